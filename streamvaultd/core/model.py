@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The records the core thinks in. All frozen; none knows a file, a clock or a process.
+
+Two clocks: `monotonic` (CLOCK_MONOTONIC, seconds) decides everything that waits; `realtime` (UTC, microseconds since
+1970) only names and dates things. A monotonic value means nothing in another boot, so rows carry the boot they were
+written in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+Instant: TypeAlias = float
+"""Seconds of CLOCK_MONOTONIC of the present boot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One moment on both clocks."""
+
+    monotonic: Instant
+    realtime: int
+
+
+class State(StrEnum):
+    """Of a recording. The first seven mean status `recording` in the catalogue."""
+
+    STARTING = "starting"  # a segment is on its way, no media yet (the first one, or after a death)
+    RECORDING = "recording"  # a segment writes media
+    ROTATING = "rotating"  # as RECORDING, and its successor is on its way
+    BACKOFF = "backoff"  # nothing runs, the next segment starts at retry_at
+    GRACE = "grace"  # the source seems to have ended; probed until it is back or the grace period is over
+    STOPPING = "stopping"  # asked to stop; segments are ending
+    FINALIZING = "finalizing"  # nothing runs; the join job does
+    COMPLETED = "completed"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+    @property
+    def is_final(self) -> bool:
+        """Nothing will happen any more by itself."""
+        return self in (State.COMPLETED, State.STOPPED, State.FAILED)
+
+    @property
+    def status(self) -> str:
+        """The value of recordings.status in the catalogue."""
+        return self.value if self.is_final or self is State.FINALIZING else "recording"
+
+
+class Phase(StrEnum):
+    """Of a segment's run."""
+
+    LAUNCHING = "launching"  # its row is on disk, its scope is asked for
+    WAITING = "waiting"  # it runs inside its scope, no media yet
+    WRITING = "writing"  # media arrive
+    STOPPING = "stopping"  # asked to end
+    SEALING = "sealing"  # its process is gone, its file is being made durable
+    ENDED = "ended"  # nothing runs, the file is durable (or was empty and is gone)
+    REMOVED = "removed"  # its media are in the joined file, its own file is gone
+
+    @property
+    def is_live(self) -> bool:
+        """A process of it may exist."""
+        return self in (Phase.LAUNCHING, Phase.WAITING, Phase.WRITING, Phase.STOPPING)
+
+    @property
+    def is_over(self) -> bool:
+        """Neither a process nor unsynced media of it exist."""
+        return self in (Phase.ENDED, Phase.REMOVED)
+
+
+class StopReason(StrEnum):
+    """Why a recording was asked to end."""
+
+    REQUESTED = "requested"
+    DURATION = "duration"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What one recording goes by; taken from the settings when it starts and kept for its life. Seconds and bytes."""
+
+    rotate_age: float = 23.98 * 3600
+    rotate_size: int = 100 << 30
+    overlap_limit: float = 180.0
+    grace: float = 60.0
+    launch_timeout: float = 30.0
+    start_timeout: float = 180.0
+    stall_timeout: float = 90.0
+    stop_timeout: float = 15.0
+    start_attempts: int = 3
+    memory_max: int = 256 << 20
+    tasks_max: int = 64
+    job_memory_max: int = 512 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recording:
+    """What was asked for: fixed for the life of a recording."""
+
+    id: int
+    stream: int
+    streamer: str
+    url: str
+    quality: str
+    directory: str
+    created: Moment
+    duration: float | None
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """One run of streamlink: one scope, one file. `number` is also the attempt that its events carry."""
+
+    number: int
+    phase: Phase
+    since: Moment
+    started: Moment | None = None
+    ended: Moment | None = None
+    media_at: Moment | None = None
+    size: int = 0
+    grown_at: Instant | None = None  # when `size` was last seen to grow
+    measure_at: Instant | None = None
+    stops: int = 0  # how often it was asked to stop
+    rotated: bool = False  # stopped because its successor records
+    cause: str | None = None
+    memory_peak: int | None = None
+    exit_status: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorder:
+    """The whole state of one recording; what is in here is what its rows hold.
+
+    `segments` are in order of their numbers. `failures` counts runs in a row that died without having recorded for
+    long. `detail` says, for people, why the state is what it is.
+    """
+
+    recording: Recording
+    state: State
+    since: Moment
+    segments: tuple[Segment, ...] = ()
+    failures: int = 0
+    retry_at: Instant | None = None
+    probe: int = 0  # identity of the latest probe; an answer to another one is stale
+    probe_at: Instant | None = None
+    probing: bool = False
+    grace_until: Instant | None = None
+    rotate_retry_at: Instant | None = None
+    overlap_at: Instant | None = None  # next check whether the old segment contains the new one's head
+    rotation_until: Instant | None = None
+    stop: StopReason | None = None
+    joins: int = 0  # join jobs started
+    path: str | None = None
+    result_bytes: int | None = None
+    ended: Moment | None = None
+    detail: str | None = None
+
+    @property
+    def live(self) -> tuple[Segment, ...]:
+        """Segments of which a process may exist."""
+        return tuple(segment for segment in self.segments if segment.phase.is_live)
+
+    @property
+    def current(self) -> Segment | None:
+        """The newest segment that lives and was not asked to end."""
+        running = [segment for segment in self.live if segment.phase is not Phase.STOPPING]
+        return running[-1] if running else None
+
+    @property
+    def next_number(self) -> int:
+        """The number that the next segment gets."""
+        return self.segments[-1].number + 1 if self.segments else 1
+
+    @property
+    def size(self) -> int:
+        """Bytes received in all segments, overlaps included."""
+        return sum(segment.size for segment in self.segments)
+
+    @property
+    def deaths(self) -> int:
+        """Segments whose process ended though nobody asked for it and the source had not ended."""
+        return sum(1 for segment in self.segments if segment.cause is not None and is_death(segment.cause))
+
+    @property
+    def media_started(self) -> Moment | None:
+        """When the first media of the recording arrived."""
+        moments = [segment.media_at for segment in self.segments if segment.media_at is not None]
+        return moments[0] if moments else None
+
+    def segment(self, number: int) -> Segment | None:
+        """The segment of this number."""
+        return next((segment for segment in self.segments if segment.number == number), None)
+
+
+PLANNED_CAUSES = frozenset({"rotated", "stopped", "source-ended", "source-refused", "launch-failed"})
+
+
+def is_death(cause: str) -> bool:
+    """Whether a cause is a death: an end that nobody asked for and that the source did not announce."""
+    return cause not in PLANNED_CAUSES
