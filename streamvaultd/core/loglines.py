@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What streamlink's log lines mean.
+
+The texts are those of streamlink 7.3.0 and 8.6.3 (streamlink_cli/main.py and streamrunner.py, streamlink/session/http.py,
+streamlink/stream/hls/hls.py, streamlink/stream/segmented/segmented.py, streamlink/stream/filtered.py). They are English
+only, and stable in practice: other programs parse them too.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import Final
+
+
+class Line(StrEnum):
+    """A log line that says something about the recording."""
+
+    OPENING = "opening"  # the quality is chosen
+    FETCH_FAILED = "fetch-failed"  # a media segment is missing in the file
+    SEQUENCE_GAP = "sequence-gap"  # media segments left the window before they were fetched
+    RELOAD_FAILED = "reload-failed"  # the playlist could not be fetched this time
+    SOURCE_SILENT = "source-silent"  # no new media segments for too long: streamlink ends with status 0
+    READ_TIMEOUT = "read-timeout"  # no data for too long: streamlink ends with status 1
+    FILTERING = "filtering"  # advertisements: the output pauses
+    RESUMING = "resuming"  # they are over
+    NO_PLUGIN = "no-plugin"
+    NO_STREAMS = "no-streams"
+    NO_QUALITY = "no-quality"
+    NOT_FOUND = "not-found"  # the site or playlist answered 404 or 410
+    CANNOT_OPEN = "cannot-open"  # any other trouble at the start
+    DISK_ERROR = "disk-error"  # ENOSPC, EDQUOT, EIO or EROFS while writing
+    INTERRUPTED = "interrupted"  # it got INT or TERM
+    ERROR = "error"  # anything else that made it give up
+
+
+# In this order: what happens in the middle of a stream quotes the same errors as what happens at its start.
+_PATTERNS: Final = tuple(
+    (kind, re.compile(pattern))
+    for kind, pattern in (
+        (Line.FETCH_FAILED, r"Failed to fetch (?:map for )?segment \d+|Download of segment \d+ failed"),
+        (Line.RELOAD_FAILED, r"Reloading failed: |Failed to reload playlist: "),
+        (Line.SEQUENCE_GAP, r"Sequence gap of \d+ segment|Skipped segments? \d"),
+        (Line.SOURCE_SILENT, r"No new segments (?:in playlist )?for more than "),
+        (Line.READ_TIMEOUT, r"Error when reading from stream: Read timeout"),
+        (Line.FILTERING, r"Filtering out segments and pausing stream output"),
+        (Line.RESUMING, r"Resuming stream output"),
+        (Line.DISK_ERROR, r"\[Errno (?:5|28|30|122)\] "),
+        (Line.INTERRUPTED, r"Interrupted! Exiting"),
+        (Line.NO_PLUGIN, r"No plugin can handle URL"),
+        (Line.NO_STREAMS, r"No playable streams found on this URL"),
+        (Line.NO_QUALITY, r"The specified stream\(s\) .* could not be found"),
+        (Line.NOT_FOUND, r"Unable to open URL: .*\b(?:404|410) Client Error"),
+        (Line.CANNOT_OPEN, r"Unable to open URL: |Could not open stream"),
+        (Line.OPENING, r"Opening stream: \S+ \("),
+        (Line.ERROR, r"^error(?: \S+)?: |^\[[^\]]*\]\[error\] "),
+    )
+)
+_OPENING: Final = re.compile(r"Opening stream: (\S+) \(")
+
+
+def classify(text: str) -> Line | None:
+    """What a line says, None for one that says nothing of interest."""
+    return next((kind for kind, pattern in _PATTERNS if pattern.search(text)), None)
+
+
+def resolved_quality(text: str) -> str | None:
+    """The quality that streamlink chose, if this is the line that tells it ("best" is resolved to a name there)."""
+    match = _OPENING.search(text)
+    return match[1] if match else None

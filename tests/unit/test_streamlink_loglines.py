@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Lines as streamlink 7.3.0 and 8.6.3 print them."""
+
+from __future__ import annotations
+
+import pytest
+
+from streamvaultd.core.loglines import Line, classify, resolved_quality
+
+LINES = [
+    ("info cli: Opening stream: 720p60 (hls)", Line.OPENING),
+    ("[cli][info] Opening stream: 720p60 (hls)", Line.OPENING),
+    ("error stream.hls: Failed to fetch segment 34: Unable to open URL: http://h/s34.ts (404 Client Error: x)",
+     Line.FETCH_FAILED),
+    ("error stream.hls: Failed to fetch map for segment 3: x", Line.FETCH_FAILED),
+    ("error stream.hls: Download of segment 7 failed: Read timed out", Line.FETCH_FAILED),
+    ("warning stream.hls: Sequence gap of 8 segments at position 52. This is unsupported", Line.SEQUENCE_GAP),
+    ("warning stream.hls: Sequence gap of 1 segment at position 52. This is", Line.SEQUENCE_GAP),
+    ("warning stream.hls: Skipped segments 5-9 after playlist reload. This is", Line.SEQUENCE_GAP),
+    ("warning stream.hls: Skipped segment 5 after playlist reload. This is", Line.SEQUENCE_GAP),
+    ("warning stream.hls: Reloading failed: Unable to open URL: http://h/l.m3u8 (404 Client Error: x)",
+     Line.RELOAD_FAILED),
+    ("warning stream.hls: Failed to reload playlist: Unable to open URL: http://h/l (timeout)", Line.RELOAD_FAILED),
+    ("warning stream.segmented: No new segments for more than 20.00s. Stopping...", Line.SOURCE_SILENT),
+    ("warning stream.hls: No new segments in playlist for more than 20.00s. Stopping...", Line.SOURCE_SILENT),
+    ("error: Error when reading from stream: Read timeout, exiting", Line.READ_TIMEOUT),
+    ("error: Error when writing to output: [Errno 28] No space left on device, exiting", Line.DISK_ERROR),
+    ("error: Error when writing to output: [Errno 122] Disk quota exceeded, exiting", Line.DISK_ERROR),
+    ("error: Error when writing to output: [Errno 5] Input/output error, exiting", Line.DISK_ERROR),
+    ("error: Error when writing to output: [Errno 30] Read-only file system, exiting", Line.DISK_ERROR),
+    ("error: Error when writing to output: [Errno 32] Broken pipe, exiting", Line.ERROR),
+    ("info stream.hls: Filtering out segments and pausing stream output", Line.FILTERING),
+    ("info stream.hls: Resuming stream output", Line.RESUMING),
+    ("error: No plugin can handle URL: http://h/foo", Line.NO_PLUGIN),
+    ("error: No playable streams found on this URL: http://h/foo", Line.NO_STREAMS),
+    ("error: The specified stream(s) '1080p' could not be found.", Line.NO_QUALITY),
+    ("error: Unable to open URL: http://h/l.m3u8 (404 Client Error: Not Found for url: http://h/l.m3u8)",
+     Line.NOT_FOUND),
+    ("error: Unable to open URL: http://h/l.m3u8 (410 Client Error: Gone for url: http://h/l.m3u8)", Line.NOT_FOUND),
+    ("error: Unable to open URL: http://h/404 (HTTPConnectionPool(host='h', port=80): Max retries)", Line.CANNOT_OPEN),
+    ("error: Unable to open URL: http://h/l (503 Server Error: x for url: http://h/l)", Line.CANNOT_OPEN),
+    ("error: Could not open stream <HLSStream>, tried 3 times, exiting", Line.CANNOT_OPEN),
+    ("Interrupted! Exiting...", Line.INTERRUPTED),
+    ("info cli: Stream ended", None),
+    ("info cli: Available streams: 180p (worst, best)", None),
+    ("", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "kind"), LINES)
+def test_lines(text: str, kind: Line | None) -> None:
+    assert classify(text) is kind
+
+
+def test_the_chosen_quality_is_in_the_opening_line() -> None:
+    assert resolved_quality("info cli: Opening stream: 1080p60__h264 (hls)") == "1080p60__h264"
+    assert resolved_quality("info cli: Stream ended") is None
