@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What streamlink's log lines mean.
 
-The texts are those of streamlink 7.3.0 and 8.6.3 (streamlink_cli/main.py and streamrunner.py, streamlink/session/http.py,
-streamlink/stream/hls/hls.py, streamlink/stream/segmented/segmented.py, streamlink/stream/filtered.py). They are English
-only, and stable in practice: other programs parse them too.
+The texts are those of streamlink 7.3.0 and 8.6.3: streamlink_cli/main.py and streamrunner.py, and in streamlink/
+session/http.py, stream/hls/hls.py, stream/segmented/segmented.py. They are English only, and stable in practice:
+other programs parse them too.
 """
 
 from __future__ import annotations
@@ -65,6 +65,6 @@ def classify(text: str) -> Line | None:
 
 
 def resolved_quality(text: str) -> str | None:
-    """The quality that streamlink chose, if this is the line that tells it ("best" is resolved to a name there)."""
+    """The quality that streamlink chose, if this is the line that tells it; "best" is a real name there."""
     match = _OPENING.search(text)
     return match[1] if match else None
