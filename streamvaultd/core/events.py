@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Everything that can happen to a recording.
+
+Each event carries the moment it happened. Events of a run carry its `attempt` (the segment's number), so that a late
+event of an earlier run can never touch a later one. The last group comes from the recorder's own deadlines
+(deadlines.py): they are events like all others, and may come late or twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from streamvaultd.core.model import Moment
+from streamvaultd.core.verdict import Evidence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Event:
+    at: Moment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _RunEvent(_Event):
+    attempt: int
+
+
+# --- from people ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordRequested(_Event):
+    """The recording's row is on disk: begin."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopRequested(_Event):
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RotateRequested(_Event):
+    pass
+
+
+# --- from the world ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScopeStarted(_RunEvent):
+    """The scope runs, its gate is open."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchFailed(_RunEvent):
+    """No process runs, nothing is left of the try. `permanent`: trying again is of no use."""
+
+    why: str
+    permanent: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaArrived(_RunEvent):
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SizeMeasured(_RunEvent):
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverlapChecked(_RunEvent):
+    """Whether the older segment's file is proven to contain the head of this one's."""
+
+    proven: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentExited(_RunEvent):
+    """The supervising process of the run is gone."""
+
+    evidence: Evidence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvidenceArrived(_RunEvent):
+    """A witness that came after (or before) the exit: it may correct the cause, it never counts as another death."""
+
+    evidence: Evidence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentSealed(_RunEvent):
+    """The file is durable, `size` bytes; 0: it was empty and is gone."""
+
+    size: int
+
+
+class Outcome(StrEnum):
+    """Of asking the source whether there is something to record."""
+
+    LIVE = "live"
+    ENDED = "ended"  # it is there, and says that it is over
+    OFFLINE = "offline"
+    UNSUPPORTED = "unsupported"
+    TROUBLE = "trouble"  # nobody could tell
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceProbed(_Event):
+    probe: int
+    outcome: Outcome
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinEnded(_Event):
+    """The join job number `join` of this recording ended; `why` is None when it succeeded."""
+
+    join: int
+    path: str | None = None
+    size: int = 0
+    why: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentsRemoved(_Event):
+    """The files of the joined segments are gone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restarted(_Event):
+    """The daemon took this recording over from its rows. `live`: attempts whose scope runs, with their file's size."""
+
+    live: dict[int, int] = field(default_factory=dict)
+
+
+# --- from the recorder's own deadlines -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchTimedOut(_RunEvent):
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaTimedOut(_RunEvent):
+    """It runs, and no media came."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasureDue(_RunEvent):
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RotationDue(_RunEvent):
+    """It is old enough, or large enough."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverlapDue(_RunEvent):
+    """Time to look (again) whether the older segment reaches the head of this one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverlapTimedOut(_RunEvent):
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopTimedOut(_RunEvent):
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealTimedOut(_RunEvent):
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryDue(_Event):
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeDue(_Event):
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraceOver(_Event):
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DurationReached(_Event):
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinOverdue(_Event):
+    """Nothing was heard of the join for long: make sure that it runs."""
+
+
+Event = (
+    RecordRequested | StopRequested | RotateRequested
+    | ScopeStarted | LaunchFailed | MediaArrived | SizeMeasured | OverlapChecked
+    | SegmentExited | EvidenceArrived | SegmentSealed | SourceProbed | JoinEnded | SegmentsRemoved | Restarted
+    | LaunchTimedOut | MediaTimedOut | MeasureDue | RotationDue | OverlapDue | OverlapTimedOut | StopTimedOut
+    | SealTimedOut | RetryDue | ProbeDue | GraceOver | DurationReached | JoinOverdue
+)  # fmt: skip
+RunEvent = (
+    ScopeStarted | LaunchFailed | MediaArrived | SizeMeasured | OverlapChecked | SegmentExited | EvidenceArrived
+    | SegmentSealed | LaunchTimedOut | MediaTimedOut | MeasureDue | RotationDue | OverlapDue | OverlapTimedOut
+    | StopTimedOut | SealTimedOut
+)  # fmt: skip
+EVENTS: tuple[type[Event], ...] = Event.__args__

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The recording state machine: one table, and the step that goes by it.
+
+Theory of operation. A recorder is the whole state of one recording. Whatever happens to it is an event; `step()` looks
+up the one row for (state, event), lets the row's function change the recorder, and returns it with the effects that
+are now due. Nothing else changes a recorder. If anything changed, the first effect is to save it: the intent is on
+disk before it is acted on, so a crash after any effect leaves rows from which `Restarted` takes up the work.
+
+A row names the states it may lead to; leading elsewhere is a bug and raises. Pairs without a rule do nothing, on
+purpose: they are late or repeated events (the table still has a row for each, so that "nothing" is a decision).
+The diagram in docs/design/002-state-machine.md is generated from RULES.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from streamvaultd.core import events as ev
+from streamvaultd.core import transitions as on
+from streamvaultd.core.effects import Save
+from streamvaultd.core.model import Recorder, State
+from streamvaultd.core.steps import Step
+
+Handler = Callable[[Recorder, Any], Step]
+
+STARTING, RECORDING, ROTATING, BACKOFF, GRACE, STOPPING, FINALIZING, COMPLETED, STOPPED, FAILED = State
+RUNNING: Final = frozenset({STARTING, RECORDING, ROTATING, BACKOFF, GRACE})
+ACTIVE: Final = RUNNING | {STOPPING}
+EVERY: Final = frozenset(State)
+
+ENDINGS: Final = frozenset({STOPPING, FINALIZING, STOPPED, FAILED})
+AFTER_LOSS: Final = RUNNING - {ROTATING} | ENDINGS
+"""Where the end of a segment that was to go on may lead."""
+
+
+class IllegalTransition(Exception):
+    """A handler led to a state that its row does not name: a bug in the table or the handler."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """In each of `states`, `event` is handled by `handler` and leads to one of `targets` (or stays)."""
+
+    states: frozenset[State]
+    event: type[ev.Event]
+    handler: Handler
+    targets: frozenset[State]
+
+
+def _rule(states: frozenset[State] | State, event: type[ev.Event], handler: Handler, *targets: State) -> Rule:
+    return Rule(frozenset({states}) if isinstance(states, State) else states, event, handler, frozenset(targets))
+
+
+RULES: Final[tuple[Rule, ...]] = (
+    # asked for by people
+    _rule(STARTING, ev.RecordRequested, on.on_begin),
+    _rule(RUNNING, ev.StopRequested, on.on_stop_requested, *ENDINGS),
+    _rule(RUNNING, ev.DurationReached, on.on_duration_reached, *ENDINGS),
+    _rule(RECORDING, ev.RotateRequested, on.on_rotate, ROTATING),
+    # rotation
+    _rule(RECORDING, ev.RotationDue, on.on_rotate, ROTATING),
+    _rule(ROTATING, ev.OverlapDue, on.on_overlap_due),
+    _rule(ROTATING, ev.OverlapChecked, on.on_overlap_checked, RECORDING),
+    _rule(ROTATING, ev.OverlapTimedOut, on.on_overlap_timed_out, RECORDING),
+    # a run's life
+    _rule(EVERY, ev.ScopeStarted, on.on_scope_started),
+    _rule(ACTIVE, ev.LaunchFailed, on.on_launch_failed, *AFTER_LOSS),
+    _rule(ACTIVE, ev.LaunchTimedOut, on.on_launch_timed_out, *AFTER_LOSS),
+    _rule(ACTIVE, ev.MediaArrived, on.on_media_arrived, RECORDING),
+    _rule(ACTIVE, ev.MediaTimedOut, on.on_media_timed_out, *AFTER_LOSS),
+    _rule(ACTIVE, ev.MeasureDue, on.on_measure_due),
+    _rule(ACTIVE, ev.SizeMeasured, on.on_size_measured, *AFTER_LOSS),
+    _rule(ACTIVE, ev.StopTimedOut, on.on_stop_timed_out),
+    _rule(ACTIVE, ev.SegmentExited, on.on_exited, *AFTER_LOSS),
+    _rule(EVERY, ev.EvidenceArrived, on.on_evidence),
+    _rule(ACTIVE, ev.SegmentSealed, on.on_sealed, FINALIZING, STOPPED, FAILED),
+    _rule(ACTIVE, ev.SealTimedOut, on.on_seal_timed_out, FINALIZING, STOPPED, FAILED),
+    # the source, and waiting for it
+    _rule(BACKOFF, ev.RetryDue, on.on_retry_due, STARTING),
+    _rule(GRACE, ev.ProbeDue, on.on_probe_due),
+    _rule(GRACE, ev.SourceProbed, on.on_probed, STARTING, *ENDINGS),
+    _rule(GRACE, ev.GraceOver, on.on_grace_over, *ENDINGS),
+    # the end
+    _rule(FINALIZING, ev.JoinEnded, on.on_join_ended, COMPLETED, STOPPED, FAILED),
+    _rule(FINALIZING, ev.JoinOverdue, on.on_join_overdue),
+    _rule(frozenset({COMPLETED, STOPPED}), ev.SegmentsRemoved, on.on_segments_removed),
+    # a new daemon
+    _rule(EVERY, ev.Restarted, on.on_restarted, FINALIZING, STOPPED, FAILED),
+)
+
+
+def _nothing(recorder: Recorder, event: ev.Event) -> Step:
+    return recorder, ()
+
+
+def _table() -> Mapping[State, Mapping[type[ev.Event], Rule]]:
+    table = {state: {event: _rule(state, event, _nothing) for event in ev.EVENTS} for state in State}
+    for rule in RULES:
+        for state in rule.states:
+            if table[state][rule.event].handler is not _nothing:
+                raise IllegalTransition(f"two rules for {state} and {rule.event.__name__}")
+            table[state][rule.event] = rule
+    return table
+
+
+TRANSITIONS: Final = _table()
+
+
+def step(recorder: Recorder, event: ev.Event) -> Step:
+    """The recorder after the event, and the effects that are now due, in order.
+
+    If the recorder changed, the first effect saves it. Raises IllegalTransition, and changes nothing, if the row does
+    not name the state that the handler led to.
+    """
+    rule = TRANSITIONS[recorder.state][type(event)]
+    after, effects = rule.handler(recorder, event)
+    if after.state is not recorder.state and after.state not in rule.targets:
+        raise IllegalTransition(f"{recorder.state} may not become {after.state} by {type(event).__name__}")
+    if after == recorder:
+        return after, effects
+    before = set(recorder.segments)
+    changed = tuple(segment for segment in after.segments if segment not in before)
+    return after, (Save(after, changed), *effects)
+
+
+def diagram() -> str:
+    """The table as a Mermaid state diagram; pairs that stay in their state are left out."""
+    arrows: dict[tuple[State, State], list[str]] = {}
+    for rule in RULES:
+        for state in State:
+            for target in State:
+                if state in rule.states and target in rule.targets and target is not state:
+                    arrows.setdefault((state, target), []).append(rule.event.__name__)
+    lines = ["stateDiagram-v2", "    [*] --> starting"]
+    lines += [f"    {a} --> {b}: {', '.join(names)}" for (a, b), names in arrows.items()]
+    lines += [f"    {state} --> [*]" for state in State if state.is_final]
+    return "\n".join(lines) + "\n"

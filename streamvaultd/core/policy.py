@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Pure decisions with a number in them: when to try again, when to look, what counts as lasting."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from streamvaultd.core.model import Instant, Policy, Segment
+
+RETRY_DELAYS: Final = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+PROBE_DELAYS: Final = (0.5, 2.0, 5.0, 10.0, 20.0, 30.0)
+LASTING: Final = 60.0
+"""A run that recorded for so long (s) proves that the last failure is over."""
+
+MEASURE_MIN: Final = 0.5
+"""The shortest time (s) between two looks at a file's size."""
+
+OVERLAP_RECHECK: Final = 0.5
+"""The old segment needs one reload of the playlist to reach the new one's head; looked at again after so long (s)."""
+
+PROBE_LIMIT: Final = 30.0
+"""An answer that takes longer (s) is given up and asked for again."""
+
+SEAL_LIMIT: Final = 60.0
+"""An fsync that takes longer (s) is asked for again."""
+
+JOIN_CHECK: Final = 600.0
+"""How often (s) to make sure that a join which says nothing still runs."""
+
+STOPS_MAX: Final = 4
+SEALS_MAX: Final = 3
+JOINS_MAX: Final = 3
+
+
+def retry_delay(failures: int) -> float:
+    """Seconds to wait before the next run after so many failures in a row; the first replacement starts at once."""
+    return RETRY_DELAYS[min(failures, len(RETRY_DELAYS) - 1)]
+
+
+def probe_delay(probes: int) -> float:
+    """Seconds to wait before the next look at a silent source."""
+    return PROBE_DELAYS[min(probes, len(PROBE_DELAYS) - 1)]
+
+
+def has_lasted(segment: Segment, at: Instant) -> bool:
+    """Whether the run recorded long enough to forget earlier failures."""
+    return segment.media_at is not None and at - segment.media_at.monotonic >= LASTING
+
+
+def rotation_due(segment: Segment, policy: Policy, retry_at: Instant | None) -> Instant | None:
+    """When a writing segment is to be rotated; None while it does not write."""
+    if segment.started is None or segment.media_at is None:
+        return None
+    by_age = segment.started.monotonic + policy.rotate_age
+    due = by_age
+    if segment.size >= policy.rotate_size and segment.grown_at is not None:
+        due = min(by_age, segment.grown_at)
+    return due if retry_at is None else max(due, retry_at)
+
+
+def next_measure(segment: Segment, policy: Policy, at: Instant) -> Instant:
+    """When to look at the size again: halfway to the size limit at the observed rate, soon enough to see a stall."""
+    wait = policy.stall_timeout / 3
+    if segment.media_at is not None and segment.size > 0:
+        rate = segment.size / max(at - segment.media_at.monotonic, 1.0)
+        wait = min(wait, (policy.rotate_size - segment.size) / rate / 2)
+    return at + max(wait, MEASURE_MIN)
+
+
+def has_stalled(segment: Segment, policy: Policy, at: Instant) -> bool:
+    """Whether a writing segment has not grown for too long."""
+    return segment.grown_at is not None and at - segment.grown_at >= policy.stall_timeout

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rows × live scopes × files -> events: how a new daemon takes over what an earlier one left.
+
+I2: no scope without a row. A scope that no row claims is stopped; a row whose scope is gone gets the death that nobody
+was there to see, with whatever its exit pipe still holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from streamvaultd.core.events import Event, Restarted, SegmentExited
+from streamvaultd.core.model import Moment, Recorder
+from streamvaultd.core.verdict import Evidence
+
+Run = tuple[int, int]
+"""(recording, attempt)"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What was found in the world: runs whose scope is active, sizes of files, and evidence of runs that ended."""
+
+    live: frozenset[Run]
+    sizes: Mapping[Run, int] = field(default_factory=dict)
+    evidence: Mapping[Run, Evidence] = field(default_factory=dict)
+
+
+def takeover(recorder: Recorder, facts: Facts, at: Moment) -> tuple[Event, ...]:
+    """The events that bring one stored recorder up to date, in order."""
+    recording = recorder.recording.id
+    live = {
+        segment.number: facts.sizes.get((recording, segment.number), 0)
+        for segment in recorder.live
+        if (recording, segment.number) in facts.live
+    }
+    ended = (
+        SegmentExited(
+            at=at,
+            attempt=segment.number,
+            evidence=facts.evidence.get((recording, segment.number), Evidence()),
+        )
+        for segment in recorder.live
+        if segment.number not in live
+    )
+    return (Restarted(at=at, live=live), *ended)
+
+
+def orphans(recorders: Iterable[Recorder], facts: Facts) -> frozenset[Run]:
+    """Runs whose scope is active though no row says that they live."""
+    claimed = {(recorder.recording.id, segment.number) for recorder in recorders for segment in recorder.live}
+    return facts.live - claimed

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The building blocks of transitions: small pure changes of a recorder, with the effects that belong to them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from streamvaultd.core import effects as fx
+from streamvaultd.core.effects import Announce, Effect, Notice
+from streamvaultd.core.model import Moment, Phase, Recorder, Segment, State
+from streamvaultd.core.policy import JOIN_CHECK, probe_delay, retry_delay
+from streamvaultd.core.verdict import Ending, Verdict
+
+Step = tuple[Recorder, tuple[Effect, ...]]
+
+
+def put(recorder: Recorder, segment: Segment, **changes: Any) -> Recorder:
+    """The recorder with this segment, changed so, in place of the one of the same number."""
+    changed = replace(segment, **changes)
+    segments = tuple(changed if old.number == changed.number else old for old in recorder.segments)
+    return replace(recorder, segments=segments)
+
+
+def move(recorder: Recorder, segment: Segment, phase: Phase, at: Moment, **changes: Any) -> Recorder:
+    """The recorder with this segment in another phase."""
+    return put(recorder, segment, phase=phase, since=at, **changes)
+
+
+def enter(recorder: Recorder, state: State, at: Moment, **changes: Any) -> Recorder:
+    """The recorder in another state; what belonged to waiting in the old one is forgotten."""
+    cleared: dict[str, Any] = {"retry_at": None, "probe_at": None, "probing": False}
+    if state is not State.ROTATING:
+        cleared |= {"overlap_at": None, "rotation_until": None}
+    values: dict[str, Any] = {"state": state, "since": at} | cleared | changes
+    return replace(recorder, **values)
+
+
+def tell(notice: Notice, segment: Segment | None = None, cause: str | None = None, **fields: object) -> Announce:
+    """An announcement about the recording, or one segment of it."""
+    texts = tuple((name, str(value)) for name, value in fields.items())
+    return Announce(notice, segment.number if segment else None, cause, texts)
+
+
+def launch(recorder: Recorder, at: Moment, state: State = State.STARTING, **changes: Any) -> Step:
+    """Start the next segment."""
+    number = recorder.next_number
+    segment = Segment(number=number, phase=Phase.LAUNCHING, since=at)
+    after = enter(recorder, state, at, segments=(*recorder.segments, segment), **changes)
+    return after, (fx.Launch(number),)
+
+
+def ask_to_stop(recorder: Recorder, segment: Segment, at: Moment, cause: str | None = None) -> Step:
+    """Ask one live segment to end; `cause` is noted unless something worse turns out."""
+    stopping = move(recorder, segment, Phase.STOPPING, at, stops=segment.stops + 1, cause=cause or segment.cause)
+    return stopping, (fx.StopScope(segment.number),)
+
+
+def wind_up(recorder: Recorder, at: Moment) -> Step:
+    """End the recording: stop whatever lives, and conclude once nothing does."""
+    effects: tuple[Effect, ...] = ()
+    for segment in recorder.live:
+        if segment.phase is not Phase.STOPPING:
+            recorder, more = ask_to_stop(recorder, segment, at)
+            effects += more
+    if all(segment.phase.is_over for segment in recorder.segments):
+        after, more = conclude(recorder, at)
+        return after, effects + more
+    return (recorder if recorder.state is State.STOPPING else enter(recorder, State.STOPPING, at)), effects
+
+
+def conclude(recorder: Recorder, at: Moment) -> Step:
+    """Nothing runs any more: join what there is, or end without a file."""
+    if recorder.size > 0:
+        return join(recorder, at)
+    state, notice = State.FAILED, Notice.RECORDING_FAILED
+    detail = recorder.detail or "no media arrived"
+    if recorder.stop is not None:
+        state, notice, detail = State.STOPPED, Notice.RECORDING_STOPPED, "stopped before media arrived"
+    after = enter(recorder, state, at, ended=at, detail=detail)
+    return after, (fx.DiscardFolder(), tell(notice, why=detail, path="-"))
+
+
+def join(recorder: Recorder, at: Moment) -> Step:
+    """Start the next join job."""
+    number = recorder.joins + 1
+    after = enter(recorder, State.FINALIZING, at, joins=number, retry_at=at.monotonic + JOIN_CHECK)
+    return after, (fx.Join(number), tell(Notice.JOIN_STARTED, segments=len(recorder.segments)))
+
+
+def back_off(recorder: Recorder, at: Moment, why: str) -> Step:
+    """Start the next segment after a delay that grows with every failure in a row; the first time at once."""
+    delay = retry_delay(recorder.failures)
+    counted = replace(recorder, failures=recorder.failures + 1, detail=why)
+    if delay <= 0:
+        return launch(counted, at)
+    return enter(counted, State.BACKOFF, at, retry_at=at.monotonic + delay), ()
+
+
+def begin_grace(recorder: Recorder, at: Moment, why: str) -> Step:
+    """The source seems to be over: look whether it is, and whether it comes back."""
+    until = recorder.grace_until or at.monotonic + recorder.recording.policy.grace
+    delay = probe_delay(recorder.failures)
+    counted = replace(recorder, failures=recorder.failures + 1, detail=why)
+    after = enter(counted, State.GRACE, at, grace_until=until, probe_at=at.monotonic + delay)
+    return after, (tell(Notice.SOURCE_SILENT, why=why, grace=f"{recorder.recording.policy.grace:g}s"),)
+
+
+def go_on_without(recorder: Recorder, lost: Segment, at: Moment, verdict: Verdict) -> Step:
+    """A segment that was to go on is lost; `lost` is as it was before. Decide how the recording goes on."""
+    if recorder.state is State.STOPPING or recorder.state.is_final:
+        return recorder, ()
+    others = [segment for segment in recorder.live if segment.phase is not Phase.STOPPING]
+    if others:
+        return _go_on_with(recorder, lost, others[-1], at, verdict)
+    if verdict.ending is Ending.UNSUPPORTED:
+        return wind_up(replace(recorder, detail=verdict.why), at)
+    if recorder.media_started is None:
+        return _try_again_from_nothing(recorder, at, verdict)
+    if verdict.ending is Ending.SOURCE_LOST and lost.media_at is not None:
+        return back_off(recorder, at, verdict.why)
+    if verdict.ending in (Ending.SOURCE_ENDED, Ending.SOURCE_LOST, Ending.REFUSED):
+        return begin_grace(recorder, at, verdict.why)
+    return back_off(recorder, at, verdict.why)
+
+
+def _try_again_from_nothing(recorder: Recorder, at: Moment, verdict: Verdict) -> Step:
+    """There never were any media: a few tries, then it has failed."""
+    recorder = replace(recorder, detail=verdict.why)
+    if recorder.failures + 1 >= recorder.recording.policy.start_attempts:
+        return wind_up(recorder, at)
+    failures = recorder.failures + 1
+    delay = retry_delay(failures + 2)
+    return enter(recorder, State.BACKOFF, at, failures=failures, retry_at=at.monotonic + delay), ()
+
+
+def _go_on_with(recorder: Recorder, lost: Segment, other: Segment, at: Moment, verdict: Verdict) -> Step:
+    """One of the two segments of a rotation is lost, the other one goes on."""
+    if other.number < lost.number:  # the successor failed: the old one records on, and is rotated again later
+        retry = at.monotonic + max(retry_delay(recorder.failures + 3), 1.0)
+        failed = replace(recorder, failures=recorder.failures + 1, rotate_retry_at=retry)
+        after = enter(failed, State.RECORDING, at)
+        return after, (tell(Notice.ROTATION_FAILED, lost, verdict.cause, why=verdict.why, old=f"{other.number:03d}"),)
+    state = State.RECORDING if other.phase is Phase.WRITING else State.STARTING
+    told = tell(Notice.ROTATION_GONE_ON, other, verdict.cause, old=f"{lost.number:03d}")
+    return enter(recorder, state, at), (told,)
