@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""python3 -m tests.testbed: build the layers, boot boxes, run things in them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from tests.testbed import layers
+from tests.testbed.box import Box, BoxError
+from tests.testbed.spaces import cache
+
+
+def main() -> int:
+    """The command line; see --help."""
+    parser = argparse.ArgumentParser(prog="python3 -m tests.testbed", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = commands.add_parser("build", help="make a layer if it is not cached, and print its folders")
+    command.add_argument("layer", choices=["base", "build"])
+    command.set_defaults(call=lambda args: print(*getattr(layers, args.layer)(), sep="\n"))
+
+    command = commands.add_parser("boot", help="boot a box that stays until 'stop'")
+    command.add_argument("--name", default="box")
+    command.add_argument("--deb", type=Path, help="with this .deb installed")
+    command.set_defaults(call=lambda args: boot(args.name, args.deb))
+
+    command = commands.add_parser("exec", help="run a command in a box")
+    command.add_argument("name")
+    command.add_argument("command", nargs="+")
+    command.set_defaults(call=lambda args: execute(args.name, args.command))
+
+    command = commands.add_parser("shell", help="a shell in a box")
+    command.add_argument("name", nargs="?", default="box")
+    command.set_defaults(call=lambda args: execute(args.name, ["bash", "-l"]))
+
+    command = commands.add_parser("stop", help="kill a box and remove all of it")
+    command.add_argument("name", nargs="?", default="box")
+    command.set_defaults(call=lambda args: attached(args.name).close())
+
+    command = commands.add_parser("list", help="the names of the boxes that run")
+    command.set_defaults(call=lambda _: print(*running(), sep="\n"))
+
+    args = parser.parse_args()
+    try:
+        args.call(args)
+    except BoxError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def boot(name: str, deb: Path | None) -> None:
+    """Boot an untethered box: it stays when this process ends."""
+    box = Box(name, layers.installed(deb) if deb else layers.base(), tethered=False)
+    box.boot()
+    print(f"{name} runs, PID 1 is {box.leader}: python3 -m tests.testbed exec {name} -- systemctl status")
+
+
+def attached(name: str) -> Box:
+    """The running box of this name."""
+    box = Box(name)
+    if not box.attach():
+        raise BoxError(f"cannot find a running box '{name}'; there are: {' '.join(running()) or 'none'}")
+    return box
+
+
+def execute(name: str, command: list[str]) -> None:
+    """Replace this process by the command in the box."""
+    box = attached(name)
+    argv = box.argv(command)
+    environment = {**box.environment(), "TERM": os.environ.get("TERM", "dumb")}
+    os.execve(argv[0], argv, environment)  # noqa: S606
+
+
+def running() -> list[str]:
+    """Names of the boxes that run; what dead ones left behind is removed."""
+    names = sorted(folder.name for folder in (cache() / "boxes").glob("*"))
+    return [name for name in names if Box(name).attach()]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
