@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Text -> Settings: TOML files parsed once, at the edge, into typed values.
+
+Order, later wins key by key: built-in defaults, /usr/lib/streamvaultd/streamvaultd.toml,
+/etc/streamvaultd/streamvaultd.toml, /etc/streamvaultd/conf.d/*.toml (by name). Sizes `100G`, time spans `23h58m48s`
+as systemd writes them. All mistakes of all files are reported at once; nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Final
+
+import tomli
+
+from streamvaultd.core.model import Policy
+from streamvaultd.errors import ConfigInvalid, ConfigUnreadable, VaultError
+from streamvaultd.units import parse_size, parse_span
+
+TEMPLATE_FIELDS: Final = frozenset({"streamer", "start", "recording", "stream"})
+ROOT: Final = Path("/")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that can be configured; durations in seconds, sizes in bytes."""
+
+    directory: Path = Path("/var/lib/streamvaultd/recordings")
+    filename: str = "{streamer}_{start}_{recording}"
+    quality: str = "best"
+    policy: Policy = field(default_factory=Policy)
+    streamlink_command: tuple[str, ...] = ("streamlink",)
+    streamlink_options: tuple[tuple[str, str], ...] = ()
+    store_path: Path = Path("/var/lib/streamvaultd/streamvaultd.sqlite")
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One key of a section: how its value is read, and where it goes (a dotted path from Settings)."""
+
+    section: str
+    key: str
+    parse: Callable[[Any], Any]
+    target: str
+    default: str
+    about: str
+
+
+class _Unfit(ValueError):
+    """What is wrong with a value."""
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise _Unfit("it must be a text that is not empty")
+    return value
+
+
+def _path(value: Any) -> Path:
+    path = Path(_text(value))
+    if not path.is_absolute() or ".." in path.parts:
+        raise _Unfit("it must be an absolute path without '..'")
+    return path
+
+
+def _quality(value: Any) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_+.:-]+(,[A-Za-z0-9_+.:-]+)*", _text(value)):
+        raise _Unfit("it must be names such as 1080p60,720p,best, separated by commas")
+    return str(value)
+
+
+def check_template(value: Any) -> str:
+    """A file name template: its text if it is usable, else ValueError with the reason."""
+    template = _text(value)
+    try:
+        names = {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
+    except ValueError as error:
+        raise _Unfit(str(error)) from None
+    if unknown := sorted(names - TEMPLATE_FIELDS):
+        raise _Unfit(f"'{unknown[0]}' is none of its fields ({', '.join(sorted(TEMPLATE_FIELDS))})")
+    if "recording" not in names:
+        raise _Unfit("it must contain {recording}, so that no two recordings have one name")
+    if "/" in template or "\0" in template or template.startswith("."):
+        raise _Unfit("it must be a file name, without '/' and not beginning with '.'")
+    return template
+
+
+def _span(low: float, high: float) -> Callable[[Any], float]:
+    def parse(value: Any) -> float:
+        try:
+            seconds = parse_span(str(value)) / 1e6 if isinstance(value, str | int) else None
+        except ValueError as error:
+            raise _Unfit(str(error)) from None
+        if isinstance(value, bool) or seconds is None or not low <= seconds <= high:
+            raise _Unfit(f"it must be a time span from {low:g} s to {high:g} s, such as 23h58m48s")
+        return seconds
+
+    return parse
+
+
+def _size(low: int, high: int) -> Callable[[Any], int]:
+    def parse(value: Any) -> int:
+        try:
+            size = parse_size(str(value)) if isinstance(value, str | int) else None
+        except ValueError as error:
+            raise _Unfit(str(error)) from None
+        if isinstance(value, bool) or size is None or not low <= size <= high:
+            raise _Unfit(f"it must be a size from {low} to {high} bytes, such as 100G")
+        return size
+
+    return parse
+
+
+def _count(low: int, high: int) -> Callable[[Any], int]:
+    def parse(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise _Unfit(f"it must be a number from {low} to {high}")
+        return value
+
+    return parse
+
+
+def _command(value: Any) -> tuple[str, ...]:
+    words = [value] if isinstance(value, str) else value
+    if not isinstance(words, list) or not words or not all(isinstance(word, str) and word for word in words):
+        raise _Unfit('it must be a command such as "streamlink" or a list of words')
+    return tuple(words)
+
+
+RESERVED_OPTIONS: Final = frozenset(
+    "url default-stream output stdout record record-and-pipe player force skip config no-config loglevel logfile "
+    "logformat logdateformat progress quiet json stream-url retry-streams retry-max hls-live-edge version help "
+    "hls-duration stream-segmented-duration plugins can-handle-url hls-segment-stream-data".split()
+)
+"""Options that the daemon sets itself, or that would break capturing; see streamvaultd.toml(5)."""
+
+
+def _options(value: Any) -> tuple[tuple[str, str], ...]:
+    if not isinstance(value, dict):
+        raise _Unfit('it must be a table such as { http-proxy = "…" }')
+    found = []
+    for name, setting in value.items():
+        if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name) or name in RESERVED_OPTIONS:
+            raise _Unfit(f"'{name}' is set by the daemon itself, or is no long option of streamlink")
+        if not isinstance(setting, str | int | bool) or "\n" in str(setting) or "\0" in str(setting):
+            raise _Unfit(f"'{name}' must be one line of text, a number, true or false")
+        found.append((name, str(setting).lower() if isinstance(setting, bool) else str(setting)))
+    return tuple(found)
+
+
+DAY: Final = 86400.0
+OPTIONS: Final = (
+    Option("recording", "directory", _path, "directory", "/var/lib/streamvaultd/recordings",
+           "Where recordings go: DIRECTORY/STREAMER/FILE. Must be in ReadWritePaths= of the service."),
+    Option("recording", "filename", check_template, "filename", "{streamer}_{start}_{recording}",
+           "Name of the joined file, without its suffix. Fields: {streamer} {start} {recording} {stream}."),
+    Option("recording", "quality", _quality, "quality", "best", "Streamlink's names of qualities, best first."),
+    Option("recording", "grace", _span(0, DAY), "policy.grace", "60s",
+           "How long a source that ended or fell silent may take to come back into the same recording."),
+    Option("recording", "start_timeout", _span(5, 3600), "policy.start_timeout", "180s",
+           "How long a segment may run before its first media arrive (advertisements come first on some sites)."),
+    Option("recording", "stall_timeout", _span(5, 3600), "policy.stall_timeout", "90s",
+           "How long a segment may write nothing before it is replaced."),
+    Option("recording", "start_attempts", _count(1, 100), "policy.start_attempts", "3",
+           "How many segments may fail before the first media until the recording has failed."),
+    Option("rotation", "age", _span(10, 30 * DAY), "policy.rotate_age", "23h58m48s",
+           "A segment that is so old is rotated; by a clock that knows no daylight saving."),
+    Option("rotation", "size", _size(1 << 20, 1 << 50), "policy.rotate_size", "100G",
+           "A segment that is so large is rotated."),
+    Option("rotation", "overlap_limit", _span(1, 3600), "policy.overlap_limit", "180s",
+           "How long the old segment is kept beside a new one that is not yet proven to overlap it."),
+    Option("limits", "memory_max", _size(64 << 20, 1 << 40), "policy.memory_max", "256M",
+           "MemoryMax= of each segment's scope."),
+    Option("limits", "tasks_max", _count(8, 4096), "policy.tasks_max", "64", "TasksMax= of each segment's scope."),
+    Option("limits", "job_memory_max", _size(64 << 20, 1 << 40), "policy.job_memory_max", "512M",
+           "MemoryMax= of each job's scope."),
+    Option("streamlink", "command", _command, "streamlink_command", "streamlink",
+           "The streamlink to run while none is installed by 'streamvaultctl streamlink install'."),
+    Option("streamlink", "options", _options, "streamlink_options", "{}",
+           "Further long options of streamlink, without the dashes."),
+    Option("store", "path", _path, "store_path", "/var/lib/streamvaultd/streamvaultd.sqlite",
+           "The SQLite file of the recorder's state."),
+)  # fmt: skip
+_BY_KEY: Final = {(option.section, option.key): option for option in OPTIONS}
+
+
+def files(root: Path = ROOT) -> tuple[Path, ...]:
+    """The configuration files that exist, in the order in which they are read."""
+    fixed = (root / "usr/lib/streamvaultd/streamvaultd.toml", root / "etc/streamvaultd/streamvaultd.toml")
+    return (*(f for f in fixed if f.exists()), *sorted((root / "etc/streamvaultd/conf.d").glob("*.toml")))
+
+
+def load(paths: tuple[Path, ...]) -> tuple[Settings, tuple[VaultError, ...]]:
+    """Settings of these files on top of the defaults, and every mistake found; with mistakes, do not use them."""
+    settings, mistakes = Settings(), []
+    for path in paths:
+        try:
+            document = tomli.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            mistakes.append(ConfigUnreadable(file=str(path), why=str(error)))
+            continue
+        settings, found = apply(settings, document, str(path))
+        mistakes += found
+    return settings, tuple(mistakes)
+
+
+def apply(settings: Settings, document: Mapping[str, Any], file: str) -> tuple[Settings, list[VaultError]]:
+    """The settings with one parsed document on top; `file` is named in the mistakes."""
+    mistakes: list[VaultError] = []
+    for section, key, value in _entries(document):
+        option = _BY_KEY.get((section, key))
+        try:
+            if option is None:
+                raise _Unfit(f"no such setting; there are {_known(section)}")
+            settings = _put(settings, option.target, option.parse(value))
+        except _Unfit as error:
+            mistakes.append(ConfigInvalid(file=file, section=section, key=key, value=repr(value), why=str(error)))
+    return settings, mistakes
+
+
+def _entries(document: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    for section, content in document.items():
+        if isinstance(content, dict) and section in {option.section for option in OPTIONS}:
+            yield from ((section, key, value) for key, value in content.items())
+        else:
+            yield section, "", content
+
+
+def _known(section: str) -> str:
+    keys = [option.key for option in OPTIONS if option.section == section]
+    return ", ".join(keys) if keys else "[" + "], [".join(dict.fromkeys(o.section for o in OPTIONS)) + "]"
+
+
+def _put(settings: Settings, target: str, value: Any) -> Settings:
+    name, _, inner = target.partition(".")
+    changes: dict[str, Any] = {name: replace(settings.policy, **{inner: value}) if inner else value}
+    return replace(settings, **changes)
+
+
+def option_table() -> str:
+    """The settings as reStructuredText definitions, for streamvaultd.toml(5)."""
+    lines: list[str] = []
+    for section in dict.fromkeys(option.section for option in OPTIONS):
+        lines += [f"[{section}]", "-" * (len(section) + 2), ""]
+        for option in (o for o in OPTIONS if o.section == section):
+            lines += [f"``{option.key}`` (default: ``{option.default}``)", f"    {option.about}", ""]
+    return "\n".join(lines)
+
+
+assert {option.target.partition(".")[0] for option in OPTIONS} <= {f.name for f in fields(Settings)}  # noqa: S101
