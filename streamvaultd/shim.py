@@ -1,0 +1,314 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Supervises one command inside its scope, as conmon does beside a container.
+
+    python3 -I -S shim.py LABEL GATE_FD EXIT_FD CONTEXT_FD KEEP_FDS -- COMMAND...
+
+A scope does not know exit statuses, and a daemon that was restarted is not the parent any more: so the parent is this
+process, and what it learns goes through a pipe that the daemon keeps in systemd's fd store.
+
+GATE_FD: one byte lets the command start; end of file ends the shim without a trace. EXIT_FD: where the exit record
+goes. CONTEXT_FD: a file of NUL-separated texts: journald's socket, the fields of each journal entry in journald's
+native format, and any number of secrets that must not appear in the journal. KEEP_FDS: comma-separated descriptors
+that only the command needs, or "-". LABEL is for people who read ps(1). stdin and stdout are the command's.
+
+The command's stderr goes to the journal line by line. TERM and INT are ignored, for systemd sends them to the command
+as well; the command gets a second TERM after STOP_AGAIN seconds, because after one streamlink waits for stalled
+downloads.
+
+The exit record is one line of JSON of at most PIPE_BUF bytes: status (exit code, or minus the signal), error (why the
+command could not be executed), oomKills and memoryPeak (bytes) of the own cgroup, maxRss (KiB), userUSec, systemUSec,
+log (the last lines of stderr). The shim itself always exits with 0.
+
+Each running recording pays for this process: the private C modules below save a quarter of its memory.
+"""
+
+import os
+import sys
+from _json import encode_basestring
+from _socket import AF_UNIX, SOCK_DGRAM, SOCK_NONBLOCK, socket
+from select import POLLIN, poll
+from time import monotonic
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+else:
+    import _signal as signal
+
+LINE_MAX = 2048
+LINES_KEPT = 20
+LOG_MAX = 2560
+ERROR_MAX = 200
+DRAIN_MAX = 64
+READ_SIZE = 4096
+STOP_AGAIN = 2.0
+OOM_SCORE_ADJ = 500
+CGROUP_ROOT = "/sys/fs/cgroup"
+EXEC_FAILED = 127
+
+# Names and numbers of syslog(3), words of streamlink's logger.
+PRIORITIES = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7, "trace": 7, "all": 7}
+
+
+class Journal:
+    """Speaks journald's native protocol (systemd's JOURNAL_NATIVE_PROTOCOL.md). Never waits: refused is lost."""
+
+    def __init__(self, address: str, fields: bytes) -> None:
+        self._address = address
+        self._fields = fields
+        self._socket = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK)
+
+    def send(self, priority: int, message: str) -> None:
+        """Send one entry; a message is one line."""
+        entry = b"%sPRIORITY=%d\nMESSAGE=%s\n" % (self._fields, priority, message.encode())
+        try:  # noqa: SIM105
+            self._socket.sendto(entry, self._address)
+        except OSError:
+            pass  # journald restarts, or is not there; unconnected, so the next entry finds the new one
+
+
+class Log:
+    """The command's stderr: forwards each line, remembers the last ones. Lines are bounded, so is what is kept."""
+
+    def __init__(self, fd: int, journal: Journal, secrets: list[str]) -> None:
+        os.set_blocking(fd, False)
+        self.fd = fd
+        self.at_end = False
+        self._journal = journal
+        self._secrets = secrets
+        self._partial = b""
+        self._priority = PRIORITIES["info"]
+        self._kept: list[str] = []
+
+    def read(self) -> bool:
+        """Take what is there, once; False when there was nothing."""
+        try:
+            data = os.read(self.fd, READ_SIZE)
+        except BlockingIOError:
+            return False
+        self.at_end = not data
+        *lines, partial = (self._partial + data).split(b"\n")
+        self._partial = partial[:LINE_MAX]
+        for line in lines:
+            self._forward(line)
+        return not self.at_end
+
+    def close(self) -> None:
+        """Take the rest without waiting for whoever else holds the pipe open; the last line may lack its end."""
+        reads = 0
+        while reads < DRAIN_MAX and self.read():
+            reads += 1
+        self._forward(self._partial)
+        os.close(self.fd)
+
+    def last(self) -> list[str]:
+        """The last lines, oldest first, at most LOG_MAX bytes of JSON."""
+        room, first = LOG_MAX, len(self._kept)
+        while first and (room := room - len(encode_basestring(self._kept[first - 1]).encode()) - 1) >= 0:
+            first -= 1
+        return self._kept[first:]
+
+    def _forward(self, line: bytes) -> None:
+        text = line[:LINE_MAX].decode(errors="replace").rstrip()
+        if not text:
+            return
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        text = " ".join([redact(word) for word in text.split(" ")])
+        self._priority = priority_of(text, self._priority)
+        self._journal.send(self._priority, text)
+        self._kept = [*self._kept, text][-LINES_KEPT:]
+
+
+def priority_of(text: str, previous: int) -> int:
+    """The syslog level of a line; one without a level continues the line before it, as in a traceback."""
+    if text.startswith("Traceback "):
+        return PRIORITIES["error"]
+    word = text.split(" ", 1)[0].rstrip(":").lower()
+    return PRIORITIES.get(word, previous)
+
+
+def redact(word: str) -> str:
+    """The word without the credentials and the query of a URL: both may hold tokens."""
+    path, mark, query = word.partition("?")
+    if mark and "=" in query:
+        word = path + "?***"
+    parts = word.split("://")
+    for index in range(1, len(parts)):
+        user, at, rest = parts[index].partition("@")
+        if at and "/" not in user:
+            parts[index] = "***@" + rest
+    return "://".join(parts)
+
+
+def raise_oom_score() -> None:
+    """Make the kernel choose this process before the shim; the score is never lowered."""
+    fd = os.open("/proc/self/oom_score_adj", os.O_RDWR)
+    if int(os.read(fd, 16)) < OOM_SCORE_ADJ:
+        os.pwrite(fd, b"%d" % OOM_SCORE_ADJ, 0)
+    os.close(fd)
+
+
+def become(command: list[str], stderr: int, report: int) -> None:
+    """Turn the forked child into the command; does not return. What prevents it is written to `report`."""
+    try:
+        signal.set_wakeup_fd(-1)
+        # Python ignores PIPE and XFSZ, which an exec would hand on.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        os.setpgid(0, 0)
+        os.dup2(stderr, 2)
+        raise_oom_score()
+        os.execvp(command[0], command)  # noqa: S606
+    except OSError as error:
+        os.write(report, f"cannot execute {command[0]}: {error.strerror}"[:ERROR_MAX].encode())
+    finally:
+        os._exit(EXEC_FAILED)
+
+
+def spawn(command: list[str], stderr: int) -> tuple[int, str | None]:
+    """Fork and execute; returns when the command runs or could not. (pid, why it could not)"""
+    reader, report = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        become(command, stderr, report)
+    os.close(stderr)
+    os.close(report)
+    error = os.read(reader, READ_SIZE).decode()
+    os.close(reader)
+    return pid, error or None
+
+
+def let_go(fds: list[int]) -> None:
+    """Close what only the command uses: the shim must keep neither its files nor its secrets."""
+    null = os.open("/dev/null", os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(null, 1)
+    for fd in [null, *fds]:
+        os.close(fd)
+
+
+def catch_signals() -> int:
+    """Ignore what asks a process to end, but tell of it: the descriptor yields one byte per signal, its number."""
+    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda _number, _frame: None)
+    return reader
+
+
+def attend(pid: int, log: Log, signals: int) -> None:
+    """Forward the log and repeat TERM until the child has exited; it is not reaped."""
+    exited = os.pidfd_open(pid)
+    poller = poll()
+    for fd in (exited, signals, log.fd):
+        poller.register(fd, POLLIN)
+    again_at = None
+    while True:
+        wait = None if again_at is None else max(0.0, again_at - monotonic()) * 1000
+        ready = [fd for fd, _ in poller.poll(wait)]
+        if exited in ready:
+            return
+        if signals in ready:
+            received = os.read(signals, READ_SIZE)
+            if signal.SIGTERM in received or signal.SIGINT in received:
+                again_at = again_at or monotonic() + STOP_AGAIN
+        if again_at is not None and monotonic() >= again_at:
+            os.kill(pid, signal.SIGTERM)
+            again_at = None
+        if log.fd in ready:
+            log.read()
+            if log.at_end:
+                poller.unregister(log.fd)
+
+
+def read_text(path: str) -> str:
+    """The content of a small file, "" if there is none."""
+    try:
+        with open(path) as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def memory_of(cgroup: str) -> tuple[int | None, int | None]:
+    """(oom_kill of memory.events, memory.peak in bytes) of a cgroup folder; None where the kernel counts neither."""
+    words = read_text(cgroup + "/memory.events").split()
+    peak = read_text(cgroup + "/memory.peak").strip()
+    oom_kills = int(words[words.index("oom_kill") + 1]) if "oom_kill" in words else None
+    return oom_kills, int(peak) if peak else None
+
+
+def own_cgroup(membership: str) -> str:
+    """The folder of the cgroup that /proc/self/cgroup names; cgroups(7)."""
+    paths = [line[3:] for line in membership.splitlines() if line.startswith("0::")]
+    return CGROUP_ROOT + (paths[0] if paths else "/")
+
+
+def encode(value: int | str | list[str] | None) -> str:
+    """JSON."""
+    if isinstance(value, list):
+        return "[" + ",".join([encode_basestring(text) for text in value]) + "]"
+    if isinstance(value, str):
+        return encode_basestring(value)
+    return "null" if value is None else str(value)
+
+
+def exit_record(pid: int, error: str | None, log: list[str]) -> bytes:
+    """Reap the child and tell of its end."""
+    _, status, usage = os.wait4(pid, 0)
+    oom_kills, peak = memory_of(own_cgroup(read_text("/proc/self/cgroup")))
+    record = {
+        "status": os.waitstatus_to_exitcode(status),
+        "error": error,
+        "oomKills": oom_kills,
+        "memoryPeak": peak,
+        "maxRss": usage.ru_maxrss,
+        "userUSec": int(usage.ru_utime * 1_000_000),
+        "systemUSec": int(usage.ru_stime * 1_000_000),
+        "log": log,
+    }
+    return ("{" + ",".join([f'"{key}":{encode(value)}' for key, value in record.items()]) + "}\n").encode()
+
+
+def supervise(command: list[str], context: bytes, exit_fd: int, keep: list[int]) -> None:
+    """Run the command to its end and leave the exit record."""
+    address, fields, *secrets = context.split(b"\0")
+    journal = Journal(address.decode(), fields)
+    signals = catch_signals()
+    reader, stderr = os.pipe()
+    pid, error = spawn(command, stderr)
+    let_go(keep)
+    log = Log(reader, journal, [secret.decode() for secret in secrets if secret])
+    attend(pid, log, signals)
+    # Nothing of the run may outlive its record. Until it is reaped the child keeps its process group's number taken.
+    try:  # noqa: SIM105
+        os.killpg(pid, signal.SIGKILL)
+    except OSError:
+        pass
+    log.close()
+    if error is not None:
+        journal.send(PRIORITIES["error"], error)
+    try:  # noqa: SIM105
+        os.write(exit_fd, exit_record(pid, error, log.last()))
+    except OSError:
+        pass  # nobody holds the other end any more
+
+
+def main(argv: list[str]) -> None:
+    """See the head of this file."""
+    gate, exit_fd, context_fd = (int(text) for text in argv[2:5])
+    keep = [] if argv[5] == "-" else [int(text) for text in argv[5].split(",")]
+    for fd in (gate, exit_fd, context_fd):
+        os.set_inheritable(fd, False)  # noqa: FBT003
+    if not os.read(gate, 1):
+        return
+    os.close(gate)
+    context = os.pread(context_fd, os.fstat(context_fd).st_size, 0)
+    os.close(context_fd)
+    supervise(argv[argv.index("--") + 1 :], context, exit_fd, keep)
+
+
+if __name__ == "__main__":
+    main(sys.argv)
