@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Waiting for what a recording becomes; goes on when the daemon is restarted, as the recording itself does."""
+
+from __future__ import annotations
+
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Final
+
+from streamvaultd.ctl.outcome import Failed
+from streamvaultd.ctl.session import recording_of
+from streamvaultd.errors import ConnectionLost, SubscriberTooSlow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator, Mapping
+
+    from streamvaultd.ctl.records import Answer, Recording
+    from streamvaultd.ctl.session import Session
+
+_FRUITLESS_MAX: Final = 3
+"""How many subscriptions in a row may end without an answer before the daemon counts as gone."""
+
+
+def answers(session: Session, recording: str | None) -> Generator[Answer, None, None]:
+    """The answers of Subscribe, without end; subscribes again when the connection is lost.
+
+    Raises DaemonNotRunning when nobody listens any more, ConnectionLost when the daemon hangs up again and again.
+    """
+    fruitless = 0
+    while True:
+        try:
+            for answer in session.more("Subscribe", recording=recording):
+                fruitless = 0
+                yield answer
+        except (ConnectionLost, SubscriberTooSlow):
+            if fruitless == _FRUITLESS_MAX:
+                raise
+        else:
+            if fruitless == _FRUITLESS_MAX:
+                raise ConnectionLost(address=session.socket, why="the daemon ends every subscription at once")
+        fruitless += 1
+
+
+@contextmanager
+def changes(session: Session, recording: int) -> Iterator[Iterator[Recording]]:
+    """What a recording is and becomes. The first item is its present state: by then the subscription stands."""
+    with closing(_states(session, recording)) as states:
+        yield states
+
+
+def _states(session: Session, recording: int) -> Generator[Recording, None, None]:
+    with closing(answers(session, str(recording))) as all_answers:
+        for answer in all_answers:
+            if answer.get("recording") is not None and (state := recording_of(answer)).id == recording:
+                yield state
+
+
+def record(
+    session: Session, parameters: Mapping[str, object], is_done: Callable[[Recording], bool]
+) -> Generator[Recording, None, None]:
+    """Start a recording; its states, until the daemon has given the last answer that was asked for.
+
+    When the connection is lost after the recording was accepted, it is followed by Subscribe until `is_done`.
+    """
+    latest: Recording | None = None
+    try:
+        for answer in session.more("Record", **parameters):
+            latest = recording_of(answer)
+            yield latest
+    except ConnectionLost:
+        if latest is None:
+            raise
+    else:
+        return
+    with changes(session, latest.id) as states:
+        for state in states:
+            yield state
+            if is_done(state) or state.is_final:
+                return
+
+
+def stop(session: Session, recording: Recording, tell: Callable[[Recording], None]) -> Recording:
+    """Stop a recording and wait for its end; returns its final state."""
+    with changes(session, recording.id) as states:
+        tell(next(states))
+        session.call("Stop", recording=str(recording.id))
+        for state in states:
+            tell(state)
+            if state.is_final:
+                return state
+    return recording
+
+
+def rotate(session: Session, recording: Recording, tell: Callable[[Recording], None]) -> Recording:
+    """Rotate a recording and wait until a new segment has taken over; raises Failed if none did."""
+    before = _newest(session, recording.id)
+    with changes(session, recording.id) as states:
+        tell(next(states))
+        session.call("Rotate", recording=str(recording.id))
+        for state in states:
+            tell(state)
+            if state.is_final:
+                raise Failed(f"cannot rotate recording {state.id} of '{state.streamer}': it has ended")
+            if state.state == "recording" and (newest := _newest(session, state.id)) > before:
+                return _taken_over(session, state, newest)
+    return recording
+
+
+def _newest(session: Session, recording: int) -> int:
+    return max((segment.number for segment in session.segments(recording)), default=0)
+
+
+def _taken_over(session: Session, state: Recording, number: int) -> Recording:
+    segment = next(segment for segment in session.segments(state.id) if segment.number == number)
+    if segment.phase != "writing":
+        raise Failed(
+            f"cannot rotate recording {state.id} of '{state.streamer}': "
+            f"segment {number} ended at once ({segment.cause or 'cause unknown'})",
+            hint="the segment before it records on, and rotation is tried again later",
+        )
+    return state

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The daemon's answers as typed records: parsed once, here. Fields as in io.streamvault.Recorder.varlink.
+
+Times are microseconds of UTC since 1970, spans microseconds, sizes bytes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Answer: TypeAlias = "Mapping[str, object]"
+T = TypeVar("T")
+
+FINAL = frozenset({"completed", "stopped", "failed"})
+CAPTURING = frozenset({"recording", "rotating"})
+
+
+class BadAnswer(ValueError):
+    """The answer does not have the shape that the interface promises; says at which field."""
+
+
+class Recording(NamedTuple):
+    id: int
+    stream: int
+    streamer: str
+    url: str
+    quality: str
+    directory: str
+    duration: int | None
+    rotate_size: int
+    memory_max: int
+    state: str
+    since: int
+    started: int
+    ended: int | None
+    bytes: int
+    segments: int
+    deaths: int
+    rotation_due: int | None
+    path: str | None
+    detail: str | None
+    answer: Answer
+    """The object that all this was parsed from."""
+
+    @property
+    def is_final(self) -> bool:
+        """Nothing will happen to it any more."""
+        return self.state in FINAL
+
+    @property
+    def has_media(self) -> bool:
+        """Media arrive, or have arrived."""
+        return self.state in CAPTURING or self.bytes > 0
+
+
+class Segment(NamedTuple):
+    number: int
+    unit: str
+    path: str
+    phase: str
+    started: int | None
+    ended: int | None
+    bytes: int
+    pid: int | None
+    cause: str | None
+    memory_peak: int | None
+
+
+class Event(NamedTuple):
+    at: int
+    kind: str
+    priority: int
+    message: str
+    recording: int | None
+
+
+class DaemonStatus(NamedTuple):
+    version: str
+    state: str
+    started: int
+    recordings: int
+    segments: int
+    jobs: int
+    streamlink_command: str
+    streamlink_version: str | None
+    store: str
+
+
+class Streamlink(NamedTuple):
+    command: str
+    version: str
+    managed: bool
+    warning: str | None
+
+
+class _Object:
+    """A JSON object whose fields are taken by type; `where` is its place in the answer."""
+
+    def __init__(self, value: object, where: str) -> None:
+        if not isinstance(value, dict):
+            raise BadAnswer(f"{where} is not an object")
+        self._value: dict[str, object] = value
+        self._where = where
+
+    def _get(self, key: str, kind: type[T]) -> T | None:
+        value = self._value.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise BadAnswer(f"{self._where}.{key} is not of type {kind.__name__}")
+        return value
+
+    def need(self, key: str, kind: type[T]) -> T:
+        value = self._get(key, kind)
+        if value is None:
+            raise BadAnswer(f"{self._where}.{key} is missing")
+        return value
+
+    def integer(self, key: str) -> int | None:
+        return self._get(key, int)
+
+    def text(self, key: str) -> str | None:
+        return self._get(key, str)
+
+    def child(self, key: str) -> _Object:
+        return _Object(self._value.get(key), f"{self._where}.{key}")
+
+    def time(self, key: str) -> int:
+        return self.child(key).need("realtime", int)
+
+    def maybe_time(self, key: str) -> int | None:
+        return None if self._value.get(key) is None else self.time(key)
+
+
+def objects(answer: Answer, key: str) -> list[Answer]:
+    """The list of objects in a field of an answer, as they are."""
+    value = answer.get(key)
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise BadAnswer(f"{key} is not a list of objects")
+    return value
+
+
+def object_of(answer: Answer, key: str) -> Answer:
+    """The object in a field of an answer, as it is."""
+    value = answer.get(key)
+    if not isinstance(value, dict):
+        raise BadAnswer(f"{key} is not an object")
+    return value
+
+
+def parse_recording(answer: Answer) -> Recording:
+    """From type Recording; raises BadAnswer."""
+    top = _Object(answer, "recording")
+    context, runtime = top.child("context"), top.child("runtime")
+    return Recording(
+        id=top.need("id", int),
+        stream=top.need("stream", int),
+        streamer=context.need("streamer", str),
+        url=context.need("url", str),
+        quality=context.need("quality", str),
+        directory=context.need("directory", str),
+        duration=context.integer("durationUSec"),
+        rotate_size=context.need("rotateSize", int),
+        memory_max=context.need("memoryMax", int),
+        state=runtime.need("state", str),
+        since=runtime.time("since"),
+        started=runtime.time("startedAt"),
+        ended=runtime.maybe_time("endedAt"),
+        bytes=runtime.need("bytes", int),
+        segments=runtime.need("segments", int),
+        deaths=runtime.need("deaths", int),
+        rotation_due=runtime.maybe_time("rotationDueAt"),
+        path=runtime.text("path"),
+        detail=runtime.text("detail"),
+        answer=answer,
+    )
+
+
+def parse_segment(answer: Answer) -> Segment:
+    """From type Segment; raises BadAnswer."""
+    top = _Object(answer, "segment")
+    return Segment(
+        number=top.need("number", int),
+        unit=top.need("unit", str),
+        path=top.need("path", str),
+        phase=top.need("phase", str),
+        started=top.maybe_time("startedAt"),
+        ended=top.maybe_time("endedAt"),
+        bytes=top.need("bytes", int),
+        pid=top.integer("pid"),
+        cause=top.text("cause"),
+        memory_peak=top.integer("memoryPeak"),
+    )
+
+
+def parse_event(answer: Answer) -> Event:
+    """From type Event; raises BadAnswer."""
+    top = _Object(answer, "event")
+    return Event(
+        at=top.time("at"),
+        kind=top.need("kind", str),
+        priority=top.need("priority", int),
+        message=top.need("message", str),
+        recording=top.integer("recording"),
+    )
+
+
+def parse_status(answer: Answer) -> DaemonStatus:
+    """From the reply of GetStatus; raises BadAnswer."""
+    top = _Object(answer, "status")
+    return DaemonStatus(
+        version=top.need("version", str),
+        state=top.need("state", str),
+        started=top.time("startedAt"),
+        recordings=top.need("recordings", int),
+        segments=top.need("segments", int),
+        jobs=top.need("jobs", int),
+        streamlink_command=top.need("streamlinkCommand", str),
+        streamlink_version=top.text("streamlinkVersion"),
+        store=top.need("store", str),
+    )
+
+
+def parse_streamlink(answer: Answer) -> Streamlink:
+    """From the reply of ManageStreamlink; raises BadAnswer."""
+    top = _Object(answer, "streamlink")
+    return Streamlink(
+        command=top.need("command", str),
+        version=top.need("version", str),
+        managed=top.need("managed", bool),
+        warning=top.text("warning"),
+    )

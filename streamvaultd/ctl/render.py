@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What streamvaultctl shows, as lines and tables. Pure: records and the present time in, text out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from streamvaultd.ctl.table import Column, Table
+from streamvaultd.ctl.text import (
+    Line,
+    Span,
+    Style,
+    format_elapsed,
+    format_short_time,
+    format_since,
+    line,
+    plural,
+    width,
+)
+from streamvaultd.units import format_size, format_span
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from streamvaultd.ctl.records import DaemonStatus, Event, Recording, Segment, Streamlink
+
+LAST_SEGMENTS: Final = 5
+"""How many segments `status` shows."""
+
+_STATE_STYLES: Final = {
+    "recording": Style.GOOD,
+    "rotating": Style.GOOD,
+    "running": Style.GOOD,
+    "writing": Style.GOOD,
+    "completed": Style.PLAIN,
+    "stopped": Style.PLAIN,
+    "ended": Style.PLAIN,
+    "removed": Style.FAINT,
+    "failed": Style.BAD,
+}
+_DOTS: Final = {
+    Style.GOOD: "●",
+    Style.BUSY: "●",
+    Style.BAD: "\N{MULTIPLICATION SIGN}",
+    Style.PLAIN: "○",
+    Style.FAINT: "○",
+}
+_PLANNED_ENDS: Final = frozenset({"rotated", "stopped", "source-ended"})
+_LOG_ERR: Final = 3
+_LOG_NOTICE: Final = 5
+
+
+def state_style(state: str) -> Style:
+    """Green runs, yellow is on its way, red failed, plain is over."""
+    return _STATE_STYLES.get(state, Style.BUSY)
+
+
+def dot(state: str) -> Span:
+    """The mark in front of a status block."""
+    style = state_style(state)
+    return Span(_DOTS[style], style)
+
+
+def recording_table(recordings: Iterable[Recording], now: int) -> Table:
+    """One row for each recording, in the order given."""
+    columns = (
+        Column("ID", is_number=True),
+        Column("STREAMER", can_shrink=True),
+        Column("STATE"),
+        Column("SEGMENTS", is_number=True),
+        Column("SIZE", is_number=True),
+        Column("STARTED"),
+        Column("RUNTIME"),
+        Column("RESULT", can_shrink=True),
+    )
+    return Table(columns, tuple(_recording_row(recording, now) for recording in recordings))
+
+
+def _recording_row(recording: Recording, now: int) -> tuple[Span, ...]:
+    return (
+        Span(str(recording.id)),
+        Span(recording.streamer, Style.STRONG),
+        Span(recording.state, state_style(recording.state)),
+        Span(str(recording.segments)),
+        Span(format_size(recording.bytes)),
+        Span(format_short_time(recording.started)),
+        Span(format_elapsed((recording.ended or now) - recording.started)),
+        Span(recording.path or ""),
+    )
+
+
+def segment_table(segments: Iterable[Segment], now: int) -> Table:
+    """One row for each segment, in the order given."""
+    columns = (
+        Column("SEGMENT", is_number=True),
+        Column("PHASE"),
+        Column("SIZE", is_number=True),
+        Column("STARTED"),
+        Column("RUNTIME"),
+        Column("CAUSE"),
+        Column("PEAK", is_number=True),
+        Column("PID", is_number=True),
+        Column("UNIT"),
+        Column("PATH", can_shrink=True),
+    )
+    return Table(columns, tuple(_segment_row(segment, now) for segment in segments))
+
+
+def _segment_row(segment: Segment, now: int) -> tuple[Span, ...]:
+    started, cause = segment.started, segment.cause
+    return (
+        Span(f"{segment.number:03d}"),
+        Span(segment.phase, state_style(segment.phase)),
+        Span(format_size(segment.bytes)),
+        Span("" if started is None else format_short_time(started)),
+        Span("" if started is None else format_elapsed((segment.ended or now) - started)),
+        Span(cause or "", Style.PLAIN if cause is None or cause in _PLANNED_ENDS else Style.BAD),
+        Span("" if segment.memory_peak is None else format_size(segment.memory_peak)),
+        Span("" if segment.pid is None else str(segment.pid)),
+        Span(segment.unit),
+        Span(segment.path),
+    )
+
+
+def recording_block(recording: Recording, segments: Sequence[Segment], now: int) -> list[Line]:
+    """The status of one recording, as `systemctl status` shows a unit."""
+    style = state_style(recording.state)
+    title = (dot(recording.state), Span(" "), Span(recording.streamer, Style.STRONG))
+    state = (Span(recording.state, style), Span(f" since {format_since(recording.since, now)}"))
+    fields: list[tuple[str, Line]] = [("State", state)]
+    if recording.detail:
+        fields.append(("", line(recording.detail)))
+    fields += [(label, line(text)) for label, text in _facts(recording, segments, now) if text]
+    return [(*title, Span(f" - recording {recording.id} of stream {recording.stream}")), *_labelled(fields)]
+
+
+def _facts(recording: Recording, segments: Sequence[Segment], now: int) -> list[tuple[str, str]]:
+    return [
+        ("Started", format_since(recording.started, now)),
+        ("Ended", "" if recording.ended is None else format_since(recording.ended, now)),
+        ("URL", recording.url),
+        ("Quality", recording.quality),
+        ("Duration", "" if recording.duration is None else f"{format_span(recording.duration)} of media"),
+        ("Directory", "" if recording.path else recording.directory),
+        ("Result", recording.path or ""),
+        ("Segments", _segment_count(recording)),
+        ("Received", format_size(recording.bytes)),
+        ("Rate", _rate(segments, now)),
+        ("Rotation", _rotation(recording, now)),
+        ("Memory", _memory(recording, segments)),
+    ]
+
+
+def _segment_count(recording: Recording) -> str:
+    return str(recording.segments) + (f" ({plural(recording.deaths, 'death')})" if recording.deaths else "")
+
+
+def _rate(segments: Sequence[Segment], now: int) -> str:
+    writing = [segment for segment in segments if segment.phase == "writing" and segment.started is not None]
+    if not writing:
+        return ""
+    latest = writing[-1]
+    seconds = (now - (latest.started or now)) / 1_000_000
+    return f"{format_size(round(latest.bytes / seconds))}/s, average of segment {latest.number}" if seconds > 0 else ""
+
+
+def _rotation(recording: Recording, now: int) -> str:
+    if recording.rotation_due is None:
+        return ""
+    by_size = f", or at {format_size(recording.rotate_size)}" if recording.rotate_size else ""
+    return f"due {format_since(recording.rotation_due, now)}{by_size}"
+
+
+def _memory(recording: Recording, segments: Sequence[Segment]) -> str:
+    peaks = [segment.memory_peak for segment in segments if segment.memory_peak is not None]
+    limit = f"limit {format_size(recording.memory_max)} for each segment"
+    return f"{limit}, peak {format_size(max(peaks))}" if peaks else limit
+
+
+def daemon_block(status: DaemonStatus, now: int) -> list[Line]:
+    """The status of the daemon itself."""
+    title = (dot(status.state), Span(" "), Span("streamvaultd", Style.STRONG), Span(f" {status.version}"))
+    work = (
+        plural(status.recordings, "recording"),
+        plural(status.segments, "segment"),
+        plural(status.jobs, "job"),
+    )
+    since = format_since(status.started, now)
+    fields = [
+        ("State", (Span(status.state, state_style(status.state)), Span(f" since {since}"))),
+        ("Running", line(", ".join(work))),
+        ("Streamlink", line(f"{status.streamlink_version or 'unusable'} ({status.streamlink_command})")),
+        ("Store", line(status.store)),
+    ]
+    return [title, *_labelled(fields)]
+
+
+def streamlink_block(streamlink: Streamlink) -> list[Line]:
+    """Which streamlink the daemon uses."""
+    kind = "managed by streamvaultd" if streamlink.managed else "of the system"
+    fields = [("Version", line(streamlink.version)), ("Command", line(streamlink.command)), ("Kind", line(kind))]
+    if streamlink.warning:
+        fields.append(("Warning", line(streamlink.warning, Style.BUSY)))
+    return _labelled(fields)
+
+
+def _labelled(fields: Iterable[tuple[str, Line]]) -> list[Line]:
+    fields = list(fields)
+    indent = 4 + max(width(label) for label, _ in fields)
+    return [(Span(f"{label}: ".rjust(indent + 2) if label else " " * (indent + 2)), *rest) for label, rest in fields]
+
+
+def event_line(event: Event, streamer: str | None) -> Line:
+    """One event of `monitor`, as journalctl(1) prints a line: time, what it is about, message."""
+    about = f"{streamer or '-'}[{event.recording}]" if event.recording is not None else "streamvaultd"
+    style = Style.BAD if event.priority <= _LOG_ERR else Style.STRONG if event.priority <= _LOG_NOTICE else Style.PLAIN
+    return (Span(f"{format_short_time(event.at)} "), Span(about, Style.STRONG), Span(": "), Span(event.message, style))
+
+
+def present_line(recording: Recording, now: int) -> Line:
+    """The line of `monitor` for a recording as it is now."""
+    about = f"{recording.streamer}[{recording.id}]"
+    state = Span(recording.state, state_style(recording.state))
+    since = f" since {format_since(recording.since, now)}"
+    return (Span(f"{format_short_time(now)} "), Span(about, Style.STRONG), Span(": is "), state, Span(since))
+
+
+def name_of(recording: Recording) -> str:
+    """How notes call a recording."""
+    return f"recording {recording.id} of '{recording.streamer}'"
+
+
+def progress(recording: Recording) -> str:
+    """Where a recording that is waited for stands, in one line; changes only with its state and detail."""
+    segment = f" segment {recording.segments}" if recording.state in {"recording", "rotating"} else ""
+    return f"{name_of(recording)}: {recording.state}{segment}{f' ({recording.detail})' if recording.detail else ''}"

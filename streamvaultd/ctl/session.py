@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every command has at hand: the global options, the daemon, the screen and the clock."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol
+
+from streamvaultd.ctl import records
+from streamvaultd.errors import RECORDER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from streamvaultd.ctl.records import Answer, Recording, Segment
+    from streamvaultd.ctl.screen import Screen
+    from streamvaultd.ctl.table import Table
+    from streamvaultd.ctl.text import Line
+
+SOCKET: Final = "/run/streamvaultd/io.streamvault.Recorder"
+
+
+class Client(Protocol):
+    """Calls methods, each on a connection of its own; see streamvaultd.varlink.client."""
+
+    def call(self, method: str, parameters: Mapping[str, object]) -> Answer: ...
+
+    def more(self, method: str, parameters: Mapping[str, object]) -> Iterator[Answer]: ...
+
+
+class Session:
+    """One run of streamvaultctl.
+
+    `client_of` gives the client for a socket, `now` is µs of UTC since 1970, `execute` runs a command in our place.
+    """
+
+    def __init__(
+        self,
+        *,
+        screen: Screen,
+        client_of: Callable[[str], Client],
+        now: Callable[[], int],
+        execute: Callable[[list[str]], None],
+    ) -> None:
+        self.screen = screen
+        self.now = now
+        self.execute = execute
+        self._client_of = client_of
+        self.json = "off"
+        self.socket = SOCKET
+        self.no_pager = False
+        self.no_legend = False
+        self.quiet = False
+
+    def call(self, method: str, **parameters: object) -> Answer:
+        """The reply to one call; parameters that are None are left out. Raises VaultError."""
+        return self._client_of(self.socket).call(f"{RECORDER}.{method}", given(parameters))
+
+    def more(self, method: str, **parameters: object) -> Iterator[Answer]:
+        """The replies to one call as they come, however long it takes; otherwise as `call`."""
+        return self._client_of(self.socket).more(f"{RECORDER}.{method}", given(parameters))
+
+    def get(self, recording: str) -> Recording:
+        """The recording of this number or name; raises NoSuchRecording."""
+        return recording_of(self.call("Get", recording=recording))
+
+    def segments(self, recording: int) -> list[Segment]:
+        """The segments of a recording, oldest first."""
+        answer = self.call("ListSegments", recording=str(recording))
+        return [records.parse_segment(item) for item in records.objects(answer, "segments")]
+
+    def note(self, text: str) -> None:
+        """Tell people something that is no result; not with --quiet."""
+        if not self.quiet:
+            self.screen.note(text)
+
+    def show_json(self, value: object) -> bool:
+        """Print an answer as it is if JSON was asked for; whether it was."""
+        if self.json != "off":
+            self.screen.show_json(value, pretty=self.json == "pretty")
+        return self.json != "off"
+
+    def json_only(self, value: object) -> None:
+        """Print an answer if JSON was asked for; there is nothing to print otherwise."""
+        self.show_json(value)
+
+    def show(self, lines: list[Line]) -> None:
+        """Print lines, through a pager if they are many."""
+        self.screen.show(lines, paged=not self.no_pager)
+
+    def table_lines(self, table: Table) -> list[Line]:
+        """A table's lines as they fit here."""
+        return table.lines(columns=self.screen.columns, has_header=not self.no_legend)
+
+
+def recording_of(answer: Answer) -> Recording:
+    """The recording in a reply; raises BadAnswer."""
+    return records.parse_recording(records.object_of(answer, "recording"))
+
+
+def given(parameters: Mapping[str, object]) -> dict[str, object]:
+    """The parameters that are not None."""
+    return {key: value for key, value in parameters.items() if value is not None}
