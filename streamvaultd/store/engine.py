@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Opening a database: how it is connected, whether it is ours, and that its schema is the present one.
+
+SQLite runs in WAL mode with synchronous=FULL, so a committed transaction survives power loss (sqlite.org/pragma.html
+and sqlite.org/wal.html). Its driver would begin transactions late and commit before DDL; here every transaction is
+begun explicitly, so that an upgrade of the schema is one of them.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import URL, create_engine, event, insert, inspect, select
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from streamvaultd.errors import StoreTooNew, StoreUnavailable
+from streamvaultd.store.schema import HEAD, REVISIONS, meta
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from sqlalchemy import Connection, Engine
+
+BUSY_TIMEOUT_MS: Final = 5000
+"""How long a transaction waits for another process that holds the database, such as an administrator's sqlite3."""
+
+
+def sqlite_url(path: Path) -> URL:
+    """The URL of the SQLite database in a file."""
+    return URL.create("sqlite", database=str(path))
+
+
+def open_engine(url: URL) -> Engine:
+    """An engine of one connection, for use in one thread, whose database has the present schema.
+
+    Creates an empty database's tables and upgrades older ones, all or nothing. Raises StoreTooNew, having changed
+    nothing, and StoreUnavailable for what cannot be opened or is not a store.
+    """
+    with translated(url):
+        # parameters may hold URLs with credentials: they stay out of error texts
+        engine = create_engine(url, pool_size=1, max_overflow=0, hide_parameters=True)
+        if engine.dialect.name == "sqlite":
+            event.listen(engine, "connect", _set_up_sqlite)
+            event.listen(engine, "begin", _begin_sqlite)
+        try:
+            with engine.connect() as connection:
+                _prepare(connection)
+        except BaseException:
+            engine.dispose()
+            raise
+    return engine
+
+
+def create_file(path: Path) -> None:
+    """Create an empty database file that only its owner can read, durably; an existing one stays as it is.
+
+    Not to be called while the database is open: closing the file would drop SQLite's locks (fcntl(2)).
+    Raises StoreUnavailable.
+    """
+    try:
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_WRONLY, 0o600))
+        folder = os.open(path.parent, os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise StoreUnavailable(url=str(sqlite_url(path)), why=str(error.strerror)) from error
+
+
+@contextmanager
+def translated(url: URL) -> Iterator[None]:
+    """Turns what the database's driver raises into StoreUnavailable."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise unavailable(url, str(error.orig)) from error
+
+
+def unavailable(url: URL, why: str) -> StoreUnavailable:
+    """The error of a database, without the password that its URL may hold."""
+    return StoreUnavailable(url=url.render_as_string(hide_password=True), why=why)
+
+
+def schema_revision(connection: Connection) -> str | None:
+    """The revision of the tables, None of an empty database; StoreUnavailable if they are somebody else's."""
+    tables = set(inspect(connection).get_table_names())
+    if not tables:
+        return None
+    if not {"alembic_version", meta.name} <= tables:
+        raise unavailable(connection.engine.url, "it is another program's database")
+    found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalars().all()
+    if len(found) != 1:
+        raise unavailable(connection.engine.url, f"its schema has {len(found)} versions instead of one")
+    return str(found[0])
+
+
+def _prepare(connection: Connection) -> None:
+    with connection.begin():
+        found = schema_revision(connection)
+    if found is not None and found not in REVISIONS:
+        url = connection.engine.url.render_as_string(hide_password=True)
+        raise StoreTooNew(url=url, found=found, known=HEAD)
+    if found != HEAD:
+        _upgrade(connection)
+    if connection.dialect.name == "sqlite":
+        _set_wal(connection)
+
+
+def _upgrade(connection: Connection) -> None:
+    # importing Alembic takes as long as all the rest of the start, which rarely needs it
+    from streamvaultd.store.migrate import upgrade
+
+    # a table that SQLite rebuilds is dropped, and with keys enforced its dependents' rows would go with it
+    _pragma(connection, "foreign_keys = OFF")
+    with connection.begin():
+        upgrade(connection)
+        if connection.execute(select(meta).where(meta.c.key == "instance")).first() is None:
+            connection.execute(insert(meta).values(key="instance", value=str(uuid.uuid4())))
+        _check_keys(connection)
+    _pragma(connection, "foreign_keys = ON")
+
+
+def _check_keys(connection: Connection) -> None:
+    if connection.dialect.name == "sqlite":
+        broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+        if broken is not None:
+            raise unavailable(connection.engine.url, f"a row of {broken[0]} refers to nothing")
+
+
+def _set_wal(connection: Connection) -> None:
+    mode = _pragma(connection, "journal_mode = WAL")
+    if mode != "wal":
+        raise unavailable(connection.engine.url, f"it stays in journal mode {mode}: its file system cannot do WAL")
+
+
+def _pragma(connection: Connection, text: str) -> Any:
+    """Run a pragma that must not run inside a transaction; does nothing on other databases."""
+    if connection.dialect.name != "sqlite":
+        return None
+    cursor = connection.connection.cursor()
+    try:
+        cursor.execute(f"PRAGMA {text}")
+        row = cursor.fetchone()
+    except connection.dialect.loaded_dbapi.Error as error:
+        raise OperationalError(f"PRAGMA {text}", None, error) from error
+    finally:
+        cursor.close()
+    return row[0] if row is not None else None
+
+
+def _set_up_sqlite(driver: Any, _record: object) -> None:
+    driver.isolation_level = None
+    for pragma in ("synchronous = FULL", "foreign_keys = ON", f"busy_timeout = {BUSY_TIMEOUT_MS}"):
+        driver.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # a transaction that reads first and writes then could meet another writer in between and fail at once
+    connection.exec_driver_sql("BEGIN" if connection.get_execution_options().get("reads") else "BEGIN IMMEDIATE")

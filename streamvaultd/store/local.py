@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The store of a running daemon: what must survive a crash, in a database that only this process writes.
+
+Every method is one transaction, executed in one thread of the store's own: the loop never waits for a disk, and calls
+take effect in the order they were made. A call whose waiter is cancelled takes effect all the same, or not at all.
+What the database refuses is raised as StoreUnavailable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
+
+from sqlalchemy import true
+
+from streamvaultd.clock import SystemClock
+from streamvaultd.core.model import Recorder, Recording
+from streamvaultd.store.engine import create_file, open_engine, sqlite_url, translated, unavailable
+from streamvaultd.store.ledger import (
+    end_job,
+    insert_event,
+    insert_job,
+    replace_seams,
+    select_events,
+    select_jobs,
+    select_seams,
+)
+from streamvaultd.store.recordings import (
+    RUNNING,
+    TO_CLEAN,
+    Place,
+    insert_recording,
+    select_recorder,
+    select_recorders,
+    update_recording,
+)
+from streamvaultd.store.records import EventRecord, JobRecord, JobStatus, SeamRecord
+from streamvaultd.store.rows import Present
+from streamvaultd.store.schema import jobs, recordings, streamers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from sqlalchemy import URL, Connection, Engine
+
+    from streamvaultd.clock import Clock
+    from streamvaultd.core.model import Moment, Policy, Segment
+
+LIST_MAX: Final = 1000
+"""Recordings, or events of one recording, in one answer unless another limit is asked for."""
+
+ID_DIGITS_MAX: Final = 18
+"""Longer numbers do not fit into a column and are nobody's id."""
+
+Result = TypeVar("Result")
+Recorders: TypeAlias = list[Recorder]
+
+
+def read_boot_id() -> str:
+    """The identity of the running boot: random(4), /proc/sys/kernel/random/boot_id."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+class LocalStore:
+    """Recordings, events, jobs and seams; made by open()."""
+
+    def __init__(self, *, engine: Engine, thread: ThreadPoolExecutor, place: Place, clock: Clock) -> None:
+        self._engine = engine
+        self._reads = engine.execution_options(reads=True)
+        self._thread = thread
+        self._place = place
+        self._clock = clock
+
+    @classmethod
+    async def open(
+        cls,
+        where: Path | URL,
+        *,
+        paths: Callable[[Recording, int], str],
+        clock: Clock | None = None,
+        boot: str | None = None,
+    ) -> LocalStore:
+        """Open the database in a file, or at a URL; a missing file is created, an older schema upgraded.
+
+        `paths` names the file of a segment for its row. Raises StoreUnavailable and StoreTooNew.
+        """
+        thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
+        try:
+            engine = await asyncio.get_running_loop().run_in_executor(thread, _open, where)
+        except BaseException:
+            thread.shutdown(wait=False)
+            raise
+        place = Place(boot=boot or read_boot_id(), paths=paths)
+        return cls(engine=engine, thread=thread, place=place, clock=clock or SystemClock())
+
+    async def close(self) -> None:
+        """Close the database after the calls that were made before; no call may follow."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.dispose)
+        self._thread.shutdown(wait=False)
+
+    async def create_recording(
+        self,
+        *,
+        streamer: str,
+        url: str,
+        quality: str,
+        directory: str,
+        duration: float | None,
+        policy: Policy,
+        now: Moment,
+    ) -> Recorder:
+        """A new recording of a streamer, who is created at need, in State.STARTING and without segments.
+
+        Raises AlreadyRecording.
+        """
+        wanted = Recording(
+            id=0,
+            stream=0,
+            streamer=streamer,
+            url=url,
+            quality=quality,
+            directory=directory,
+            created=now,
+            duration=duration,
+            policy=policy,
+        )
+        return await self._write(lambda connection: insert_recording(connection, wanted, self._place.boot))
+
+    async def save(self, recorder: Recorder, changed: tuple[Segment, ...]) -> None:
+        """Write a recorder and those of its segments that changed; raises NoSuchRecording."""
+        await self._write(lambda connection: update_recording(connection, recorder, changed, self._place))
+
+    async def load_unfinished(self) -> Recorders:
+        """The recorders with which something still has to happen, newest first.
+
+        These record or are joined, or their joined file is complete and segments' files are to be removed.
+        """
+        return await self._read(lambda connection: select_recorders(connection, RUNNING | TO_CLEAN, self._present()))
+
+    async def get(self, recording: int) -> Recorder | None:
+        """The recorder of this number."""
+        return await self._read(
+            lambda connection: select_recorder(connection, recordings.c.id == recording, self._present())
+        )
+
+    async def find(self, name_or_id: str) -> Recorder | None:
+        """The recorder of this number; or a streamer's running one, or else the latest."""
+        if name_or_id.isascii() and name_or_id.isdigit() and len(name_or_id) <= ID_DIGITS_MAX:
+            numbered = await self.get(int(name_or_id))
+            if numbered is not None:
+                return numbered
+        # a name may consist of digits too
+        return await self._read(lambda connection: self._find_streamer(connection, name_or_id))
+
+    async def list(
+        self,
+        streamer: str | None = None,
+        *,
+        all: bool = False,  # noqa: A002
+        limit: int = LIST_MAX,
+    ) -> Recorders:
+        """The newest `limit` recorders, newest first: those of a streamer; or all; or those that are not final."""
+        which = true() if all else RUNNING
+        if streamer is not None:
+            which = streamers.c.username == streamer
+        return await self._read(lambda connection: select_recorders(connection, which, self._present(), limit=limit))
+
+    async def add_event(
+        self,
+        *,
+        at: Moment,
+        kind: str,
+        priority: int,
+        message: str,
+        recording: int | None = None,
+        segment: int | None = None,
+        cause: str | None = None,
+        fields: Mapping[str, object] | None = None,
+    ) -> None:
+        """Keep what people were told; `fields` must be JSON-representable."""
+        values = {
+            "at": at.realtime,
+            "kind": kind,
+            "priority": priority,
+            "message": message,
+            "recording_id": recording,
+            "segment": segment,
+            "cause": cause,
+            "fields": dict(fields) if fields is not None else None,
+        }
+        await self._write(lambda connection: insert_event(connection, values))
+
+    async def events(self, recording: int, *, limit: int = LIST_MAX) -> Sequence[EventRecord]:
+        """The last events of a recording, oldest first."""
+        return await self._read(lambda connection: select_events(connection, recording, limit))
+
+    async def create_job(self, recording: int, kind: str, spec: Mapping[str, object], now: Moment) -> int:
+        """A new job, running; its number, from which its unit is named. `spec` must be JSON-representable."""
+        return await self._write(lambda connection: insert_job(connection, recording, kind, spec, now.realtime))
+
+    async def job(self, job: int) -> JobRecord | None:
+        """The job of this number."""
+        found = await self._read(lambda connection: select_jobs(connection, jobs.c.id == job))
+        return found[0] if found else None
+
+    async def unfinished_jobs(self) -> Sequence[JobRecord]:
+        """The jobs that run, or did when the daemon last knew, oldest first."""
+        running = jobs.c.status == JobStatus.RUNNING.value
+        return await self._read(lambda connection: select_jobs(connection, running))
+
+    async def finish_job(self, job: int, *, ok: bool, result: Mapping[str, object], now: Moment) -> None:
+        """Write how a job ended. `result` must be JSON-representable. Raises KeyError for no such job."""
+        status = JobStatus.DONE if ok else JobStatus.FAILED
+        if not await self._write(lambda connection: end_job(connection, job, status, result, now.realtime)):
+            raise KeyError(job)
+
+    async def add_seams(self, recording: int, seams: Iterable[SeamRecord]) -> None:
+        """Keep the seams that a join found, in place of those of an earlier join of the same recording."""
+        await self._write(lambda connection: replace_seams(connection, recording, seams))
+
+    async def seams(self, recording: int) -> Sequence[SeamRecord]:
+        """The seams of a recording, in order."""
+        return await self._read(lambda connection: select_seams(connection, recording))
+
+    def _find_streamer(self, connection: Connection, name: str) -> Recorder | None:
+        named = streamers.c.username == name
+        running = select_recorder(connection, named & (recordings.c.status == "recording"), self._present())
+        return running or select_recorder(connection, named, self._present())
+
+    def _present(self) -> Present:
+        return Present(boot=self._place.boot, now=self._clock.now())
+
+    async def _write(self, work: Callable[[Connection], Result]) -> Result:
+        return await self._call(self._engine, work)
+
+    async def _read(self, work: Callable[[Connection], Result]) -> Result:
+        return await self._call(self._reads, work)
+
+    async def _call(self, engine: Engine, work: Callable[[Connection], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, _transact, engine, work)
+
+
+def _open(where: Path | URL) -> Engine:
+    if isinstance(where, Path):
+        create_file(where)
+        where = sqlite_url(where)
+    return open_engine(where)
+
+
+def _transact(engine: Engine, work: Callable[[Connection], Result]) -> Result:
+    try:
+        with translated(engine.url), engine.begin() as connection:
+            return work(connection)
+    except ValueError as error:
+        # a row that another hand wrote
+        raise unavailable(engine.url, str(error)) from error
