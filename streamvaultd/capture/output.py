@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The files of recordings: where they are, how they come into being, become durable and go.
+
+    <directory>/<streamer>/stream_<stream>_segments/segment_001.ts    one segment
+    <directory>/<streamer>/<file name template>.<suffix>              the result
+
+All calls block; the executor runs them in threads. A new name is durable only once its folder is synced (fsync(2)), so
+whatever creates or removes a name syncs the folder before it returns.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from streamvaultd.errors import DirectoryUnusable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from streamvaultd.core.model import Recording
+
+FOLDER_MODE: Final = 0o750
+FILE_MODE: Final = 0o640
+
+
+class SegmentFiles:
+    """Makes, measures, syncs and removes the files of segments; never touches a file that is not named to it."""
+
+    def prepare(self, directory: Path, streamer: str) -> None:
+        """Make the streamer's folder and prove that it can be written to.
+
+        The directory itself is made only if its parent exists: a missing path above it rather is a disk that is not
+        mounted. DirectoryUnusable tells what is wrong.
+        """
+        try:
+            _make_folder(directory)
+            _make_folder(directory / streamer)
+            with tempfile.TemporaryFile(dir=directory / streamer, prefix=".streamvault-"):
+                pass
+        except OSError as error:
+            raise DirectoryUnusable(directory=str(directory), why=error.strerror or str(error)) from error
+
+    def create(self, path: Path) -> int:
+        """Create a segment's file, durably, and open it for appending.
+
+        FileExistsError: this attempt was made before. OSError: the folder cannot be written to.
+        """
+        _make_folder(path.parent.parent)
+        _make_folder(path.parent)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, FILE_MODE)
+        try:
+            _sync_folder(path.parent)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def size(self, path: Path) -> int:
+        """Bytes in the file; 0 if there is none."""
+        try:
+            return path.stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def seal(self, path: Path) -> int:
+        """Make what was written survive a power loss, and tell its bytes; an empty file goes. May be repeated."""
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return 0
+        try:
+            os.fsync(fd)
+            size = os.fstat(fd).st_size
+        finally:
+            os.close(fd)
+        if size == 0:
+            path.unlink(missing_ok=True)
+            _sync_folder(path.parent)
+        return size
+
+    def remove_segments(self, paths: Iterable[Path], folder: Path) -> None:
+        """Remove these files, durably, and their folder unless it holds anything else. May be repeated."""
+        for path in paths:
+            path.unlink(missing_ok=True)
+        try:
+            _sync_folder(folder)
+        except FileNotFoundError:
+            return
+        _remove_if_empty(folder)
+
+    def discard_folder(self, folder: Path) -> None:
+        """Remove a segments folder and then its streamer's folder, each only if it is empty. May be repeated."""
+        _remove_if_empty(folder)
+        _remove_if_empty(folder.parent)
+
+    def segment_path(self, recording: Recording, number: int) -> Path:
+        """Where a segment's media are."""
+        folder = f"stream_{recording.stream}_segments"
+        return Path(recording.directory) / recording.streamer / folder / f"segment_{number:03d}.ts"
+
+    def result_stem(self, recording: Recording, template: str) -> Path:
+        """Where the result will be, without its suffix. The template has passed config.check_template()."""
+        start = datetime.fromtimestamp(recording.created.realtime // 1_000_000, UTC)
+        name = template.format(
+            streamer=recording.streamer,
+            start=start.strftime("%Y-%m-%dT%H-%M-%SZ"),
+            recording=recording.id,
+            stream=recording.stream,
+        )
+        return Path(recording.directory) / recording.streamer / name
+
+
+def _make_folder(folder: Path) -> None:
+    """Make one folder durably; its parent must exist."""
+    try:
+        folder.mkdir(mode=FOLDER_MODE)
+    except FileExistsError:
+        return  # if it is no folder, its first use says so
+    _sync_folder(folder.parent)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    """Remove one folder durably; one that is not empty stays."""
+    try:
+        folder.rmdir()
+    except OSError:
+        return
+    _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
