@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fragmented MP4 (ISO/IEC 14496-12), as far as joining needs it: the end of its header and of its last fragment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from streamvaultd.media.source import Source
+
+HEADER = 16
+# Boxes that a file, a header or a media segment may begin with
+FIRST_BOXES = frozenset({b"ftyp", b"styp", b"moov", b"moof", b"sidx", b"emsg", b"prft"})
+
+
+class Box(NamedTuple):
+    kind: bytes
+    start: int
+    end: int
+
+
+def is_fmp4(source: Source) -> bool:
+    return source.read(4, 4) in FIRST_BOXES
+
+
+def boxes(source: Source, start: int = 0) -> Iterator[Box]:
+    """The top-level boxes that are there as a whole; ends at the first torn or impossible one."""
+    while True:
+        head = source.read(start, HEADER)
+        if len(head) < 8:
+            return
+        size = int.from_bytes(head[:4], "big")
+        if size == 1:
+            size = int.from_bytes(head[8:16], "big")
+        if size < 8 or start + size > source.size:
+            return
+        yield Box(head[4:8], start, start + size)
+        start += size
+
+
+def header_end(source: Source) -> int:
+    """Length of the header (ftyp and moov) that stands before the media; 0 when there is none."""
+    end = 0
+    for box in boxes(source):
+        if box.kind == b"moov":
+            end = box.end
+        elif box.kind not in {b"ftyp", b"free"}:
+            break
+    return end
+
+
+def whole_end(source: Source) -> int:
+    """Where the last whole fragment (moof and its mdat) ends, or the header if there is no fragment."""
+    end = header_end(source)
+    for box in boxes(source, end):
+        if box.kind == b"mdat":
+            end = box.end
+    return end

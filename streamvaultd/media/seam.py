@@ -1,0 +1,306 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where two segments of one recording meet: what the newer one repeats, and what is missing between them.
+
+Two captures of one HLS source hold the same bytes for the same media segments, so an overlap is proven by bytes, never
+by timestamps: muxers that begin every file at the same time would make any two files look alike. What is not proven is
+kept: a seam never drops media on a guess. Nothing here raises on damaged or foreign input (OSError of a read apart).
+docs/design/003-join.md has the reasons.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import TypeAlias
+
+from streamvaultd.media import fmp4, timeline, ts
+from streamvaultd.media.source import Clipped, FileSource, Source, find_back, is_equal
+from streamvaultd.media.union import Origin, Span, find_union
+
+# What is looked for: 32 packets hold tables, a clock reference and timestamps, so they are unique
+HEAD = 32 * ts.PACKET
+# How far back: what the longest window (99 media segments) holds at the highest bit rates
+REACH = 1 << 30
+# Places that hold the head but go on differently are tried this often; only made-up input has more
+HITS_MAX = 16
+# A clock that runs back by more than this (ms) was set anew, so distances across it mean nothing
+BACKWARD_MAX_MS = 120_000.0
+
+
+class SeamKind(Enum):
+    """How two segments are put together."""
+
+    EXACT = "exact"
+    """Older's end and newer's start are the same bytes, or newer goes on where older ends."""
+    UNION = "union"
+    """Both hold the same packets, and each may fill holes of the other."""
+    GAP = "gap"
+    """Nothing in common: appended as a whole; something may be missing between them."""
+    BREAK = "break"
+    """One file cannot hold both: the formats or their headers differ."""
+
+
+class Certainty(Enum):
+    PROVEN = "proven"
+    """Bytes were compared."""
+    LIKELY = "likely"
+    """Timestamps and packet counters agree."""
+    UNKNOWN = "unknown"
+    """Nothing tells."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inserted:
+    """Bytes of neither file."""
+
+    data: bytes
+
+
+Joint: TypeAlias = Span | Inserted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seam:
+    """The join is older[:older_end], then the pieces, then newer[newer_start:].
+
+    Milliseconds are None where nothing tells them.
+    """
+
+    kind: SeamKind
+    method: str
+    certainty: Certainty
+    older_end: int
+    newer_start: int
+    pieces: tuple[Joint, ...] = ()
+    overlap_bytes: int = 0
+    overlap_ms: float | None = 0.0
+    gap_ms: float | None = 0.0
+    note: str = ""
+
+
+def find_seam(older: Source, newer: Source) -> Seam:
+    """How `newer`, the next segment in time, continues `older`. Reads at most REACH bytes back, in small windows."""
+    if timeline.is_ts(older) and timeline.is_ts(newer):
+        return _ts_seam(Clipped(older, timeline.whole_end(older)), Clipped(newer, timeline.whole_end(newer)))
+    if fmp4.is_fmp4(older) and fmp4.is_fmp4(newer):
+        return _fmp4_seam(older, newer)
+    if timeline.is_ts(older) or timeline.is_ts(newer) or fmp4.is_fmp4(older) or fmp4.is_fmp4(newer):
+        return _break(older, "the formats differ")
+    seam, _ = _exact(older, newer, 0)
+    note = "neither a transport stream nor fragmented MP4: only equal bytes were looked for"
+    return seam or _gap(older.size, 0, note)
+
+
+def _break(older: Source, note: str) -> Seam:
+    return Seam(
+        kind=SeamKind.BREAK,
+        method="none",
+        certainty=Certainty.PROVEN,
+        older_end=older.size,
+        newer_start=0,
+        gap_ms=None,
+        note=note,
+    )
+
+
+def _gap(older_end: int, newer_start: int, note: str) -> Seam:
+    return Seam(
+        kind=SeamKind.GAP,
+        method="append",
+        certainty=Certainty.UNKNOWN,
+        older_end=older_end,
+        newer_start=newer_start,
+        gap_ms=None,
+        note=note,
+    )
+
+
+# --- equal bytes ---------------------------------------------------------------------------------------------------
+
+
+def _exact(older: Source, newer: Source, skip: int) -> tuple[Seam | None, int | None]:
+    """The seam by bytes, leaving out newer's first `skip` bytes; else where the head was found at all."""
+    head = newer.read(skip, HEAD)
+    low = max(0, older.size - REACH)
+    found = None
+    for _, place in zip(range(HITS_MAX), find_back(older, head, low, older.size), strict=False):
+        length = min(older.size - place, newer.size - skip)
+        if is_equal(older, place, newer, skip, length):
+            return _exact_seam(older, newer, place, skip), place
+        found = place
+    if found is not None:
+        return None, found
+    short = _short_overlap(older, head)
+    return (_exact_seam(older, newer, older.size - short, skip) if short else None), None
+
+
+def _exact_seam(older: Source, newer: Source, place: int, skip: int) -> Seam:
+    length = min(older.size - place, newer.size - skip)
+    inside = length < older.size - place
+    return Seam(
+        kind=SeamKind.EXACT,
+        method="bytes",
+        certainty=Certainty.PROVEN,
+        older_end=older.size if inside else place,
+        newer_start=newer.size if inside else skip,
+        overlap_bytes=length,
+        overlap_ms=None,
+        note="the newer segment lies wholly inside the older" if inside else "",
+    )
+
+
+def _short_overlap(older: Source, head: bytes) -> int:
+    """Bytes of the longest end of older that is a start of newer, when that is shorter than the head."""
+    tail = older.read(max(0, older.size - len(head)), len(head))
+    return next((size for size in range(len(tail), ts.PACKET - 1, -1) if tail.endswith(head[:size])), 0)
+
+
+# --- transport streams ---------------------------------------------------------------------------------------------
+
+
+def _ts_seam(older: Source, newer: Source) -> Seam:
+    exact, start = _exact(older, newer, 0)
+    if exact is not None and _is_telling(newer, exact.overlap_bytes):
+        return replace(exact, overlap_ms=_media_ms(newer, exact.overlap_bytes))
+    found = find_union(older, newer, start)
+    if found is not None:
+        return Seam(
+            kind=SeamKind.UNION,
+            method="packets",
+            certainty=Certainty.PROVEN,
+            older_end=found.older_end,
+            newer_start=found.newer_start,
+            pieces=found.spans,
+            overlap_bytes=found.common_bytes,
+            overlap_ms=_overlap_ms(older, newer),
+            note=_union_note(found.spans, found.common_bytes),
+        )
+    # A few equal bytes without a timestamp are no proof of when they are, but they are equal: keep them once
+    repeated = exact.overlap_bytes if exact is not None else 0
+    return _append(Clipped(older, older.size - repeated), newer, repeated)
+
+
+def _union_note(spans: tuple[Span, ...], common: int) -> str:
+    only_older = sum(span.end - span.start for span in spans if span.origin is Origin.OLDER)
+    only_newer = sum(span.end - span.start for span in spans if span.origin is Origin.NEWER) - common
+    return f"{only_older} bytes are only in the older, {only_newer} only in the newer segment"
+
+
+def _append(older: Source, newer: Source, repeated: int) -> Seam:
+    """No overlap: the distance by timestamps, and a mark where the counters do not go on."""
+    gap = _distance_ms(older, newer)
+    # `repeated` bytes stay in newer only, so what counts is what precedes them
+    following = timeline.first_counters(newer, 0, newer.size)
+    known = timeline.last_counters(older, 0, older.size)
+    goes_on = all(following[pid] == (known[pid] + 1) & 15 for pid in following.keys() & known.keys())
+    if goes_on and following.keys() & known.keys() and gap is not None and abs(gap) < 1:
+        return Seam(
+            kind=SeamKind.EXACT,
+            method="adjacent",
+            certainty=Certainty.LIKELY,
+            older_end=older.size,
+            newer_start=0,
+            overlap_bytes=repeated,
+            note="the newer segment begins where the older ends",
+        )
+    return Seam(
+        kind=SeamKind.GAP,
+        method="timestamps",
+        certainty=Certainty.UNKNOWN if gap is None else Certainty.LIKELY,
+        older_end=older.size,
+        newer_start=0,
+        pieces=(Inserted(ts.discontinuity(sorted(following.items()))),) if following else (),
+        overlap_bytes=repeated,
+        gap_ms=None if gap is None else max(0.0, gap),
+        note=_gap_note(gap),
+    )
+
+
+def _gap_note(gap: float | None) -> str:
+    if gap is None:
+        return "the clocks of the segments cannot be compared"
+    if gap < -1:
+        return f"the same {-gap:.0f} ms may be in both, in other bytes: both are kept"
+    return ""
+
+
+def _distance_ms(older: Source, newer: Source) -> float | None:
+    """From the end of older's last frame to newer's first, by the clock both have; None without one."""
+    before = timeline.last_beats(older, 0, older.size)
+    after = timeline.first_beats(newer, 0, newer.size)
+    clock = timeline.clock_of({pid: after[pid] for pid in after.keys() & before.keys()})
+    if clock is None:
+        return None
+    step = before[clock].step if before[clock].step > 0 else after[clock].step
+    ticks = ts.difference(after[clock].pes.dts, before[clock].pes.dts) - max(step, 0)
+    gap = round(ticks / ts.TICKS_PER_MS, 1)
+    return gap if gap > -BACKWARD_MAX_MS else None
+
+
+def _overlap_ms(older: Source, newer: Source) -> float | None:
+    gap = _distance_ms(older, newer)
+    return None if gap is None else max(0.0, -gap)
+
+
+def _media_ms(source: Source, end: int) -> float | None:
+    """Milliseconds of media in source[:end]."""
+    ms = timeline.duration_ms(Clipped(source, end))
+    return None if ms is None else float(ms)
+
+
+def _is_telling(newer: Source, length: int) -> bool:
+    """True when newer's first `length` bytes can be at one place of the stream only, or are all there is."""
+    return length >= min(HEAD, newer.size) or any(timeline.units(newer, 0, length))
+
+
+# --- fragmented MP4 ------------------------------------------------------------------------------------------------
+
+
+def _fmp4_seam(older: Source, newer: Source) -> Seam:
+    skip = fmp4.header_end(newer)
+    if newer.read(0, skip) != older.read(0, fmp4.header_end(older)):
+        return _break(older, "the initialisation headers differ")
+    end = fmp4.whole_end(older)
+    if newer.size == skip:
+        return replace(_gap(end, skip, "the newer segment holds no media"), gap_ms=0.0, certainty=Certainty.PROVEN)
+    seam, _ = _exact(older, newer, skip)
+    if seam is not None and seam.overlap_bytes >= min(HEAD, newer.size - skip):
+        return seam
+    return _gap(end, skip, "no fragment in common; the gap is not measured in fragmented MP4")
+
+
+# --- while both files grow -----------------------------------------------------------------------------------------
+
+
+class OverlapWatch:
+    """Tells when an older file, still growing, has come to hold the start of a newer one, growing too.
+
+    Each call reads only what came since the last one, so it may be called on every event. The caller owns both
+    descriptors. May raise OSError.
+    """
+
+    def __init__(self, older_fd: int, newer_fd: int) -> None:
+        self._older_fd = older_fd
+        self._newer_fd = newer_fd
+        self._searched: int | None = None
+        self._place: int | None = None
+
+    def is_proven(self) -> bool:
+        """True when older holds newer's head and both are equal from there on, as far as both reach."""
+        older, newer = FileSource.of(self._older_fd), FileSource.of(self._newer_fd)
+        skip = fmp4.header_end(newer) if fmp4.is_fmp4(newer) else 0
+        head = newer.read(skip, HEAD)
+        if len(head) < HEAD:
+            return False
+        if self._place is None:
+            low = max(0, older.size - REACH) if self._searched is None else self._searched
+            self._place = next(find_back(older, head, low, older.size), None)
+            self._searched = max(low, older.size - HEAD)
+        if self._place is None:
+            return False
+        return is_equal(older, self._place, newer, skip, min(older.size - self._place, newer.size - skip))
+
+
+def overlap_proven(older_fd: int, newer_fd: int) -> bool:
+    """One look with a fresh OverlapWatch."""
+    return OverlapWatch(older_fd, newer_fd).is_proven()

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""When the media of a transport stream are, read from its timestamps: no decoder, bounded reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from streamvaultd.media import ts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from streamvaultd.media.source import Source
+
+# Read at a time: whole packets, about 1 MiB
+BLOCK = 5600 * ts.PACKET
+# How far a first or a last timestamp is looked for: seconds of media at any bit rate
+REACH = 64 << 20
+# Samples for the duration are this far apart: a clock of 26.5 hours cannot go round unseen in between
+STRIDE = (128 << 20) // ts.PACKET * ts.PACKET
+# A step forward that no pause of a live stream explains: the source has set its clock anew
+STEP_MAX = 6 * 3600 * 1000 * ts.TICKS_PER_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """The first or last unit of one PID: its timestamp and the distance to its neighbour (0: it has none)."""
+
+    pes: ts.Pes
+    step: int
+
+
+def is_ts(source: Source) -> bool:
+    """True when the source begins with whole transport packets."""
+    head = source.read(0, ts.SYNC_RUN * ts.PACKET)
+    return len(head) >= ts.PACKET and ts.synced(head) == len(head) // ts.PACKET * ts.PACKET
+
+
+def blocks(source: Source, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+    """(offset, whole packets in sync) of everything between start and end that is a transport stream."""
+    at, lost = start, False
+    while end - at >= ts.PACKET:
+        data = source.read(at, min(BLOCK, end - at))
+        if len(data) < ts.PACKET:
+            return
+        first = ts.resync(data, 0) if lost else 0
+        if first < 0:
+            # a run of packets may begin in the last bytes of this block and end in the next one
+            at += max(1, len(data) - ts.SYNC_RUN * ts.PACKET + 1)
+            continue
+        data = data[first:]
+        good = ts.synced(data)
+        if good:
+            yield at + first, data[:good]
+        lost = len(data) - good >= ts.PACKET
+        at += first + good + lost
+
+
+def whole_end(source: Source) -> int:
+    """Where the last whole packet ends: behind it are a torn packet, or what a power failure left there."""
+    end = source.size
+    while end >= ts.PACKET:
+        start = max(0, end // ts.PACKET * ts.PACKET - BLOCK)
+        last = max((at + len(data) for at, data in blocks(source, start, end)), default=0)
+        if last:
+            return last
+        end = start + ts.SYNC_RUN * ts.PACKET - 1 if start else 0
+    return 0
+
+
+def units(source: Source, start: int, end: int) -> Iterator[ts.Pes]:
+    """Every PES packet with a timestamp that begins in [start, end); `at` counts from the source's start."""
+    for offset, data in blocks(source, start, end):
+        for pes in ts.pes_starts(data):
+            yield pes._replace(at=offset + pes.at)
+
+
+def first_beats(source: Source, start: int, end: int) -> dict[int, Beat]:
+    """By PID, the first unit in [start, end); reads on until the clock has two units, or to REACH."""
+    found: dict[int, Beat] = {}
+    for pes in units(source, start, min(end, start + REACH)):
+        beat = found.get(pes.pid)
+        if beat is None:
+            found[pes.pid] = Beat(pes, 0)
+        elif not beat.step:
+            found[pes.pid] = Beat(beat.pes, ts.difference(pes.dts, beat.pes.dts))
+            if pes.is_video or pes.at - start > 4 * BLOCK:
+                break
+    return found
+
+
+def last_beats(source: Source, start: int, end: int) -> dict[int, Beat]:
+    """By PID, the last unit in [start, end); looks back until the clock has two units, or to REACH."""
+    reach = 2 * BLOCK
+    while True:
+        low = max(start, (end - reach) // ts.PACKET * ts.PACKET)
+        found: dict[int, Beat] = {}
+        for pes in units(source, low, end):
+            last = found.get(pes.pid)
+            found[pes.pid] = Beat(pes, ts.difference(pes.dts, last.pes.dts) if last else 0)
+        clock = clock_of(found)
+        if (clock is not None and found[clock].step) or low == start or reach >= REACH:
+            return found
+        reach *= 4
+
+
+def clock_of(beats: dict[int, Beat]) -> int | None:
+    """The PID that time is told by: video if there is any, else the lowest."""
+    return min(beats, key=lambda pid: (not beats[pid].pes.is_video, pid), default=None)
+
+
+def first_counters(source: Source, start: int, end: int) -> dict[int, int]:
+    """By PID, the counter of its first packet with payload in the first blocks of [start, end)."""
+    found: dict[int, int] = {}
+    for _, data in blocks(source, start, min(end, start + 4 * BLOCK)):
+        for at in range(0, len(data), ts.PACKET):
+            pid = ts.pid_of(data, at)
+            if pid not in found and pid != ts.PID_NULL and ts.has_payload(data, at):
+                found[pid] = ts.counter_of(data, at)
+    return found
+
+
+def last_counters(source: Source, start: int, end: int) -> dict[int, int]:
+    """By PID, the counter of its last packet in the last blocks of [start, end)."""
+    found: dict[int, int] = {}
+    low = max(start, (end - 4 * BLOCK) // ts.PACKET * ts.PACKET)
+    for _, data in blocks(source, low, end):
+        for at in range(0, len(data), ts.PACKET):
+            found[ts.pid_of(data, at)] = ts.counter_of(data, at)
+    return found
+
+
+def _sample(source: Source, clock: int, start: int, end: int) -> int | None:
+    """The clock's first timestamp in [start, end)."""
+    return next((pes.dts for pes in units(source, start, end) if pes.pid == clock), None)
+
+
+def duration_ms(source: Source, seams: Sequence[int] = ()) -> int | None:
+    """Milliseconds from the first to the end of the last frame, gaps included; None without timestamps.
+
+    Exact across any number of wraps. `seams` are offsets where the clock may have been set anew: there, and wherever it
+    runs backwards, one frame is counted.
+    """
+    head, tail = first_beats(source, 0, source.size), last_beats(source, 0, source.size)
+    clock = clock_of(head)
+    if clock is None or clock not in tail:
+        return None
+    frame = max(tail[clock].step or head[clock].step, 0)
+    now, total = head[clock].pes.dts, frame
+    for stamp in _stamps(source, clock, seams):
+        step = ts.difference(stamp, now)
+        total += step if 0 <= step <= STEP_MAX else frame
+        now = stamp
+    return round(total / ts.TICKS_PER_MS)
+
+
+def _stamps(source: Source, clock: int, seams: Sequence[int]) -> Iterator[int]:
+    """The clock's timestamps at regular places, on both sides of every seam, and at the end."""
+    places = sorted({*range(STRIDE, source.size, STRIDE), *seams})
+    for place in places:
+        if place in seams and (before := last_beats(source, 0, place).get(clock)):
+            yield before.pes.dts
+        after = _sample(source, clock, place, min(source.size, place + REACH))
+        if after is not None:
+            yield after
+    if last := last_beats(source, 0, source.size).get(clock):
+        yield last.pes.dts

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The union of two transport streams that hold the same packets, where either may lack media segments of the other.
+
+Packets that carry a timestamp are unique, so they are anchors: equal ones are found by hash, proven by comparison and
+grown to runs of equal bytes. What lies between two runs is in one file only and is taken from there; where both files
+have something of their own, the timestamps put it in order. What cannot be put in order is no union (None).
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+from streamvaultd.media import ts
+from streamvaultd.media.source import Source, common_backward, common_forward
+from streamvaultd.media.timeline import blocks, clock_of, first_beats, last_beats
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+# Fewer equal packets than this may be one audio frame that two different qualities share
+RUN_MIN = 8 * ts.PACKET
+# How far back in the older file a union is looked for when the newer one's first packets are not found in it
+REACH = 128 << 20
+# Memory for anchors: about 40 MB at most, hours of media
+ANCHORS_MAX = 400_000
+# A pause between two frames that is longer than this (ticks) is a hole
+PAUSE = 500 * ts.TICKS_PER_MS
+
+
+class Origin(Enum):
+    OLDER = "older"
+    NEWER = "newer"
+
+
+class Span(NamedTuple):
+    """Bytes [start, end) of one of the two files."""
+
+    origin: Origin
+    start: int
+    end: int
+
+
+class Run(NamedTuple):
+    """Equal bytes, and where they are in both files."""
+
+    older: int
+    newer: int
+    length: int
+
+
+class Union(NamedTuple):
+    """Keep older[:older_end], then the spans, then newer[newer_start:]."""
+
+    older_end: int
+    spans: tuple[Span, ...]
+    newer_start: int
+    common_bytes: int
+
+
+class Stretch(NamedTuple):
+    """Media without a hole, in one of the files: its first and last timestamp, and its bytes."""
+
+    first: int
+    last: int
+    span: Span
+
+
+def find_union(older: Source, newer: Source, start: int | None) -> Union | None:
+    """The union, or None when the files have nothing in common or contradict each other.
+
+    `start` is where the newer file's first packets were found in the older one, None when they were not.
+    """
+    low = max(0, older.size - REACH) // ts.PACKET * ts.PACKET if start is None else start
+    runs = list(_runs(older, newer, low))
+    if not runs:
+        return None
+    return _assemble(older, newer, runs)
+
+
+def _anchors(source: Source, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """(offset, hash) of every packet in which a unit with a timestamp begins."""
+    for offset, data in blocks(source, start, end):
+        for pes in ts.pes_starts(data):
+            yield offset + pes.at, hash(data[pes.at : pes.at + ts.PACKET])
+
+
+def _index(source: Source, start: int) -> dict[int, int]:
+    """Anchors by hash; -1 for one that is there twice and so proves nothing."""
+    places: dict[int, int] = {}
+    for at, key in _anchors(source, start, source.size):
+        places[key] = -1 if key in places else at
+        if len(places) >= ANCHORS_MAX:
+            break
+    return places
+
+
+def _runs(older: Source, newer: Source, low: int) -> Iterator[Run]:
+    """The maximal equal runs, in order and apart in both files."""
+    index = _index(older, low)
+    done = Run(low, 0, 0)
+    for at, key in _anchors(newer, 0, min(newer.size, older.size - low + REACH)):
+        place = index.get(key, -1)
+        if place < done.older + done.length or at < done.newer + done.length:
+            continue
+        run = _grow(older, newer, Run(place, at, 0), done)
+        if run.length >= RUN_MIN:
+            yield run
+            done = run
+        if done.older + done.length >= older.size:
+            return
+
+
+def _grow(older: Source, newer: Source, seed: Run, before: Run) -> Run:
+    """Widens a common place both ways by whole packets, not into the run before."""
+    room = min(seed.older - before.older - before.length, seed.newer - before.newer - before.length)
+    back = common_backward(older, seed.older, newer, seed.newer, room) // ts.PACKET * ts.PACKET
+    room = min(older.size - seed.older, newer.size - seed.newer)
+    length = common_forward(older, seed.older, newer, seed.newer, room) // ts.PACKET * ts.PACKET
+    return Run(seed.older - back, seed.newer - back, back + length) if length else seed
+
+
+def _assemble(older: Source, newer: Source, runs: Sequence[Run]) -> Union | None:
+    first = runs[0]
+    if first.newer and not _follows(older, first.older, newer):
+        return None
+    spans = [Span(Origin.NEWER, 0, first.newer + first.length)]
+    for run, after in pairwise(runs):
+        between = _weave(older, (run.older + run.length, after.older), newer, (run.newer + run.length, after.newer))
+        if between is None:
+            return None
+        spans += [*between, Span(Origin.NEWER, after.newer, after.newer + after.length)]
+    last = runs[-1]
+    rest = last.newer + last.length
+    tail = _weave_tail(older, last.older + last.length, newer, rest)
+    if tail is None:
+        return None
+    spans += tail[0]
+    return Union(first.older, _merged(spans), tail[1], sum(run.length for run in runs))
+
+
+def _follows(older: Source, end: int, newer: Source) -> bool:
+    """True when newer's first media come after older[:end], or nothing is there."""
+    before, after = last_beats(older, 0, end), first_beats(newer, 0, newer.size)
+    clock = clock_of({pid: after[pid] for pid in after.keys() & before.keys()})
+    return clock is None or ts.difference(after[clock].pes.dts, before[clock].pes.dts) > 0
+
+
+def _weave_tail(older: Source, start: int, newer: Source, rest: int) -> tuple[list[Span], int] | None:
+    """What older has left behind the last run, in order with the start of newer's rest; and where that rest begins."""
+    if start >= older.size:
+        return [], rest
+    high = min(newer.size, rest + REACH)
+    spans = _weave(older, (start, older.size), newer, (rest, high))
+    if spans is None:
+        return None
+    if spans and spans[-1].origin is Origin.NEWER:
+        return spans[:-1], spans[-1].start
+    return (spans, high) if high == newer.size else None
+
+
+def _weave(older: Source, mine: tuple[int, int], newer: Source, yours: tuple[int, int]) -> list[Span] | None:
+    """Both ranges in order of time; None when both hold media of the same time."""
+    if mine[0] >= mine[1] or yours[0] >= yours[1]:
+        return [Span(Origin.OLDER, *mine)] * (mine[0] < mine[1]) + [Span(Origin.NEWER, *yours)] * (yours[0] < yours[1])
+    left = _stretches(older, Origin.OLDER, *mine)
+    right = _stretches(newer, Origin.NEWER, *yours)
+    if not left or not right:
+        # without a timestamp it is the remains of something torn
+        return [stretch.span for stretch in left or right]
+    zero = left[0].first
+    ordered = sorted(left + right, key=lambda stretch: ts.difference(stretch.first, zero))
+    if any(ts.difference(after.first, before.last) <= 0 for before, after in pairwise(ordered)):
+        return None
+    return [stretch.span for stretch in ordered]
+
+
+def _stretches(source: Source, origin: Origin, start: int, end: int) -> list[Stretch]:
+    """The range cut at its holes; empty when nothing in it has a timestamp."""
+    clock = clock_of(first_beats(source, start, end))
+    found: list[Stretch] = []
+    for at, stamp in _stamps(source, clock, start, end):
+        last = found[-1] if found else None
+        if last is None:
+            found.append(Stretch(stamp, stamp, Span(origin, start, end)))
+        elif 0 <= ts.difference(stamp, last.last) <= PAUSE:
+            found[-1] = last._replace(last=stamp)
+        else:
+            found[-1] = last._replace(span=Span(origin, last.span.start, at))
+            found.append(Stretch(stamp, stamp, Span(origin, at, end)))
+    return found
+
+
+def _stamps(source: Source, clock: int | None, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """(where its media segment may begin, timestamp) of the clock's units.
+
+    A media segment begins with tables (RFC 8216, 3.2): a unit's place is that of the tables since the unit before.
+    """
+    tables = -1
+    for offset, data in blocks(source, start, end):
+        for at in ts.starts(data):
+            if ts.pid_of(data, at) < ts.PID_TABLES_END:
+                tables = offset + _tables_start(data, at)
+            elif (pes := ts.parse_pes(data, at)) is not None and pes.pid == clock:
+                yield (offset + at if tables < 0 else tables), pes.dts
+                tables = -1
+
+
+def _tables_start(data: bytes, at: int) -> int:
+    """The first of the tables that stand right before this one."""
+    while at >= ts.PACKET and ts.pid_of(data, at - ts.PACKET) < ts.PID_TABLES_END:
+        at -= ts.PACKET
+    return at
+
+
+def _merged(spans: Sequence[Span]) -> tuple[Span, ...]:
+    found: list[Span] = []
+    for span in spans:
+        if found and found[-1].origin is span.origin and found[-1].end == span.start:
+            found[-1] = found[-1]._replace(end=span.end)
+        elif span.end > span.start:
+            found.append(span)
+    return tuple(found)

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Seams between captures of one broadcast: the result is the union of their media segments, whatever happened."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from streamvaultd.media import ts
+from streamvaultd.media.plan import Container, Plan, plan_join, sniff
+from streamvaultd.media.seam import Certainty, SeamKind, find_seam, overlap_proven
+from streamvaultd.media.source import BytesSource
+from streamvaultd.media.splice import Splice
+from tests.unit.test_media_transport import FRAME_TICKS, FRAMES_PER_SEGMENT, Broadcast, fragments
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+SEGMENTS = 24
+SEGMENT_MS = FRAMES_PER_SEGMENT * FRAME_TICKS / ts.TICKS_PER_MS
+LIVE = Broadcast(SEGMENTS)
+WRAPPING = Broadcast(SEGMENTS, seed=2, start=ts.WRAP - 7 * FRAMES_PER_SEGMENT * FRAME_TICKS)
+
+
+def joined(*captures: bytes) -> tuple[Plan, bytes]:
+    files = [BytesSource(capture) for capture in captures]
+    plan = plan_join(files)
+    result = Splice(files, plan.pieces)
+    data = result.read(0, result.size)
+    assert len(data) == plan.size
+    return plan, data
+
+
+def union(broadcast: Broadcast, *captures: Sequence[int]) -> bytes:
+    return b"".join(broadcast.segments[number] for number in sorted(set().union(*captures)))
+
+
+def capture(broadcast: Broadcast, numbers: Sequence[int]) -> bytes:
+    return b"".join(broadcast.segments[number] for number in numbers)
+
+
+@pytest.mark.parametrize("broadcast", [LIVE, WRAPPING])
+@pytest.mark.parametrize("torn", [0, 1, 187, 188, 1000])
+def test_an_overlap_is_removed_exactly(broadcast: Broadcast, torn: int) -> None:
+    older = broadcast.window(0, 9)
+    plan, data = joined(older[: len(older) - torn], broadcast.window(6, 15))
+    assert data == broadcast.window(0, 15)
+    seam = plan.seams[0].seam
+    assert (seam.kind, seam.method, seam.certainty) == (SeamKind.EXACT, "bytes", Certainty.PROVEN)
+    assert seam.overlap_ms == pytest.approx(4 * SEGMENT_MS, abs=SEGMENT_MS / 4)
+    assert seam.gap_ms == 0
+
+
+def test_a_newer_segment_inside_the_older_adds_nothing_and_the_next_one_meets_the_older() -> None:
+    plan, data = joined(LIVE.window(0, 9), LIVE.window(4, 6), LIVE.window(5, 12))
+    assert data == LIVE.window(0, 12)
+    assert [planned.seam.kind for planned in plan.seams] == [SeamKind.EXACT] * 2
+
+
+def test_an_older_segment_that_is_a_start_of_the_newer_is_replaced_by_it() -> None:
+    plan, data = joined(LIVE.window(3, 4)[:2000], LIVE.window(3, 9))
+    assert data == LIVE.window(3, 9)
+    assert plan.sole_file() == 1
+
+
+def test_adjacent_segments_are_put_together_without_a_mark() -> None:
+    plan, data = joined(LIVE.window(0, 4), LIVE.window(5, 9))
+    assert data == LIVE.window(0, 9)
+    assert (plan.seams[0].seam.method, plan.seams[0].seam.certainty) == ("adjacent", Certainty.LIKELY)
+
+
+@pytest.mark.parametrize("broadcast", [LIVE, WRAPPING])
+def test_a_gap_is_measured_marked_and_loses_nothing(broadcast: Broadcast) -> None:
+    older, newer = broadcast.window(0, 4), broadcast.window(8, 12)
+    plan, data = joined(older, newer)
+    seam = plan.seams[0].seam
+    assert seam.kind is SeamKind.GAP
+    assert seam.gap_ms == pytest.approx(3 * SEGMENT_MS, abs=1)
+    assert data.startswith(older)
+    assert data.endswith(newer)
+    mark = data[len(older) : len(data) - len(newer)]
+    assert ts.synced(mark) == len(mark) == 5 * ts.PACKET
+    assert list(ts.continuity_breaks({}, data)) == []
+
+
+@given(
+    broadcast=st.sampled_from([LIVE, WRAPPING]),
+    middle=st.integers(4, 12),
+    overlap=st.integers(3, 8),
+    holes=st.tuples(st.sets(st.integers(0, 23), max_size=3), st.sets(st.integers(0, 23), max_size=3)),
+    torn=st.integers(0, 4000),
+)
+@settings(max_examples=300, deadline=None)
+def test_holes_of_one_are_filled_from_the_other(
+    broadcast: Broadcast, middle: int, overlap: int, holes: tuple[set[int], set[int]], torn: int
+) -> None:
+    mine = [number for number in range(middle + overlap) if number not in holes[0]]
+    yours = [number for number in range(middle, SEGMENTS) if number not in holes[1]]
+    # something whole in common, beyond what is torn off: two media segments hold more than 4000 bytes
+    assume(len(set(mine[:-1]) & set(yours)) >= 1)
+    older = capture(broadcast, mine)
+    last = mine[-1]
+    torn = min(torn, len(broadcast.segments[last]))
+    _, data = joined(older[: len(older) - torn], capture(broadcast, yours))
+    if torn and last not in yours:
+        whole = len(broadcast.segments[last]) - torn
+        expected = {data.count(broadcast.segments[last][: whole // ts.PACKET * ts.PACKET])}
+        assert expected == {1} or whole < ts.PACKET
+        return
+    assert data == union(broadcast, mine, yours)
+
+
+@given(
+    cuts=st.lists(
+        st.tuples(st.integers(0, SEGMENTS - 1), st.integers(1, 8), st.integers(0, 3000)), min_size=2, max_size=6
+    )
+)
+@settings(max_examples=200, deadline=None)
+def test_any_number_of_overlapping_torn_segments_joins_to_the_broadcast(cuts: list[tuple[int, int, int]]) -> None:
+    """Each capture begins no later than one media segment after what its predecessors have reached as a whole."""
+    reached, first, captures = 0, 0, []
+    for position, (back, length, torn) in enumerate(cuts):
+        first = max(first, reached - back % 6) if position else 0
+        last = min(max(first, reached) + length, SEGMENTS - 1)
+        data = LIVE.window(first, last)
+        torn = torn if position < len(cuts) - 1 else 0
+        while torn > len(LIVE.segments[last]):
+            torn -= len(LIVE.segments[last])
+        captures.append(data[: len(data) - torn])
+        reached = max(reached, last if torn else last + 1)
+    plan, data = joined(*captures)
+    assert data == LIVE.window(0, reached - 1) or data.startswith(LIVE.window(0, reached - 1))
+    assert all(planned.seam.kind is not SeamKind.BREAK for planned in plan.seams)
+
+
+@given(
+    older=st.binary(max_size=3000),
+    newer=st.binary(max_size=3000),
+    shape=st.tuples(st.sampled_from(["noise", "live", "mixed"]), st.sampled_from(["noise", "live", "mixed"])),
+    at=st.integers(0, 20_000),
+)
+@settings(max_examples=300, deadline=None)
+def test_hostile_input_is_joined_or_refused_but_never_raises(
+    older: bytes, newer: bytes, shape: tuple[str, str], at: int
+) -> None:
+    def shaped(noise: bytes, kind: str) -> bytes:
+        live = LIVE.window(2, 5)
+        return {"noise": noise, "live": live, "mixed": live[:at] + noise + live[at:]}[kind] or b"x"
+
+    captures = shaped(older, shape[0]), shaped(newer, shape[1])
+    plan, data = joined(*captures)
+    assert len(data) <= sum(len(capture) for capture in captures) + 10 * ts.PACKET
+    assert plan.torn >= 0
+
+
+def test_the_same_time_in_other_bytes_is_kept_twice_and_said() -> None:
+    other = Broadcast(SEGMENTS, seed=3)
+    plan, data = joined(LIVE.window(0, 9), other.window(6, 12))
+    seam = plan.seams[0].seam
+    assert (seam.kind, seam.gap_ms) == (SeamKind.GAP, 0)
+    assert "other bytes" in seam.note
+    assert data.startswith(LIVE.window(0, 9))
+    assert data.endswith(other.window(6, 12))
+
+
+def test_a_clock_that_was_set_anew_gives_a_gap_of_unknown_length() -> None:
+    plan, _ = joined(Broadcast(5, start=90_000_000).window(0, 4), Broadcast(5, seed=4, start=0).window(0, 4))
+    assert (plan.seams[0].seam.kind, plan.seams[0].seam.gap_ms) == (SeamKind.GAP, None)
+
+
+@pytest.mark.parametrize("torn", [0, 1, 500, 6000])
+def test_fragments_overlap_exactly_and_the_header_stays_once(torn: int) -> None:
+    header, *live = fragments(12)
+    older = header + b"".join(live[:7])
+    plan, data = joined(older[: len(older) - torn], header + b"".join(live[4:]))
+    assert data == header + b"".join(live)
+    assert plan.container is Container.FMP4
+
+
+def test_fragments_without_overlap_are_appended_whole() -> None:
+    header, *live = fragments(12)
+    plan, data = joined((header + b"".join(live[:5]))[:-100], (header + b"".join(live[8:]))[:-100])
+    assert data == header + b"".join(live[:4]) + b"".join(live[8:11])
+    assert (plan.seams[0].seam.kind, plan.seams[0].seam.gap_ms) == (SeamKind.GAP, None)
+
+
+@pytest.mark.parametrize(
+    ("older", "newer"),
+    [
+        (b"".join(fragments(3)), LIVE.window(0, 2)),
+        (LIVE.window(0, 2), b"no media at all" * 100),
+        (b"".join(fragments(3)), b"\0\0\1\0ftypiso5" + b"".join(fragments(3))[12:]),
+    ],
+)
+def test_what_one_file_cannot_hold_is_a_break(older: bytes, newer: bytes) -> None:
+    assert find_seam(BytesSource(older), BytesSource(newer)).kind is SeamKind.BREAK
+
+
+def test_the_container_is_told_by_its_bytes() -> None:
+    files = [LIVE.window(0, 0), b"".join(fragments(1)), b"\x1a\x45\xdf\xa3matroska", b"<html>"]
+    assert [sniff(BytesSource(data)).value for data in files] == [".ts", ".mp4", ".mkv", ".bin"]
+
+
+@pytest.mark.parametrize(
+    ("older", "newer", "proven"),
+    [
+        ((0, 9), (6, 12), True),
+        ((0, 9), (6, 6), True),
+        ((0, 5), (6, 12), False),
+        ((0, 9), (6, 5), False),
+    ],
+)
+def test_overlap_is_proven_while_both_grow(
+    tmp_path: Path, older: tuple[int, int], newer: tuple[int, int], *, proven: bool
+) -> None:
+    (tmp_path / "older").write_bytes(LIVE.window(*older))
+    (tmp_path / "newer").write_bytes(LIVE.window(*newer))
+    with (tmp_path / "older").open("rb") as mine, (tmp_path / "newer").open("rb") as yours:
+        assert overlap_proven(mine.fileno(), yours.fileno()) is proven
