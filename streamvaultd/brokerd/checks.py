@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the broker allows. Pure functions: each returns what may be used, or raises the refusal."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from streamvaultd.errors import InvalidParameter, LimitRefused, NameRefused, PeerRefused, ProcessRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+DAEMON_UNIT = "streamvaultd.service"
+DESCRIPTION_CHARS_MAX = 200
+PATH_BYTES_MAX = 4095  # PATH_MAX without its NUL
+MEMORY_DEFAULT, MEMORY_MIN, MEMORY_MAX = 256 << 20, 32 << 20, 64 << 30
+TASKS_DEFAULT, TASKS_MIN, TASKS_MAX = 64, 1, 4096
+RUNTIME_MIN, RUNTIME_MAX = 60 * 1_000_000, 366 * 86_400 * 1_000_000
+
+# The broker's own idea of a name, not the daemon's: this is the boundary between them
+_SEGMENT_SCOPE = re.compile(r"streamvault-[1-9][0-9]{0,9}-[0-9]{3,6}\.scope")
+_JOB_SCOPE = re.compile(r"streamvault-job-[1-9][0-9]{0,9}\.scope")
+# Slices of the system, then the daemon's unit, then maybe groups below it: never below a user@.service
+_DAEMON_GROUP = re.compile(rf"(/[^/]+\.slice)*/{re.escape(DAEMON_UNIT)}(/.*)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Limits of a scope: bytes, a number of tasks, and microseconds (None: for as long as it takes)."""
+
+    memory_max: int
+    tasks_max: int
+    runtime_max_usec: int | None
+
+
+def check_peer(uid: int, service_uid: int) -> None:
+    if uid != service_uid:
+        raise PeerRefused(uid=uid)
+
+
+def slice_of(name: str) -> str:
+    """Return the slice that a scope of this name belongs into; a name that is not ours is refused."""
+    if _SEGMENT_SCOPE.fullmatch(name):
+        return "streamvault-recordings.slice"
+    if _JOB_SCOPE.fullmatch(name):
+        return "streamvault-jobs.slice"
+    raise NameRefused(value=name[:100], why="it is neither a segment's nor a job's scope")
+
+
+def check_description(text: str) -> str:
+    if not text or len(text) > DESCRIPTION_CHARS_MAX or not text.isprintable():
+        raise InvalidParameter(parameter="description")
+    return text
+
+
+def check_limits(limits: Mapping[str, int | None]) -> Bounds:
+    memory_max = _bounded("memoryMax", limits.get("memoryMax"), MEMORY_MIN, MEMORY_MAX)
+    tasks_max = _bounded("tasksMax", limits.get("tasksMax"), TASKS_MIN, TASKS_MAX)
+    return Bounds(
+        memory_max=MEMORY_DEFAULT if memory_max is None else memory_max,
+        tasks_max=TASKS_DEFAULT if tasks_max is None else tasks_max,
+        runtime_max_usec=_bounded("runtimeMaxUSec", limits.get("runtimeMaxUSec"), RUNTIME_MIN, RUNTIME_MAX),
+    )
+
+
+def _bounded(name: str, value: int | None, low: int, high: int) -> int | None:
+    if value is not None and not low <= value <= high:
+        raise LimitRefused(limit=name, value=value, why=f"it is not between {low} and {high}")
+    return value
+
+
+def check_path(path: str | None) -> str | None:
+    """Return an absolute path in its shortest spelling, as systemd.unit(5) wants it, or None for none."""
+    if path is None:
+        return None
+    parts = path.split("/")[1:]
+    is_normal = path == "/" or not {"", ".", ".."} & set(parts)
+    if not (path.startswith("/") and is_normal and path.isprintable()) or len(path.encode()) > PATH_BYTES_MAX:
+        raise InvalidParameter(parameter="requiresMountsFor")
+    return path
+
+
+def check_fds(index: int, fds: Sequence[int]) -> int:
+    """Return the one descriptor that came with the call."""
+    if len(fds) != 1 or index != 0:
+        raise ProcessRefused(pid=0, why="the call must carry one file descriptor, its index is 0")
+    return fds[0]
+
+
+def parse_pidfd(fdinfo: str) -> int:
+    """Return the PID from /proc/self/fdinfo/N of a pidfd (pidfd_open(2)).
+
+    Only a pidfd has a line "Pid:"; it is -1 after the end of the process, and 0 for one of another PID namespace.
+    """
+    match = re.search(r"^Pid:\t(-?[0-9]+)$", fdinfo, re.MULTILINE)
+    if match is None:
+        raise ProcessRefused(pid=0, why="the file descriptor is not a pidfd")
+    pid = int(match[1])
+    if pid <= 0:
+        raise ProcessRefused(pid=pid, why="it has ended, or is not in this PID namespace")
+    if pid == 1:
+        raise ProcessRefused(pid=pid, why="it is the init process")
+    return pid
+
+
+def check_status(status: str, pid: int, service_uid: int) -> None:
+    """Check /proc/PID/status (proc_pid_status(5)): a process, not a thread, all of whose uids are the service's."""
+    fields = dict(re.findall(r"^(\w+):\t(.*)$", status, re.MULTILINE))
+    if fields.get("Tgid") != str(pid) or fields.get("Pid") != str(pid):
+        raise ProcessRefused(pid=pid, why="it is not a process")
+    if set(fields.get("Uid", "").split()) != {str(service_uid)}:
+        raise ProcessRefused(pid=pid, why=f"it does not belong to uid {service_uid} alone")
+
+
+def check_cgroup(cgroup: str, pid: int) -> None:
+    """Check /proc/PID/cgroup (cgroups(7)): the process must still be in the daemon's unit."""
+    match = re.search(r"^0::(.*)$", cgroup, re.MULTILINE)
+    if match is None or not _DAEMON_GROUP.fullmatch(match[1]):
+        raise ProcessRefused(pid=pid, why=f"it is not in {DAEMON_UNIT}")

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""io.streamvault.Broker: every call is checked, then done, and a refusal is logged."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+from streamvaultd.brokerd import checks
+from streamvaultd.brokerd.manager import Properties, scope_properties
+from streamvaultd.brokerd.process import inspect
+from streamvaultd.errors import BROKER, VaultError
+from streamvaultd.varlink.server import Call, Interface, read_definition
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from streamvaultd.varlink.wire import Parameters
+
+
+class Systemd(Protocol):
+    """What the broker needs of systemd; `manager.Manager` is it."""
+
+    async def start(self, unit: str, properties: Properties, *, pidfd: int, pid: int) -> tuple[str, str]: ...
+    async def stop(self, unit: str) -> None: ...
+    async def reset_failed(self, unit: str) -> None: ...
+
+
+def interface(systemd: Systemd, service_uid: int) -> Interface:
+    """The broker's interface, for callers of one uid only."""
+    broker = _Broker(systemd, service_uid)
+    methods = {
+        "StartScope": broker.start_scope,
+        "StopScope": broker.stop_scope,
+        "ResetFailed": broker.reset_failed,
+    }
+    handlers = {name: partial(broker.answer, method) for name, method in methods.items()}
+    return Interface(read_definition(BROKER), handlers)
+
+
+class _Broker:
+    def __init__(self, systemd: Systemd, service_uid: int) -> None:
+        self._systemd = systemd
+        self._service_uid = service_uid
+
+    async def answer(self, method: Callable[[Call], Awaitable[Parameters]], call: Call) -> Parameters:
+        try:
+            checks.check_peer(call.peer.uid, self._service_uid)
+            return await method(call)
+        except VaultError as error:
+            _log(f"pid {call.peer.pid}, uid {call.peer.uid}: {error}")
+            raise
+
+    async def start_scope(self, call: Call) -> Parameters:
+        parameters = call.parameters
+        name = parameters["name"]
+        properties = scope_properties(
+            slice_name=checks.slice_of(name),
+            description=checks.check_description(parameters["description"]),
+            bounds=checks.check_limits(parameters["limits"]),
+            mounts_for=checks.check_path(parameters.get("requiresMountsFor")),
+        )
+        pidfd = checks.check_fds(parameters["pidFileDescriptor"], call.fds)
+        pid = inspect(pidfd, self._service_uid)
+        group, invocation = await self._systemd.start(name, properties, pidfd=pidfd, pid=pid)
+        return {"controlGroup": group, "invocationId": invocation}
+
+    async def stop_scope(self, call: Call) -> Parameters:
+        name = call.parameters["name"]
+        checks.slice_of(name)
+        await self._systemd.stop(name)
+        return {}
+
+    async def reset_failed(self, call: Call) -> Parameters:
+        name = call.parameters["name"]
+        checks.slice_of(name)
+        await self._systemd.reset_failed(name)
+        return {}
+
+
+def _log(text: str) -> None:
+    """One line to the journal at level warning (sd-daemon(3)); what a caller invented cannot make it two."""
+    line = "".join(char if char.isprintable() else "?" for char in text)
+    print(f"<4>refused: {line}", file=sys.stderr, flush=True)
