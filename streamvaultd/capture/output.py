@@ -39,7 +39,7 @@ class SegmentFiles:
         try:
             _make_folder(directory)
             _make_folder(directory / streamer)
-            with tempfile.TemporaryFile(dir=directory / streamer, prefix=".streamvault-"):
+            with tempfile.NamedTemporaryFile(dir=directory / streamer, prefix=".streamvault-"):
                 pass
         except OSError as error:
             raise DirectoryUnusable(directory=str(directory), why=error.strerror or str(error)) from error
