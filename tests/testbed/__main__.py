@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from tests.testbed import layers
+from tests.testbed import deb, layers
 from tests.testbed.box import Box, BoxError
 from tests.testbed.spaces import cache
 
@@ -21,6 +21,9 @@ def main() -> int:
     command = commands.add_parser("build", help="make a layer if it is not cached, and print its folders")
     command.add_argument("layer", choices=["base", "build"])
     command.set_defaults(call=lambda args: print(*getattr(layers, args.layer)(), sep="\n"))
+
+    command = commands.add_parser("deb", help="build the .deb of this tree, check it with lintian, put it in dist/")
+    command.set_defaults(call=lambda _: print(deb.ensure_deb()))
 
     command = commands.add_parser("boot", help="boot a box that stays until 'stop'")
     command.add_argument("--name", default="box")
@@ -46,7 +49,7 @@ def main() -> int:
     args = parser.parse_args()
     try:
         args.call(args)
-    except BoxError as error:
+    except (BoxError, deb.DebError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
