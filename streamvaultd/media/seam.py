@@ -189,11 +189,10 @@ def _union_note(spans: tuple[Span, ...], common: int) -> str:
 def _append(older: Source, newer: Source, repeated: int) -> Seam:
     """No overlap: the distance by timestamps, and a mark where the counters do not go on."""
     gap = _distance_ms(older, newer)
-    # `repeated` bytes stay in newer only, so what counts is what precedes them
-    following = timeline.first_counters(newer, 0, newer.size)
+    following = timeline.counters_before(newer, 0, newer.size)
     known = timeline.last_counters(older, 0, older.size)
-    goes_on = all(following[pid] == (known[pid] + 1) & 15 for pid in following.keys() & known.keys())
-    if goes_on and following.keys() & known.keys() and gap is not None and abs(gap) < 1:
+    shared = following.keys() & known.keys()
+    if shared and all(following[pid] == known[pid] for pid in shared) and gap is not None and abs(gap) < 1:
         return Seam(
             kind=SeamKind.EXACT,
             method="adjacent",

@@ -110,14 +110,14 @@ def clock_of(beats: dict[int, Beat]) -> int | None:
     return min(beats, key=lambda pid: (not beats[pid].pes.is_video, pid), default=None)
 
 
-def first_counters(source: Source, start: int, end: int) -> dict[int, int]:
-    """By PID, the counter of its first packet with payload in the first blocks of [start, end)."""
+def counters_before(source: Source, start: int, end: int) -> dict[int, int]:
+    """By PID, the counter that its first packet in the first blocks of [start, end) follows."""
     found: dict[int, int] = {}
     for _, data in blocks(source, start, min(end, start + 4 * BLOCK)):
         for at in range(0, len(data), ts.PACKET):
             pid = ts.pid_of(data, at)
-            if pid not in found and pid != ts.PID_NULL and ts.has_payload(data, at):
-                found[pid] = ts.counter_of(data, at)
+            if pid not in found and pid != ts.PID_NULL:
+                found[pid] = (ts.counter_of(data, at) - ts.has_payload(data, at)) & 15
     return found
 
 
@@ -131,6 +131,18 @@ def last_counters(source: Source, start: int, end: int) -> dict[int, int]:
     return found
 
 
+def jumps_at(source: Source, at: int) -> set[int]:
+    """The PIDs whose first packet behind `at` neither follows their last one before it nor says so."""
+    before, jumps, seen = last_counters(source, 0, at), set(), {ts.PID_NULL}
+    for _, data in blocks(source, at, min(source.size, at + 4 * BLOCK)):
+        for place in range(0, len(data), ts.PACKET):
+            pid = ts.pid_of(data, place)
+            if pid not in seen and any(ts.continuity_breaks(before, data[place : place + ts.PACKET])):
+                jumps.add(pid)
+            seen.add(pid)
+    return jumps
+
+
 def _sample(source: Source, clock: int, start: int, end: int) -> int | None:
     """The clock's first timestamp in [start, end)."""
     return next((pes.dts for pes in units(source, start, end) if pes.pid == clock), None)
@@ -139,8 +151,8 @@ def _sample(source: Source, clock: int, start: int, end: int) -> int | None:
 def duration_ms(source: Source, seams: Sequence[int] = ()) -> int | None:
     """Milliseconds from the first to the end of the last frame, gaps included; None without timestamps.
 
-    Exact across any number of wraps. `seams` are offsets where the clock may have been set anew: there, and wherever it
-    runs backwards, one frame is counted.
+    Exact across any number of wraps. `seams` are offsets where the clock may have been set anew: there, and wherever
+    it runs backwards, one frame is counted.
     """
     head, tail = first_beats(source, 0, source.size), last_beats(source, 0, source.size)
     clock = clock_of(head)

@@ -143,7 +143,7 @@ def pes_starts(buffer: Buffer) -> Iterator[Pes]:
 
 
 def continuity_breaks(before: dict[int, int], buffer: Buffer) -> Iterator[tuple[int, int]]:
-    """(offset, PID) of each packet whose counter does not follow; `before`, the last counter by PID, is kept up to date.
+    """(offset, PID) of each packet whose counter does not follow; `before`, the last one by PID, is kept up to date.
 
     A repeated packet (same counter, once) and an announced discontinuity are no breaks (2.4.3.3).
     """
@@ -159,12 +159,12 @@ def continuity_breaks(before: dict[int, int], buffer: Buffer) -> Iterator[tuple[
 
 
 def discontinuity(counters: Iterable[tuple[int, int]]) -> bytes:
-    """For each (PID, counter of its next packet): a packet without payload that announces the discontinuity.
+    """For each (PID, counter that its next packet follows): a packet that announces the discontinuity.
 
-    It carries the counter before the next one, because a packet without payload does not advance it (2.4.3.3).
+    It has no payload, so it does not advance the counter itself (2.4.3.3).
     """
     packets = bytearray()
-    for pid, following in counters:
-        header = bytes([SYNC, pid >> 8 & 0x1F, pid & 0xFF, 0x20 | (following - 1) & 15, PACKET - 5, 0x80])
+    for pid, counter in counters:
+        header = bytes([SYNC, pid >> 8 & 0x1F, pid & 0xFF, 0x20 | counter & 15, PACKET - 5, 0x80])
         packets += header.ljust(PACKET, b"\xff")
     return bytes(packets)

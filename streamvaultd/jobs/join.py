@@ -1,0 +1,302 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The join job: makes one file of a recording's segments, proves it, and reports.
+
+Run as `python3 -m streamvaultd.jobs.join` in a scope of its own. Reads one JSON object from stdin:
+
+    {"recording": 348, "segments": ["/…/segment_001.ts", …], "output": "/…/name without suffix", "report": "/…/report"}
+
+Writes `output` with the suffix of what it holds (.ts, .mp4), then the report: {"ok": true, …} or
+{"ok": false, "error": …}.
+Exit status: 0 joined, 1 failed (the report says why), 2 no usable input. Lines of progress go to stdout as JSON.
+
+It may be killed at any point and started again: it then makes the same file, or finds the one it made. It never
+changes, renames or removes a segment, and never replaces a file that it did not make. docs/design/003-join.md
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from streamvaultd.errors import InvalidParameter, JoinFailed, VaultError
+from streamvaultd.jobs import output, verify
+from streamvaultd.media import timeline, ts
+from streamvaultd.media.plan import Container, Plan, PlannedSeam, plan_join
+from streamvaultd.media.source import FileSource
+from streamvaultd.media.splice import Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# Left free on the file system beside the result: the captures that run go on writing
+RESERVE = 64 << 20
+
+_NUMBER = re.compile(r"(\d+)$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """What to join; `output` is the result's path without its suffix."""
+
+    recording: int
+    segments: tuple[Path, ...]
+    output: Path
+    report: Path
+
+
+def parse_spec(text: str) -> Spec:
+    """The job's input. Raises InvalidParameter naming what is missing or wrong."""
+    try:
+        given = json.loads(text)
+    except ValueError as error:
+        raise InvalidParameter(parameter="input") from error
+    for name, kind in (("recording", int), ("segments", list), ("output", str), ("report", str)):
+        if not isinstance(given, dict) or not isinstance(given.get(name), kind):
+            raise InvalidParameter(parameter=name)
+    if not given["segments"] or not all(isinstance(path, str) for path in given["segments"]):
+        raise InvalidParameter(parameter="segments")
+    return Spec(
+        recording=given["recording"],
+        segments=tuple(Path(path) for path in given["segments"]),
+        output=Path(given["output"]),
+        report=Path(given["report"]),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """An open segment that holds something, and its number: the one in its name, else its place in the list."""
+
+    number: int
+    path: Path
+    source: FileSource
+
+
+class Join:
+    """One run of the job. `reached` is called after each lasting effect, `progress` while bytes move."""
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        reached: Callable[[str], None] = lambda _: None,
+        progress: Callable[[str, int, int], None] = lambda *_: None,
+    ) -> None:
+        self._spec = spec
+        self._reached = reached
+        self._progress = progress
+        self._notes: list[str] = []
+
+    def run(self) -> bool:
+        """Joins and writes the report; True when there is a result. Raises OSError if no report can be written."""
+        try:
+            report = {"ok": True, **self._join()}
+        except (VaultError, OSError) as error:
+            report = {"ok": False, "error": str(error), "notes": self._notes}
+        output.write_atomically(self._spec.report, json.dumps(report, indent=1).encode() + b"\n")
+        self._reached("report")
+        return bool(report["ok"])
+
+    def _fail(self, why: str) -> JoinFailed:
+        return JoinFailed(recording=self._spec.recording, why=why)
+
+    def _join(self) -> dict[str, Any]:
+        with ExitStack() as stack:
+            segments = [
+                found for at, path in enumerate(self._spec.segments, 1) if (found := self._open(stack, at, path))
+            ]
+            if not segments:
+                raise self._fail("no segment holds any media")
+            plan = self._plan(segments)
+            final = self._spec.output.with_name(self._spec.output.name + plan.container.value)
+            if final.is_symlink() or final.exists():
+                self._accept(plan, segments, final)
+            else:
+                self._make(plan, segments, final)
+            with output.opened(final, os.O_RDONLY) as fd:
+                return self._describe(plan, segments, final, FileSource.of(fd))
+
+    # --- reading ----------------------------------------------------------------------------------------------------
+
+    def _open(self, stack: ExitStack, position: int, path: Path) -> Segment | None:
+        try:
+            fd = stack.enter_context(output.opened(path, os.O_RDONLY | os.O_NONBLOCK))
+        except FileNotFoundError:
+            self._notes.append(f"{path.name} is not there")
+            return None
+        source = FileSource.of(fd)
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise self._fail(f"{path} is not a regular file")
+        if source.size < ts.PACKET:
+            self._notes.append(f"{path.name} holds no media ({source.size} bytes)")
+            return None
+        number = _NUMBER.search(path.stem)
+        return Segment(int(number[1]) if number else position, path, source)
+
+    def _plan(self, segments: list[Segment]) -> Plan:
+        plan = plan_join([segment.source for segment in segments])
+        broken = plan.broken_seam()
+        if broken is not None:
+            older, newer = segments[broken.older].path.name, segments[broken.newer].path.name
+            raise self._fail(f"one file cannot hold {older} and {newer}: {broken.seam.note}")
+        if not plan.size:
+            raise self._fail("no segment holds any media")
+        if plan.torn:
+            self._notes.append(f"{plan.torn} bytes at the end are torn and left out")
+        return plan
+
+    # --- writing ----------------------------------------------------------------------------------------------------
+
+    def _accept(self, plan: Plan, segments: list[Segment], final: Path) -> None:
+        """Takes a file of the result's name for the result if it is: an earlier run was stopped after naming it."""
+        with output.opened(final, os.O_RDONLY | os.O_NONBLOCK) as fd:
+            if self._fault(plan, segments, fd):
+                raise self._fail(f"{final} is there already and is not this recording")
+        output.remove_stale(self._part(final))
+        output.sync_folder(final.parent)
+        self._reached("accepted")
+
+    def _make(self, plan: Plan, segments: list[Segment], final: Path) -> None:
+        final.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        part = self._part(final)
+        output.remove_stale(part)
+        self._reached("cleared")
+        if not self._link(plan, segments, part):
+            self._write(plan, segments, part)
+        with output.opened(part, os.O_RDONLY) as fd:
+            os.fsync(fd)
+            if fault := self._fault(plan, segments, fd):
+                raise self._fail(f"the joined file is not what was planned: {fault}")
+        self._reached("verified")
+        output.publish(part, final)
+        self._reached("published")
+
+    def _part(self, final: Path) -> Path:
+        return final.with_name(f".{final.name}.part")
+
+    def _link(self, plan: Plan, segments: list[Segment], part: Path) -> bool:
+        """A result that is one whole segment needs no copy."""
+        sole = plan.sole_file()
+        if sole is None or segments[sole].source.size != plan.size or not output.link(segments[sole].path, part):
+            return False
+        self._reached("linked")
+        return True
+
+    def _write(self, plan: Plan, segments: list[Segment], part: Path) -> None:
+        with output.opened(part, os.O_RDWR | os.O_CREAT | os.O_EXCL) as target:
+            self._reached("created")
+            sole = plan.sole_file()
+            if sole is not None and output.clone(segments[sole].source.fd, target):
+                os.ftruncate(target, plan.size)
+            else:
+                self._check_space(plan, part.parent)
+                self._copy(plan, segments, target)
+            self._reached("written")
+
+    def _check_space(self, plan: Plan, folder: Path) -> None:
+        found = os.statvfs(folder)
+        free = found.f_bavail * found.f_frsize
+        if free < plan.size + RESERVE:
+            raise self._fail(f"{folder} has {free} bytes free, {plan.size + RESERVE} are needed")
+
+    def _copy(self, plan: Plan, segments: list[Segment], target: int) -> None:
+        count = self._counter("copy", plan.size)
+        for piece in plan.pieces:
+            if isinstance(piece, Literal):
+                output.write_all(target, piece.data)
+            else:
+                output.copy(segments[piece.file].source.fd, piece.start, piece.end, target, count)
+            self._reached("piece")
+        output.write_out(target)
+
+    def _counter(self, step: str, total: int) -> Callable[[int], None]:
+        done = 0
+
+        def count(size: int) -> None:
+            nonlocal done
+            done += size
+            self._progress(step, done, total)
+
+        return count
+
+    def _fault(self, plan: Plan, segments: list[Segment], fd: int) -> str | None:
+        """Why an open file is not the planned result; None when it is. Two names of one file need no comparison."""
+        sole = plan.sole_file()
+        if sole is not None and os.path.sameopenfile(fd, segments[sole].source.fd):
+            return None
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return "it is not a regular file"
+        sources = [segment.source for segment in segments]
+        return verify.find_fault(plan, sources, FileSource.of(fd), self._counter("verify", plan.size))
+
+    # --- reporting --------------------------------------------------------------------------------------------------
+
+    def _describe(self, plan: Plan, segments: list[Segment], final: Path, result: FileSource) -> dict[str, Any]:
+        is_ts = plan.container is Container.TS
+        return {
+            "path": str(final),
+            "bytes": result.size,
+            "seams": [_describe_seam(planned, segments) for planned in plan.seams],
+            "durationMs": timeline.duration_ms(result, [seam.offset for seam in plan.seams]) if is_ts else None,
+            "packets": result.size // ts.PACKET if is_ts else None,
+            "notes": self._notes,
+        }
+
+
+def _describe_seam(planned: PlannedSeam, segments: list[Segment]) -> dict[str, Any]:
+    seam = planned.seam
+    return {
+        "older": segments[planned.older].number,
+        "newer": segments[planned.newer].number,
+        "offset": planned.offset,
+        "kind": seam.kind.value,
+        "method": seam.method,
+        "overlapBytes": seam.overlap_bytes,
+        "overlapMs": seam.overlap_ms,
+        "gapMs": seam.gap_ms,
+        "certainty": seam.certainty.value,
+        "note": seam.note,
+    }
+
+
+class _Progress:
+    """One JSON line for each percent; a reader that went away is no reason to stop."""
+
+    def __init__(self) -> None:
+        self._last: tuple[str, int] | None = None
+
+    def __call__(self, step: str, done: int, total: int) -> None:
+        percent = 100 * done // max(total, 1)
+        if self._last == (step, percent):
+            return
+        self._last = step, percent
+        line = json.dumps({"step": step, "done": done, "total": total})
+        try:
+            os.write(1, line.encode() + b"\n")
+        except OSError:
+            self._last = step, 100
+
+
+def main() -> int:
+    """The process's life; returns its exit status."""
+    try:
+        spec = parse_spec(sys.stdin.read())
+    except VaultError as error:
+        print(error, file=sys.stderr)
+        return 2
+    try:
+        return 0 if Join(spec, progress=_Progress()).run() else 1
+    except OSError as error:
+        print(f"cannot write the report of recording {spec.recording}: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files that a job makes: written beside their final name, whole and on disk before they get it.
+
+Every function may raise OSError. Nothing here replaces or removes a file that the job did not make.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import stat
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+# renameat2(2), fcntl.h and linux/fs.h
+AT_FDCWD = -100
+RENAME_NOREPLACE = 1
+# ioctl_ficlone(2): _IOW(0x94, 9, int)
+FICLONE = 0x40049409
+# Copied between two syncs. Dirty and cached pages count against the memory limit of the job's scope, and a fast writer
+# is killed before its pages are reclaimed, so they are written out and dropped as the copy goes.
+CHUNK = 64 << 20
+# Without copy_file_range(2)
+BUFFER = 1 << 20
+MODE = 0o640
+
+_NO_COPY_RANGE = frozenset({errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM})
+_NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS})
+_NO_CLONE = frozenset({errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTTY, errno.ENOSYS})
+
+
+@contextmanager
+def opened(path: Path, flags: int) -> Iterator[int]:
+    fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, MODE)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes the names in a folder survive a power failure."""
+    with opened(folder, os.O_RDONLY | os.O_DIRECTORY) as fd:
+        os.fsync(fd)
+
+
+def remove_stale(part: Path) -> None:
+    """Removes the part file of an earlier run; one of another user or kind is refused (PermissionError)."""
+    try:
+        found = part.lstat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+        raise PermissionError(errno.EPERM, "not a file of this job", str(part))
+    part.unlink()
+
+
+def link(source: Path, part: Path) -> bool:
+    """A second name for a file; False when the file system or the kernel's protection does not allow one."""
+    try:
+        part.hardlink_to(source)
+    except OSError as error:
+        if error.errno in _NO_LINK:
+            return False
+        raise
+    return True
+
+
+def clone(source: int, target: int) -> bool:
+    """Shares all blocks of a file; False where the file system cannot."""
+    try:
+        fcntl.ioctl(target, FICLONE, source)
+    except OSError as error:
+        if error.errno in _NO_CLONE:
+            return False
+        raise
+    return True
+
+
+def copy(source: int, start: int, end: int, target: int, progress: Callable[[int], None]) -> None:
+    """Appends source[start:end] to target, telling `progress` how many bytes came; the source must have them all."""
+    written_out = start
+    while start < end:
+        count = _copy_some(source, start, min(end, written_out + CHUNK) - start, target)
+        if not count:
+            raise OSError(errno.EIO, "a segment is shorter than it was")
+        start += count
+        if start - written_out >= CHUNK or start == end:
+            write_out(target)
+            os.posix_fadvise(source, written_out, start - written_out, os.POSIX_FADV_DONTNEED)
+            progress(start - written_out)
+            written_out = start
+
+
+def _copy_some(source: int, start: int, count: int, target: int) -> int:
+    try:
+        return os.copy_file_range(source, target, count, start)
+    except OSError as error:
+        if error.errno not in _NO_COPY_RANGE:
+            raise
+    return write_all(target, os.pread(source, min(count, BUFFER), start))
+
+
+def write_all(target: int, data: bytes) -> int:
+    done = 0
+    while done < len(data):
+        done += os.write(target, data[done:])
+    return done
+
+
+def write_out(target: int) -> None:
+    """Puts the file's data on disk and its pages out of memory."""
+    os.fdatasync(target)
+    os.posix_fadvise(target, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def publish(part: Path, final: Path) -> None:
+    """Gives a finished file its name, unless there is a file of that name already (FileExistsError).
+
+    rename(2) would replace it silently; a second name is refused when it is taken.
+    """
+    if link(part, final):
+        part.unlink()
+    else:
+        _rename_without_replacing(part, final)
+    sync_folder(final.parent)
+
+
+def _rename_without_replacing(part: Path, final: Path) -> None:
+    """renameat2(2), for file systems without hard links."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.renameat2(AT_FDCWD, os.fsencode(part), AT_FDCWD, os.fsencode(final), RENAME_NOREPLACE):
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error), str(part), None, str(final))
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replaces a file by one with this content; after a power failure it is the old or the new one, whole."""
+    fresh = path.with_name(f".{path.name}.new")
+    with opened(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as fd:
+        write_all(fd, data)
+        os.fsync(fd)
+    fresh.replace(path)
+    sync_folder(path.parent)

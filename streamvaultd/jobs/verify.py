@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Proof that a joined file is what was planned, read back from disk, before anything that it replaces may go (P8)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from streamvaultd.media import timeline, ts
+from streamvaultd.media.plan import Container, Plan
+from streamvaultd.media.seam import SeamKind
+from streamvaultd.media.splice import Splice
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from streamvaultd.media.source import Source
+
+# Compared at a time: whole packets, about 4 MiB
+WINDOW = 22_000 * ts.PACKET
+
+
+def find_fault(plan: Plan, files: Sequence[Source], result: Source, progress: Callable[[int], None]) -> str | None:
+    """Why the result is not what was planned, or None when every byte of it is. May raise OSError."""
+    if result.size != plan.size:
+        return f"it has {result.size} bytes, {plan.size} were planned"
+    planned = Splice(files, plan.pieces)
+    for at in range(0, plan.size, WINDOW):
+        data = result.read(at, WINDOW)
+        if data != planned.read(at, WINDOW):
+            return f"it differs from its segments in the {len(data)} bytes from {at} on"
+        progress(len(data))
+    return _seam_fault(plan, result) if plan.container is Container.TS else None
+
+
+def _seam_fault(plan: Plan, result: Source) -> str | None:
+    """A seam where packets do not line up, or where counters jump though the join had to announce it."""
+    for planned in plan.seams:
+        at = planned.offset
+        if at < result.size and result.read(at, 1)[0] != ts.SYNC:
+            return f"no packet begins at the seam at byte {at}"
+        if planned.seam.kind is SeamKind.GAP and (jumps := timeline.jumps_at(result, at)):
+            return f"the counters of PIDs {sorted(jumps)} jump unannounced at the seam at byte {at}"
+    return None
