@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs the probe, with limits on time and output: a plugin may hang, crash or print whatever it likes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from streamvaultd.shim import redact
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+PROGRAM: Final = Path(__file__).with_name("probe.py")
+TIME_LIMIT: Final = 20.0
+
+
+class ProbeOutcome(StrEnum):
+    """What the source said; probe.py tells the meanings."""
+
+    LIVE = "live"
+    ENDED = "ended"
+    OFFLINE = "offline"
+    UNSUPPORTED = "unsupported"
+    TROUBLE = "trouble"
+
+
+class ProbeResult(msgspec.Struct, frozen=True):
+    """One answer. `detail` is for people; `metadata` has id, author, category and title as far as the site tells."""
+
+    outcome: ProbeOutcome
+    detail: str = ""
+    plugin: str = ""
+    metadata: Mapping[str, str] = {}
+    streams: tuple[str, ...] = ()
+
+
+class Prober:
+    """Asks sources through the streamlink whose interpreter it is given. Probes may run in parallel."""
+
+    def __init__(
+        self,
+        *,
+        python: str,
+        environment: Mapping[str, str],
+        options: Sequence[tuple[str, str]] = (),
+        time_limit: float = TIME_LIMIT,
+    ) -> None:
+        self._python = python
+        self._environment = environment
+        self._options = options
+        self._time_limit = time_limit
+
+    async def probe(self, url: str, quality: str) -> ProbeResult:
+        """What the source offers now; anything that goes wrong is TROUBLE."""
+        return await self._ask(verb="probe", url=url, quality=quality)
+
+    async def can_handle(self, url: str) -> bool:
+        """Whether a plugin knows this URL; trouble does not count against it."""
+        result = await self._ask(verb="resolve", url=url, quality="")
+        return result.outcome is not ProbeOutcome.UNSUPPORTED
+
+    async def _ask(self, **request: str) -> ProbeResult:
+        try:
+            process = await asyncio.create_subprocess_exec(
+                self._python,
+                "-I",
+                str(PROGRAM),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+                env=self._environment,
+                cwd="/",
+                start_new_session=True,
+            )
+        except OSError as error:
+            return _trouble(f"cannot run {self._python}: {error.strerror}")
+        try:
+            async with asyncio.timeout(self._time_limit):
+                return _parse(await _converse(process, msgspec.json.encode({**request, "options": self._options})))
+        except TimeoutError:
+            return _trouble(f"no answer within {self._time_limit:g} s")
+        finally:
+            await _end(process)
+
+
+async def _converse(process: asyncio.subprocess.Process, request: bytes) -> bytes:
+    """Hand over the request and read the first line of the answer, or what there is instead."""
+    if process.stdin is None or process.stdout is None:
+        raise ValueError("the process must have pipes")
+    process.stdin.write(request)
+    process.stdin.close()
+    try:
+        return await process.stdout.readuntil(b"\n")
+    except asyncio.IncompleteReadError as error:
+        return error.partial
+    except asyncio.LimitOverrunError:
+        return b""
+
+
+def _parse(output: bytes) -> ProbeResult:
+    try:
+        result = msgspec.json.decode(output, type=ProbeResult)
+    except msgspec.DecodeError:
+        return _trouble("the probe of streamlink gave no answer")
+    # Errors quote URLs.
+    return msgspec.structs.replace(result, detail=" ".join(redact(word) for word in result.detail.split()))
+
+
+def _trouble(detail: str) -> ProbeResult:
+    return ProbeResult(outcome=ProbeOutcome.TROUBLE, detail=detail)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Kill what still runs, with everything it started, and reap it."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
