@@ -12,6 +12,7 @@ import time
 from typing import Final
 
 from sdnotify import SystemdNotifier
+
 from systemd import daemon
 
 STATUS_MAX: Final = 1024
