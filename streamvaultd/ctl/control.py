@@ -150,7 +150,7 @@ def _telling(session: Session) -> Iterator[Callable[[Recording], None]]:
 
 def _interrupted(session: Session, state: Recording | None, what: str) -> int:
     if state is not None:
-        session.note(f"Interrupted. {render.name_of(state)} {what}; 'streamvaultctl status {state.id}' shows it.")
+        session.note(f"interrupted: {render.name_of(state)} {what}; 'streamvaultctl status {state.id}' shows it.")
     return ExitCode.INTERRUPTED
 
 

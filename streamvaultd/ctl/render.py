@@ -46,6 +46,7 @@ _DOTS: Final = {
     Style.FAINT: "○",
 }
 _PLANNED_ENDS: Final = frozenset({"rotated", "stopped", "source-ended"})
+_INDENT: Final = 4
 _LOG_ERR: Final = 3
 _LOG_NOTICE: Final = 5
 
@@ -65,13 +66,13 @@ def recording_table(recordings: Iterable[Recording], now: int) -> Table:
     """One row for each recording, in the order given."""
     columns = (
         Column("ID", is_number=True),
-        Column("STREAMER", can_shrink=True),
+        Column("STREAMER", least=12),
         Column("STATE"),
         Column("SEGMENTS", is_number=True),
         Column("SIZE", is_number=True),
         Column("STARTED"),
         Column("RUNTIME"),
-        Column("RESULT", can_shrink=True),
+        Column("RESULT", least=24, can_drop=True),
     )
     return Table(columns, tuple(_recording_row(recording, now) for recording in recordings))
 
@@ -95,13 +96,13 @@ def segment_table(segments: Iterable[Segment], now: int) -> Table:
         Column("SEGMENT", is_number=True),
         Column("PHASE"),
         Column("SIZE", is_number=True),
-        Column("STARTED"),
         Column("RUNTIME"),
-        Column("CAUSE"),
-        Column("PEAK", is_number=True),
-        Column("PID", is_number=True),
+        Column("CAUSE", least=8),
         Column("UNIT"),
-        Column("PATH", can_shrink=True),
+        Column("PID", is_number=True, can_drop=True),
+        Column("PEAK", is_number=True, can_drop=True),
+        Column("STARTED", can_drop=True),
+        Column("PATH", least=24, can_drop=True),
     )
     return Table(columns, tuple(_segment_row(segment, now) for segment in segments))
 
@@ -112,12 +113,12 @@ def _segment_row(segment: Segment, now: int) -> tuple[Span, ...]:
         Span(f"{segment.number:03d}"),
         Span(segment.phase, state_style(segment.phase)),
         Span(format_size(segment.bytes)),
-        Span("" if started is None else format_short_time(started)),
         Span("" if started is None else format_elapsed((segment.ended or now) - started)),
         Span(cause or "", Style.PLAIN if cause is None or cause in _PLANNED_ENDS else Style.BAD),
-        Span("" if segment.memory_peak is None else format_size(segment.memory_peak)),
-        Span("" if segment.pid is None else str(segment.pid)),
         Span(segment.unit),
+        Span("" if segment.pid is None else str(segment.pid)),
+        Span("" if segment.memory_peak is None else format_size(segment.memory_peak)),
+        Span("" if started is None else format_short_time(started)),
         Span(segment.path),
     )
 
@@ -131,7 +132,10 @@ def recording_block(recording: Recording, segments: Sequence[Segment], now: int)
     if recording.detail:
         fields.append(("", line(recording.detail)))
     fields += [(label, line(text)) for label, text in _facts(recording, segments, now) if text]
-    return [(*title, Span(f" - recording {recording.id} of stream {recording.stream}")), *_labelled(fields)]
+    return [
+        (*title, Span(f" - recording {recording.id} of stream {recording.stream}")),
+        *_labelled(fields, indent=_INDENT),
+    ]
 
 
 def _facts(recording: Recording, segments: Sequence[Segment], now: int) -> list[tuple[str, str]]:
@@ -192,7 +196,7 @@ def daemon_block(status: DaemonStatus, now: int) -> list[Line]:
         ("Streamlink", line(f"{status.streamlink_version or 'unusable'} ({status.streamlink_command})")),
         ("Store", line(status.store)),
     ]
-    return [title, *_labelled(fields)]
+    return [title, *_labelled(fields, indent=_INDENT)]
 
 
 def streamlink_block(streamlink: Streamlink) -> list[Line]:
@@ -201,13 +205,13 @@ def streamlink_block(streamlink: Streamlink) -> list[Line]:
     fields = [("Version", line(streamlink.version)), ("Command", line(streamlink.command)), ("Kind", line(kind))]
     if streamlink.warning:
         fields.append(("Warning", line(streamlink.warning, Style.BUSY)))
-    return _labelled(fields)
+    return _labelled(fields, indent=0)
 
 
-def _labelled(fields: Iterable[tuple[str, Line]]) -> list[Line]:
+def _labelled(fields: Iterable[tuple[str, Line]], *, indent: int) -> list[Line]:
     fields = list(fields)
-    indent = 4 + max(width(label) for label, _ in fields)
-    return [(Span(f"{label}: ".rjust(indent + 2) if label else " " * (indent + 2)), *rest) for label, rest in fields]
+    widest = indent + max(width(label) for label, _ in fields) + len(": ")
+    return [(Span(f"{label}: ".rjust(widest) if label else " " * widest), *rest) for label, rest in fields]
 
 
 def event_line(event: Event, streamer: str | None) -> Line:
