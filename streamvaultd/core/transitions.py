@@ -44,7 +44,7 @@ def on_begin(recorder: Recorder, event: ev.RecordRequested) -> Step:
     if recorder.segments:
         return recorder, ()
     after, effects = launch(recorder, event.at)
-    return after, (*effects, tell(Notice.RECORDING_STARTED, url=recorder.recording.url))
+    return after, (*effects, tell(Notice.RECORDING_STARTED))
 
 
 def on_stop_requested(recorder: Recorder, event: ev.StopRequested) -> Step:
@@ -106,8 +106,7 @@ def on_overlap_timed_out(recorder: Recorder, event: ev.OverlapTimedOut) -> Step:
 
 
 def _take_over(recorder: Recorder, old: Segment, new: Segment, event: ev.OverlapChecked | ev.OverlapTimedOut) -> Step:
-    recorder = put(recorder, old, rotated=True)
-    recorder, effects = ask_to_stop(recorder, recorder.segments[-2], event.at, cause="rotated")
+    recorder, effects = ask_to_stop(recorder, replace(old, rotated=True), event.at, cause="rotated")
     after = enter(recorder, State.RECORDING, event.at)
     return after, (
         *effects,
