@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One broadcast, interrupted everywhere: the daemon is crashed after each single effect, and finishes all the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import pytest
+
+from streamvaultd.core import events as ev
+from streamvaultd.core.model import State
+from streamvaultd.core.verdict import Evidence
+from tests.unit.world import Air, World
+
+
+def kill_newest(world: World) -> None:
+    """Somebody kills the newest streamlink."""
+    if world.scopes:
+        world.exit_run(max(world.scopes), Evidence(status=-9))
+
+
+def play(world: World) -> World:
+    """A broadcast of two minutes: a rotation by age, a segment is killed, the source ends."""
+    world.post(lambda at: ev.RecordRequested(at=at))
+    world.after(85.0, lambda: kill_newest(world))
+    world.after(120.0, lambda: world.change_air(Air.ENDED))
+    world.finish()
+    return world
+
+
+def check_complete(world: World) -> None:
+    assert world.broken == []
+    assert world.recorder.state is State.COMPLETED
+    assert world.recorder.recording.id == 1
+    assert world.joined == [set(range(world.aired))]
+    assert world.leftovers() == []
+    assert world.rows.load() == world.recorder
+
+
+UNDISTURBED = play(World())
+EFFECTS = range(1, len(UNDISTURBED.performed) + 1)
+
+
+def test_undisturbed() -> None:
+    check_complete(UNDISTURBED)
+    causes = [segment.cause for segment in UNDISTURBED.recorder.segments]
+    assert causes == ["rotated", "signal:9", "source-ended"]
+
+
+@pytest.mark.parametrize("crash_after", EFFECTS)
+def test_restart_finishes_the_broadcast(crash_after: int) -> None:
+    world = play(World(crash_after={crash_after}))
+    assert world.crashes == 1
+    check_complete(world)
