@@ -13,15 +13,13 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from streamvaultd.capture.streamlink import OLDEST, Installation, parse_version, warning_about
 from streamvaultd.errors import StreamlinkInstallFailed, StreamlinkUnusable
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 VERSION_LIMIT: Final = 20.0
 INSTALL_LIMIT: Final = 600.0

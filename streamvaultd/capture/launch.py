@@ -12,12 +12,10 @@ import select
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+from typing import Final
 
 SHIM: Final = Path(__file__).resolve().parent.parent / "shim.py"
 JOURNAL: Final = "/run/systemd/journal/socket"

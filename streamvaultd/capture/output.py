@@ -12,16 +12,13 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from streamvaultd.core.model import Recording
 from streamvaultd.errors import DirectoryUnusable
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from streamvaultd.core.model import Recording
 
 FOLDER_MODE: Final = 0o750
 FILE_MODE: Final = 0o640

@@ -10,13 +10,11 @@ administrator's, then URL and quality.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from streamvaultd.errors import InvalidQuality, InvalidUrl
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 _VERSION: Final = re.compile(r"(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?", re.ASCII)
 _QUALITY: Final = re.compile(r"[A-Za-z0-9_+.:-]+(?:,[A-Za-z0-9_+.:-]+)*", re.ASCII)

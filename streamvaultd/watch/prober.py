@@ -7,35 +7,22 @@ import asyncio
 import contextlib
 import os
 import signal
-from enum import StrEnum
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
 from streamvaultd.shim import redact
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
 PROGRAM: Final = Path(__file__).with_name("probe.py")
 TIME_LIMIT: Final = 20.0
-
-
-class ProbeOutcome(StrEnum):
-    """What the source said; probe.py tells the meanings."""
-
-    LIVE = "live"
-    ENDED = "ended"
-    OFFLINE = "offline"
-    UNSUPPORTED = "unsupported"
-    TROUBLE = "trouble"
 
 
 class ProbeResult(msgspec.Struct, frozen=True):
     """One answer. `detail` is for people; `metadata` has id, author, category and title as far as the site tells."""
 
-    outcome: ProbeOutcome
+    outcome: Outcome
     detail: str = ""
     plugin: str = ""
     metadata: Mapping[str, str] = {}
@@ -65,7 +52,7 @@ class Prober:
     async def can_handle(self, url: str) -> bool:
         """Whether a plugin knows this URL; trouble does not count against it."""
         result = await self._ask(verb="resolve", url=url, quality="")
-        return result.outcome is not ProbeOutcome.UNSUPPORTED
+        return result.outcome is not Outcome.UNSUPPORTED
 
     async def _ask(self, **request: str) -> ProbeResult:
         try:
@@ -115,7 +102,7 @@ def _parse(output: bytes) -> ProbeResult:
 
 
 def _trouble(detail: str) -> ProbeResult:
-    return ProbeResult(outcome=ProbeOutcome.TROUBLE, detail=detail)
+    return ProbeResult(outcome=Outcome.TROUBLE, detail=detail)
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -3,16 +3,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import os
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
-
-if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Callable
-    from pathlib import Path
+from pathlib import Path
+from typing import Final, Generic, TypeVar
 
 Key = TypeVar("Key")
 

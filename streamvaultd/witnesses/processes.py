@@ -6,18 +6,16 @@ pidfd_open(2), and the exit record that the shim leaves in a pipe (shim.py tells
 
 from __future__ import annotations
 
+import asyncio
 import os
 import select
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import msgspec
 
 from streamvaultd.core.verdict import Evidence
-
-if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Callable
 
 Key = TypeVar("Key")
 
