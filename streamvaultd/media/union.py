@@ -14,19 +14,20 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from streamvaultd.media import ts
 from streamvaultd.media.source import Source, common_backward, common_forward
-from streamvaultd.media.timeline import blocks, clock_of, first_beats, last_beats
+from streamvaultd.media.timeline import blocks, clock_of, first_beats
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-# Fewer equal packets than this may be one audio frame that two different qualities share
-RUN_MIN = 8 * ts.PACKET
+# Fewer equal bytes than this in all may be one audio frame that two different qualities share
+COMMON_MIN = 8 * ts.PACKET
 # How far back in the older file a union is looked for when the newer one's first packets are not found in it
 REACH = 128 << 20
 # Memory for anchors: about 40 MB at most, hours of media
 ANCHORS_MAX = 400_000
-# A pause between two frames that is longer than this (ticks) is a hole
-PAUSE = 500 * ts.TICKS_PER_MS
+# A pause between two frames that is longer than this (ticks) may be a hole: shorter than any media segment, and to take
+# the frames of a slow camera for holes only costs time
+PAUSE = 200 * ts.TICKS_PER_MS
 
 
 class Origin(Enum):
@@ -74,7 +75,7 @@ def find_union(older: Source, newer: Source, start: int | None) -> Union | None:
     """
     low = max(0, older.size - REACH) // ts.PACKET * ts.PACKET if start is None else start
     runs = list(_runs(older, newer, low))
-    if not runs:
+    if sum(run.length for run in runs) < COMMON_MIN:
         return None
     return _assemble(older, newer, runs)
 
@@ -105,7 +106,7 @@ def _runs(older: Source, newer: Source, low: int) -> Iterator[Run]:
         if place < done.older + done.length or at < done.newer + done.length:
             continue
         run = _grow(older, newer, Run(place, at, 0), done)
-        if run.length >= RUN_MIN:
+        if run.length:
             yield run
             done = run
         if done.older + done.length >= older.size:
@@ -122,29 +123,29 @@ def _grow(older: Source, newer: Source, seed: Run, before: Run) -> Run:
 
 
 def _assemble(older: Source, newer: Source, runs: Sequence[Run]) -> Union | None:
-    first = runs[0]
-    if first.newer and not _follows(older, first.older, newer):
+    first, last = runs[0], runs[-1]
+    head = _weave_head(older, first.older, newer, first.newer)
+    tail = _weave_tail(older, last.older + last.length, newer, last.newer + last.length)
+    if head is None or tail is None:
         return None
-    spans = [Span(Origin.NEWER, 0, first.newer + first.length)]
+    spans = [*head[1], Span(Origin.NEWER, first.newer, first.newer + first.length)]
     for run, after in pairwise(runs):
         between = _weave(older, (run.older + run.length, after.older), newer, (run.newer + run.length, after.newer))
         if between is None:
             return None
         spans += [*between, Span(Origin.NEWER, after.newer, after.newer + after.length)]
-    last = runs[-1]
-    rest = last.newer + last.length
-    tail = _weave_tail(older, last.older + last.length, newer, rest)
-    if tail is None:
-        return None
-    spans += tail[0]
-    return Union(first.older, _merged(spans), tail[1], sum(run.length for run in runs))
+    return Union(head[0], _merged([*spans, *tail[0]]), tail[1], sum(run.length for run in runs))
 
 
-def _follows(older: Source, end: int, newer: Source) -> bool:
-    """True when newer's first media come after older[:end], or nothing is there."""
-    before, after = last_beats(older, 0, end), first_beats(newer, 0, newer.size)
-    clock = clock_of({pid: after[pid] for pid in after.keys() & before.keys()})
-    return clock is None or ts.difference(after[clock].pes.dts, before[clock].pes.dts) > 0
+def _weave_head(older: Source, end: int, newer: Source, start: int) -> tuple[int, list[Span]] | None:
+    """How much of older stays as it is, and what stands between that and the first run."""
+    if not start:
+        return end, []
+    low = max(0, end - REACH) // ts.PACKET * ts.PACKET
+    spans = _weave(older, (low, end), newer, (0, start))
+    if spans and spans[0].origin is Origin.OLDER:
+        return spans[0].end, spans[1:]
+    return (0, spans) if spans is not None and low == 0 else None
 
 
 def _weave_tail(older: Source, start: int, newer: Source, rest: int) -> tuple[list[Span], int] | None:
