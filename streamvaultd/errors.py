@@ -26,7 +26,7 @@ class VaultError(Exception):
     hint: ClassVar[str] = ""
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, **fields: str | int | bool) -> None:
+    def __init__(self, /, **fields: str | int | bool) -> None:
         if not self.name:
             raise TypeError(f"{type(self).__name__} is a base class")
         self.fields = fields

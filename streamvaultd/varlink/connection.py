@@ -32,7 +32,8 @@ class Limits:
 
     message_bytes: int = MESSAGE_BYTES_MAX
     connections: int = 256
-    connections_per_uid: int = 64  # root is exempt
+    connections_per_uid: int = 64
+    exempt_uid: int = 0  # from the limit per uid: the administrator gets in whatever the others do
     calls_ahead: int = 4  # read while an earlier call is answered; the rest waits in the kernel
     fds_per_message: int = 0
     write_seconds: float = 30.0  # within which a client must take a reply
@@ -149,8 +150,6 @@ class Connection:
                 await self._run(item)
             else:
                 await self._run_while_connected(item)
-            self._fds.difference_update(item.fds)
-            sockets.close_all(item.fds)
         raise _Over
 
     async def _run_while_connected(self, incoming: Incoming) -> None:
@@ -174,6 +173,9 @@ class Connection:
                 await self._send(Reply.of_error(error))
             if isinstance(error, SubscriberTooSlow):
                 raise _Over from error
+        finally:
+            self._fds.difference_update(incoming.fds)
+            sockets.close_all(incoming.fds)
 
     async def _send(self, reply: Reply) -> None:
         """Write one reply; a client that does not take it in time is cut off."""

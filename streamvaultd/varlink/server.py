@@ -159,7 +159,7 @@ class Server:
     def _exceeded(self, uid: int) -> int | None:
         if self.connections >= self._limits.connections:
             return self._limits.connections
-        if uid != 0 and self._connections[uid] >= self._limits.connections_per_uid:
+        if uid != self._limits.exempt_uid and self._connections[uid] >= self._limits.connections_per_uid:
             return self._limits.connections_per_uid
         return None
 
