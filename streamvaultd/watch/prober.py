@@ -14,7 +14,6 @@ from typing import Final
 import msgspec
 
 from streamvaultd.core.events import Outcome
-from streamvaultd.core.events import Outcome
 from streamvaultd.shim import redact
 
 PROGRAM: Final = Path(__file__).with_name("probe.py")
