@@ -131,11 +131,12 @@ def _command(value: Any) -> tuple[str, ...]:
     return tuple(words)
 
 
-RESERVED_OPTIONS: Final = frozenset(
-    "url default-stream output stdout record record-and-pipe player force skip config no-config loglevel logfile "
-    "logformat logdateformat progress quiet json stream-url retry-streams retry-max hls-live-edge version help "
-    "hls-duration stream-segmented-duration plugins can-handle-url hls-segment-stream-data".split()
-)
+RESERVED_OPTIONS: Final = frozenset({
+    "url", "default-stream", "stdout", "output", "record", "record-and-pipe", "player", "force", "skip", "json",
+    "config", "no-config", "loglevel", "logfile", "logformat", "logdateformat", "progress", "quiet", "stream-url",
+    "retry-streams", "retry-max", "hls-live-edge", "hls-duration", "stream-segmented-duration",
+    "hls-segment-stream-data", "version", "help", "plugins", "can-handle-url", "can-handle-url-no-redirect",
+})  # fmt: skip
 """Options that the daemon sets itself, or that would break capturing; see streamvaultd.toml(5)."""
 
 
@@ -196,7 +197,8 @@ def files(root: Path = ROOT) -> tuple[Path, ...]:
 
 def load(paths: tuple[Path, ...]) -> tuple[Settings, tuple[VaultError, ...]]:
     """Settings of these files on top of the defaults, and every mistake found; with mistakes, do not use them."""
-    settings, mistakes = Settings(), []
+    settings = Settings()
+    mistakes: list[VaultError] = []
     for path in paths:
         try:
             document = tomli.loads(path.read_text(encoding="utf-8"))
@@ -213,12 +215,14 @@ def apply(settings: Settings, document: Mapping[str, Any], file: str) -> tuple[S
     mistakes: list[VaultError] = []
     for section, key, value in _entries(document):
         option = _BY_KEY.get((section, key))
+        why = f"no such setting; there are {_known(section)}"
         try:
-            if option is None:
-                raise _Unfit(f"no such setting; there are {_known(section)}")
-            settings = _put(settings, option.target, option.parse(value))
+            if option is not None:
+                settings = _put(settings, option.target, option.parse(value))
+                continue
         except _Unfit as error:
-            mistakes.append(ConfigInvalid(file=file, section=section, key=key, value=repr(value), why=str(error)))
+            why = str(error)
+        mistakes.append(ConfigInvalid(file=file, section=section, key=key, value=repr(value), why=why))
     return settings, mistakes
 
 

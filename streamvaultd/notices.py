@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from systemd import journal
-
 from streamvaultd.core.effects import Announce, Notice
-from streamvaultd.core.model import Recorder
+from streamvaultd.core.model import Recorder, Told
+from systemd import journal
 
 ERROR, WARNING, NOTICE, INFO = 3, 4, 5, 6
 
@@ -28,29 +27,28 @@ class Entry:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
-    """A notice as it was sent."""
-
-    kind: str
-    priority: int
-    message: str
-    cause: str | None
-    attempt: int | None
-
-
 ENTRIES: Final[Mapping[str, Entry]] = {
-    Notice.RECORDING_STARTED: Entry("3f33f6d7f6d9471983167765bcca19de", NOTICE, "Recording {recording} of '{streamer}' begins"),
+    Notice.RECORDING_STARTED: Entry(
+        "3f33f6d7f6d9471983167765bcca19de", NOTICE, "Recording {recording} of '{streamer}' begins"
+    ),
     Notice.SEGMENT_STARTED: Entry("ff6a35097f044c65b2f312c4b83c549b", INFO, "Segment {segment} of '{streamer}' runs"),
-    Notice.MEDIA_ARRIVED: Entry("ddbfce3bd42f488f99608ba9bb3e438b", NOTICE, "Segment {segment} of '{streamer}' records"),
-    Notice.SEGMENT_ENDED: Entry("4e07acd7e5d140faaefba2966ded9772", INFO, "Segment {segment} of '{streamer}' ended ({cause}): {why}"),
+    Notice.MEDIA_ARRIVED: Entry(
+        "ddbfce3bd42f488f99608ba9bb3e438b", NOTICE, "Segment {segment} of '{streamer}' records"
+    ),
+    Notice.SEGMENT_ENDED: Entry(
+        "4e07acd7e5d140faaefba2966ded9772", INFO, "Segment {segment} of '{streamer}' ended ({cause}): {why}"
+    ),
     Notice.SEGMENT_DIED: Entry(
         "78cd894fe2d649a4af1d944606ba06d5", WARNING, "Segment {segment} of '{streamer}' died ({cause}): {why}"
     ),
     Notice.CAUSE_CORRECTED: Entry(
-        "b0d9b9a94bd6424793c47f56cf7ebf03", NOTICE, "Segment {segment} of '{streamer}' died of {cause}, not of {before}"
+        "b0d9b9a94bd6424793c47f56cf7ebf03",
+        NOTICE,
+        "Segment {segment} of '{streamer}' died of {cause}, not of {before}",
     ),
-    Notice.LAUNCH_FAILED: Entry("73537b035ad340a497066ed7d64afe9e", WARNING, "Cannot start segment {segment} of '{streamer}': {why}"),
+    Notice.LAUNCH_FAILED: Entry(
+        "73537b035ad340a497066ed7d64afe9e", WARNING, "Cannot start segment {segment} of '{streamer}': {why}"
+    ),
     Notice.ROTATION_STARTED: Entry(
         "5f83a6815ff54364aa6af2ca577fc817", INFO, "Rotating segment {segment} of '{streamer}' to segment {new}"
     ),
@@ -58,39 +56,60 @@ ENTRIES: Final[Mapping[str, Entry]] = {
         "c401fcc431164b9a836ac829a6817f90", NOTICE, "Successfully rotated to segment {new} of '{streamer}'"
     ),
     Notice.ROTATION_GONE_ON: Entry(
-        "edbc5b9e44c54a41b51c2f40ff4aa989", NOTICE,
+        "edbc5b9e44c54a41b51c2f40ff4aa989",
+        NOTICE,
         "Segment {old} of '{streamer}' already terminated externally, continuing with rotation to segment {segment}",
     ),
     Notice.ROTATION_FAILED: Entry(
-        "6255c60790bc40c288fc009c05542c2e", WARNING,
+        "6255c60790bc40c288fc009c05542c2e",
+        WARNING,
         "Rotation of '{streamer}' to segment {segment} failed ({cause}): {why}; segment {old} records on",
     ),
     Notice.OVERLAP_UNPROVEN: Entry(
-        "d1452170e7ac45e6bd70a8937ff57ae6", WARNING,
+        "d1452170e7ac45e6bd70a8937ff57ae6",
+        WARNING,
         "Rotation of '{streamer}' from segment {old} to {segment} went on without proof that they overlap",
     ),
     Notice.SOURCE_SILENT: Entry(
-        "d8c5d9749ec74915b0db884e855b9e82", NOTICE, "The source of '{streamer}' is over or silent ({why}), waiting {grace} for it"
+        "d8c5d9749ec74915b0db884e855b9e82",
+        NOTICE,
+        "The source of '{streamer}' is over or silent ({why}), waiting {grace} for it",
     ),
     Notice.SOURCE_BACK: Entry("a3bbbac53261431e942e839842ba634c", NOTICE, "The source of '{streamer}' is live again"),
     Notice.STALLED: Entry(
-        "defc4f87b0fb46e9a5b2db039485228e", WARNING, "Segment {segment} of '{streamer}' hangs ({cause}): {why}, replacing it"
+        "defc4f87b0fb46e9a5b2db039485228e",
+        WARNING,
+        "Segment {segment} of '{streamer}' hangs ({cause}): {why}, replacing it",
     ),
     Notice.STOP_OVERDUE: Entry(
-        "7c0dd8e6b2c84ec08c69fc6c1f50ac10", WARNING, "Segment {segment} of '{streamer}' does not stop after {tries} tries"
+        "7c0dd8e6b2c84ec08c69fc6c1f50ac10",
+        WARNING,
+        "Segment {segment} of '{streamer}' does not stop after {tries} tries",
     ),
-    Notice.STOPPING: Entry("0112dc29735d42339a8d115733830989", NOTICE, "Stopping recording {recording} of '{streamer}': {why}"),
-    Notice.ADOPTED: Entry("b88d634b46744486b4e3eed6117b05ca", NOTICE, "Adopted running segment {segment} of '{streamer}'"),
-    Notice.JOIN_STARTED: Entry("3ac89a2f464643009f0b0b639ddcfa41", INFO, "Joining the segments of '{streamer}' ({segments})"),
+    Notice.STOPPING: Entry(
+        "0112dc29735d42339a8d115733830989", NOTICE, "Stopping recording {recording} of '{streamer}': {why}"
+    ),
+    Notice.ADOPTED: Entry(
+        "b88d634b46744486b4e3eed6117b05ca", NOTICE, "Adopted running segment {segment} of '{streamer}'"
+    ),
+    Notice.JOIN_STARTED: Entry(
+        "3ac89a2f464643009f0b0b639ddcfa41", INFO, "Joining the segments of '{streamer}' ({segments})"
+    ),
     Notice.JOIN_FAILED: Entry(
-        "f0dc428c32ff4f52a050c57d1df92a1e", ERROR, "Cannot join recording {recording} of '{streamer}' (try {tries}): {why}"
+        "f0dc428c32ff4f52a050c57d1df92a1e",
+        ERROR,
+        "Cannot join recording {recording} of '{streamer}' (try {tries}): {why}",
     ),
     Notice.RECORDING_COMPLETED: Entry(
         "89092b30eb82409885b054be6ad161d9", NOTICE, "Recording {recording} of '{streamer}' is complete: {path}"
     ),
-    Notice.RECORDING_STOPPED: Entry("cb1680cf65024d61be1247e8e8f54c52", NOTICE, "Recording {recording} of '{streamer}' was stopped: {path}"),
-    Notice.RECORDING_FAILED: Entry("564dc4c7ea4a42cda0bab8564a0c2e0a", ERROR, "Recording {recording} of '{streamer}' failed: {why}"),
-}  # fmt: skip
+    Notice.RECORDING_STOPPED: Entry(
+        "cb1680cf65024d61be1247e8e8f54c52", NOTICE, "Recording {recording} of '{streamer}' was stopped: {path}"
+    ),
+    Notice.RECORDING_FAILED: Entry(
+        "564dc4c7ea4a42cda0bab8564a0c2e0a", ERROR, "Recording {recording} of '{streamer}' failed: {why}"
+    ),
+}
 
 DAEMON_STARTED: Final = Entry(
     "dc3ef987671d40e6875964d24cf02371", NOTICE, "streamvaultd {version} is ready: {adopted} segments adopted"
@@ -118,9 +137,17 @@ SCOPE_TROUBLE: Final = Entry(
 FILES_TROUBLE: Final = Entry("41cb4b9221184f75837fde1378776211", WARNING, "Cannot tidy up after '{streamer}': {why}")
 
 OWN: Final = (
-    DAEMON_STARTED, DAEMON_STOPPED, SETTINGS_APPLIED, SETTINGS_REFUSED, STORE_FAILED, STREAMLINK_OLD, ORPHAN_STOPPED,
-    BUS_LOST, SCOPE_TROUBLE, FILES_TROUBLE,
-)  # fmt: skip
+    DAEMON_STARTED,
+    DAEMON_STOPPED,
+    SETTINGS_APPLIED,
+    SETTINGS_REFUSED,
+    STORE_FAILED,
+    STREAMLINK_OLD,
+    ORPHAN_STOPPED,
+    BUS_LOST,
+    SCOPE_TROUBLE,
+    FILES_TROUBLE,
+)
 """Notices of the daemon itself."""
 
 

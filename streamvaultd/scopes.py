@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from streamvaultd.core.model import ScopeLimits
 from streamvaultd.errors import BROKER, ConnectionLost, DaemonNotRunning, ScopeFailed
 from streamvaultd.varlink.aclient import AsyncClient
 
@@ -18,23 +19,6 @@ if TYPE_CHECKING:
 START_SECONDS_MAX: Final = 75.0  # the broker gives systemd's jobs 60 s
 STOP_SECONDS_MAX: Final = 75.0
 RESET_SECONDS_MAX: Final = 30.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScopeLimits:
-    """Bytes, tasks and microseconds; None leaves the choice to the broker (256 MiB, 64, unlimited)."""
-
-    memory_max: int | None = None
-    tasks_max: int | None = None
-    runtime_max_usec: int | None = None
-
-    def to_wire(self) -> dict[str, int]:
-        named = {
-            "memoryMax": self.memory_max,
-            "tasksMax": self.tasks_max,
-            "runtimeMaxUSec": self.runtime_max_usec,
-        }
-        return {name: value for name, value in named.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +49,7 @@ class Scopes:
             "name": name,
             "pidFileDescriptor": 0,
             "description": description,
-            "limits": limits.to_wire(),
+            "limits": _limits_on_wire(limits),
         }
         if mounts_for is not None:
             parameters["requiresMountsFor"] = str(mounts_for)
@@ -90,3 +74,8 @@ class Scopes:
         except (DaemonNotRunning, ConnectionLost) as error:
             why = f"the broker at {error.fields['address']} does not answer: {error.fields['why']}"
             raise ScopeFailed(unit=parameters["name"], why=why) from error
+
+
+def _limits_on_wire(limits: ScopeLimits) -> dict[str, int]:
+    named = {"memoryMax": limits.memory_max, "tasksMax": limits.tasks_max, "runtimeMaxUSec": limits.runtime_max_usec}
+    return {name: value for name, value in named.items() if value is not None}

@@ -196,6 +196,41 @@ class Recorder:
         return next((segment for segment in self.segments if segment.number == number), None)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScopeLimits:
+    """Limits of a scope: bytes, tasks, microseconds; None leaves the choice to the broker."""
+
+    memory_max: int | None = None
+    tasks_max: int | None = None
+    runtime_max_usec: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeamRecord:
+    """The place where the segments `older` and `newer` meet, as the join measured it."""
+
+    older: int
+    newer: int
+    kind: str
+    method: str
+    overlap_bytes: int | None = None
+    overlap_ms: float | None = None
+    gap_ms: float | None = None
+    certainty: str
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A notice as people were told it."""
+
+    kind: str
+    priority: int
+    message: str
+    cause: str | None
+    attempt: int | None
+
+
 PLANNED_CAUSES = frozenset({"rotated", "stopped", "source-ended", "source-refused", "launch-failed"})
 
 

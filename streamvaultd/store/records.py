@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from streamvaultd.core.model import SeamRecord
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -51,16 +53,4 @@ class JobRecord:
     ended: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeamRecord:
-    """The place where the segments `older` and `newer` meet, as the join measured it."""
-
-    older: int
-    newer: int
-    kind: str
-    method: str
-    overlap_bytes: int | None = None
-    overlap_ms: float | None = None
-    gap_ms: float | None = None
-    certainty: str
-    note: str | None = None
+__all__ = ["EventRecord", "JobRecord", "JobStatus", "SeamRecord"]

@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""io.streamvault.Recorder: the methods of the socket, on top of manager, store and hub.
+
+A call is checked before anything of it exists: a refused one leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from streamvaultd import __version__
+from streamvaultd.capture.streamlink import check_quality, check_url
+from streamvaultd.clock import Clock
+from streamvaultd.config import Settings
+from streamvaultd.core.events import RecordRequested, RotateRequested, StopRequested
+from streamvaultd.core.model import Recorder, State
+from streamvaultd.errors import (
+    AlreadyRecording,
+    DirectoryUnusable,
+    InvalidDuration,
+    InvalidName,
+    NoSuchRecording,
+    NotRecording,
+    SourceUnavailable,
+    UnsupportedUrl,
+)
+from streamvaultd.hub import Hub, Subscription
+from streamvaultd.manager import Manager
+from streamvaultd.ports import Files, Store, Watcher
+from streamvaultd.streamlinks import Streamlinks
+from streamvaultd.units import SPAN_MAX_USEC, segment_unit
+from streamvaultd.varlink.server import Call, Handler, Stream
+from streamvaultd.varlink.server import Final as Last
+from streamvaultd.views import View, event_view, recording_view, redact_url, segment_view, timestamp
+
+NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}", re.ASCII)
+LIST_LIMIT: Final = 1000
+RUNNING: Final = frozenset({State.STARTING, State.RECORDING, State.ROTATING, State.BACKOFF, State.GRACE})
+
+
+class Api:
+    """Handlers of the interface; `handlers()` is what the server is given."""
+
+    def __init__(
+        self,
+        *,
+        manager: Manager,
+        store: Store,
+        files: Files,
+        hub: Hub,
+        clock: Clock,
+        streamlinks: Streamlinks,
+        watcher: Watcher,
+        settings: Callable[[], Settings],
+        pid_of: Callable[[int], int | None],
+    ) -> None:
+        self._manager = manager
+        self._store = store
+        self._files = files
+        self._hub = hub
+        self._clock = clock
+        self._streamlinks = streamlinks
+        self._watcher = watcher
+        self._settings = settings
+        self._pid_of = pid_of
+        self._started = clock.now()
+
+    def handlers(self) -> dict[str, Handler]:
+        """Method name -> handler."""
+        return {
+            "List": self.list,
+            "Get": self.get,
+            "ListSegments": self.list_segments,
+            "Record": self.record,
+            "Stop": self.stop,
+            "Rotate": self.rotate,
+            "Subscribe": self.subscribe,
+            "GetStatus": self.get_status,
+            "ManageStreamlink": self.manage_streamlink,
+        }
+
+    # --- looking ---------------------------------------------------------------------------------------------------
+
+    async def list(self, call: Call) -> View:
+        given = call.parameters
+        limit = min(max(1, given.get("limit", LIST_LIMIT)), LIST_LIMIT)
+        stored = await self._store.list(given.get("streamer"), all=given.get("all", False), limit=limit)
+        return {"recordings": [self._view(self._present(recorder)) for recorder in stored]}
+
+    async def get(self, call: Call) -> View:
+        return {"recording": self._view(await self._find(call.parameters["recording"]))}
+
+    async def list_segments(self, call: Call) -> View:
+        recorder = await self._find(call.parameters["recording"])
+        return {"segments": [self._segment_view(recorder, number) for number in range(len(recorder.segments))]}
+
+    async def get_status(self, call: Call) -> View:
+        installation = self._streamlinks.present
+        recorders = self._manager.recorders.values()
+        running = [recorder for recorder in recorders if recorder.state in RUNNING]
+        found = {
+            "version": __version__,
+            "state": "running",
+            "startedAt": timestamp(self._started),
+            "recordings": len(running),
+            "segments": sum(len(recorder.live) for recorder in recorders),
+            "jobs": sum(recorder.state is State.FINALIZING for recorder in recorders),
+            "streamlinkCommand": " ".join(installation.command if installation else ()),
+            "store": str(self._settings().store_path),
+        }
+        return found | ({"streamlinkVersion": str(installation.version)} if installation else {})
+
+    async def subscribe(self, call: Call) -> Stream:
+        wanted = call.parameters.get("recording")
+        only = (await self._find(wanted)).recording.id if wanted is not None else None
+        with self._hub.subscribe() as subscription:
+            for recorder in list(self._manager.recorders.values()):
+                if only in (None, recorder.recording.id):
+                    yield {"recording": self._view(recorder)}
+            while True:
+                news = await subscription.get()
+                if only in (None, news.recorder.recording.id):
+                    event = event_view(news)
+                    yield {"recording": self._view(news.recorder)} | ({"event": event} if event else {})
+
+    # --- acting ----------------------------------------------------------------------------------------------------
+
+    async def record(self, call: Call) -> Stream:
+        until = call.parameters.get("until", "accepted")
+        with self._hub.subscribe() as subscription:
+            recorder = await self._begin(call.parameters)
+            while not _is_reached(recorder, until):
+                if call.more:
+                    yield {"recording": self._view(recorder)}
+                recorder = await _next_of(subscription, recorder)
+        if recorder.state is State.FAILED and recorder.media_started is None:
+            why = recorder.detail or "no media arrived"
+            raise SourceUnavailable(url=redact_url(recorder.recording.url), why=why)
+        yield Last({"recording": self._view(recorder)})
+
+    async def _begin(self, given: dict[str, Any]) -> Recorder:
+        settings = self._settings()
+        url = check_url(given["url"])
+        quality = check_quality(given.get("quality", settings.quality))
+        streamer = _check_name(given["name"]) if "name" in given else name_of(url)
+        duration = _check_duration(given.get("durationUSec"))
+        directory = _check_directory(given.get("directory"), settings.directory)
+        for running in self._manager.recorders.values():
+            if running.recording.streamer == streamer and running.state in RUNNING:
+                raise AlreadyRecording(streamer=streamer, recording=running.recording.id)
+        if not await self._streamlinks.can_handle(url):
+            raise UnsupportedUrl(url=redact_url(url))
+        await asyncio.to_thread(self._files.prepare, directory, streamer)
+        recorder = await self._store.create_recording(
+            streamer=streamer,
+            url=url,
+            quality=quality,
+            directory=str(directory),
+            duration=duration,
+            policy=settings.policy,
+            now=self._clock.now(),
+        )
+        self._manager.take(recorder)
+        begun = await self._manager.submit(recorder.recording.id, RecordRequested(at=self._clock.now()))
+        return begun or recorder
+
+    async def stop(self, call: Call) -> View:
+        recorder = await self._find(call.parameters["recording"])
+        if recorder.state not in RUNNING:
+            raise _not_recording("stop", recorder)
+        after = await self._manager.submit(recorder.recording.id, StopRequested(at=self._clock.now()))
+        return {"recording": self._view(after or recorder)}
+
+    async def rotate(self, call: Call) -> View:
+        recorder = await self._find(call.parameters["recording"])
+        if recorder.state is not State.RECORDING:
+            raise _not_recording("rotate", recorder)
+        after = await self._manager.submit(recorder.recording.id, RotateRequested(at=self._clock.now()))
+        return {"recording": self._view(after or recorder)}
+
+    async def manage_streamlink(self, call: Call) -> View:
+        verb = call.parameters["verb"]
+        if verb == "status":
+            await self._streamlinks.refresh()
+            installation = await self._streamlinks.usable()
+        else:
+            installation = await self._streamlinks.install(call.parameters.get("version"))
+        found = {
+            "command": " ".join(installation.command),
+            "version": str(installation.version),
+            "managed": installation.managed,
+        }
+        return found | ({"warning": installation.warning} if installation.warning else {})
+
+    # --- helpers ---------------------------------------------------------------------------------------------------
+
+    async def _find(self, name_or_id: str) -> Recorder:
+        """A recorder by number or streamer; the one in memory if it runs, for it may be ahead of its row."""
+        stored = await self._store.find(name_or_id)
+        if stored is None:
+            raise NoSuchRecording(recording=name_or_id)
+        return self._present(stored)
+
+    def _present(self, stored: Recorder) -> Recorder:
+        return self._manager.recorders.get(stored.recording.id, stored)
+
+    def _view(self, recorder: Recorder) -> View:
+        return recording_view(recorder, self._clock.now())
+
+    def _segment_view(self, recorder: Recorder, index: int) -> View:
+        segment = recorder.segments[index]
+        path = str(self._files.segment_path(recorder.recording, segment.number))
+        pidfd = self._watcher.pidfd(segment_unit(recorder.recording.id, segment.number))
+        return segment_view(recorder, segment, path, None if pidfd is None else self._pid_of(pidfd))
+
+
+async def _next_of(subscription: Subscription, recorder: Recorder) -> Recorder:
+    while True:
+        news = await subscription.get()
+        if news.recorder.recording.id == recorder.recording.id and news.told is None:
+            return news.recorder
+
+
+def _is_reached(recorder: Recorder, until: str) -> bool:
+    if until == "accepted" or recorder.state.is_final:
+        return True
+    return until == "recording" and recorder.media_started is not None
+
+
+def _not_recording(verb: str, recorder: Recorder) -> NotRecording:
+    return NotRecording(verb=verb, recording=recorder.recording.id, state=recorder.state.value)
+
+
+def _check_name(name: str) -> str:
+    if not NAME.fullmatch(name):
+        why = "it is longer than 64 characters" if len(name) > 64 else "it holds a character that names may not have"
+        raise InvalidName(value=name[:80], why=why if name else "it is empty")
+    return name
+
+
+def name_of(url: str) -> str:
+    """A streamer's name for a URL that came without one: the last part of its path, else its host."""
+    parts = urlsplit(url if "//" in url else f"//{url}")
+    words = [word for word in re.split(r"[/.]", parts.path) if word and word not in ("m3u8", "mpd", "html")]
+    for candidate in (*reversed(words), parts.hostname or ""):
+        name = re.sub(r"[^A-Za-z0-9._-]", "_", candidate)[:64]
+        if NAME.fullmatch(name):
+            return name
+    raise InvalidName(value=redact_url(url)[:80], why="no name can be made of this URL; give one")
+
+
+def _check_duration(usec: int | None) -> float | None:
+    if usec is None:
+        return None
+    if not 1_000_000 <= usec <= SPAN_MAX_USEC:
+        raise InvalidDuration(value=f"{usec}us", why="it must be a second at least and ten years at most")
+    return usec / 1e6
+
+
+def _check_directory(given: str | None, default: Path) -> Path:
+    if given is None:
+        return default
+    path = Path(given)
+    if not path.is_absolute() or ".." in path.parts or "\0" in given:
+        raise DirectoryUnusable(directory=given[:200], why="it is no absolute path without '..'")
+    return path

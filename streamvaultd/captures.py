@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Segments in the world: their file, their streamlink, their scope, their first media, their end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from streamvaultd.clock import Clock
+from streamvaultd.core import events as ev
+from streamvaultd.core.model import Recorder, ScopeLimits
+from streamvaultd.core.reconcile import Run
+from streamvaultd.core.verdict import Evidence
+from streamvaultd.errors import DirectoryUnusable, StreamlinkUnusable, VaultError
+from streamvaultd.notices import fields_of
+from streamvaultd.ports import Capture, Command, Files, MediaWatcher
+from streamvaultd.runs import Place, Runs
+from streamvaultd.units import parse_segment_unit, segment_fd_name, segment_unit
+
+RUNTIME_SLACK: Final = 3600.0
+"""RuntimeMaxSec= of a scope is this much (s) above all that a segment may take: a backstop should the daemon hang."""
+
+Post = Callable[[int, ev.Event], None]
+
+
+class Captures:
+    """Starts, watches and ends segments; what becomes of them is posted as events."""
+
+    def __init__(
+        self,
+        *,
+        post: Post,
+        clock: Clock,
+        files: Files,
+        capture: Capture,
+        runs: Runs,
+        media: MediaWatcher,
+        parse_record: Callable[[bytes | None], Evidence],
+        is_overlap_proven: Callable[[Path, Path], bool],
+    ) -> None:
+        self._post = post
+        self._clock = clock
+        self._files = files
+        self._capture = capture
+        self._runs = runs
+        self._media = media
+        self._parse_record = parse_record
+        self._is_overlap_proven = is_overlap_proven
+        self._early: dict[Run, Evidence] = {}
+
+    async def launch(self, recorder: Recorder, attempt: int) -> None:
+        """-> ScopeStarted | LaunchFailed"""
+        path = self._files.segment_path(recorder.recording, attempt)
+        try:
+            output = await asyncio.to_thread(self._files.create, path)
+            try:
+                await self._launch(recorder, attempt, path, output)
+            finally:
+                os.close(output)
+        except (VaultError, OSError) as error:
+            permanent = isinstance(error, DirectoryUnusable | StreamlinkUnusable | PermissionError)
+            failed = ev.LaunchFailed(at=self._clock.now(), attempt=attempt, why=str(error), permanent=permanent)
+            self._post(recorder.recording.id, failed)
+
+    async def _launch(self, recorder: Recorder, attempt: int, path: Path, output: int) -> None:
+        recording = recorder.recording
+        argv, config, secrets = await self._capture.command(recording)
+        try:
+            command = Command(
+                argv=argv,
+                fields=fields_of(recorder, attempt),
+                label=f"{recording.id}-{attempt:03d}",
+                stdout_fd=output,
+                extra_fds=(config,),
+                secrets=secrets,
+            )
+            on_exit = self._exit_handler(recording.id, attempt)
+            await self._runs.launch(command, _place(recorder, attempt, path), on_exit)
+        finally:
+            os.close(config)
+        self._post(recording.id, ev.ScopeStarted(at=self._clock.now(), attempt=attempt))
+        self._watch_media(recording.id, attempt, path)
+
+    def adopt(self, recorder: Recorder, attempt: int) -> None:
+        """Watch a run of an earlier daemon -> MediaArrived, SegmentExited"""
+        recording = recorder.recording.id
+        unit = segment_unit(recording, attempt)
+        if not self._runs.adopt(unit, self._exit_handler(recording, attempt)):
+            self._exit_handler(recording, attempt)(None)
+            return
+        segment = recorder.segment(attempt)
+        if segment is not None and segment.media_at is None:
+            self._watch_media(recording, attempt, self._files.segment_path(recorder.recording, attempt))
+
+    async def stop(self, recorder: Recorder, attempt: int) -> None:
+        """-> SegmentExited, by the process; or at once if there is neither a scope nor a process"""
+        recording = recorder.recording.id
+        unit = segment_unit(recording, attempt)
+        if not await self._runs.stop(unit) and not self._runs.is_busy(unit):
+            self._exit_handler(recording, attempt)(None)
+
+    async def measure(self, recorder: Recorder, attempt: int) -> None:
+        """-> SizeMeasured"""
+        size = await asyncio.to_thread(self._files.size, self._files.segment_path(recorder.recording, attempt))
+        self._post(recorder.recording.id, ev.SizeMeasured(at=self._clock.now(), attempt=attempt, size=size))
+
+    async def check_overlap(self, recorder: Recorder, attempt: int, older: int) -> None:
+        """-> OverlapChecked"""
+        paths = [self._files.segment_path(recorder.recording, number) for number in (older, attempt)]
+        try:
+            proven = await asyncio.to_thread(self._is_overlap_proven, *paths)
+        except OSError:
+            proven = False  # one of the files is gone: its segment's end follows as an event
+        self._post(recorder.recording.id, ev.OverlapChecked(at=self._clock.now(), attempt=attempt, proven=proven))
+
+    async def seal(self, recorder: Recorder, attempt: int) -> None:
+        """-> SegmentSealed. Whatever is left of the run in its scope is ended first, so that nobody writes any more.
+
+        Raises VaultError, after the event is posted, when the broker cannot tell whether anything is left.
+        """
+        recording = recorder.recording
+        run = (recording.id, attempt)
+        self._media.cancel(segment_unit(*run))
+        self._early.pop(run, None)
+        try:
+            await self._runs.forget(segment_unit(*run), segment_fd_name(*run))
+        finally:
+            size = await asyncio.to_thread(self._files.seal, self._files.segment_path(recording, attempt))
+            self._post(recording.id, ev.SegmentSealed(at=self._clock.now(), attempt=attempt, size=size))
+
+    def on_unit_result(self, unit: str, result: str, active_state: str) -> None:
+        """What systemd says about a scope: kept until its process has ended, passed on when it has already."""
+        run = parse_segment_unit(unit)
+        if run is None or active_state not in ("failed", "inactive", "deactivating"):
+            return
+        evidence = Evidence(unit_result=result if result not in ("", "success") else None)
+        if self._runs.is_busy(unit):
+            self._early[run] = evidence
+        elif active_state == "deactivating" or evidence.unit_result is not None:
+            self._post(run[0], ev.EvidenceArrived(at=self._clock.now(), attempt=run[1], evidence=evidence))
+
+    def _exit_handler(self, recording: int, attempt: int) -> Callable[[bytes | None], None]:
+        def on_exit(record: bytes | None) -> None:
+            evidence = self._parse_record(record).merged(self._early.get((recording, attempt), Evidence()))
+            self._post(recording, ev.SegmentExited(at=self._clock.now(), attempt=attempt, evidence=evidence))
+
+        return on_exit
+
+    def _watch_media(self, recording: int, attempt: int, path: Path) -> None:
+        def on_media(_: str) -> None:
+            size = self._files.size(path)
+            self._post(recording, ev.MediaArrived(at=self._clock.now(), attempt=attempt, size=size))
+
+        try:
+            self._media.watch(segment_unit(recording, attempt), path, on_media)
+        except FileNotFoundError:
+            return  # it ended at once, and its empty file is gone
+
+
+def _place(recorder: Recorder, attempt: int, path: Path) -> Place:
+    recording, policy = recorder.recording, recorder.recording.policy
+    longest = policy.rotate_age + policy.start_timeout + policy.overlap_limit + RUNTIME_SLACK
+    return Place(
+        unit=segment_unit(recording.id, attempt),
+        pipe=segment_fd_name(recording.id, attempt),
+        description=f"Segment {attempt:03d} of recording {recording.id} ({recording.streamer})",
+        limits=ScopeLimits(
+            memory_max=policy.memory_max, tasks_max=policy.tasks_max, runtime_max_usec=round(longest * 1e6)
+        ),
+        mounts_for=path.parent,
+    )

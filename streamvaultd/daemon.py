@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""streamvaultd: builds everything, takes over what runs, says READY=1, runs, says STOPPING=1.
+
+Whatever fails unexpectedly ends the process: systemd starts it again within a moment, the segments record on in their
+scopes meanwhile, and the next start takes them over (P4). There is no other recovery path, so it is the tested one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Coroutine, Mapping
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from streamvaultd import __version__, config
+from streamvaultd.api import Api
+from streamvaultd.capture.launch import Launcher, clean_environment, memfd_with
+from streamvaultd.capture.output import SegmentFiles
+from streamvaultd.captures import Captures
+from streamvaultd.clock import SystemClock
+from streamvaultd.config import Settings
+from streamvaultd.core.model import Recorder, State
+from streamvaultd.errors import RECORDER, VaultError
+from streamvaultd.executor import Executor
+from streamvaultd.hub import Hub, News
+from streamvaultd.joins import Joins
+from streamvaultd.manager import Manager
+from streamvaultd.media.seam import overlap_proven
+from streamvaultd.notices import (
+    BUS_LOST,
+    DAEMON_STARTED,
+    DAEMON_STOPPED,
+    SETTINGS_APPLIED,
+    SETTINGS_REFUSED,
+    STREAMLINK_OLD,
+    Journal,
+)
+from streamvaultd.notify import Notifier, stored_fds, watchdog_interval
+from streamvaultd.runs import Runs
+from streamvaultd.scopes import Scopes
+from streamvaultd.store.local import LocalStore
+from streamvaultd.streamlinks import Streamlinks
+from streamvaultd.takeover import Takeover
+from streamvaultd.varlink.server import Info, Interface, Server, read_definition
+from streamvaultd.witnesses.bus import UnitBus
+from streamvaultd.witnesses.media import MediaWatch
+from streamvaultd.witnesses.processes import ProcessWatch, adopt_pidfd, parse_exit_record, take_record
+
+STATE_DIR: Final = Path(os.environ.get("STATE_DIRECTORY", "/var/lib/streamvaultd"))
+RUNTIME_DIR: Final = Path(os.environ.get("RUNTIME_DIRECTORY", "/run/streamvaultd"))
+BROKER_SOCKET: Final = Path("/run/streamvault-brokerd/io.streamvault.Broker")
+SOCKET_NAME: Final = "varlink"
+STUCK_LIMIT: Final = 20.0
+"""The watchdog is not fed while one event has taken longer than this (s)."""
+
+EX_CONFIG: Final = 78
+URL: Final = "man:streamvaultd(8)"
+
+
+class _Stop(Exception):
+    """The service was asked to stop."""
+
+
+class Daemon:
+    """The composition root: the only place that constructs."""
+
+    def __init__(self, settings: Settings, group: asyncio.TaskGroup, store: LocalStore, files: SegmentFiles) -> None:
+        self._settings = settings
+        self._group = group
+        self.notifier = Notifier()
+        self.journal = Journal()
+        clock, loop = SystemClock(), asyncio.get_running_loop()
+        watcher: ProcessWatch[str] = ProcessWatch(loop)
+        hub, scopes = Hub(), Scopes(BROKER_SOCKET)
+        home = RUNTIME_DIR / "home"
+        self.streamlinks = Streamlinks(settings=lambda: self._settings, state_dir=STATE_DIR, home=home)
+        runs = Runs(
+            launcher=Launcher(environment=clean_environment(home)),
+            scopes=scopes,
+            watcher=watcher,
+            fd_store=self.notifier,
+            adopt=adopt_pidfd,
+        )
+        captures = Captures(
+            post=lambda recording, event: self.manager.post(recording, event),
+            clock=clock,
+            files=files,
+            capture=self.streamlinks,
+            runs=runs,
+            media=MediaWatch(loop),
+            parse_record=parse_exit_record,
+            is_overlap_proven=_is_overlap_proven,
+        )
+        joins = Joins(
+            post=lambda recording, event: self.manager.post(recording, event),
+            spawn=self.spawn,
+            clock=clock,
+            store=store,
+            files=files,
+            runs=runs,
+            memfd=memfd_with,
+            argv=(sys.executable, "-I", "-m", "streamvaultd.jobs.join"),
+            reports=STATE_DIR / "jobs",
+            template=lambda: self._settings.filename,
+        )
+        executor = Executor(
+            post=lambda recording, event: self.manager.post(recording, event),
+            spawn=self.spawn,
+            clock=clock,
+            store=store,
+            files=files,
+            captures=captures,
+            joins=joins,
+            prober=self.streamlinks,
+            journal=self.journal,
+            hub=hub,
+        )
+        self.manager = Manager(executor=executor, clock=clock, on_change=self._on_change)
+        self.bus = UnitBus(on_result=captures.on_unit_result, on_reconnect=self._on_reconnect)
+        self.takeover = Takeover(
+            manager=self.manager,
+            store=store,
+            files=files,
+            runs=runs,
+            journal=self.journal,
+            fd_store=self.notifier,
+            clock=clock,
+            spawn=self.spawn,
+            parse_record=parse_exit_record,
+            take_record=take_record,
+        )
+        self._api = Api(
+            manager=self.manager,
+            store=store,
+            files=files,
+            hub=hub,
+            clock=clock,
+            streamlinks=self.streamlinks,
+            watcher=watcher,
+            settings=lambda: self._settings,
+            pid_of=pid_of,
+        )
+        self._hub, self._clock = hub, clock
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a task that the daemon owns; what it raises ends the daemon."""
+        self._group.create_task(work)
+
+    async def run(self, fds: Mapping[str, list[int]]) -> None:
+        """Take over, listen, and work until told to stop."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(signal.SIGHUP, lambda: self.spawn(self.reload()))
+        self.spawn(self.bus.run())
+        self.spawn(self._find_streamlink())
+        adopted = await self.takeover.run(await self.bus.list_scopes(), fds)
+        self.spawn(self.manager.run())
+        interface = Interface(read_definition(RECORDER), self._api.handlers(), frozenset({"Subscribe"}))
+        server = Server(Info("StreamVault", "streamvaultd", __version__, URL), [interface])
+        for fd in fds.get(SOCKET_NAME, []):
+            self.spawn(server.serve(socket.socket(fileno=fd)))
+        self.spawn(self._feed_watchdog())
+        self.notifier.ready(self.status())
+        self.journal.tell(DAEMON_STARTED, version=__version__, adopted=adopted)
+        await stop.wait()
+        self.notifier.stopping("Stopping; segments record on")
+        live = sum(len(recorder.live) for recorder in self.manager.recorders.values())
+        self.journal.tell(DAEMON_STOPPED, live=live)
+        raise _Stop
+
+    async def reload(self) -> None:
+        """Read the settings again; bad ones leave the old ones in force."""
+        self.notifier.reloading()
+        settings, mistakes = config.load(config.files())
+        if mistakes:
+            self.journal.tell(SETTINGS_REFUSED, why="; ".join(str(mistake) for mistake in mistakes))
+        else:
+            self._settings = settings
+            await self._find_streamlink()
+            self.journal.tell(SETTINGS_APPLIED)
+        self.notifier.ready(self.status())
+
+    def status(self) -> str:
+        """The line that systemctl status shows."""
+        recorders = self.manager.recorders.values()
+        running = sum(not recorder.state.is_final and recorder.state is not State.FINALIZING for recorder in recorders)
+        live = sum(len(recorder.live) for recorder in recorders)
+        joining = sum(recorder.state is State.FINALIZING for recorder in recorders)
+        return f"{running} recordings, {live} segments, {joining} joins"
+
+    async def _find_streamlink(self) -> None:
+        await self.streamlinks.refresh()
+        if self.streamlinks.trouble is not None:
+            self.journal.tell(STREAMLINK_OLD, why=self.streamlinks.trouble)
+
+    async def _feed_watchdog(self) -> None:
+        """The loop feeds it itself, and only while it makes progress."""
+        interval = watchdog_interval()
+        while interval is not None:
+            if self.manager.stuck_for() < STUCK_LIMIT:
+                self.notifier.feed_watchdog()
+            await asyncio.sleep(interval)
+
+    def _on_change(self, recorder: Recorder) -> None:
+        self._hub.publish(News(self._clock.now(), recorder))
+        self.notifier.status(self.status())
+
+    def _on_reconnect(self) -> None:
+        self.journal.tell(BUS_LOST, why="it was restarted")
+
+
+def pid_of(pidfd: int) -> int | None:
+    """The process of a pidfd (proc_pid_fdinfo(5)), None once it is gone."""
+    try:
+        lines = Path(f"/proc/self/fdinfo/{pidfd}").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    pids = [int(line.split()[1]) for line in lines if line.startswith("Pid:")]
+    return pids[0] if pids and pids[0] > 0 else None
+
+
+def _is_overlap_proven(older: Path, newer: Path) -> bool:
+    with older.open("rb") as older_file, newer.open("rb") as newer_file:
+        return overlap_proven(older_file.fileno(), newer_file.fileno())
+
+
+async def serve(settings: Settings) -> None:
+    """Run the daemon until it is told to stop."""
+    files = SegmentFiles()
+    store = await LocalStore.open(
+        settings.store_path, paths=lambda recording, number: str(files.segment_path(recording, number))
+    )
+    try:
+        async with asyncio.TaskGroup() as group:
+            await Daemon(settings, group, store, files).run(stored_fds())
+    except* _Stop:
+        pass
+    finally:
+        await store.close()
+
+
+def main() -> NoReturn:
+    """streamvaultd(8)."""
+    parser = argparse.ArgumentParser(prog="streamvaultd", description="Records live streams.")
+    parser.add_argument("--version", action="version", version=f"streamvaultd {__version__}")
+    parser.add_argument("--check-config", action="store_true", help="print every mistake in the settings, and exit")
+    given = parser.parse_args()
+    settings, mistakes = config.load(config.files())
+    for mistake in mistakes:
+        sys.stderr.write(f"<3>{mistake}\n" if not given.check_config else f"{mistake}\n")
+    if given.check_config:
+        sys.exit(1 if mistakes else 0)
+    if mistakes:
+        sys.exit(EX_CONFIG)
+    os.umask(0o027)
+    try:
+        asyncio.run(serve(settings))
+    except* VaultError as group:
+        for error in group.exceptions:
+            sys.stderr.write(f"<3>{error}\n")
+        sys.exit(1)
+    sys.exit(0)

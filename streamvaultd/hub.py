@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Subscribers: whoever wants to know what happens gets it through a queue of its own, which has an end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from streamvaultd.core.model import Moment, Recorder, Told
+from streamvaultd.errors import SubscriberTooSlow
+
+SUBSCRIBER_BACKLOG_MAX: Final = 256
+"""News that may wait for one subscriber; one that reads more slowly is told so and closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """Something was told about a recording, or its state changed (then `told` is None)."""
+
+    at: Moment
+    recorder: Recorder
+    told: Told | None = None
+
+
+class Subscription:
+    """The news for one subscriber."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[News] = asyncio.Queue(SUBSCRIBER_BACKLOG_MAX)
+        self._overrun = False
+
+    def put(self, news: News) -> None:
+        """Queue, or remember that there was no room."""
+        try:
+            self._queue.put_nowait(news)
+        except asyncio.QueueFull:
+            self._overrun = True
+
+    async def get(self) -> News:
+        """The next news; raises SubscriberTooSlow once any was lost."""
+        if self._overrun:
+            raise SubscriberTooSlow(backlog=SUBSCRIBER_BACKLOG_MAX)
+        return await self._queue.get()
+
+
+class Hub:
+    """Passes news on to every subscription."""
+
+    def __init__(self) -> None:
+        self._subscriptions: set[Subscription] = set()
+
+    def publish(self, news: News) -> None:
+        """Tell every subscriber, without waiting for any."""
+        for subscription in self._subscriptions:
+            subscription.put(news)
+
+    @contextmanager
+    def subscribe(self) -> Iterator[Subscription]:
+        """A subscription that ends with the block."""
+        subscription = Subscription()
+        self._subscriptions.add(subscription)
+        try:
+            yield subscription
+        finally:
+            self._subscriptions.discard(subscription)

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Join jobs: each runs in a scope of its own, outlives the daemon, and leaves a report that is believed only whole.
+
+The job never deletes a segment. Its row is written before it starts; a job that is gone without a report is done
+again under a new number, which is harmless: it accepts or replaces what the first one left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from streamvaultd.clock import Clock
+from streamvaultd.core.events import JoinEnded
+from streamvaultd.core.model import Recorder, ScopeLimits, SeamRecord
+from streamvaultd.errors import VaultError
+from streamvaultd.notices import fields_of
+from streamvaultd.ports import Command, Files, JobRow, Store
+from streamvaultd.runs import Place, Runs
+from streamvaultd.units import job_fd_name, job_unit
+
+KIND: Final = "join"
+JOB_TASKS_MAX: Final = 16
+
+
+class _Seam(msgspec.Struct, rename="camel"):
+    older: int
+    newer: int
+    kind: str
+    method: str
+    certainty: str
+    overlap_bytes: int | None = None
+    overlap_ms: float | None = None
+    gap_ms: float | None = None
+    note: str | None = None
+
+
+class _Report(msgspec.Struct, rename="camel"):
+    ok: bool
+    path: str | None = None
+    bytes: int = 0
+    error: str | None = None
+    seams: tuple[_Seam, ...] = ()
+
+
+class Joins:
+    """Starts join jobs and reads their reports."""
+
+    def __init__(
+        self,
+        *,
+        post: Callable[[int, JoinEnded], None],
+        spawn: Callable[[Any], None],
+        clock: Clock,
+        store: Store,
+        files: Files,
+        runs: Runs,
+        memfd: Callable[[str, str], int],
+        argv: tuple[str, ...],
+        reports: Path,
+        template: Callable[[], str],
+    ) -> None:
+        self._post = post
+        self._spawn = spawn
+        self._clock = clock
+        self._store = store
+        self._files = files
+        self._runs = runs
+        self._memfd = memfd
+        self._argv = argv
+        self._reports = reports
+        self._template = template
+
+    async def join(self, recorder: Recorder, join: int) -> None:
+        """Run the join number `join` of a recording, or find the one that runs or has ended -> JoinEnded"""
+        job = await self._job_of(recorder.recording.id, join)
+        if job is None:
+            await self._start(recorder, join)
+        elif self._runs.is_busy(job_unit(job)) or self._adopt(recorder, join, job):
+            return
+        elif self._report(job).exists():
+            await self._conclude(recorder.recording.id, join, job)
+        else:
+            await self._give_up(recorder.recording.id, join, job, "the job vanished", retry=recorder)
+
+    async def _job_of(self, recording: int, join: int) -> int | None:
+        rows: list[JobRow] = [row for row in await self._store.unfinished_jobs() if row.recording == recording]
+        return next((row.id for row in reversed(rows) if row.spec.get("join") == join), None)
+
+    async def _start(self, recorder: Recorder, join: int) -> None:
+        recording = recorder.recording
+        spec = self._spec(recorder)
+        job = await self._store.create_job(recording.id, KIND, spec | {"join": join}, self._clock.now())
+        try:
+            self._reports.mkdir(mode=0o750, exist_ok=True)
+            stdin = self._memfd("join-spec", json.dumps(spec | {"report": str(self._report(job))}))
+            try:
+                command = Command(argv=self._argv, fields=fields_of(recorder), label=f"job-{job}", stdin_fd=stdin)
+                await self._runs.launch(command, _place(recorder, job), self._exit_handler(recording.id, join, job))
+            finally:
+                os.close(stdin)
+        except (VaultError, OSError) as error:
+            await self._give_up(recording.id, join, job, str(error))
+
+    def _spec(self, recorder: Recorder) -> dict[str, object]:
+        recording = recorder.recording
+        parts = [segment for segment in recorder.segments if segment.size > 0]
+        return {
+            "recording": recording.id,
+            "segments": [str(self._files.segment_path(recording, segment.number)) for segment in parts],
+            "numbers": [segment.number for segment in parts],
+            "output": str(self._files.result_stem(recording, self._template())),
+        }
+
+    def _report(self, job: int) -> Path:
+        return self._reports / f"job-{job}.json"
+
+    def _adopt(self, recorder: Recorder, join: int, job: int) -> bool:
+        return self._runs.adopt(job_unit(job), self._exit_handler(recorder.recording.id, join, job))
+
+    def _exit_handler(self, recording: int, join: int, job: int) -> Callable[[bytes | None], None]:
+        return lambda _: self._spawn(self._conclude(recording, join, job))
+
+    async def _conclude(self, recording: int, join: int, job: int) -> None:
+        """The job's process is gone: its report says how it went."""
+        await self._runs.forget(job_unit(job), job_fd_name(job))
+        try:
+            report = msgspec.json.decode(await asyncio.to_thread(self._report(job).read_bytes), type=_Report)
+        except (OSError, msgspec.DecodeError) as error:
+            await self._give_up(recording, join, job, f"the job left no report: {error}")
+            return
+        if not report.ok or report.path is None:
+            await self._give_up(recording, join, job, report.error or "the job did not say why")
+            return
+        await self._store.add_seams(recording, [SeamRecord(**msgspec.structs.asdict(seam)) for seam in report.seams])
+        result = {"path": report.path, "bytes": report.bytes}
+        await self._finish(job, ok=True, result=result)
+        self._post(recording, JoinEnded(at=self._clock.now(), join=join, path=report.path, size=report.bytes))
+
+    async def _give_up(self, recording: int, join: int, job: int, why: str, *, retry: Recorder | None = None) -> None:
+        await self._finish(job, ok=False, result={"why": why})
+        if retry is not None:
+            await self._start(retry, join)
+            return
+        self._post(recording, JoinEnded(at=self._clock.now(), join=join, why=why))
+
+    async def _finish(self, job: int, *, ok: bool, result: Mapping[str, object]) -> None:
+        await self._store.finish_job(job, ok=ok, result=result, now=self._clock.now())
+        self._report(job).unlink(missing_ok=True)
+
+
+def _place(recorder: Recorder, job: int) -> Place:
+    recording = recorder.recording
+    return Place(
+        unit=job_unit(job),
+        pipe=job_fd_name(job),
+        description=f"Join of recording {recording.id} ({recording.streamer})",
+        limits=ScopeLimits(memory_max=recording.policy.job_memory_max, tasks_max=JOB_TASKS_MAX),
+        mounts_for=Path(recording.directory),
+    )

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The only mutable state: the recorders, one queue of events, one deadline.
+
+Events are taken one at a time; each goes through core.step(), and the effects are handed to the executor in order.
+What they lead to comes back as another event. Waiting is one timer for the earliest deadline of all recorders.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from streamvaultd.clock import Clock
+from streamvaultd.core.deadlines import due, next_deadline
+from streamvaultd.core.effects import Effect
+from streamvaultd.core.events import Event
+from streamvaultd.core.machine import step
+from streamvaultd.core.model import Instant, Phase, Recorder
+
+
+class Executor(Protocol):
+    """Performs effects, in order; returns when the saves among them are durable and the rest is under way."""
+
+    async def perform(self, recorder: Recorder, effects: tuple[Effect, ...]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    recording: int
+    event: Event
+    done: asyncio.Future[Recorder | None] | None = None
+
+
+class Manager:
+    """Owns every recorder that is not settled."""
+
+    def __init__(self, *, executor: Executor, clock: Clock, on_change: Callable[[Recorder], None]) -> None:
+        self._executor = executor
+        self._clock = clock
+        self._on_change = on_change
+        self._queue: asyncio.Queue[_Entry] = asyncio.Queue()
+        self._recorders: dict[int, Recorder] = {}
+        self._deadlines: dict[int, Instant] = {}
+        self._busy_since: Instant | None = None
+
+    @property
+    def recorders(self) -> Mapping[int, Recorder]:
+        """Every recorder that is not settled, by the recording's number."""
+        return self._recorders
+
+    def take(self, recorder: Recorder) -> None:
+        """Own this recorder from now on."""
+        self._remember(recorder)
+
+    def post(self, recording: int, event: Event) -> None:
+        """Queue an event; one for a recording that is not owned is dropped."""
+        self._queue.put_nowait(_Entry(recording, event))
+
+    async def submit(self, recording: int, event: Event) -> Recorder | None:
+        """Queue an event and wait until it is dealt with and saved; the recorder after it, None if it is not owned."""
+        done: asyncio.Future[Recorder | None] = asyncio.get_running_loop().create_future()
+        self._queue.put_nowait(_Entry(recording, event, done))
+        return await done
+
+    def stuck_for(self) -> float:
+        """Seconds since the manager took up the event that it still deals with; 0 while it waits for one."""
+        return 0.0 if self._busy_since is None else self._clock.now().monotonic - self._busy_since
+
+    async def run(self) -> None:
+        """Deal with events and deadlines until cancelled."""
+        while True:
+            entry = await self._next_entry()
+            self._busy_since = self._clock.now().monotonic
+            if entry is not None:
+                await self._handle(entry)
+            await self._fire_deadlines()
+            self._busy_since = None
+
+    async def drain(self) -> None:
+        """Deal with everything that is queued now."""
+        while not self._queue.empty():
+            await self._handle(self._queue.get_nowait())
+
+    async def _next_entry(self) -> _Entry | None:
+        """The next event, None when a deadline passes first."""
+        earliest = min(self._deadlines.values(), default=None)
+        wait = None if earliest is None else max(0.0, earliest - self._clock.now().monotonic)
+        try:
+            async with asyncio.timeout(wait):
+                return await self._queue.get()
+        except TimeoutError:
+            return None
+
+    async def _fire_deadlines(self) -> None:
+        now = self._clock.now()
+        for recording in [r for r, instant in self._deadlines.items() if instant <= now.monotonic]:
+            recorder = self._recorders.get(recording)
+            event = due(recorder, now) if recorder else None
+            if event is not None:
+                await self._handle(_Entry(recording, event))
+
+    async def _handle(self, entry: _Entry) -> None:
+        before = self._recorders.get(entry.recording)
+        after = None
+        if before is not None:
+            after, effects = step(before, entry.event)
+            self._remember(after)
+            await self._executor.perform(after, effects)
+            if after != before:
+                self._on_change(after)
+        if entry.done is not None and not entry.done.done():
+            entry.done.set_result(after)
+
+    def _remember(self, recorder: Recorder) -> None:
+        """Keep a recorder as long as something may still happen to it."""
+        recording = recorder.recording.id
+        if _is_settled(recorder):
+            self._recorders.pop(recording, None)
+            self._deadlines.pop(recording, None)
+            return
+        self._recorders[recording] = recorder
+        instant = next_deadline(recorder)
+        if instant is None:
+            self._deadlines.pop(recording, None)
+        else:
+            self._deadlines[recording] = instant
+
+
+def _is_settled(recorder: Recorder) -> bool:
+    """Whether a recording is over and nothing is left to tidy up."""
+    if not recorder.state.is_final:
+        return False
+    return recorder.path is None or all(segment.phase is Phase.REMOVED for segment in recorder.segments)

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs: launching something gated into a scope, watching it, taking it over from an earlier daemon, stopping it.
+
+I1: nothing runs outside its scope. The gate opens only after systemd's job has moved the shim; a refused scope leaves
+no process behind. A crash in between closes the gate, and the shim ends without having started anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from streamvaultd.core.model import ScopeLimits
+from streamvaultd.errors import NoSuchUnit
+from streamvaultd.ports import Command, FdStore, Found, Launcher, Scopes, Watcher
+
+OnExit = Callable[[bytes | None], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """The scope something runs in, and the name of its exit pipe in the fd store."""
+
+    unit: str
+    pipe: str
+    description: str
+    limits: ScopeLimits
+    mounts_for: Path
+
+
+class Runs:
+    """Everything that this daemon has running in scopes, by unit name."""
+
+    def __init__(
+        self,
+        *,
+        launcher: Launcher,
+        scopes: Scopes,
+        watcher: Watcher,
+        fd_store: FdStore,
+        adopt: Callable[[str], tuple[int, int] | None],
+    ) -> None:
+        self._launcher = launcher
+        self._scopes = scopes
+        self._watcher = watcher
+        self._fd_store = fd_store
+        self._adopt = adopt
+        self._found = Found()
+        self._launching: set[str] = set()
+
+    def inherit(self, found: Found) -> None:
+        """What may be adopted."""
+        self._found = found
+
+    def is_busy(self, unit: str) -> bool:
+        """Whether the unit is being launched or its process is watched."""
+        return unit in self._launching or self._watcher.pidfd(unit) is not None
+
+    async def launch(self, command: Command, place: Place, on_exit: OnExit) -> None:
+        """Run a command in its scope; raises VaultError or OSError, and then nothing of it runs."""
+        self._launching.add(place.unit)
+        try:
+            await self._launch(command, place, on_exit)
+        finally:
+            self._launching.discard(place.unit)
+
+    async def _launch(self, command: Command, place: Place, on_exit: OnExit) -> None:
+        spawned = await asyncio.to_thread(
+            self._launcher.spawn,
+            command.argv,
+            stdin_fd=command.stdin_fd,
+            stdout_fd=command.stdout_fd,
+            extra_fds=command.extra_fds,
+            fields=command.fields,
+            label=command.label,
+            secrets=command.secrets,
+        )
+        started = False
+        try:
+            self._fd_store.store_fd(place.pipe, spawned.exit_fd)
+            await self._scopes.start(place.unit, spawned.pidfd, place.description, place.limits, place.mounts_for)
+            started = True
+        finally:
+            if not started:
+                self._fd_store.remove_fd(place.pipe)
+                spawned.abandon()
+        self._watch(place.unit, spawned.pidfd, spawned.exit_fd, on_exit)
+        try:
+            spawned.open_gate()
+        except BrokenPipeError:
+            return  # the shim was killed meanwhile: its pidfd tells
+
+    def adopt(self, unit: str, on_exit: OnExit) -> bool:
+        """Watch what an earlier daemon launched; False if its supervising process is gone."""
+        group = self._found.groups.get(unit)
+        process = self._adopt(group) if group is not None else None
+        if process is None:
+            return False
+        self._watch(unit, process[1], self._found.pipes.get(unit), on_exit)
+        return True
+
+    async def stop(self, unit: str) -> bool:
+        """Stop a scope; False if there is none. Raises VaultError when that cannot be told."""
+        try:
+            await self._scopes.stop(unit)
+        except NoSuchUnit:
+            return False
+        return True
+
+    async def forget(self, unit: str, pipe: str) -> None:
+        """Make sure that nothing is left of a run that is over: processes, its failed unit, its stored pipe."""
+        self._fd_store.remove_fd(pipe)
+        if await self.stop(unit):
+            await self.reset(unit)
+
+    async def reset(self, unit: str) -> None:
+        """Let systemd forget a failed scope; that it is not there is as good."""
+        try:
+            await self._scopes.reset_failed(unit)
+        except NoSuchUnit:
+            return
+
+    def _watch(self, unit: str, pidfd: int, exit_fd: int | None, on_exit: OnExit) -> None:
+        self._watcher.watch(unit, pidfd, exit_fd, lambda _, record: on_exit(record))

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Recorders, segments and news as io.streamvault.Recorder shows them: context apart from runtime, both clocks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit, urlunsplit
+
+from streamvaultd.core.model import Instant, Moment, Recorder, Segment, State
+from streamvaultd.core.policy import rotation_due
+from streamvaultd.hub import News
+from streamvaultd.units import segment_unit
+
+View = dict[str, Any]
+
+_SECRET_KEY: Final = re.compile(r"(?i)(^|[_-])(token|sig|signature|auth|key|pass|password|secret|session|sid|jwt)")
+
+
+def redact_url(url: str) -> str:
+    """The URL with passwords and the values of parameters that look like credentials replaced by ***."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "***"
+    host = parts.netloc.rpartition("@")
+    netloc = f"***@{host[2]}" if host[1] else parts.netloc
+    query = "&".join(_redact_parameter(parameter) for parameter in parts.query.split("&"))
+    return urlunsplit((parts.scheme, netloc, parts.path, query, parts.fragment))
+
+
+def _redact_parameter(parameter: str) -> str:
+    name, equals, _ = parameter.partition("=")
+    return f"{name}=***" if equals and _SECRET_KEY.search(name) else parameter
+
+
+def timestamp(moment: Moment) -> View:
+    """A Timestamp of a moment in this boot."""
+    return {"realtime": moment.realtime, "monotonic": max(0, round(moment.monotonic * 1e6))}
+
+
+def _optional(**values: Any) -> View:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def recording_view(recorder: Recorder, now: Moment) -> View:
+    """A Recording."""
+    recording = recorder.recording
+    return {
+        "id": recording.id,
+        "stream": recording.stream,
+        "context": _context(recorder),
+        "runtime": _runtime(recorder, now),
+    }
+
+
+def _context(recorder: Recorder) -> View:
+    recording, policy = recorder.recording, recorder.recording.policy
+    return {
+        "streamer": recording.streamer,
+        "url": redact_url(recording.url),
+        "quality": recording.quality,
+        "directory": recording.directory,
+        "rotateAgeUSec": round(policy.rotate_age * 1e6),
+        "rotateSize": policy.rotate_size,
+        "graceUSec": round(policy.grace * 1e6),
+        "memoryMax": policy.memory_max,
+    } | _optional(durationUSec=None if recording.duration is None else round(recording.duration * 1e6))
+
+
+def _runtime(recorder: Recorder, now: Moment) -> View:
+    due = _rotation_due(recorder)
+    return {
+        "state": recorder.state.value,
+        "since": timestamp(recorder.since),
+        "startedAt": timestamp(recorder.recording.created),
+        "bytes": recorder.size if recorder.result_bytes is None else recorder.result_bytes,
+        "segments": len(recorder.segments),
+        "deaths": recorder.deaths,
+    } | _optional(
+        endedAt=timestamp(recorder.ended) if recorder.ended else None,
+        rotationDueAt=None if due is None else timestamp(_moment(due, now)),
+        path=recorder.path,
+        detail=recorder.detail,
+    )
+
+
+def _rotation_due(recorder: Recorder) -> Instant | None:
+    current = recorder.current
+    if recorder.state is not State.RECORDING or current is None:
+        return None
+    return rotation_due(current, recorder.recording.policy, recorder.rotate_retry_at)
+
+
+def _moment(instant: Instant, now: Moment) -> Moment:
+    """The moment of an instant of this boot."""
+    return Moment(monotonic=instant, realtime=now.realtime + round((instant - now.monotonic) * 1e6))
+
+
+def segment_view(recorder: Recorder, segment: Segment, path: str, pid: int | None) -> View:
+    """A Segment."""
+    return {
+        "number": segment.number,
+        "unit": segment_unit(recorder.recording.id, segment.number),
+        "path": path,
+        "phase": segment.phase.value,
+        "bytes": segment.size,
+    } | _optional(
+        startedAt=timestamp(segment.started) if segment.started else None,
+        endedAt=timestamp(segment.ended) if segment.ended else None,
+        pid=pid,
+        cause=segment.cause,
+        memoryPeak=segment.memory_peak,
+    )
+
+
+def event_view(news: News) -> Mapping[str, Any] | None:
+    """An Event, None for news that only tell of a changed state."""
+    if news.told is None:
+        return None
+    return {
+        "at": timestamp(news.at),
+        "kind": news.told.kind,
+        "priority": news.told.priority,
+        "message": news.told.message,
+        "recording": news.recorder.recording.id,
+    } | _optional(segment=news.told.attempt, cause=news.told.cause)
