@@ -80,7 +80,10 @@ class Segment:
 
 
 class Join:
-    """One run of the job. `reached` is called after each lasting effect, `progress` while bytes move."""
+    """One run of the job. `reached` is called after each lasting effect, `progress` while bytes move.
+
+    `reserve` is how many bytes have to stay free beside a copy.
+    """
 
     def __init__(
         self,
@@ -88,8 +91,10 @@ class Join:
         *,
         reached: Callable[[str], None] = lambda _: None,
         progress: Callable[[str, int, int], None] = lambda *_: None,
+        reserve: int = RESERVE,
     ) -> None:
         self._spec = spec
+        self._reserve = reserve
         self._reached = reached
         self._progress = progress
         self._notes: list[str] = []
@@ -203,8 +208,8 @@ class Join:
     def _check_space(self, plan: Plan, folder: Path) -> None:
         found = os.statvfs(folder)
         free = found.f_bavail * found.f_frsize
-        if free < plan.size + RESERVE:
-            raise self._fail(f"{folder} has {free} bytes free, {plan.size + RESERVE} are needed")
+        if free < plan.size + self._reserve:
+            raise self._fail(f"{folder} has {free} bytes free, {plan.size + self._reserve} are needed")
 
     def _copy(self, plan: Plan, segments: list[Segment], target: int) -> None:
         count = self._counter("copy", plan.size)

@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The join job: what it makes, what it refuses, and that it can be stopped after any step."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from streamvaultd.errors import InvalidParameter
+from streamvaultd.jobs import output
+from streamvaultd.jobs.join import Join, Spec, parse_spec
+from streamvaultd.media import ts
+from tests.unit.test_media_transport import FRAMES_PER_SEGMENT, Broadcast, fragments
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LIVE = Broadcast(24)
+
+
+class Crash(BaseException):
+    """The process ends here."""
+
+
+class Job:
+    """A recording's folder, and the job on it."""
+
+    def __init__(self, folder: Path, *segments: bytes) -> None:
+        self.folder = folder
+        self.paths = [folder / "segments" / f"segment_{number:03d}.ts" for number in range(1, len(segments) + 1)]
+        self.contents = segments
+        (folder / "segments").mkdir()
+        for path, data in zip(self.paths, segments, strict=True):
+            path.write_bytes(data)
+
+    @property
+    def spec(self) -> Spec:
+        return Spec(
+            recording=348,
+            segments=tuple(self.paths),
+            output=self.folder / "joined" / "alice_2026.11",
+            report=self.folder / "report.json",
+        )
+
+    @property
+    def results(self) -> list[str]:
+        return sorted(path.name for path in (self.folder / "joined").iterdir())
+
+    def run(self, reached: Callable[[str], None] = lambda _: None, *, reserve: int = 0) -> dict[str, Any]:
+        done = Join(self.spec, reached=reached, reserve=reserve).run()
+        report: dict[str, Any] = json.loads(self.spec.report.read_text())
+        assert report["ok"] is done
+        kept = [(path, data) for path, data in zip(self.paths, self.contents, strict=True) if path.is_file()]
+        assert all(path.read_bytes() == data for path, data in kept)
+        return report
+
+
+def crash_at(step: int) -> Callable[[str], None]:
+    steps = iter(range(step + 1))
+
+    def reached(name: str) -> None:
+        if next(steps) == step:
+            raise Crash(name)
+
+    return reached
+
+
+def steps_of(job: Job) -> list[str]:
+    steps: list[str] = []
+    job.run(steps.append)
+    return steps
+
+
+def test_two_overlapping_segments_become_one_file(tmp_path: Path) -> None:
+    job = Job(tmp_path, LIVE.window(0, 9), LIVE.window(6, 15)[:-50])
+    report = job.run()
+    result = tmp_path / "joined" / "alice_2026.11.ts"
+    expected = LIVE.window(0, 15)[: -ts.PACKET]
+    assert result.read_bytes() == expected
+    assert job.results == [result.name]
+    assert (report["path"], report["bytes"]) == (str(result), len(expected))
+    assert report["packets"] == len(expected) // ts.PACKET
+    assert report["durationMs"] == 16 * FRAMES_PER_SEGMENT * 1000 // 30
+    assert report["seams"] == [
+        {
+            "older": 1,
+            "newer": 2,
+            "offset": len(LIVE.window(0, 5)),
+            "kind": "exact",
+            "method": "bytes",
+            "overlapBytes": len(LIVE.window(6, 9)),
+            "overlapMs": 4 * FRAMES_PER_SEGMENT * 1000 // 30,
+            "gapMs": 0,
+            "certainty": "proven",
+            "note": "",
+        }
+    ]
+
+
+def test_one_segment_is_given_a_second_name(tmp_path: Path) -> None:
+    job = Job(tmp_path, LIVE.window(0, 9)[:-50])
+    job.run()
+    result = tmp_path / "joined" / "alice_2026.11.ts"
+    assert result.samefile(job.paths[0])
+    job.paths[0].unlink()
+    assert result.read_bytes() == job.contents[0]
+
+
+def test_fragmented_mp4_is_named_so(tmp_path: Path) -> None:
+    header, *live = fragments(8)
+    job = Job(tmp_path, header + b"".join(live[:5]), header + b"".join(live[3:]))
+    report = job.run()
+    assert job.results == ["alice_2026.11.mp4"]
+    assert (tmp_path / "joined" / "alice_2026.11.mp4").read_bytes() == header + b"".join(live)
+    assert (report["durationMs"], report["packets"]) == (None, None)
+
+
+def test_empty_and_absent_segments_are_left_out_and_said(tmp_path: Path) -> None:
+    job = Job(tmp_path, b"", LIVE.window(0, 4), b"", LIVE.window(3, 9), LIVE.window(5, 7))
+    job.paths[2].unlink()
+    report = job.run()
+    assert (tmp_path / "joined" / "alice_2026.11.ts").read_bytes() == LIVE.window(0, 9)
+    assert [(seam["older"], seam["newer"]) for seam in report["seams"]] == [(2, 4), (4, 5)]
+    assert report["notes"] == ["segment_001.ts holds no media (0 bytes)", "segment_003.ts is not there"]
+
+
+@pytest.mark.parametrize(
+    ("segments", "why"),
+    [
+        ((b"",), "no segment holds any media"),
+        (
+            (LIVE.window(0, 4), b"".join(fragments(3))),
+            "cannot hold segment_001.ts and segment_002.ts: the formats differ",
+        ),
+    ],
+)
+def test_what_cannot_be_joined_is_reported(tmp_path: Path, segments: tuple[bytes, ...], why: str) -> None:
+    job = Job(tmp_path, *segments)
+    report = job.run()
+    assert not report["ok"]
+    assert report["error"].startswith("cannot join recording 348: ")
+    assert why in report["error"]
+    assert not (tmp_path / "joined").exists()
+
+
+def test_a_foreign_file_of_that_name_is_kept(tmp_path: Path) -> None:
+    job = Job(tmp_path, LIVE.window(0, 9), LIVE.window(6, 15))
+    foreign = tmp_path / "joined" / "alice_2026.11.ts"
+    foreign.parent.mkdir()
+    foreign.write_bytes(b"a holiday film")
+    assert "is there already and is not this recording" in job.run()["error"]
+    assert foreign.read_bytes() == b"a holiday film"
+
+
+def test_a_file_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
+    job = Job(tmp_path, LIVE.window(0, 9), LIVE.window(6, 15))
+    foreign = tmp_path / "joined" / "alice_2026.11.ts"
+    assert not job.run(lambda step: foreign.write_bytes(b"mine") and None if step == "verified" else None)["ok"]
+    assert foreign.read_bytes() == b"mine"
+
+
+def test_a_result_that_differs_from_its_segments_gets_no_name(tmp_path: Path) -> None:
+    job = Job(tmp_path, LIVE.window(0, 9), LIVE.window(6, 15))
+    part = tmp_path / "joined" / ".alice_2026.11.ts.part"
+
+    def damage(step: str) -> None:
+        if step == "written":
+            with part.open("r+b") as file:
+                file.seek(5000)
+                file.write(b"!")
+
+    assert "differs from its segments" in job.run(damage)["error"]
+    assert not (tmp_path / "joined" / "alice_2026.11.ts").exists()
+    assert job.run()["ok"]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_job_stopped_after_any_step_makes_the_same_file_when_it_runs_again(tmp_path: Path, count: int) -> None:
+    segments = (LIVE.window(0, 9), LIVE.window(6, 15), LIVE.window(18, 20))[:count]
+    (tmp_path / "whole").mkdir()
+    whole = Job(tmp_path / "whole", *segments)
+    steps = steps_of(whole)
+    expected, results = whole.run(), whole.results
+    data = (whole.folder / "joined" / results[0]).read_bytes()
+    for crashed in range(len(steps)):
+        folder = tmp_path / f"crash-{crashed}"
+        folder.mkdir()
+        job = Job(folder, *segments)
+        with pytest.raises(Crash):
+            job.run(crash_at(crashed))
+        report = job.run()
+        assert job.results == results
+        assert (folder / "joined" / results[0]).read_bytes() == data
+        assert report == {**expected, "path": report["path"]}
+        assert sorted(path.name for path in folder.iterdir()) == ["joined", "report.json", "segments"]
+
+
+def test_a_stop_between_the_two_names_of_the_result_is_healed(tmp_path: Path) -> None:
+    job = Job(tmp_path, LIVE.window(0, 9), LIVE.window(6, 15))
+    job.run()
+    final = tmp_path / "joined" / "alice_2026.11.ts"
+    (tmp_path / "joined" / ".alice_2026.11.ts.part").hardlink_to(final)
+    assert job.run()["ok"]
+    assert job.results == [final.name]
+
+
+def test_a_part_file_of_somebody_else_is_kept(tmp_path: Path) -> None:
+    job = Job(tmp_path, LIVE.window(0, 9), LIVE.window(6, 15))
+    part = tmp_path / "joined" / ".alice_2026.11.ts.part"
+    part.mkdir(parents=True)
+    assert "not a file of this job" in job.run()["error"]
+    assert part.is_dir()
+
+
+def test_a_symbolic_link_is_not_followed(tmp_path: Path) -> None:
+    job = Job(tmp_path, LIVE.window(0, 9), LIVE.window(6, 15))
+    secret = tmp_path / "secret"
+    secret.write_bytes(job.contents[0])
+    job.paths[0].unlink()
+    job.paths[0].symlink_to(secret)
+    assert not job.run()["ok"]
+    assert not (tmp_path / "joined").exists()
+
+
+def test_without_space_nothing_is_written(tmp_path: Path) -> None:
+    job = Job(tmp_path, LIVE.window(0, 9), LIVE.window(6, 15))
+    free = os.statvfs(tmp_path)
+    assert "bytes free" in job.run(reserve=free.f_blocks * free.f_frsize)["error"]
+    assert not (tmp_path / "joined" / "alice_2026.11.ts").exists()
+
+
+def test_one_segment_on_another_file_system_is_copied(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as memory:
+        job = Job(tmp_path, LIVE.window(0, 9))
+        elsewhere = Path(memory) / "segment_001.ts"
+        elsewhere.write_bytes(job.contents[0])
+        job.paths[0].unlink()
+        job.paths[0] = elsewhere
+        assert job.run()["ok"]
+    assert (tmp_path / "joined" / "alice_2026.11.ts").read_bytes() == job.contents[0]
+
+
+def test_a_copy_from_memory_to_disk_is_the_same(tmp_path: Path) -> None:
+    """copy_file_range(2) refuses to copy between file systems of two kinds (EXDEV)."""
+    told: list[int] = []
+    source = os.memfd_create("source")
+    try:
+        os.write(source, LIVE.window(0, 9))
+        with output.opened(tmp_path / "target", os.O_RDWR | os.O_CREAT) as target:
+            output.copy(source, 100, 50_000, target, told.append)
+    finally:
+        os.close(source)
+    assert (tmp_path / "target").read_bytes() == LIVE.window(0, 9)[100:50_000]
+    assert sum(told) == 49_900
+
+
+def test_a_segment_that_shrank_is_an_error(tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(b"short")
+    with (
+        output.opened(source, os.O_RDONLY) as fd,
+        output.opened(target, os.O_RDWR | os.O_CREAT) as out,
+        pytest.raises(OSError, match="shorter than it was"),
+    ):
+        output.copy(fd, 0, 100, out, lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("text", "parameter"),
+    [
+        ("", "input"),
+        ("[]", "recording"),
+        ('{"recording": 1, "output": "/x", "report": "/r"}', "segments"),
+        ('{"recording": 1, "segments": [], "output": "/x", "report": "/r"}', "segments"),
+        ('{"recording": 1, "segments": [7], "output": "/x", "report": "/r"}', "segments"),
+        ('{"recording": 1, "segments": ["/a"], "report": "/r"}', "output"),
+    ],
+)
+def test_unusable_input_is_named(text: str, parameter: str) -> None:
+    with pytest.raises(InvalidParameter) as caught:
+        parse_spec(text)
+    assert caught.value.fields == {"parameter": parameter}
