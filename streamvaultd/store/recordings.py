@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, desc, exists, insert, select, update
+from sqlalchemy import and_, desc, insert, select, update
 
-from streamvaultd.core.model import Phase, Recorder, Recording, State
+from streamvaultd.core.model import Recorder, Recording, State
 from streamvaultd.errors import AlreadyRecording, NoSuchRecording
 from streamvaultd.store.rows import parse_recorder, parse_segment, recording_values, segment_values
-from streamvaultd.store.schema import recordings, segments, streamers, streams
+from streamvaultd.store.schema import KEPT, recordings, segments, streamers, streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,7 @@ RUNNING: ColumnElement[bool] = recordings.c.status.in_(_UNFINISHED)
 TO_CLEAN: ColumnElement[bool] = and_(
     recordings.c.status.in_(_JOINED),
     recordings.c.recording_path.is_not(None),
-    exists().where(segments.c.recording_id == recordings.c.id, segments.c.status != Phase.REMOVED.value),
+    recordings.c.id.in_(select(segments.c.recording_id).where(KEPT)),
 )
 """Recordings that are joined, but whose segments are not removed yet."""
 
@@ -66,7 +66,7 @@ def update_recording(connection: Connection, recorder: Recorder, changed: tuple[
     """Write a recorder's row and the rows of the changed segments, new ones included; raises NoSuchRecording."""
     wanted = recorder.recording
     row = update(recordings).where(recordings.c.id == wanted.id)
-    if connection.execute(row.values(recording_values(recorder, place.boot))).rowcount == 0:
+    if connection.execute(row, recording_values(recorder, place.boot)).rowcount == 0:
         raise NoSuchRecording(recording=str(wanted.id))
     for segment in changed:
         _put_segment(connection, wanted, segment, place)
@@ -123,9 +123,9 @@ def _put_segment(connection: Connection, wanted: Recording, segment: Segment, pl
     values = segment_values(segment, recording=wanted.id, path=path, boot=place.boot)
     keys = {"recording_id": wanted.id, "number": segment.number}
     row = update(segments).where(segments.c.recording_id == wanted.id, segments.c.number == segment.number)
-    if connection.execute(row.values(values)).rowcount == 0:
+    if connection.execute(row, values).rowcount == 0:
         _insert(connection, segments, **keys, **values)
 
 
 def _insert(connection: Connection, table: Table, **values: Any) -> int:
-    return int(connection.execute(insert(table).values(values).returning(table.c.id)).scalar_one())
+    return int(connection.execute(insert(table).returning(table.c.id), values).scalar_one())

@@ -26,6 +26,7 @@ Values: TypeAlias = dict[str, Any]
 
 RECORDER_INSTANTS = ("retry_at", "probe_at", "grace_until", "rotate_retry_at", "overlap_at", "rotation_until")
 SEGMENT_INSTANTS = ("grown_at", "measure_at")
+_POLICY = frozenset(field.name for field in fields(Policy))
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +163,7 @@ def _parse_recording(row: Row, present: Present) -> Recording:
 
 def _parse_policy(stored: Mapping[str, Any]) -> Policy:
     # a recording outlives an upgrade: what another version wrote may lack a value (the default holds) or have more
-    return Policy(**{field.name: stored[field.name] for field in fields(Policy) if field.name in stored})
+    return Policy(**{name: value for name, value in stored.items() if name in _POLICY})
 
 
 def _moment_values(column: str, moment: Moment | None) -> Values:

@@ -41,7 +41,11 @@ HEAD: Final = REVISIONS[-1]
 STATUSES: Final = ("recording", "finalizing", "completed", "stopped", "failed")
 JOB_STATUSES: Final = ("running", "done", "failed")
 
+KEPT: Final = text("status <> 'removed'")
+"""Segments whose file may be there; a query finds them by their index only if it says so in these very words."""
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_NAIVE_EPOCH: Final = _EPOCH.replace(tzinfo=None)
 _USEC: Final = timedelta(microseconds=1)
 
 
@@ -58,8 +62,7 @@ class Realtime(TypeDecorator[int]):
         if value is None:
             return None
         # SQLite keeps the digits and forgets the zone
-        aware = value if value.tzinfo is not None else value.replace(tzinfo=UTC)
-        return (aware - _EPOCH) // _USEC
+        return (value - (_EPOCH if value.tzinfo is not None else _NAIVE_EPOCH)) // _USEC
 
 
 class Prose(TypeDecorator[str]):
@@ -215,6 +218,7 @@ segments = Table(
     Column("exit_status", Integer),
     _json("evidence"),
     UniqueConstraint("recording_id", "number"),
+    Index("ix_segments_kept", "recording_id", sqlite_where=KEPT, postgresql_where=KEPT),
 )
 
 seams = Table(

@@ -127,6 +127,8 @@ def _create_segments() -> None:
         sa.Column("evidence", sa.JSON(), nullable=True),
         sa.UniqueConstraint("recording_id", "number", name=op.f("uq_segments_recording_id_number")),
     )
+    kept = sa.text("status <> 'removed'")
+    op.create_index("ix_segments_kept", "segments", ["recording_id"], sqlite_where=kept, postgresql_where=kept)
 
 
 def _create_seams() -> None:
