@@ -10,9 +10,10 @@ import click
 from streamvaultd.ctl import follow as following
 from streamvaultd.ctl import records, render
 from streamvaultd.ctl.options import Group, common_options
+from streamvaultd.ctl.records import Recording
 from streamvaultd.ctl.session import Session, recording_of
 from streamvaultd.ctl.table import Table
-from streamvaultd.ctl.text import Style, line, plural
+from streamvaultd.ctl.text import Line, Style, line, plural
 from streamvaultd.errors import ConnectionLost, DaemonNotRunning
 
 RECORDING = click.argument("recording", metavar="NAME|ID")
@@ -104,19 +105,27 @@ def monitor(session: Session, *, recording: str | None) -> None:
 
     First how the running recordings are, or the given one.
     """
-    streamers: dict[int, str] = {}
+    known: dict[int, Recording] = {}
     with closing(following.answers(session, recording)) as answers:
         for answer in answers:
-            if session.show_json(answer):
-                continue
-            state = recording_of(answer) if answer.get("recording") is not None else None
-            if state is not None:
-                streamers[state.id] = state.streamer
-            if answer.get("event") is not None:
-                event = records.parse_event(records.object_of(answer, "event"))
-                session.screen.show([render.event_line(event, streamers.get(event.recording or 0))])
-            elif state is not None:
-                session.screen.show([render.present_line(state, session.now())])
+            if not session.show_json(answer):
+                session.screen.show(_news(answer, known, session.now()))
+
+
+def _news(answer: records.Answer, known: dict[int, Recording], now: int) -> list[Line]:
+    """What an answer says that is new; `known` are the recordings as told so far."""
+    lines = []
+    if answer.get("recording") is not None:
+        state = recording_of(answer)
+        before = known.get(state.id)
+        known[state.id] = state
+        if before is None or before.state != state.state:
+            lines.append(render.state_line(state, now, is_new=before is not None))
+    if answer.get("event") is not None:
+        event = records.parse_event(records.object_of(answer, "event"))
+        about = known.get(event.recording) if event.recording is not None else None
+        lines.append(render.event_line(event, about.streamer if about is not None else None))
+    return lines
 
 
 @click.command()

@@ -127,7 +127,7 @@ def rotate(session: Session, *, recording: str, wait: bool) -> int:
     """
     found = session.get(recording)
     if found.is_final or not wait:
-        state = recording_of(session.call("Rotate", recording=str(found.id)))
+        state = follow.begin_rotation(session, found)
     else:
         try:
             with _telling(session) as tell:

@@ -25,9 +25,13 @@ def answers(session: Session, recording: str | None) -> Generator[Answer, None, 
 
     Raises DaemonNotRunning when nobody listens any more, ConnectionLost when the daemon hangs up again and again.
     """
+    is_again = False
     fruitless = 0
     while True:
         try:
+            if is_again and recording is not None:
+                # it may have ended meanwhile, and then nothing would come any more
+                yield session.call("Get", recording=recording)
             for answer in session.more("Subscribe", recording=recording):
                 fruitless = 0
                 yield answer
@@ -38,6 +42,7 @@ def answers(session: Session, recording: str | None) -> Generator[Answer, None, 
             if fruitless == _FRUITLESS_MAX:
                 raise ConnectionLost(address=session.socket, why="the daemon ends every subscription at once")
         fruitless += 1
+        is_again = True
 
 
 @contextmanager
@@ -81,40 +86,43 @@ def record(
 def stop(session: Session, recording: Recording, tell: Callable[[Recording], None]) -> Recording:
     """Stop a recording and wait for its end; returns its final state."""
     with changes(session, recording.id) as states:
-        tell(next(states))
+        state = next(states)
         session.call("Stop", recording=str(recording.id))
-        for state in states:
+        while not state.is_final:
+            state = next(states)
             tell(state)
-            if state.is_final:
-                return state
-    return recording
+    return state
 
 
 def rotate(session: Session, recording: Recording, tell: Callable[[Recording], None]) -> Recording:
     """Rotate a recording and wait until a new segment has taken over; raises Failed if none did."""
-    before = _newest(session, recording.id)
     with changes(session, recording.id) as states:
-        tell(next(states))
-        session.call("Rotate", recording=str(recording.id))
-        for state in states:
+        before = next(states)
+        state = begin_rotation(session, before)
+        # states of before the rotation may still be on their way: they have fewer segments
+        while state.state != "recording" or state.segments <= before.segments:
+            state = next(states)
             tell(state)
             if state.is_final:
-                raise Failed(f"cannot rotate recording {state.id} of '{state.streamer}': it has ended")
-            if state.state == "recording" and (newest := _newest(session, state.id)) > before:
-                return _taken_over(session, state, newest)
-    return recording
+                raise _unrotated(state, "it has ended")
+    return _taken_over(session, state)
 
 
-def _newest(session: Session, recording: int) -> int:
-    return max((segment.number for segment in session.segments(recording)), default=0)
-
-
-def _taken_over(session: Session, state: Recording, number: int) -> Recording:
-    segment = next(segment for segment in session.segments(state.id) if segment.number == number)
-    if segment.phase != "writing":
-        raise Failed(
-            f"cannot rotate recording {state.id} of '{state.streamer}': "
-            f"segment {number} ended at once ({segment.cause or 'cause unknown'})",
-            hint="the segment before it records on, and rotation is tried again later",
-        )
+def begin_rotation(session: Session, recording: Recording) -> Recording:
+    """Ask for the next segment; raises Failed if the daemon starts none. Returns the state of its answer."""
+    state = recording_of(session.call("Rotate", recording=str(recording.id)))
+    if state.state != "rotating" and state.segments <= recording.segments:
+        raise _unrotated(state, f"no segment of it writes media now, it is {state.state}")
     return state
+
+
+def _taken_over(session: Session, state: Recording) -> Recording:
+    segment = max(session.segments(state.id), key=lambda segment: segment.number)
+    if segment.phase != "writing":
+        why = f"segment {segment.number} ended at once ({segment.cause or 'cause unknown'})"
+        raise _unrotated(state, why, hint="the segment before it records on, and rotation is tried again later")
+    return state
+
+
+def _unrotated(state: Recording, why: str, *, hint: str = "") -> Failed:
+    return Failed(f"cannot rotate recording {state.id} of '{state.streamer}': {why}", hint=hint)

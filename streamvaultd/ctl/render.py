@@ -221,12 +221,13 @@ def event_line(event: Event, streamer: str | None) -> Line:
     return (Span(f"{format_short_time(event.at)} "), Span(about, Style.STRONG), Span(": "), Span(event.message, style))
 
 
-def present_line(recording: Recording, now: int) -> Line:
-    """The line of `monitor` for a recording as it is now."""
+def state_line(recording: Recording, now: int, *, is_new: bool) -> Line:
+    """The line of `monitor` for the state of a recording: one that it is found in, or has just come to."""
     about = f"{recording.streamer}[{recording.id}]"
     state = Span(recording.state, state_style(recording.state))
-    since = f" since {format_since(recording.since, now)}"
-    return (Span(f"{format_short_time(now)} "), Span(about, Style.STRONG), Span(": is "), state, Span(since))
+    since = "" if is_new else f" since {format_since(recording.since, now)}"
+    stamp = format_short_time(recording.since if is_new else now)
+    return (Span(f"{stamp} "), Span(about, Style.STRONG), Span(": is "), state, Span(since))
 
 
 def name_of(recording: Recording) -> str:

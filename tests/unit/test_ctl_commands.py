@@ -359,11 +359,17 @@ def test_interrupted_before_the_first_answer_says_nothing_of_a_recording() -> No
 
 def test_record_wait_outlives_a_restart_of_the_daemon() -> None:
     daemon = FakeDaemon().on("Record", one("starting"), one(), lost())
-    daemon.on("Subscribe", one(), lost()).on("Subscribe", one(), one("completed", path=RESULT))
+    daemon.on("Subscribe", one(), lost()).on("Get", one()).on("Subscribe", one(), one("completed", path=RESULT))
     ran = run(daemon, "record", URL, "--wait")
     assert (ran.code, ran.out) == (0, f"{RESULT}\n")
-    assert daemon.methods == ["Record", "Subscribe", "Subscribe"]
+    assert daemon.methods == ["Record", "Subscribe", "Get", "Subscribe"]
     assert daemon.calls[1][1] == {"recording": "348"}
+
+
+def test_record_wait_notices_an_end_that_came_while_the_daemon_was_away() -> None:
+    daemon = FakeDaemon().on("Record", one("starting"), one(), lost()).on("Subscribe", lost())
+    ran = run(daemon.on("Get", one("completed", path=RESULT)), "record", URL, "--wait")
+    assert (ran.code, ran.out) == (0, f"{RESULT}\n")
 
 
 def test_record_without_wait_outlives_a_restart_of_the_daemon() -> None:
@@ -373,11 +379,11 @@ def test_record_without_wait_outlives_a_restart_of_the_daemon() -> None:
 
 
 def test_a_daemon_that_hangs_up_again_and_again_counts_as_gone() -> None:
-    daemon = FakeDaemon().on("Record", one("starting"), lost()).on("Subscribe", lost())
+    daemon = FakeDaemon().on("Record", one("starting"), lost()).on("Subscribe", lost()).on("Get", lost())
     ran = run(daemon, "record", URL, "--wait")
     assert ran.code == 3
     assert "cannot read the answer of /run/socket" in ran.err
-    assert daemon.methods == ["Record"] + ["Subscribe"] * 4
+    assert daemon.methods == ["Record", "Subscribe", "Get", "Get", "Get"]
 
 
 def test_connection_lost_before_it_was_accepted_is_an_error() -> None:
@@ -442,19 +448,29 @@ def test_rotate_returns_at_once() -> None:
     assert daemon.methods == ["Get", "Rotate"]
 
 
+@pytest.mark.parametrize("options", [[], ["--wait"]])
+def test_rotate_that_starts_nothing_has_failed(options: list[str]) -> None:
+    daemon = (
+        FakeDaemon().on("Get", one()).on("Rotate", one()).on("Subscribe", one()).on("ListSegments", {"segments": []})
+    )
+    ran = run(daemon, "rotate", "demo", *options)
+    assert ran.code == 1
+    assert "cannot rotate recording 348 of 'demo': no segment of it writes media now, it is recording\n" in ran.err
+
+
 def rotating(*after: dict[str, Any] | BaseException, phase: str = "writing", **fields: Any) -> FakeDaemon:
     old, new = segment(2), segment(3, phase, **fields)
     daemon = FakeDaemon().on("Get", one()).on("Rotate", one("rotating", segments=3))
-    daemon.on("ListSegments", {"segments": [old]}).on("ListSegments", {"segments": [old, new]})
+    daemon.on("ListSegments", {"segments": [old, new]})
     return daemon.on("Subscribe", one(), *after)
 
 
 def test_rotate_wait_returns_when_the_new_segment_has_taken_over() -> None:
-    daemon = rotating(one("rotating", segments=3), one("recording", segments=3))
+    daemon = rotating(one("recording"), one("rotating", segments=3), one("recording", segments=3))
     ran = run(daemon, "rotate", "demo", "--wait")
     assert (ran.code, ran.out) == (0, "")
     assert ran.err.splitlines()[-1] == "recording 348 of 'demo': recording segment 3"
-    assert daemon.methods[:4] == ["Get", "ListSegments", "Subscribe", "Rotate"]
+    assert daemon.methods == ["Get", "Subscribe", "Rotate", "ListSegments"]
 
 
 def test_rotate_wait_fails_when_the_new_segment_does_not_live() -> None:
@@ -504,6 +520,7 @@ def test_monitor_shows_what_is_and_what_happens() -> None:
     assert ran.err == ""
     assert ran.out.splitlines() == [
         "2026-11-18 11:06:40 demo[348]: is recording since Wed 2026-11-18 09:06:40 UTC; 2h ago",
+        "2026-11-18 09:06:40 demo[348]: is grace",
         "2026-11-18 11:06:39 demo[348]: Segment 1 died",
         "2026-11-18 11:06:39 streamvaultd: Reloaded",
         "2026-11-18 11:06:39 -[9]: Gone",
@@ -512,10 +529,10 @@ def test_monitor_shows_what_is_and_what_happens() -> None:
 
 def test_monitor_subscribes_again_when_it_was_too_slow_or_the_daemon_restarts() -> None:
     daemon = FakeDaemon().on("Subscribe", one(), SubscriberTooSlow(backlog=9)).on("Subscribe", one(), lost())
-    ran = run(daemon.on("Subscribe", not_running()), "monitor", "demo")
+    ran = run(daemon.on("Subscribe", not_running()), "monitor")
     assert ran.code == 3
-    assert len(ran.out.splitlines()) == 2
-    assert daemon.calls == [("Subscribe", {"recording": "demo"})] * 3
+    assert len(ran.out.splitlines()) == 1
+    assert daemon.calls == [("Subscribe", {})] * 3
 
 
 def test_a_subscription_that_ends_at_once_again_and_again_is_an_error() -> None:
