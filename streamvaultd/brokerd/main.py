@@ -51,11 +51,13 @@ def main() -> int:
 
 async def _serve(listener: socket.socket, uid: int) -> None:
     manager = await Manager.connect()
-    info = Info("streamvault", "streamvault-brokerd", __version__, "https://varlink.org/")
+    info = Info("streamvault", "streamvault-brokerd", __version__, "man:streamvaultd(8)")
     server = Server(info, [service.interface(manager, uid)], limits=LIMITS)
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(server.serve(listener)), group.create_task(_fail_when_lost(manager))]
+        daemon.notify("READY=1")
         await server.idle(IDLE_SECONDS)
+        daemon.notify("STOPPING=1")
         for task in tasks:
             task.cancel()
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""io.streamvault.Broker: every call is checked, then done, and a refusal is logged."""
+"""io.streamvault.Broker: every call is checked, then done; what is not done is logged."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from streamvaultd.brokerd import checks
 from streamvaultd.brokerd.manager import Properties, scope_properties
 from streamvaultd.brokerd.process import inspect
-from streamvaultd.errors import BROKER, VaultError
+from streamvaultd.errors import BROKER, NoSuchUnit, VaultError
 from streamvaultd.varlink.server import Call, Interface, read_definition
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ class _Broker:
             checks.check_peer(call.peer.uid, self._service_uid)
             return await method(call)
         except VaultError as error:
-            _log(f"pid {call.peer.pid}, uid {call.peer.uid}: {error}")
+            if not isinstance(error, NoSuchUnit):  # a scope that has ended by itself meanwhile surprises nobody
+                _log(f"{error} (asked by pid {call.peer.pid}, uid {call.peer.uid})")
             raise
 
     async def start_scope(self, call: Call) -> Parameters:
@@ -82,4 +83,4 @@ class _Broker:
 def _log(text: str) -> None:
     """One line to the journal at level warning (sd-daemon(3)); what a caller invented cannot make it two."""
     line = "".join(char if char.isprintable() else "?" for char in text)
-    print(f"<4>refused: {line}", file=sys.stderr, flush=True)
+    print(f"<4>{line}", file=sys.stderr, flush=True)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from dbus_fast.aio import MessageBus
 
 UNITS: Final = "streamvault-*.scope"
+SUCCESS: Final = "success"
+INACTIVE: Final = "inactive"
 RECONNECT_SECONDS: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _PATH_PREFIX: Final = systemd1.unit_path("streamvault-")
 _UNKNOWN_UINT64: Final = (1 << 64) - 1
@@ -50,9 +52,11 @@ class LiveScope:
 class UnitBus:
     """Listens for the results of our scopes.
 
-    `on_result(unit, result, active_state)` is called with each change of either; an empty string means that it is
-    not known yet. `on_reconnect()` is called after the bus was lost and found again: what happened meanwhile is
-    lost, and `list_scopes()` tells what is left.
+    `on_result(unit, result, active_state)` is called with each change of a scope that has been active. A result
+    other than "success" stays until the scope is unloaded: forgetting a failed scope does not make it a success.
+
+    `on_reconnect()` is called after the bus was lost and found again: what happened meanwhile is lost, and
+    `list_scopes()` tells what is left.
     """
 
     def __init__(self, *, on_result: Callable[[str, str, str], None], on_reconnect: Callable[[], None]) -> None:
@@ -61,6 +65,7 @@ class UnitBus:
         self._known: dict[str, tuple[str, str]] = {}
         self._bus: MessageBus | None = None
         self._connected = asyncio.Event()
+        self._listings: list[set[str]] = []
 
     async def run(self) -> None:
         """Listen until cancelled, connecting again as often as it takes."""
@@ -83,17 +88,27 @@ class UnitBus:
         """Return our scopes that are loaded; waits for the bus. BusError when systemd does not answer."""
         while True:
             await self._connected.wait()
-            bus = self._bus
-            assert bus is not None  # noqa: S101 - set with the event
             try:
-                [units] = await systemd1.call(bus, "ListUnitsByPatterns", "asas", [[], [UNITS]])
-                scopes = await asyncio.gather(*(_live_scope(bus, unit[0]) for unit in units))
+                return await self._list_scopes()
             except BusError as error:
                 if error.name != systemd1.DISCONNECTED:
                     raise
                 self._connected.clear()
-            else:
-                return tuple(scope for scope in scopes if scope is not None)
+
+    async def _list_scopes(self) -> tuple[LiveScope, ...]:
+        bus = self._bus
+        assert bus is not None  # noqa: S101 - set before the event
+        removed: set[str] = set()  # what ends after its answer and before the last one must not be called live
+        self._listings.append(removed)
+        try:
+            [units] = await systemd1.call(bus, "ListUnitsByPatterns", "asas", [[], [UNITS]])
+            scopes = await asyncio.gather(*(_live_scope(bus, unit[0]) for unit in units))
+        finally:
+            self._listings.remove(removed)
+        live = tuple(scope for scope in scopes if scope is not None and scope.unit not in removed)
+        for scope in live:
+            self._known.setdefault(scope.unit, (scope.result, scope.active_state))
+        return live
 
     async def _listen(self, bus: MessageBus, *, is_first: bool) -> None:
         bus.add_message_handler(self._on_message)
@@ -109,14 +124,16 @@ class UnitBus:
             return
         if message.member == "UnitRemoved":
             self._known.pop(message.body[0], None)
+            for removed in self._listings:
+                removed.add(message.body[0])
         elif message.member == "PropertiesChanged" and (message.path or "").startswith(_PATH_PREFIX):
             self._on_changed(systemd1.unit_of(message.path or "") or "", message.body[1])
 
     def _on_changed(self, unit: str, changed: dict[str, Variant]) -> None:
         if not unit.endswith(".scope"):
             return
-        result, active_state = before = self._known.get(unit, ("", ""))
-        if "Result" in changed:
+        result, active_state = before = self._known.get(unit, (SUCCESS, INACTIVE))
+        if "Result" in changed and result == SUCCESS:
             result = changed["Result"].value
         if "ActiveState" in changed:
             active_state = changed["ActiveState"].value
