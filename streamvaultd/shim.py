@@ -66,6 +66,10 @@ class Journal:
         except OSError:
             pass  # journald restarts, or is not there; unconnected, so the next entry finds the new one
 
+    def close(self) -> None:
+        """Send nothing more."""
+        self._socket.close()
+
 
 class Log:
     """The command's stderr: forwards each line, remembers the last ones. Lines are bounded, so is what is kept."""
@@ -290,6 +294,7 @@ def supervise(command: list[str], context: bytes, exit_fd: int, keep: list[int])
     log.close()
     if error is not None:
         journal.send(PRIORITIES["error"], error)
+    journal.close()
     try:  # noqa: SIM105
         os.write(exit_fd, exit_record(pid, error, log.last()))
     except OSError:
