@@ -56,6 +56,12 @@ class Notifier:
         """Drop every descriptor of this name from systemd. OSError: systemd cannot be reached."""
         daemon.notify(f"FDSTOREREMOVE=1\nFDNAME={name}")
 
+    def close(self) -> None:
+        """Say nothing more."""
+        if self._manager is not None:
+            self._manager.socket.close()
+            self._manager = None
+
     def _send(self, message: str) -> None:
         if self._manager is not None:
             # sdnotify encodes as Latin-1, systemd expects UTF-8: so each character stands for one byte of that.
