@@ -4,10 +4,14 @@
 from __future__ import annotations
 
 import io
+import os
+import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from streamvaultd.ctl.main import main
 from streamvaultd.ctl.screen import Screen
+from streamvaultd.errors import ConnectionLost, DaemonNotRunning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -65,6 +69,33 @@ def segment(number: int = 1, phase: str = "writing", **fields: Any) -> Answer:
     }
 
 
+def one(state: str = "recording", **runtime: Any) -> Answer:
+    """The answer of most methods."""
+    return {"recording": recording(state, **runtime)}
+
+
+def event(**fields: Any) -> Answer:
+    """An Event of a second ago."""
+    return {
+        "at": at(NOW - 1_000_000),
+        "kind": "segment-died",
+        "priority": 4,
+        "message": "Segment 1 died",
+        "recording": 348,
+        **fields,
+    }
+
+
+def lost() -> ConnectionLost:
+    """What a client raises when the daemon is gone in the middle of a call."""
+    return ConnectionLost(address="/run/socket", why="the connection was closed")
+
+
+def not_running() -> DaemonNotRunning:
+    """What a client raises when there is no daemon."""
+    return DaemonNotRunning(address="/run/socket", why="connection refused")
+
+
 class FakeDaemon:
     """Answers each method from its script: one script for each call; an exception in it is raised.
 
@@ -118,15 +149,31 @@ class Ran(NamedTuple):
     executed: list[list[str]]
 
 
+@contextmanager
+def zone(name: str) -> Iterator[None]:
+    """The local zone, as tzset(3) reads it from $TZ."""
+    before = os.environ.get("TZ")
+    try:
+        os.environ["TZ"] = name
+        time.tzset()
+        yield
+    finally:
+        del os.environ["TZ"]
+        if before is not None:
+            os.environ["TZ"] = before
+        time.tzset()
+
+
 def run(daemon: FakeDaemon, *argv: str, on_terminal: bool = False, **environ: str) -> Ran:
-    """Run streamvaultctl; its output goes to a terminal of 80 columns and 24 lines, or to pipes."""
+    """Run streamvaultctl in UTC; its output goes to a terminal of 80 columns and 24 lines, or to pipes."""
     out, err = (Terminal(), Terminal()) if on_terminal else (io.StringIO(), io.StringIO())
     executed: list[list[str]] = []
-    code = main(
-        argv,
-        screen=Screen(out, err, {"TERM": "xterm", **environ}),
-        client_of=daemon.client_of,
-        now=lambda: NOW,
-        execute=executed.append,
-    )
+    with zone("UTC0"):
+        code = main(
+            argv,
+            screen=Screen(out, err, {"TERM": "xterm", **environ}),
+            client_of=daemon.client_of,
+            now=lambda: NOW,
+            execute=executed.append,
+        )
     return Ran(code, out.getvalue(), err.getvalue(), executed)

@@ -4,29 +4,15 @@
 from __future__ import annotations
 
 import json
-import time
-from typing import TYPE_CHECKING
 
 import pytest
 
 from streamvaultd.ctl import text
 from streamvaultd.ctl.table import Column, Table
 from streamvaultd.ctl.text import Span, Style
-from tests.fakes.ctl import HOUR, NOW
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from tests.fakes.ctl import HOUR, NOW, zone
 
 SECOND = 1_000_000
-
-
-@pytest.fixture(autouse=True)
-def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with monkeypatch.context() as patch:
-        patch.setenv("TZ", "UTC0")
-        time.tzset()
-        yield
-    time.tzset()
 
 
 @pytest.mark.parametrize(
@@ -104,12 +90,12 @@ def test_relative_times_read_as_those_of_systemctl(age: int, shown: str) -> None
     assert text.format_relative(NOW - age, NOW) == shown
 
 
-def test_times_are_local_and_name_their_zone(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert text.format_time(NOW) == "Wed 2026-11-18 11:06:40 UTC"
-    monkeypatch.setenv("TZ", "CET-1")
-    time.tzset()
-    assert text.format_since(NOW - HOUR, NOW) == "Wed 2026-11-18 11:06:40 CET; 1h ago"
-    assert text.format_short_time(NOW) == "2026-11-18 12:06:40"
+def test_times_are_local_and_name_their_zone() -> None:
+    with zone("UTC0"):
+        assert text.format_time(NOW) == "Wed 2026-11-18 11:06:40 UTC"
+    with zone("CET-1"):
+        assert text.format_since(NOW - HOUR, NOW) == "Wed 2026-11-18 11:06:40 CET; 1h ago"
+        assert text.format_short_time(NOW) == "2026-11-18 12:06:40"
 
 
 @pytest.mark.parametrize(

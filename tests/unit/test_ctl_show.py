@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""streamvaultctl against a scripted daemon: what it shows, as text and JSON, on a terminal and in a pipe."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from streamvaultd.errors import (
+    NoSuchRecording,
+)
+from tests.fakes.ctl import HOUR, NOW, FakeDaemon, at, event, one, recording, run, segment
+
+URL = "https://example.org/live.m3u8"
+RESULT = "/srv/media/demo/demo_2026-11-18T09-03-40Z_348.ts"
+
+
+# --- list ----------------------------------------------------------------------------------------------------------
+
+
+def test_list_shows_a_table_and_says_how_many() -> None:
+    newest = recording("completed", number=349, streamer="other", endedAt=at(NOW), path=RESULT, segments=1)
+    ran = run(FakeDaemon().on("List", {"recordings": [newest, recording()]}), "list", "--all")
+    assert ran.code == 0
+    assert ran.err == ""
+    assert ran.out == (
+        f" ID  STREAMER  STATE      SEGMENTS  SIZE  STARTED              RUNTIME  RESULT\n"
+        f"349  other     completed         1  3.0G  2026-11-18 09:03:40  2h 3min  {RESULT}\n"
+        f"348  demo      recording         2  3.0G  2026-11-18 09:03:40  2h 3min  -\n"
+        f"\n"
+        f"2 recordings listed.\n"
+    )
+
+
+def test_list_asks_for_what_was_given() -> None:
+    daemon = FakeDaemon().on("List", {"recordings": []})
+    assert run(daemon, "list").out == "0 recordings listed. Pass --all to see those that have ended, too.\n"
+    run(daemon, "list", "--all", "demo")
+    run(daemon)
+    assert daemon.calls == [("List", {}), ("List", {"all": True, "streamer": "demo"}), ("List", {})]
+
+
+@pytest.mark.parametrize("argv", [("--no-legend", "list"), ("list", "--no-legend")])
+def test_list_without_legend_is_rows_only(argv: tuple[str, ...]) -> None:
+    ran = run(FakeDaemon().on("List", one_in_list()), *argv)
+    assert ran.out.splitlines() == ["348  demo  recording  2  3.0G  2026-11-18 09:03:40  2h 3min  -"]
+
+
+def test_quiet_leaves_the_footer_out() -> None:
+    assert run(FakeDaemon().on("List", one_in_list()), "list", "-q").out.splitlines()[1:] == [
+        "348  demo      recording         2  3.0G  2026-11-18 09:03:40  2h 3min  -"
+    ]
+
+
+def one_in_list() -> dict[str, Any]:
+    return {"recordings": [recording()]}
+
+
+# --- JSON ----------------------------------------------------------------------------------------------------------
+
+STATUS = {
+    "version": "0.1.0",
+    "state": "running",
+    "startedAt": at(NOW - HOUR),
+    "recordings": 1,
+    "segments": 2,
+    "jobs": 0,
+    "streamlinkCommand": "/usr/bin/streamlink",
+    "streamlinkVersion": "7.3.0",
+    "store": "sqlite:////var/lib/streamvaultd/vault.db",
+}
+STREAMLINK = {"command": "/usr/bin/streamlink", "version": "7.3.0", "managed": False, "warning": "it is old"}
+
+
+@pytest.mark.parametrize(
+    ("argv", "method", "answer", "expected"),
+    [
+        (("list",), "List", one_in_list(), [recording()]),
+        (("status",), "GetStatus", STATUS, STATUS),
+        (("status", "demo"), "Get", one(), recording()),
+        (("segments", "demo"), "ListSegments", {"segments": [segment()]}, [segment()]),
+        (("streamlink", "status"), "ManageStreamlink", STREAMLINK, STREAMLINK),
+        (("record", URL), "Record", one(), recording()),
+        (("record", URL, "--no-block"), "Record", one("starting"), recording("starting")),
+        (("record", URL, "--wait"), "Record", one("completed"), recording("completed")),
+    ],
+)
+def test_json_is_what_the_daemon_answered(argv: tuple[str, ...], method: str, answer: Any, expected: Any) -> None:
+    daemon = FakeDaemon().on(method, answer)
+    short = run(daemon, *argv, "--json=short")
+    assert short.code == 0
+    assert short.out == json.dumps(expected, separators=(",", ":")) + "\n"
+    pretty = run(daemon, "--json", "pretty", *argv)
+    assert json.loads(pretty.out) == expected
+    assert pretty.out.count("\n") > 5
+    assert not run(
+        daemon.on("List", one_in_list()).on("ListSegments", {"segments": []}), *argv, "--json=off"
+    ).out.startswith("{")
+
+
+def test_json_of_stop_and_rotate_is_the_recording() -> None:
+    daemon = FakeDaemon().on("Get", one()).on("Stop", one("stopping")).on("Rotate", one("rotating"))
+    assert json.loads(run(daemon, "--json=short", "stop", "demo").out) == recording("stopping")
+    assert json.loads(run(daemon, "--json=short", "rotate", "demo").out) == recording("rotating")
+
+
+def test_json_of_monitor_is_one_answer_a_line() -> None:
+    answers = [one(), {"event": event(), "recording": recording("grace")}]
+    daemon = FakeDaemon().on("Subscribe", *answers, KeyboardInterrupt())
+    ran = run(daemon, "monitor", "--json=short")
+    assert [json.loads(row) for row in ran.out.splitlines()] == answers
+
+
+# --- status --------------------------------------------------------------------------------------------------------
+
+
+def test_status_of_a_recording_reads_as_a_unit_of_systemctl() -> None:
+    ended = segment(1, "ended", endedAt=at(NOW - 60_000_000), cause="signal:9", memoryPeak=60 << 20)
+    get = one(deaths=1, rotationDueAt=at(NOW + 21 * HOUR), detail="segment 1 was killed")
+    daemon = FakeDaemon().on("Get", get).on("ListSegments", {"segments": [ended, segment(2, pid=4711)]})
+    ran = run(daemon, "status", "demo")
+    assert ran.code == 0
+    assert ran.out == (
+        """\
+● demo - recording 348 of stream 77
+        State: recording since Wed 2026-11-18 09:06:40 UTC; 2h ago
+               segment 1 was killed
+      Started: Wed 2026-11-18 09:03:40 UTC; 2h 3min ago
+          URL: https://example.org/live.m3u8?token=***
+      Quality: best
+    Directory: /srv/media
+     Segments: 2 (1 death)
+     Received: 3.0G
+         Rate: 1.0M/s, average of segment 2
+     Rotation: due Thu 2026-11-19 08:06:40 UTC; 21h left, or at 100.0G
+       Memory: limit 256.0M for each segment, peak 60.0M
+
+SEGMENT  PHASE    SIZE  RUNTIME  CAUSE     UNIT                        PID   PEAK  STARTED              PATH
+    001  ended    3.5G  59min    signal:9  streamvault-348-001.scope     -  60.0M  2026-11-18 10:06:40  DIR/001.ts
+    002  writing  3.5G  1h       -         streamvault-348-002.scope  4711      -  2026-11-18 10:06:40  DIR/002.ts
+""".replace("DIR/", "/srv/media/demo/stream_77_segments/segment_")
+    )
+
+
+def test_segments_on_a_narrow_terminal_leave_columns_out() -> None:
+    daemon = FakeDaemon().on("ListSegments", {"segments": [segment(1, pid=4711, memoryPeak=60 << 20)]})
+    assert (
+        run(daemon, "segments", "demo", on_terminal=True, NO_COLOR="1").out
+        == """\
+SEGMENT  PHASE    SIZE  RUNTIME  CAUSE  UNIT                        PID   PEAK
+    001  writing  3.5G  1h       -      streamvault-348-001.scope  4711  60.0M
+
+1 segment listed.
+"""
+    )
+
+
+def test_status_of_an_ended_recording_shows_its_result() -> None:
+    get = {"recording": recording("completed", endedAt=at(NOW), path=RESULT)}
+    get["recording"]["context"]["durationUSec"] = HOUR
+    ran = run(FakeDaemon().on("Get", get).on("ListSegments", {"segments": []}), "status", "348")
+    assert ran.out.startswith("○ demo")
+    assert f"Result: {RESULT}\n" in ran.out
+    assert "Duration: 1h of media\n" in ran.out
+    assert not re.search("Rate|Rotation|Directory|SEGMENT", ran.out)
+
+
+def test_status_shows_the_last_segments_only() -> None:
+    every = [segment(number, "ended") for number in range(1, 9)]
+    ran = run(FakeDaemon().on("Get", one()).on("ListSegments", {"segments": every}), "status", "demo")
+    assert "3 earlier segments not shown.\n" in ran.out
+    assert [row.split()[0] for row in ran.out.splitlines()[-5:]] == ["004", "005", "006", "007", "008"]
+
+
+def test_status_without_a_name_is_about_the_daemon() -> None:
+    ran = run(FakeDaemon().on("GetStatus", STATUS).on("List", one_in_list()), "status")
+    assert ran.code == 0
+    assert ran.out.startswith("""\
+● streamvaultd 0.1.0
+         State: running since Wed 2026-11-18 10:06:40 UTC; 1h ago
+       Running: 1 recording, 2 segments, 0 jobs
+    Streamlink: 7.3.0 (/usr/bin/streamlink)
+         Store: sqlite:////var/lib/streamvaultd/vault.db
+
+ ID  STREAMER""")
+
+
+def test_status_of_an_idle_daemon_has_no_table() -> None:
+    ran = run(FakeDaemon().on("GetStatus", STATUS).on("List", {"recordings": []}), "status")
+    assert ran.out.endswith("vault.db\n")
+
+
+# --- streamlink ----------------------------------------------------------------------------------------------------
+
+
+def test_streamlink_shows_what_is_used() -> None:
+    daemon = FakeDaemon().on("ManageStreamlink", STREAMLINK)
+    assert (
+        run(daemon, "streamlink", "install", "8.1.1").out
+        == """\
+Version: 7.3.0
+Command: /usr/bin/streamlink
+   Kind: of the system
+Warning: it is old
+"""
+    )
+    run(daemon, "streamlink", "update")
+    assert daemon.calls == [
+        ("ManageStreamlink", {"verb": "install", "version": "8.1.1"}),
+        ("ManageStreamlink", {"verb": "update"}),
+    ]
+
+
+# --- terminal or pipe ----------------------------------------------------------------------------------------------
+
+
+def test_a_terminal_gets_colours_and_a_table_that_fits() -> None:
+    daemon = FakeDaemon().on("List", {"recordings": [recording("completed", path=RESULT)]})
+    ran = run(daemon, "list", on_terminal=True)
+    assert "\x1b[4mSTREAMER\x1b[0m" in ran.out
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", ran.out).splitlines()
+    assert max(map(len, plain)) <= 80
+    assert "RESULT" not in plain[0]
+    ran = run(daemon, "list", on_terminal=True, COLUMNS="110")
+    assert "  /srv/media/demo/de…18T09-03-40Z_348.ts\n" in ran.out
+
+
+@pytest.mark.parametrize("environ", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_no_colour_where_it_is_not_wanted(environ: dict[str, str]) -> None:
+    daemon = FakeDaemon().on("List", one_in_list()).on("Get", NoSuchRecording(recording="x"))
+    for argv in (["list"], ["status", "x"]):
+        ran = run(daemon, *argv, on_terminal=True, **environ)
+        assert "\x1b" not in ran.out + ran.err
+
+
+def test_columns_of_the_environment_count() -> None:
+    daemon = FakeDaemon().on("List", {"recordings": [recording("completed", path=RESULT)]})
+    assert RESULT in run(daemon, "list", on_terminal=True, COLUMNS="300").out
+
+
+def test_nothing_from_outside_drives_the_terminal() -> None:
+    evil = recording("failed", detail="\x1b]0;owned\x07\nsecond line")
+    evil["context"]["url"] = "https://x/\x9b31m\u202e"
+    daemon = FakeDaemon().on("Get", {"recording": evil}).on("ListSegments", {"segments": []})
+    ran = run(daemon, "status", "demo")
+    assert r"\x1b]0;owned\x07\nsecond line" in ran.out
+    assert r"https://x/\x9b31m\u202e" in ran.out
+    shown = run(FakeDaemon().on("Get", NoSuchRecording(recording="\x1b[2J")), "status", "\x1b[2J")
+    assert r"'\x1b[2J'" in shown.err
