@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from dbus_fast import Message, MessageType
 
@@ -17,9 +17,8 @@ from streamvaultd import systemd1
 from streamvaultd.systemd1 import BusError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from dbus_fast import Variant
     from dbus_fast.aio import MessageBus
 
 UNITS: Final = "streamvault-*.scope"
@@ -49,20 +48,50 @@ class LiveScope:
     memory_peak: int | None
 
 
-class UnitBus:
-    """Listens for the results of our scopes.
+class Results:
+    """The last known result and state of each scope.
 
     `on_result(unit, result, active_state)` is called with each change of a scope that has been active. A result
     other than "success" stays until the scope is unloaded: forgetting a failed scope does not make it a success.
+    """
 
-    `on_reconnect()` is called after the bus was lost and found again: what happened meanwhile is lost, and
-    `list_scopes()` tells what is left.
+    def __init__(self, on_result: Callable[[str, str, str], None]) -> None:
+        self._on_result = on_result
+        self._known: dict[str, tuple[str, str]] = {}
+
+    def adopt(self, unit: str, result: str, active_state: str) -> None:
+        """Take a scope's present state as known, unless a signal has told a later one."""
+        self._known.setdefault(unit, (result, active_state))
+
+    def change(self, unit: str, properties: Mapping[str, Any]) -> None:
+        """Note changed properties of a unit; those of other kinds of units are ignored."""
+        if not unit.endswith(".scope"):
+            return
+        # A new scope is announced as inactive before it is active: the end of nothing
+        result, active_state = before = self._known.get(unit, (SUCCESS, INACTIVE))
+        if result == SUCCESS:
+            result = properties.get("Result", result)
+        active_state = properties.get("ActiveState", active_state)
+        if (result, active_state) != before:
+            self._known[unit] = result, active_state
+            self._on_result(unit, result, active_state)
+
+    def forget(self, unit: str) -> None:
+        """The unit is unloaded."""
+        self._known.pop(unit, None)
+
+
+class UnitBus:
+    """Listens for the results of our scopes.
+
+    `on_result` is called as `Results` says. `on_reconnect()` is called after the bus was lost and found again:
+    what happened meanwhile is lost, and `list_scopes()` tells what is left.
     """
 
     def __init__(self, *, on_result: Callable[[str, str, str], None], on_reconnect: Callable[[], None]) -> None:
         self._on_result = on_result
         self._on_reconnect = on_reconnect
-        self._known: dict[str, tuple[str, str]] = {}
+        self._results = Results(on_result)
         self._bus: MessageBus | None = None
         self._connected = asyncio.Event()
         self._listings: list[set[str]] = []
@@ -78,7 +107,7 @@ class UnitBus:
                     attempt = 0
                 finally:
                     self._connected.clear()
-                    self._known.clear()
+                    self._results = Results(self._on_result)
                     bus.disconnect()
             except BusError:
                 attempt += 1
@@ -104,10 +133,10 @@ class UnitBus:
             [units] = await systemd1.call(bus, "ListUnitsByPatterns", "asas", [[], [UNITS]])
             scopes = await asyncio.gather(*(_live_scope(bus, unit[0]) for unit in units))
         finally:
-            self._listings.remove(removed)
+            self._listings = [each for each in self._listings if each is not removed]
         live = tuple(scope for scope in scopes if scope is not None and scope.unit not in removed)
         for scope in live:
-            self._known.setdefault(scope.unit, (scope.result, scope.active_state))
+            self._results.adopt(scope.unit, scope.result, scope.active_state)
         return live
 
     async def _listen(self, bus: MessageBus, *, is_first: bool) -> None:
@@ -123,23 +152,12 @@ class UnitBus:
         if message.message_type is not MessageType.SIGNAL:
             return
         if message.member == "UnitRemoved":
-            self._known.pop(message.body[0], None)
+            self._results.forget(message.body[0])
             for removed in self._listings:
                 removed.add(message.body[0])
         elif message.member == "PropertiesChanged" and (message.path or "").startswith(_PATH_PREFIX):
-            self._on_changed(systemd1.unit_of(message.path or "") or "", message.body[1])
-
-    def _on_changed(self, unit: str, changed: dict[str, Variant]) -> None:
-        if not unit.endswith(".scope"):
-            return
-        result, active_state = before = self._known.get(unit, (SUCCESS, INACTIVE))
-        if "Result" in changed and result == SUCCESS:
-            result = changed["Result"].value
-        if "ActiveState" in changed:
-            active_state = changed["ActiveState"].value
-        if (result, active_state) != before:
-            self._known[unit] = result, active_state
-            self._on_result(unit, result, active_state)
+            changed = {name: variant.value for name, variant in message.body[1].items()}
+            self._results.change(systemd1.unit_of(message.path or "") or "", changed)
 
 
 async def _live_scope(bus: MessageBus, unit: str) -> LiveScope | None:
