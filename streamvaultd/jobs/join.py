@@ -103,8 +103,10 @@ class Join:
         """Joins and writes the report; True when there is a result. Raises OSError if no report can be written."""
         try:
             report = {"ok": True, **self._join()}
-        except (VaultError, OSError) as error:
+        except VaultError as error:
             report = {"ok": False, "error": str(error), "notes": self._notes}
+        except OSError as error:
+            report = {"ok": False, "error": str(self._fail(str(error))), "notes": self._notes}
         output.write_atomically(self._spec.report, json.dumps(report, indent=1).encode() + b"\n")
         self._reached("report")
         return bool(report["ok"])
@@ -169,19 +171,29 @@ class Join:
         self._reached("accepted")
 
     def _make(self, plan: Plan, segments: list[Segment], final: Path) -> None:
-        final.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        if not final.parent.exists():
+            final.parent.mkdir(mode=0o750)
+            output.sync_folder(final.parent.parent)
         part = self._part(final)
         output.remove_stale(part)
         self._reached("cleared")
-        if not self._link(plan, segments, part):
+        try:
             self._write(plan, segments, part)
+            self._prove(plan, segments, part)
+            output.publish(part, final)
+        except (VaultError, OSError):
+            # on a full disk its space is needed by the captures that run
+            output.remove_stale(part)
+            raise
+        self._reached("published")
+
+    def _prove(self, plan: Plan, segments: list[Segment], part: Path) -> None:
+        """Puts the part file on disk and compares it with its segments."""
         with output.opened(part, os.O_RDONLY) as fd:
             os.fsync(fd)
             if fault := self._fault(plan, segments, fd):
                 raise self._fail(f"the joined file is not what was planned: {fault}")
         self._reached("verified")
-        output.publish(part, final)
-        self._reached("published")
 
     def _part(self, final: Path) -> Path:
         return final.with_name(f".{final.name}.part")
@@ -195,6 +207,8 @@ class Join:
         return True
 
     def _write(self, plan: Plan, segments: list[Segment], part: Path) -> None:
+        if self._link(plan, segments, part):
+            return
         with output.opened(part, os.O_RDWR | os.O_CREAT | os.O_EXCL) as target:
             self._reached("created")
             sole = plan.sole_file()

@@ -188,7 +188,7 @@ def _union_note(spans: tuple[Span, ...], common: int) -> str:
 
 def _append(older: Source, newer: Source, repeated: int) -> Seam:
     """No overlap: the distance by timestamps, and a mark where the counters do not go on."""
-    gap = _distance_ms(older, newer)
+    gap = _gap_ms(older, newer)
     following = timeline.counters_before(newer, 0, newer.size)
     known = timeline.last_counters(older, 0, older.size)
     shared = following.keys() & known.keys()
@@ -232,13 +232,19 @@ def _distance_ms(older: Source, newer: Source) -> float | None:
         return None
     step = before[clock].step if before[clock].step > 0 else after[clock].step
     ticks = ts.difference(after[clock].pes.dts, before[clock].pes.dts) - max(step, 0)
-    gap = round(ticks / ts.TICKS_PER_MS, 1)
-    return gap if gap > -BACKWARD_MAX_MS else None
+    return round(ticks / ts.TICKS_PER_MS, 1)
+
+
+def _gap_ms(older: Source, newer: Source) -> float | None:
+    """The distance, unless it tells of a clock that was set anew."""
+    distance = _distance_ms(older, newer)
+    return None if distance is None or distance < -BACKWARD_MAX_MS else distance
 
 
 def _overlap_ms(older: Source, newer: Source) -> float | None:
-    gap = _distance_ms(older, newer)
-    return None if gap is None else max(0.0, -gap)
+    """For segments whose common clock is proven."""
+    distance = _distance_ms(older, newer)
+    return None if distance is None else max(0.0, -distance)
 
 
 def _media_ms(source: Source, end: int) -> float | None:

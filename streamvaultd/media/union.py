@@ -25,8 +25,8 @@ COMMON_MIN = 8 * ts.PACKET
 REACH = 128 << 20
 # Memory for anchors: about 40 MB at most, hours of media
 ANCHORS_MAX = 400_000
-# A pause between two frames that is longer than this (ticks) may be a hole: shorter than any media segment, and to take
-# the frames of a slow camera for holes only costs time
+# A pause between two frames that is longer than this (ticks) may be a hole: shorter than any media segment; to take the
+# frames of a slow camera for holes costs nothing but time
 PAUSE = 200 * ts.TICKS_PER_MS
 
 

@@ -160,8 +160,14 @@ def test_a_foreign_file_of_that_name_is_kept(tmp_path: Path) -> None:
 def test_a_file_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
     job = Job(tmp_path, LIVE.window(0, 9), LIVE.window(6, 15))
     foreign = tmp_path / "joined" / "alice_2026.11.ts"
-    assert not job.run(lambda step: foreign.write_bytes(b"mine") and None if step == "verified" else None)["ok"]
-    assert foreign.read_bytes() == b"mine"
+
+    def appear(step: str) -> None:
+        if step == "verified":
+            foreign.write_bytes(b"a holiday film")
+
+    assert "File exists" in job.run(appear)["error"]
+    assert foreign.read_bytes() == b"a holiday film"
+    assert job.results == [foreign.name]
 
 
 def test_a_result_that_differs_from_its_segments_gets_no_name(tmp_path: Path) -> None:
@@ -175,7 +181,7 @@ def test_a_result_that_differs_from_its_segments_gets_no_name(tmp_path: Path) ->
                 file.write(b"!")
 
     assert "differs from its segments" in job.run(damage)["error"]
-    assert not (tmp_path / "joined" / "alice_2026.11.ts").exists()
+    assert job.results == []
     assert job.run()["ok"]
 
 
@@ -231,7 +237,7 @@ def test_without_space_nothing_is_written(tmp_path: Path) -> None:
     job = Job(tmp_path, LIVE.window(0, 9), LIVE.window(6, 15))
     free = os.statvfs(tmp_path)
     assert "bytes free" in job.run(reserve=free.f_blocks * free.f_frsize)["error"]
-    assert not (tmp_path / "joined" / "alice_2026.11.ts").exists()
+    assert job.results == []
 
 
 def test_one_segment_on_another_file_system_is_copied(tmp_path: Path) -> None:
