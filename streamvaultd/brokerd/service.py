@@ -4,19 +4,22 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from streamvaultd.brokerd import checks
+from streamvaultd.brokerd import checks, process
 from streamvaultd.brokerd.manager import Properties, scope_properties
-from streamvaultd.brokerd.process import inspect
 from streamvaultd.errors import BROKER, NoSuchUnit, VaultError
 from streamvaultd.varlink.server import Call, Interface, read_definition
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable
 
     from streamvaultd.varlink.wire import Parameters
+
+
+Inspect = Callable[[int, int], int]  # pidfd and service uid to PID
 
 
 class Systemd(Protocol):
@@ -27,9 +30,9 @@ class Systemd(Protocol):
     async def reset_failed(self, unit: str) -> None: ...
 
 
-def interface(systemd: Systemd, service_uid: int) -> Interface:
+def interface(systemd: Systemd, service_uid: int, inspect: Inspect = process.inspect) -> Interface:
     """The broker's interface, for callers of one uid only."""
-    broker = _Broker(systemd, service_uid)
+    broker = _Broker(systemd, service_uid, inspect)
     methods = {
         "StartScope": broker.start_scope,
         "StopScope": broker.stop_scope,
@@ -40,9 +43,10 @@ def interface(systemd: Systemd, service_uid: int) -> Interface:
 
 
 class _Broker:
-    def __init__(self, systemd: Systemd, service_uid: int) -> None:
+    def __init__(self, systemd: Systemd, service_uid: int, inspect: Inspect) -> None:
         self._systemd = systemd
         self._service_uid = service_uid
+        self._inspect = inspect
 
     async def answer(self, method: Callable[[Call], Awaitable[Parameters]], call: Call) -> Parameters:
         try:
@@ -63,7 +67,7 @@ class _Broker:
             mounts_for=checks.check_path(parameters.get("requiresMountsFor")),
         )
         pidfd = checks.check_fds(parameters["pidFileDescriptor"], call.fds)
-        pid = inspect(pidfd, self._service_uid)
+        pid = self._inspect(pidfd, self._service_uid)
         group, invocation = await self._systemd.start(name, properties, pidfd=pidfd, pid=pid)
         return {"controlGroup": group, "invocationId": invocation}
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from streamvaultd.errors import ConnectionLost, DaemonNotRunning, MessageTooLarge, from_wire
 from streamvaultd.varlink import sockets
+from streamvaultd.varlink.framing import reason
 from streamvaultd.varlink.wire import (
     REPLY_BYTES_MAX,
     Decoder,
@@ -83,7 +84,7 @@ class AsyncClient:
             await asyncio.get_running_loop().sock_connect(sock, str(self._path))
         except OSError as error:
             sock.close()
-            raise DaemonNotRunning(address=str(self._path), why=error.strerror or str(error)) from error
+            raise DaemonNotRunning(address=str(self._path), why=reason(error)) from error
         except BaseException:
             sock.close()
             raise
@@ -95,13 +96,13 @@ class AsyncClient:
         except (BrokenPipeError, ConnectionResetError):
             pass  # a service that refuses a call says so before it closes: the answer is there to be read
         except OSError as error:
-            raise self._lost(error.strerror or str(error)) from error
+            raise self._lost(reason(error)) from error
         decoder = Decoder(REPLY_BYTES_MAX)
         while True:
             try:
                 data, _ = await sockets.receive(sock, 0)
             except OSError as error:
-                raise self._lost(error.strerror or str(error)) from error
+                raise self._lost(reason(error)) from error
             if not data:
                 raise self._lost("the connection was closed")
             if messages := decoder.feed(data):

@@ -12,7 +12,7 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from streamvaultd.errors import ConnectionLost, DaemonNotRunning, MessageTooLarge, from_wire
-from streamvaultd.varlink.framing import REPLY_BYTES_MAX, Splitter
+from streamvaultd.varlink.framing import REPLY_BYTES_MAX, Splitter, reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -64,7 +64,7 @@ class Client:
             sock.connect(str(self._path))
         except OSError as error:
             sock.close()
-            why = "no answer in time" if isinstance(error, BlockingIOError) else _reason(error)
+            why = "no answer in time" if isinstance(error, BlockingIOError) else reason(error)
             raise DaemonNotRunning(address=str(self._path), why=why) from error
         sock.settimeout(self._timeout)
         return sock
@@ -75,7 +75,7 @@ class Client:
         except (BrokenPipeError, ConnectionResetError):
             return  # a service that refuses a call says so before it closes: the answer is there to be read
         except OSError as error:
-            raise self._lost(_reason(error)) from error
+            raise self._lost(reason(error)) from error
 
     def _replies(self, sock: socket.socket) -> Iterator[dict[str, Any]]:
         splitter = Splitter(REPLY_BYTES_MAX)
@@ -88,7 +88,7 @@ class Client:
             except MessageTooLarge as error:
                 raise self._lost("it is too large") from error
             except OSError as error:
-                raise self._lost(_reason(error)) from error
+                raise self._lost(reason(error)) from error
             if not data:
                 raise self._lost("the connection was closed")
             for message in messages:
@@ -112,9 +112,3 @@ def _parameters(reply: dict[str, Any]) -> dict[str, Any]:
     if reply.get("error") is not None:
         raise from_wire(str(reply["error"]), parameters)
     return parameters
-
-
-def _reason(error: OSError) -> str:
-    """Errno's text, as people know it, beginning in lower case."""
-    text = error.strerror or str(error)
-    return text[:1].lower() + text[1:]

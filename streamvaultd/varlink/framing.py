@@ -12,6 +12,12 @@ MESSAGE_BYTES_MAX = 1 << 20  # of one call; larger ones are refused
 REPLY_BYTES_MAX = 16 << 20  # of one reply, at the client: what systemd's own clients accept
 
 
+def reason(error: OSError) -> str:
+    """What the operating system says, as a part of a sentence."""
+    text = error.strerror or str(error)
+    return text[:1].lower() + text[1:]
+
+
 class ProtocolError(Exception):
     """The peer does not speak Varlink; the connection cannot be used any more."""
 
