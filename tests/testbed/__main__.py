@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from tests.testbed import deb, layers
+from tests.testbed import deb, layers, setup
 from tests.testbed.box import Box, BoxError
 from tests.testbed.spaces import cache
 
@@ -17,6 +17,10 @@ def main() -> int:
     """The command line; see --help."""
     parser = argparse.ArgumentParser(prog="python3 -m tests.testbed", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = commands.add_parser("setup", help="install what this host lacks for the testbed")
+    command.add_argument("--tests", action="store_true", help="and for all tests: compilers, .venv")
+    command.set_defaults(call=lambda args: prepare(tests=args.tests))
 
     command = commands.add_parser("build", help="make a layer if it is not cached, and print its folders")
     command.add_argument("layer", choices=["base", "build"])
@@ -49,16 +53,23 @@ def main() -> int:
     args = parser.parse_args()
     try:
         args.call(args)
-    except (BoxError, deb.DebError) as error:
+    except (BoxError, deb.DebError, setup.SetupError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
 
 
+def prepare(*, tests: bool) -> None:
+    """Install what is missing on this host."""
+    setup.ensure_tools(tests=tests)
+    if tests:
+        setup.ensure_venv()
+
+
 def boot(name: str, deb: Path | None) -> None:
     """Boot an untethered box: it stays when this process ends."""
     box = Box(name, layers.installed(deb) if deb else layers.base(), tethered=False)
-    box.boot()
+    box.boot(strict=False)
     print(f"{name} runs, PID 1 is {box.leader}: python3 -m tests.testbed exec {name} -- systemctl status")
 
 

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# A menu; what "make help" does not list is not supported. Needs root on a Debian 12 or later, and nothing else.
+
+PYTHON ?= python3
+
+.PHONY: help demo test check deb box clean
+
+help:
+	@echo "make demo    build, install on a real systemd, record a live broadcast, join it; 'make demo HOST=1' uses"
+	@echo "             this machine's own systemd instead of a box in namespaces"
+	@echo "make test    everything: lint, unit, component, package and integration tests"
+	@echo "make check   lint and unit tests only"
+	@echo "make deb     build the package into dist/"
+	@echo "make box     boot a box with the package installed, and open a shell in it"
+	@echo "make clean   remove what was built here; the cache in /var/cache/streamvaultd-testbed stays"
+
+demo:
+	$(PYTHON) -m tests.testbed demo $(if $(HOST),--host)
+
+test:
+	$(PYTHON) -m tests.testbed.stages
+
+check:
+	$(PYTHON) -m tests.testbed.stages setup lint unit
+
+deb:
+	$(PYTHON) -m tests.testbed setup
+	$(PYTHON) -m tests.testbed deb
+
+box: deb
+	$(PYTHON) -m tests.testbed boot --name box --deb dist/streamvaultd_*.deb
+	$(PYTHON) -m tests.testbed shell box
+	$(PYTHON) -m tests.testbed stop box
+
+clean:
+	rm -rf build dist .venv

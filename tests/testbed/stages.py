@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""python3 -m tests.testbed.stages [STAGE…]: what "all tests pass" means, stage by stage, one line for each.
+
+The output of each stage is in build/logs/STAGE.log; integration tests leave a folder for each failure there, too.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.testbed import deb, setup
+from tests.testbed.box import BoxError
+
+PROJECT = setup.PROJECT
+LOGS = PROJECT / "build" / "logs"
+TAIL_LINES = 60
+BIN = setup.VENV / "bin"
+
+
+def run_setup(log: Path) -> bool:
+    """This host has all that the other stages need."""
+    setup.ensure_tools(tests=True)
+    setup.ensure_venv()
+    log.touch()
+    return True
+
+
+def run_lint(log: Path) -> bool:
+    """Style, types, spelling."""
+    files = [str(file) for file in deb.source_files()]
+    commands = [
+        [str(BIN / "ruff"), "check"],
+        [str(BIN / "ruff"), "format", "--check"],
+        [str(BIN / "mypy")],
+        [str(BIN / "codespell"), *files],
+        ["shellcheck", *(file for file in files if is_shell(PROJECT / file))],
+    ]
+    return all(logged(command, log) for command in commands)
+
+
+def is_shell(path: Path) -> bool:
+    """Whether a file is a script for sh or bash."""
+    with path.open("rb") as file:
+        first = file.readline()
+    return first.startswith(b"#!") and first.rstrip().endswith((b"/sh", b"/bash", b" bash"))
+
+
+def run_deb(log: Path) -> bool:
+    """The .deb is built, and lintian finds no error in it."""
+    return logged([sys.executable, "-m", "tests.testbed", "deb"], log)
+
+
+def pytest(folder: str) -> Callable[[Path], bool]:
+    """A stage that runs the tests below a folder and shows their output."""
+
+    def run(log: Path) -> bool:
+        return logged([str(BIN / "python"), "-m", "pytest", folder], log, show=True)
+
+    return run
+
+
+STAGES: dict[str, Callable[[Path], bool]] = {
+    "setup": run_setup,
+    "lint": run_lint,
+    "unit": pytest("tests/unit"),
+    "component": pytest("tests/component"),
+    "deb": run_deb,
+    "integration": pytest("tests/integration"),
+}
+
+
+def logged(command: list[str], log: Path, *, show: bool = False) -> bool:
+    """Run it with its output in the log, and on our stdout if `show`; whether it succeeded."""
+    environment = {**os.environ, "STREAMVAULTD_TEST_LOGS": str(LOGS)}
+    with log.open("a") as file:
+        file.write(f"$ {' '.join(command)[:200]}\n")
+        file.flush()
+        process = subprocess.Popen(
+            command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        assert process.stdout is not None
+        for line in process.stdout:
+            file.write(line)
+            if show:
+                print(line, end="", flush=True)
+        return process.wait() == 0
+
+
+def run_stage(name: str) -> bool:
+    """Run one stage and say how it ended; a failure shows the end of its log."""
+    log, started = LOGS / f"{name}.log", time.monotonic()
+    try:
+        is_ok = STAGES[name](log)
+    except (setup.SetupError, BoxError, OSError, subprocess.CalledProcessError) as error:
+        log.write_text(f"{error}\n")
+        is_ok = False
+    if not is_ok:
+        print(*log.read_text().splitlines()[-TAIL_LINES:], sep="\n")
+    print(f"{name:<12} {'ok' if is_ok else 'FAIL'}  {time.monotonic() - started:.0f} s", flush=True)
+    return is_ok
+
+
+def main(names: list[str]) -> int:
+    """Run these stages, or all; 0 when all are ok."""
+    if unknown := [name for name in names if name not in STAGES]:
+        print(f"no such stage: {' '.join(unknown)}; there are {' '.join(STAGES)}", file=sys.stderr)
+        return 2
+    shutil.rmtree(LOGS, ignore_errors=True)
+    LOGS.mkdir(parents=True)
+    failed = [name for name in names or STAGES if not run_stage(name)]
+    if failed:
+        print(f"FAILED: {' '.join(failed)}; everything about it is in {LOGS}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
