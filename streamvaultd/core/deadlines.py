@@ -34,7 +34,8 @@ def _deadlines(recorder: Recorder) -> Iterator[Deadline]:
             yield _of_segment(recorder, segment)
     yield from _OF_STATE.get(recorder.state, _of_nothing)(recorder)
     started = recorder.media_started
-    if recorder.recording.duration is not None and started is not None and recorder.stop is None:
+    is_ending = recorder.state in (State.STOPPING, State.FINALIZING)
+    if recorder.recording.duration is not None and started is not None and not is_ending:
         yield started.monotonic + recorder.recording.duration, lambda now: ev.DurationReached(at=now)
 
 
