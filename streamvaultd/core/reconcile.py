@@ -7,11 +7,11 @@ was there to see, with whatever its exit pipe still holds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from streamvaultd.core.events import Event, Restarted, SegmentExited
-from streamvaultd.core.model import Moment, Recorder
+from streamvaultd.core.events import Event, LaunchFailed, MediaArrived, Restarted, SegmentExited
+from streamvaultd.core.model import Moment, Phase, Recorder, Segment
 from streamvaultd.core.verdict import Evidence
 
 Run = tuple[int, int]
@@ -36,15 +36,24 @@ def takeover(recorder: Recorder, facts: Facts, at: Moment) -> tuple[Event, ...]:
         if (recording, segment.number) in facts.live
     }
     ended = (
-        SegmentExited(
-            at=at,
-            attempt=segment.number,
-            evidence=facts.evidence.get((recording, segment.number), Evidence()),
-        )
+        event
         for segment in recorder.live
         if segment.number not in live
+        for event in _ends(recorder, segment, facts, at)
     )
     return (Restarted(at=at, live=live), *ended)
+
+
+def _ends(recorder: Recorder, segment: Segment, facts: Facts, at: Moment) -> Iterator[Event]:
+    """The end of a run that nobody was there to see, and what it had come to."""
+    attempt, run = segment.number, (recorder.recording.id, segment.number)
+    size, evidence = facts.sizes.get(run, 0), facts.evidence.get(run, Evidence())
+    if segment.phase is Phase.LAUNCHING and size == 0 and evidence == Evidence():
+        yield LaunchFailed(at=at, attempt=attempt, why="the daemon ended before its scope had started")
+        return
+    if size > 0 and segment.media_at is None:
+        yield MediaArrived(at=at, attempt=attempt, size=size)
+    yield SegmentExited(at=at, attempt=attempt, evidence=evidence)
 
 
 def orphans(recorders: Iterable[Recorder], facts: Facts) -> frozenset[Run]:
