@@ -87,7 +87,7 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(FINALIZING, ev.JoinOverdue, on.on_join_overdue),
     _rule(frozenset({COMPLETED, STOPPED}), ev.SegmentsRemoved, on.on_segments_removed),
     # a new daemon
-    _rule(EVERY, ev.Restarted, on.on_restarted, FINALIZING, STOPPED, FAILED),
+    _rule(EVERY, ev.Restarted, on.on_restarted),
 )
 
 

@@ -8,7 +8,13 @@ from typing import Final
 from streamvaultd.core.model import Instant, Policy, Segment
 
 RETRY_DELAYS: Final = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
-PROBE_DELAYS: Final = (0.5, 2.0, 5.0, 10.0, 20.0, 30.0)
+PROBE_MIN: Final = 0.5
+PROBE_MAX: Final = 15.0
+"""Half of a usual window: what a source that is back has sent since the last look can still be fetched."""
+
+PROBE_LAST: Final = 2.0
+"""The source is asked once more so long (s) before it is given up."""
+
 LASTING: Final = 60.0
 """A run that recorded for so long (s) proves that the last failure is over."""
 
@@ -30,6 +36,9 @@ JOIN_CHECK: Final = 600.0
 STOPS_MAX: Final = 4
 SEALS_MAX: Final = 3
 JOINS_MAX: Final = 3
+SILENCES_MAX: Final = 6
+"""So many short runs in a row, and the source silent again: it is over. A playlist that froze offers its last media
+for ever, and each run would record them once more."""
 
 
 def retry_delay(failures: int) -> float:
@@ -37,9 +46,10 @@ def retry_delay(failures: int) -> float:
     return RETRY_DELAYS[min(failures, len(RETRY_DELAYS) - 1)]
 
 
-def probe_delay(probes: int) -> float:
-    """Seconds to wait before the next look at a silent source."""
-    return PROBE_DELAYS[min(probes, len(PROBE_DELAYS) - 1)]
+def next_probe(at: Instant, *, since: Instant, until: Instant) -> Instant:
+    """When to ask a silent source again: after as long again as it has been silent, and shortly before the end."""
+    again = at + min(max(at - since, PROBE_MIN), PROBE_MAX)
+    return max(min(again, until - PROBE_LAST), at + PROBE_MIN)
 
 
 def has_lasted(segment: Segment, at: Instant) -> bool:
@@ -59,11 +69,13 @@ def rotation_due(segment: Segment, policy: Policy, retry_at: Instant | None) -> 
 
 
 def next_measure(segment: Segment, policy: Policy, at: Instant) -> Instant:
-    """When to look at the size again: halfway to the size limit at the observed rate, soon enough to see a stall."""
+    """When to look at the size again: halfway to the size limit at the observed rate, and when it may have stalled."""
     wait = policy.stall_timeout / 3
     if segment.media_at is not None and segment.size > 0:
         rate = segment.size / max(at - segment.media_at.monotonic, 1.0)
         wait = min(wait, (policy.rotate_size - segment.size) / rate / 2)
+    if segment.grown_at is not None:
+        wait = min(wait, segment.grown_at + policy.stall_timeout - at)
     return at + max(wait, MEASURE_MIN)
 
 

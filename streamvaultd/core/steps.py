@@ -8,8 +8,8 @@ from typing import Any
 
 from streamvaultd.core import effects as fx
 from streamvaultd.core.effects import Announce, Effect, Notice
-from streamvaultd.core.model import Moment, Phase, Recorder, Segment, State
-from streamvaultd.core.policy import JOIN_CHECK, probe_delay, retry_delay
+from streamvaultd.core.model import Instant, Moment, Phase, Recorder, Segment, State
+from streamvaultd.core.policy import JOIN_CHECK, SILENCES_MAX, next_probe, retry_delay
 from streamvaultd.core.verdict import Ending, Verdict
 
 Step = tuple[Recorder, tuple[Effect, ...]]
@@ -99,11 +99,17 @@ def back_off(recorder: Recorder, at: Moment, why: str) -> Step:
 
 def begin_grace(recorder: Recorder, at: Moment, why: str) -> Step:
     """The source seems to be over: look whether it is, and whether it comes back."""
-    until = recorder.grace_until or at.monotonic + recorder.recording.policy.grace
-    delay = probe_delay(recorder.failures)
-    counted = replace(recorder, failures=recorder.failures + 1, detail=why)
-    after = enter(counted, State.GRACE, at, grace_until=until, probe_at=at.monotonic + delay)
-    return after, (tell(Notice.SOURCE_SILENT, why=why, grace=f"{recorder.recording.policy.grace:g}s"),)
+    grace = recorder.recording.policy.grace
+    until = at.monotonic + grace if recorder.grace_until is None else recorder.grace_until
+    counted = replace(recorder, failures=recorder.failures + 1, detail=why, grace_until=until)
+    after = enter(counted, State.GRACE, at, probe_at=probe_instant(counted, at))
+    return after, (tell(Notice.SOURCE_SILENT, why=why, grace=f"{grace:g}s"),)
+
+
+def probe_instant(recorder: Recorder, at: Moment) -> Instant:
+    """When to ask the source next, in the grace period that is under way."""
+    until = at.monotonic if recorder.grace_until is None else recorder.grace_until
+    return next_probe(at.monotonic, since=until - recorder.recording.policy.grace, until=until)
 
 
 def go_on_without(recorder: Recorder, lost: Segment, at: Moment, verdict: Verdict) -> Step:
@@ -117,9 +123,12 @@ def go_on_without(recorder: Recorder, lost: Segment, at: Moment, verdict: Verdic
         return wind_up(replace(recorder, detail=verdict.why), at)
     if recorder.media_started is None:
         return _try_again_from_nothing(recorder, at, verdict)
+    is_silent = verdict.ending in (Ending.SOURCE_ENDED, Ending.SOURCE_LOST)
+    if is_silent and recorder.failures >= SILENCES_MAX:
+        return wind_up(replace(recorder, detail=verdict.why), at)
     if verdict.ending is Ending.SOURCE_LOST and lost.media_at is not None:
         return back_off(recorder, at, verdict.why)
-    if verdict.ending in (Ending.SOURCE_ENDED, Ending.SOURCE_LOST, Ending.REFUSED):
+    if is_silent or verdict.ending is Ending.REFUSED:
         return begin_grace(recorder, at, verdict.why)
     return back_off(recorder, at, verdict.why)
 

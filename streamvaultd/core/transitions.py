@@ -12,17 +12,17 @@ from dataclasses import replace
 from streamvaultd.core import effects as fx
 from streamvaultd.core import events as ev
 from streamvaultd.core.effects import Effect, Notice
-from streamvaultd.core.model import Instant, Phase, Recorder, Segment, State, StopReason, is_death
+from streamvaultd.core.model import Phase, Recorder, Segment, State, StopReason, is_death
 from streamvaultd.core.policy import (
     JOIN_CHECK,
     JOINS_MAX,
     OVERLAP_RECHECK,
+    PROBE_LIMIT,
     SEALS_MAX,
     STOPS_MAX,
     has_lasted,
     has_stalled,
     next_measure,
-    probe_delay,
 )
 from streamvaultd.core.steps import (
     Step,
@@ -33,6 +33,7 @@ from streamvaultd.core.steps import (
     join,
     launch,
     move,
+    probe_instant,
     put,
     tell,
     wind_up,
@@ -107,7 +108,8 @@ def on_overlap_timed_out(recorder: Recorder, event: ev.OverlapTimedOut) -> Step:
 
 def _take_over(recorder: Recorder, old: Segment, new: Segment, event: ev.OverlapChecked | ev.OverlapTimedOut) -> Step:
     recorder, effects = ask_to_stop(recorder, replace(old, rotated=True), event.at, cause="rotated")
-    after = enter(recorder, State.RECORDING, event.at)
+    failures = 0 if has_lasted(old, event.at.monotonic) else recorder.failures
+    after = enter(recorder, State.RECORDING, event.at, failures=failures)
     return after, (
         *effects,
         tell(Notice.ROTATION_DONE, new, old=f"{old.number:03d}", new=f"{new.number:03d}"),
@@ -134,7 +136,8 @@ def on_launch_failed(recorder: Recorder, event: ev.LaunchFailed) -> Step:
     if segment is None or segment.started is not None or not segment.phase.is_live:
         return recorder, ()
     asked = segment.phase is Phase.STOPPING
-    after = move(recorder, segment, Phase.SEALING, event.at, ended=event.at, cause=segment.cause or "launch-failed")
+    cause = segment.cause or ("stopped" if asked else "launch-failed")
+    after = move(recorder, segment, Phase.SEALING, event.at, ended=event.at, cause=cause)
     effects: tuple[Effect, ...] = (fx.Seal(segment.number),)
     if asked:
         return after, effects
@@ -187,6 +190,8 @@ def _replace_stalled(recorder: Recorder, segment: Segment, event: ev.SizeMeasure
     why = f"nothing was written for {recorder.recording.policy.stall_timeout:g} s"
     after, effects = ask_to_stop(recorder, segment, event.at, cause="stall")
     told = tell(Notice.STALLED, segment, "stall", why=why)
+    if segment.grown_at is not None and has_lasted(segment, segment.grown_at):
+        after = replace(after, failures=0)
     after, more = go_on_without(after, segment, event.at, Verdict("stall", Ending.DIED, why))
     return after, (*effects, told, *more)
 
@@ -221,7 +226,7 @@ def on_stop_timed_out(recorder: Recorder, event: ev.StopTimedOut) -> Step:
     if segment.stops < STOPS_MAX:
         after, effects = ask_to_stop(recorder, segment, event.at)
         return after, (*effects, told)
-    cause = segment.cause if segment.started is None else "unkillable"
+    cause = segment.cause or "stopped" if segment.started is None else "unkillable"
     after = move(recorder, segment, Phase.SEALING, event.at, ended=event.at, cause=cause, stops=0)
     return after, (fx.Seal(segment.number), told)
 
@@ -302,12 +307,12 @@ def on_probed(recorder: Recorder, event: ev.SourceProbed) -> Step:
     if event.probe != recorder.probe or not recorder.probing:
         return recorder, ()
     if event.outcome is ev.Outcome.LIVE:
-        after, effects = launch(recorder, event.at, grace_until=None)
+        after, effects = launch(recorder, event.at)  # the grace period goes on until media prove it right
         return after, (*effects, tell(Notice.SOURCE_BACK))
     if event.outcome is ev.Outcome.UNSUPPORTED:
         return wind_up(replace(recorder, detail=event.detail), event.at)
-    wait: Instant = event.at.monotonic + probe_delay(recorder.probe)
-    return replace(recorder, probing=False, probe_at=wait, detail=event.detail), ()
+    again = probe_instant(recorder, event.at)
+    return replace(recorder, probing=False, probe_at=again, detail=event.detail), ()
 
 
 def on_grace_over(recorder: Recorder, event: ev.GraceOver) -> Step:
@@ -392,13 +397,14 @@ def _resume_state(recorder: Recorder, event: ev.Restarted) -> Step:
     match recorder.state:
         case State.ROTATING if recorder.overlap_at is not None:
             return replace(recorder, overlap_at=now), ()
-        case State.GRACE:
-            return replace(recorder, probing=False, probe_at=now), ()
+        case (
+            State.GRACE
+        ):  # not over before the source was asked once more: nobody did for as long as there was no daemon
+            until = max(recorder.grace_until or now, now + PROBE_LIMIT)
+            return replace(recorder, probing=False, probe_at=now, grace_until=until), ()
         case State.FINALIZING:
             return recorder, (fx.Join(recorder.joins),)
-        case State.COMPLETED | State.STOPPED if any(s.phase is Phase.ENDED for s in recorder.segments):
+        case State.COMPLETED | State.STOPPED if recorder.path is not None:
             return recorder, (fx.RemoveSegments(),)
-        case State.STOPPING if all(s.phase.is_over for s in recorder.segments):
-            return conclude(recorder, event.at)
         case _:
             return recorder, ()
