@@ -154,7 +154,7 @@ class World:
         self.told: list[fx.Announce] = []
         self.deadlines_met = 0
         self.crashes = 0
-        self.unkillable: set[int] = set()
+        self.notes: set[str] = set()
         self.broken: list[str] = []
 
     # --- time ----------------------------------------------------------------------------------------------------
@@ -329,7 +329,7 @@ class World:
 
     def handle(self, event: ev.Event) -> None:
         """One step of the manager."""
-        if not self.up:
+        if not self.up or self.is_settled:
             return
         before = self.recorder
         self.seen.append(event)
@@ -457,11 +457,13 @@ class World:
         seconds, stops_needed, self.next_stops_needed = 0.1, self.next_stops_needed, 1
         if self.launches_hang:
             self.launches_hang -= 1
-            seconds = 100.0
+            seconds = 50.0
         self.launching.add(attempt)
-        self._plan(seconds, self._epoch, lambda: self._scope_up(attempt, stops_needed))
+        self.after(seconds, lambda: self._scope_up(attempt, stops_needed))
 
     def _scope_up(self, attempt: int, stops_needed: int) -> None:
+        if attempt not in self.launching:
+            return
         self.launching.discard(attempt)
         self.files.setdefault(attempt, [])
         self.scopes[attempt] = Run(attempt, stops_needed=stops_needed)
@@ -474,6 +476,8 @@ class World:
     def _stop_scope(self, attempt: int) -> None:
         run = self.scopes.get(attempt)
         if run is None:
+            if attempt not in self.launching:
+                self.post(lambda at: ev.SegmentExited(at=at, attempt=attempt, evidence=Evidence()))
             return
         run.stops += 1
         if run.stops == run.stops_needed:
@@ -494,7 +498,9 @@ class World:
         if self.seals_hang:
             self.seals_hang -= 1
             return
-        if attempt in self.files and not self.files[attempt] and attempt not in self.scopes:
+        if attempt in self.scopes:
+            self._stop_scope(attempt)
+        if not self.files.get(attempt, [0]):
             del self.files[attempt]
         self.pipes.pop(attempt, None)
         self.post(lambda at: ev.SegmentSealed(at=at, attempt=attempt, size=self.size(attempt)), 0.05)

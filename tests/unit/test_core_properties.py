@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whatever happens, in whatever order, late or twice: the invariants hold, and every recording comes to an end.
+
+`SV_EXAMPLES` sets how many scripts are tried for each property (100 by default).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from streamvaultd.core import effects as fx
+from streamvaultd.core import events as ev
+from streamvaultd.core.deadlines import due
+from streamvaultd.core.machine import TRANSITIONS, step
+from streamvaultd.core.model import Moment, Recorder, State
+from streamvaultd.core.verdict import Evidence
+from tests.unit.world import (
+    BOOTED,
+    CHUNK_BYTES,
+    EPOCH,
+    GONE,
+    SILENT,
+    UNKNOWN_SITE,
+    Air,
+    World,
+    broken_by_step,
+    new_recorder,
+)
+
+settings.register_profile(
+    "streamvaultd",
+    max_examples=int(os.environ.get("SV_EXAMPLES", "100")),
+    deadline=None,
+    derandomize="SV_EXAMPLES" not in os.environ,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("streamvaultd")
+
+# --- any event at any time -----------------------------------------------------------------------------------------
+
+EVIDENCE = st.sampled_from([
+    Evidence(),
+    Evidence(status=0),
+    Evidence(status=0, log=(SILENT,)),
+    Evidence(status=1, log=(GONE,)),
+    Evidence(status=1, log=(UNKNOWN_SITE,)),
+    Evidence(status=1, log=("error: [Errno 28] No space left on device",)),
+    Evidence(status=-9),
+    Evidence(status=-9, oom_kills=1),
+    Evidence(unit_result="oom-kill"),
+    Evidence(error="no such file"),
+])  # fmt: skip
+SIZE = st.sampled_from([0, CHUNK_BYTES, 50 * CHUNK_BYTES, 200 << 30])
+BACK = st.sampled_from([0, 0, 0, 1, 1, 2, 3, -1])
+VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "attempt": BACK,
+    "probe": BACK,
+    "join": BACK,
+    "size": SIZE,
+    "why": st.sampled_from(["refused", None]),
+    "permanent": st.booleans(),
+    "proven": st.booleans(),
+    "evidence": EVIDENCE,
+    "outcome": st.sampled_from(list(ev.Outcome)),
+    "detail": st.just("as it is"),
+    "path": st.just("/srv/r/demo/x.ts"),
+    "live": st.dictionaries(st.integers(1, 6), SIZE, max_size=3),
+}
+Happening = tuple[float, type[ev.Event], dict[str, Any]]
+
+
+def values_of(kind: type[ev.Event]) -> st.SearchStrategy[dict[str, Any]]:
+    names = [name for name in kind.__dataclass_fields__ if name != "at"]
+    told = {name: VALUES[name] for name in names}
+    if kind is ev.LaunchFailed:
+        told["why"] = st.just("refused")
+    return st.fixed_dictionaries(told)
+
+
+HAPPENING = st.sampled_from(ev.EVENTS).flatmap(
+    lambda kind: st.tuples(st.sampled_from([0.0, 0.1, 1.0, 10.0, 100.0]), st.just(kind), values_of(kind))
+)
+
+
+def event_of(recorder: Recorder, kind: type[ev.Event], values: dict[str, Any], at: Moment) -> ev.Event:
+    """The event; its identity is counted back from the latest one, so that it is as often stale as it is not."""
+    latest = {"attempt": recorder.next_number - 1, "probe": recorder.probe, "join": recorder.joins}
+    told = {name: latest[name] - value if name in latest else value for name, value in values.items()}
+    return kind(at=at, **told)
+
+
+class Script:
+    """A recorder to which anything happens, and a count of what was asked for each scope."""
+
+    def __init__(self, duration: float | None) -> None:
+        self.recorder = new_recorder(duration=duration)
+        self.seconds = 0.0
+        self.launched: set[int] = set()
+        self.came_up: set[int] = set()
+        self.left_alone: set[int] = set()  # came up, and nobody asked it to stop since
+        self.seen: list[tuple[State, type[ev.Event], State]] = []
+
+    @property
+    def at(self) -> Moment:
+        return Moment(BOOTED + self.seconds, EPOCH + round(self.seconds * 1e6))
+
+    def take(self, event: ev.Event) -> None:
+        after, effects = step(self.recorder, event)
+        assert broken_by_step(self.recorder, after, effects) == []
+        self.seen.append((self.recorder.state, type(event), after.state))
+        if isinstance(event, ev.ScopeStarted) and event.attempt in self.launched - self.came_up:
+            self.came_up.add(event.attempt)
+            self.left_alone.add(event.attempt)
+        if isinstance(event, ev.SegmentExited | ev.LaunchFailed):
+            self.came_up.add(event.attempt)
+            self.left_alone.discard(event.attempt)
+        for effect in effects:
+            if isinstance(effect, fx.Launch):
+                assert effect.attempt not in self.launched
+                self.launched.add(effect.attempt)
+            if isinstance(effect, fx.StopScope):
+                self.left_alone.discard(effect.attempt)
+        self.recorder = after
+
+    def check(self) -> None:
+        """No scope is up that no segment claims and that was not asked to stop."""
+        claimed = {segment.number for segment in self.recorder.live}
+        assert self.left_alone <= claimed
+
+    def settle(self) -> None:
+        """Every deadline that is due; each has to lead on."""
+        for _ in range(20):
+            event = due(self.recorder, self.at)
+            if event is None:
+                return
+            self.take(event)
+        raise AssertionError(f"deadlines without end in {self.recorder.state}: {due(self.recorder, self.at)}")
+
+
+@given(st.lists(HAPPENING, max_size=50), st.booleans(), st.sampled_from([None, 30.0]))
+def test_any_events_break_no_invariant(happenings: list[Happening], settle: bool, duration: float | None) -> None:
+    script = Script(duration)
+    for wait, kind, values in happenings:
+        script.seconds += wait
+        if settle:
+            script.settle()
+        script.take(event_of(script.recorder, kind, values, script.at))
+        script.check()
+
+
+def test_every_pair_of_state_and_event_is_in_the_table() -> None:
+    assert all(set(TRANSITIONS[state]) == set(ev.EVENTS) for state in State)
+
+
+# --- a world in which anything happens -----------------------------------------------------------------------------
+
+
+def kill(world: World) -> None:
+    if world.scopes:
+        world.exit_run(max(world.scopes), Evidence(status=-9))
+
+
+def kill_with_shim(world: World) -> None:
+    if world.scopes:
+        world.exit_run(min(world.scopes), Evidence(), record=False)
+
+
+def kill_all(world: World) -> None:
+    for attempt in list(world.scopes):
+        world.exit_run(attempt, Evidence(status=-9, oom_kills=1))
+
+
+def stall(world: World) -> None:
+    for run in world.scopes.values():
+        run.stalled = True
+
+
+def air(condition: Air) -> Callable[[World], None]:
+    def change(world: World) -> None:
+        world.change_air(condition)
+
+    return change
+
+
+def fault(name: str, value: object) -> Callable[[World], None]:
+    def set_fault(world: World) -> None:
+        setattr(world, name, value)
+
+    return set_fault
+
+
+def hang_seals(world: World) -> None:
+    """Once in a story: a disk that never answers leaves more behind than this is about."""
+    if "seal hangs" not in world.notes:
+        world.notes.add("seal hangs")
+        world.seals_hang = 2
+
+
+def again(back: int) -> Callable[[World], None]:
+    """An event of the past comes once more."""
+
+    def repeat(world: World) -> None:
+        if back < len(world.seen) and not isinstance(world.seen[-1 - back], ev.Restarted):
+            world.handle(world.seen[-1 - back])
+
+    return repeat
+
+
+STEPS: dict[str, Callable[[World], None]] = {
+    "kill": kill,
+    "kill with shim": kill_with_shim,
+    "kill all": kill_all,
+    "stall": stall,
+    "live": air(Air.LIVE),
+    "ended": air(Air.ENDED),
+    "offline": air(Air.OFFLINE),
+    "frozen": air(Air.FROZEN),
+    "broker refuses": fault("broker_refuses", 2),
+    "launch hangs": fault("launches_hang", 1),
+    "launch without gate": fault("scope_without_gate", True),
+    "stop is ignored": fault("next_stops_needed", 3),
+    "seal hangs": hang_seals,
+    "join fails": fault("join_failures", 1),
+    "crash": World.restart,
+    "reboot": World.reboot,
+    "stop": lambda world: world.ask(lambda at: ev.StopRequested(at=at)),
+    "rotate": lambda world: world.ask(lambda at: ev.RotateRequested(at=at)),
+    **{f"again {back}": again(back) for back in (0, 1, 2, 5, 10)},
+}
+WAIT = st.sampled_from([0.0, 0.01, 0.05, 0.3, 0.7, 2.0, 10.0, 40.0])
+
+
+@given(
+    st.lists(st.tuples(WAIT, st.sampled_from(sorted(STEPS))), max_size=25),
+    st.sampled_from([None, 30.0]),
+    st.sampled_from([Air.OFFLINE, Air.ENDED, Air.FROZEN]),
+)
+def test_any_story_comes_to_its_end(story: list[tuple[float, str]], duration: float | None, end: Air) -> None:
+    world = World(duration=duration)
+    world.post(lambda at: ev.RecordRequested(at=at))
+    for wait, name in story:
+        world.advance(wait)
+        STEPS[name](world)
+    world.change_air(end)
+    before = world.deadlines_met
+    world.finish()
+    assert world.broken == []
+    assert world.recorder.state.is_final
+    assert world.is_settled
+    assert world.leftovers() == []
+    assert world.deadlines_met - before <= 150
