@@ -155,9 +155,15 @@ def _pragma(connection: Connection, text: str) -> Any:
 
 
 def _set_up_sqlite(driver: Any, _record: object) -> None:
+    # the driver begins nothing by itself: _begin_sqlite does
     driver.isolation_level = None
-    for pragma in ("synchronous = FULL", "foreign_keys = ON", f"busy_timeout = {BUSY_TIMEOUT_MS}"):
-        driver.execute(f"PRAGMA {pragma}")
+    try:
+        for pragma in ("synchronous = FULL", "foreign_keys = ON", f"busy_timeout = {BUSY_TIMEOUT_MS}"):
+            driver.execute(f"PRAGMA {pragma}")
+    except BaseException:
+        # no pool knows this connection yet
+        driver.close()
+        raise
 
 
 def _begin_sqlite(connection: Connection) -> None:

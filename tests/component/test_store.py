@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.pool import NullPool
 
 from streamvaultd.clock import SystemClock
 from streamvaultd.core.model import Moment, Phase, Policy, Recorder, Segment, State
@@ -65,12 +66,9 @@ def long_lived(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 
 def query(url: URL, statement: str) -> list[Any]:
     """Rows as an administrator's own connection sees them."""
-    engine = create_engine(url)
-    with engine.begin() as connection:
+    with create_engine(url, poolclass=NullPool).begin() as connection:
         result = connection.execute(text(statement))
-        rows = [tuple(row) for row in result] if result.returns_rows else []
-    engine.dispose()
-    return rows
+        return [tuple(row) for row in result] if result.returns_rows else []
 
 
 def part(number: int, phase: Phase = Phase.WRITING, **more: Any) -> Segment:

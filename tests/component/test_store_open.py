@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,12 +21,12 @@ from streamvaultd.core.model import Moment, Phase, Recorder, Segment, State
 from streamvaultd.errors import StoreTooNew, StoreUnavailable
 from streamvaultd.store.engine import open_engine
 from streamvaultd.store.migrate import migrations, upgrade
+from streamvaultd.store.records import SeamRecord
 from streamvaultd.store.schema import HEAD, REVISIONS, metadata
 from tests.component.store_world import BOOT, DATABASES, NOW, later, move, open_store, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from sqlalchemy import URL
     from sqlalchemy.engine.interfaces import ReflectedIndex
@@ -59,9 +60,11 @@ async def open_and_close(where: Path | URL) -> None:
 
 
 def refuse(path: Path) -> str:
-    """Why the store at a path cannot be opened."""
+    """Why the store at a path cannot be opened; nothing of it stays open."""
     with pytest.raises(StoreUnavailable) as refusal:
         asyncio.run(open_and_close(path))
+    held = [link.readlink() for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    assert [file for file in held if file.is_relative_to(path.parent)] == []
     return str(refusal.value)
 
 
@@ -178,6 +181,14 @@ def test_an_up_to_date_store_opens_without_alembic(tmp_path: Path) -> None:
     program = [sys.executable, "-c", USE_WITHOUT_UPGRADE, str(tmp_path / "store.db")]
     ended = subprocess.run(program, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+async def test_rows_that_refer_to_nothing_are_refused_by_a_new_store_and_an_old_one(url: URL) -> None:
+    for _ in range(2):
+        store = await open_store(url)
+        with pytest.raises(StoreUnavailable, match=r"(?i)foreign key"):
+            await store.add_seams(99, [SeamRecord(older=1, newer=2, kind="exact", method="", certainty="proven")])
+        await store.close()
 
 
 # --- refusals ------------------------------------------------------------------------------------------------------

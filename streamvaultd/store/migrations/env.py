@@ -10,7 +10,6 @@ from streamvaultd.store.schema import metadata
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=metadata,
-    transactional_ddl=True,
     # SQLite cannot alter a column: its tables are rebuilt
     render_as_batch=True,
     compare_type=True,
