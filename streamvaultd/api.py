@@ -117,11 +117,11 @@ class Api:
 
     async def subscribe(self, call: Call) -> Stream:
         wanted = call.parameters.get("recording")
-        only = (await self._find(wanted)).recording.id if wanted is not None else None
         with self._hub.subscribe() as subscription:
-            for recorder in list(self._manager.recorders.values()):
-                if only in (None, recorder.recording.id):
-                    yield {"recording": self._view(recorder)}
+            found = await self._find(wanted) if wanted is not None else None
+            only = found.recording.id if found else None
+            for recorder in [found] if found else list(self._manager.recorders.values()):
+                yield {"recording": self._view(recorder)}
             while True:
                 news = await subscription.get()
                 if only in (None, news.recorder.recording.id):
@@ -133,7 +133,7 @@ class Api:
     async def record(self, call: Call) -> Stream:
         until = call.parameters.get("until", "accepted")
         with self._hub.subscribe() as subscription:
-            recorder = await self._begin(call.parameters)
+            recorder = await asyncio.shield(self._begin(call.parameters))
             while not _is_reached(recorder, until):
                 if call.more:
                     yield {"recording": self._view(recorder)}
@@ -171,6 +171,8 @@ class Api:
 
     async def stop(self, call: Call) -> View:
         recorder = await self._find(call.parameters["recording"])
+        if recorder.state in (State.STOPPING, State.FINALIZING):
+            return {"recording": self._view(recorder)}
         if recorder.state not in RUNNING:
             raise _not_recording("stop", recorder)
         after = await self._manager.submit(recorder.recording.id, StopRequested(at=self._clock.now()))
