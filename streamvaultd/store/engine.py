@@ -161,7 +161,7 @@ def _set_up_sqlite(driver: Any, _record: object) -> None:
         for pragma in ("synchronous = FULL", "foreign_keys = ON", f"busy_timeout = {BUSY_TIMEOUT_MS}"):
             driver.execute(f"PRAGMA {pragma}")
     except BaseException:
-        # no pool knows this connection yet
+        # SQLAlchemy before 2.1 would leave it open
         driver.close()
         raise
 
