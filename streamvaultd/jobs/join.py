@@ -263,7 +263,7 @@ class Join:
             "path": str(final),
             "bytes": result.size,
             "seams": [_describe_seam(planned, segments) for planned in plan.seams],
-            "durationMs": timeline.duration_ms(result, [seam.offset for seam in plan.seams]) if is_ts else None,
+            "durationMs": timeline.duration_ms(result, plan.places()) if is_ts else None,
             "packets": result.size // ts.PACKET if is_ts else None,
             "notes": self._notes,
         }

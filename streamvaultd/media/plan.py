@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from streamvaultd.media import fmp4, timeline, ts
-from streamvaultd.media.seam import Joint, Seam, SeamKind, find_seam
+from streamvaultd.media.seam import Inserted, Joint, Seam, SeamKind, find_seam
 from streamvaultd.media.splice import Literal, Part, Piece, Splice, cut, merged, size_of
 from streamvaultd.media.union import Origin, Span
 
@@ -39,11 +39,14 @@ def sniff(source: Source) -> Container:
 
 @dataclass(frozen=True, slots=True)
 class PlannedSeam:
-    """A seam between two files (by index), and where in the result it is."""
+    """A seam between two files (by index), and where in the result it is.
+
+    The place is None when a later file holds the media on both sides of it: then it is no seam of the result.
+    """
 
     older: int
     newer: int
-    offset: int
+    offset: int | None
     seam: Seam
 
 
@@ -65,6 +68,10 @@ class Plan:
         piece = self.pieces[0] if len(self.pieces) == 1 else None
         return piece.file if isinstance(piece, Part) and piece.start == 0 else None
 
+    def places(self) -> list[int]:
+        """Where in the result there are seams."""
+        return [planned.offset for planned in self.seams if planned.offset is not None]
+
     def broken_seam(self) -> PlannedSeam | None:
         """The first seam that one file cannot hold."""
         return next((planned for planned in self.seams if planned.seam.kind is SeamKind.BREAK), None)
@@ -79,11 +86,24 @@ def plan_join(files: Sequence[Source]) -> Plan:
     seams: list[PlannedSeam] = []
     for newer in range(1, len(files)):
         seam = find_seam(Splice(files, pieces), files[newer])
+        seams = [_without_place(planned) if _is_replaced(planned, seam) else planned for planned in seams]
         seams.append(PlannedSeam(newer - 1, newer, seam.older_end, seam))
         pieces = _continued(pieces, seam, newer, files[newer].size)
     container = sniff(files[0])
     end = _end(container, files, pieces)
     return Plan(container, cut(pieces, 0, end), tuple(seams), size_of(pieces) - end)
+
+
+def _is_replaced(planned: PlannedSeam, later: Seam) -> bool:
+    """True when what is between the two files, a mark for example, is no longer kept as it was."""
+    size = sum(len(joint.data) for joint in planned.seam.pieces if isinstance(joint, Inserted))
+    return planned.offset is not None and later.older_end < planned.offset + size
+
+
+def _without_place(planned: PlannedSeam) -> PlannedSeam:
+    gap = 0.0 if planned.seam.gap_ms == 0 else None
+    note = "; ".join(filter(None, (planned.seam.note, "a later segment holds this place")))
+    return replace(planned, offset=None, seam=replace(planned.seam, gap_ms=gap, note=note))
 
 
 def _continued(pieces: tuple[Piece, ...], seam: Seam, newer: int, size: int) -> tuple[Piece, ...]:

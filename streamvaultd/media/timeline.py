@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # Read at a time: whole packets, about 1 MiB
 BLOCK = 5600 * ts.PACKET
+# How much of a source's start may be damaged
+HEAD_MAX = 256 << 10
 # How far a first or a last timestamp is looked for: seconds of media at any bit rate
 REACH = 64 << 20
 # Samples for the duration are this far apart: a clock of 26.5 hours cannot go round unseen in between
@@ -32,9 +34,12 @@ class Beat:
 
 
 def is_ts(source: Source) -> bool:
-    """True when the source begins with whole transport packets."""
-    head = source.read(0, ts.SYNC_RUN * ts.PACKET)
-    return len(head) >= ts.PACKET and ts.synced(head) == len(head) // ts.PACKET * ts.PACKET
+    """True when the source begins with whole transport packets, or has a run of them where its start is damaged."""
+    head = source.read(0, HEAD_MAX)
+    first = head[: ts.SYNC_RUN * ts.PACKET]
+    if len(first) >= ts.PACKET and ts.synced(first) == len(first) // ts.PACKET * ts.PACKET:
+        return True
+    return ts.resync(head, 0) >= 0
 
 
 def blocks(source: Source, start: int, end: int) -> Iterator[tuple[int, bytes]]:

@@ -3,7 +3,8 @@
 
 Packets that carry a timestamp are unique, so they are anchors: equal ones are found by hash, proven by comparison and
 grown to runs of equal bytes. What lies between two runs is in one file only and is taken from there; where both files
-have something of their own, the timestamps put it in order. What cannot be put in order is no union (None).
+have something of their own, the timestamps put it in order. Where both hold the same time, one of them is damaged, and
+the sounder is kept: the equal bytes beside it prove that both are the same place of the stream.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from streamvaultd.media import ts
-from streamvaultd.media.source import Source, common_backward, common_forward
-from streamvaultd.media.timeline import blocks, clock_of, first_beats
+from streamvaultd.media.source import Clipped, Source, common_backward, common_forward
+from streamvaultd.media.timeline import blocks, clock_of, first_beats, whole_end
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,8 +26,8 @@ COMMON_MIN = 8 * ts.PACKET
 REACH = 128 << 20
 # Memory for anchors: about 40 MB at most, hours of media
 ANCHORS_MAX = 400_000
-# A pause between two frames that is longer than this (ticks) may be a hole: shorter than any media segment; to take the
-# frames of a slow camera for holes costs nothing but time
+# A pause between two frames that is longer than this (ticks) may be a hole: shorter than any media segment. To take
+# the frames of a slow camera for holes costs nothing but time
 PAUSE = 200 * ts.TICKS_PER_MS
 
 
@@ -124,49 +125,92 @@ def _grow(older: Source, newer: Source, seed: Run, before: Run) -> Run:
 
 def _assemble(older: Source, newer: Source, runs: Sequence[Run]) -> Union | None:
     first, last = runs[0], runs[-1]
-    head = _weave_head(older, first.older, newer, first.newer)
-    tail = _weave_tail(older, last.older + last.length, newer, last.newer + last.length)
+    head = _join_head(older, first.older, newer, first.newer)
+    tail = _join_tail(older, last.older + last.length, newer, last.newer + last.length)
     if head is None or tail is None:
         return None
     spans = [*head[1], Span(Origin.NEWER, first.newer, first.newer + first.length)]
     for run, after in pairwise(runs):
-        between = _weave(older, (run.older + run.length, after.older), newer, (run.newer + run.length, after.newer))
-        if between is None:
-            return None
-        spans += [*between, Span(Origin.NEWER, after.newer, after.newer + after.length)]
+        mine, yours = (run.older + run.length, after.older), (run.newer + run.length, after.newer)
+        between = _weave(older, mine, newer, yours)
+        spans += [_sounder(older, mine, newer, yours)] if between is None else between
+        spans.append(Span(Origin.NEWER, after.newer, after.newer + after.length))
     return Union(head[0], _merged([*spans, *tail[0]]), tail[1], sum(run.length for run in runs))
 
 
-def _weave_head(older: Source, end: int, newer: Source, start: int) -> tuple[int, list[Span]] | None:
+def _join_head(older: Source, end: int, newer: Source, start: int) -> tuple[int, list[Span]] | None:
     """How much of older stays as it is, and what stands between that and the first run."""
     if not start:
         return end, []
     low = max(0, end - REACH) // ts.PACKET * ts.PACKET
     spans = _weave(older, (low, end), newer, (0, start))
+    if spans is None:
+        place = _place_of(older, low, end, newer)
+        return whole_end(Clipped(older, place)), [_sounder(older, (place, end), newer, (0, start))]
     if spans and spans[0].origin is Origin.OLDER:
-        return spans[0].end, spans[1:]
-    return (0, spans) if spans is not None and low == 0 else None
+        return whole_end(Clipped(older, spans[0].end)), spans[1:]
+    return (0, spans) if low == 0 else None
 
 
-def _weave_tail(older: Source, start: int, newer: Source, rest: int) -> tuple[list[Span], int] | None:
+def _join_tail(older: Source, start: int, newer: Source, rest: int) -> tuple[list[Span], int] | None:
     """What older has left behind the last run, in order with the start of newer's rest; and where that rest begins."""
     if start >= older.size:
         return [], rest
     high = min(newer.size, rest + REACH)
     spans = _weave(older, (start, older.size), newer, (rest, high))
     if spans is None:
-        return None
+        return ([], rest) if _is_covered(older, start, newer, rest, high) else None
     if spans and spans[-1].origin is Origin.NEWER:
         return spans[:-1], spans[-1].start
     return (spans, high) if high == newer.size else None
 
 
+def _place_of(older: Source, low: int, end: int, newer: Source) -> int:
+    """Where older comes to the time at which newer begins; `end` if it does not."""
+    beats = first_beats(newer, 0, newer.size)
+    clock = clock_of(beats)
+    if clock is None:
+        return end
+    places = _stamps(older, clock, low, end)
+    return next((at for at, stamp in places if ts.difference(stamp, beats[clock].pes.dts) >= 0), end)
+
+
+def _is_covered(older: Source, start: int, newer: Source, rest: int, high: int) -> bool:
+    """True when newer[rest:high] has, without a hole, all the time that older has from `start` on."""
+    mine = _stretches(older, Origin.OLDER, start, older.size)
+    return not mine or any(
+        all(
+            ts.difference(stretch.first, whole.first) >= 0 >= ts.difference(stretch.last, whole.last)
+            for stretch in mine
+        )
+        for whole in _stretches(newer, Origin.NEWER, rest, high)
+    )
+
+
+def _sounder(older: Source, mine: tuple[int, int], newer: Source, yours: tuple[int, int]) -> Span:
+    """The range with more timestamps, else the one with fewer jumps of the counters, else newer's."""
+    if _soundness(older, *mine) > _soundness(newer, *yours):
+        return Span(Origin.OLDER, *mine)
+    return Span(Origin.NEWER, *yours)
+
+
+def _soundness(source: Source, start: int, end: int) -> tuple[int, int, int]:
+    units, jumps, size, counters = 0, 0, 0, dict[int, int]()
+    for _, data in blocks(source, start, end):
+        size += len(data)
+        units += sum(1 for _ in ts.pes_starts(data))
+        jumps += sum(1 for _ in ts.continuity_breaks(counters, data))
+    return units, -jumps, 0 if units else size
+
+
 def _weave(older: Source, mine: tuple[int, int], newer: Source, yours: tuple[int, int]) -> list[Span] | None:
-    """Both ranges in order of time; None when both hold media of the same time."""
+    """Both ranges in order of time; None when both hold media of the same time, or neither tells its time."""
     if mine[0] >= mine[1] or yours[0] >= yours[1]:
         return [Span(Origin.OLDER, *mine)] * (mine[0] < mine[1]) + [Span(Origin.NEWER, *yours)] * (yours[0] < yours[1])
     left = _stretches(older, Origin.OLDER, *mine)
     right = _stretches(newer, Origin.NEWER, *yours)
+    if not left and not right:
+        return None
     if not left or not right:
         # without a timestamp it is the remains of something torn
         return [stretch.span for stretch in left or right]

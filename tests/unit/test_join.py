@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from streamvaultd.errors import InvalidParameter
 from streamvaultd.jobs import output
@@ -274,6 +276,27 @@ def test_a_segment_that_shrank_is_an_error(tmp_path: Path) -> None:
         pytest.raises(OSError, match="shorter than it was"),
     ):
         output.copy(fd, 0, 100, out, lambda _: None)
+
+
+@given(
+    shapes=st.lists(
+        st.tuples(st.integers(0, 20), st.integers(0, 4), st.binary(max_size=400), st.integers(0, 30_000)),
+        min_size=1,
+        max_size=4,
+    )
+)
+@settings(max_examples=100, deadline=None)
+def test_damaged_segments_are_joined_all_the_same(shapes: list[tuple[int, int, bytes, int]]) -> None:
+    """Each is a window of the broadcast with noise somewhere, in any order."""
+    captures = []
+    for first, more, noise, at in shapes:
+        data = LIVE.window(first, first + more)
+        captures.append(data[:at] + noise + data[at + len(noise) // 2 :])
+    with tempfile.TemporaryDirectory() as folder:
+        job = Job(Path(folder), *captures)
+        report = job.run()
+        assert report["ok"], report["error"]
+        assert report == job.run()
 
 
 @pytest.mark.parametrize(
