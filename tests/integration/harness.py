@@ -100,3 +100,12 @@ def save_reports(machine: Machine, folder: Path) -> None:
 def folder_name(test: str) -> str:
     """A test's name as a file name."""
     return urllib.parse.quote(test.replace("/", "."), safe=" .[]-_:")
+
+
+def streamlink_pid(machine: Machine, unit: str) -> int:
+    """The process in a segment's scope that is not the shim, as the machine numbers it."""
+    group = machine.run(["systemctl", "show", "--property=ControlGroup", "--value", unit]).stdout.strip()
+    for pid in machine.run(["cat", f"/sys/fs/cgroup{group}/cgroup.procs"]).stdout.split():
+        if "shim.py" not in machine.run(["cat", f"/proc/{pid}/cmdline"]).stdout:
+            return int(pid)
+    raise AssertionError(f"no streamlink in {unit}")

@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from tests.testbed import deb, layers, setup
+from tests.testbed import deb, demo, layers, setup
 from tests.testbed.box import Box, BoxError
 from tests.testbed.spaces import cache
 
@@ -50,13 +50,16 @@ def main() -> int:
     command = commands.add_parser("list", help="the names of the boxes that run")
     command.set_defaults(call=lambda _: print(*running(), sep="\n"))
 
+    command = commands.add_parser("demo", help="record, rotate, kill, join, count: see the README")
+    command.add_argument("--host", action="store_true", help="on this machine's own systemd instead of a box")
+    command.set_defaults(call=lambda args: demo.main(on_host=args.host))
+
     args = parser.parse_args()
     try:
-        args.call(args)
+        return args.call(args) or 0
     except (BoxError, deb.DebError, setup.SetupError) as error:
         print(error, file=sys.stderr)
         return 1
-    return 0
 
 
 def prepare(*, tests: bool) -> None:
