@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Final
 
 from streamvaultd.capture.streamlink import OLDEST, Installation, parse_version, warning_about
+from streamvaultd.children import ask
 from streamvaultd.errors import StreamlinkInstallFailed, StreamlinkUnusable
 
 VERSION_LIMIT: Final = 20.0
 INSTALL_LIMIT: Final = 600.0
-OUTPUT_MAX: Final = 64 * 1024
 SHEBANG_MAX: Final = 4096
 
 
@@ -73,7 +73,9 @@ async def _run(*argv: str) -> None:
     except TimeoutError as error:
         raise _Failed(f"'{' '.join(argv[1:4])}' took longer than {INSTALL_LIMIT:.0f} s") from error
     finally:
-        await _end(process)
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
     if status != 0:
         raise _Failed(f"'{' '.join(argv[1:4])}' ended with status {status}")
 
@@ -100,34 +102,14 @@ async def _inspect(command: tuple[str, ...], *, managed: bool) -> Installation:
 
 async def _output_of(*argv: str, named: str) -> str:
     try:
-        process = await asyncio.create_subprocess_exec(
-            *argv,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise StreamlinkUnusable(command=named, why=error.strerror or str(error)) from error
-    assert process.stdout is not None  # noqa: S101
-    try:
-        async with asyncio.timeout(VERSION_LIMIT):
-            output = await process.stdout.read(OUTPUT_MAX)
-            status = await process.wait()
+        answer = await ask(argv, time_limit=VERSION_LIMIT)
     except TimeoutError as error:
         raise StreamlinkUnusable(command=named, why=f"no answer within {VERSION_LIMIT:.0f} s") from error
-    finally:
-        await _end(process)
-    if status != 0:
-        raise StreamlinkUnusable(command=named, why=f"it ends with status {status} when asked for its version")
-    return output.decode(errors="replace")
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """Kill what still runs, with everything it started."""
-    if process.returncode is None:
-        os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
+    except OSError as error:
+        raise StreamlinkUnusable(command=named, why=error.strerror or str(error)) from error
+    if answer.status != 0:
+        raise StreamlinkUnusable(command=named, why=f"it ends with status {answer.status} when asked for its version")
+    return answer.output.decode(errors="replace")
 
 
 def python_of(program: str) -> str:

@@ -91,15 +91,20 @@ def has_ended(session: Any, stream: Any) -> bool:
     if not isinstance(stream, HLSStream):
         return False
     request = {name: value for name, value in stream.args.items() if name not in ("url", "method", "timeout")}
-    playlist: Any = parse_m3u8(session.http.get(stream.url, **request))
+    response = session.http.get(stream.url, **request)
+    response.encoding = "utf-8"  # RFC 8216, 4.1; servers say nothing or something else
+    playlist: Any = parse_m3u8(response)
     return bool(playlist.is_endlist)
 
 
-def status_of(error: BaseException) -> int | None:
-    """The HTTP status behind an error, if there is one: streamlink keeps the cause in `err`."""
-    cause = getattr(error, "err", None) or error.__cause__
-    response = getattr(cause, "response", None)
-    return getattr(response, "status_code", None)
+def status_of(error: BaseException | None) -> int | None:
+    """The HTTP status behind an error, if there is one; streamlink wraps the cause, and keeps some in `err`."""
+    while error is not None:
+        response = getattr(error, "response", None)
+        if response is not None:
+            return int(response.status_code)
+        error = getattr(error, "err", None) or error.__cause__ or error.__context__
+    return None
 
 
 def metadata_of(plugin: Any) -> dict[str, str]:
@@ -125,6 +130,7 @@ def main() -> None:
     json.dump(reply, output)
     output.write("\n")
     output.flush()
+    os._exit(0)  # whatever threads a plugin may have left
 
 
 if __name__ == "__main__":

@@ -3,16 +3,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import os
-import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from streamvaultd.children import ask
 from streamvaultd.core.events import Outcome
 from streamvaultd.shim import redact
 
@@ -56,41 +53,15 @@ class Prober:
         return result.outcome is not Outcome.UNSUPPORTED
 
     async def _ask(self, **request: str) -> ProbeResult:
+        question = msgspec.json.encode({**request, "options": self._options})
+        argv = (self._python, "-I", str(PROGRAM))
         try:
-            process = await asyncio.create_subprocess_exec(
-                self._python,
-                "-I",
-                str(PROGRAM),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,
-                env=self._environment,
-                cwd="/",
-                start_new_session=True,
-            )
-        except OSError as error:
-            return _trouble(f"cannot run {self._python}: {error.strerror}")
-        try:
-            async with asyncio.timeout(self._time_limit):
-                return _parse(await _converse(process, msgspec.json.encode({**request, "options": self._options})))
+            answer = await ask(argv, question=question, environment=self._environment, time_limit=self._time_limit)
         except TimeoutError:
             return _trouble(f"no answer within {self._time_limit:g} s")
-        finally:
-            await _end(process)
-
-
-async def _converse(process: asyncio.subprocess.Process, request: bytes) -> bytes:
-    """Hand over the request and read the first line of the answer, or what there is instead."""
-    if process.stdin is None or process.stdout is None:
-        raise ValueError("the process must have pipes")
-    process.stdin.write(request)
-    process.stdin.close()
-    try:
-        return await process.stdout.readuntil(b"\n")
-    except asyncio.IncompleteReadError as error:
-        return error.partial
-    except asyncio.LimitOverrunError:
-        return b""
+        except OSError as error:
+            return _trouble(f"cannot run {self._python}: {error.strerror}")
+        return _parse(answer.output)
 
 
 def _parse(output: bytes) -> ProbeResult:
@@ -104,11 +75,3 @@ def _parse(output: bytes) -> ProbeResult:
 
 def _trouble(detail: str) -> ProbeResult:
     return ProbeResult(outcome=Outcome.TROUBLE, detail=detail)
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """Kill what still runs, with everything it started, and reap it."""
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()

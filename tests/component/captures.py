@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import sys
@@ -18,13 +19,23 @@ from typing import Any
 from streamvaultd.capture.launch import Launcher, Spawned, clean_environment, memfd_with
 from streamvaultd.capture.streamlink import Installation, Version, build_command, config_text
 from streamvaultd.witnesses.processes import reap, take_record
+from tests.fakes.media import MediaSpec
 
 LIMIT = 15.0
 FAKE = Path(__file__).parent.parent / "fakes" / "fake_streamlink.py"
 FAKE_STREAMLINK = Installation(
     command=(sys.executable, str(FAKE)), version=Version(8, 6, 3), python=sys.executable, managed=False
 )
+SHORT_MEDIA = MediaSpec(segment=1, seconds=60)
 FIELDS = {"STREAMVAULT_RECORDING": "348", "STREAMVAULT_STREAMER": "demo"}
+
+
+def real_streamlink() -> str:
+    """The streamlink of the environment that runs the tests."""
+    places = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    found = shutil.which("streamlink", path=places)
+    assert found is not None, "streamlink is not installed"
+    return found
 
 
 def wait_readable(fd: int, what: str) -> None:
