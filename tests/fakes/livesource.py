@@ -110,7 +110,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.do_state(name)
 
     def do_GET(self) -> None:
-        name, _, file = self.path.lstrip("/").partition("/")
+        name, _, file = self.path.partition("?")[0].lstrip("/").partition("/")
         if name == "state":
             self.do_state(file)
         elif file.endswith((".m3u8", ".ts")):

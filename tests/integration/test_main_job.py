@@ -69,6 +69,7 @@ def test_a_broadcast_with_a_rotation_deaths_and_an_end(box: Box, ctl: Ctl, sourc
         f"STREAMVAULT_RECORDING={recording}", until=lambda e: "Successfully rotated to segment 002" in e["MESSAGE"]
     )
     box.wait_for(lambda: scopes(box) == [f"streamvault-{recording}-002.scope"], "one scope")
+    wait_told(box, recording, "Segment 001 of 'demo' ended (rotated)")
     segments = ctl.segments("demo")
     assert [segment["cause"] for segment in segments if "cause" in segment] == ["rotated"]
     assert segments[1]["startedAt"]["monotonic"] < segments[0]["endedAt"]["monotonic"]
@@ -244,7 +245,7 @@ def test_a_refused_recording_leaves_nothing_behind(box: Box, ctl: Ctl, case: str
     before = box.run(["find", "/var/lib/streamvaultd", "-not", "-name", "*.sqlite*"]).stdout
     refused = ctl("record", *arguments, check=False, timeout=90)
     assert (refused.returncode, text in refused.stderr) == (code, True), refused.stderr
-    assert refused.stderr.startswith("streamvaultctl: cannot")
+    assert any(line.startswith("streamvaultctl: cannot") for line in refused.stderr.splitlines())
     assert scopes(box) == []
     assert box.run(["find", "/var/lib/streamvaultd", "-not", "-name", "*.sqlite*"]).stdout == before
     assert ctl.json("list") == []
