@@ -27,7 +27,7 @@ def main() -> int:
     command.set_defaults(call=lambda args: print(*getattr(layers, args.layer)(), sep="\n"))
 
     command = commands.add_parser("deb", help="build the .deb of this tree, check it with lintian, put it in dist/")
-    command.set_defaults(call=lambda _: print(deb.ensure_deb()))
+    command.set_defaults(call=lambda _: print(deb.deliver_deb()))
 
     command = commands.add_parser("boot", help="boot a box that stays until 'stop'")
     command.add_argument("--name", default="box")

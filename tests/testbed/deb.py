@@ -26,14 +26,34 @@ class DebError(Exception):
     """The package could not be built."""
 
 
-def ensure_deb() -> Path:
-    """The .deb of the working tree, in dist/; built now if the tree has changed."""
-    files = source_files()
-    built = _build(files, source_hash(files))
+def deliver_deb() -> Path:
+    """The .deb of the working tree, in dist/ and alone there."""
+    built = ensure_deb()
     DIST.mkdir(exist_ok=True)
     for old in DIST.glob("*.deb"):
         old.unlink()
     return Path(shutil.copy2(built, DIST))
+
+
+def ensure_deb() -> Path:
+    """The .deb of the working tree, in the cache; built now if the tree has changed."""
+    debs = cache() / "debs"
+    debs.mkdir(parents=True, exist_ok=True)
+    with (debs / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        root = Root(folder=debs / "new", lower=layers.build())
+        root.create()
+        # the copy is what is hashed and built: the tree may change meanwhile
+        copy_source(root.folder / "out" / "source")
+        done = debs / tree_hash(root.folder / "out" / "source")
+        if not done.exists():
+            layers.run_in_root(root, BUILD, bind=(root.folder / "out", "/build"))
+            shutil.rmtree(root.folder / "out" / "source")
+            (root.folder / "out").rename(done)
+        root.remove()
+        done.touch()
+        _prune(debs)
+    return _only_deb(done)
 
 
 def source_files() -> list[Path]:
@@ -46,41 +66,21 @@ def source_files() -> list[Path]:
     return sorted(Path(name) for name in names if name and (PROJECT / name).is_file())
 
 
-def source_hash(files: list[Path]) -> str:
-    """Changes with every name, mode and byte."""
+def copy_source(target: Path) -> None:
+    """Copy what belongs to the source."""
+    for file in source_files():
+        (target / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(PROJECT / file, target / file)
+
+
+def tree_hash(folder: Path) -> str:
+    """Changes with every name, mode and byte below the folder, and with the way it is built."""
     digest = hashlib.sha256(BUILD.encode())
-    for file in files:
-        path = PROJECT / file
-        digest.update(f"{file} {path.stat().st_mode:o} {path.stat().st_size}\n".encode())
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        status = path.stat()
+        digest.update(f"{path.relative_to(folder)} {status.st_mode:o} {status.st_size}\n".encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
-
-
-def _build(files: list[Path], digest: str) -> Path:
-    debs = cache() / "debs"
-    debs.mkdir(parents=True, exist_ok=True)
-    done = debs / digest
-    with (debs / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not done.exists():
-            root = Root(folder=debs / f"{digest}.new", lower=layers.build())
-            _build_in_root(files, root)
-            (root.folder / "out").rename(done)
-            root.remove()
-        done.touch()
-        _prune(debs)
-    return _only_deb(done)
-
-
-def _build_in_root(files: list[Path], root: Root) -> None:
-    root.create()
-    out = root.folder / "out"
-    for file in files:
-        target = out / "source" / file
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(PROJECT / file, target)
-    layers.run_in_root(root, BUILD, bind=(out, "/build"))
-    shutil.rmtree(out / "source")
 
 
 def _prune(debs: Path) -> None:
