@@ -30,9 +30,9 @@ RUNNING: Final = frozenset({STARTING, RECORDING, ROTATING, BACKOFF, GRACE})
 ACTIVE: Final = RUNNING | {STOPPING}
 EVERY: Final = frozenset(State)
 
-ENDINGS: Final = frozenset({STOPPING, FINALIZING, STOPPED, FAILED})
-AFTER_LOSS: Final = RUNNING - {ROTATING} | ENDINGS
-"""Where the end of a segment that was to go on may lead."""
+WAITING: Final = frozenset({BACKOFF, GRACE})
+CAPTURING: Final = frozenset({STARTING, RECORDING, ROTATING})
+ENDINGS: Final = frozenset({FINALIZING, STOPPED, FAILED})
 
 
 class IllegalTransition(Exception):
@@ -56,8 +56,11 @@ def _rule(states: frozenset[State] | State, event: type[ev.Event], handler: Hand
 RULES: Final[tuple[Rule, ...]] = (
     # asked for by people
     _rule(STARTING, ev.RecordRequested, on.on_begin),
-    _rule(RUNNING, ev.StopRequested, on.on_stop_requested, *ENDINGS),
-    _rule(RUNNING, ev.DurationReached, on.on_duration_reached, *ENDINGS),
+    _rule(STARTING, ev.StopRequested, on.on_stop_requested, STOPPING, STOPPED),
+    _rule(frozenset({RECORDING, ROTATING}), ev.StopRequested, on.on_stop_requested, STOPPING),
+    _rule(WAITING, ev.StopRequested, on.on_stop_requested, STOPPING, *ENDINGS),
+    _rule(CAPTURING, ev.DurationReached, on.on_duration_reached, STOPPING),
+    _rule(WAITING, ev.DurationReached, on.on_duration_reached, STOPPING, FINALIZING),
     _rule(RECORDING, ev.RotateRequested, on.on_rotate, ROTATING),
     # rotation
     _rule(RECORDING, ev.RotationDue, on.on_rotate, ROTATING),
@@ -66,22 +69,33 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(ROTATING, ev.OverlapTimedOut, on.on_overlap_timed_out, RECORDING),
     # a run's life
     _rule(EVERY, ev.ScopeStarted, on.on_scope_started),
-    _rule(ACTIVE, ev.LaunchFailed, on.on_launch_failed, *AFTER_LOSS),
-    _rule(ACTIVE, ev.LaunchTimedOut, on.on_launch_timed_out, *AFTER_LOSS),
-    _rule(ACTIVE, ev.MediaArrived, on.on_media_arrived, RECORDING),
-    _rule(ACTIVE, ev.MediaTimedOut, on.on_media_timed_out, *AFTER_LOSS),
-    _rule(ACTIVE, ev.MeasureDue, on.on_measure_due),
-    _rule(ACTIVE, ev.SizeMeasured, on.on_size_measured, *AFTER_LOSS),
+    _rule(STARTING, ev.LaunchFailed, on.on_launch_failed, BACKOFF, GRACE, STOPPING),
+    _rule(ROTATING, ev.LaunchFailed, on.on_launch_failed, RECORDING),
+    _rule(ACTIVE - {STARTING, ROTATING}, ev.LaunchFailed, on.on_launch_failed),
+    _rule(STARTING, ev.LaunchTimedOut, on.on_launch_timed_out, BACKOFF, GRACE, STOPPING),
+    _rule(ROTATING, ev.LaunchTimedOut, on.on_launch_timed_out, RECORDING),
+    _rule(STARTING, ev.MediaArrived, on.on_media_arrived, RECORDING),
+    _rule(ROTATING, ev.MediaArrived, on.on_media_arrived),
+    _rule(STARTING, ev.MediaTimedOut, on.on_media_timed_out, BACKOFF, GRACE, STOPPING),
+    _rule(ROTATING, ev.MediaTimedOut, on.on_media_timed_out, RECORDING),
+    _rule(CAPTURING, ev.MeasureDue, on.on_measure_due),
+    _rule(RECORDING, ev.SizeMeasured, on.on_size_measured, STARTING, BACKOFF),
+    _rule(ROTATING, ev.SizeMeasured, on.on_size_measured, RECORDING, STARTING),
     _rule(ACTIVE, ev.StopTimedOut, on.on_stop_timed_out),
-    _rule(ACTIVE, ev.SegmentExited, on.on_exited, *AFTER_LOSS),
+    _rule(STARTING, ev.SegmentExited, on.on_exited, BACKOFF, GRACE, STOPPING),
+    _rule(RECORDING, ev.SegmentExited, on.on_exited, STARTING, BACKOFF, GRACE, STOPPING),
+    _rule(ROTATING, ev.SegmentExited, on.on_exited, RECORDING, STARTING),
+    _rule(ACTIVE - CAPTURING, ev.SegmentExited, on.on_exited),
     _rule(EVERY, ev.EvidenceArrived, on.on_evidence),
-    _rule(ACTIVE, ev.SegmentSealed, on.on_sealed, FINALIZING, STOPPED, FAILED),
-    _rule(ACTIVE, ev.SealTimedOut, on.on_seal_timed_out, FINALIZING, STOPPED, FAILED),
+    _rule(RUNNING, ev.SegmentSealed, on.on_sealed),
+    _rule(STOPPING, ev.SegmentSealed, on.on_sealed, *ENDINGS),
+    _rule(RUNNING, ev.SealTimedOut, on.on_seal_timed_out),
+    _rule(STOPPING, ev.SealTimedOut, on.on_seal_timed_out, *ENDINGS),
     # the source, and waiting for it
     _rule(BACKOFF, ev.RetryDue, on.on_retry_due, STARTING),
     _rule(GRACE, ev.ProbeDue, on.on_probe_due),
-    _rule(GRACE, ev.SourceProbed, on.on_probed, STARTING, *ENDINGS),
-    _rule(GRACE, ev.GraceOver, on.on_grace_over, *ENDINGS),
+    _rule(GRACE, ev.SourceProbed, on.on_probed, STARTING, STOPPING, FINALIZING),
+    _rule(GRACE, ev.GraceOver, on.on_grace_over, STOPPING, FINALIZING),
     # the end
     _rule(FINALIZING, ev.JoinEnded, on.on_join_ended, COMPLETED, STOPPED, FAILED),
     _rule(FINALIZING, ev.JoinOverdue, on.on_join_overdue),
