@@ -71,7 +71,7 @@ class Captures:
         try:
             command = Command(
                 argv=argv,
-                fields=fields_of(recorder, attempt),
+                fields=fields_of(recorder, attempt) | {"SYSLOG_IDENTIFIER": "streamlink"},
                 label=f"{recording.id}-{attempt:03d}",
                 stdout_fd=output,
                 extra_fds=(config,),

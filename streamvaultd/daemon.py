@@ -24,6 +24,7 @@ from streamvaultd.capture.output import SegmentFiles
 from streamvaultd.captures import Captures
 from streamvaultd.clock import SystemClock
 from streamvaultd.config import Settings
+from streamvaultd.core.events import Event
 from streamvaultd.core.model import Recorder, State
 from streamvaultd.errors import RECORDER, VaultError
 from streamvaultd.executor import Executor
@@ -74,78 +75,92 @@ class Daemon:
         self._group = group
         self.notifier = Notifier()
         self.journal = Journal()
-        clock, loop = SystemClock(), asyncio.get_running_loop()
-        watcher: ProcessWatch[str] = ProcessWatch(loop)
-        hub, scopes = Hub(), Scopes(BROKER_SOCKET)
+        self._clock, self._hub = SystemClock(), Hub()
+        self._store, self._files = store, files
+        self._watcher: ProcessWatch[str] = ProcessWatch(asyncio.get_running_loop())
         home = RUNTIME_DIR / "home"
         self.streamlinks = Streamlinks(settings=lambda: self._settings, state_dir=STATE_DIR, home=home)
-        runs = Runs(
+        self._runs = Runs(
             launcher=Launcher(environment=clean_environment(home)),
-            scopes=scopes,
-            watcher=watcher,
+            scopes=Scopes(BROKER_SOCKET),
+            watcher=self._watcher,
             fd_store=self.notifier,
             adopt=adopt_pidfd,
         )
-        captures = Captures(
-            post=lambda recording, event: self.manager.post(recording, event),
-            clock=clock,
-            files=files,
+        captures = self._build_captures()
+        executor = self._build_executor(captures)
+        self.manager = Manager(executor=executor, clock=self._clock, on_change=self._on_change)
+        self.bus = UnitBus(on_result=captures.on_unit_result, on_reconnect=self._on_reconnect)
+
+    def _build_captures(self) -> Captures:
+        return Captures(
+            post=self._post,
+            clock=self._clock,
+            files=self._files,
             capture=self.streamlinks,
-            runs=runs,
-            media=MediaWatch(loop),
+            runs=self._runs,
+            media=MediaWatch(asyncio.get_running_loop()),
             parse_record=parse_exit_record,
             is_overlap_proven=_is_overlap_proven,
         )
+
+    def _build_executor(self, captures: Captures) -> Executor:
         joins = Joins(
-            post=lambda recording, event: self.manager.post(recording, event),
+            post=self._post,
             spawn=self.spawn,
-            clock=clock,
-            store=store,
-            files=files,
-            runs=runs,
+            clock=self._clock,
+            store=self._store,
+            files=self._files,
+            runs=self._runs,
             memfd=memfd_with,
             argv=(sys.executable, "-I", "-m", "streamvaultd.jobs.join"),
             reports=STATE_DIR / "jobs",
             template=lambda: self._settings.filename,
         )
-        executor = Executor(
-            post=lambda recording, event: self.manager.post(recording, event),
+        return Executor(
+            post=self._post,
             spawn=self.spawn,
-            clock=clock,
-            store=store,
-            files=files,
+            clock=self._clock,
+            store=self._store,
+            files=self._files,
             captures=captures,
             joins=joins,
             prober=self.streamlinks,
             journal=self.journal,
-            hub=hub,
+            hub=self._hub,
         )
-        self.manager = Manager(executor=executor, clock=clock, on_change=self._on_change)
-        self.bus = UnitBus(on_result=captures.on_unit_result, on_reconnect=self._on_reconnect)
-        self.takeover = Takeover(
+
+    def _build_takeover(self) -> Takeover:
+        return Takeover(
             manager=self.manager,
-            store=store,
-            files=files,
-            runs=runs,
+            store=self._store,
+            files=self._files,
+            runs=self._runs,
             journal=self.journal,
             fd_store=self.notifier,
-            clock=clock,
+            clock=self._clock,
             spawn=self.spawn,
             parse_record=parse_exit_record,
             take_record=take_record,
         )
-        self._api = Api(
+
+    def _build_server(self) -> Server:
+        api = Api(
             manager=self.manager,
-            store=store,
-            files=files,
-            hub=hub,
-            clock=clock,
+            store=self._store,
+            files=self._files,
+            hub=self._hub,
+            clock=self._clock,
             streamlinks=self.streamlinks,
-            watcher=watcher,
+            watcher=self._watcher,
             settings=lambda: self._settings,
             pid_of=pid_of,
         )
-        self._hub, self._clock = hub, clock
+        interface = Interface(read_definition(RECORDER), api.handlers(), frozenset({"Subscribe"}))
+        return Server(Info("StreamVault", "streamvaultd", __version__, URL), [interface])
+
+    def _post(self, recording: int, event: Event) -> None:
+        self.manager.post(recording, event)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run a task that the daemon owns; what it raises ends the daemon."""
@@ -160,10 +175,9 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, lambda: self.spawn(self.reload()))
         self.spawn(self.bus.run())
         self.spawn(self._find_streamlink())
-        adopted = await self.takeover.run(await self.bus.list_scopes(), fds)
+        adopted = await self._build_takeover().run(await self.bus.list_scopes(), fds)
         self.spawn(self.manager.run())
-        interface = Interface(read_definition(RECORDER), self._api.handlers(), frozenset({"Subscribe"}))
-        server = Server(Info("StreamVault", "streamvaultd", __version__, URL), [interface])
+        server = self._build_server()
         for fd in fds.get(SOCKET_NAME, []):
             self.spawn(server.serve(socket.socket(fileno=fd)))
         self.spawn(self._feed_watchdog())

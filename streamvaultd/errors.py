@@ -174,7 +174,7 @@ class StreamlinkInstallFailed(VaultError):
 
 class StoreUnavailable(VaultError):
     name = f"{RECORDER}.StoreUnavailable"
-    what = "cannot open the store {url}: {why}"
+    what = "cannot use the store {url}: {why}"
     hint = "check that its folder exists, is writable for _streamvault and has free space"
 
 

@@ -101,7 +101,8 @@ class Joins:
             self._reports.mkdir(mode=0o750, exist_ok=True)
             stdin = self._memfd("join-spec", json.dumps(spec | {"report": str(self._report(job))}))
             try:
-                command = Command(argv=self._argv, fields=fields_of(recorder), label=f"job-{job}", stdin_fd=stdin)
+                fields = fields_of(recorder) | {"SYSLOG_IDENTIFIER": "streamvault-join"}
+                command = Command(argv=self._argv, fields=fields, label=f"job-{job}", stdin_fd=stdin)
                 await self._runs.launch(command, _place(recorder, job), self._exit_handler(recording.id, join, job))
             finally:
                 os.close(stdin)

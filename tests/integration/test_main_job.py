@@ -265,12 +265,12 @@ def test_a_source_that_goes_away_before_media_arrive(box: Box, ctl: Ctl, source:
 
 
 def test_no_url_shows_in_argv(box: Box, ctl: Ctl, source: LiveSource, channel: str) -> None:
-    ctl("record", source.url(channel) + "?token=planted-secret", "--name", "discreet")
+    ctl("record", source.url(channel) + "?token=planted-secret", "--name", "quiet")
     assert "planted-secret" not in box.run(["ps", "-eo", "args"]).stdout
-    assert "planted-secret" not in json.dumps(ctl.recording("discreet"))
+    assert "planted-secret" not in json.dumps(ctl.recording("quiet"))
     assert "planted-secret" not in box.run(["journalctl", "--no-pager", "--all"]).stdout
-    ctl("stop", "discreet")
-    wait_state(box, ctl, "discreet", "stopped")
+    ctl("stop", "quiet")
+    wait_state(box, ctl, "quiet", "stopped")
 
 
 def test_the_daemon_dies_while_it_joins(box: Box, ctl: Ctl, source: LiveSource, channel: str) -> None:
