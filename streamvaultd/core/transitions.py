@@ -397,9 +397,8 @@ def _resume_state(recorder: Recorder, event: ev.Restarted) -> Step:
     match recorder.state:
         case State.ROTATING if recorder.overlap_at is not None:
             return replace(recorder, overlap_at=now), ()
-        case (
-            State.GRACE
-        ):  # not over before the source was asked once more: nobody did for as long as there was no daemon
+        case State.GRACE:
+            # not over before the source was asked once more: nobody did for as long as there was no daemon
             until = max(recorder.grace_until or now, now + PROBE_LIMIT)
             return replace(recorder, probing=False, probe_at=now, grace_until=until), ()
         case State.FINALIZING:
