@@ -114,7 +114,7 @@ def test_exit_codes_of_the_daemons_errors(error: VaultError, code: int) -> None:
     [
         (["record"], "missing argument 'URL'"),
         (["lst"], "did you mean 'list'?"),
-        (["streamlink", "installl"], "did you mean 'install'?"),
+        (["streamlink", "instal"], "did you mean 'install'?"),  # codespell:ignore instal
         (["streamlink"], "missing command"),
         (["xyzzy"], "there is no command 'xyzzy'"),
         (["list", "--al"], "did you mean '--all'"),
