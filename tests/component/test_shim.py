@@ -157,7 +157,8 @@ def test_the_command_starts_with_default_signals_and_as_the_first_to_be_killed(a
     assert sh(at, "cat /proc/self/oom_score_adj >&2; grep -E '^Sig(Ign|Blk)' /proc/self/status >&2").ended()
     score, *signals = [entry["MESSAGE"] for entry in at.journal.entries()]
     assert int(score) >= 500
-    assert [line.split()[1] for line in signals] == ["0" * 16] * 2
+    # Signals 1 to 31; those above are the C library's, and whoever started the tests may have ignored one.
+    assert [int(line.split()[1], 16) & 0x7FFFFFFF for line in signals] == [0, 0]
 
 
 def test_the_command_gets_its_descriptors_and_no_others(at: World) -> None:
