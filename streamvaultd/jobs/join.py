@@ -248,7 +248,8 @@ class Join:
     def _fault(self, plan: Plan, segments: list[Segment], fd: int) -> str | None:
         """Why an open file is not the planned result; None when it is. Two names of one file need no comparison."""
         sole = plan.sole_file()
-        if sole is not None and os.path.sameopenfile(fd, segments[sole].source.fd):
+        is_whole = sole is not None and segments[sole].source.size == plan.size
+        if sole is not None and is_whole and os.path.sameopenfile(fd, segments[sole].source.fd):
             return None
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             return "it is not a regular file"
