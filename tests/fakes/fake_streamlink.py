@@ -78,11 +78,8 @@ def stall(_: str) -> int:
 
 
 def deaf(_: str) -> int:
-    opening()
-    write_block()
     try:
-        while True:
-            signal.pause()
+        return stall("")
     except KeyboardInterrupt:
         while True:
             signal.pause()
