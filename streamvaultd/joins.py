@@ -137,7 +137,8 @@ class Joins:
             await self._give_up(recording, join, job, f"the job left no report: {error}")
             return
         if not report.ok or report.path is None:
-            await self._give_up(recording, join, job, report.error or "the job did not say why")
+            why = (report.error or "the job did not say why").removeprefix(f"cannot join recording {recording}: ")
+            await self._give_up(recording, join, job, why)
             return
         await self._store.add_seams(recording, [SeamRecord(**msgspec.structs.asdict(seam)) for seam in report.seams])
         result = {"path": report.path, "bytes": report.bytes}

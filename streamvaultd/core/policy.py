@@ -36,9 +36,8 @@ JOIN_CHECK: Final = 600.0
 STOPS_MAX: Final = 4
 SEALS_MAX: Final = 3
 JOINS_MAX: Final = 3
-SILENCES_MAX: Final = 6
-"""So many short runs in a row, and the source silent again: it is over. A playlist that froze offers its last media
-for ever, and each run would record them once more."""
+STEADY: Final = 10.0
+"""A run that still grows so long (s) after its first media has more than what the source's window held: it is back."""
 
 
 def retry_delay(failures: int) -> float:
@@ -71,12 +70,21 @@ def rotation_due(segment: Segment, policy: Policy, retry_at: Instant | None) -> 
 def next_measure(segment: Segment, policy: Policy, at: Instant) -> Instant:
     """When to look at the size again: halfway to the size limit at the observed rate, and when it may have stalled."""
     wait = policy.stall_timeout / 3
+    if not has_advanced(segment):
+        wait = min(wait, STEADY / 2)
     if segment.media_at is not None and segment.size > 0:
         rate = segment.size / max(at - segment.media_at.monotonic, 1.0)
         wait = min(wait, (policy.rotate_size - segment.size) / rate / 2)
     if segment.grown_at is not None:
         wait = min(wait, segment.grown_at + policy.stall_timeout - at)
     return at + max(wait, MEASURE_MIN)
+
+
+def has_advanced(segment: Segment) -> bool:
+    """Whether a run is seen to record what is new, and not just what the window of a source that froze still holds."""
+    if segment.media_at is None or segment.grown_at is None:
+        return False
+    return segment.grown_at - segment.media_at.monotonic >= STEADY
 
 
 def has_stalled(segment: Segment, policy: Policy, at: Instant) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from streamvaultd.core import effects as fx
 from streamvaultd.core.effects import Announce, Effect, Notice
 from streamvaultd.core.model import Instant, Moment, Phase, Recorder, Segment, State
-from streamvaultd.core.policy import JOIN_CHECK, SILENCES_MAX, next_probe, retry_delay
+from streamvaultd.core.policy import JOIN_CHECK, next_probe, retry_delay
 from streamvaultd.core.verdict import Ending, Verdict
 
 Step = tuple[Recorder, tuple[Effect, ...]]
@@ -100,8 +100,7 @@ def back_off(recorder: Recorder, at: Moment, why: str) -> Step:
 def begin_grace(recorder: Recorder, at: Moment, why: str) -> Step:
     """The source seems to be over: look whether it is, and whether it comes back."""
     grace = recorder.recording.policy.grace
-    until = at.monotonic + grace if recorder.grace_until is None else recorder.grace_until
-    counted = replace(recorder, failures=recorder.failures + 1, detail=why, grace_until=until)
+    counted = replace(recorder, failures=recorder.failures + 1, detail=why)
     after = enter(counted, State.GRACE, at, probe_at=probe_instant(counted, at))
     return after, (tell(Notice.SOURCE_SILENT, why=why, grace=f"{grace:g}s"),)
 
@@ -123,14 +122,23 @@ def go_on_without(recorder: Recorder, lost: Segment, at: Moment, verdict: Verdic
         return wind_up(replace(recorder, detail=verdict.why), at)
     if recorder.media_started is None:
         return _try_again_from_nothing(recorder, at, verdict)
-    is_silent = verdict.ending in (Ending.SOURCE_ENDED, Ending.SOURCE_LOST)
-    if is_silent and recorder.failures >= SILENCES_MAX:
+    if verdict.ending in _SILENT:
+        return _wait_for_source(recorder, lost, at, verdict)
+    return back_off(recorder, at, verdict.why)
+
+
+_SILENT = frozenset({Ending.SOURCE_ENDED, Ending.SOURCE_LOST, Ending.REFUSED})
+
+
+def _wait_for_source(recorder: Recorder, lost: Segment, at: Moment, verdict: Verdict) -> Step:
+    """The source gives nothing now. The grace period runs from the first time, until media advance again."""
+    if recorder.grace_until is None:
+        recorder = replace(recorder, grace_until=at.monotonic + recorder.recording.policy.grace)
+    elif recorder.grace_until <= at.monotonic:
         return wind_up(replace(recorder, detail=verdict.why), at)
     if verdict.ending is Ending.SOURCE_LOST and lost.media_at is not None:
-        return back_off(recorder, at, verdict.why)
-    if is_silent or verdict.ending is Ending.REFUSED:
-        return begin_grace(recorder, at, verdict.why)
-    return back_off(recorder, at, verdict.why)
+        return back_off(recorder, at, verdict.why)  # at once: what is in the window can still be fetched
+    return begin_grace(recorder, at, verdict.why)
 
 
 def _try_again_from_nothing(recorder: Recorder, at: Moment, verdict: Verdict) -> Step:

@@ -20,6 +20,7 @@ from streamvaultd.core.policy import (
     PROBE_LIMIT,
     SEALS_MAX,
     STOPS_MAX,
+    has_advanced,
     has_lasted,
     has_stalled,
     next_measure,
@@ -157,7 +158,7 @@ def on_media_arrived(recorder: Recorder, event: ev.MediaArrived) -> Step:
         grown_at=event.at.monotonic, measure_at=event.at.monotonic + 1.0,
     )  # fmt: skip
     told = (tell(Notice.MEDIA_ARRIVED, segment, size=event.size),)
-    after = replace(after, grace_until=None, detail=None)
+    after = replace(after, detail=None)
     if after.state is State.STARTING:
         return enter(after, State.RECORDING, event.at), told
     if after.state is State.ROTATING and segment.number == after.segments[-1].number:
@@ -183,7 +184,8 @@ def on_size_measured(recorder: Recorder, event: ev.SizeMeasured) -> Step:
         return _replace_stalled(recorder, segment, event)
     grown = now if event.size > segment.size else segment.grown_at
     measured = replace(segment, size=max(event.size, segment.size), grown_at=grown)
-    return put(recorder, measured, measure_at=next_measure(measured, policy, now)), ()
+    after = put(recorder, measured, measure_at=next_measure(measured, policy, now))
+    return (replace(after, grace_until=None) if has_advanced(measured) else after), ()
 
 
 def _replace_stalled(recorder: Recorder, segment: Segment, event: ev.SizeMeasured) -> Step:

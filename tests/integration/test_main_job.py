@@ -166,7 +166,23 @@ def test_a_source_that_comes_back_continues_the_recording(
     assert frames.is_perfect, frames
 
 
-def test_a_job_and_a_death_while_the_daemon_is_down(box: Box, ctl: Ctl, source: LiveSource, channel: str) -> None:
+@pytest.mark.parametrize("fault", ["freeze", "drop"])
+def test_a_source_that_falls_silent_is_over_after_the_grace_period(
+    box: Box, ctl: Ctl, source: LiveSource, channel: str, fault: str
+) -> None:
+    """No ENDLIST: the playlist just stands still, offering its last media for ever, or nobody answers any more."""
+    ctl("record", source.url(channel), "--name", fault)
+    wait_media(box, source, channel, 1)
+    source.control(channel, fault=fault)
+    last = source.state(channel)["last"]
+    wait_state(box, ctl, fault, "completed", timeout=120)
+    path = ctl.recording(fault)["runtime"]["path"]
+    frames = count(box, path, source, channel, first_segment=0, last_segment=last - 1)
+    assert not frames.lost, frames
+    assert frames.repeated == 0, frames
+
+
+def test_a_death_while_the_daemon_is_down(box: Box, ctl: Ctl, source: LiveSource, channel: str) -> None:
     """What happens while nobody looks is found out at the next start: the exit record waited in the fd store."""
     ctl("record", source.url(channel), "--name", "alone")
     recording = ctl.recording("alone")["id"]
