@@ -19,18 +19,10 @@ from streamvaultd.core.deadlines import due
 from streamvaultd.core.machine import TRANSITIONS, step
 from streamvaultd.core.model import Moment, Recorder, State
 from streamvaultd.core.verdict import Evidence
-from tests.unit.world import (
-    BOOTED,
-    CHUNK_BYTES,
-    EPOCH,
-    GONE,
-    SILENT,
-    UNKNOWN_SITE,
-    Air,
-    World,
-    broken_by_step,
-    new_recorder,
-)
+from tests.unit.broadcast import CHUNK_BYTES, GONE, SILENT, UNKNOWN_SITE, Air
+from tests.unit.invariants import broken_by_step
+from tests.unit.rows import BOOTED, EPOCH, new_recorder
+from tests.unit.world import World
 
 settings.register_profile(
     "streamvaultd",

@@ -8,7 +8,8 @@ import pytest
 from streamvaultd.core import events as ev
 from streamvaultd.core.model import State
 from streamvaultd.core.verdict import Evidence
-from tests.unit.world import Air, World
+from tests.unit.broadcast import Air
+from tests.unit.world import World
 
 
 def kill_newest(world: World) -> None:

@@ -21,88 +21,22 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
-from enum import Enum, auto
-from typing import Any
+from dataclasses import replace
 
 from streamvaultd.core import effects as fx
 from streamvaultd.core import events as ev
 from streamvaultd.core.deadlines import due, next_deadline
 from streamvaultd.core.machine import step
-from streamvaultd.core.model import Moment, Phase, Policy, Recorder, Recording, Segment, State
+from streamvaultd.core.model import Moment, Phase, Policy, Recorder, State
 from streamvaultd.core.reconcile import Facts, orphans, takeover
 from streamvaultd.core.verdict import Evidence
-
-CHUNK_SECONDS = 2.0
-CHUNK_BYTES = 800_000
-WINDOW = 15
-EPOCH = 1_795_424_400_000_000  # 2026-11-23T09:00:00Z
-BOOTED = 1000.0
-DUE_MAX = 30
-"""More deadlines than this at one instant are a loop (I4)."""
-
-SILENT = "warning stream.segmented: No new segments for more than 6.00s. Stopping..."
-GONE = "error: Unable to open URL: http://h/live.m3u8 (404 Client Error: Not Found for url: http://h/live.m3u8)"
-UNKNOWN_SITE = "error: No plugin can handle URL: http://h/live.m3u8"
-INTERRUPTED = "Interrupted! Exiting..."
-
-POLICY = Policy(rotate_age=60.0, overlap_limit=20.0, grace=30.0, start_timeout=40.0, stall_timeout=30.0)
+from tests.unit.broadcast import CHUNK_BYTES, INTERRUPTED, PROBED, WINDOW, Air, Run, Source
+from tests.unit.invariants import DUE_MAX, broken_by_step
+from tests.unit.rows import BOOTED, EPOCH, POLICY, Rows, new_recorder, on_scale
 
 
 class Crashed(Exception):
     """The daemon is gone, in the middle of what it did."""
-
-
-class Air(Enum):
-    """What the source offers."""
-
-    LIVE = auto()
-    ENDED = auto()  # the playlist says so
-    OFFLINE = auto()  # 404
-    FROZEN = auto()  # the playlist stays as it is, and does not say that it is over
-    UNSUPPORTED = auto()
-
-
-_PROBED = {
-    Air.LIVE: ev.Outcome.LIVE,
-    Air.ENDED: ev.Outcome.ENDED,
-    Air.OFFLINE: ev.Outcome.OFFLINE,
-    Air.FROZEN: ev.Outcome.LIVE,
-    Air.UNSUPPORTED: ev.Outcome.UNSUPPORTED,
-}
-
-
-@dataclass
-class Run:
-    """A process in its scope."""
-
-    attempt: int
-    stops: int = 0
-    stops_needed: int = 1
-    stalled: bool = False
-    gated: bool = False  # its scope is up, its gate was never opened
-
-
-@dataclass
-class Rows:
-    """What Save wrote."""
-
-    recorder: Recorder
-    segments: dict[int, Segment] = field(default_factory=dict)
-
-    def load(self) -> Recorder:
-        """The recorder as a new daemon reads it."""
-        return replace(self.recorder, segments=tuple(self.segments[number] for number in sorted(self.segments)))
-
-
-def new_recorder(*, policy: Policy = POLICY, duration: float | None = None, at: float = BOOTED) -> Recorder:
-    """A recording whose row was just written."""
-    created = Moment(at, EPOCH)
-    wanted = Recording(
-        id=1, stream=7, streamer="demo", url="http://h/live.m3u8", quality="best", directory="/srv/r",
-        created=created, duration=duration, policy=policy,
-    )  # fmt: skip
-    return Recorder(recording=wanted, state=State.STARTING, since=created)
 
 
 class World:
@@ -122,10 +56,7 @@ class World:
         self._realtime_base = EPOCH - int(BOOTED * 1e6)
         self._agenda: list[tuple[float, int, int, Callable[[], None]]] = []
         self._count = 0
-        # the source
-        self.air = Air.LIVE
-        self._aired = 10
-        self._air_since = BOOTED
+        self.source = Source(EPOCH / 1e6)
         # what a machine keeps
         self.rows = Rows(new_recorder(policy=policy, duration=duration))
         self.scopes: dict[int, Run] = {}
@@ -253,44 +184,26 @@ class World:
     @property
     def aired(self) -> int:
         """How many chunks the source has offered so far."""
-        if self.air is not Air.LIVE:
-            return self._aired
-        return self._aired + int((self.now.realtime / 1e6 - self._air_realtime) / CHUNK_SECONDS)
-
-    @property
-    def _air_realtime(self) -> float:
-        return self._air_since + (EPOCH / 1e6 - BOOTED)
+        return self.source.aired(self.now.realtime / 1e6)
 
     def change_air(self, air: Air) -> None:
         """The source goes on or off; runs notice it after a while."""
         self._write()
-        self._aired = self.aired
-        self.air = air
-        self._air_since = self.now.realtime / 1e6 - (EPOCH / 1e6 - BOOTED)
+        self.source.change(air, self.now.realtime / 1e6)
         for attempt in list(self.scopes):
             self._notice_air(attempt)
 
     def _notice_air(self, attempt: int) -> None:
-        """What streamlink does about a source that is not live: end, sooner or later, with these words."""
-        seen = self._air_since
-        ends = {
-            Air.ENDED: (1.0, Evidence(status=0)),
-            Air.FROZEN: (8.0, Evidence(status=0, log=(SILENT,))),
-            Air.OFFLINE: (5.0, Evidence(status=0, log=(SILENT,))),
-            Air.UNSUPPORTED: (5.0, Evidence(status=0, log=(SILENT,))),
-        }
-        if self.air is Air.LIVE:
+        ending = self.source.end_of_run(has_media=bool(self.files.get(attempt)))
+        if ending is None:
             return
-        seconds, evidence = ends[self.air]
-        if not self.files.get(attempt) and self.air in (Air.OFFLINE, Air.UNSUPPORTED):
-            seconds = 0.7
-            evidence = Evidence(status=1, log=(GONE if self.air is Air.OFFLINE else UNKNOWN_SITE,))
+        seen = self.source.since
 
         def end() -> None:
-            if self._air_since == seen and attempt in self.scopes and not self.scopes[attempt].gated:
-                self.exit_run(attempt, evidence)
+            if self.source.since == seen and attempt in self.scopes and not self.scopes[attempt].gated:
+                self.exit_run(attempt, ending[1])
 
-        self.after(seconds, end)
+        self.after(ending[0], end)
 
     def _write(self) -> None:
         """Bring every file up to now."""
@@ -301,7 +214,7 @@ class World:
 
     def _first_media(self, attempt: int) -> None:
         run = self.scopes.get(attempt)
-        offered = self.air in (Air.LIVE, Air.ENDED, Air.FROZEN) and self.aired > 0
+        offered = self.source.has_media
         if run is None or run.gated or run.stalled or not offered or self.files[attempt]:
             return
         self.files[attempt].extend(range(max(0, self.aired - WINDOW), self.aired))
@@ -431,7 +344,7 @@ class World:
             case fx.Seal(attempt):
                 self._seal(attempt)
             case fx.Probe(probe):
-                outcome = _PROBED[self.air]
+                outcome = PROBED[self.source.air]
                 self.post(lambda at: ev.SourceProbed(at=at, probe=probe, outcome=outcome, detail=""), 0.3)
             case fx.Join(join):
                 self._join(join)
@@ -470,8 +383,7 @@ class World:
         self.watched.add(attempt)
         self.post(lambda at: ev.ScopeStarted(at=at, attempt=attempt))
         self.after(0.5, lambda: self._first_media(attempt))
-        if self.air is not Air.LIVE:
-            self._notice_air(attempt)
+        self._notice_air(attempt)
 
     def _stop_scope(self, attempt: int) -> None:
         run = self.scopes.get(attempt)
@@ -586,48 +498,3 @@ class World:
         if self.recorder.path is not None:
             left += [f"file {attempt}" for attempt in self.files]
         return left
-
-
-def broken_by_step(before: Recorder, after: Recorder, effects: tuple[fx.Effect, ...]) -> list[str]:
-    """The invariants that can be seen in the core alone."""
-    broken = []
-    saves = [effect for effect in effects if isinstance(effect, fx.Save)]
-    if (before != after) != bool(saves) or (saves and effects[0] != saves[0]) or len(saves) > 1:
-        broken.append("I1: a change is not saved first")
-    numbers = [segment.number for segment in after.segments]
-    if numbers != sorted(set(numbers)) or numbers[: len(before.segments)] != [s.number for s in before.segments]:
-        broken.append("I3: segment numbers are not unique and increasing")
-    if (next_deadline(after) is None) != after.state.is_final:
-        broken.append(f"I4: {after.state} has no deadline, or a final state has one")
-    going_on = [segment for segment in after.live if segment.phase is not Phase.STOPPING]
-    if len(going_on) not in _GOING_ON[after.state] and after.segments:
-        broken.append(f"I5: {len(going_on)} segments are meant to go on in {after.state}")
-    if after.state in _QUIET and any(not segment.phase.is_over for segment in after.segments):
-        broken.append(f"I5: a segment lives in {after.state}")
-    if after.path is not None and after.state not in (State.COMPLETED, State.STOPPED):
-        broken.append(f"I8: there is a joined file in {after.state}")
-    return broken
-
-
-_GOING_ON = {
-    State.STARTING: (1,), State.RECORDING: (1,), State.ROTATING: (2,), State.BACKOFF: (0,), State.GRACE: (0,),
-    State.STOPPING: (0,), State.FINALIZING: (0,), State.COMPLETED: (0,), State.STOPPED: (0,), State.FAILED: (0,),
-}  # fmt: skip
-_QUIET = frozenset({State.FINALIZING, State.COMPLETED, State.STOPPED, State.FAILED})
-_INSTANTS = (
-    "retry_at", "probe_at", "grace_until", "rotate_retry_at", "overlap_at", "rotation_until", "grown_at", "measure_at",
-)  # fmt: skip
-
-
-def on_scale(record: Any, now: Moment) -> Any:
-    """A record of another boot as the store gives it back: moments by their date, instants without one are due now."""
-    changes: dict[str, object] = {}
-    for name in record.__dataclass_fields__:
-        value = getattr(record, name)
-        if isinstance(value, Moment):
-            changes[name] = Moment(now.monotonic - (now.realtime - value.realtime) / 1e6, value.realtime)
-        elif name in _INSTANTS and value is not None:
-            changes[name] = now.monotonic
-        elif isinstance(value, Recording):
-            changes[name] = on_scale(value, now)
-    return replace(record, **changes)

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A recording's rows, and how they come back in another boot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from streamvaultd.core.model import Moment, Policy, Recorder, Recording, Segment, State
+
+EPOCH = 1_795_424_400_000_000  # 2026-11-23T09:00:00Z
+BOOTED = 1000.0
+
+POLICY = Policy(rotate_age=60.0, overlap_limit=20.0, grace=30.0, start_timeout=40.0, stall_timeout=30.0)
+
+
+_INSTANTS = (
+    "retry_at", "probe_at", "grace_until", "rotate_retry_at", "overlap_at", "rotation_until", "grown_at", "measure_at",
+)  # fmt: skip
+
+
+@dataclass
+class Rows:
+    """What Save wrote."""
+
+    recorder: Recorder
+    segments: dict[int, Segment] = field(default_factory=dict)
+
+    def load(self) -> Recorder:
+        """The recorder as a new daemon reads it."""
+        return replace(self.recorder, segments=tuple(self.segments[number] for number in sorted(self.segments)))
+
+
+def new_recorder(*, policy: Policy = POLICY, duration: float | None = None, at: float = BOOTED) -> Recorder:
+    """A recording whose row was just written."""
+    created = Moment(at, EPOCH)
+    wanted = Recording(
+        id=1, stream=7, streamer="demo", url="http://h/live.m3u8", quality="best", directory="/srv/r",
+        created=created, duration=duration, policy=policy,
+    )  # fmt: skip
+    return Recorder(recording=wanted, state=State.STARTING, since=created)
+
+
+def on_scale(record: Any, now: Moment) -> Any:
+    """A record of another boot as the store gives it back: moments by their date, instants without one are due now."""
+    changes: dict[str, object] = {}
+    for name in record.__dataclass_fields__:
+        value = getattr(record, name)
+        if isinstance(value, Moment):
+            changes[name] = Moment(now.monotonic - (now.realtime - value.realtime) / 1e6, value.realtime)
+        elif name in _INSTANTS and value is not None:
+            changes[name] = now.monotonic
+        elif isinstance(value, Recording):
+            changes[name] = on_scale(value, now)
+    return replace(record, **changes)
