@@ -76,7 +76,10 @@ STAGES: dict[str, Callable[[Path], bool]] = {
 
 
 def logged(command: list[str], log: Path, *, show: bool = False) -> bool:
-    """Run it with its output in the log, and on our stdout if `show`; whether it succeeded."""
+    """Run it with its output in the log; whether it succeeded.
+
+    `show` puts all of its output on our stdout, otherwise a failure puts the end of the log there.
+    """
     environment = {**os.environ, "STREAMVAULTD_TEST_LOGS": str(LOGS)}
     with log.open("a") as file:
         file.write(f"$ {' '.join(command)[:200]}\n")
@@ -89,19 +92,20 @@ def logged(command: list[str], log: Path, *, show: bool = False) -> bool:
             file.write(line)
             if show:
                 print(line, end="", flush=True)
-        return process.wait() == 0
+        is_ok = process.wait() == 0
+    if not (is_ok or show):
+        print(*log.read_text().splitlines()[-TAIL_LINES:], sep="\n")
+    return is_ok
 
 
 def run_stage(name: str) -> bool:
-    """Run one stage and say how it ended; a failure shows the end of its log."""
+    """Run one stage and say how it ended."""
     log, started = LOGS / f"{name}.log", time.monotonic()
     try:
         is_ok = STAGES[name](log)
     except (setup.SetupError, BoxError, OSError, subprocess.CalledProcessError) as error:
-        log.write_text(f"{error}\n")
+        print(error)
         is_ok = False
-    if not is_ok:
-        print(*log.read_text().splitlines()[-TAIL_LINES:], sep="\n")
     print(f"{name:<12} {'ok' if is_ok else 'FAIL'}  {time.monotonic() - started:.0f} s", flush=True)
     return is_ok
 
