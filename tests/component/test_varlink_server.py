@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from streamvaultd.errors import SubscriberTooSlow
 from streamvaultd.varlink.idl import ReplyMismatch
 from streamvaultd.varlink.server import Interface, Limits, read_definition
 from streamvaultd.varlink.sockets import listen
@@ -101,7 +102,7 @@ async def test_a_stream_gives_each_item_at_once_and_marks_the_last(path: Path, s
         ]
         client.more("Watch")
         for n in (1, 2):  # the handler has no second item while the first is heard
-            service.backlog.put(n)
+            service.items.put_nowait(n)
             assert await client.hear() == {"parameters": {"n": n}, "continues": True}
 
 
@@ -156,7 +157,7 @@ async def test_a_client_that_sends_no_more_still_gets_its_answers(path: Path, se
             client.writer.write_eof()
             assert [(await client.hear())["parameters"]["n"] for _ in range(2)] == [1, 2]
             await service.started.wait()
-            service.backlog.put(3)
+            service.items.put_nowait(3)
             assert (await client.hear())["parameters"]["n"] == 3
         await service.cancelled.wait()
         await server.idle(0)
@@ -198,13 +199,12 @@ async def test_connections_are_limited(path: Path, service: Service, limits: Lim
             assert await fourth.hear() == {"parameters": {"text": "in"}}
 
 
-async def test_a_subscriber_with_too_much_waiting_is_told_so(path: Path, service: Service) -> None:
+async def test_a_subscriber_who_is_too_slow_is_told_so_and_closed(path: Path, service: Service) -> None:
     async with serving(path, service), connected(path) as client:
         client.more("Watch")
-        await service.started.wait()
-        for n in range(4):
-            service.backlog.put(n)
-        assert service.backlog.is_overrun
+        service.items.put_nowait(1)
+        service.items.put_nowait(SubscriberTooSlow(backlog=3))
+        assert await client.hear() == {"parameters": {"n": 1}, "continues": True}
         assert await client.hear() == error("io.streamvault.Recorder.SubscriberTooSlow", backlog=3)
         assert await client.hear_the_end() == b""
 

@@ -11,8 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from streamvaultd.errors import NoSuchRecording
-from streamvaultd.varlink.backlog import Backlog
+from streamvaultd.errors import NoSuchRecording, VaultError
 from streamvaultd.varlink.server import Call, Final, Handler, Info, Interface, Limits, Server
 from streamvaultd.varlink.sockets import listen
 
@@ -38,7 +37,7 @@ class Service:
     """What the handlers did, for tests to wait for, and what they wait for."""
 
     def __init__(self) -> None:
-        self.backlog: Backlog[int] = Backlog(limit=3)
+        self.items: asyncio.Queue[int | VaultError] = asyncio.Queue()
         self.go = asyncio.Event()
         self.started = asyncio.Event()
         self.cancelled = asyncio.Event()
@@ -70,8 +69,9 @@ class Service:
     async def watch(self, _call: Call) -> AsyncGenerator[dict[str, Any] | Final, None]:
         self.started.set()
         try:
-            async for n in self.backlog:
-                yield {"n": n}
+            while not isinstance(item := await self.items.get(), VaultError):
+                yield {"n": item}
+            raise item
         finally:
             self.cancelled.set()
 
