@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import Mapping, Sequence
@@ -61,6 +62,7 @@ async def ask(
         return Answer(transport.get_returncode() or 0, bytes(child.output))
     finally:
         if transport.get_returncode() is None:
-            os.killpg(transport.get_pid(), signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # reaped, but the loop does not know yet
+                os.killpg(transport.get_pid(), signal.SIGKILL)
             await child.exited
         transport.close()

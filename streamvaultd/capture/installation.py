@@ -9,6 +9,7 @@ Each installation gets a new folder, for running segments go on with theirs: str
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -74,7 +75,8 @@ async def _run(*argv: str) -> None:
         raise _Failed(f"'{' '.join(argv[1:4])}' took longer than {INSTALL_LIMIT:.0f} s") from error
     finally:
         if process.returncode is None:
-            os.killpg(process.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # reaped, but the loop does not know yet
+                os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
     if status != 0:
         raise _Failed(f"'{' '.join(argv[1:4])}' ended with status {status}")
