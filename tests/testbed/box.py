@@ -93,11 +93,11 @@ class Box(Machine):
         command = enter_argv(systemd, tethered=self.tethered)
         with (self.root.folder / "console.log").open("wb") as console:
             return subprocess.Popen(
-                [*JOIN, str(self.cgroup), *command],
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,
-                env=enter_environment(self.root, name=self.name),
+                env=enter_environment(self.root, name=self.name, cgroup=self.cgroup),
                 start_new_session=True,
             )
 
@@ -138,12 +138,12 @@ class Box(Machine):
             # PID 1 first: then unshare, its parent, reaps it, and no zombie is left to this host
             signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
             self._wait_gone()
-            if self.outer is not None:
-                self.outer.wait()
+        elif self.outer is not None:
+            # it never told its PID 1: --kill-child takes that along
+            self.outer.kill()
+            self.outer.wait()
         if self.cgroup != Path():
             kill_cgroup(self.cgroup)
-        if self.outer is not None:
-            self.outer.wait()
         self.root.remove()
 
     def power_off(self) -> None:
@@ -156,6 +156,8 @@ class Box(Machine):
             raise BoxError(f"cannot stop box '{self.name}': its PID 1 is there after {STOP_TIMEOUT} s")
         os.close(self.pidfd)
         self.pidfd, self.leader = -1, 0
+        if self.outer is not None:
+            self.outer.wait()
 
     def _save(self) -> None:
         state = {

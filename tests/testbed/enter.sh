@@ -2,13 +2,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Becomes the first process of a testbed root: mounts it, enters it, and execs what is to run there.
 #
-# Called by layers.py and box.py as PID 1 of fresh mount, PID, cgroup, UTS and IPC namespaces. All mounts are made here,
+# Called by layers.py and box.py as PID 1 of fresh mount, PID, UTS and IPC namespaces. All mounts are made here,
 # in the private mount namespace, so that they are gone with the last process and the host never sees one.
 #   ROOT   empty folder to mount on        LOWER  overlay lower layers, topmost first, joined by ':'
 #   UPPER, WORK  overlay upper and work    NAME   host name
 #   BIND   optional "host folder:folder in the root" to show inside
+#   CGROUP optional cgroup to join, and to make the root of what is seen inside
 #   arguments: what to exec, with the environment that it gets (env -i VAR=… command)
 set -eu
+
+if [ -n "${CGROUP:-}" ]; then
+    # Only this process goes there. Its parent, unshare, stays outside: systemd could not pass controllers on from a
+    # cgroup that has processes of its own ("no internal processes", cgroups(7)).
+    echo 0 > "$CGROUP/cgroup.procs"
+    unset CGROUP
+    exec unshare --cgroup sh "$0" "$@"
+fi
 
 mount -t overlay overlay -o "lowerdir=$LOWER,upperdir=$UPPER,workdir=$WORK" "$ROOT"
 cd "$ROOT"
@@ -21,7 +30,7 @@ for path in proc/sys proc/sysrq-trigger; do
     mount -o remount,bind,ro "$path"
 done
 mount -t sysfs -o ro,nosuid,nodev,noexec sysfs sys
-# The new cgroup namespace makes the cgroup that we are in the root of this mount.
+# A new cgroup namespace makes the cgroup that we are in the root of this mount.
 mount -t cgroup2 -o nosuid,nodev,noexec cgroup2 sys/fs/cgroup
 mount -t tmpfs -o nosuid,nodev,mode=755 tmpfs run
 

@@ -7,6 +7,7 @@ import os
 import select
 import shutil
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,11 +59,13 @@ class Root:
 def enter_argv(command: list[str], *, tethered: bool) -> list[str]:
     """argv that runs `command` as PID 1 inside; `tethered`: it all dies with the calling thread."""
     tether = ["setpriv", "--pdeathsig", "KILL"] if tethered else []
-    spaces = ["unshare", "--mount", "--pid", "--cgroup", "--uts", "--ipc", "--fork", "--kill-child"]
+    spaces = ["unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child"]
     return [*tether, *spaces, "sh", str(ENTER), *command]
 
 
-def enter_environment(root: Root, *, name: str, bind: tuple[Path, str] | None = None) -> dict[str, str]:
+def enter_environment(
+    root: Root, *, name: str, bind: tuple[Path, str] | None = None, cgroup: Path | None = None
+) -> dict[str, str]:
     """What enter.sh reads."""
     environment = {
         "PATH": PATH,
@@ -74,6 +77,8 @@ def enter_environment(root: Root, *, name: str, bind: tuple[Path, str] | None = 
     }
     if bind is not None:
         environment["BIND"] = f"{bind[0]}:{bind[1]}"
+    if cgroup is not None:
+        environment["CGROUP"] = str(cgroup)
     return environment
 
 
@@ -87,10 +92,14 @@ def cgroup_mount() -> Path:
 
 
 def make_cgroup(name: str) -> Path:
-    """A fresh cgroup with every controller that the hierarchy can pass on."""
+    """A fresh cgroup with every controller that the hierarchy can pass on.
+
+    In a container the top may have processes of its own, and passes none on: then the box works without limits.
+    """
     top = cgroup_mount()
     for controller in (top / "cgroup.controllers").read_text().split():
-        (top / "cgroup.subtree_control").write_text(f"+{controller}")
+        with suppress(OSError):
+            (top / "cgroup.subtree_control").write_text(f"+{controller}")
     made = top / f"{CGROUP_PREFIX}{name}"
     made.mkdir(exist_ok=True)
     return made
