@@ -26,8 +26,10 @@ from streamvaultd.errors import (
     InvalidName,
     NoSuchRecording,
     NotRecording,
+    ScopeFailed,
     SourceUnavailable,
     UnsupportedUrl,
+    VaultError,
 )
 from streamvaultd.hub import Hub, Subscription
 from streamvaultd.manager import Manager
@@ -100,7 +102,7 @@ class Api:
         return {"segments": [self._segment_view(recorder, number) for number in range(len(recorder.segments))]}
 
     async def get_status(self, call: Call) -> View:
-        installation = self._streamlinks.present
+        installation = await self._streamlinks.settled()
         recorders = self._manager.recorders.values()
         running = [recorder for recorder in recorders if recorder.state in RUNNING]
         found = {
@@ -139,8 +141,7 @@ class Api:
                     yield {"recording": self._view(recorder)}
                 recorder = await _next_of(subscription, recorder)
         if recorder.state is State.FAILED and recorder.media_started is None:
-            why = recorder.detail or "no media arrived"
-            raise SourceUnavailable(url=redact_url(recorder.recording.url), why=why)
+            raise _failure(recorder)
         yield Last({"recording": self._view(recorder)})
 
     async def _begin(self, given: dict[str, Any]) -> Recorder:
@@ -232,6 +233,14 @@ def _is_reached(recorder: Recorder, until: str) -> bool:
     if until == "accepted" or recorder.state.is_final:
         return True
     return until == "recording" and recorder.media_started is not None
+
+
+def _failure(recorder: Recorder) -> VaultError:
+    """Why a recording has failed before its first media."""
+    why = recorder.detail or "no media arrived"
+    if recorder.segments and recorder.segments[-1].cause == "launch-failed":
+        return ScopeFailed(unit=segment_unit(recorder.recording.id, recorder.segments[-1].number), why=why)
+    return SourceUnavailable(url=redact_url(recorder.recording.url), why=why)
 
 
 def _not_recording(verb: str, recorder: Recorder) -> NotRecording:

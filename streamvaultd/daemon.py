@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -37,8 +37,10 @@ from streamvaultd.notices import (
     DAEMON_STARTED,
     DAEMON_STOPPED,
     SETTINGS_APPLIED,
+    SETTINGS_MISTAKEN,
     SETTINGS_REFUSED,
     STREAMLINK_OLD,
+    Entry,
     Journal,
 )
 from streamvaultd.notify import Notifier, stored_fds, watchdog_interval
@@ -59,7 +61,6 @@ SOCKET_NAME: Final = "varlink"
 STUCK_LIMIT: Final = 20.0
 """The watchdog is not fed while one event has taken longer than this (s)."""
 
-EX_CONFIG: Final = 78
 URL: Final = "man:streamvaultd(8)"
 
 
@@ -71,7 +72,7 @@ class Daemon:
     """The composition root: the only place that constructs."""
 
     def __init__(self, settings: Settings, group: asyncio.TaskGroup, store: LocalStore, files: SegmentFiles) -> None:
-        self._settings = settings
+        self._settings, self._mistakes = settings, 0
         self._group = group
         self.notifier = Notifier()
         self.journal = Journal()
@@ -193,13 +194,18 @@ class Daemon:
         """Read the settings again; bad ones leave the old ones in force."""
         self.notifier.reloading()
         settings, mistakes = config.load(config.files())
-        if mistakes:
-            self.journal.tell(SETTINGS_REFUSED, why="; ".join(str(mistake) for mistake in mistakes))
-        else:
+        self.tell_mistakes(SETTINGS_REFUSED, mistakes)
+        if not mistakes:
             self._settings = settings
             await self._find_streamlink()
             self.journal.tell(SETTINGS_APPLIED)
         self.notifier.ready(self.status())
+
+    def tell_mistakes(self, entry: Entry, mistakes: Sequence[VaultError]) -> None:
+        """Tell of mistakes in the settings, in the journal now and in the status until they are gone."""
+        self._mistakes = len(mistakes)
+        if mistakes:
+            self.journal.tell(entry, why="; ".join(str(mistake) for mistake in mistakes))
 
     def status(self) -> str:
         """The line that systemctl status shows."""
@@ -207,7 +213,8 @@ class Daemon:
         running = sum(not recorder.state.is_final and recorder.state is not State.FINALIZING for recorder in recorders)
         live = sum(len(recorder.live) for recorder in recorders)
         joining = sum(recorder.state is State.FINALIZING for recorder in recorders)
-        return f"{running} recordings, {live} segments, {joining} joins"
+        trouble = f"; {self._mistakes} mistakes in the settings, see the journal" if self._mistakes else ""
+        return f"{running} recordings, {live} segments, {joining} joins{trouble}"
 
     async def _find_streamlink(self) -> None:
         await self.streamlinks.refresh()
@@ -245,15 +252,21 @@ def _is_overlap_proven(older: Path, newer: Path) -> bool:
         return overlap_proven(older_file.fileno(), newer_file.fileno())
 
 
-async def serve(settings: Settings) -> None:
-    """Run the daemon until it is told to stop."""
+async def serve(settings: Settings, mistakes: Sequence[VaultError]) -> None:
+    """Run the daemon until it is told to stop.
+
+    Settings with mistakes do not keep it from starting: recordings go on that nobody else would take care of. What is
+    valid applies, the defaults stand in for the rest, and the mistakes are told as an error.
+    """
     files = SegmentFiles()
     store = await LocalStore.open(
         settings.store_path, paths=lambda recording, number: str(files.segment_path(recording, number))
     )
     try:
         async with asyncio.TaskGroup() as group:
-            await Daemon(settings, group, store, files).run(stored_fds())
+            daemon = Daemon(settings, group, store, files)
+            daemon.tell_mistakes(SETTINGS_MISTAKEN, mistakes)
+            await daemon.run(stored_fds())
     except* _Stop:
         pass
     finally:
@@ -267,15 +280,12 @@ def main() -> NoReturn:
     parser.add_argument("--check-config", action="store_true", help="print every mistake in the settings, and exit")
     given = parser.parse_args()
     settings, mistakes = config.load(config.files())
-    for mistake in mistakes:
-        sys.stderr.write(f"<3>{mistake}\n" if not given.check_config else f"{mistake}\n")
     if given.check_config:
+        sys.stderr.writelines(f"{mistake}\n" for mistake in mistakes)
         sys.exit(1 if mistakes else 0)
-    if mistakes:
-        sys.exit(EX_CONFIG)
     os.umask(0o027)
     try:
-        asyncio.run(serve(settings))
+        asyncio.run(serve(settings, mistakes))
     except* VaultError as group:
         for error in group.exceptions:
             sys.stderr.write(f"<3>{error}\n")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs: launching something gated into a scope, watching it, taking it over from an earlier daemon, stopping it.
 
-I1: nothing runs outside its scope. The gate opens only after systemd's job has moved the shim; a refused scope leaves
+I2: nothing runs outside its scope. The gate opens only after systemd's job has moved the shim; a refused scope leaves
 no process behind. A crash in between closes the gate, and the shim ends without having started anything.
 """
 

@@ -35,11 +35,6 @@ class Streamlinks:
             return str(self._trouble)
         return self._installation.warning if self._installation else None
 
-    @property
-    def present(self) -> Installation | None:
-        """The present installation, None while it is not known or cannot be used."""
-        return self._installation
-
     async def refresh(self) -> None:
         """Find the installation to use."""
         try:
@@ -55,10 +50,14 @@ class Streamlinks:
         self._trouble = None
         return self._installation
 
+    async def settled(self) -> Installation | None:
+        """The present installation once it was looked for, None if it cannot be used."""
+        await self._known.wait()
+        return self._installation
+
     async def usable(self) -> Installation:
         """The present installation; raises StreamlinkUnusable."""
-        await self._known.wait()
-        if self._installation is None:
+        if await self.settled() is None:
             # it may have been installed since it was looked for
             await self.refresh()
         if self._installation is None:

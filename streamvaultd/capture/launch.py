@@ -128,6 +128,7 @@ def clean_environment(home: Path, proxies: Mapping[str, str] | None = None) -> d
     return {
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "LANG": "C.UTF-8",
+        "PYTHONUNBUFFERED": "1",  # what streamlink has written is in the file, whoever kills it
         "HOME": str(home),
         "XDG_CONFIG_HOME": str(home / "config"),
         "XDG_DATA_HOME": str(home / "data"),

@@ -79,7 +79,7 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(STARTING, ev.MediaTimedOut, on.on_media_timed_out, BACKOFF, GRACE, STOPPING),
     _rule(ROTATING, ev.MediaTimedOut, on.on_media_timed_out, RECORDING),
     _rule(CAPTURING, ev.MeasureDue, on.on_measure_due),
-    _rule(RECORDING, ev.SizeMeasured, on.on_size_measured, STARTING, BACKOFF),
+    _rule(RECORDING, ev.SizeMeasured, on.on_size_measured, STARTING, BACKOFF, STOPPING),
     _rule(ROTATING, ev.SizeMeasured, on.on_size_measured, RECORDING, STARTING),
     _rule(ACTIVE, ev.StopTimedOut, on.on_stop_timed_out),
     _rule(STARTING, ev.SegmentExited, on.on_exited, BACKOFF, GRACE, STOPPING),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Rows, live scopes and files -> events: how a new daemon takes over what an earlier one left.
 
-I2: no scope without a row. A scope that no row claims is stopped; a row whose scope is gone gets the death that nobody
+I1: no scope without a row. A scope that no row claims is stopped; a row whose scope is gone gets the death that nobody
 was there to see, with whatever its exit pipe still holds.
 """
 

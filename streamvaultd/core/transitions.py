@@ -189,12 +189,13 @@ def on_size_measured(recorder: Recorder, event: ev.SizeMeasured) -> Step:
 
 
 def _replace_stalled(recorder: Recorder, segment: Segment, event: ev.SizeMeasured) -> Step:
+    # It may hang, or the source stands still: the next one tells, and only the grace period can
     why = f"nothing was written for {recorder.recording.policy.stall_timeout:g} s"
     after, effects = ask_to_stop(recorder, segment, event.at, cause="stall")
     told = tell(Notice.STALLED, segment, "stall", why=why)
     if segment.grown_at is not None and has_lasted(segment, segment.grown_at):
         after = replace(after, failures=0)
-    after, more = go_on_without(after, segment, event.at, Verdict("stall", Ending.DIED, why))
+    after, more = go_on_without(after, segment, event.at, Verdict("stall", Ending.SOURCE_LOST, why))
     return after, (*effects, told, *more)
 
 

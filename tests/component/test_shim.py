@@ -185,7 +185,8 @@ def test_the_command_sees_nothing_of_the_daemons_surroundings(at: World) -> None
     assert (where, mask) == ("/", "0027")
     names = {line.partition("=")[0] for line in environment}
     assert names - {"PWD", "OLDPWD", "SHLVL", "_"} == {
-        "PATH", "LANG", "HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME",
+        "PATH", "LANG", "PYTHONUNBUFFERED",
+        "HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME",
     }  # fmt: skip
 
 

@@ -175,7 +175,7 @@ def test_a_source_that_falls_silent_is_over_after_the_grace_period(
     wait_media(box, source, channel, 1)
     source.control(channel, fault=fault)
     last = source.state(channel)["last"]
-    wait_state(box, ctl, fault, "completed", timeout=120)
+    wait_state(box, ctl, fault, "completed", timeout=150)
     path = ctl.recording(fault)["runtime"]["path"]
     frames = count(box, path, source, channel, first_segment=0, last_segment=last - 1)
     assert not frames.lost, frames
