@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The verdict on the end of a run: what streamlink 7.3.0 and 8.6.3 exit with and print, and missing witnesses."""
+
+from __future__ import annotations
+
+import pytest
+
+from streamvaultd.core.verdict import Ending, Evidence, judge, message_of
+
+NOTHING_NEW_8 = "[stream.segmented][warning] No new segments for more than 6.00s. Stopping..."
+NOTHING_NEW_7 = (
+    "2026-11-23T09:10:11.12 warning stream.hls: No new segments in playlist for more than 20.00s. Stopping..."
+)
+TIMEOUT = "error: Error when reading from stream: Read timeout, exiting"
+NO_SPACE = "error: Error when writing to output: [Errno 28] No space left on device, exiting"
+NO_SPACE_BARE = "error: [Errno 28] No space left on device"
+QUOTA = "error: Error when writing to output: [Errno 122] Disk quota exceeded, exiting"
+NO_PLUGIN = "error: No plugin can handle URL: http://h/foo"
+NO_STREAMS = "error: No playable streams found on this URL: http://h/foo"
+NO_QUALITY = "error: The specified stream(s) '1080p' could not be found.\n       Available streams: 180p (worst, best)"
+GONE = "error: Unable to open URL: http://h/l.m3u8 (404 Client Error: Not Found for url: http://h/l.m3u8)"
+UNREACHABLE = "error: Unable to open URL: http://h/l.m3u8 (HTTPConnectionPool(host='h', port=80): Max retries)"
+NOT_OPENED = "error: Could not open stream <HLSStream ['hls', 'http://h/l']>, tried 1 times, exiting"
+INTERRUPTED = "Interrupted! Exiting..."
+LOST_SEGMENT = (
+    "[stream.hls][error] Failed to fetch segment 34: Unable to open URL: http://h/34.ts (404 Client Error: Not Found)"
+)
+GAP = "[stream.hls][warning] Sequence gap of 8 segments at position 52. This is unsupported."
+RELOAD = "[stream.hls][warning] Failed to reload playlist: Unable to open URL: http://h/l (404 Client Error: x)"
+OTHER = "error: Failed to open output: /x (permission denied)"
+
+EXITS = [
+    # status, last lines, cause, what it means
+    (0, (), "source-ended", Ending.SOURCE_ENDED),
+    (0, ("[cli][info] Stream ended",), "source-ended", Ending.SOURCE_ENDED),
+    (0, (LOST_SEGMENT, GAP), "source-ended", Ending.SOURCE_ENDED),
+    (0, (RELOAD, NOTHING_NEW_8), "network", Ending.SOURCE_LOST),
+    (0, (NOTHING_NEW_7,), "network", Ending.SOURCE_LOST),
+    (1, (TIMEOUT,), "network", Ending.SOURCE_LOST),
+    (1, (RELOAD, LOST_SEGMENT, TIMEOUT), "network", Ending.SOURCE_LOST),
+    (1, (NO_SPACE,), "disk-full", Ending.DISK),
+    (1, (NO_SPACE_BARE,), "disk-full", Ending.DISK),
+    (1, (QUOTA,), "disk-full", Ending.DISK),
+    (0, (NO_SPACE,), "disk-full", Ending.DISK),
+    (1, (NO_PLUGIN,), "source-refused", Ending.UNSUPPORTED),
+    (1, (NO_STREAMS,), "source-refused", Ending.REFUSED),
+    (1, (NO_QUALITY,), "source-refused", Ending.REFUSED),
+    (1, (GONE,), "source-refused", Ending.REFUSED),
+    (1, (UNREACHABLE, NOT_OPENED), "source-refused", Ending.REFUSED),
+    (1, (OTHER,), "exit:1", Ending.DIED),
+    (1, (), "exit:1", Ending.DIED),
+    (2, ("usage: streamlink [OPTIONS] <URL> [STREAM]",), "exit:2", Ending.DIED),
+    (130, (INTERRUPTED,), "signal:15", Ending.DIED),
+    (130, (), "signal:15", Ending.DIED),
+    (-9, (), "signal:9", Ending.DIED),
+    (-1, (NOTHING_NEW_8,), "signal:1", Ending.DIED),
+    (-11, (GONE,), "signal:11", Ending.DIED),
+]
+
+
+@pytest.mark.parametrize(("status", "log", "cause", "ending"), EXITS)
+def test_exits(status: int, log: tuple[str, ...], cause: str, ending: Ending) -> None:
+    verdict = judge(Evidence(status=status, log=log), asked=None)
+    assert (verdict.cause, verdict.ending) == (cause, ending)
+    assert verdict.why
+
+
+@pytest.mark.parametrize(("status", "log", "cause", "ending"), EXITS)
+def test_what_was_asked_for_is_no_death(status: int, log: tuple[str, ...], cause: str, ending: Ending) -> None:
+    assert judge(Evidence(status=status, log=log), asked="rotated").cause == "rotated"
+    assert judge(Evidence(status=status, log=log), asked="stopped").ending is Ending.ASKED
+
+
+OOM = [
+    Evidence(status=-9, oom_kills=1),
+    Evidence(status=-9, oom_kills=3, unit_result="oom-kill"),
+    Evidence(status=-9, unit_result="oom-kill"),
+    Evidence(unit_result="oom-kill"),
+    Evidence(oom_kills=1),
+    Evidence(status=1, oom_kills=1, log=(TIMEOUT,)),
+]
+
+
+@pytest.mark.parametrize("evidence", OOM)
+def test_one_witness_is_enough_for_want_of_memory(evidence: Evidence) -> None:
+    assert judge(evidence, asked=None).cause == "oom"
+    assert judge(evidence, asked=None).ending is Ending.DIED
+    assert judge(evidence, asked="rotated").cause == "oom"
+    assert judge(evidence, asked="rotated").ending is Ending.ASKED
+
+
+@pytest.mark.parametrize(("evidence", "cause", "ending"), [
+    (Evidence(), "unknown", Ending.DIED),
+    (Evidence(unit_result="success"), "unknown", Ending.DIED),
+    (Evidence(oom_kills=0, log=(GONE,)), "unknown", Ending.DIED),
+    (Evidence(unit_result="timeout"), "timeout", Ending.DIED),
+    (Evidence(status=-15, unit_result="timeout"), "timeout", Ending.DIED),
+    (Evidence(error="[Errno 2] No such file or directory: 'streamlink'"), "launch-failed", Ending.BROKEN),
+])  # fmt: skip
+def test_missing_witnesses(evidence: Evidence, cause: str, ending: Ending) -> None:
+    verdict = judge(evidence, asked=None)
+    assert (verdict.cause, verdict.ending) == (cause, ending)
+
+
+def test_what_was_known_first_stays() -> None:
+    record = Evidence(status=-9, oom_kills=0, memory_peak=5, log=("a",))
+    unit = Evidence(status=1, unit_result="oom-kill", max_rss=7, log=("b",))
+    assert record.merged(unit) == Evidence(
+        status=-9, oom_kills=0, memory_peak=5, unit_result="oom-kill", max_rss=7, log=("a",)
+    )
+    assert Evidence().merged(unit) == unit
+    assert unit.merged(Evidence()) == unit
+
+
+@pytest.mark.parametrize(("line", "message"), [
+    (NO_PLUGIN, "No plugin can handle URL: http://h/foo"),
+    ("2026-11-23T09:10:11.1 error cli: Failed: x", "Failed: x"),
+    (NOTHING_NEW_7, "No new segments in playlist for more than 20.00s. Stopping..."),
+    ("it exited with status 1", "it exited with status 1"),
+    ("x" * 70 + ": y", "x" * 70 + ": y"),
+])  # fmt: skip
+def test_messages_are_shown_without_what_the_log_puts_before_them(line: str, message: str) -> None:
+    assert message_of(line) == message
