@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 from pathlib import Path
 
+from tests.fakes.media import MediaError
 from tests.testbed import deb, demo, layers, setup
 from tests.testbed.box import Box, BoxError
 from tests.testbed.spaces import cache
@@ -57,7 +59,7 @@ def main() -> int:
     args = parser.parse_args()
     try:
         return args.call(args) or 0
-    except (BoxError, deb.DebError, setup.SetupError) as error:
+    except (BoxError, deb.DebError, setup.SetupError, MediaError, subprocess.CalledProcessError) as error:
         print(error, file=sys.stderr)
         return 1
 

@@ -56,12 +56,12 @@ def _missing_for_venv() -> list[str]:
 
 
 def install(packages: list[str]) -> None:
-    """apt-get install, without questions and without what is only recommended."""
+    """apt-get install, without questions and recommendations; a .deb of an installed version is installed again."""
     if shutil.which("apt-get") is None:
         raise SetupError(f"cannot set up: no apt-get here; install by hand: {' '.join(packages)}")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     print(f"installing {' '.join(packages)}", flush=True)
-    for command in (["update", "-q"], ["install", "-qy", "--no-install-recommends", *packages]):
+    for command in (["update", "-q"], ["install", "-qy", "--no-install-recommends", "--reinstall", *packages]):
         subprocess.run(["apt-get", *command], check=True, env=environment, stdout=subprocess.DEVNULL)
 
 
