@@ -58,9 +58,9 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(STARTING, ev.RecordRequested, on.on_begin),
     _rule(STARTING, ev.StopRequested, on.on_stop_requested, STOPPING, STOPPED),
     _rule(frozenset({RECORDING, ROTATING}), ev.StopRequested, on.on_stop_requested, STOPPING),
-    _rule(WAITING, ev.StopRequested, on.on_stop_requested, STOPPING, *ENDINGS),
+    _rule(WAITING, ev.StopRequested, on.on_stop_requested, STOPPING, FINALIZING, STOPPED),
     _rule(CAPTURING, ev.DurationReached, on.on_duration_reached, STOPPING),
-    _rule(WAITING, ev.DurationReached, on.on_duration_reached, STOPPING, FINALIZING),
+    _rule(WAITING, ev.DurationReached, on.on_duration_reached, STOPPING, FINALIZING, STOPPED),
     _rule(RECORDING, ev.RotateRequested, on.on_rotate, ROTATING),
     # rotation
     _rule(RECORDING, ev.RotationDue, on.on_rotate, ROTATING),
@@ -69,10 +69,10 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(ROTATING, ev.OverlapTimedOut, on.on_overlap_timed_out, RECORDING),
     # a run's life
     _rule(EVERY, ev.ScopeStarted, on.on_scope_started),
-    _rule(STARTING, ev.LaunchFailed, on.on_launch_failed, BACKOFF, GRACE, STOPPING),
+    _rule(STARTING, ev.LaunchFailed, on.on_launch_failed, BACKOFF, STOPPING),
     _rule(ROTATING, ev.LaunchFailed, on.on_launch_failed, RECORDING),
     _rule(ACTIVE - {STARTING, ROTATING}, ev.LaunchFailed, on.on_launch_failed),
-    _rule(STARTING, ev.LaunchTimedOut, on.on_launch_timed_out, BACKOFF, GRACE, STOPPING),
+    _rule(STARTING, ev.LaunchTimedOut, on.on_launch_timed_out, BACKOFF, STOPPING),
     _rule(ROTATING, ev.LaunchTimedOut, on.on_launch_timed_out, RECORDING),
     _rule(STARTING, ev.MediaArrived, on.on_media_arrived, RECORDING),
     _rule(ROTATING, ev.MediaArrived, on.on_media_arrived),
@@ -94,8 +94,8 @@ RULES: Final[tuple[Rule, ...]] = (
     # the source, and waiting for it
     _rule(BACKOFF, ev.RetryDue, on.on_retry_due, STARTING),
     _rule(GRACE, ev.ProbeDue, on.on_probe_due),
-    _rule(GRACE, ev.SourceProbed, on.on_probed, STARTING, STOPPING, FINALIZING),
-    _rule(GRACE, ev.GraceOver, on.on_grace_over, STOPPING, FINALIZING),
+    _rule(GRACE, ev.SourceProbed, on.on_probed, STARTING, STOPPING, FINALIZING, FAILED),
+    _rule(GRACE, ev.GraceOver, on.on_grace_over, STOPPING, FINALIZING, FAILED),
     # the end
     _rule(FINALIZING, ev.JoinEnded, on.on_join_ended, COMPLETED, STOPPED, FAILED),
     _rule(FINALIZING, ev.JoinOverdue, on.on_join_overdue),

@@ -300,3 +300,17 @@ def test_a_scope_without_a_row_is_stopped() -> None:
     world.rows.recorder = replace(world.rows.recorder, state=State.STARTING)
     world.restart()
     assert world.scopes[1].stops == 1
+
+
+@pytest.mark.parametrize("how", ["grace", "duration", "unknown"])
+def test_a_file_that_somebody_removed_is_no_reason_to_fall_over(how: str) -> None:
+    world = begun(World(duration=15.0 if how == "duration" else None))
+    world.advance(5.0)
+    world.files[1].clear()
+    world.change_air(Air.ENDED)
+    assert world.advance_until(lambda world: world.recorder.state is State.GRACE)
+    if how == "unknown":
+        world.change_air(Air.UNSUPPORTED)
+    assert world.finish() is (State.STOPPED if how == "duration" else State.FAILED)
+    assert world.broken == []
+    assert world.joined == []

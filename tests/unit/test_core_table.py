@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The table says exactly what can happen: every recorder that can be reached is visited, and nothing leads elsewhere.
+
+Recorders that differ only in times, numbers and texts are taken for one; segments are counted up to two.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+
+from streamvaultd.core import events as ev
+from streamvaultd.core.machine import RULES, IllegalTransition, step
+from streamvaultd.core.model import Moment, Policy, Recorder, Segment, State
+from streamvaultd.core.verdict import Evidence
+from tests.unit.broadcast import GONE, SILENT, UNKNOWN_SITE
+from tests.unit.invariants import broken_by_step
+from tests.unit.rows import BOOTED, EPOCH, new_recorder
+
+SEGMENTS_MAX = 2
+POLICY = Policy(start_attempts=2, grace=1000.0)
+
+EXITS = (
+    Evidence(),
+    Evidence(status=0),
+    Evidence(status=0, log=(SILENT,)),
+    Evidence(status=1, log=(GONE,)),
+    Evidence(status=1, log=(UNKNOWN_SITE,)),
+    Evidence(status=-9, oom_kills=1),
+    Evidence(error="no such file"),
+)
+
+Arrow = tuple[State, type[ev.Event], State]
+
+
+def run_events(at: Moment, attempt: int, segment: Segment) -> Iterator[ev.Event]:
+    """Everything that can be heard of one run."""
+    yield ev.ScopeStarted(at=at, attempt=attempt)
+    yield ev.LaunchFailed(at=at, attempt=attempt, why="refused")
+    yield ev.LaunchFailed(at=at, attempt=attempt, why="refused", permanent=True)
+    yield ev.MediaArrived(at=at, attempt=attempt, size=1000)
+    yield ev.SizeMeasured(at=at, attempt=attempt, size=segment.size)
+    yield ev.SizeMeasured(at=at, attempt=attempt, size=segment.size + 1000)
+    yield ev.OverlapChecked(at=at, attempt=attempt, proven=False)
+    yield ev.OverlapChecked(at=at, attempt=attempt, proven=True)
+    yield from (ev.SegmentExited(at=at, attempt=attempt, evidence=evidence) for evidence in EXITS)
+    yield ev.EvidenceArrived(at=at, attempt=attempt, evidence=Evidence(unit_result="oom-kill"))
+    yield ev.SegmentSealed(at=at, attempt=attempt, size=1000)
+    yield ev.SegmentSealed(at=at, attempt=attempt, size=0)  # empty, or somebody removed it
+    for kind in (
+        ev.LaunchTimedOut, ev.MediaTimedOut, ev.MeasureDue, ev.RotationDue, ev.OverlapDue, ev.OverlapTimedOut,
+        ev.StopTimedOut, ev.SealTimedOut,
+    ):  # fmt: skip
+        yield kind(at=at, attempt=attempt)
+
+
+def all_events(recorder: Recorder, at: Moment) -> Iterator[ev.Event]:
+    """Everything that can be heard, true or not."""
+    for segment in recorder.segments:
+        yield from run_events(at, segment.number, segment)
+    for outcome in ev.Outcome:
+        yield ev.SourceProbed(at=at, probe=recorder.probe, outcome=outcome, detail="")
+    yield ev.JoinEnded(at=at, join=recorder.joins, path="/srv/r/demo/x.ts", size=1000)
+    yield ev.JoinEnded(at=at, join=recorder.joins, why="cannot")
+    yield ev.Restarted(at=at)
+    yield ev.Restarted(at=at, live={segment.number: segment.size for segment in recorder.live})
+    for kind in (
+        ev.RecordRequested, ev.StopRequested, ev.RotateRequested, ev.SegmentsRemoved, ev.RetryDue, ev.ProbeDue,
+        ev.GraceOver, ev.DurationReached, ev.JoinOverdue,
+    ):  # fmt: skip
+        yield kind(at=at)
+
+
+def abstract(recorder: Recorder) -> object:
+    """What is left of a recorder without its times, numbers and texts."""
+    running = tuple(
+        (s.phase, s.started is not None, s.media_at is not None, s.stops if recorder.state is State.STOPPING else 0)
+        for s in recorder.segments
+        if not s.phase.is_over
+    )
+    return (
+        recorder.state, running, len(recorder.segments), min(recorder.failures, 1), recorder.stop is not None,
+        recorder.probing, recorder.media_started is not None, recorder.size > 0, recorder.joins,
+        recorder.overlap_at is not None, recorder.grace_until is not None,
+    )  # fmt: skip
+
+
+@cache
+def explore() -> tuple[frozenset[Arrow], int, tuple[str, ...]]:
+    """(every change of state that can happen, recorders visited, broken invariants)"""
+    wanted = replace(new_recorder(policy=POLICY, duration=50.0))
+    queue, known = deque([wanted]), {abstract(wanted)}
+    arrows: set[Arrow] = set()
+    broken: set[str] = set()
+    while queue:
+        recorder = queue.popleft()
+        for wait in (1.0, 2000.0):
+            seconds = recorder.since.monotonic - BOOTED + wait
+            at = Moment(BOOTED + seconds, EPOCH + round(seconds * 1e6))
+            for event in all_events(recorder, at):
+                try:
+                    after, effects = step(recorder, event)
+                except IllegalTransition as error:
+                    broken.add(str(error))
+                    continue
+                broken.update(f"{text} ({type(event).__name__})" for text in broken_by_step(recorder, after, effects))
+                arrows.add((recorder.state, type(event), after.state))
+                if len(after.segments) <= SEGMENTS_MAX and (kind := abstract(after)) not in known:
+                    known.add(kind)
+                    queue.append(after)
+    return frozenset(arrows), len(known), tuple(sorted(broken))
+
+
+def test_no_event_in_any_recorder_breaks_an_invariant() -> None:
+    assert explore()[2] == ()
+
+
+def test_every_state_is_reached() -> None:
+    assert {after for _, _, after in explore()[0]} == set(State)
+
+
+def test_rows_name_what_can_happen_and_nothing_else() -> None:
+    declared = {
+        (state, rule.event, target)
+        for rule in RULES
+        for state in rule.states
+        for target in rule.targets
+        if target is not state
+    }
+    happened = {arrow for arrow in explore()[0] if arrow[0] is not arrow[2]}
+    assert declared == happened
