@@ -20,6 +20,8 @@ from tests.testbed.box import BoxError
 PROJECT = setup.PROJECT
 LOGS = PROJECT / "build" / "logs"
 TAIL_LINES = 60
+# Who runs us in the background ignores SIGINT and SIGQUIT, and what is tested would inherit that.
+DEFAULT_SIGNALS = ["env", "--default-signal"]
 BIN = setup.VENV / "bin"
 
 
@@ -85,7 +87,12 @@ def logged(command: list[str], log: Path, *, show: bool = False) -> bool:
         file.write(f"$ {' '.join(command)[:200]}\n")
         file.flush()
         process = subprocess.Popen(
-            command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            [*DEFAULT_SIGNALS, *command],
+            cwd=PROJECT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
         assert process.stdout is not None
         for line in process.stdout:
