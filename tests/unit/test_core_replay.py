@@ -51,3 +51,23 @@ def test_restart_finishes_the_broadcast(crash_after: int) -> None:
     world = play(World(crash_after={crash_after}))
     assert world.crashes == 1
     check_complete(world)
+
+
+@pytest.mark.parametrize("crash_after", EFFECTS)
+@pytest.mark.parametrize("then", [1, 2, 3, 5])
+def test_a_second_crash_soon_after_the_first_does_no_more_harm(crash_after: int, then: int) -> None:
+    world = play(World(crash_after={crash_after, crash_after + then}))
+    check_complete(world)
+
+
+@pytest.mark.parametrize("crash_after", EFFECTS)
+def test_a_launch_whose_gate_was_never_opened(crash_after: int) -> None:
+    world = World(crash_after={crash_after})
+    world.scope_without_gate = True
+    check_complete(play(world))
+
+
+@pytest.mark.parametrize("crash_after", EFFECTS)
+def test_a_daemon_that_is_away_for_a_while(crash_after: int) -> None:
+    """Shorter than the window: nothing is lost."""
+    check_complete(play(World(crash_after={crash_after}, downtime=8.0)))
