@@ -11,6 +11,7 @@ whatever creates or removes a name syncs the folder before it returns.
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -22,17 +23,28 @@ from streamvaultd.errors import DirectoryUnusable
 
 FOLDER_MODE: Final = 0o750
 FILE_MODE: Final = 0o640
+IN_MEMORY: Final = frozenset({"tmpfs", "ramfs", "devtmpfs"})
+MOUNTS: Final = Path("/proc/self/mountinfo")
 
 
 class SegmentFiles:
-    """Makes, measures, syncs and removes the files of segments; never touches a file that is not named to it."""
+    """Makes, measures, syncs and removes the files of segments; never touches a file that is not named to it.
+
+    `mounts` tells what is mounted where, proc_pid_mountinfo(5).
+    """
+
+    def __init__(self, mounts: Path = MOUNTS) -> None:
+        self._mounts = mounts
 
     def prepare(self, directory: Path, streamer: str) -> None:
         """Make the streamer's folder and prove that it can be written to.
 
         The directory itself is made only if its parent exists: a missing path above it rather is a disk that is not
-        mounted. DirectoryUnusable tells what is wrong.
+        mounted. DirectoryUnusable tells what is wrong, also that it is kept in memory: recordings neither last nor fit
+        there, and /tmp of the service is not that of its users.
         """
+        if file_system_of(directory, self._mounts.read_text(encoding="utf-8", errors="replace")) in IN_MEMORY:
+            raise DirectoryUnusable(directory=str(directory), why="it is kept in memory (tmpfs), not on a disk")
         try:
             _make_folder(directory)
             _make_folder(directory / streamer)
@@ -109,6 +121,18 @@ class SegmentFiles:
             stream=recording.stream,
         )
         return Path(recording.directory) / recording.streamer / name
+
+
+def file_system_of(path: Path, mountinfo: str) -> str:
+    """The type of the file system that a path is or would be on; "" if that cannot be told."""
+    found, depth = "", -1
+    resolved = path.resolve()
+    for line in mountinfo.splitlines():
+        before, _, after = line.partition(" - ")
+        point = Path(re.sub(r"\\(\d{3})", lambda octal: chr(int(octal[1], 8)), before.split()[4]))
+        if resolved.is_relative_to(point) and len(point.parts) >= depth:
+            found, depth = after.split()[0], len(point.parts)
+    return found
 
 
 def _make_folder(folder: Path) -> None:

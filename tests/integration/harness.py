@@ -22,7 +22,7 @@ SETTINGS = """
 [recording]
 grace = "5s"
 start_timeout = "30s"
-stall_timeout = "20s"
+stall_timeout = "25s"
 """
 # What is saved of a machine when a test fails: name of the file → command.
 REPORTS = {

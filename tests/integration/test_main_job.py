@@ -249,6 +249,7 @@ REFUSALS = {
     "line break": (["http://127.0.0.1:9/x.m3u8\nstdout", "--name", "r3"], 2, "as a URL"),
     "bad quality": (["http://127.0.0.1:9/x.m3u8", "--name", "r4", "--quality", "best\nx"], 2, "as a quality"),
     "bad folder": (["http://127.0.0.1:9/x.m3u8", "--name", "r5", "--directory", "/proc/x"], 1, "cannot write to"),
+    "in memory": (["http://127.0.0.1:9/x.m3u8", "--name", "r9", "--directory", "/tmp/x"], 1, "kept in memory"),
     "read-only": (["http://127.0.0.1:9/x.m3u8", "--name", "r6", "--directory", "/usr/x"], 1, "cannot write to"),
     "bad duration": (["http://127.0.0.1:9/x.m3u8", "--name", "r7", "--duration", "soon"], 2, "as a duration"),
     "nobody there": (["http://127.0.0.1:9/x.m3u8", "--name", "r8"], 1, "cannot record"),

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from streamvaultd.capture.output import SegmentFiles
+from streamvaultd.capture.output import SegmentFiles, file_system_of
 from streamvaultd.core.model import Moment, Policy, Recording
 from streamvaultd.errors import DirectoryUnusable
 
-FILES = SegmentFiles()
+FILES = SegmentFiles(mounts=Path("/dev/null"))  # the tests' own folder may be in memory
 
 
 def recording(directory: Path) -> Recording:
@@ -124,3 +124,28 @@ def test_folders_with_something_in_them_stay(tmp_path: Path) -> None:
     result.write_text("media")
     FILES.discard_folder(FILES.segment_path(recording(tmp_path), 1).parent)
     assert result.exists()
+
+
+MOUNTINFO = """\
+22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
+30 22 0:26 / /tmp rw,nosuid,nodev shared:9 - tmpfs tmpfs rw
+31 22 8:1 / /srv/big\\040disk rw - xfs /dev/sda1 rw
+32 30 8:2 / /tmp/disk rw - ext4 /dev/sdb1 rw
+"""
+
+
+def test_a_folder_in_memory_is_refused(tmp_path: Path) -> None:
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(f"30 22 0:26 / {tmp_path} rw shared:9 - tmpfs tmpfs rw\n")
+    with pytest.raises(DirectoryUnusable, match="kept in memory"):
+        SegmentFiles(mounts=mounts).prepare(tmp_path / "recordings", "demo")
+    assert list(tmp_path.iterdir()) == [mounts]
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [("/srv", "ext4"), ("/tmp", "tmpfs"), ("/tmp/a/b", "tmpfs"), ("/srv/big disk/x", "xfs"), ("/tmp/disk/x", "ext4")],
+)
+def test_the_file_system_is_that_of_the_nearest_mount(path: str, kind: str) -> None:
+    assert file_system_of(Path(path), MOUNTINFO) == kind
+    assert file_system_of(Path(path), "") == ""
