@@ -156,7 +156,7 @@ class DirectoryUnusable(VaultError):
 
 class ScopeFailed(VaultError):
     name = f"{RECORDER}.ScopeFailed"
-    what = "cannot start scope '{unit}': {why}"
+    what = "cannot start or stop scope '{unit}': {why}"
     hint = "'systemctl status streamvault-brokerd' and 'journalctl -u streamvault-brokerd' show the broker's side"
 
 
