@@ -99,7 +99,7 @@ class NoSuchRecording(VaultError):
 class NotRecording(VaultError):
     name = f"{RECORDER}.NotRecording"
     what = "cannot {verb} recording {recording}: it is {state}"
-    hint = "only a running recording can be stopped or rotated"
+    hint = "it can be rotated while it is recording, and stopped until it has ended: see 'streamvaultctl status'"
 
 
 class AlreadyRecording(VaultError):

@@ -41,6 +41,11 @@ ENTRIES: Final[Mapping[str, Entry]] = {
     Notice.SEGMENT_DIED: Entry(
         "78cd894fe2d649a4af1d944606ba06d5", WARNING, "Segment {segment} of '{streamer}' died ({cause}): {why}"
     ),
+    Notice.MEDIA_GONE: Entry(
+        "a5eab72e343e498bafe9cbb6edc75118",
+        ERROR,
+        "Segment {segment} of '{streamer}' had {known} bytes, its file has {size}: somebody removed or cut it",
+    ),
     Notice.CAUSE_CORRECTED: Entry(
         "b0d9b9a94bd6424793c47f56cf7ebf03",
         NOTICE,

@@ -96,6 +96,7 @@ class Notice(StrEnum):
     MEDIA_ARRIVED = "media-arrived"
     SEGMENT_ENDED = "segment-ended"
     SEGMENT_DIED = "segment-died"
+    MEDIA_GONE = "media-gone"
     CAUSE_CORRECTED = "cause-corrected"
     LAUNCH_FAILED = "launch-failed"
     ROTATION_STARTED = "rotation-started"

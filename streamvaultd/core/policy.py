@@ -7,7 +7,8 @@ from typing import Final
 
 from streamvaultd.core.model import Instant, Policy, Segment
 
-RETRY_DELAYS: Final = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+RETRY_DELAYS: Final = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+"""Seconds; the longest leaves what a usual window (30 s) holds within reach."""
 PROBE_MIN: Final = 0.5
 PROBE_MAX: Final = 15.0
 """Half of a usual window: what a source that is back has sent since the last look can still be fetched."""

@@ -275,7 +275,10 @@ def on_sealed(recorder: Recorder, event: ev.SegmentSealed) -> Step:
     segment = recorder.segment(event.attempt)
     if segment is None or segment.phase is not Phase.SEALING:
         return recorder, ()
-    return _after_seal(move(recorder, segment, Phase.ENDED, event.at, size=event.size), event)
+    after, effects = _after_seal(move(recorder, segment, Phase.ENDED, event.at, size=event.size), event)
+    if event.size < segment.size:
+        effects = (tell(Notice.MEDIA_GONE, segment, known=segment.size, size=event.size), *effects)
+    return after, effects
 
 
 def on_seal_timed_out(recorder: Recorder, event: ev.SealTimedOut) -> Step:
