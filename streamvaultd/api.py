@@ -18,6 +18,7 @@ from streamvaultd.capture.streamlink import check_quality, check_url
 from streamvaultd.clock import Clock
 from streamvaultd.config import Settings
 from streamvaultd.core.events import RecordRequested, RotateRequested, StopRequested
+from streamvaultd.core.machine import RUNNING
 from streamvaultd.core.model import Recorder, State
 from streamvaultd.errors import (
     AlreadyRecording,
@@ -42,7 +43,6 @@ from streamvaultd.views import View, event_view, recording_view, redact_url, seg
 
 NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}", re.ASCII)
 LIST_LIMIT: Final = 1000
-RUNNING: Final = frozenset({State.STARTING, State.RECORDING, State.ROTATING, State.BACKOFF, State.GRACE})
 
 
 class Api:

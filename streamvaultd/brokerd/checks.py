@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from streamvaultd.errors import InvalidParameter, LimitRefused, NameRefused, PeerRefused, ProcessRefused
+from streamvaultd.units import JOBS_SLICE, RECORDINGS_SLICE, parse_job_unit, parse_segment_unit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,8 +21,6 @@ TASKS_DEFAULT, TASKS_MIN, TASKS_MAX = 64, 1, 4096
 RUNTIME_MIN, RUNTIME_MAX = 60 * 1_000_000, 366 * 86_400 * 1_000_000
 
 # The broker's own idea of a name, not the daemon's: this is the boundary between them
-_SEGMENT_SCOPE = re.compile(r"streamvault-[1-9][0-9]{0,9}-[0-9]{3,6}\.scope")
-_JOB_SCOPE = re.compile(r"streamvault-job-[1-9][0-9]{0,9}\.scope")
 # Slices of the system, then the daemon's unit, then maybe groups below it: never below a user@.service
 _DAEMON_GROUP = re.compile(rf"(/[^/]+\.slice)*/{re.escape(DAEMON_UNIT)}(/.*)?")
 
@@ -42,10 +41,10 @@ def check_peer(uid: int, service_uid: int) -> None:
 
 def slice_of(name: str) -> str:
     """Return the slice that a scope of this name belongs into; a name that is not ours is refused."""
-    if _SEGMENT_SCOPE.fullmatch(name):
-        return "streamvault-recordings.slice"
-    if _JOB_SCOPE.fullmatch(name):
-        return "streamvault-jobs.slice"
+    if parse_segment_unit(name) is not None:
+        return RECORDINGS_SLICE
+    if parse_job_unit(name) is not None:
+        return JOBS_SLICE
     raise NameRefused(value=name[:100], why="it is neither a segment's nor a job's scope")
 
 

@@ -12,6 +12,7 @@ from streamvaultd import systemd1
 from streamvaultd.brokerd.process import require_alive
 from streamvaultd.errors import JobFailed, NoSuchUnit, SystemdError, UnitExists, VaultError
 from streamvaultd.systemd1 import BusError
+from streamvaultd.units import JOBS_SLICE
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -47,7 +48,7 @@ def scope_properties(*, slice_name: str, description: str, bounds: Bounds, mount
         values.append(("RuntimeMaxUSec", "t", bounds.runtime_max_usec))
     if mounts_for is not None:
         values.append(("RequiresMountsFor", "as", [mounts_for]))
-    if slice_name == "streamvault-jobs.slice":
+    if slice_name == JOBS_SLICE:
         values += [("CPUWeight", "t", 20), ("IOWeight", "t", 20)]
     return [(name, Variant(signature, value)) for name, signature, value in values]
 

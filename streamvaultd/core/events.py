@@ -211,9 +211,4 @@ Event = (
     | LaunchTimedOut | MediaTimedOut | MeasureDue | RotationDue | OverlapDue | OverlapTimedOut | StopTimedOut
     | SealTimedOut | RetryDue | ProbeDue | GraceOver | DurationReached | JoinOverdue
 )  # fmt: skip
-RunEvent = (
-    ScopeStarted | LaunchFailed | MediaArrived | SizeMeasured | OverlapChecked | SegmentExited | EvidenceArrived
-    | SegmentSealed | LaunchTimedOut | MediaTimedOut | MeasureDue | RotationDue | OverlapDue | OverlapTimedOut
-    | StopTimedOut | SealTimedOut
-)  # fmt: skip
 EVENTS: tuple[type[Event], ...] = Event.__args__
