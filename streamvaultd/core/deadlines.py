@@ -87,6 +87,10 @@ def _of_waiting(recorder: Recorder) -> Iterator[Deadline]:
     yield recorder.retry_at or recorder.since.monotonic, lambda now: ev.RetryDue(at=now)
 
 
+def _of_paused(recorder: Recorder) -> Iterator[Deadline]:
+    yield recorder.retry_at or recorder.since.monotonic, lambda now: ev.DiskDue(at=now)
+
+
 def _of_grace(recorder: Recorder) -> Iterator[Deadline]:
     since = recorder.since.monotonic
     limit = PROBE_LIMIT if recorder.probing else 0.0
@@ -107,5 +111,6 @@ _OF_STATE: dict[State, Callable[[Recorder], Iterator[Deadline]]] = {
     State.ROTATING: _of_rotating,
     State.BACKOFF: _of_waiting,
     State.GRACE: _of_grace,
+    State.PAUSED: _of_paused,
     State.FINALIZING: _of_finalizing,
 }

@@ -44,7 +44,7 @@ class Watch:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """Look at the size of a segment's file. -> SizeMeasured"""
+    """Look at the size of a segment's file, and at its memory. -> SizeMeasured"""
 
     attempt: int
 
@@ -69,6 +69,11 @@ class Probe:
     """Ask the source whether there is something to record. -> SourceProbed"""
 
     probe: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckDisk:
+    """Is there room to record, and can it be written to? -> DiskFreed | DiskLow"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +112,10 @@ class Notice(StrEnum):
     SOURCE_SILENT = "source-silent"
     SOURCE_BACK = "source-back"
     STALLED = "stalled"
+    MEMORY_RAISED = "memory-raised"
+    MEMORY_NEAR = "memory-near"
+    DISK_LOW = "disk-low"
+    DISK_FREED = "disk-freed"
     STOP_OVERDUE = "stop-overdue"
     STOPPING = "stopping"
     ADOPTED = "adopted"
@@ -128,6 +137,6 @@ class Announce:
 
 
 Effect = (
-    Save | Launch | StopScope | Watch | Measure | CheckOverlap | Seal | Probe | Join | RemoveSegments
+    Save | Launch | StopScope | Watch | Measure | CheckOverlap | Seal | Probe | CheckDisk | Join | RemoveSegments
     | DiscardFolder | Announce
 )  # fmt: skip

@@ -11,8 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from streamvaultd.core.evidence import Evidence
+from streamvaultd.core.loglines import Line
 from streamvaultd.core.model import Moment
-from streamvaultd.core.verdict import Evidence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +54,11 @@ class ScopeStarted(_RunEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchFailed(_RunEvent):
-    """No process runs, nothing is left of the try. `permanent`: trying again is of no use."""
+    """No process runs, nothing is left of the try. `permanent`: trying again is of no use; `disk`: no room."""
 
     why: str
     permanent: bool = False
+    disk: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +68,17 @@ class MediaArrived(_RunEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SizeMeasured(_RunEvent):
+    """Bytes in the file, and of anonymous memory in the scope if the kernel counts that."""
+
     size: int
+    anon: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentSpoke(_RunEvent):
+    """streamlink said something that matters while it runs."""
+
+    line: Line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +124,28 @@ class SourceProbed(_Event):
     probe: int
     outcome: Outcome
     detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkBack(_Event):
+    """A link or a route is there that was not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskLow(_Event):
+    """There is no room to record, or soon there will not be."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskFreed(_Event):
+    """There is room to record."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostStopping(_Event):
+    """The machine is going down: systemd will end all scopes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +224,11 @@ class ProbeDue(_Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DiskDue(_Event):
+    """Time to look whether there is room again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GraceOver(_Event):
     pass
 
@@ -207,8 +246,9 @@ class JoinOverdue(_Event):
 Event = (
     RecordRequested | StopRequested | RotateRequested
     | ScopeStarted | LaunchFailed | MediaArrived | SizeMeasured | OverlapChecked
-    | SegmentExited | EvidenceArrived | SegmentSealed | SourceProbed | JoinEnded | SegmentsRemoved | Restarted
+    | SegmentExited | EvidenceArrived | SegmentSpoke | SegmentSealed | SourceProbed | NetworkBack | DiskLow | DiskFreed
+    | HostStopping | JoinEnded | SegmentsRemoved | Restarted
     | LaunchTimedOut | MediaTimedOut | MeasureDue | RotationDue | OverlapDue | OverlapTimedOut | StopTimedOut
-    | SealTimedOut | RetryDue | ProbeDue | GraceOver | DurationReached | JoinOverdue
+    | SealTimedOut | RetryDue | ProbeDue | DiskDue | GraceOver | DurationReached | JoinOverdue
 )  # fmt: skip
 EVENTS: tuple[type[Event], ...] = Event.__args__

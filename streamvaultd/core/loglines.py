@@ -28,12 +28,17 @@ class Line(StrEnum):
     NO_STREAMS = "no-streams"
     NO_QUALITY = "no-quality"
     NOT_FOUND = "not-found"  # the site or playlist answered 404 or 410
+    UNREACHABLE = "unreachable"  # no connection, no name, or an error of the server: nothing was told of the stream
     CANNOT_OPEN = "cannot-open"  # any other trouble at the start
     DISK_ERROR = "disk-error"  # ENOSPC, EDQUOT, EIO or EROFS while writing
     INTERRUPTED = "interrupted"  # it got INT or TERM
     ERROR = "error"  # anything else that made it give up
 
 
+_NO_ANSWER: Final = (
+    r"Max retries|onnection (?:refused|reset|aborted)|timed out|unreachable|[Nn]ame (?:or service|resolution)"
+    r"|No route to host|\b5\d\d Server Error"
+)
 # In this order: what happens in the middle of a stream quotes the same errors as what happens at its start.
 _PATTERNS: Final = tuple(
     (kind, re.compile(pattern))
@@ -51,6 +56,11 @@ _PATTERNS: Final = tuple(
         (Line.NO_STREAMS, r"No playable streams found on this URL"),
         (Line.NO_QUALITY, r"The specified stream\(s\) .* could not be found"),
         (Line.NOT_FOUND, r"Unable to open URL: .*\b(?:404|410) Client Error"),
+        (
+            Line.UNREACHABLE,
+            r"Unable to open URL: .*(?:Max retries|onnection (?:refused|reset|aborted)|timed out|unreachable"
+            r"|[Nn]ame (?:or service|resolution)|No route to host|\b5\d\d Server Error)",
+        ),
         (Line.CANNOT_OPEN, r"Unable to open URL: |Could not open stream"),
         (Line.OPENING, r"Opening stream: \S+ \("),
         (Line.ERROR, r"^error(?: \S+)?: |^\[[^\]]*\]\[error\] "),

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from streamvaultd.core import events as ev
+from streamvaultd.core import surroundings as around
 from streamvaultd.core import transitions as on
 from streamvaultd.core.effects import Save
 from streamvaultd.core.model import Recorder, State
@@ -25,12 +26,12 @@ from streamvaultd.core.steps import Step
 
 Handler = Callable[[Recorder, Any], Step]
 
-STARTING, RECORDING, ROTATING, BACKOFF, GRACE, STOPPING, FINALIZING, COMPLETED, STOPPED, FAILED = State
-RUNNING: Final = frozenset({STARTING, RECORDING, ROTATING, BACKOFF, GRACE})
+STARTING, RECORDING, ROTATING, BACKOFF, GRACE, PAUSED, STOPPING, FINALIZING, COMPLETED, STOPPED, FAILED = State
+RUNNING: Final = frozenset({STARTING, RECORDING, ROTATING, BACKOFF, GRACE, PAUSED})
 ACTIVE: Final = RUNNING | {STOPPING}
 EVERY: Final = frozenset(State)
 
-WAITING: Final = frozenset({BACKOFF, GRACE})
+WAITING: Final = frozenset({BACKOFF, GRACE, PAUSED})
 CAPTURING: Final = frozenset({STARTING, RECORDING, ROTATING})
 ENDINGS: Final = frozenset({FINALIZING, STOPPED, FAILED})
 
@@ -69,7 +70,7 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(ROTATING, ev.OverlapTimedOut, on.on_overlap_timed_out, RECORDING),
     # a run's life
     _rule(EVERY, ev.ScopeStarted, on.on_scope_started),
-    _rule(STARTING, ev.LaunchFailed, on.on_launch_failed, BACKOFF, STOPPING),
+    _rule(STARTING, ev.LaunchFailed, on.on_launch_failed, BACKOFF, PAUSED, STOPPING),
     _rule(ROTATING, ev.LaunchFailed, on.on_launch_failed, RECORDING),
     _rule(ACTIVE - {STARTING, ROTATING}, ev.LaunchFailed, on.on_launch_failed),
     _rule(STARTING, ev.LaunchTimedOut, on.on_launch_timed_out, BACKOFF, STOPPING),
@@ -79,14 +80,15 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(STARTING, ev.MediaTimedOut, on.on_media_timed_out, BACKOFF, GRACE, STOPPING),
     _rule(ROTATING, ev.MediaTimedOut, on.on_media_timed_out, RECORDING),
     _rule(CAPTURING, ev.MeasureDue, on.on_measure_due),
-    _rule(RECORDING, ev.SizeMeasured, on.on_size_measured, STARTING, BACKOFF, STOPPING),
+    _rule(RECORDING, ev.SizeMeasured, on.on_size_measured, STARTING, BACKOFF, ROTATING, STOPPING),
     _rule(ROTATING, ev.SizeMeasured, on.on_size_measured, RECORDING, STARTING),
     _rule(ACTIVE, ev.StopTimedOut, on.on_stop_timed_out),
-    _rule(STARTING, ev.SegmentExited, on.on_exited, BACKOFF, GRACE, STOPPING),
-    _rule(RECORDING, ev.SegmentExited, on.on_exited, STARTING, BACKOFF, GRACE, STOPPING),
+    _rule(STARTING, ev.SegmentExited, on.on_exited, BACKOFF, GRACE, PAUSED, STOPPING),
+    _rule(RECORDING, ev.SegmentExited, on.on_exited, STARTING, BACKOFF, GRACE, PAUSED, STOPPING),
     _rule(ROTATING, ev.SegmentExited, on.on_exited, RECORDING, STARTING),
     _rule(ACTIVE - CAPTURING, ev.SegmentExited, on.on_exited),
-    _rule(EVERY, ev.EvidenceArrived, on.on_evidence),
+    _rule(EVERY, ev.EvidenceArrived, around.on_evidence),
+    _rule(CAPTURING, ev.SegmentSpoke, on.on_spoke),
     _rule(RUNNING, ev.SegmentSealed, on.on_sealed),
     _rule(STOPPING, ev.SegmentSealed, on.on_sealed, *ENDINGS),
     _rule(RUNNING, ev.SealTimedOut, on.on_seal_timed_out),
@@ -96,6 +98,14 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(GRACE, ev.ProbeDue, on.on_probe_due),
     _rule(GRACE, ev.SourceProbed, on.on_probed, STARTING, STOPPING, FINALIZING, FAILED),
     _rule(GRACE, ev.GraceOver, on.on_grace_over, STOPPING, FINALIZING, FAILED),
+    _rule(BACKOFF, ev.NetworkBack, around.on_network_back, STARTING),
+    _rule(GRACE, ev.NetworkBack, around.on_network_back),
+    # the machine
+    _rule(CAPTURING | {BACKOFF}, ev.DiskLow, around.on_disk_low, PAUSED),
+    _rule(PAUSED, ev.DiskLow, around.on_disk_still_low),
+    _rule(PAUSED, ev.DiskDue, around.on_disk_due),
+    _rule(PAUSED, ev.DiskFreed, around.on_disk_freed, STARTING),
+    _rule(ACTIVE | {FINALIZING}, ev.HostStopping, around.on_host_stopping),
     # the end
     _rule(FINALIZING, ev.JoinEnded, on.on_join_ended, COMPLETED, STOPPED, FAILED),
     _rule(FINALIZING, ev.JoinOverdue, on.on_join_overdue),

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
+from streamvaultd.core.evidence import Evidence
+
 Instant: TypeAlias = float
 """Seconds of CLOCK_MONOTONIC of the present boot."""
 
@@ -25,13 +27,14 @@ class Moment:
 
 
 class State(StrEnum):
-    """Of a recording. The first seven mean status `recording` in the catalogue."""
+    """Of a recording. All but FINALIZING and the last three mean status `recording` in the catalogue."""
 
     STARTING = "starting"  # a segment is on its way, no media yet (the first one, or after a death)
     RECORDING = "recording"  # a segment writes media
     ROTATING = "rotating"  # as RECORDING, and its successor is on its way
     BACKOFF = "backoff"  # nothing runs, the next segment starts at retry_at
     GRACE = "grace"  # the source seems to have ended; probed until it is back or the grace period is over
+    PAUSED = "paused"  # the disk is full: nothing runs until there is room
     STOPPING = "stopping"  # asked to stop; segments are ending
     FINALIZING = "finalizing"  # nothing runs; the join job does
     COMPLETED = "completed"
@@ -86,12 +89,14 @@ class Policy:
     rotate_size: int = 100 << 30
     overlap_limit: float = 180.0
     grace: float = 60.0
+    outage: float = 1800.0
     launch_timeout: float = 30.0
     start_timeout: float = 180.0
     stall_timeout: float = 90.0
     stop_timeout: float = 15.0
     start_attempts: int = 3
     memory_max: int = 256 << 20
+    memory_ceiling: int = 1 << 30
     tasks_max: int = 64
     job_memory_max: int = 512 << 20
 
@@ -113,7 +118,11 @@ class Recording:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
-    """One run of streamlink: one scope, one file. `number` is also the attempt that its events carry."""
+    """One run of streamlink: one scope, one file. `number` is also the attempt that its events carry.
+
+    `memory_max` is the limit of its scope, `anon` its anonymous memory when that was last looked at, both in bytes.
+    `evidence` is all that is known of its end. What says "not stored" is forgotten by a new daemon.
+    """
 
     number: int
     phase: Phase
@@ -124,9 +133,16 @@ class Segment:
     size: int = 0
     grown_at: Instant | None = None  # when `size` was last seen to grow
     measure_at: Instant | None = None
+    anon: int | None = None  # not stored
+    anon_at: Instant | None = None  # not stored
+    anon_rate: float = 0.0  # bytes per second, not stored
+    filtering: bool = False  # streamlink leaves out advertisements and writes nothing; not stored
+    earlier_boot: bool = False  # its row was written before the machine was last started; not stored
     stops: int = 0  # how often it was asked to stop
     rotated: bool = False  # stopped because its successor records
     cause: str | None = None
+    evidence: Evidence | None = None
+    memory_max: int | None = None
     memory_peak: int | None = None
     exit_status: int | None = None
 
@@ -136,7 +152,8 @@ class Recorder:
     """The whole state of one recording; what is in here is what its rows hold.
 
     `segments` are in order of their numbers. `failures` counts runs in a row that died without having recorded for
-    long. `detail` says, for people, why the state is what it is.
+    long. `memory_max` is the limit that deaths have raised, at `memory_since`. `silent_since` is when the source gave
+    nothing any more. `detail` says, for people, why the state is what it is.
     """
 
     recording: Recording
@@ -149,10 +166,14 @@ class Recorder:
     probe_at: Instant | None = None
     probing: bool = False
     grace_until: Instant | None = None
+    silent_since: Instant | None = None
     rotate_retry_at: Instant | None = None
     overlap_at: Instant | None = None  # next check whether the old segment contains the new one's head
     rotation_until: Instant | None = None
     stop: StopReason | None = None
+    memory_max: int | None = None
+    memory_since: Instant | None = None
+    host_stopping: bool = False  # not stored
     joins: int = 0  # join jobs started
     path: str | None = None
     result_bytes: int | None = None

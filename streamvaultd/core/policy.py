@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from streamvaultd.core.model import Instant, Policy, Segment
+from streamvaultd.core.model import Instant, Policy, Recorder, Segment
 
 RETRY_DELAYS: Final = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Seconds; the longest leaves what a usual window (30 s) holds within reach."""
@@ -34,6 +34,22 @@ SEAL_LIMIT: Final = 60.0
 JOIN_CHECK: Final = 600.0
 """How often (s) to make sure that a join which says nothing still runs."""
 
+DISK_CHECK: Final = 10.0
+"""How often (s) to look whether a full disk has room again."""
+
+HOST_HOLD: Final = 300.0
+"""A machine that is going down and has not gone after so long (s) stays: recordings go on."""
+
+HOST_WINDOW: Final = 10.0
+"""An end so shortly (s) before it is known that the machine goes down was its doing."""
+
+MEMORY_STEP: Final = 1.5
+MEMORY_NEAR: Final = 0.8
+"""A segment whose anonymous memory reaches this share of its limit is rotated before the kernel kills it."""
+
+QUIET: Final = 86400.0
+"""After so long (s) without trouble a raised memory limit comes down one step."""
+
 STOPS_MAX: Final = 4
 SEALS_MAX: Final = 3
 JOINS_MAX: Final = 3
@@ -41,9 +57,34 @@ STEADY: Final = 10.0
 """A run that still grows so long (s) after its first media has more than what the source's window held: it is back."""
 
 
-def retry_delay(failures: int) -> float:
-    """Seconds to wait before the next run after so many failures in a row; the first replacement starts at once."""
-    return RETRY_DELAYS[min(failures, len(RETRY_DELAYS) - 1)]
+def retry_delay(failures: int, salt: int = 0) -> float:
+    """Seconds to wait before the next run after so many failures in a row; the first replacement starts at once.
+
+    Up to a quarter more or less, by `salt`, so that recordings that lost the same source do not come back as one.
+    """
+    jitter = 0.75 + (salt * 0x9E3779B1 + failures * 0x85EBCA6B) % 1024 / 2048
+    return RETRY_DELAYS[min(failures, len(RETRY_DELAYS) - 1)] * jitter
+
+
+def memory_limit(recorder: Recorder, at: Instant) -> int:
+    """MemoryMax= of the next segment, bytes: as the deaths have raised it, a step less for each quiet day since."""
+    base = recorder.recording.policy.memory_max
+    if recorder.memory_max is None or recorder.memory_since is None:
+        return base
+    steps = int(max(at - recorder.memory_since, 0.0) // QUIET)
+    return max(base, round(recorder.memory_max / MEMORY_STEP**steps))
+
+
+def raised_limit(limit: int, policy: Policy) -> int:
+    """The limit after one that was too low."""
+    return max(limit, min(round(limit * MEMORY_STEP), policy.memory_ceiling))
+
+
+def is_memory_near(segment: Segment, at: Instant) -> bool:
+    """Whether a segment that has recorded for long is about to reach its memory limit."""
+    if segment.anon is None or segment.memory_max is None or not has_lasted(segment, at):
+        return False
+    return segment.anon >= segment.memory_max * MEMORY_NEAR
 
 
 def next_probe(at: Instant, *, since: Instant, until: Instant) -> Instant:
@@ -78,7 +119,14 @@ def next_measure(segment: Segment, policy: Policy, at: Instant) -> Instant:
         wait = min(wait, (policy.rotate_size - segment.size) / rate / 2)
     if segment.grown_at is not None:
         wait = min(wait, segment.grown_at + policy.stall_timeout - at)
-    return at + max(wait, MEASURE_MIN)
+    return at + max(min(wait, _memory_wait(segment, at)), MEASURE_MIN)
+
+
+def _memory_wait(segment: Segment, at: Instant) -> float:
+    """Halfway (s) to where the memory is near its limit, at the rate at which it grew between the last two looks."""
+    if segment.anon is None or segment.memory_max is None or segment.anon_rate <= 0:
+        return float("inf")
+    return (segment.memory_max * MEMORY_NEAR - segment.anon) / segment.anon_rate / 2
 
 
 def has_advanced(segment: Segment) -> bool:
@@ -90,4 +138,5 @@ def has_advanced(segment: Segment) -> bool:
 
 def has_stalled(segment: Segment, policy: Policy, at: Instant) -> bool:
     """Whether a writing segment has not grown for too long."""
-    return segment.grown_at is not None and at - segment.grown_at >= policy.stall_timeout
+    limit = policy.stall_timeout + (policy.start_timeout if segment.filtering else 0.0)
+    return segment.grown_at is not None and at - segment.grown_at >= limit

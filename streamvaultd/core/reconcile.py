@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from streamvaultd.core.events import Event, LaunchFailed, MediaArrived, Restarted, SegmentExited
+from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Moment, Phase, Recorder, Segment
-from streamvaultd.core.verdict import Evidence
 
 Run = tuple[int, int]
 """(recording, attempt)"""
@@ -48,6 +48,8 @@ def _ends(recorder: Recorder, segment: Segment, facts: Facts, at: Moment) -> Ite
     """The end of a run that nobody was there to see, and what it had come to."""
     attempt, run = segment.number, (recorder.recording.id, segment.number)
     size, evidence = facts.sizes.get(run, 0), facts.evidence.get(run, Evidence())
+    if segment.earlier_boot:
+        evidence = evidence.merged(Evidence(host_down=True))
     if segment.phase is Phase.LAUNCHING and size == 0 and evidence == Evidence():
         yield LaunchFailed(at=at, attempt=attempt, why="the daemon ended before its scope had started")
         return

@@ -9,7 +9,15 @@ from typing import Any
 from streamvaultd.core import effects as fx
 from streamvaultd.core.effects import Announce, Effect, Notice
 from streamvaultd.core.model import Instant, Moment, Phase, Recorder, Segment, State
-from streamvaultd.core.policy import JOIN_CHECK, next_probe, retry_delay
+from streamvaultd.core.policy import (
+    DISK_CHECK,
+    HOST_HOLD,
+    JOIN_CHECK,
+    memory_limit,
+    next_probe,
+    raised_limit,
+    retry_delay,
+)
 from streamvaultd.core.verdict import Ending, Verdict
 
 Step = tuple[Recorder, tuple[Effect, ...]]
@@ -45,7 +53,8 @@ def tell(notice: Notice, segment: Segment | None = None, cause: str | None = Non
 def launch(recorder: Recorder, at: Moment, state: State = State.STARTING, **changes: Any) -> Step:
     """Start the next segment."""
     number = recorder.next_number
-    segment = Segment(number=number, phase=Phase.LAUNCHING, since=at)
+    limit = memory_limit(recorder, at.monotonic)
+    segment = Segment(number=number, phase=Phase.LAUNCHING, since=at, memory_max=limit)
     after = enter(recorder, state, at, segments=(*recorder.segments, segment), **changes)
     return after, (fx.Launch(number),)
 
@@ -90,7 +99,7 @@ def join(recorder: Recorder, at: Moment) -> Step:
 
 def back_off(recorder: Recorder, at: Moment, why: str) -> Step:
     """Start the next segment after a delay that grows with every failure in a row; the first time at once."""
-    delay = retry_delay(recorder.failures)
+    delay = retry_delay(recorder.failures, recorder.recording.id)
     counted = replace(recorder, failures=recorder.failures + 1, detail=why)
     if delay <= 0:
         return launch(counted, at)
@@ -111,17 +120,50 @@ def probe_instant(recorder: Recorder, at: Moment) -> Instant:
     return next_probe(at.monotonic, since=until - recorder.recording.policy.grace, until=until)
 
 
+def pause(recorder: Recorder, at: Moment, why: str) -> Step:
+    """There is no room to record: end what runs, and wait for room."""
+    effects: tuple[Effect, ...] = ()
+    for segment in recorder.live:
+        if segment.phase is not Phase.STOPPING:
+            recorder, more = ask_to_stop(recorder, segment, at, cause="disk-full")
+            effects += more
+    after = enter(recorder, State.PAUSED, at, retry_at=at.monotonic + DISK_CHECK, detail=why)
+    return after, (*effects, tell(Notice.DISK_LOW, why=why))
+
+
+def hold(recorder: Recorder, at: Moment) -> Step:
+    """The machine is going down: start nothing more, unless it stays up after all."""
+    detail = "the machine is going down"
+    return enter(recorder, State.BACKOFF, at, retry_at=at.monotonic + HOST_HOLD, detail=detail), ()
+
+
+def raise_memory(recorder: Recorder, segment: Segment, at: Moment) -> Step:
+    """The limit that this segment had was too low, or nearly so: the next ones get more."""
+    limit = segment.memory_max or recorder.recording.policy.memory_max
+    raised = raised_limit(limit, recorder.recording.policy)
+    after = replace(recorder, memory_max=max(raised, recorder.memory_max or 0), memory_since=at.monotonic)
+    if memory_limit(recorder, at.monotonic) >= raised:
+        return after, ()
+    return after, (tell(Notice.MEMORY_RAISED, segment, limit=f"{raised >> 20}M", before=f"{limit >> 20}M"),)
+
+
 def go_on_without(recorder: Recorder, lost: Segment, at: Moment, verdict: Verdict) -> Step:
     """A segment that was to go on is lost; `lost` is as it was before. Decide how the recording goes on."""
-    if recorder.state is State.STOPPING or recorder.state.is_final:
+    if recorder.state in (State.STOPPING, State.PAUSED) or recorder.state.is_final:
         return recorder, ()
     others = [segment for segment in recorder.live if segment.phase is not Phase.STOPPING]
     if others:
         return _go_on_with(recorder, lost, others[-1], at, verdict)
+    if recorder.host_stopping:
+        return hold(recorder, at)
+    if verdict.ending is Ending.HOST:
+        return launch(replace(recorder, detail=verdict.why), at)
     if verdict.ending is Ending.UNSUPPORTED:
         return wind_up(replace(recorder, detail=verdict.why), at)
     if recorder.media_started is None:
         return _try_again_from_nothing(recorder, at, verdict)
+    if verdict.ending is Ending.DISK:
+        return pause(recorder, at, verdict.why)
     if verdict.ending in _SILENT:
         return _wait_for_source(recorder, lost, at, verdict)
     return back_off(recorder, at, verdict.why)
@@ -133,7 +175,8 @@ _SILENT = frozenset({Ending.SOURCE_ENDED, Ending.SOURCE_LOST, Ending.REFUSED})
 def _wait_for_source(recorder: Recorder, lost: Segment, at: Moment, verdict: Verdict) -> Step:
     """The source gives nothing now. The grace period runs from the first time, until media advance again."""
     if recorder.grace_until is None:
-        recorder = replace(recorder, grace_until=at.monotonic + recorder.recording.policy.grace)
+        until = at.monotonic + recorder.recording.policy.grace
+        recorder = replace(recorder, grace_until=until, silent_since=at.monotonic)
     elif recorder.grace_until <= at.monotonic:
         return wind_up(replace(recorder, detail=verdict.why), at)
     if verdict.ending is Ending.SOURCE_LOST and lost.media_at is not None:
@@ -147,7 +190,7 @@ def _try_again_from_nothing(recorder: Recorder, at: Moment, verdict: Verdict) ->
     if recorder.failures + 1 >= recorder.recording.policy.start_attempts:
         return wind_up(recorder, at)
     failures = recorder.failures + 1
-    delay = retry_delay(failures + 2)
+    delay = retry_delay(failures + 2, recorder.recording.id)
     return enter(recorder, State.BACKOFF, at, failures=failures, retry_at=at.monotonic + delay), ()
 
 

@@ -12,7 +12,9 @@ from dataclasses import replace
 from streamvaultd.core import effects as fx
 from streamvaultd.core import events as ev
 from streamvaultd.core.effects import Effect, Notice
-from streamvaultd.core.model import Phase, Recorder, Segment, State, StopReason, is_death
+from streamvaultd.core.evidence import Evidence
+from streamvaultd.core.loglines import Line
+from streamvaultd.core.model import Instant, Phase, Recorder, Segment, State, StopReason, is_death
 from streamvaultd.core.policy import (
     JOIN_CHECK,
     JOINS_MAX,
@@ -23,6 +25,7 @@ from streamvaultd.core.policy import (
     has_advanced,
     has_lasted,
     has_stalled,
+    is_memory_near,
     next_measure,
 )
 from streamvaultd.core.steps import (
@@ -36,6 +39,7 @@ from streamvaultd.core.steps import (
     move,
     probe_instant,
     put,
+    raise_memory,
     tell,
     wind_up,
 )
@@ -143,7 +147,9 @@ def on_launch_failed(recorder: Recorder, event: ev.LaunchFailed) -> Step:
     if asked:
         return after, effects
     told = tell(Notice.LAUNCH_FAILED, segment, "launch-failed", why=event.why)
-    ending = Ending.UNSUPPORTED if event.permanent and recorder.media_started is None else Ending.BROKEN
+    ending = Ending.DISK if event.disk else Ending.BROKEN
+    if event.permanent and recorder.media_started is None:
+        ending = Ending.UNSUPPORTED
     after, more = go_on_without(after, segment, event.at, Verdict("launch-failed", ending, event.why))
     return after, (*effects, told, *more)
 
@@ -183,9 +189,45 @@ def on_size_measured(recorder: Recorder, event: ev.SizeMeasured) -> Step:
     if event.size <= segment.size and has_stalled(segment, policy, now):
         return _replace_stalled(recorder, segment, event)
     grown = now if event.size > segment.size else segment.grown_at
-    measured = replace(segment, size=max(event.size, segment.size), grown_at=grown)
+    measured = replace(_weighed(segment, event), size=max(event.size, segment.size), grown_at=grown)
     after = put(recorder, measured, measure_at=next_measure(measured, policy, now))
-    return (replace(after, grace_until=None) if has_advanced(measured) else after), ()
+    if has_advanced(measured):
+        after = replace(after, grace_until=None, silent_since=None)
+    if is_memory_near(measured, now) and _may_rotate(after, measured, now):
+        return _rotate_for_memory(after, measured, event)
+    return after, ()
+
+
+def _weighed(segment: Segment, event: ev.SizeMeasured) -> Segment:
+    if event.anon is None:
+        return segment
+    now, rate = event.at.monotonic, 0.0
+    if segment.anon is not None and segment.anon_at is not None and now > segment.anon_at:
+        rate = (event.anon - segment.anon) / (now - segment.anon_at)
+    return replace(segment, anon=event.anon, anon_at=now, anon_rate=rate)
+
+
+def _may_rotate(recorder: Recorder, segment: Segment, now: Instant) -> bool:
+    is_current = recorder.current is not None and recorder.current.number == segment.number
+    is_time = recorder.rotate_retry_at is None or recorder.rotate_retry_at <= now
+    return recorder.state is State.RECORDING and is_current and is_time
+
+
+def _rotate_for_memory(recorder: Recorder, segment: Segment, event: ev.SizeMeasured) -> Step:
+    """A new process before the kernel kills this one, with more room if that may be given."""
+    after, raised = raise_memory(recorder, segment, event.at)
+    after, effects = launch(after, event.at, State.ROTATING, rotate_retry_at=None)
+    new, anon = f"{after.segments[-1].number:03d}", f"{(segment.anon or 0) >> 20}M"
+    limit = f"{(segment.memory_max or 0) >> 20}M"
+    return after, (*effects, *raised, tell(Notice.MEMORY_NEAR, segment, anon=anon, limit=limit, new=new))
+
+
+def on_spoke(recorder: Recorder, event: ev.SegmentSpoke) -> Step:
+    """Advertisements that streamlink leaves out are no stall."""
+    segment = recorder.segment(event.attempt)
+    if segment is None or segment.phase is not Phase.WRITING or event.line not in (Line.FILTERING, Line.RESUMING):
+        return recorder, ()
+    return put(recorder, segment, filtering=event.line is Line.FILTERING), ()
 
 
 def _replace_stalled(recorder: Recorder, segment: Segment, event: ev.SizeMeasured) -> Step:
@@ -241,12 +283,15 @@ def on_exited(recorder: Recorder, event: ev.SegmentExited) -> Step:
     asked = None
     if segment.phase is Phase.STOPPING:
         asked = segment.cause or "stopped"
-    verdict = judge(event.evidence, asked=asked)
+    known = Evidence(asked=asked, memory_max=segment.memory_max, host_down=recorder.host_stopping or None)
+    evidence = event.evidence.merged(known)
+    verdict = judge(evidence, asked=asked)
     after = move(
         recorder, segment, Phase.SEALING, event.at, ended=event.at, cause=verdict.cause, stops=0,
-        memory_peak=event.evidence.memory_peak, exit_status=event.evidence.status,
+        evidence=evidence, memory_peak=evidence.memory_peak, exit_status=evidence.status,
     )  # fmt: skip
-    effects: tuple[Effect, ...] = (fx.Seal(segment.number), _tell_end(segment, verdict))
+    after, raised = raise_memory(after, segment, event.at) if verdict.cause == "oom" else (after, ())
+    effects: tuple[Effect, ...] = (fx.Seal(segment.number), _tell_end(segment, verdict), *raised)
     if asked is not None:
         return after, effects
     if has_lasted(segment, event.at.monotonic):
@@ -258,17 +303,6 @@ def on_exited(recorder: Recorder, event: ev.SegmentExited) -> Step:
 def _tell_end(segment: Segment, verdict: Verdict) -> Effect:
     notice = Notice.SEGMENT_DIED if is_death(verdict.cause) else Notice.SEGMENT_ENDED
     return tell(notice, segment, verdict.cause, why=verdict.why)
-
-
-def on_evidence(recorder: Recorder, event: ev.EvidenceArrived) -> Step:
-    """A later witness may only tell that a death was the memory's fault: the others are no better than the record."""
-    segment = recorder.segment(event.attempt)
-    if segment is None or segment.phase.is_live or segment.cause in (None, "oom"):
-        return recorder, ()
-    if event.evidence.unit_result != "oom-kill" and not event.evidence.oom_kills:
-        return recorder, ()
-    told = tell(Notice.CAUSE_CORRECTED, segment, "oom", before=segment.cause)
-    return put(recorder, segment, cause="oom"), (told,)
 
 
 def on_sealed(recorder: Recorder, event: ev.SegmentSealed) -> Step:
@@ -300,7 +334,7 @@ def _after_seal(recorder: Recorder, event: ev.SegmentSealed | ev.SealTimedOut) -
 
 
 def on_retry_due(recorder: Recorder, event: ev.RetryDue) -> Step:
-    return launch(recorder, event.at)
+    return launch(replace(recorder, host_stopping=False), event.at)
 
 
 def on_probe_due(recorder: Recorder, event: ev.ProbeDue) -> Step:
@@ -317,8 +351,18 @@ def on_probed(recorder: Recorder, event: ev.SourceProbed) -> Step:
         return after, (*effects, tell(Notice.SOURCE_BACK))
     if event.outcome is ev.Outcome.UNSUPPORTED:
         return wind_up(replace(recorder, detail=event.detail), event.at)
+    if event.outcome is ev.Outcome.TROUBLE:
+        recorder = replace(recorder, grace_until=_grace_after_trouble(recorder, event.at.monotonic))
     again = probe_instant(recorder, event.at)
     return replace(recorder, probing=False, probe_at=again, detail=event.detail), ()
+
+
+def _grace_after_trouble(recorder: Recorder, now: Instant) -> Instant | None:
+    """The grace period begins anew while nobody can tell whether the source is there; an outage has an end, too."""
+    if recorder.grace_until is None or recorder.silent_since is None:
+        return recorder.grace_until
+    policy = recorder.recording.policy
+    return max(recorder.grace_until, min(now + policy.grace, recorder.silent_since + policy.outage))
 
 
 def on_grace_over(recorder: Recorder, event: ev.GraceOver) -> Step:
@@ -329,8 +373,8 @@ def on_grace_over(recorder: Recorder, event: ev.GraceOver) -> Step:
 
 
 def on_join_ended(recorder: Recorder, event: ev.JoinEnded) -> Step:
-    if event.join != recorder.joins:
-        return recorder, ()
+    if event.join != recorder.joins or (event.why is not None and recorder.host_stopping):
+        return recorder, ()  # a join that ended with the machine is begun anew by the next daemon
     if event.why is None:
         return _finish(recorder, event)
     told = tell(Notice.JOIN_FAILED, why=event.why, tries=recorder.joins)
@@ -352,7 +396,8 @@ def _finish(recorder: Recorder, event: ev.JoinEnded) -> Step:
 
 
 def on_join_overdue(recorder: Recorder, event: ev.JoinOverdue) -> Step:
-    return replace(recorder, retry_at=event.at.monotonic + JOIN_CHECK), (fx.Join(recorder.joins),)
+    again = event.at.monotonic + JOIN_CHECK
+    return replace(recorder, retry_at=again, host_stopping=False), (fx.Join(recorder.joins),)
 
 
 def on_segments_removed(recorder: Recorder, event: ev.SegmentsRemoved) -> Step:
@@ -394,7 +439,7 @@ def _resume_segment(recorder: Recorder, segment: Segment, event: ev.Restarted) -
         return put(recorder, segment, since=event.at), (*effects, fx.StopScope(segment.number))
     if segment.phase is Phase.WRITING:
         size, now = max(segment.size, event.live[segment.number]), event.at.monotonic
-        return put(recorder, segment, size=size, grown_at=now, measure_at=now + 1.0), effects
+        return put(recorder, segment, size=size, grown_at=now, measure_at=now + 1.0, earlier_boot=False), effects
     return recorder, effects
 
 
@@ -407,6 +452,8 @@ def _resume_state(recorder: Recorder, event: ev.Restarted) -> Step:
             # not over before the source was asked once more: nobody did for as long as there was no daemon
             until = max(recorder.grace_until or now, now + PROBE_LIMIT)
             return replace(recorder, probing=False, probe_at=now, grace_until=until), ()
+        case State.PAUSED:
+            return replace(recorder, retry_at=now), ()
         case State.FINALIZING:
             return recorder, (fx.Join(recorder.joins),)
         case State.COMPLETED | State.STOPPED if recorder.path is not None:

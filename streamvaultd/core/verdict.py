@@ -1,42 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Witnesses of a segment's end -> one cause, and what the source's side of it was.
 
-In order of trust: the shim's exit record (status, its cgroup's oom_kill count, streamlink's last lines), then the
-unit's Result= as systemd told it. Any of them may be missing: no witness alone can lose a death, and none at all
-still gives a verdict ("unknown").
+In order of trust: the shim's exit record (status, its cgroup's oom_kill count, streamlink's last lines), the unit's
+Result= as systemd told it, the messages of systemd and the kernel in the journal, then what is known of the machine.
+Any of them may be missing: no witness alone can lose a death, and none at all still gives a verdict ("unknown").
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
+from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.loglines import Line, classify
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
-    """What is known about the end of one run.
-
-    `status` is an exit code, or minus the signal, as waitstatus_to_exitcode() gives it. Sizes: `memory_peak` bytes,
-    `max_rss` KiB. `unit_result` is Result= of the scope (systemd.scope(5)); a scope that was unloaded answers
-    "success", which therefore proves nothing. `log` holds streamlink's last lines, oldest first.
-    """
-
-    status: int | None = None
-    error: str | None = None
-    oom_kills: int | None = None
-    memory_peak: int | None = None
-    max_rss: int | None = None
-    cpu_usec: int | None = None
-    unit_result: str | None = None
-    log: tuple[str, ...] = ()
-
-    def merged(self, later: Evidence) -> Evidence:
-        """Both together; what was known first stays, since the exit record is trusted more than what follows."""
-        kept = {name: mine if (mine := getattr(self, name)) not in (None, ()) else getattr(later, name)
-                for name in self.__dataclass_fields__}  # fmt: skip
-        return replace(self, **kept)
+__all__ = ["Ending", "Evidence", "Verdict", "judge", "message_of"]
 
 
 class Ending(StrEnum):
@@ -49,6 +27,7 @@ class Ending(StrEnum):
     UNSUPPORTED = "unsupported"  # no plugin for this URL: trying again is of no use
     BROKEN = "broken"  # streamlink could not even be started
     DISK = "disk"  # the output could not be written
+    HOST = "host"  # the whole machine went down
     DIED = "died"  # the process was killed or failed; the broadcast goes on as far as we know
 
 
@@ -68,14 +47,20 @@ _REFUSED = frozenset({Line.CANNOT_OPEN, Line.NO_STREAMS, Line.NO_QUALITY, Line.N
 def judge(evidence: Evidence, *, asked: str | None) -> Verdict:
     """The verdict on one end. `asked` is the cause to note if we asked for it (`stopped`, `rotated`, `stall` …)."""
     lines = {kind: text for text in evidence.log if (kind := classify(text)) is not None}
+    if evidence.journal_oomd:
+        return Verdict("oomd", Ending.ASKED if asked else Ending.DIED, "systemd-oomd killed it for want of memory")
     if _was_oom(evidence):
-        return Verdict("oom", Ending.ASKED if asked else Ending.DIED, "it was killed for want of memory")
+        return Verdict("oom", Ending.ASKED if asked else Ending.DIED, _oom_text(evidence))
     if asked is not None:
         return Verdict(asked, Ending.ASKED, "it was asked to stop")
+    if evidence.host_down:
+        return Verdict("host-shutdown", Ending.HOST, "the machine went down while it ran")
     if evidence.error is not None:
         return Verdict("launch-failed", Ending.BROKEN, evidence.error)
     if evidence.unit_result == "timeout":
         return Verdict("timeout", Ending.DIED, "its scope reached RuntimeMaxSec=")
+    if evidence.status is None and evidence.shim_status is not None and evidence.shim_status < 0:
+        return Verdict(f"signal:{-evidence.shim_status}", Ending.DIED, "it was killed with its supervising process")
     if evidence.status is None:
         return Verdict("unknown", Ending.DIED, "it vanished without an exit record")
     if evidence.status < 0:
@@ -84,7 +69,14 @@ def judge(evidence: Evidence, *, asked: str | None) -> Verdict:
 
 
 def _was_oom(evidence: Evidence) -> bool:
-    return bool(evidence.oom_kills) or evidence.unit_result == "oom-kill"
+    told = bool(evidence.oom_kills), evidence.unit_result == "oom-kill"
+    return any(told) or bool(evidence.journal_oom) or evidence.kernel_oom is not None
+
+
+def _oom_text(evidence: Evidence) -> str:
+    known = (("limit", evidence.memory_max), ("peak", evidence.memory_peak))
+    figures = ", ".join(f"{name} {size / (1 << 20):.0f}M" for name, size in known if size is not None)
+    return "it was killed for want of memory" + (f" ({figures})" if figures else "")
 
 
 def _judge_exit(status: int, lines: dict[Line, str]) -> Verdict:
@@ -99,6 +91,8 @@ def _judge_exit(status: int, lines: dict[Line, str]) -> Verdict:
         return Verdict("source-ended", Ending.SOURCE_ENDED, "the source said that the stream has ended")
     if Line.READ_TIMEOUT in lines:
         return Verdict("network", Ending.SOURCE_LOST, message_of(lines[Line.READ_TIMEOUT]))
+    if Line.UNREACHABLE in lines:
+        return Verdict("network", Ending.SOURCE_LOST, message_of(lines[Line.UNREACHABLE]))
     for kind in sorted(_REFUSED & lines.keys()):
         return Verdict("source-refused", Ending.REFUSED, message_of(lines[kind]))
     if status == 130:  # an INT or TERM that did not come from us
