@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from streamvaultd.errors import InvalidParameter, JoinFailed, VaultError
 from streamvaultd.jobs import output, verify
-from streamvaultd.media import timeline, ts
+from streamvaultd.media import fragments, timeline, ts
 from streamvaultd.media.plan import Container, Plan, PlannedSeam, plan_join
 from streamvaultd.media.source import FileSource
 from streamvaultd.media.splice import Literal
@@ -260,11 +260,12 @@ class Join:
 
     def _describe(self, plan: Plan, segments: list[Segment], final: Path, result: FileSource) -> dict[str, Any]:
         is_ts = plan.container is Container.TS
+        duration = timeline.duration_ms(result, plan.places()) if is_ts else fragments.duration_ms(result)
         return {
             "path": str(final),
             "bytes": result.size,
             "seams": [_describe_seam(planned, segments) for planned in plan.seams],
-            "durationMs": timeline.duration_ms(result, plan.places()) if is_ts else None,
+            "durationMs": duration,
             "packets": result.size // ts.PACKET if is_ts else None,
             "notes": self._notes,
         }

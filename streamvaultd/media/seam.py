@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TypeAlias
 
-from streamvaultd.media import fmp4, timeline, ts
+from streamvaultd.media import fmp4, fragment_union, fragments, timeline, ts
 from streamvaultd.media.source import Clipped, FileSource, Source, find_back, is_equal
-from streamvaultd.media.union import Origin, Span, find_union
+from streamvaultd.media.union import Origin, Span, Union, find_union
 
 # What is looked for: 32 packets hold tables, a clock reference and timestamps, so they are unique
 HEAD = 32 * ts.PACKET
@@ -164,20 +164,24 @@ def _ts_seam(older: Source, newer: Source) -> Seam:
         return replace(exact, overlap_ms=_media_ms(newer, exact.overlap_bytes))
     found = find_union(older, newer, start)
     if found is not None:
-        return Seam(
-            kind=SeamKind.UNION,
-            method="packets",
-            certainty=Certainty.PROVEN,
-            older_end=found.older_end,
-            newer_start=found.newer_start,
-            pieces=found.spans,
-            overlap_bytes=found.common_bytes,
-            overlap_ms=_overlap_ms(older, newer),
-            note=_union_note(found.spans, found.common_bytes),
-        )
+        return _union_seam(found, "packets", _overlap_ms(older, newer))
     # A few equal bytes without a timestamp are no proof of when they are, but they are equal: keep them once
     repeated = exact.overlap_bytes if exact is not None else 0
     return _append(Clipped(older, older.size - repeated), newer, repeated)
+
+
+def _union_seam(found: Union, method: str, overlap_ms: float | None) -> Seam:
+    return Seam(
+        kind=SeamKind.UNION,
+        method=method,
+        certainty=Certainty.PROVEN,
+        older_end=found.older_end,
+        newer_start=found.newer_start,
+        pieces=found.spans,
+        overlap_bytes=found.common_bytes,
+        overlap_ms=overlap_ms,
+        note=_union_note(found.spans, found.common_bytes),
+    )
 
 
 def _union_note(spans: tuple[Span, ...], common: int) -> str:
@@ -270,8 +274,30 @@ def _fmp4_seam(older: Source, newer: Source) -> Seam:
         return replace(_gap(end, skip, "the newer segment holds no media"), gap_ms=0.0, certainty=Certainty.PROVEN)
     seam, _ = _exact(older, newer, skip)
     if seam is not None and seam.overlap_bytes >= min(HEAD, newer.size - skip):
-        return seam
-    return _gap(end, skip, "no fragment in common; the gap is not measured in fragmented MP4")
+        overlap = fragments.duration_ms(Clipped(newer, skip + seam.overlap_bytes))
+        return replace(seam, overlap_ms=None if overlap is None else float(overlap))
+    older = Clipped(older, end)
+    union = fragment_union.find_union(older, newer)
+    if union is None:
+        return _fmp4_gap(older, newer, skip)
+    distance = fragment_union.gap_ms(older, newer)
+    return _union_seam(union, "fragments", None if distance is None else max(0.0, -distance))
+
+
+def _fmp4_gap(older: Source, newer: Source, skip: int) -> Seam:
+    """No fragment in common: the distance by the clock of the fragments."""
+    gap = fragment_union.gap_ms(older, newer)
+    if gap is not None and gap < -BACKWARD_MAX_MS:
+        gap = None
+    return Seam(
+        kind=SeamKind.GAP,
+        method="timestamps",
+        certainty=Certainty.UNKNOWN if gap is None else Certainty.LIKELY,
+        older_end=older.size,
+        newer_start=skip,
+        gap_ms=None if gap is None else max(0.0, gap),
+        note=_gap_note(gap),
+    )
 
 
 # --- while both files grow -----------------------------------------------------------------------------------------

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The union of two captures in fragmented MP4 of one source, where either may lack fragments of the other.
+
+A fragment says which time of which track it holds (tfdt), so equal times name candidates, and equal bytes prove that
+both captures saw the same stream. What only one of them has is put in order of time. Without a single common fragment
+nothing is proven, and there is no union.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from streamvaultd.media.fragments import Fragment, Run, Track, clock_of, fragments, tracks
+from streamvaultd.media.source import is_equal
+from streamvaultd.media.union import Origin, Span, Union
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from streamvaultd.media.source import Source
+
+# Fragments kept in memory of each file, some 200 bytes each: days of media
+FRAGMENTS_MAX = 400_000
+
+
+class Kept(NamedTuple):
+    """A fragment of the union, and whose it is."""
+
+    origin: Origin
+    fragment: Fragment
+
+
+def find_union(older: Source, newer: Source) -> Union | None:
+    """The union, or None when the two have no fragment in common or contradict each other."""
+    known = tracks(newer)
+    mine, yours = _listed(older, known), _listed(newer, known)
+    pairs = list(_common(older, mine, newer, yours))
+    if not pairs:
+        return None
+    kept: list[Kept] = []
+    i = j = 0
+    for at, to in [*pairs, (len(mine), len(yours))]:
+        between = _woven(mine[i:at], yours[j:to], known)
+        if between is None:
+            return None
+        kept += between
+        if to < len(yours):
+            kept.append(Kept(Origin.OLDER, mine[at]))
+        i, j = at + 1, to + 1
+    common = sum(yours[to].end - yours[to].start for _, to in pairs)
+    return _union(kept, older, newer, common)
+
+
+def _listed(source: Source, known: Mapping[int, Track]) -> list[Fragment]:
+    return [fragment for fragment, _ in zip(fragments(source, known), range(FRAGMENTS_MAX), strict=False)]
+
+
+def _common(
+    older: Source, mine: Sequence[Fragment], newer: Source, yours: Sequence[Fragment]
+) -> Iterator[tuple[int, int]]:
+    """Indices of equal fragments, ascending in both files."""
+    places: dict[tuple[Run, ...], int] = {}
+    for index, fragment in enumerate(mine):
+        places[fragment.runs] = -1 if fragment.runs in places else index
+    last = -1
+    for to, fragment in enumerate(yours):
+        at = places.get(fragment.runs, -1) if fragment.runs else -1
+        if at > last and _is_same(older, mine[at], newer, fragment):
+            yield at, to
+            last = at
+
+
+def _is_same(older: Source, one: Fragment, newer: Source, other: Fragment) -> bool:
+    size = one.end - one.start
+    return size == other.end - other.start and is_equal(older, one.start, newer, other.start, size)
+
+
+def _woven(mine: Sequence[Fragment], yours: Sequence[Fragment], known: Mapping[int, Track]) -> list[Kept] | None:
+    """Fragments of both in order of time; None when they hold the same time in other fragments, or tell none.
+
+    Of two that hold the very same time in other bytes one is damaged; nothing says which, and the newer's is kept.
+    """
+    yours_times = {fragment.runs for fragment in yours}
+    left = [Kept(Origin.OLDER, fragment) for fragment in mine if fragment.runs not in yours_times]
+    right = [Kept(Origin.NEWER, fragment) for fragment in yours]
+    if not left or not right:
+        return left or right
+    if not all(kept.fragment.runs for kept in left + right):
+        return None
+    ordered = sorted(left + right, key=lambda kept: _seconds(kept.fragment.runs[0], known))
+    return ordered if _is_apart(ordered) else None
+
+
+def _seconds(run: Run, known: Mapping[int, Track]) -> float:
+    return run.start / known[run.track].timescale
+
+
+def _is_apart(ordered: Sequence[Kept]) -> bool:
+    """True when no track has two fragments of one time."""
+    ends: dict[int, int] = {}
+    for kept in ordered:
+        for run in kept.fragment.runs:
+            if run.start < ends.get(run.track, run.start):
+                return False
+            ends[run.track] = run.start + run.duration
+    return True
+
+
+def _union(kept: Sequence[Kept], older: Source, newer: Source, common: int) -> Union:
+    """As bytes: what older begins with stays, what newer ends with follows, spans of either between them."""
+    spans: list[Span] = []
+    for origin, fragment in kept:
+        last = spans[-1] if spans else None
+        if last is not None and last.origin is origin and last.end == fragment.start:
+            spans[-1] = last._replace(end=fragment.end)
+        else:
+            spans.append(Span(origin, fragment.start, fragment.end))
+    older_end = first_of(older)
+    if spans and spans[0].origin is Origin.OLDER and spans[0].start == older_end:
+        older_end = spans.pop(0).end
+    newer_start = newer.size
+    if spans and spans[-1].origin is Origin.NEWER and spans[-1].end == last_of(newer):
+        newer_start = spans.pop().start
+    return Union(older_end, tuple(spans), newer_start, common)
+
+
+def first_of(source: Source) -> int:
+    """Where the first fragment begins."""
+    return next((fragment.start for fragment in fragments(source, {})), source.size)
+
+
+def last_of(source: Source) -> int:
+    """Where the last whole fragment ends."""
+    end = 0
+    for fragment in fragments(source, {}):
+        end = fragment.end
+    return end
+
+
+def gap_ms(older: Source, newer: Source) -> float | None:
+    """Milliseconds from the end of older to the start of newer by the clock track; negative when they overlap."""
+    known = tracks(newer)
+    clock = clock_of(known)
+    if clock is None:
+        return None
+    ends = [
+        run.start + run.duration for fragment in fragments(older, known) for run in fragment.runs if run.track == clock
+    ]
+    starts = (run.start for fragment in fragments(newer, known) for run in fragment.runs if run.track == clock)
+    start = next(starts, None)
+    if start is None or not ends:
+        return None
+    return round((start - ends[-1]) * 1000 / known[clock].timescale, 1)

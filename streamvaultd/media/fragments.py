@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The fragments of fragmented MP4 (ISO/IEC 14496-12, 8.8): where they are, and which time of which track they hold.
+
+Pure functions over a source. Damaged input is an answer (fewer fragments, no times), never an exception. Everything
+that is counted in the input is bounded: boxes by the file's size, what is read of one box by BOX_MAX.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from streamvaultd.media.fmp4 import Box, boxes, header_end
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from streamvaultd.media.source import Source
+
+# Of a moov or moof; a real one has some tens of KiB
+BOX_MAX = 4 << 20
+# Samples counted one by one in a track run; a media segment has a few thousand
+SAMPLES_MAX = 1 << 17
+# A step of the clock (s) that no pause of a live stream explains: the source has set its clock anew
+STEP_MAX = 6 * 3600.0
+
+# Boxes that belong to the fragment that follows them (ISO/IEC 23000-19 and 23009-1)
+_BEFORE = frozenset({b"styp", b"sidx", b"emsg", b"prft"})
+
+# Flags of tfhd and trun (8.8.7.1 and 8.8.8.1)
+_BASE_OFFSET, _DESCRIPTION, _DURATION = 0x1, 0x2, 0x8
+_DATA_OFFSET, _FIRST_FLAGS, _SAMPLE_DURATION = 0x1, 0x4, 0x100
+_SAMPLE_FIELDS = (0x100, 0x200, 0x400, 0x800)
+
+
+class Track(NamedTuple):
+    """What the header says of a track: ticks per second, whether it is video, and a sample's usual duration."""
+
+    timescale: int
+    is_video: bool
+    duration: int
+
+
+class Run(NamedTuple):
+    """The time that a fragment holds of one track, in ticks of its timescale."""
+
+    track: int
+    start: int
+    duration: int
+
+
+class Fragment(NamedTuple):
+    """Bytes [start, end): a moof with what belongs before it, and its mdat. `runs` is empty when it tells no time."""
+
+    start: int
+    end: int
+    runs: tuple[Run, ...]
+
+
+def tracks(source: Source) -> dict[int, Track]:
+    """The tracks that the header at the start of the source describes, by their id."""
+    moov = next((box for box in boxes(source) if box.kind == b"moov"), None)
+    if moov is None:
+        return {}
+    data = _content(source, moov)
+    defaults = dict(_defaults(data))
+    found = {}
+    for kind, body in _children(data):
+        parsed = _parse_track(body) if kind == b"trak" else None
+        if parsed is not None:
+            number, timescale, is_video = parsed
+            found[number] = Track(timescale, is_video, defaults.get(number, 0))
+    return found
+
+
+def clock_of(known: Mapping[int, Track]) -> int | None:
+    """The track that time is told by: video if there is any, else the lowest."""
+    return min(known, key=lambda number: (not known[number].is_video, number), default=None)
+
+
+def fragments(source: Source, known: Mapping[int, Track], start: int = 0) -> Iterator[Fragment]:
+    """The fragments that are there as a whole, in order; `start` is where a box begins."""
+    first, moof = -1, None
+    for box in boxes(source, max(start, header_end(source))):
+        if box.kind == b"moof":
+            first, moof = box.start if first < 0 else first, box
+        elif box.kind == b"mdat" and moof is not None:
+            yield Fragment(first, box.end, _runs(source, moof, known))
+            first, moof = -1, None
+        elif box.kind in _BEFORE:
+            first, moof = box.start if first < 0 or moof is not None else first, None
+        else:
+            first, moof = -1, None
+
+
+def _content(source: Source, box: Box) -> bytes:
+    size = box.end - box.start
+    if size > BOX_MAX:
+        return b""
+    data = source.read(box.start, size)
+    return data[16 if data[:4] == b"\0\0\0\1" else 8 :]
+
+
+def _children(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """(kind, content) of the boxes that a box consists of; ends at the first impossible one."""
+    at = 0
+    while at + 8 <= len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        if size < 8 or at + size > len(data):
+            return
+        yield data[at + 4 : at + 8], data[at + 8 : at + size]
+        at += size
+
+
+def _number(data: bytes, at: int, length: int = 4) -> int | None:
+    return int.from_bytes(data[at : at + length], "big") if at + length <= len(data) else None
+
+
+def _defaults(moov: bytes) -> Iterator[tuple[int, int]]:
+    """(track, a sample's usual duration) as mvex tells it (8.8.3)."""
+    for kind, body in _children(moov):
+        for inner, trex in _children(body) if kind == b"mvex" else ():
+            track, duration = _number(trex, 4), _number(trex, 12)
+            if inner == b"trex" and track is not None and duration is not None:
+                yield track, duration
+
+
+def _parse_track(trak: bytes) -> tuple[int, int, bool] | None:
+    """(id, timescale, is video) of a trak (8.3.2, 8.4.2, 8.4.3)."""
+    inside = dict(_children(trak))
+    media = dict(_children(inside.get(b"mdia", b"")))
+    header, clock = inside.get(b"tkhd", b""), media.get(b"mdhd", b"")
+    number = _number(header, 20 if header[:1] == b"\1" else 12)
+    timescale = _number(clock, 20 if clock[:1] == b"\1" else 12)
+    if number is None or not timescale:
+        return None
+    return number, timescale, media.get(b"hdlr", b"")[8:12] == b"vide"
+
+
+def _runs(source: Source, moof: Box, known: Mapping[int, Track]) -> tuple[Run, ...]:
+    """The times of a movie fragment; none at all unless every track fragment of a known track tells its own."""
+    found = []
+    for kind, body in _children(_content(source, moof)):
+        if kind == b"traf":
+            run = _parse_traf(body, known)
+            if run is None:
+                return ()
+            found.append(run)
+    return tuple(found)
+
+
+def _parse_traf(traf: bytes, known: Mapping[int, Track]) -> Run | None:
+    boxes_inside = list(_children(traf))
+    inside = dict(boxes_inside)
+    header, clock = inside.get(b"tfhd", b""), inside.get(b"tfdt", b"")
+    track = _number(header, 4)
+    start = _number(clock, 4, 8 if clock[:1] == b"\1" else 4)
+    if track is None or start is None or track not in known:
+        return None
+    usual = _usual_duration(header)
+    usual = known[track].duration if usual is None else usual
+    duration = sum(_run_duration(body, usual) for kind, body in boxes_inside if kind == b"trun")
+    return Run(track, start, duration)
+
+
+def _usual_duration(tfhd: bytes) -> int | None:
+    """default_sample_duration, if the header has it (8.8.7)."""
+    flags = _number(tfhd, 1, 3) or 0
+    if not flags & _DURATION:
+        return None
+    return _number(tfhd, 8 + 8 * bool(flags & _BASE_OFFSET) + 4 * bool(flags & _DESCRIPTION))
+
+
+def _run_duration(trun: bytes, usual: int) -> int:
+    """Ticks of all samples of a track run (8.8.8); what is torn counts as far as it goes."""
+    flags, count = _number(trun, 1, 3) or 0, min(_number(trun, 4) or 0, SAMPLES_MAX)
+    if not flags & _SAMPLE_DURATION:
+        return count * usual
+    step = 4 * sum(bool(flags & field) for field in _SAMPLE_FIELDS)
+    at = 8 + 4 * bool(flags & _DATA_OFFSET) + 4 * bool(flags & _FIRST_FLAGS)
+    return sum(_number(trun, at + step * sample) or 0 for sample in range(count))
+
+
+def beats(source: Source) -> Iterator[tuple[int, float, float]]:
+    """(offset, seconds, seconds that it lasts) of each fragment, by the clock track."""
+    known = tracks(source)
+    clock = clock_of(known)
+    for fragment in fragments(source, known):
+        for run in fragment.runs:
+            if run.track == clock:
+                scale = known[run.track].timescale
+                yield fragment.start, run.start / scale, run.duration / scale
+
+
+def duration_ms(source: Source) -> int | None:
+    """Milliseconds from the first to the end of the last fragment, gaps included; None when it tells no time.
+
+    Where the clock was set anew, only the fragments themselves are counted.
+    """
+    total, end = 0.0, None
+    for _, start, lasts in beats(source):
+        gap = 0.0 if end is None else start - end
+        total += lasts + (gap if 0 < gap <= STEP_MAX else 0.0)
+        end = start + lasts
+    return None if end is None else round(total * 1000)

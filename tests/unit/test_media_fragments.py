@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fragmented MP4: times of fragments, unions of captures with holes, gaps, and input that is damaged or made up."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamvaultd.media import fragments
+from streamvaultd.media.fragment_union import find_union, gap_ms
+from streamvaultd.media.plan import plan_join
+from streamvaultd.media.seam import Certainty, SeamKind, find_seam
+from streamvaultd.media.source import BytesSource
+from streamvaultd.media.splice import Splice
+
+SCALE = 15360
+AUDIO_SCALE = 48000
+SECONDS = 2
+
+
+def box(kind: bytes, *content: bytes) -> bytes:
+    data = b"".join(content)
+    return (8 + len(data)).to_bytes(4, "big") + kind + data
+
+
+def number(value: int, size: int = 4) -> bytes:
+    return value.to_bytes(size, "big")
+
+
+def track_box(track: int, scale: int, handler: bytes) -> bytes:
+    header = box(b"tkhd", bytes(4), bytes(8), number(track), bytes(64))
+    media = box(b"mdia", box(b"mdhd", bytes(12), number(scale), bytes(8)), box(b"hdlr", bytes(8), handler, bytes(12)))
+    return box(b"trak", header, media)
+
+
+def header(scale: int = SCALE) -> bytes:
+    defaults = box(
+        b"mvex", *(box(b"trex", bytes(4), number(track), number(1), number(512), bytes(8)) for track in (1, 2))
+    )
+    moov = box(b"moov", track_box(1, scale, b"vide"), track_box(2, AUDIO_SCALE, b"soun"), defaults)
+    return box(b"ftyp", b"iso6") + moov
+
+
+def traf(track: int, start: int, durations: list[int]) -> bytes:
+    run = b"".join(number(duration) + number(7) for duration in durations)
+    return box(
+        b"traf",
+        box(b"tfhd", number(0x020000), number(track)),
+        box(b"tfdt", bytes([1, 0, 0, 0]), number(start, 8)),
+        box(b"trun", number(0x000301), number(len(durations)), number(0), run),
+    )
+
+
+def fragment(index: int, *, scale: int = SCALE, salt: int = 0) -> bytes:
+    """Two seconds of video and audio, number `index` of the broadcast."""
+    frames = [scale * SECONDS // 60] * 60
+    sound = [1000] * (AUDIO_SCALE * SECONDS // 1000)
+    payload = hashlib.shake_128(f"{index} {salt}".encode()).digest(3000 + index % 7)
+    moof = box(
+        b"moof",
+        box(b"mfhd", bytes(4), number(index)),
+        traf(1, index * SECONDS * scale, frames),
+        traf(2, index * SECONDS * AUDIO_SCALE, sound),
+    )
+    return box(b"styp", b"msdh") + moof + box(b"mdat", payload)
+
+
+BROADCAST = [fragment(index) for index in range(40)]
+HEADER = header()
+
+
+def capture(indices: list[int], torn: int = 0) -> bytes:
+    data = HEADER + b"".join(BROADCAST[index] for index in indices)
+    return data[: len(data) - torn] if torn else data
+
+
+def joined(*files: bytes) -> bytes:
+    sources = [BytesSource(data) for data in files]
+    plan = plan_join(sources)
+    return Splice(sources, plan.pieces).read(0, plan.size)
+
+
+def test_times_of_fragments() -> None:
+    source = BytesSource(capture([3, 4]))
+    known = fragments.tracks(source)
+    assert known == {1: (SCALE, True, 512), 2: (AUDIO_SCALE, False, 512)}
+    assert fragments.clock_of(known) == 1
+    found = list(fragments.fragments(source, known))
+    assert [run.start for run in found[0].runs] == [3 * SECONDS * SCALE, 3 * SECONDS * AUDIO_SCALE]
+    assert [run.duration for run in found[1].runs] == [SECONDS * SCALE, SECONDS * AUDIO_SCALE]
+    assert [one.end - one.start for one in found] == [len(BROADCAST[3]), len(BROADCAST[4])]
+    assert fragments.duration_ms(source) == 4000
+
+
+def test_the_usual_duration_holds_where_a_run_has_none() -> None:
+    runs = box(b"trun", number(0), number(30))
+    moof = box(b"moof", box(b"traf", box(b"tfhd", bytes(4), number(1)), box(b"tfdt", bytes(4), number(99)), runs))
+    source = BytesSource(HEADER + moof + box(b"mdat", b"x"))
+    [one] = fragments.fragments(source, fragments.tracks(source))
+    assert one.runs == ((1, 99, 30 * 512),)
+
+
+def test_a_gap_is_counted_once_and_a_new_clock_not_at_all() -> None:
+    assert fragments.duration_ms(BytesSource(capture([0, 1, 5]))) == 12_000
+    assert fragments.duration_ms(BytesSource(HEADER + BROADCAST[30] + BROADCAST[0])) == 4000
+
+
+def test_each_fills_the_holes_of_the_other() -> None:
+    older, newer = capture([0, 1, 2, 4, 6]), capture([2, 3, 4, 5, 7])
+    seam = find_seam(BytesSource(older), BytesSource(newer))
+    assert (seam.kind, seam.method, seam.certainty) == (SeamKind.UNION, "fragments", Certainty.PROVEN)
+    assert joined(older, newer) == capture(list(range(8)))
+
+
+def test_nothing_in_common_is_a_measured_gap() -> None:
+    older, newer = capture([0, 1]), capture([5, 6])
+    seam = find_seam(BytesSource(older), BytesSource(newer))
+    assert (seam.kind, seam.gap_ms) == (SeamKind.GAP, 6000.0)
+    assert joined(older, newer) == capture([0, 1, 5, 6])
+    assert gap_ms(BytesSource(older), BytesSource(newer)) == 6000.0
+
+
+def test_equal_times_with_other_bytes_prove_nothing() -> None:
+    other = HEADER + fragment(1, salt=1) + fragment(2, salt=1)
+    assert find_union(BytesSource(capture([0, 1, 2])), BytesSource(other)) is None
+    both = joined(capture([0, 1, 2]), other)
+    assert both.startswith(capture([0, 1, 2]))
+    assert both.endswith(fragment(2, salt=1))
+
+
+def test_a_damaged_fragment_between_equal_ones_is_kept_once() -> None:
+    damaged = HEADER + BROADCAST[0] + fragment(1, salt=9) + BROADCAST[2]
+    assert joined(damaged, capture([0, 1, 2, 3])) == capture([0, 1, 2, 3])
+
+
+def test_a_newer_that_adds_nothing_changes_nothing() -> None:
+    assert joined(capture([0, 1, 2, 3, 4]), capture([1, 3])) == capture([0, 1, 2, 3, 4])
+
+
+@given(
+    older=st.sets(st.integers(0, 19), min_size=1),
+    newer=st.sets(st.integers(0, 39), min_size=1),
+    torn=st.integers(0, 3500),
+    end=st.integers(0, 3500),
+)
+def test_a_union_is_the_union(older: set[int], newer: set[int], torn: int, end: int) -> None:
+    """Random holes in both and torn ends: every whole fragment of either is in the result once, in order."""
+    first, second = sorted(older), sorted(newer)
+    mine, yours = capture(first, torn), capture(second, end)
+    whole = set(first[: len(first) - (torn > 0)]) | set(second[: len(second) - (end > 0)])
+    if not set(first[: len(first) - (torn > 0)]) & set(second[: len(second) - (end > 0)]):
+        return  # nothing in common: a gap, in order of the files
+    result = BytesSource(joined(mine, yours))
+    known = fragments.tracks(result)
+    found = [one.runs[0].start // (SECONDS * SCALE) for one in fragments.fragments(result, known)]
+    assert found == sorted(whole)
+
+
+@given(data=st.binary(max_size=400), at=st.integers(0, 4000), flips=st.integers(0, 255))
+def test_damage_is_an_answer(data: bytes, at: int, flips: int) -> None:
+    hostile = bytearray(capture([0, 1, 2]))
+    hostile[at % len(hostile)] ^= flips
+    for one in (HEADER + data, bytes(hostile), data, HEADER[: at % len(HEADER)] + data):
+        source = BytesSource(one)
+        list(fragments.fragments(source, fragments.tracks(source)))
+        fragments.duration_ms(source)
+        if one:
+            find_seam(BytesSource(capture([0, 1])), source)
+            find_seam(source, BytesSource(capture([1, 2])))
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 0xFFFFFFFF])
+def test_impossible_box_sizes_end_the_file(size: int) -> None:
+    source = BytesSource(HEADER + BROADCAST[0] + number(size) + b"moof" + bytes(40))
+    assert len(list(fragments.fragments(source, fragments.tracks(source)))) == 1
