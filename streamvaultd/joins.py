@@ -41,12 +41,20 @@ class _Seam(msgspec.Struct, rename="camel"):
     note: str | None = None
 
 
+class _Part(msgspec.Struct, rename="camel"):
+    path: str
+    bytes: int
+    duration_ms: int | None = None
+
+
 class _Report(msgspec.Struct, rename="camel"):
     ok: bool
     path: str | None = None
     bytes: int = 0
     error: str | None = None
     seams: tuple[_Seam, ...] = ()
+    parts: tuple[_Part, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Joins:
@@ -141,7 +149,8 @@ class Joins:
             await self._give_up(recording, join, job, why)
             return
         await self._store.add_seams(recording, [SeamRecord(**msgspec.structs.asdict(seam)) for seam in report.seams])
-        result = {"path": report.path, "bytes": report.bytes}
+        parts = [msgspec.structs.asdict(part) for part in report.parts]
+        result = {"path": report.path, "bytes": report.bytes, "parts": parts, "notes": list(report.notes)}
         await self._finish(job, ok=True, result=result)
         self._post(recording, JoinEnded(at=self._clock.now(), join=join, path=report.path, size=report.bytes))
 

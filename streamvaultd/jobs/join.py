@@ -5,8 +5,8 @@ Run as `python3 -m streamvaultd.jobs.join` in a scope of its own. Reads one JSON
 
     {"recording": 348, "segments": ["/…/segment_001.ts", …], "output": "/…/name without suffix", "report": "/…/report"}
 
-Writes `output` with the suffix of what it holds (.ts, .mp4), then the report: {"ok": true, …} or
-{"ok": false, "error": …}.
+Writes `output` with the suffix of what it holds (.ts, .mp4), and `output`.part2 … where the source changed what one
+file cannot hold; then the report: {"ok": true, …} or {"ok": false, "error": …}.
 Exit status: 0 joined, 1 failed (the report says why), 2 no usable input. Lines of progress go to stdout as JSON.
 
 It may be killed at any point and started again: it then makes the same file, or finds the one it made. It never
@@ -29,6 +29,7 @@ from streamvaultd.errors import InvalidParameter, JoinFailed, VaultError
 from streamvaultd.jobs import output, verify
 from streamvaultd.media import fragments, timeline, ts
 from streamvaultd.media.plan import Container, Plan, PlannedSeam, plan_join
+from streamvaultd.media.seam import SeamKind
 from streamvaultd.media.source import FileSource
 from streamvaultd.media.splice import Literal
 
@@ -121,14 +122,26 @@ class Join:
             ]
             if not segments:
                 raise self._fail("no segment holds any media")
-            plan = self._plan(segments)
-            final = self._spec.output.with_name(self._spec.output.name + plan.container.value)
-            if final.is_symlink() or final.exists():
-                self._accept(plan, segments, final)
-            else:
-                self._make(plan, segments, final)
-            with output.opened(final, os.O_RDONLY) as fd:
-                return self._describe(plan, segments, final, FileSource.of(fd))
+            parts = [self._part_of(*each, segments) for each in enumerate(self._plan(segments), 1)]
+            first = parts[0]
+            seams = [seam for part in parts for seam in part.pop("seams")]
+            return first | {
+                "bytes": sum(part["bytes"] for part in parts),
+                "parts": parts,
+                "seams": _one_each(seams),
+                "notes": self._notes,
+            }
+
+    def _part_of(self, number: int, plan: Plan, segments: list[Segment]) -> dict[str, Any]:
+        """Makes one part of the result, and describes it."""
+        name = self._spec.output.name + ("" if number == 1 else f".part{number}")
+        final = self._spec.output.with_name(name + plan.container.value)
+        if final.is_symlink() or final.exists():
+            self._accept(plan, segments, final)
+        else:
+            self._make(plan, segments, final)
+        with output.opened(final, os.O_RDONLY) as fd:
+            return self._describe(plan, segments, final, FileSource.of(fd))
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
@@ -147,17 +160,18 @@ class Join:
         number = _NUMBER.search(path.stem)
         return Segment(int(number[1]) if number else position, path, source)
 
-    def _plan(self, segments: list[Segment]) -> Plan:
-        plan = plan_join([segment.source for segment in segments])
-        broken = plan.broken_seam()
-        if broken is not None:
-            older, newer = segments[broken.older].path.name, segments[broken.newer].path.name
-            raise self._fail(f"one file cannot hold {older} and {newer}: {broken.seam.note}")
-        if not plan.size:
+    def _plan(self, segments: list[Segment]) -> tuple[Plan, ...]:
+        plans = plan_join([segment.source for segment in segments])
+        if not any(plan.size for plan in plans):
             raise self._fail("no segment holds any media")
-        if plan.torn:
-            self._notes.append(f"{plan.torn} bytes at the end are torn and left out")
-        return plan
+        for number, plan in enumerate(plans, 1):
+            for planned in plan.seams:
+                if planned.seam.kind is SeamKind.BREAK:
+                    name = segments[planned.newer].path.name
+                    self._notes.append(f"part {number} begins in {name}: {planned.seam.note}")
+            if plan.torn:
+                self._notes.append(f"{plan.torn} bytes at the end of part {number} are torn and left out")
+        return tuple(plan for plan in plans if plan.size)
 
     # --- writing ----------------------------------------------------------------------------------------------------
 
@@ -267,8 +281,19 @@ class Join:
             "seams": [_describe_seam(planned, segments) for planned in plan.seams],
             "durationMs": duration,
             "packets": result.size // ts.PACKET if is_ts else None,
-            "notes": self._notes,
         }
+
+
+_WORST_FIRST = tuple(kind.value for kind in (SeamKind.BREAK, SeamKind.GAP, SeamKind.UNION, SeamKind.EXACT))
+
+
+def _one_each(seams: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One seam for each two segments, in order: the worst, where they meet in several parts."""
+    worst: dict[tuple[int, int], dict[str, Any]] = {}
+    for seam in sorted(seams, key=lambda seam: _WORST_FIRST.index(seam["kind"])):
+        if seam["older"] != seam["newer"]:
+            worst.setdefault((seam["older"], seam["newer"]), seam)
+    return [worst[pair] for pair in sorted(worst, key=lambda pair: (pair[1], pair[0]))]
 
 
 def _describe_seam(planned: PlannedSeam, segments: list[Segment]) -> dict[str, Any]:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from streamvaultd.media.source import Source
 
 HEADER = 16
+# Of an initialisation as far as it is compared; a real one has a few KiB
+HEADER_MAX = 1 << 20
 # Boxes that a file, a header or a media segment may begin with
 FIRST_BOXES = frozenset({b"ftyp", b"styp", b"moov", b"moof", b"sidx", b"emsg", b"prft"})
 
@@ -58,3 +60,25 @@ def whole_end(source: Source) -> int:
         if box.kind == b"mdat":
             end = box.end
     return end
+
+
+def uniform(source: Source) -> list[tuple[int, int]]:
+    """The ranges that have one initialisation each; those without any fragment are left out.
+
+    An initialisation that is repeated as it was begins no other range (RFC 8216, 3.3).
+    """
+    found: list[tuple[int, int]] = []
+    header, start, first, end = b"", 0, -1, 0
+    for box in boxes(source):
+        if box.kind in {b"ftyp", b"moov"}:
+            first = box.start if first < 0 else first
+        if box.kind == b"moov":
+            known, header = header, source.read(first, min(box.end - first, HEADER_MAX))
+            if known and header != known:
+                found += [(start, end)] if end > start else []
+                start = first
+            first = -1
+        elif box.kind == b"mdat":
+            end = box.end
+    # what is torn at the very end is whole in another file, perhaps: it still proves an overlap
+    return [*found, (start, source.size)] if end > start else found

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the joined recording will consist of: the segments in order, each put to the splice of all before it."""
+"""What the joined recording will consist of: the segments in order, each put to the splice of all before it.
+
+One file holds one format and, in fragmented MP4, one initialisation: behind another one, players show nothing. So a
+source that changes either makes a recording of several parts.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from streamvaultd.media import fmp4, timeline, ts
-from streamvaultd.media.seam import Inserted, Joint, Seam, SeamKind, find_seam
+from streamvaultd.media.seam import Certainty, Inserted, Joint, Seam, SeamKind, find_seam
 from streamvaultd.media.splice import Literal, Part, Piece, Splice, cut, merged, size_of
 from streamvaultd.media.union import Origin, Span
 
@@ -39,9 +43,10 @@ def sniff(source: Source) -> Container:
 
 @dataclass(frozen=True, slots=True)
 class PlannedSeam:
-    """A seam between two files (by index), and where in the result it is.
+    """A seam between two files (by index), and where in the part it is.
 
-    The place is None when a later file holds the media on both sides of it: then it is no seam of the result.
+    The place is None when a later file holds the media on both sides of it: then it is no seam of the result; and at a
+    break, behind which another part begins.
     """
 
     older: int
@@ -52,7 +57,7 @@ class PlannedSeam:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The result as pieces of the files; `torn` bytes at the very end are left out."""
+    """One part of the result as pieces of the files; `torn` bytes at the very end are left out."""
 
     container: Container
     pieces: tuple[Piece, ...]
@@ -72,26 +77,64 @@ class Plan:
         """Where in the result there are seams."""
         return [planned.offset for planned in self.seams if planned.offset is not None]
 
-    def broken_seam(self) -> PlannedSeam | None:
-        """The first seam that one file cannot hold."""
-        return next((planned for planned in self.seams if planned.seam.kind is SeamKind.BREAK), None)
 
-
-def plan_join(files: Sequence[Source]) -> Plan:
-    """Plans the join of segments in the order in which they were started; at least one, none empty.
+def plan_join(files: Sequence[Source]) -> tuple[Plan, ...]:
+    """Plans the join of segments in the order in which they were started, as one part or more; none if none has media.
 
     Never raises on what they hold (OSError of a read apart).
     """
-    pieces: tuple[Piece, ...] = (Part(0, 0, files[0].size),)
-    seams: list[PlannedSeam] = []
-    for newer in range(1, len(files)):
-        seam = find_seam(Splice(files, pieces), files[newer])
-        seams = [_without_place(planned) if _is_replaced(planned, seam) else planned for planned in seams]
-        seams.append(PlannedSeam(newer - 1, newer, seam.older_end, seam))
-        pieces = _continued(pieces, seam, newer, files[newer].size)
-    container = sniff(files[0])
-    end = _end(container, files, pieces)
-    return Plan(container, cut(pieces, 0, end), tuple(seams), size_of(pieces) - end)
+    chains: list[_Chain] = []
+    for index, file in enumerate(files):
+        for piece in _uniform(index, file):
+            _take(files, chains, piece)
+    return tuple(_finished(files, chain) for chain in chains)
+
+
+@dataclass(slots=True)
+class _Chain:
+    """A part that is being planned."""
+
+    pieces: tuple[Piece, ...]
+    seams: list[PlannedSeam]
+    last: int
+    """The file that was put to it last."""
+
+
+def _uniform(index: int, file: Source) -> Sequence[Part]:
+    """The file cut where fragmented MP4 gets another initialisation; what has no media of its own is left out."""
+    if sniff(file) is not Container.FMP4:
+        return [Part(index, 0, file.size)]
+    return [Part(index, start, end) for start, end in fmp4.uniform(file)]
+
+
+def _take(files: Sequence[Source], chains: list[_Chain], piece: Part) -> None:
+    """Put a piece to the last part, or to an earlier one that is proven to have the same media, or begin another."""
+    source = Splice(files, (piece,))
+    for chain in reversed(chains):
+        seam = find_seam(Splice(files, chain.pieces), source)
+        is_proven = seam.certainty is Certainty.PROVEN and seam.kind in (SeamKind.EXACT, SeamKind.UNION)
+        if is_proven or (chain is chains[-1] and seam.kind is not SeamKind.BREAK):
+            _extend(chain, seam, piece)
+            return
+    chain = _Chain((piece,), [], piece.file)
+    if chains:
+        before = chains[-1]
+        broken = find_seam(Splice(files, before.pieces), source)
+        chain.seams.append(PlannedSeam(before.last, piece.file, None, broken))
+    chains.append(chain)
+
+
+def _extend(chain: _Chain, seam: Seam, piece: Part) -> None:
+    chain.seams = [_without_place(planned) if _is_replaced(planned, seam) else planned for planned in chain.seams]
+    chain.seams.append(PlannedSeam(chain.last, piece.file, seam.older_end, seam))
+    chain.pieces = _continued(chain.pieces, seam, piece)
+    chain.last = piece.file
+
+
+def _finished(files: Sequence[Source], chain: _Chain) -> Plan:
+    container = sniff(Splice(files, chain.pieces))
+    end = _end(container, files, chain.pieces)
+    return Plan(container, cut(chain.pieces, 0, end), tuple(chain.seams), size_of(chain.pieces) - end)
 
 
 def _is_replaced(planned: PlannedSeam, later: Seam) -> bool:
@@ -106,19 +149,19 @@ def _without_place(planned: PlannedSeam) -> PlannedSeam:
     return replace(planned, offset=None, seam=replace(planned.seam, gap_ms=gap, note=note))
 
 
-def _continued(pieces: tuple[Piece, ...], seam: Seam, newer: int, size: int) -> tuple[Piece, ...]:
+def _continued(pieces: tuple[Piece, ...], seam: Seam, newer: Part) -> tuple[Piece, ...]:
     kept = cut(pieces, 0, seam.older_end)
     between = [piece for joint in seam.pieces for piece in _resolve(pieces, joint, newer)]
-    return merged([*kept, *between, Part(newer, min(seam.newer_start, size), size)])
+    return merged([*kept, *between, newer.cut(min(seam.newer_start, newer.size), newer.size)])
 
 
-def _resolve(pieces: tuple[Piece, ...], joint: Joint, newer: int) -> tuple[Piece, ...]:
+def _resolve(pieces: tuple[Piece, ...], joint: Joint, newer: Part) -> tuple[Piece, ...]:
     """A piece of a seam in terms of the files."""
     match joint:
         case Span(origin=Origin.OLDER, start=start, end=end):
             return cut(pieces, start, end)
         case Span(start=start, end=end):
-            return (Part(newer, start, end),)
+            return (newer.cut(start, end),)
         case _:
             return (Literal(joint.data),)
 

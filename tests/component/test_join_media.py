@@ -169,9 +169,10 @@ def test_a_job_that_is_killed_leaves_nothing_in_the_way_of_the_next(tmp_path: Pa
 
 def test_a_failed_job_says_why_in_its_report_and_exit_status(tmp_path: Path, transport: Source) -> None:
     with start_job() as job:
-        _, errors = job.communicate(write_job(tmp_path, transport.capture(0), b"<html>not found</html>" * 20))
+        (tmp_path / "joined.ts").write_bytes(b"a holiday film")
+        _, errors = job.communicate(write_job(tmp_path, transport.capture(0)))
     assert (job.returncode, errors) == (1, "")
-    assert "the formats differ" in json.loads((tmp_path / "report.json").read_text())["error"]
+    assert "is not this recording" in json.loads((tmp_path / "report.json").read_text())["error"]
 
 
 def test_unusable_input_is_a_usage_error() -> None:

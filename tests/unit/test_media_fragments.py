@@ -15,6 +15,7 @@ from streamvaultd.media.plan import plan_join
 from streamvaultd.media.seam import Certainty, SeamKind, find_seam
 from streamvaultd.media.source import BytesSource
 from streamvaultd.media.splice import Splice
+from tests.unit.test_media_transport import Broadcast
 
 SCALE = 15360
 AUDIO_SCALE = 48000
@@ -79,7 +80,7 @@ def capture(indices: list[int], torn: int = 0) -> bytes:
 
 def joined(*files: bytes) -> bytes:
     sources = [BytesSource(data) for data in files]
-    plan = plan_join(sources)
+    [plan] = plan_join(sources)
     return Splice(sources, plan.pieces).read(0, plan.size)
 
 
@@ -138,6 +139,40 @@ def test_a_damaged_fragment_between_equal_ones_is_kept_once() -> None:
 
 def test_a_newer_that_adds_nothing_changes_nothing() -> None:
     assert joined(capture([0, 1, 2, 3, 4]), capture([1, 3])) == capture([0, 1, 2, 3, 4])
+
+
+def parts(*files: bytes) -> list[bytes]:
+    sources = [BytesSource(data) for data in files]
+    return [Splice(sources, plan.pieces).read(0, plan.size) for plan in plan_join(sources)]
+
+
+def test_another_initialisation_begins_another_part() -> None:
+    """A change in the middle of both captures: each part gets what either has of it."""
+    other = header(scale=90000)
+    late = [fragment(index, scale=90000) for index in range(40)]
+    older = capture([0, 1, 2]) + other + late[3] + late[5]
+    newer = capture([1, 2]) + other + late[3] + late[4] + late[5] + late[6]
+    assert parts(older, newer) == [capture([0, 1, 2]), other + b"".join(late[3:7])]
+
+
+def test_a_change_and_back_are_three_parts() -> None:
+    other = header(scale=90000) + fragment(2, scale=90000)
+    assert parts(capture([0, 1]) + other + capture([3, 4])) == [capture([0, 1]), other, capture([3, 4])]
+
+
+def test_a_repeated_initialisation_changes_nothing() -> None:
+    data = capture([0, 1]) + capture([2, 3])
+    assert parts(data) == [data]
+
+
+def test_an_initialisation_without_media_is_no_part() -> None:
+    assert parts(capture([0, 1]) + header(scale=90000)) == [capture([0, 1])]
+    assert parts(HEADER) == []
+
+
+def test_other_formats_are_other_parts() -> None:
+    stream = Broadcast(4).window(0, 3)
+    assert parts(capture([0, 1]), stream, capture([1, 2])) == [capture([0, 1, 2]), stream]
 
 
 @given(
