@@ -91,7 +91,12 @@ class Daemon:
         captures = self._build_captures()
         executor = self._build_executor(captures)
         self.manager = Manager(executor=executor, clock=self._clock, on_change=self._on_change)
-        self.bus = UnitBus(on_result=captures.on_unit_result, on_reconnect=self._on_reconnect)
+        self.bus = UnitBus(
+            on_result=captures.on_unit_result,
+            on_reconnect=self._on_reconnect,
+            on_shutdown=self.manager.on_shutdown,
+            on_shutdown_cancelled=self.manager.on_shutdown_cancelled,
+        )
 
     def _build_captures(self) -> Captures:
         return Captures(

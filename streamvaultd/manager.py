@@ -15,7 +15,7 @@ from typing import Protocol
 from streamvaultd.clock import Clock
 from streamvaultd.core.deadlines import due, next_deadline
 from streamvaultd.core.effects import Effect
-from streamvaultd.core.events import Event
+from streamvaultd.core.events import Event, HostStays, HostStopping
 from streamvaultd.core.machine import step
 from streamvaultd.core.model import Instant, Phase, Recorder
 
@@ -44,6 +44,7 @@ class Manager:
         self._recorders: dict[int, Recorder] = {}
         self._deadlines: dict[int, Instant] = {}
         self._busy_since: Instant | None = None
+        self._is_host_stopping = False
 
     @property
     def recorders(self) -> Mapping[int, Recorder]:
@@ -53,6 +54,22 @@ class Manager:
     def take(self, recorder: Recorder) -> None:
         """Own this recorder from now on."""
         self._remember(recorder)
+        if self._is_host_stopping:
+            self.post(recorder.recording.id, HostStopping(at=self._clock.now()))
+
+    def on_shutdown(self) -> None:
+        """The machine goes down: tell all recorders, and those that are taken from now on."""
+        self._is_host_stopping = True
+        self._post_to_all(HostStopping(at=self._clock.now()))
+
+    def on_shutdown_cancelled(self) -> None:
+        """It stays up after all."""
+        self._is_host_stopping = False
+        self._post_to_all(HostStays(at=self._clock.now()))
+
+    def _post_to_all(self, event: Event) -> None:
+        for recording in self._recorders:
+            self.post(recording, event)
 
     def post(self, recording: int, event: Event) -> None:
         """Queue an event; one for a recording that is not owned is dropped."""

@@ -82,6 +82,12 @@ async def get_properties(bus: MessageBus, unit: str, interface: str) -> dict[str
     return {name: variant.value for name, variant in variants.items()}
 
 
+async def get_manager_property(bus: MessageBus, name: str) -> Any:
+    """Return one property of systemd itself."""
+    [variant] = await call(bus, "Get", "ss", [MANAGER, name], interface=PROPERTIES)
+    return variant.value
+
+
 async def subscribe(bus: MessageBus, *rules: str) -> None:
     """Make systemd send its signals, and the bus pass on those that match one of the rules."""
     for rule in rules:

@@ -149,6 +149,11 @@ class HostStopping(_Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HostStays(_Event):
+    """The machine does not go down after all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JoinEnded(_Event):
     """The join job number `join` of this recording ended; `why` is None when it succeeded."""
 
@@ -247,7 +252,7 @@ Event = (
     RecordRequested | StopRequested | RotateRequested
     | ScopeStarted | LaunchFailed | MediaArrived | SizeMeasured | OverlapChecked
     | SegmentExited | EvidenceArrived | SegmentSpoke | SegmentSealed | SourceProbed | NetworkBack | DiskLow | DiskFreed
-    | HostStopping | JoinEnded | SegmentsRemoved | Restarted
+    | HostStopping | HostStays | JoinEnded | SegmentsRemoved | Restarted
     | LaunchTimedOut | MediaTimedOut | MeasureDue | RotationDue | OverlapDue | OverlapTimedOut | StopTimedOut
     | SealTimedOut | RetryDue | ProbeDue | DiskDue | GraceOver | DurationReached | JoinOverdue
 )  # fmt: skip

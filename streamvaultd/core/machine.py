@@ -106,6 +106,7 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(PAUSED, ev.DiskDue, around.on_disk_due),
     _rule(PAUSED, ev.DiskFreed, around.on_disk_freed, STARTING),
     _rule(ACTIVE | {FINALIZING}, ev.HostStopping, around.on_host_stopping),
+    _rule(ACTIVE | {FINALIZING}, ev.HostStays, around.on_host_stays),
     # the end
     _rule(FINALIZING, ev.JoinEnded, on.on_join_ended, COMPLETED, STOPPED, FAILED),
     _rule(FINALIZING, ev.JoinOverdue, on.on_join_overdue),

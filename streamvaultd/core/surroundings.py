@@ -11,7 +11,7 @@ from streamvaultd.core.effects import Effect, Notice
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Instant, Recorder, Segment, State
 from streamvaultd.core.policy import DISK_CHECK, HOST_WINDOW
-from streamvaultd.core.steps import Step, launch, pause, put, raise_memory, tell
+from streamvaultd.core.steps import Step, hold, launch, pause, put, raise_memory, tell
 from streamvaultd.core.verdict import judge
 
 
@@ -68,6 +68,8 @@ def on_disk_freed(recorder: Recorder, event: ev.DiskFreed) -> Step:
 def on_host_stopping(recorder: Recorder, event: ev.HostStopping) -> Step:
     """What ended shortly before this was known is corrected: systemd had told it to somebody else first."""
     after = replace(recorder, host_stopping=True)
+    if recorder.state is State.BACKOFF:
+        after, _ = hold(after, event.at)
     effects: tuple[Effect, ...] = ()
     for segment in recorder.segments:
         if _was_ended_by_host(segment, event.at.monotonic):
@@ -75,6 +77,15 @@ def on_host_stopping(recorder: Recorder, event: ev.HostStopping) -> Step:
             after, more = on_evidence(after, known)
             effects += more
     return after, effects
+
+
+def on_host_stays(recorder: Recorder, event: ev.HostStays) -> Step:
+    """What was held back, or ended and was not begun anew, is due now."""
+    if not recorder.host_stopping:
+        return recorder, ()
+    is_held = recorder.state in (State.BACKOFF, State.FINALIZING)
+    retry_at = event.at.monotonic if is_held else recorder.retry_at
+    return replace(recorder, host_stopping=False, retry_at=retry_at), ()
 
 
 def _was_ended_by_host(segment: Segment, now: Instant) -> bool:

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 UNITS: Final = "streamvault-*.scope"
 SUCCESS: Final = "success"
 INACTIVE: Final = "inactive"
+SHUTDOWN: Final = "shutdown.target"
+"""Whatever brings the machine down (poweroff, reboot, halt, kexec, soft-reboot, exit) starts this unit."""
+
+STOPPING: Final = "stopping"
 RECONNECT_SECONDS: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _PATH_PREFIX: Final = systemd1.unit_path("streamvault-")
 _UNKNOWN_UINT64: Final = (1 << 64) - 1
@@ -33,6 +37,8 @@ _RULES: Final = (
     f"interface='{systemd1.PROPERTIES}',member='PropertiesChanged',"
     f"path_namespace='{systemd1.UNIT_PATH}',arg0='{systemd1.UNIT}'",
     f"interface='{systemd1.MANAGER}',member='UnitRemoved'",
+    f"interface='{systemd1.MANAGER}',member='JobNew',arg2='{SHUTDOWN}'",
+    f"interface='{systemd1.MANAGER}',member='JobRemoved',arg2='{SHUTDOWN}'",
 )
 
 
@@ -82,15 +88,26 @@ class Results:
 
 
 class UnitBus:
-    """Listens for the results of our scopes.
+    """Listens for the results of our scopes, and for the end of the machine.
 
     `on_result` is called as `Results` says. `on_reconnect()` is called after the bus was lost and found again:
-    what happened meanwhile is lost, and `list_scopes()` tells what is left.
+    what happened meanwhile is lost, and `list_scopes()` tells what is left. `on_shutdown()` is called when systemd
+    begins to bring the machine down, or does so already; it says so before it stops the first unit. A shutdown that
+    is only planned is none yet. `on_shutdown_cancelled()`: what had begun was called off.
     """
 
-    def __init__(self, *, on_result: Callable[[str, str, str], None], on_reconnect: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        *,
+        on_result: Callable[[str, str, str], None],
+        on_reconnect: Callable[[], None],
+        on_shutdown: Callable[[], None],
+        on_shutdown_cancelled: Callable[[], None],
+    ) -> None:
         self._on_result = on_result
         self._on_reconnect = on_reconnect
+        self._on_shutdown = on_shutdown
+        self._on_shutdown_cancelled = on_shutdown_cancelled
         self._results = Results(on_result)
         self._bus: MessageBus | None = None
         self._connected = asyncio.Event()
@@ -142,6 +159,8 @@ class UnitBus:
     async def _listen(self, bus: MessageBus, *, is_first: bool) -> None:
         bus.add_message_handler(self._on_message)
         await systemd1.subscribe(bus, *_RULES)
+        if await systemd1.get_manager_property(bus, "SystemState") == STOPPING:
+            self._on_shutdown()
         self._bus = bus
         self._connected.set()
         if not is_first:
@@ -155,6 +174,11 @@ class UnitBus:
             self._results.forget(message.body[0])
             for removed in self._listings:
                 removed.add(message.body[0])
+        elif message.member == "JobNew" and message.body[2] == SHUTDOWN:
+            self._on_shutdown()
+        elif message.member == "JobRemoved" and message.body[2] == SHUTDOWN:
+            # It is done only when we have long been stopped: if we see it go, it was cancelled
+            self._on_shutdown_cancelled()
         elif message.member == "PropertiesChanged" and (message.path or "").startswith(_PATH_PREFIX):
             changed = {name: variant.value for name, variant in message.body[1].items()}
             self._results.change(systemd1.unit_of(message.path or "") or "", changed)

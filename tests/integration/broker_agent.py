@@ -86,7 +86,12 @@ async def perform(scopes: Scopes, bus: UnitBus, told: list[Any], step: dict[str,
 async def main() -> None:
     scopes = Scopes(BROKER)
     told: list[Any] = []
-    bus = UnitBus(on_result=lambda *result: told.append(result), on_reconnect=lambda: None)
+    bus = UnitBus(
+        on_result=lambda *result: told.append(result),
+        on_reconnect=lambda: None,
+        on_shutdown=lambda: None,
+        on_shutdown_cancelled=lambda: None,
+    )
     listening = asyncio.create_task(bus.run())
     await bus.list_scopes()
     results = []
