@@ -86,6 +86,24 @@ ENTRIES: Final[Mapping[str, Entry]] = {
         WARNING,
         "Segment {segment} of '{streamer}' hangs ({cause}): {why}, replacing it",
     ),
+    Notice.MEMORY_RAISED: Entry(
+        "69aa5efcd33d4006888b4bd6901a0a9d",
+        NOTICE,
+        "Segments of '{streamer}' get {limit} of memory from now on; segment {segment} had {before}",
+    ),
+    Notice.MEMORY_NEAR: Entry(
+        "c22a1b11365a4c3b88cfd4adac86d60d",
+        WARNING,
+        "Segment {segment} of '{streamer}' holds {anon} of its {limit} of memory, rotating it to segment {new}",
+    ),
+    Notice.DISK_LOW: Entry(
+        "51f0da78d06a4b9da145c8bd1a7a61c1", ERROR, "Recording {recording} of '{streamer}' pauses, no room: {why}"
+    ),
+    Notice.DISK_FREED: Entry(
+        "b5536a3928ce4dd4919b1c773029fe94",
+        NOTICE,
+        "There is room again, recording {recording} of '{streamer}' goes on",
+    ),
     Notice.STOP_OVERDUE: Entry(
         "7c0dd8e6b2c84ec08c69fc6c1f50ac10",
         WARNING,
@@ -142,6 +160,11 @@ BUS_LOST: Final = Entry("d05b9c65ee0d496eb3bdf8bfcea3a18c", WARNING, "Lost the s
 SCOPE_TROUBLE: Final = Entry(
     "e3bad67998604fc2a28156c10cd90187", WARNING, "Cannot stop scope {unit}: {why}, trying again"
 )
+ROW_UNREADABLE: Final = Entry(
+    "48ebd72d850846609c971ae8faec4836",
+    ERROR,
+    "Cannot read recording {recording} in the store, it is left as it is: {why}",
+)
 FILES_TROUBLE: Final = Entry("41cb4b9221184f75837fde1378776211", WARNING, "Cannot tidy up after '{streamer}': {why}")
 
 OWN: Final = (
@@ -155,6 +178,7 @@ OWN: Final = (
     ORPHAN_STOPPED,
     BUS_LOST,
     SCOPE_TROUBLE,
+    ROW_UNREADABLE,
     FILES_TROUBLE,
 )
 """Notices of the daemon itself."""
@@ -198,6 +222,8 @@ class Journal:
         extra = fields_of(recorder) if recorder else {}
         if recorder:
             values.setdefault("streamer", recorder.recording.streamer)
+        elif "recording" in values:
+            extra["STREAMVAULT_RECORDING"] = str(values["recording"])
         self._send(entry, entry.text.format_map({k: str(v) for k, v in values.items()}), extra)
 
     @staticmethod

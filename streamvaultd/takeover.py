@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Set
 from typing import Any, Final, Protocol
 
 from streamvaultd.clock import Clock
@@ -14,7 +14,7 @@ from streamvaultd.core.reconcile import Facts, Run, orphans, takeover
 from streamvaultd.core.verdict import Evidence
 from streamvaultd.errors import VaultError
 from streamvaultd.manager import Manager
-from streamvaultd.notices import ORPHAN_STOPPED, SCOPE_TROUBLE, Journal
+from streamvaultd.notices import ORPHAN_STOPPED, ROW_UNREADABLE, SCOPE_TROUBLE, Journal
 from streamvaultd.ports import FdStore, Files, Found
 from streamvaultd.runs import Runs
 from streamvaultd.units import (
@@ -45,7 +45,8 @@ class LoadedScope(Protocol):
 class UnfinishedStore(Protocol):
     """The store, as far as it is needed here."""
 
-    async def load_unfinished(self) -> list[Recorder]: ...
+    async def load_unfinished(self) -> tuple[list[Recorder], list[tuple[int, str]]]:
+        """Recorders; and the numbers of recordings whose rows cannot be read, and why."""
 
 
 class Takeover:
@@ -79,9 +80,12 @@ class Takeover:
     async def run(self, scopes: Iterable[LoadedScope], fds: Mapping[str, list[int]]) -> int:
         """Take over; returns the number of segments that were adopted."""
         loaded = {scope.unit: scope for scope in scopes}
-        recorders = await self._store.load_unfinished()
+        recorders, unreadable = await self._store.load_unfinished()
+        for recording, why in unreadable:
+            self._journal.tell(ROW_UNREADABLE, recording=recording, why=why)
+        unknown = frozenset(recording for recording, _ in unreadable)
         live = {unit: scope for unit, scope in loaded.items() if scope.active_state not in DEAD}
-        pipes = self._sort_pipes(fds, live)
+        pipes = self._sort_pipes(fds, live, unknown)
         self._runs.inherit(Found({unit: scope.control_group for unit, scope in live.items()}, pipes[0]))
         facts = Facts(
             live=frozenset(run for unit in live if (run := parse_segment_unit(unit)) is not None),
@@ -92,15 +96,18 @@ class Takeover:
             self._manager.take(recorder)
             for event in takeover(recorder, facts, self._clock.now()):
                 self._manager.post(recorder.recording.id, event)
-        for orphan in orphans(recorders, facts):
+        for orphan in (run for run in orphans(recorders, facts) if run[0] not in unknown):
             self._spawn(self._stop_orphan(segment_unit(*orphan)))
         await self._manager.drain()
         return sum((r.recording.id, segment.number) in facts.live for r in recorders for segment in r.live)
 
     def _sort_pipes(
-        self, fds: Mapping[str, list[int]], live: Mapping[str, LoadedScope]
+        self, fds: Mapping[str, list[int]], live: Mapping[str, LoadedScope], unknown: Set[int]
     ) -> tuple[dict[str, int], dict[Run, bytes | None]]:
-        """Stored exit pipes of live units, and what the others held; those are closed and forgotten."""
+        """Stored exit pipes of live units, and what the others held; those are closed and forgotten.
+
+        Those of `unknown` recordings stay as they are, for a daemon that can read their rows.
+        """
         kept: dict[str, int] = {}
         records: dict[Run, bytes | None] = {}
         for name, stored in fds.items():
@@ -109,7 +116,7 @@ class Takeover:
             if unit is None:
                 continue
             fd, *surplus = stored
-            if unit in live:
+            if unit in live or (run and run[0] in unknown):
                 kept[unit] = fd
             else:
                 if run:

@@ -157,6 +157,7 @@ def _pragma(connection: Connection, text: str) -> Any:
 def _set_up_sqlite(driver: Any, _record: object) -> None:
     # the driver begins nothing by itself: _begin_sqlite does
     driver.isolation_level = None
+    driver.text_factory = bytes.decode  # its own complains of the whole database when a text is none
     try:
         for pragma in ("synchronous = FULL", "foreign_keys = ON", f"busy_timeout = {BUSY_TIMEOUT_MS}"):
             driver.execute(f"PRAGMA {pragma}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, desc, insert, select, update
+from sqlalchemy import delete, desc, func, insert, select, update
 
 from streamvaultd.store.records import EventRecord, JobRecord, JobStatus, SeamRecord
 from streamvaultd.store.schema import events, jobs, seams
@@ -32,12 +32,14 @@ def select_events(connection: Connection, recording: int, limit: int) -> list[Ev
 
 
 def insert_job(connection: Connection, recording: int, kind: str, spec: Mapping[str, object], realtime: int) -> int:
-    """A new running job; its id."""
+    """A new running job; its id. Its attempts are those of the earlier jobs of this kind, and this one."""
+    same = jobs.c.recording_id == recording, jobs.c.kind == kind
+    before = connection.scalar(select(func.max(jobs.c.attempts)).where(*same)) or 0
     row = insert(jobs).values(
         recording_id=recording,
         kind=kind,
         status=JobStatus.RUNNING.value,
-        attempts=1,
+        attempts=before + 1,
         spec=dict(spec),
         created_at=realtime,
         started_at=realtime,

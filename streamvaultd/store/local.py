@@ -28,12 +28,13 @@ from streamvaultd.store.ledger import (
     select_seams,
 )
 from streamvaultd.store.recordings import (
+    ROW_ERRORS,
     RUNNING,
     TO_CLEAN,
     Place,
     insert_recording,
+    select_readable,
     select_recorder,
-    select_recorders,
     update_recording,
 )
 from streamvaultd.store.records import EventRecord, JobRecord, JobStatus, SeamRecord
@@ -132,15 +133,17 @@ class LocalStore:
         """Write a recorder and those of its segments that changed; raises NoSuchRecording."""
         await self._write(lambda connection: update_recording(connection, recorder, changed, self._place))
 
-    async def load_unfinished(self) -> Recorders:
+    async def load_unfinished(self) -> tuple[Recorders, list[tuple[int, str]]]:
         """The recorders with which something still has to happen, newest first.
 
-        These record or are joined, or their joined file is complete and segments' files are to be removed.
+        These record or are joined, or their joined file is complete and segments' files are to be removed. Besides,
+        the numbers of those whose rows cannot be read, and why: nothing else is known of them, and they are not
+        changed.
         """
-        return await self._read(lambda connection: select_recorders(connection, RUNNING | TO_CLEAN, self._present()))
+        return await self._read(lambda connection: select_readable(connection, RUNNING | TO_CLEAN, self._present()))
 
     async def get(self, recording: int) -> Recorder | None:
-        """The recorder of this number."""
+        """The recorder of this number; raises StoreUnavailable if its rows cannot be read."""
         return await self._read(
             lambda connection: select_recorder(connection, recordings.c.id == recording, self._present())
         )
@@ -161,11 +164,17 @@ class LocalStore:
         all: bool = False,  # noqa: A002
         limit: int = LIST_MAX,
     ) -> Recorders:
-        """The newest `limit` recorders, newest first: those of a streamer; or all; or those that are not final."""
+        """The newest `limit` recorders, newest first: those of a streamer; or all; or those that are not final.
+
+        Those whose rows cannot be read are left out.
+        """
         which = true() if all else RUNNING
         if streamer is not None:
             which = streamers.c.username == streamer
-        return await self._read(lambda connection: select_recorders(connection, which, self._present(), limit=limit))
+        found, _ = await self._read(
+            lambda connection: select_readable(connection, which, self._present(), limit=limit)
+        )
+        return found
 
     async def add_event(
         self,
@@ -253,6 +262,6 @@ def _transact(engine: Engine, work: Callable[[Connection], Result]) -> Result:
     try:
         with translated(engine.url), engine.begin() as connection:
             return work(connection)
-    except ValueError as error:
+    except ROW_ERRORS as error:
         # a row that another hand wrote
         raise unavailable(engine.url, str(error)) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from sqlalchemy import and_, desc, insert, select, update
 
@@ -35,6 +35,15 @@ TO_CLEAN: ColumnElement[bool] = and_(
     recordings.c.id.in_(select(segments.c.recording_id).where(KEPT)),
 )
 """Recordings that are joined, but whose segments are not removed yet."""
+
+
+Unreadable: TypeAlias = tuple[int, str]
+"""The number of a recording whose rows hold no recorder, and why."""
+
+Readable: TypeAlias = tuple[list[Recorder], list[Unreadable]]
+
+ROW_ERRORS: Final = (ValueError, TypeError)
+"""What reading a value raises that its column cannot hold: ours are ValueErrors, the types' of SQLAlchemy are both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +89,7 @@ def select_recorders(
 ) -> list[Recorder]:
     """Recorders with all their segments, newest first, in two statements however many there are.
 
-    Raises ValueError for a row that holds no recorder.
+    Raises one of ROW_ERRORS for a row that holds no recorder.
     """
     chosen = select(recordings.c.id).join(streamers).where(which).order_by(desc(recordings.c.id)).limit(limit)
     rows = connection.execute(
@@ -99,6 +108,30 @@ def select_recorders(
         for recording, group in groupby(parts.mappings(), key=lambda part: part["recording_id"])
     }
     return [parse_recorder(row, by_recording.get(row["id"], ()), present) for row in rows.mappings()]
+
+
+def select_readable(
+    connection: Connection, which: ColumnElement[bool], present: Present, *, limit: int | None = None
+) -> Readable:
+    """As select_recorders(), but rows that hold no recorder are left out and told of."""
+    try:
+        return select_recorders(connection, which, present, limit=limit), []
+    except ROW_ERRORS:
+        return _select_singly(connection, which, present, limit)
+
+
+def _select_singly(
+    connection: Connection, which: ColumnElement[bool], present: Present, limit: int | None
+) -> Readable:
+    chosen = select(recordings.c.id).join(streamers).where(which).order_by(desc(recordings.c.id)).limit(limit)
+    found: list[Recorder] = []
+    unreadable: list[Unreadable] = []
+    for recording in connection.scalars(chosen).all():
+        try:
+            found += select_recorders(connection, recordings.c.id == recording, present)
+        except ROW_ERRORS as error:
+            unreadable.append((recording, str(error)))
+    return found, unreadable
 
 
 def select_recorder(connection: Connection, which: ColumnElement[bool], present: Present) -> Recorder | None:

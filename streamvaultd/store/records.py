@@ -38,7 +38,10 @@ class JobStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRecord:
-    """Work on a recording in a unit of its own; `spec` is all that is needed to do it (again)."""
+    """Work on a recording in a unit of its own; `spec` is all that is needed to do it (again).
+
+    Each try is a job; `attempts` says how often this work was tried for the recording, this time included.
+    """
 
     id: int
     recording: int

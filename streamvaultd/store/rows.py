@@ -3,14 +3,20 @@
 
 What a Recorder holds comes back exactly within one boot. In a later boot its monotonic values mean nothing: moments
 are moved by their date onto the present boot's scale, instants without a date become the present instant.
+
+SQLite keeps values of any type in any column: what is read is checked, so that nobody goes on with a row that another
+hand wrote. Raised is ValueError, with the place.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, TypeAlias
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from streamvaultd.core.model import Moment, Phase, Policy, Recorder, Recording, Segment, State, StopReason
+import msgspec
+
+from streamvaultd.core.evidence import Evidence
+from streamvaultd.core.model import Moment, Policy, Recorder, Recording, Segment
 from streamvaultd.units import segment_unit
 
 if TYPE_CHECKING:
@@ -24,9 +30,13 @@ Row: TypeAlias = "Mapping[Any, Any]"
 Values: TypeAlias = dict[str, Any]
 """What is to be written, by column names."""
 
-RECORDER_INSTANTS = ("retry_at", "probe_at", "grace_until", "rotate_retry_at", "overlap_at", "rotation_until")
+RECORDER_INSTANTS = (
+    "retry_at", "probe_at", "grace_until", "silent_since", "rotate_retry_at", "overlap_at", "rotation_until",
+    "memory_since",
+)  # fmt: skip
 SEGMENT_INSTANTS = ("grown_at", "measure_at")
-_POLICY = frozenset(field.name for field in fields(Policy))
+
+Parsed = TypeVar("Parsed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +46,17 @@ class Present:
     boot: str
     now: Moment
 
+    def is_of(self, row: Row) -> bool:
+        """Whether a row was written in the present boot."""
+        return bool(row["boot_id"] == self.boot)
+
     def moment(self, row: Row, column: str) -> Moment | None:
         """The moment in `column` on the present boot's scale, before whose zero it may lie."""
         realtime = row[column]
         if realtime is None:
             return None
-        if row["boot_id"] == self.boot:
-            return Moment(row[f"{column}_monotonic"], realtime)
+        if self.is_of(row):
+            return _checked(Moment, {"monotonic": row[f"{column}_monotonic"], "realtime": realtime}, column)
         return Moment(self.now.monotonic - (self.now.realtime - realtime) / 1e6, realtime)
 
     def required_moment(self, row: Row, column: str) -> Moment:
@@ -55,7 +69,7 @@ class Present:
     def instants(self, row: Row, names: Sequence[str]) -> dict[str, Any]:
         """The instants of these names; those of another boot are due now."""
         values = {name: row[f"{name}_monotonic"] for name in names}
-        if row["boot_id"] == self.boot:
+        if self.is_of(row):
             return values
         return {name: None if value is None else self.now.monotonic for name, value in values.items()}
 
@@ -78,6 +92,7 @@ def recording_values(recorder: Recorder, boot: str) -> Values:
         "probe": recorder.probe,
         "probing": recorder.probing,
         "joins": recorder.joins,
+        "memory_max": recorder.memory_max,
         "bytes": recorder.result_bytes,
         "detail": recorder.detail,
         **_moment_values("start_time", wanted.created),
@@ -88,7 +103,7 @@ def recording_values(recorder: Recorder, boot: str) -> Values:
 
 
 def segment_values(segment: Segment, *, recording: int, path: str, boot: str) -> Values:
-    """Every column of a segments row except its keys and its evidence."""
+    """Every column of a segments row except its keys."""
     return {
         "path": path,
         "unit": segment_unit(recording, segment.number),
@@ -98,8 +113,10 @@ def segment_values(segment: Segment, *, recording: int, path: str, boot: str) ->
         "bytes": segment.size,
         "stops": segment.stops,
         "rotated": segment.rotated,
+        "memory_max": segment.memory_max,
         "memory_peak": segment.memory_peak,
         "exit_status": segment.exit_status,
+        "evidence": None if segment.evidence is None else _evidence_values(segment.evidence),
         **_moment_values("started_at", segment.started),
         **_moment_values("ended_at", segment.ended),
         **_moment_values("media_at", segment.media_at),
@@ -109,61 +126,79 @@ def segment_values(segment: Segment, *, recording: int, path: str, boot: str) ->
 
 
 def parse_recorder(row: Row, segments: tuple[Segment, ...], present: Present) -> Recorder:
-    """A Recorder from its recordings row (with `username`) and its segments in order; ValueError if it holds none."""
-    return Recorder(
-        recording=_parse_recording(row, present),
-        state=State(row["state"]),
-        since=present.required_moment(row, "since"),
-        segments=segments,
-        failures=row["failures"],
-        probe=row["probe"],
-        probing=row["probing"],
-        stop=StopReason(row["stop_reason"]) if row["stop_reason"] is not None else None,
-        joins=row["joins"],
-        path=row["recording_path"],
-        result_bytes=row["bytes"],
-        ended=present.moment(row, "end_time"),
-        detail=row["detail"],
+    """A Recorder from its recordings row (with `username`) and its segments in order."""
+    values = {
+        "recording": _parse_recording(row, present),
+        "state": row["state"],
+        "since": present.required_moment(row, "since"),
+        "segments": segments,
+        "failures": row["failures"],
+        "probe": row["probe"],
+        "probing": row["probing"],
+        "stop": row["stop_reason"],
+        "memory_max": row["memory_max"],
+        "joins": row["joins"],
+        "path": row["recording_path"],
+        "result_bytes": row["bytes"],
+        "ended": present.moment(row, "end_time"),
+        "detail": row["detail"],
         **present.instants(row, RECORDER_INSTANTS),
-    )
+    }
+    return _checked(Recorder, values, "recording")
 
 
 def parse_segment(row: Row, present: Present) -> Segment:
-    """A Segment from its row; ValueError if it holds none."""
-    return Segment(
-        number=row["number"],
-        phase=Phase(row["status"]),
-        since=present.required_moment(row, "since"),
-        started=present.moment(row, "started_at"),
-        ended=present.moment(row, "ended_at"),
-        media_at=present.moment(row, "media_at"),
-        size=row["bytes"],
-        stops=row["stops"],
-        rotated=row["rotated"],
-        cause=row["cause"],
-        memory_peak=row["memory_peak"],
-        exit_status=row["exit_status"],
+    """A Segment from its row."""
+    values = {
+        "number": row["number"],
+        "phase": row["status"],
+        "since": present.required_moment(row, "since"),
+        "started": present.moment(row, "started_at"),
+        "ended": present.moment(row, "ended_at"),
+        "media_at": present.moment(row, "media_at"),
+        "size": row["bytes"],
+        "earlier_boot": not present.is_of(row),
+        "stops": row["stops"],
+        "rotated": row["rotated"],
+        "cause": row["cause"],
+        "evidence": None if row["evidence"] is None else _checked(Evidence, row["evidence"], "evidence"),
+        "memory_max": row["memory_max"],
+        "memory_peak": row["memory_peak"],
+        "exit_status": row["exit_status"],
         **present.instants(row, SEGMENT_INSTANTS),
-    )
+    }
+    return _checked(Segment, values, f"segment {row['number']}")
 
 
 def _parse_recording(row: Row, present: Present) -> Recording:
-    return Recording(
-        id=row["id"],
-        stream=row["stream_id"],
-        streamer=row["username"],
-        url=row["url"],
-        quality=row["quality"],
-        directory=row["directory"],
-        created=present.required_moment(row, "start_time"),
-        duration=row["duration"],
-        policy=_parse_policy(row["policy"]),
-    )
+    values = {
+        "id": row["id"],
+        "stream": row["stream_id"],
+        "streamer": row["username"],
+        "url": row["url"],
+        "quality": row["quality"],
+        "directory": row["directory"],
+        "created": present.required_moment(row, "start_time"),
+        "duration": row["duration"],
+        "policy": _checked(Policy, row["policy"], "policy"),
+    }
+    return _checked(Recording, values, "recording")
 
 
-def _parse_policy(stored: Mapping[str, Any]) -> Policy:
-    # a recording outlives an upgrade: what another version wrote may lack a value (the default holds) or have more
-    return Policy(**{name: value for name, value in stored.items() if name in _POLICY})
+def _checked(kind: type[Parsed], values: object, where: str) -> Parsed:
+    """A record of these values. Those it lacks have their defaults, further ones are dropped.
+
+    So a row outlives an upgrade: what another version wrote may have less, or more.
+    """
+    try:
+        return msgspec.convert(values, kind)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def _evidence_values(evidence: Evidence) -> Values:
+    """By the names of its fields; what nobody told is left out."""
+    return {name: value for name, value in asdict(evidence).items() if value not in (None, ())}
 
 
 def _moment_values(column: str, moment: Moment | None) -> Values:

@@ -33,7 +33,7 @@ from sqlalchemy import (
 if TYPE_CHECKING:
     from sqlalchemy import Dialect
 
-REVISIONS: Final = ("0001",)
+REVISIONS: Final = ("0001", "0002")
 """Every schema this program knows, oldest first."""
 
 HEAD: Final = REVISIONS[-1]
@@ -176,9 +176,12 @@ recordings = Table(
     _instant("retry_at"),
     _instant("probe_at"),
     _instant("grace_until"),
+    _instant("silent_since"),
     _instant("rotate_retry_at"),
     _instant("overlap_at"),
     _instant("rotation_until"),
+    Column("memory_max", BigInteger),
+    _instant("memory_since"),
     Column("bytes", BigInteger),
     Column("detail", Prose),
     _one_of("status", STATUSES),
@@ -214,6 +217,7 @@ segments = Table(
     _instant("measure_at"),
     Column("stops", Integer, nullable=False),
     Column("rotated", Boolean, nullable=False),
+    Column("memory_max", BigInteger),
     Column("memory_peak", BigInteger),
     Column("exit_status", Integer),
     _json("evidence"),

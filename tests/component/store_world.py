@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get
 from hypothesis import strategies as st
 from sqlalchemy import Engine, event
 
+from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Moment, Policy, Recorder, Recording, Segment, State
 from streamvaultd.store.engine import create_file, sqlite_url
 from streamvaultd.store.local import LocalStore
@@ -118,6 +119,8 @@ def anything(hint: Any) -> SearchStrategy[Any]:
         return st.one_of([anything(choice) for choice in get_args(hint)])
     if hint is type(None):
         return st.none()
+    if get_origin(hint) is tuple:
+        return st.lists(anything(get_args(hint)[0]), max_size=3).map(tuple)
     if isinstance(hint, type) and issubclass(hint, Enum):
         return st.sampled_from(list(hint))
     return _PLAIN[hint]
@@ -134,7 +137,31 @@ def _numbered(parts: list[Segment]) -> tuple[Segment, ...]:
     return tuple(replace(part, number=number) for number, part in enumerate(parts, 1))
 
 
+def _forgotten(*names: str) -> dict[str, SearchStrategy[Any]]:
+    """What the core says is not stored: comes back as its default."""
+    defaults = {field.name: field.default for cls in (Recorder, Segment) for field in fields(cls)}
+    return {name: st.just(defaults[name]) for name in names}
+
+
 SIZE = st.none() | _LARGE
-SEGMENTS = st.lists(records(Segment, size=_LARGE, memory_peak=SIZE), max_size=4).map(_numbered)
+SEGMENTS = st.lists(
+    records(
+        Segment,
+        size=_LARGE,
+        memory_max=SIZE,
+        memory_peak=SIZE,
+        evidence=st.none() | records(Evidence, memory_max=SIZE, memory_peak=SIZE),
+        **_forgotten("anon", "anon_at", "anon_rate", "filtering", "earlier_boot"),
+    ),
+    max_size=4,
+).map(_numbered)
 RECORDINGS = records(Recording, policy=records(Policy, rotate_size=_LARGE), id=_LARGE, stream=_LARGE)
-RECORDERS = records(Recorder, recording=RECORDINGS, segments=SEGMENTS, result_bytes=SIZE, probe=_LARGE)
+RECORDERS = records(
+    Recorder,
+    recording=RECORDINGS,
+    segments=SEGMENTS,
+    memory_max=SIZE,
+    result_bytes=SIZE,
+    probe=_LARGE,
+    **_forgotten("host_stopping"),
+)

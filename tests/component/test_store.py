@@ -258,14 +258,14 @@ async def test_what_is_unfinished_is_loaded(
 ) -> None:
     ended = NOW if state.is_final else None
     recorder = await move(store, await start(store), state, part(1, phase), path=path, ended=ended)
-    assert await store.load_unfinished() == ([recorder] if loaded else [])
+    assert await store.load_unfinished() == ([recorder] if loaded else [], [])
 
 
 async def test_a_later_boot_sees_the_same_dates_on_its_own_scale(store: LocalStore, url: URL) -> None:
     recorder = await move(store, await start(store), State.BACKOFF, part(1, Phase.ENDED), retry_at=5_004.0)
     booted = Moment(monotonic=20.0, realtime=later(HOUR).realtime)
     rebooted = await open_store(url, boot=LATER_BOOT, clock=SetClock(booted))
-    (loaded,) = await rebooted.load_unfinished()
+    (loaded,), _ = await rebooted.load_unfinished()
     await rebooted.close()
     then = Moment(20.0 - HOUR, NOW.realtime)
     assert loaded == replace(
@@ -273,7 +273,7 @@ async def test_a_later_boot_sees_the_same_dates_on_its_own_scale(store: LocalSto
         recording=replace(recorder.recording, created=then),
         since=then,
         retry_at=20.0,
-        segments=(replace(recorder.segments[0], since=then),),
+        segments=(replace(recorder.segments[0], since=then, earlier_boot=True),),
     )
 
 
@@ -282,7 +282,7 @@ async def test_segments_that_a_later_boot_leaves_alone_keep_their_scale(store: L
     await move(store, await start(store), State.RECORDING, part(1, Phase.ENDED))
     booted = Moment(monotonic=20.0, realtime=later(HOUR).realtime)
     rebooted = await open_store(url, boot=LATER_BOOT, clock=SetClock(booted))
-    (loaded,) = await rebooted.load_unfinished()
+    (loaded,), _ = await rebooted.load_unfinished()
     second = Segment(number=2, phase=Phase.WAITING, since=booted)
     continued = replace(loaded, segments=(*loaded.segments, second))
     await rebooted.save(continued, (second,))
@@ -378,6 +378,19 @@ async def test_a_job_is_unfinished_until_it_is_told_how_it_ended(store: LocalSto
     )
 
 
+async def test_every_try_at_the_same_work_is_counted(store: LocalStore) -> None:
+    recording, other = (await start(store)).recording.id, (await start(store, "other")).recording.id
+    for work in (
+        (recording, "join"),
+        (recording, "join"),
+        (recording, "verify"),
+        (other, "join"),
+        (recording, "join"),
+    ):
+        await store.create_job(*work, {}, NOW)
+    assert [job.attempts for job in await store.unfinished_jobs()] == [1, 2, 1, 1, 3]
+
+
 async def test_numbers_of_jobs_are_not_used_again(store: LocalStore, url: URL) -> None:
     recording = (await start(store)).recording.id
     number = await store.create_job(recording, "join", {}, NOW)
@@ -449,13 +462,6 @@ def test_only_the_owner_can_read_the_files(tmp_path: Path) -> None:
         modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
         runner.run(store.close())
     assert modes == {"store.db": 0o600, "store.db-shm": 0o600, "store.db-wal": 0o600}
-
-
-async def test_a_row_that_holds_no_recorder_makes_the_store_unavailable(store: LocalStore, url: URL) -> None:
-    recorder = await start(store)
-    query(url, "UPDATE recordings SET state = 'dreaming'")
-    with pytest.raises(StoreUnavailable, match="dreaming"):
-        await store.get(recorder.recording.id)
 
 
 async def test_an_error_does_not_show_what_was_to_be_written(store: LocalStore, url: URL) -> None:

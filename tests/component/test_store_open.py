@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect, text
 
+from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Moment, Phase, Recorder, Segment, State
 from streamvaultd.errors import StoreTooNew, StoreUnavailable
 from streamvaultd.store.engine import open_engine
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from sqlalchemy import URL
     from sqlalchemy.engine.interfaces import ReflectedIndex
 
-SAMPLES = {
+SAMPLES: dict[str, tuple[str, ...]] = {
     "0001": (
         "INSERT INTO meta VALUES ('instance', 'before')",
         "INSERT INTO streamers (id, username, url, created_at)"
@@ -47,7 +49,21 @@ SAMPLES = {
         " :boot, '2026-11-23 09:28:40.740318', 5010.25, 4711, 0, false)",
     ),
 }
+SAMPLES["0002"] = (
+    *SAMPLES["0001"],
+    "UPDATE recordings SET memory_max = 402653184, memory_since_monotonic = 5009.5, silent_since_monotonic = 5008.5",
+    """UPDATE segments SET memory_max = 268435456, evidence = '{"status"\\: -9, "log"\\: ["Killed"]}'""",
+)
 """Rows as each schema had them; every one tells of the same recording."""
+
+NEW: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "0001": ({}, {}),
+    "0002": (
+        {"memory_max": 384 << 20, "memory_since": 5_009.5, "silent_since": 5_008.5},
+        {"memory_max": 256 << 20, "evidence": Evidence(status=-9, log=("Killed",))},
+    ),
+}
+"""What each schema could say for the first time, of the recorder and of its segment."""
 
 
 @pytest.fixture(params=DATABASES)
@@ -101,7 +117,7 @@ def constraints(engine: Any) -> dict[str, Any]:
         table: (
             [(check["name"], check["sqltext"]) for check in found.get_check_constraints(table)],
             sorted(map(index_text, found.get_indexes(table))),
-            [column["nullable"] for column in found.get_columns(table)],
+            sorted((column["name"], column["nullable"]) for column in found.get_columns(table)),
         )
         for table in metadata.tables
     }
@@ -125,12 +141,17 @@ async def test_a_store_of_any_age_is_upgraded_with_its_recordings(url: URL, revi
             connection.execute(text(line), {"boot": BOOT} if ":boot" in line else {})
     engine.dispose()
     store = await open_store(url)
-    (recorder,) = await store.load_unfinished()
+    (recorder,), unreadable = await store.load_unfinished()
     await store.close()
     since = later(10)
+    assert unreadable == []
     assert (recorder.state, recorder.since) == (State.RECORDING, since)
     assert (recorder.recording.id, recorder.recording.stream, recorder.recording.created) == (3, 5, NOW)
-    assert recorder.segments == (Segment(number=1, phase=Phase.WRITING, since=since, size=4711),)
+    fresh = Recorder(recording=recorder.recording, state=State.RECORDING, since=since)
+    segment = Segment(number=1, phase=Phase.WRITING, since=since, size=4711)
+    of_recorder, of_segment = NEW[revision]
+    assert recorder.segments == (replace(segment, **of_segment),)
+    assert recorder == replace(fresh, segments=recorder.segments, **of_recorder)
 
 
 # --- a new store, and one that is there ----------------------------------------------------------------------------
@@ -155,9 +176,9 @@ async def test_what_was_saved_is_there_after_reopening(tmp_path: Path) -> None:
     saved = await move(store, await start(store), State.RECORDING, segment)
     await store.close()
     reopened = await open_store(tmp_path / "store.db")
-    loaded: list[Recorder] = await reopened.load_unfinished()
+    loaded = await reopened.load_unfinished()
     await reopened.close()
-    assert loaded == [saved]
+    assert loaded == ([saved], [])
 
 
 USE_WITHOUT_UPGRADE = """

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.engine.default import DefaultDialect
 
+from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Moment, Phase, Policy, Recorder, Recording, Segment, State
 from streamvaultd.store.rows import Present, parse_recorder, parse_segment, recording_values, segment_values
 from streamvaultd.store.schema import Realtime, storable
@@ -66,9 +68,8 @@ def test_a_segment_of_another_boot_is_moved_on_its_own() -> None:
     present = Present(LATER_BOOT, Moment(monotonic=20.0, realtime=later(10).realtime))
     segment = Segment(number=1, phase=Phase.WRITING, since=NOW, started=NOW, grown_at=5_001.0)
     parsed = parse_segment(segment_row(segment), present)
-    assert parsed == replace(
-        segment, since=Moment(10.0, NOW.realtime), started=Moment(10.0, NOW.realtime), grown_at=20.0
-    )
+    then = Moment(10.0, NOW.realtime)
+    assert parsed == replace(segment, since=then, started=then, grown_at=20.0, earlier_boot=True)
 
 
 def test_a_policy_of_another_version_takes_the_defaults_for_what_it_lacks() -> None:
@@ -77,11 +78,50 @@ def test_a_policy_of_another_version_takes_the_defaults_for_what_it_lacks() -> N
     assert parse_recorder(row, (), Present(BOOT, NOW)).recording.policy == Policy(grace=3.0)
 
 
-@pytest.mark.parametrize("column", ["state", "since"])
-def test_a_row_that_holds_no_recorder_is_a_value_error(column: str) -> None:
-    row = recording_row(Recorder(recording=RECORDING, state=State.RECORDING, since=NOW)) | {column: None}
-    with pytest.raises(ValueError, match=column if column == "since" else "None"):
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("state", None),
+        ("state", "dreaming"),
+        ("since", None),
+        ("since_monotonic", None),
+        ("failures", "three"),
+        ("stop_reason", "boredom"),
+        ("policy", ["grace"]),
+        ("policy", {"grace": "60s"}),
+        ("retry_at_monotonic", "soon"),
+        ("url", b"https"),
+    ],
+)
+def test_a_row_that_holds_no_recorder_is_a_value_error(column: str, value: object) -> None:
+    row = recording_row(Recorder(recording=RECORDING, state=State.RECORDING, since=NOW)) | {column: value}
+    with pytest.raises(ValueError, match=column.removesuffix("_monotonic").removesuffix("_reason")):
         parse_recorder(row, (), Present(BOOT, NOW))
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("status", "asleep"),
+        ("evidence", ["oom"]),
+        ("evidence", {"status": "9"}),
+        ("bytes", 7.5),
+        ("started_at_monotonic", None),
+    ],
+)
+def test_a_row_that_holds_no_segment_is_a_value_error(column: str, value: object) -> None:
+    segment = Segment(number=1, phase=Phase.WRITING, since=NOW, started=NOW)
+    with pytest.raises(ValueError, match=r"segment 1|evidence|started_at"):
+        parse_segment(segment_row(segment) | {column: value}, Present(BOOT, NOW))
+
+
+def test_evidence_is_stored_by_name_and_without_what_nobody_told() -> None:
+    evidence = Evidence(status=-9, oom_kills=1, memory_max=64 << 20, host_down=False, log=("error: x",))
+    row = segment_row(Segment(number=1, phase=Phase.ENDED, since=NOW, evidence=evidence))
+    told = {"status": -9, "oom_kills": 1, "memory_max": 64 << 20, "host_down": False, "log": ["error: x"]}
+    assert json.loads(json.dumps(row["evidence"])) == told
+    later_version = row | {"evidence": told | {"seen_by": "a witness of another version"}}
+    assert parse_segment(later_version, Present(BOOT, NOW)).evidence == evidence
 
 
 @given(st.integers(0, 253_402_300_799_999_999))
