@@ -33,6 +33,10 @@ mount -t sysfs -o ro,nosuid,nodev,noexec sysfs sys
 # A new cgroup namespace makes the cgroup that we are in the root of this mount.
 mount -t cgroup2 -o nosuid,nodev,noexec cgroup2 sys/fs/cgroup
 mount -t tmpfs -o nosuid,nodev,mode=755 tmpfs run
+# Each boot has an identity, which here is not the kernel's.
+(umask 222 && cat proc/sys/kernel/random/uuid > run/boot_id)
+mount --bind run/boot_id proc/sys/kernel/random/boot_id
+rm run/boot_id
 
 mount -t tmpfs -o nosuid,mode=755 tmpfs dev
 mknod -m 666 dev/null c 1 3
