@@ -61,6 +61,9 @@ SOCKET_NAME: Final = "varlink"
 STUCK_LIMIT: Final = 20.0
 """The watchdog is not fed while one event has taken longer than this (s)."""
 
+DRAIN_LIMIT: Final = 10.0
+"""What has happened by the time the service is stopped is stored and synced; not longer than this (s)."""
+
 URL: Final = "man:streamvaultd(8)"
 
 
@@ -89,8 +92,8 @@ class Daemon:
             adopt=adopt_pidfd,
         )
         captures = self._build_captures()
-        executor = self._build_executor(captures)
-        self.manager = Manager(executor=executor, clock=self._clock, on_change=self._on_change)
+        self._executor = self._build_executor(captures)
+        self.manager = Manager(executor=self._executor, clock=self._clock, on_change=self._on_change)
         self.bus = UnitBus(
             on_result=captures.on_unit_result,
             on_reconnect=self._on_reconnect,
@@ -191,9 +194,22 @@ class Daemon:
         self.journal.tell(DAEMON_STARTED, version=__version__, adopted=adopted)
         await stop.wait()
         self.notifier.stopping("Stopping; segments record on")
+        await self._drain()
         live = sum(len(recorder.live) for recorder in self.manager.recorders.values())
         self.journal.tell(DAEMON_STOPPED, live=live)
         raise _Stop
+
+    async def _drain(self) -> None:
+        """Deal with what has happened by now. When the machine goes down all segments have ended just before."""
+        for _ in range(2):  # turns of the loop: what the kernel knows is read in one, and told in the next
+            await asyncio.sleep(0)
+        try:
+            async with asyncio.timeout(DRAIN_LIMIT):
+                while not (self.manager.is_idle and self._executor.is_idle):
+                    await self.manager.settle()
+                    await self._executor.finish()
+        except TimeoutError:
+            return  # the rows say what is left to do
 
     async def reload(self) -> None:
         """Read the settings again; bad ones leave the old ones in force."""

@@ -57,6 +57,8 @@ class Executor:
         self._journal = journal
         self._hub = hub
         self._unsaved: dict[int, Recorder] = {}
+        self._brief = 0
+        self._is_done = asyncio.Event()
 
     async def perform(self, recorder: Recorder, effects: tuple[fx.Effect, ...]) -> None:
         """Perform these effects of one step."""
@@ -68,8 +70,30 @@ class Executor:
                     await self._announce(recorder, effect)
                 case fx.Watch(attempt):
                     self._captures.adopt(recorder, attempt)
+                case fx.Launch() | fx.Seal():
+                    self._brief += 1
+                    self._is_done.clear()
+                    self._spawn(self._work_briefly(recorder, effect))
                 case _:
                     self._spawn(self._work(recorder, effect))
+
+    @property
+    def is_idle(self) -> bool:
+        """No launch and no seal is under way."""
+        return self._brief == 0
+
+    async def finish(self) -> None:
+        """Wait until no launch and no seal is under way. Other work can be begun anew by the next daemon."""
+        while not self.is_idle:
+            await self._is_done.wait()
+
+    async def _work_briefly(self, recorder: Recorder, effect: fx.Effect) -> None:
+        try:
+            await self._work(recorder, effect)
+        finally:
+            self._brief -= 1
+            if self.is_idle:
+                self._is_done.set()
 
     def _work(self, recorder: Recorder, effect: fx.Effect) -> Work:
         match effect:

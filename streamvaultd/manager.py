@@ -92,13 +92,24 @@ class Manager:
             self._busy_since = self._clock.now().monotonic
             if entry is not None:
                 await self._handle(entry)
+                self._queue.task_done()
             await self._fire_deadlines()
             self._busy_since = None
 
     async def drain(self) -> None:
-        """Deal with everything that is queued now."""
+        """Deal with everything that is queued now; not while run() does."""
         while not self._queue.empty():
             await self._handle(self._queue.get_nowait())
+            self._queue.task_done()
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing is queued, and nothing is being dealt with."""
+        return self._queue.empty() and self._busy_since is None
+
+    async def settle(self) -> None:
+        """Wait until run() has dealt with everything that is queued."""
+        await self._queue.join()
 
     async def _next_entry(self) -> _Entry | None:
         """The next event, None when a deadline passes first."""
