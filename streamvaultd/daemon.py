@@ -51,6 +51,7 @@ from streamvaultd.streamlinks import Streamlinks
 from streamvaultd.takeover import Takeover
 from streamvaultd.varlink.server import Info, Interface, Server, read_definition
 from streamvaultd.witnesses.bus import UnitBus
+from streamvaultd.witnesses.cgroups import anonymous_memory
 from streamvaultd.witnesses.media import MediaWatch
 from streamvaultd.witnesses.processes import ProcessWatch, adopt_pidfd, parse_exit_record, take_record
 
@@ -61,8 +62,12 @@ SOCKET_NAME: Final = "varlink"
 STUCK_LIMIT: Final = 20.0
 """The watchdog is not fed while one event has taken longer than this (s)."""
 
-DRAIN_LIMIT: Final = 10.0
-"""What has happened by the time the service is stopped is stored and synced; not longer than this (s)."""
+DRAIN_LIMIT: Final = 1.0
+"""What is under way when the service is stopped may end first; not longer than this (s), for what it launches now
+systemd starts only after it has gone: the scopes are ordered after the service."""
+
+HOST_DRAIN_LIMIT: Final = 10.0
+"""The same when the machine goes down: all segments have just ended, and are to be synced and stored."""
 
 URL: Final = "man:streamvaultd(8)"
 
@@ -111,6 +116,7 @@ class Daemon:
             media=MediaWatch(asyncio.get_running_loop()),
             parse_record=parse_exit_record,
             is_overlap_proven=_is_overlap_proven,
+            anonymous_memory=anonymous_memory,
         )
 
     def _build_executor(self, captures: Captures) -> Executor:
@@ -200,11 +206,11 @@ class Daemon:
         raise _Stop
 
     async def _drain(self) -> None:
-        """Deal with what has happened by now. When the machine goes down all segments have ended just before."""
+        """Deal with what has happened by now, and let what is under way end."""
         for _ in range(2):  # turns of the loop: what the kernel knows is read in one, and told in the next
             await asyncio.sleep(0)
         try:
-            async with asyncio.timeout(DRAIN_LIMIT):
+            async with asyncio.timeout(HOST_DRAIN_LIMIT if self.manager.is_host_stopping else DRAIN_LIMIT):
                 while not (self.manager.is_idle and self._executor.is_idle):
                     await self.manager.settle()
                     await self._executor.finish()

@@ -44,7 +44,7 @@ class Manager:
         self._recorders: dict[int, Recorder] = {}
         self._deadlines: dict[int, Instant] = {}
         self._busy_since: Instant | None = None
-        self._is_host_stopping = False
+        self.is_host_stopping = False
 
     @property
     def recorders(self) -> Mapping[int, Recorder]:
@@ -54,17 +54,17 @@ class Manager:
     def take(self, recorder: Recorder) -> None:
         """Own this recorder from now on."""
         self._remember(recorder)
-        if self._is_host_stopping:
+        if self.is_host_stopping:
             self.post(recorder.recording.id, HostStopping(at=self._clock.now()))
 
     def on_shutdown(self) -> None:
         """The machine goes down: tell all recorders, and those that are taken from now on."""
-        self._is_host_stopping = True
+        self.is_host_stopping = True
         self._post_to_all(HostStopping(at=self._clock.now()))
 
     def on_shutdown_cancelled(self) -> None:
         """It stays up after all."""
-        self._is_host_stopping = False
+        self.is_host_stopping = False
         self._post_to_all(HostStays(at=self._clock.now()))
 
     def _post_to_all(self, event: Event) -> None:
