@@ -69,9 +69,8 @@ class Box(Machine):
         self.root.write("/etc/hostname", f"{self.name}\n")
         self._boot(strict=strict)
 
-    def reboot(self) -> None:
-        """Shut it down in order and boot it again: other namespaces and another boot ID, on the same files."""
-        self.power_off()
+    def power_on(self) -> None:
+        """Boot it again after `power_off()`: other namespaces and another boot ID, on the same files."""
         kill_cgroup(self.cgroup)
         self._boot(strict=True)
 
@@ -156,7 +155,7 @@ class Box(Machine):
         self.root.remove()
 
     def power_off(self) -> None:
-        """Shut it down in order, so that its root's upper layer is complete; `close()` must follow."""
+        """Shut it down in order, so that its root's upper layer is complete; `power_on()` or `close()` must follow."""
         self.run(["systemctl", "--no-block", "poweroff"])
         self._wait_gone()
 
