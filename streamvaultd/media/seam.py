@@ -14,6 +14,7 @@ from enum import Enum
 from typing import TypeAlias
 
 from streamvaultd.media import fmp4, fragment_union, fragments, timeline, ts
+from streamvaultd.media.pes_splice import PesSplice, find_pes_splice
 from streamvaultd.media.source import Clipped, FileSource, Source, find_back, is_equal
 from streamvaultd.media.union import Origin, Span, Union, find_union
 
@@ -162,12 +163,32 @@ def _ts_seam(older: Source, newer: Source) -> Seam:
     exact, start = _exact(older, newer, 0)
     if exact is not None and _is_telling(newer, exact.overlap_bytes):
         return replace(exact, overlap_ms=_media_ms(newer, exact.overlap_bytes))
+    # Two muxers' packets may agree here and there, too: where the newer's first ones do not, units come before packets
+    splice = find_pes_splice(older, newer) if start is None else None
+    if splice is not None:
+        return _pes_seam(older, newer, splice)
     found = find_union(older, newer, start)
     if found is not None:
         return _union_seam(found, "packets", _overlap_ms(older, newer))
     # A few equal bytes without a timestamp are no proof of when they are, but they are equal: keep them once
     repeated = exact.overlap_bytes if exact is not None else 0
     return _append(Clipped(older, older.size - repeated), newer, repeated)
+
+
+def _pes_seam(older: Source, newer: Source, splice: PesSplice) -> Seam:
+    following = timeline.counters_before(newer, 0, newer.size) if splice.newer_start < newer.size else {}
+    marks = ts.discontinuity(sorted(following.items()))
+    return Seam(
+        kind=SeamKind.EXACT,
+        method="pes",
+        certainty=Certainty.PROVEN,
+        older_end=splice.older_end,
+        newer_start=splice.newer_start,
+        pieces=tuple(Inserted(data) for data in (splice.rewritten, marks) if data),
+        overlap_bytes=splice.overlap_bytes,
+        overlap_ms=_overlap_ms(older, newer),
+        note="the same access units in other packets",
+    )
 
 
 def _union_seam(found: Union, method: str, overlap_ms: float | None) -> Seam:
