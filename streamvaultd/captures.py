@@ -17,7 +17,7 @@ from streamvaultd.core.verdict import Evidence
 from streamvaultd.errors import DirectoryUnusable, StreamlinkUnusable, VaultError
 from streamvaultd.notices import fields_of
 from streamvaultd.ports import Capture, Command, Files, MediaWatcher
-from streamvaultd.runs import Place, Runs
+from streamvaultd.runs import OnExit, Place, Runs
 from streamvaultd.units import parse_segment_unit, segment_fd_name, segment_unit
 
 RUNTIME_SLACK: Final = 3600.0
@@ -40,6 +40,7 @@ class Captures:
         media: MediaWatcher,
         parse_record: Callable[[bytes | None], Evidence],
         is_overlap_proven: Callable[[Path, Path], bool],
+        anonymous_memory: Callable[[str], int | None],
     ) -> None:
         self._post = post
         self._clock = clock
@@ -49,6 +50,7 @@ class Captures:
         self._media = media
         self._parse_record = parse_record
         self._is_overlap_proven = is_overlap_proven
+        self._anonymous_memory = anonymous_memory
         self._early: dict[Run, Evidence] = {}
 
     async def launch(self, recorder: Recorder, attempt: int) -> None:
@@ -89,7 +91,7 @@ class Captures:
         recording = recorder.recording.id
         unit = segment_unit(recording, attempt)
         if not self._runs.adopt(unit, self._exit_handler(recording, attempt)):
-            self._exit_handler(recording, attempt)(None)
+            self._exit_handler(recording, attempt)(None, None)
             return
         segment = recorder.segment(attempt)
         if segment is not None and segment.media_at is None:
@@ -100,12 +102,15 @@ class Captures:
         recording = recorder.recording.id
         unit = segment_unit(recording, attempt)
         if not await self._runs.stop(unit) and not self._runs.is_busy(unit):
-            self._exit_handler(recording, attempt)(None)
+            self._exit_handler(recording, attempt)(None, None)
 
     async def measure(self, recorder: Recorder, attempt: int) -> None:
         """-> SizeMeasured"""
-        size = await asyncio.to_thread(self._files.size, self._files.segment_path(recorder.recording, attempt))
-        self._post(recorder.recording.id, ev.SizeMeasured(at=self._clock.now(), attempt=attempt, size=size))
+        recording = recorder.recording
+        size = await asyncio.to_thread(self._files.size, self._files.segment_path(recording, attempt))
+        group = self._runs.control_group(segment_unit(recording.id, attempt))
+        anon = None if group is None else self._anonymous_memory(group)
+        self._post(recording.id, ev.SizeMeasured(at=self._clock.now(), attempt=attempt, size=size, anon=anon))
 
     async def check_overlap(self, recorder: Recorder, attempt: int, older: int) -> None:
         """-> OverlapChecked"""
@@ -142,9 +147,10 @@ class Captures:
         elif active_state == "deactivating" or evidence.unit_result is not None:
             self._post(run[0], ev.EvidenceArrived(at=self._clock.now(), attempt=run[1], evidence=evidence))
 
-    def _exit_handler(self, recording: int, attempt: int) -> Callable[[bytes | None], None]:
-        def on_exit(record: bytes | None) -> None:
-            evidence = self._parse_record(record).merged(self._early.get((recording, attempt), Evidence()))
+    def _exit_handler(self, recording: int, attempt: int) -> OnExit:
+        def on_exit(record: bytes | None, shim_status: int | None) -> None:
+            told = Evidence(shim_status=shim_status) if record is None else self._parse_record(record)
+            evidence = told.merged(self._early.get((recording, attempt), Evidence()))
             self._post(recording, ev.SegmentExited(at=self._clock.now(), attempt=attempt, evidence=evidence))
 
         return on_exit
@@ -162,13 +168,17 @@ class Captures:
 
 def _place(recorder: Recorder, attempt: int, path: Path) -> Place:
     recording, policy = recorder.recording, recorder.recording.policy
+    segment = recorder.segment(attempt)
+    memory_max = segment.memory_max if segment is not None else None
     longest = policy.rotate_age + policy.start_timeout + policy.overlap_limit + RUNTIME_SLACK
     return Place(
         unit=segment_unit(recording.id, attempt),
         pipe=segment_fd_name(recording.id, attempt),
         description=f"Segment {attempt:03d} of recording {recording.id} ({recording.streamer})",
         limits=ScopeLimits(
-            memory_max=policy.memory_max, tasks_max=policy.tasks_max, runtime_max_usec=round(longest * 1e6)
+            memory_max=memory_max or policy.memory_max,
+            tasks_max=policy.tasks_max,
+            runtime_max_usec=round(longest * 1e6),
         ),
         mounts_for=path.parent,
     )

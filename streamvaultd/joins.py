@@ -22,7 +22,7 @@ from streamvaultd.core.model import Recorder, ScopeLimits, SeamRecord
 from streamvaultd.errors import VaultError
 from streamvaultd.notices import fields_of
 from streamvaultd.ports import Command, Files, JobRow, Store
-from streamvaultd.runs import Place, Runs
+from streamvaultd.runs import OnExit, Place, Runs
 from streamvaultd.units import job_fd_name, job_unit
 
 KIND: Final = "join"
@@ -133,8 +133,8 @@ class Joins:
     def _adopt(self, recorder: Recorder, join: int, job: int) -> bool:
         return self._runs.adopt(job_unit(job), self._exit_handler(recorder.recording.id, join, job))
 
-    def _exit_handler(self, recording: int, join: int, job: int) -> Callable[[bytes | None], None]:
-        return lambda _: self._spawn(self._conclude(recording, join, job))
+    def _exit_handler(self, recording: int, join: int, job: int) -> OnExit:
+        return lambda _record, _status: self._spawn(self._conclude(recording, join, job))
 
     async def _conclude(self, recording: int, join: int, job: int) -> None:
         """The job's process is gone: its report says how it went."""

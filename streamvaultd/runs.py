@@ -16,7 +16,8 @@ from streamvaultd.core.model import ScopeLimits
 from streamvaultd.errors import NoSuchUnit
 from streamvaultd.ports import Command, FdStore, Found, Launcher, Scopes, Watcher
 
-OnExit = Callable[[bytes | None], None]
+OnExit = Callable[[bytes | None, int | None], None]
+"""Called with the exit record, and with how the shim itself ended; either may be unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,7 @@ class Runs:
         self._fd_store = fd_store
         self._adopt = adopt
         self._found = Found()
+        self._groups: dict[str, str] = {}
         self._launching: set[str] = set()
 
     def inherit(self, found: Found) -> None:
@@ -80,7 +82,10 @@ class Runs:
         started = False
         try:
             self._fd_store.store_fd(place.pipe, spawned.exit_fd)
-            await self._scopes.start(place.unit, spawned.pidfd, place.description, place.limits, place.mounts_for)
+            scope = await self._scopes.start(
+                place.unit, spawned.pidfd, place.description, place.limits, place.mounts_for
+            )
+            self._groups[place.unit] = scope.control_group
             started = True
         finally:
             if not started:
@@ -96,10 +101,15 @@ class Runs:
         """Watch what an earlier daemon launched; False if its supervising process is gone."""
         group = self._found.groups.get(unit)
         process = self._adopt(group) if group is not None else None
-        if process is None:
+        if group is None or process is None:
             return False
+        self._groups[unit] = group
         self._watch(unit, process[1], self._found.pipes.get(unit), on_exit)
         return True
+
+    def control_group(self, unit: str) -> str | None:
+        """The control group of a unit that was launched or adopted here and is not forgotten."""
+        return self._groups.get(unit)
 
     async def stop(self, unit: str) -> bool:
         """Stop a scope; False if there is none. Raises VaultError when that cannot be told."""
@@ -111,6 +121,7 @@ class Runs:
 
     async def forget(self, unit: str, pipe: str) -> None:
         """Make sure that nothing is left of a run that is over: processes, its failed unit, its stored pipe."""
+        self._groups.pop(unit, None)
         self._fd_store.remove_fd(pipe)
         if await self.stop(unit):
             await self.reset(unit)
@@ -123,4 +134,4 @@ class Runs:
             return
 
     def _watch(self, unit: str, pidfd: int, exit_fd: int | None, on_exit: OnExit) -> None:
-        self._watcher.watch(unit, pidfd, exit_fd, lambda _, record: on_exit(record))
+        self._watcher.watch(unit, pidfd, exit_fd, lambda _, record, status: on_exit(record, status))

@@ -17,7 +17,7 @@ downloads.
 
 The exit record is one line of JSON of at most PIPE_BUF bytes: status (exit code, or minus the signal), error (why the
 command could not be executed), oomKills and memoryPeak (bytes) of the own cgroup, maxRss (KiB), userUSec, systemUSec,
-log (the last lines of stderr). The shim itself always exits with 0.
+memoryMax (bytes, the limit of the own cgroup), log (the last lines of stderr). The shim itself always exits with 0.
 
 Each running recording pays for this process, so it imports no more than it needs.
 """
@@ -231,12 +231,17 @@ def read_text(path: str) -> str:
         return ""
 
 
-def memory_of(cgroup: str) -> tuple[int | None, int | None]:
-    """(oom_kill of memory.events, memory.peak in bytes) of a cgroup folder; None where the kernel counts neither."""
+def memory_of(cgroup: str) -> tuple[int | None, int | None, int | None]:
+    """(oom_kill of memory.events, memory.peak, memory.max in bytes) of a cgroup folder; None for what there is not."""
     words = read_text(cgroup + "/memory.events").split()
-    peak = read_text(cgroup + "/memory.peak").strip()
     oom_kills = int(words[words.index("oom_kill") + 1]) if "oom_kill" in words else None
-    return oom_kills, int(peak) if peak else None
+    return oom_kills, bytes_in(cgroup + "/memory.peak"), bytes_in(cgroup + "/memory.max")
+
+
+def bytes_in(path: str) -> int | None:
+    """The number that a file holds; None if there is no such file, or no number in it, such as "max"."""
+    text = read_text(path).strip()
+    return int(text) if text.isdigit() else None
 
 
 def own_cgroup(membership: str) -> str:
@@ -253,12 +258,13 @@ def encode(value: object) -> bytes:
 def exit_record(pid: int, error: str | None, log: list[str]) -> bytes:
     """Reap the child and tell of its end."""
     _, status, usage = os.wait4(pid, 0)
-    oom_kills, peak = memory_of(own_cgroup(read_text("/proc/self/cgroup")))
+    oom_kills, peak, limit = memory_of(own_cgroup(read_text("/proc/self/cgroup")))
     record = {
         "status": os.waitstatus_to_exitcode(status),
         "error": error,
         "oomKills": oom_kills,
         "memoryPeak": peak,
+        "memoryMax": limit,
         "maxRss": usage.ru_maxrss,
         "userUSec": int(usage.ru_utime * 1_000_000),
         "systemUSec": int(usage.ru_stime * 1_000_000),

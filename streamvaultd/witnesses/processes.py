@@ -18,6 +18,7 @@ import msgspec
 from streamvaultd.core.verdict import Evidence
 
 Key = TypeVar("Key")
+OnExit = Callable[[Key, bytes | None, int | None], None]
 
 RECORD_MAX: Final = select.PIPE_BUF
 CGROUP_ROOT: Final = Path("/sys/fs/cgroup")
@@ -28,6 +29,7 @@ class _ExitRecord(msgspec.Struct, rename="camel", frozen=True):
     error: str | None = None
     oom_kills: int | None = None
     memory_peak: int | None = None
+    memory_max: int | None = None
     max_rss: int | None = None
     user_usec: int | None = msgspec.field(default=None, name="userUSec")
     system_usec: int | None = msgspec.field(default=None, name="systemUSec")
@@ -46,6 +48,7 @@ def parse_exit_record(data: bytes | None) -> Evidence:
         error=record.error,
         oom_kills=record.oom_kills,
         memory_peak=record.memory_peak,
+        memory_max=record.memory_max,
         max_rss=record.max_rss,
         cpu_usec=sum(times) if times else None,
         log=record.log,
@@ -71,8 +74,11 @@ class ProcessWatch(Generic[Key]):
         self._loop = loop
         self._watched: dict[Key, tuple[int, int | None]] = {}
 
-    def watch(self, key: Key, pidfd: int, exit_fd: int | None, on_exit: Callable[[Key, bytes | None], None]) -> None:
-        """Call `on_exit(key, exit record or None)` when the process is gone; a child of ours is reaped."""
+    def watch(self, key: Key, pidfd: int, exit_fd: int | None, on_exit: OnExit[Key]) -> None:
+        """Call `on_exit(key, exit record or None, status or None)` when the process is gone.
+
+        A child of ours is reaped, and `status` is how it ended; that of another's child cannot be known.
+        """
         if key in self._watched:
             raise ValueError(f"{key} is watched already")
         self._watched[key] = (pidfd, exit_fd)
@@ -93,20 +99,26 @@ class ProcessWatch(Generic[Key]):
         for key in list(self._watched):
             self.forget(key)
 
-    def _on_gone(self, key: Key, on_exit: Callable[[Key, bytes | None], None]) -> None:
+    def _on_gone(self, key: Key, on_exit: OnExit[Key]) -> None:
         pidfd, exit_fd = self._watched[key]
-        reap(pidfd)
+        status = reap(pidfd)
         record = None if exit_fd is None else take_record(exit_fd)
         self.forget(key)
-        on_exit(key, record)
+        on_exit(key, record, status)
 
 
-def reap(pidfd: int) -> None:
-    """Take the zombie away if it is a child of ours; a process that we adopted has another parent."""
+def reap(pidfd: int) -> int | None:
+    """Take the zombie away if it is a child of ours: its exit code, or minus the signal.
+
+    None for a process that we adopted: it has another parent.
+    """
     try:
-        os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
+        found = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
     except ChildProcessError:
-        return
+        return None
+    if found is None:
+        return None
+    return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
 
 
 def adopt_pidfd(control_group: str, root: Path = CGROUP_ROOT) -> tuple[int, int] | None:

@@ -28,14 +28,16 @@ class Ends:
 
     def __init__(self) -> None:
         self.watch: ProcessWatch[str] = ProcessWatch(asyncio.get_running_loop())
-        self.told: asyncio.Queue[tuple[str, bytes | None]] = asyncio.Queue()
+        self.told: asyncio.Queue[tuple[str, bytes | None, int | None]] = asyncio.Queue()
+        self.status: int | None = None
+        """How the last process ended, if it was our child."""
 
-    def on_exit(self, key: str, record: bytes | None) -> None:
-        self.told.put_nowait((key, record))
+    def on_exit(self, key: str, record: bytes | None, status: int | None) -> None:
+        self.told.put_nowait((key, record, status))
 
     async def next(self) -> tuple[str, Evidence]:
         async with asyncio.timeout(10):
-            key, record = await self.told.get()
+            key, record, self.status = await self.told.get()
         return key, parse_exit_record(record)
 
 
@@ -51,6 +53,7 @@ async def test_a_child_is_reaped_and_its_record_told_once(at: World, ends: Ends)
     ends.watch.watch("a", run.spawned.pidfd, run.spawned.exit_fd, ends.on_exit)
     key, evidence = await ends.next()
     assert (key, evidence.status, evidence.log) == ("a", 7, ("error: gone",))
+    assert ends.status == 0
     assert ends.told.empty()
     with pytest.raises(ProcessLookupError):
         os.kill(run.spawned.pid, 0)
@@ -66,6 +69,7 @@ async def test_a_killed_shim_leaves_no_record(at: World, ends: Ends) -> None:
     ends.watch.watch("a", run.spawned.pidfd, run.spawned.exit_fd, ends.on_exit)
     os.kill(run.spawned.pid, signal.SIGKILL)
     assert await ends.next() == ("a", Evidence())
+    assert ends.status == -signal.SIGKILL
     os.kill(child, signal.SIGKILL)
 
 
@@ -79,6 +83,7 @@ async def test_a_process_of_another_parent_is_noticed(ends: Ends) -> None:
     ends.watch.watch("a", os.pidfd_open(pid), None, ends.on_exit)
     os.kill(pid, signal.SIGKILL)
     assert await ends.next() == ("a", Evidence())
+    assert ends.status is None
     await shell.wait()
 
 
@@ -149,9 +154,12 @@ def test_a_torn_or_foreign_record_tells_nothing(data: bytes | None) -> None:
 
 
 def test_a_record_of_a_later_version_tells_what_is_known() -> None:
-    record = b'{"status":-9,"oomKills":1,"memoryPeak":7,"maxRss":5,"userUSec":2,"systemUSec":3,"log":["a"],"new":{}}\n'
+    record = (
+        b'{"status":-9,"oomKills":1,"memoryPeak":7,"memoryMax":8,"maxRss":5,"userUSec":2,"systemUSec":3,"log":["a"],'
+        b'"new":{}}\n'
+    )
     assert parse_exit_record(record) == Evidence(
-        status=-9, oom_kills=1, memory_peak=7, max_rss=5, cpu_usec=5, log=("a",)
+        status=-9, oom_kills=1, memory_peak=7, memory_max=8, max_rss=5, cpu_usec=5, log=("a",)
     )
 
 

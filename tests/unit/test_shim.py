@@ -62,10 +62,13 @@ def test_the_own_cgroup_is_the_unified_one() -> None:
 
 
 def test_memory_comes_from_the_cgroup(tmp_path: Path) -> None:
-    assert memory_of(str(tmp_path)) == (None, None)
+    assert memory_of(str(tmp_path)) == (None, None, None)
     (tmp_path / "memory.events").write_text("low 0\nhigh 0\nmax 12\noom 1\noom_kill 2\noom_group_kill 0\n")
     (tmp_path / "memory.peak").write_text("31457280\n")
-    assert memory_of(str(tmp_path)) == (2, 31457280)
+    (tmp_path / "memory.max").write_text("268435456\n")
+    assert memory_of(str(tmp_path)) == (2, 31457280, 268435456)
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory_of(str(tmp_path)) == (2, 31457280, None)
 
 
 @pytest.mark.parametrize("text", ["x" * 5000, "\x01" * 5000, "é" * 5000, "🙂" * 5000, "short"])

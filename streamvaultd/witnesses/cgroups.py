@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the kernel counts of the memory of control groups: cgroups(7), the kernel's cgroup-v2.rst.
+
+A few short reads of files that are made as they are read: nothing here waits. None everywhere where there is no memory
+controller, or no such group.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from streamvaultd.core.admission import GroupMemory
+
+CGROUP_ROOT: Final = Path("/sys/fs/cgroup")
+
+
+def anonymous_memory(control_group: str, root: Path = CGROUP_ROOT) -> int | None:
+    """Bytes that the processes of a control group hold and the kernel cannot take back, its page cache left out."""
+    return _stat(_folder(control_group, root)).get("anon")
+
+
+def group_memory(control_group: str, root: Path = CGROUP_ROOT) -> GroupMemory | None:
+    """A control group's memory and its limit; None if it has no limit, or does not exist."""
+    folder = _folder(control_group, root)
+    limit, current = _number(folder / "memory.max"), _number(folder / "memory.current")
+    if limit is None or current is None:
+        return None
+    counts = _stat(folder)
+    reclaimable = sum(counts.get(name, 0) for name in ("inactive_file", "active_file", "slab_reclaimable"))
+    return GroupMemory(name=folder.name, used=max(current - reclaimable, 0), limit=limit)
+
+
+def _folder(control_group: str, root: Path) -> Path:
+    return root / control_group.lstrip("/")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii")
+    except OSError:
+        return ""
+
+
+def _number(path: Path) -> int | None:
+    text = _read(path).strip()
+    return int(text) if text.isdigit() else None
+
+
+def _stat(folder: Path) -> dict[str, int]:
+    words = _read(folder / "memory.stat").split()
+    return {name: int(value) for name, value in zip(words[::2], words[1::2], strict=True)}
