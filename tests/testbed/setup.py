@@ -22,12 +22,14 @@ TOOLS = {
 }
 TEST_TOOLS = {
     "gcc": "gcc",
+    "ip": "iproute2",
     "pkg-config": "pkg-config",
     "shellcheck": "shellcheck",
 }
-# file that shows that it is there → Debian package; for building python-systemd in the venv
+# file that shows that it is there → Debian package; for building python-systemd in the venv, and for its journals
 TEST_FILES = {
     "/usr/include/systemd/sd-daemon.h": "libsystemd-dev",
+    "/lib/systemd/systemd-journal-remote": "systemd-journal-remote",
     "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",
 }
 
