@@ -20,12 +20,14 @@ from streamvaultd.config import Settings
 from streamvaultd.core.events import RecordRequested, RotateRequested, StopRequested
 from streamvaultd.core.machine import RUNNING
 from streamvaultd.core.model import Recorder, State
+from streamvaultd.ends import EVENTS_MAX, end_views
 from streamvaultd.errors import (
     AlreadyRecording,
     DirectoryUnusable,
     InvalidDuration,
     InvalidName,
     NoSuchRecording,
+    NoSuchSegment,
     NotRecording,
     ScopeFailed,
     SourceUnavailable,
@@ -78,6 +80,7 @@ class Api:
             "List": self.list,
             "Get": self.get,
             "ListSegments": self.list_segments,
+            "Why": self.why,
             "Record": self.record,
             "Stop": self.stop,
             "Rotate": self.rotate,
@@ -100,6 +103,14 @@ class Api:
     async def list_segments(self, call: Call) -> View:
         recorder = await self._find(call.parameters["recording"])
         return {"segments": [self._segment_view(recorder, number) for number in range(len(recorder.segments))]}
+
+    async def why(self, call: Call) -> View:
+        recorder = await self._find(call.parameters["recording"])
+        recording, wanted = recorder.recording.id, call.parameters.get("segment")
+        if wanted is not None and recorder.segment(wanted) is None:
+            raise NoSuchSegment(recording=recording, segment=wanted)
+        events = await self._store.events(recording, limit=EVENTS_MAX)
+        return {"ends": end_views(recorder, events, wanted)}
 
     async def get_status(self, call: Call) -> View:
         installation = await self._streamlinks.settled()

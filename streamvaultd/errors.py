@@ -96,6 +96,13 @@ class NoSuchRecording(VaultError):
     exit_code = 4
 
 
+class NoSuchSegment(VaultError):
+    name = f"{RECORDER}.NoSuchSegment"
+    what = "cannot find segment {segment} of recording {recording}"
+    hint = "'streamvaultctl segments {recording}' shows every segment by its number"
+    exit_code = 4
+
+
 class NotRecording(VaultError):
     name = f"{RECORDER}.NotRecording"
     what = "cannot {verb} recording {recording}: it is {state}"

@@ -40,7 +40,8 @@ def timestamp(moment: Moment) -> View:
     return {"realtime": moment.realtime, "monotonic": max(0, round(moment.monotonic * 1e6))}
 
 
-def _optional(**values: Any) -> View:
+def optional(**values: Any) -> View:
+    """Fields of a view; those that are None are left out."""
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -66,7 +67,7 @@ def _context(recorder: Recorder) -> View:
         "rotateSize": policy.rotate_size,
         "graceUSec": round(policy.grace * 1e6),
         "memoryMax": policy.memory_max,
-    } | _optional(durationUSec=None if recording.duration is None else round(recording.duration * 1e6))
+    } | optional(durationUSec=None if recording.duration is None else round(recording.duration * 1e6))
 
 
 def _runtime(recorder: Recorder, now: Moment) -> View:
@@ -78,7 +79,7 @@ def _runtime(recorder: Recorder, now: Moment) -> View:
         "bytes": recorder.size if recorder.result_bytes is None else recorder.result_bytes,
         "segments": len(recorder.segments),
         "deaths": recorder.deaths,
-    } | _optional(
+    } | optional(
         endedAt=timestamp(recorder.ended) if recorder.ended else None,
         rotationDueAt=None if due is None else timestamp(_moment(due, now)),
         path=recorder.path,
@@ -106,11 +107,12 @@ def segment_view(recorder: Recorder, segment: Segment, path: str, pid: int | Non
         "path": path,
         "phase": segment.phase.value,
         "bytes": segment.size,
-    } | _optional(
+    } | optional(
         startedAt=timestamp(segment.started) if segment.started else None,
         endedAt=timestamp(segment.ended) if segment.ended else None,
         pid=pid,
         cause=segment.cause,
+        memoryMax=segment.memory_max,
         memoryPeak=segment.memory_peak,
     )
 
@@ -125,4 +127,4 @@ def event_view(news: News) -> Mapping[str, Any] | None:
         "priority": news.told.priority,
         "message": news.told.message,
         "recording": news.recorder.recording.id,
-    } | _optional(segment=news.told.attempt, cause=news.told.cause)
+    } | optional(segment=news.told.attempt, cause=news.told.cause)

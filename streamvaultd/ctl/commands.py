@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The commands of streamvaultctl that look: list, status, segments, monitor, logs, streamlink."""
+"""The commands of streamvaultctl that look: list, status, segments, why, monitor, logs, streamlink."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from contextlib import closing
 
 import click
 
+from streamvaultd.ctl import explain, records, render
 from streamvaultd.ctl import follow as following
-from streamvaultd.ctl import records, render
 from streamvaultd.ctl.options import Group, common_options
 from streamvaultd.ctl.records import Recording
 from streamvaultd.ctl.session import Session, recording_of
@@ -52,6 +52,26 @@ def segments(session: Session, *, recording: str) -> None:
         return
     table = render.segment_table([records.parse_segment(item) for item in found], session.now())
     _show_table(session, table, f"{plural(len(found), 'segment')} listed.")
+
+
+@click.command()
+@RECORDING
+@click.argument("segment", metavar="[SEGMENT]", type=click.IntRange(min=1), required=False)
+@common_options
+@click.pass_obj
+def why(session: Session, *, recording: str, segment: int | None) -> None:
+    """Show why segments ended.
+
+    Of all segments of a recording, or of one: the cause, what each witness told, and what the daemon did next.
+    """
+    found = session.get(recording)
+    answers = records.objects(session.call("Why", recording=str(found.id), segment=segment), "ends")
+    if session.show_json(answers):
+        return
+    lines = [explain.recording_line(found)] if segment is None else []
+    for end in map(records.parse_end, answers):
+        lines += [*([line("")] if lines else []), *explain.end_block(found, end, session.now())]
+    session.show(lines)
 
 
 def _show_table(session: Session, table: Table, footer: str) -> None:

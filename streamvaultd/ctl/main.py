@@ -34,7 +34,7 @@ PROGRAM = "streamvaultctl"
 def cli(context: click.Context) -> None:
     """Control streamvaultd, which records live streams. Without a command: list what is recorded.
 
-    Exit status: 0 done, 1 failed, 2 wrong usage, 3 the daemon is not running, 4 no such recording.
+    Exit status: 0 done, 1 failed, 2 wrong usage, 3 the daemon is not running, 4 no such recording or segment.
     """
     if context.invoked_subcommand is None:
         context.invoke(commands.list_)
@@ -45,6 +45,7 @@ for _command in (
     commands.list_,
     commands.status,
     commands.segments,
+    commands.why,
     control.stop,
     control.rotate,
     commands.monitor,

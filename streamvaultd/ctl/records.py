@@ -66,7 +66,46 @@ class Segment(NamedTuple):
     bytes: int
     pid: int | None
     cause: str | None
+    memory_max: int | None
     memory_peak: int | None
+
+
+class Evidence(NamedTuple):
+    asked: str | None
+    status: int | None
+    error: str | None
+    shim_status: int | None
+    oom_kills: int | None
+    memory_peak: int | None
+    memory_max: int | None
+    max_rss: int | None
+    cpu: int | None
+    unit_result: str | None
+    journal_oom: bool | None
+    journal_oomd: bool | None
+    kernel_oom: str | None
+    host_down: bool | None
+    link_down: bool | None
+    disk: str | None
+    log: tuple[str, ...]
+
+
+class End(NamedTuple):
+    segment: int
+    phase: str
+    started: int | None
+    ended: int | None
+    bytes: int
+    cause: str | None
+    is_death: bool
+    why: str | None
+    memory_max: int | None
+    memory_peak: int | None
+    evidence: Evidence | None
+    replaced_by: int | None
+    replaced_after: int | None
+    recorded_after: int | None
+    events: tuple[Event, ...]
 
 
 class Event(NamedTuple):
@@ -125,6 +164,18 @@ class _Object:
     def text(self, key: str) -> str | None:
         return self._get(key, str)
 
+    def truth(self, key: str) -> bool | None:
+        return self._get(key, bool)
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        values = self.need(key, list)
+        if not all(isinstance(value, str) for value in values):
+            raise BadAnswer(f"{self._where}.{key} is not a list of texts")
+        return tuple(values)
+
+    def has(self, key: str) -> bool:
+        return self._value.get(key) is not None
+
     def child(self, key: str) -> _Object:
         return _Object(self._value.get(key), f"{self._where}.{key}")
 
@@ -132,7 +183,7 @@ class _Object:
         return self.child(key).need("realtime", int)
 
     def maybe_time(self, key: str) -> int | None:
-        return None if self._value.get(key) is None else self.time(key)
+        return self.time(key) if self.has(key) else None
 
 
 def objects(answer: Answer, key: str) -> list[Answer]:
@@ -192,7 +243,52 @@ def parse_segment(answer: Answer) -> Segment:
         bytes=top.need("bytes", int),
         pid=top.integer("pid"),
         cause=top.text("cause"),
+        memory_max=top.integer("memoryMax"),
         memory_peak=top.integer("memoryPeak"),
+    )
+
+
+def parse_end(answer: Answer) -> End:
+    """From type End; raises BadAnswer."""
+    top = _Object(answer, "end")
+    return End(
+        segment=top.need("segment", int),
+        phase=top.need("phase", str),
+        started=top.maybe_time("startedAt"),
+        ended=top.maybe_time("endedAt"),
+        bytes=top.need("bytes", int),
+        cause=top.text("cause"),
+        is_death=top.truth("death") or False,
+        why=top.text("why"),
+        memory_max=top.integer("memoryMax"),
+        memory_peak=top.integer("memoryPeak"),
+        evidence=_parse_evidence(top.child("evidence")) if top.has("evidence") else None,
+        replaced_by=top.integer("replacedBy"),
+        replaced_after=top.integer("replacedAfterUSec"),
+        recorded_after=top.integer("recordedAfterUSec"),
+        events=tuple(parse_event(event) for event in objects(answer, "events")),
+    )
+
+
+def _parse_evidence(top: _Object) -> Evidence:
+    return Evidence(
+        asked=top.text("asked"),
+        status=top.integer("status"),
+        error=top.text("error"),
+        shim_status=top.integer("shimStatus"),
+        oom_kills=top.integer("oomKills"),
+        memory_peak=top.integer("memoryPeak"),
+        memory_max=top.integer("memoryMax"),
+        max_rss=top.integer("maxRSS"),
+        cpu=top.integer("cpuUSec"),
+        unit_result=top.text("unitResult"),
+        journal_oom=top.truth("journalOOM"),
+        journal_oomd=top.truth("journalOOMD"),
+        kernel_oom=top.text("kernelOOM"),
+        host_down=top.truth("hostDown"),
+        link_down=top.truth("linkDown"),
+        disk=top.text("disk"),
+        log=top.texts("log"),
     )
 
 

@@ -36,6 +36,7 @@ _STATE_STYLES: Final = {
     "stopped": Style.PLAIN,
     "ended": Style.PLAIN,
     "removed": Style.FAINT,
+    "paused": Style.BAD,
     "failed": Style.BAD,
 }
 _DOTS: Final = {
@@ -52,7 +53,7 @@ _LOG_NOTICE: Final = 5
 
 
 def state_style(state: str) -> Style:
-    """Green runs, yellow is on its way, red failed, plain is over."""
+    """Green runs, yellow is on its way, red failed or cannot go on, plain is over."""
     return _STATE_STYLES.get(state, Style.BUSY)
 
 
@@ -101,6 +102,7 @@ def segment_table(segments: Iterable[Segment], now: int) -> Table:
         Column("UNIT"),
         Column("PID", is_number=True, can_drop=True),
         Column("PEAK", is_number=True, can_drop=True),
+        Column("LIMIT", is_number=True, can_drop=True),
         Column("STARTED", can_drop=True),
         Column("PATH", least=24, can_drop=True),
     )
@@ -118,6 +120,7 @@ def _segment_row(segment: Segment, now: int) -> tuple[Span, ...]:
         Span(segment.unit),
         Span("" if segment.pid is None else str(segment.pid)),
         Span("" if segment.memory_peak is None else format_size(segment.memory_peak)),
+        Span("" if segment.memory_max is None else format_size(segment.memory_max)),
         Span("" if started is None else format_short_time(started)),
         Span(segment.path),
     )
@@ -134,7 +137,7 @@ def recording_block(recording: Recording, segments: Sequence[Segment], now: int)
     fields += [(label, line(text)) for label, text in _facts(recording, segments, now) if text]
     return [
         (*title, Span(f" - recording {recording.id} of stream {recording.stream}")),
-        *_labelled(fields, indent=_INDENT),
+        *labelled(fields),
     ]
 
 
@@ -178,6 +181,10 @@ def _rotation(recording: Recording, now: int) -> str:
 def _memory(recording: Recording, segments: Sequence[Segment]) -> str:
     peaks = [segment.memory_peak for segment in segments if segment.memory_peak is not None]
     limit = f"limit {format_size(recording.memory_max)} for each segment"
+    latest = segments[-1] if segments else None
+    if latest is not None and latest.memory_max not in (None, recording.memory_max):
+        first = format_size(recording.memory_max)
+        limit = f"limit {format_size(latest.memory_max or 0)} for segment {latest.number}, {first} at first"
     return f"{limit}, peak {format_size(max(peaks))}" if peaks else limit
 
 
@@ -196,7 +203,7 @@ def daemon_block(status: DaemonStatus, now: int) -> list[Line]:
         ("Streamlink", line(f"{status.streamlink_version or 'unusable'} ({status.streamlink_command})")),
         ("Store", line(status.store)),
     ]
-    return [title, *_labelled(fields, indent=_INDENT)]
+    return [title, *labelled(fields)]
 
 
 def streamlink_block(streamlink: Streamlink) -> list[Line]:
@@ -205,10 +212,11 @@ def streamlink_block(streamlink: Streamlink) -> list[Line]:
     fields = [("Version", line(streamlink.version)), ("Command", line(streamlink.command)), ("Kind", line(kind))]
     if streamlink.warning:
         fields.append(("Warning", line(streamlink.warning, Style.BUSY)))
-    return _labelled(fields, indent=0)
+    return labelled(fields, indent=0)
 
 
-def _labelled(fields: Iterable[tuple[str, Line]], *, indent: int) -> list[Line]:
+def labelled(fields: Iterable[tuple[str, Line]], *, indent: int = _INDENT) -> list[Line]:
+    """One line for each field, as `systemctl status` shows them; one without a label goes on with the one before."""
     fields = list(fields)
     widest = indent + max(width(label) for label, _ in fields) + len(": ")
     return [(Span(f"{label}: ".rjust(widest) if label else " " * widest), *rest) for label, rest in fields]

@@ -146,6 +146,19 @@ def format_elapsed(usec: int) -> str:
     return " ".join(format_span(max(usec, 0) // _S * _S).split()[:2]) if usec >= _S else "0s"
 
 
+def format_offset(usec: int) -> str:
+    """How long after something, or before it: `+41ms`, `-1.2s`, `+2min 3s`."""
+    size = abs(usec)
+    span = (
+        format_span(size // 1000 * 1000)
+        if size < _S
+        else f"{size / _S:.1f}s"
+        if size < 60 * _S
+        else format_elapsed(size)
+    )
+    return f"{'-' if usec < 0 else '+'}{span}"
+
+
 def plural(count: int, noun: str) -> str:
     """`1 segment`, `3 segments`."""
     return f"{count} {noun}{'' if count == 1 else 's'}"

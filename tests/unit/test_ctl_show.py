@@ -118,7 +118,7 @@ def test_json_of_monitor_is_one_answer_a_line() -> None:
 
 
 def test_status_of_a_recording_reads_as_a_unit_of_systemctl() -> None:
-    ended = segment(1, "ended", endedAt=at(NOW - 60_000_000), cause="signal:9", memoryPeak=60 << 20)
+    ended = segment(1, "ended", endedAt=at(NOW - 60_000_000), cause="signal:9", memoryPeak=60 << 20, memoryMax=1 << 28)
     get = one(deaths=1, rotationDueAt=at(NOW + 21 * HOUR), detail="segment 1 was killed")
     daemon = FakeDaemon().on("Get", get).on("ListSegments", {"segments": [ended, segment(2, pid=4711)]})
     ran = run(daemon, "status", "demo")
@@ -138,15 +138,34 @@ def test_status_of_a_recording_reads_as_a_unit_of_systemctl() -> None:
      Rotation: due Thu 2026-11-19 08:06:40 UTC; 21h left, or at 100.0G
        Memory: limit 256.0M for each segment, peak 60.0M
 
-SEGMENT  PHASE    SIZE  RUNTIME  CAUSE     UNIT                        PID   PEAK  STARTED              PATH
-    001  ended    3.5G  59min    signal:9  streamvault-348-001.scope     -  60.0M  2026-11-18 10:06:40  DIR/001.ts
-    002  writing  3.5G  1h       -         streamvault-348-002.scope  4711      -  2026-11-18 10:06:40  DIR/002.ts
-""".replace("DIR/", "/srv/media/demo/stream_77_segments/segment_")
+SEGMENT  PHASE    SIZE  RUNTIME  CAUSE     UNIT                        PID   PEAK   LIMIT  STARTED              PATH
+    001  ended    3.5G  59min    signal:9  streamvault-348-001.scope     -  60.0M  256.0M  2026-11-18 10:06:40  D/1.ts
+    002  writing  3.5G  1h       -         streamvault-348-002.scope  4711      -       -  2026-11-18 10:06:40  D/2.ts
+""".replace("D/", "/srv/media/demo/stream_77_segments/segment_00")
     )
 
 
+def test_status_of_a_pause_says_why_and_tells_of_a_raised_limit() -> None:
+    get = one("paused", detail="20.0M are free, 2.0G are kept")
+    parts = [segment(1, "ended", memoryMax=256 << 20, cause="oom"), segment(2, "ended", memoryMax=384 << 20)]
+    daemon = (
+        FakeDaemon()
+        .on("Get", get)
+        .on("ListSegments", {"segments": parts})
+        .on("List", {"recordings": [get["recording"]]})
+    )
+    shown = run(daemon, "status", "demo").out
+    assert (
+        "State: paused since Wed 2026-11-18 09:06:40 UTC; 2h ago\n               20.0M are free, 2.0G are kept\n"
+        in shown
+    )
+    assert "Memory: limit 384.0M for segment 2, 256.0M at first\n" in shown
+    assert "348  demo      paused" in run(daemon, "list").out
+
+
 def test_segments_on_a_narrow_terminal_leave_columns_out() -> None:
-    daemon = FakeDaemon().on("ListSegments", {"segments": [segment(1, pid=4711, memoryPeak=60 << 20)]})
+    one = segment(1, pid=4711, memoryPeak=60 << 20, memoryMax=1 << 28)
+    daemon = FakeDaemon().on("ListSegments", {"segments": [one]})
     assert (
         run(daemon, "segments", "demo", on_terminal=True, NO_COLOR="1").out
         == """\

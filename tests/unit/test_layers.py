@@ -56,7 +56,8 @@ LAW: dict[str, set[str]] = {
     "executor": WORDS | {"captures", "joins", "hub"},
     "takeover": WORDS | {"runs", "manager"},
     "views": WORDS | {"hub"},
-    "api": WORDS | {"hub", "views", "manager", "streamlinks", "capture"},
+    "ends": WORDS | {"views"},
+    "api": WORDS | {"hub", "views", "ends", "manager", "streamlinks", "capture"},
     # other programs
     "brokerd": {"__version__", "errors", "units", "systemd1", "varlink"},
     "jobs": {"errors", "units", "media"},
