@@ -10,11 +10,14 @@ file cannot hold; then the report: {"ok": true, â€¦} or {"ok": false, "error": â
 Exit status: 0 joined, 1 failed (the report says why), 2 no usable input. Lines of progress go to stdout as JSON.
 
 It may be killed at any point and started again: it then makes the same file, or finds the one it made. It never
-changes, renames or removes a segment, and never replaces a file that it did not make. docs/design/003-join.md
+renames or removes a segment, changes one only behind its end (writer.py), and never replaces a file that it did not
+make.
+docs/design/003-join.md
 """
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import re
@@ -27,11 +30,12 @@ from typing import TYPE_CHECKING, Any
 
 from streamvaultd.errors import InvalidParameter, JoinFailed, VaultError
 from streamvaultd.jobs import output, verify
+from streamvaultd.jobs.writer import APPEND_MIN, Intent, Writer, Written, align
 from streamvaultd.media import fragments, timeline, ts
 from streamvaultd.media.plan import Container, Plan, PlannedSeam, plan_join
 from streamvaultd.media.seam import SeamKind
 from streamvaultd.media.source import FileSource
-from streamvaultd.media.splice import Literal
+from streamvaultd.media.splice import Part
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,7 +87,7 @@ class Segment:
 class Join:
     """One run of the job. `reached` is called after each lasting effect, `progress` while bytes move.
 
-    `reserve` is how many bytes have to stay free beside a copy.
+    `reserve` is how many bytes have to stay free beside a copy; a first segment of `append_min` bytes is appended to.
     """
 
     def __init__(
@@ -93,12 +97,16 @@ class Join:
         reached: Callable[[str], None] = lambda _: None,
         progress: Callable[[str, int, int], None] = lambda *_: None,
         reserve: int = RESERVE,
+        append_min: int = APPEND_MIN,
     ) -> None:
         self._spec = spec
+        self._append_min = append_min
         self._reserve = reserve
         self._reached = reached
         self._progress = progress
         self._notes: list[str] = []
+        loaded = (Intent.load(path) for path in self._intents())
+        self._sizes = {intent.inode: intent.size for intent in loaded if intent is not None}
 
     def run(self) -> bool:
         """Joins and writes the report; True when there is a result. Raises OSError if no report can be written."""
@@ -110,6 +118,8 @@ class Join:
             report = {"ok": False, "error": str(self._fail(str(error))), "notes": self._notes}
         output.write_atomically(self._spec.report, json.dumps(report, indent=1).encode() + b"\n")
         self._reached("report")
+        for intent in self._intents() if report["ok"] else ():
+            intent.unlink()
         return bool(report["ok"])
 
     def _fail(self, why: str) -> JoinFailed:
@@ -136,12 +146,29 @@ class Join:
         """Makes one part of the result, and describes it."""
         name = self._spec.output.name + ("" if number == 1 else f".part{number}")
         final = self._spec.output.with_name(name + plan.container.value)
+        writer = self._writer(plan, segments, final)
         if final.is_symlink() or final.exists():
-            self._accept(plan, segments, final)
+            plan = self._accept(plan, writer, final)
         else:
-            self._make(plan, segments, final)
+            plan = self._make(plan, writer, final)
         with output.opened(final, os.O_RDONLY) as fd:
             return self._describe(plan, segments, final, FileSource.of(fd))
+
+    def _writer(self, plan: Plan, segments: list[Segment], final: Path) -> Writer:
+        return Writer(
+            recording=self._spec.recording,
+            paths=[segment.path for segment in segments],
+            sources=[segment.source for segment in segments],
+            intent=final.with_name(f".{final.name}.intent"),
+            reserve=self._reserve,
+            append_min=self._append_min,
+            reached=self._reached,
+            moved=self._counter("copy", plan.size),
+        )
+
+    def _intents(self) -> list[Path]:
+        """What earlier runs left of appending to segments."""
+        return sorted(self._spec.output.parent.glob(f".{glob.escape(self._spec.output.name)}.*intent"))
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
@@ -151,9 +178,10 @@ class Join:
         except FileNotFoundError:
             self._notes.append(f"{path.name} is not there")
             return None
-        source = FileSource.of(fd)
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
             raise self._fail(f"{path} is not a regular file")
+        source = FileSource(fd, min(found.st_size, self._sizes.get(found.st_ino, found.st_size)))
         if source.size < ts.PACKET:
             self._notes.append(f"{path.name} holds no media ({source.size} bytes)")
             return None
@@ -175,79 +203,48 @@ class Join:
 
     # --- writing ----------------------------------------------------------------------------------------------------
 
-    def _accept(self, plan: Plan, segments: list[Segment], final: Path) -> None:
+    def _accept(self, plan: Plan, writer: Writer, final: Path) -> Plan:
         """Takes a file of the result's name for the result if it is: an earlier run was stopped after naming it."""
         with output.opened(final, os.O_RDONLY | os.O_NONBLOCK) as fd:
-            if self._fault(plan, segments, fd):
+            block = os.fstatvfs(fd).f_bsize
+            for written in (plan, align(plan, block)):
+                if self._fault(Written(written, _own_ranges(written, writer, fd)), writer, fd) is None:
+                    break
+            else:
                 raise self._fail(f"{final} is there already and is not this recording")
         output.remove_stale(self._part(final))
         output.sync_folder(final.parent)
         self._reached("accepted")
+        return written
 
-    def _make(self, plan: Plan, segments: list[Segment], final: Path) -> None:
+    def _make(self, plan: Plan, writer: Writer, final: Path) -> Plan:
         if not final.parent.exists():
             final.parent.mkdir(mode=0o750)
             output.sync_folder(final.parent.parent)
         part = self._part(final)
-        output.remove_stale(part)
+        writer.undo(part)
         self._reached("cleared")
         try:
-            self._write(plan, segments, part)
-            self._prove(plan, segments, part)
+            written = writer.write(plan, part)
+            self._prove(written, writer, part)
             output.publish(part, final)
         except (VaultError, OSError):
             # on a full disk its space is needed by the captures that run
-            output.remove_stale(part)
+            writer.undo(part)
             raise
         self._reached("published")
+        return written.plan
 
-    def _prove(self, plan: Plan, segments: list[Segment], part: Path) -> None:
+    def _prove(self, written: Written, writer: Writer, part: Path) -> None:
         """Puts the part file on disk and compares it with its segments."""
         with output.opened(part, os.O_RDONLY) as fd:
             os.fsync(fd)
-            if fault := self._fault(plan, segments, fd):
+            if fault := self._fault(written, writer, fd):
                 raise self._fail(f"the joined file is not what was planned: {fault}")
         self._reached("verified")
 
     def _part(self, final: Path) -> Path:
         return final.with_name(f".{final.name}.part")
-
-    def _link(self, plan: Plan, segments: list[Segment], part: Path) -> bool:
-        """A result that is one whole segment needs no copy."""
-        sole = plan.sole_file()
-        if sole is None or segments[sole].source.size != plan.size or not output.link(segments[sole].path, part):
-            return False
-        self._reached("linked")
-        return True
-
-    def _write(self, plan: Plan, segments: list[Segment], part: Path) -> None:
-        if self._link(plan, segments, part):
-            return
-        with output.opened(part, os.O_RDWR | os.O_CREAT | os.O_EXCL) as target:
-            self._reached("created")
-            sole = plan.sole_file()
-            if sole is not None and output.clone(segments[sole].source.fd, target):
-                os.ftruncate(target, plan.size)
-            else:
-                self._check_space(plan, part.parent)
-                self._copy(plan, segments, target)
-            self._reached("written")
-
-    def _check_space(self, plan: Plan, folder: Path) -> None:
-        found = os.statvfs(folder)
-        free = found.f_bavail * found.f_frsize
-        if free < plan.size + self._reserve:
-            raise self._fail(f"{folder} has {free} bytes free, {plan.size + self._reserve} are needed")
-
-    def _copy(self, plan: Plan, segments: list[Segment], target: int) -> None:
-        count = self._counter("copy", plan.size)
-        for piece in plan.pieces:
-            if isinstance(piece, Literal):
-                output.write_all(target, piece.data)
-            else:
-                output.copy(segments[piece.file].source.fd, piece.start, piece.end, target, count)
-            self._reached("piece")
-        output.write_out(target)
 
     def _counter(self, step: str, total: int) -> Callable[[int], None]:
         done = 0
@@ -259,16 +256,12 @@ class Join:
 
         return count
 
-    def _fault(self, plan: Plan, segments: list[Segment], fd: int) -> str | None:
-        """Why an open file is not the planned result; None when it is. Two names of one file need no comparison."""
-        sole = plan.sole_file()
-        is_whole = sole is not None and segments[sole].source.size == plan.size
-        if sole is not None and is_whole and os.path.sameopenfile(fd, segments[sole].source.fd):
-            return None
+    def _fault(self, written: Written, writer: Writer, fd: int) -> str | None:
+        """Why an open file is not what was planned; None when it is."""
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             return "it is not a regular file"
-        sources = [segment.source for segment in segments]
-        return verify.find_fault(plan, sources, FileSource.of(fd), self._counter("verify", plan.size))
+        count = self._counter("verify", written.plan.size)
+        return verify.find_fault(written.plan, writer.sources, FileSource.of(fd), count, written.shared)
 
     # --- reporting --------------------------------------------------------------------------------------------------
 
@@ -282,6 +275,14 @@ class Join:
             "durationMs": duration,
             "packets": result.size // ts.PACKET if is_ts else None,
         }
+
+
+def _own_ranges(plan: Plan, writer: Writer, fd: int) -> tuple[tuple[int, int], ...]:
+    """What of a file needs no comparison because the file is a segment itself, with something appended."""
+    first = plan.pieces[0]
+    if not isinstance(first, Part) or first.start or not os.path.sameopenfile(fd, writer.sources[first.file].fd):
+        return ()
+    return ((0, first.end),)
 
 
 _WORST_FIRST = tuple(kind.value for kind in (SeamKind.BREAK, SeamKind.GAP, SeamKind.UNION, SeamKind.EXACT))

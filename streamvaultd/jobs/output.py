@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
 import os
 import stat
 from contextlib import contextmanager
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
 # renameat2(2), fcntl.h and linux/fs.h
 AT_FDCWD = -100
 RENAME_NOREPLACE = 1
-# ioctl_ficlone(2): _IOW(0x94, 9, int)
-FICLONE = 0x40049409
 # Copied between two syncs. Dirty and cached pages count against the memory limit of the job's scope, and a fast writer
 # is killed before its pages are reclaimed, so they are written out and dropped as the copy goes.
 CHUNK = 64 << 20
@@ -32,7 +29,8 @@ MODE = 0o640
 
 _NO_COPY_RANGE = frozenset({errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM})
 _NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS})
-_NO_CLONE = frozenset({errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTTY, errno.ENOSYS})
+# What ioctl_ficlonerange(2) answers where blocks cannot be shared
+NO_CLONE = frozenset({errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTTY, errno.ENOSYS})
 
 
 @contextmanager
@@ -67,17 +65,6 @@ def link(source: Path, part: Path) -> bool:
         part.hardlink_to(source)
     except OSError as error:
         if error.errno in _NO_LINK:
-            return False
-        raise
-    return True
-
-
-def clone(source: int, target: int) -> bool:
-    """Shares all blocks of a file; False where the file system cannot."""
-    try:
-        fcntl.ioctl(target, FICLONE, source)
-    except OSError as error:
-        if error.errno in _NO_CLONE:
             return False
         raise
     return True

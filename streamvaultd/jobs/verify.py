@@ -11,7 +11,7 @@ from streamvaultd.media.seam import SeamKind
 from streamvaultd.media.splice import Splice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from streamvaultd.media.source import Source
 
@@ -19,17 +19,36 @@ if TYPE_CHECKING:
 WINDOW = 22_000 * ts.PACKET
 
 
-def find_fault(plan: Plan, files: Sequence[Source], result: Source, progress: Callable[[int], None]) -> str | None:
-    """Why the result is not what was planned, or None when every byte of it is. May raise OSError."""
+def find_fault(
+    plan: Plan,
+    files: Sequence[Source],
+    result: Source,
+    progress: Callable[[int], None],
+    shared: Sequence[tuple[int, int]] = (),
+) -> str | None:
+    """Why the result is not what was planned, or None when every byte of it is. May raise OSError.
+
+    The ranges `shared` are the very blocks of the files, and not compared.
+    """
     if result.size != plan.size:
         return f"it has {result.size} bytes, {plan.size} were planned"
     planned = Splice(files, plan.pieces)
-    for at in range(0, plan.size, WINDOW):
-        data = result.read(at, WINDOW)
-        if data != planned.read(at, WINDOW):
-            return f"it differs from its segments in the {len(data)} bytes from {at} on"
-        progress(len(data))
+    for start, end in _between(shared, plan.size):
+        for at in range(start, end, WINDOW):
+            data = result.read(at, min(WINDOW, end - at))
+            if data != planned.read(at, min(WINDOW, end - at)):
+                return f"it differs from its segments in the {len(data)} bytes from {at} on"
+            progress(len(data))
     return _seam_fault(plan, result) if plan.container is Container.TS else None
+
+
+def _between(shared: Sequence[tuple[int, int]], size: int) -> Iterator[tuple[int, int]]:
+    """The ranges that are not shared, in order."""
+    at = 0
+    for start, end in [*sorted(shared), (size, size)]:
+        if at < start:
+            yield at, start
+        at = end
 
 
 def _seam_fault(plan: Plan, result: Source) -> str | None:
