@@ -11,6 +11,7 @@ from typing import Final
 
 from streamvaultd.clock import Clock
 from streamvaultd.core import events as ev
+from streamvaultd.core.loglines import Line
 from streamvaultd.core.model import Recorder, ScopeLimits
 from streamvaultd.core.reconcile import Run
 from streamvaultd.core.verdict import Evidence
@@ -41,6 +42,7 @@ class Captures:
         parse_record: Callable[[bytes | None], Evidence],
         is_overlap_proven: Callable[[Path, Path], bool],
         anonymous_memory: Callable[[str], int | None],
+        is_link_down: Callable[[], bool],
     ) -> None:
         self._post = post
         self._clock = clock
@@ -51,6 +53,7 @@ class Captures:
         self._parse_record = parse_record
         self._is_overlap_proven = is_overlap_proven
         self._anonymous_memory = anonymous_memory
+        self._is_link_down = is_link_down
         self._early: dict[Run, Evidence] = {}
 
     async def launch(self, recorder: Recorder, attempt: int) -> None:
@@ -137,20 +140,29 @@ class Captures:
             self._post(recording.id, ev.SegmentSealed(at=self._clock.now(), attempt=attempt, size=size))
 
     def on_unit_result(self, unit: str, result: str, active_state: str) -> None:
-        """What systemd says about a scope: kept until its process has ended, passed on when it has already."""
+        """What systemd says about a scope; "success" is no evidence, for units that are unknown have it too."""
+        if active_state in ("failed", "inactive", "deactivating") and result not in ("", "success"):
+            self.on_evidence(unit, Evidence(unit_result=result))
+
+    def on_evidence(self, unit: str, evidence: Evidence) -> None:
+        """What a witness says about a run: kept until its process has ended, passed on when it has already."""
         run = parse_segment_unit(unit)
-        if run is None or active_state not in ("failed", "inactive", "deactivating"):
+        if run is None:
             return
-        evidence = Evidence(unit_result=result if result not in ("", "success") else None)
         if self._runs.is_busy(unit):
-            self._early[run] = evidence
-        elif active_state == "deactivating" or evidence.unit_result is not None:
+            self._early[run] = self._early.get(run, Evidence()).merged(evidence)
+        else:
             self._post(run[0], ev.EvidenceArrived(at=self._clock.now(), attempt=run[1], evidence=evidence))
+
+    def on_line(self, recording: int, attempt: int, line: Line, _text: str) -> None:
+        """What streamlink says while it runs."""
+        self._post(recording, ev.SegmentSpoke(at=self._clock.now(), attempt=attempt, line=line))
 
     def _exit_handler(self, recording: int, attempt: int) -> OnExit:
         def on_exit(record: bytes | None, shim_status: int | None) -> None:
             told = Evidence(shim_status=shim_status) if record is None else self._parse_record(record)
-            evidence = told.merged(self._early.get((recording, attempt), Evidence()))
+            around = Evidence(link_down=self._is_link_down() or None)
+            evidence = told.merged(self._early.get((recording, attempt), Evidence())).merged(around)
             self._post(recording, ev.SegmentExited(at=self._clock.now(), attempt=attempt, evidence=evidence))
 
         return on_exit

@@ -24,7 +24,7 @@ from streamvaultd.capture.output import SegmentFiles
 from streamvaultd.captures import Captures
 from streamvaultd.clock import SystemClock
 from streamvaultd.config import Settings
-from streamvaultd.core.events import Event
+from streamvaultd.core.events import Event, NetworkBack
 from streamvaultd.core.model import Recorder, State
 from streamvaultd.errors import RECORDER, VaultError
 from streamvaultd.executor import Executor
@@ -36,10 +36,12 @@ from streamvaultd.notices import (
     BUS_LOST,
     DAEMON_STARTED,
     DAEMON_STOPPED,
+    JOURNAL_GAP,
     SETTINGS_APPLIED,
     SETTINGS_MISTAKEN,
     SETTINGS_REFUSED,
     STREAMLINK_OLD,
+    WITNESS_MISSING,
     Entry,
     Journal,
 )
@@ -52,6 +54,8 @@ from streamvaultd.takeover import Takeover
 from streamvaultd.varlink.server import Info, Interface, Server, read_definition
 from streamvaultd.witnesses.bus import UnitBus
 from streamvaultd.witnesses.cgroups import anonymous_memory
+from streamvaultd.witnesses.journal import JournalWatch
+from streamvaultd.witnesses.link import LinkWatch
 from streamvaultd.witnesses.media import MediaWatch
 from streamvaultd.witnesses.processes import ProcessWatch, adopt_pidfd, parse_exit_record, take_record
 
@@ -96,9 +100,19 @@ class Daemon:
             fd_store=self.notifier,
             adopt=adopt_pidfd,
         )
+        self.link_watch = LinkWatch(
+            on_back=self._on_network_back,
+            on_trouble=lambda why: self.journal.tell(WITNESS_MISSING, witness="the network", why=why),
+        )
         captures = self._build_captures()
         self._executor = self._build_executor(captures)
         self.manager = Manager(executor=self._executor, clock=self._clock, on_change=self._on_change)
+        self.journal_watch = JournalWatch(
+            STATE_DIR / "journal.position",
+            on_evidence=captures.on_evidence,
+            on_line=captures.on_line,
+            on_trouble=lambda why: self.journal.tell(WITNESS_MISSING, witness="the journal", why=why),
+        )
         self.bus = UnitBus(
             on_result=captures.on_unit_result,
             on_reconnect=self._on_reconnect,
@@ -117,6 +131,7 @@ class Daemon:
             parse_record=parse_exit_record,
             is_overlap_proven=_is_overlap_proven,
             anonymous_memory=anonymous_memory,
+            is_link_down=lambda: self.link_watch.is_down,
         )
 
     def _build_executor(self, captures: Captures) -> Executor:
@@ -189,8 +204,9 @@ class Daemon:
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, lambda: self.spawn(self.reload()))
         self.spawn(self.bus.run())
+        self.spawn(self.link_watch.run())
         self.spawn(self._find_streamlink())
-        adopted = await self._build_takeover().run(await self.bus.list_scopes(), fds)
+        adopted = await self._take_over(fds)
         self.spawn(self.manager.run())
         server = self._build_server()
         for fd in fds.get(SOCKET_NAME, []):
@@ -204,6 +220,17 @@ class Daemon:
         live = sum(len(recorder.live) for recorder in self.manager.recorders.values())
         self.journal.tell(DAEMON_STOPPED, live=live)
         raise _Stop
+
+    async def _take_over(self, fds: Mapping[str, list[int]]) -> int:
+        """Go on from what an earlier daemon left, and from what was said meanwhile; the number of segments adopted."""
+        scopes, replay = await asyncio.gather(self.bus.list_scopes(), asyncio.to_thread(self.journal_watch.replay))
+        if replay.has_gap:
+            self.journal.tell(JOURNAL_GAP)
+        adopted = await self._build_takeover().run(scopes, fds, replay.evidence())
+        for item in replay.items:
+            self.journal_watch.tell(item)
+        self.spawn(self.journal_watch.run())
+        return adopted
 
     async def _drain(self) -> None:
         """Deal with what has happened by now, and let what is under way end."""
@@ -259,6 +286,10 @@ class Daemon:
     def _on_change(self, recorder: Recorder) -> None:
         self._hub.publish(News(self._clock.now(), recorder))
         self.notifier.status(self.status())
+
+    def _on_network_back(self) -> None:
+        for recording in self.manager.recorders:
+            self._post(recording, NetworkBack(at=self._clock.now()))
 
     def _on_reconnect(self) -> None:
         self.journal.tell(BUS_LOST, why="it was restarted")

@@ -157,6 +157,14 @@ ORPHAN_STOPPED: Final = Entry(
     "133169599fac4ff78a921354a2251a8b", WARNING, "Scope {unit} runs though no recording knows it, stopping it"
 )
 BUS_LOST: Final = Entry("d05b9c65ee0d496eb3bdf8bfcea3a18c", WARNING, "Lost the system bus, connecting again: {why}")
+WITNESS_MISSING: Final = Entry(
+    "178f9a9ed00441d299612118386cebff", WARNING, "Cannot listen to {witness}, going on without: {why}"
+)
+JOURNAL_GAP: Final = Entry(
+    "7c0e47f7f7f441eda282e9326d323f2c",
+    INFO,
+    "The journal does not reach back to where it was last read: how segments ended since may be unclear",
+)
 SCOPE_TROUBLE: Final = Entry(
     "e3bad67998604fc2a28156c10cd90187", WARNING, "Cannot stop scope {unit}: {why}, trying again"
 )
@@ -177,6 +185,8 @@ OWN: Final = (
     STREAMLINK_OLD,
     ORPHAN_STOPPED,
     BUS_LOST,
+    WITNESS_MISSING,
+    JOURNAL_GAP,
     SCOPE_TROUBLE,
     ROW_UNREADABLE,
     FILES_TROUBLE,

@@ -77,8 +77,10 @@ class Takeover:
         self._parse_record = parse_record
         self._take_record = take_record
 
-    async def run(self, scopes: Iterable[LoadedScope], fds: Mapping[str, list[int]]) -> int:
-        """Take over; returns the number of segments that were adopted."""
+    async def run(
+        self, scopes: Iterable[LoadedScope], fds: Mapping[str, list[int]], told: Mapping[str, Evidence]
+    ) -> int:
+        """Take over; returns the number of segments that were adopted. `told`: what the journal says of units."""
         loaded = {scope.unit: scope for scope in scopes}
         recorders, unreadable = await self._store.load_unfinished()
         for recording, why in unreadable:
@@ -90,7 +92,7 @@ class Takeover:
         facts = Facts(
             live=frozenset(run for unit in live if (run := parse_segment_unit(unit)) is not None),
             sizes=await asyncio.to_thread(self._sizes, recorders),
-            evidence=self._evidence(loaded, pipes[1]),
+            evidence=self._evidence(loaded, pipes[1], told),
         )
         for recorder in recorders:
             self._manager.take(recorder)
@@ -136,12 +138,19 @@ class Takeover:
             for segment in recorder.live
         }
 
-    def _evidence(self, loaded: Mapping[str, LoadedScope], records: Mapping[Run, bytes | None]) -> dict[Run, Evidence]:
+    def _evidence(
+        self, loaded: Mapping[str, LoadedScope], records: Mapping[Run, bytes | None], told: Mapping[str, Evidence]
+    ) -> dict[Run, Evidence]:
+        """All that is known of each run, the witness that is trusted most first."""
         found = {run: self._parse_record(record) for run, record in records.items()}
-        for unit, scope in loaded.items():
-            run = parse_segment_unit(unit)
-            if run is not None and scope.active_state in DEAD and scope.result != "success":
-                found[run] = found.get(run, Evidence()).merged(Evidence(unit_result=scope.result))
+        results = {
+            unit: Evidence(unit_result=scope.result)
+            for unit, scope in loaded.items()
+            if scope.active_state in DEAD and scope.result != "success"
+        }
+        for unit, evidence in (*results.items(), *told.items()):
+            if (run := parse_segment_unit(unit)) is not None:
+                found[run] = found.get(run, Evidence()).merged(evidence)
         return found
 
     async def _stop_orphan(self, unit: str) -> None:

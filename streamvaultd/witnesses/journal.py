@@ -13,6 +13,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -47,10 +48,10 @@ class Position(msgspec.Struct, frozen=True, rename="camel"):
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What was said since the journal was last read, in order. Incomplete: it no longer reaches back that far."""
+    """What was said since the journal was last read, in order; with a gap, it no longer reaches back that far."""
 
     items: tuple[Item, ...]
-    is_complete: bool
+    has_gap: bool
 
     def evidence(self) -> dict[str, Evidence]:
         """All that was said about the end of each unit."""
@@ -94,17 +95,15 @@ class JournalWatch:
     def replay(self) -> Replay:
         """Read on from where it was left. Blocks, so call it in a thread. It hands nothing on, see `tell()`."""
         items: list[Item] = []
-        try:
-            with _open_reader(self._folder, self._uid) as reader:
-                is_complete = _seek(reader, self._position, time.time())
-                for _ in range(REPLAY_MAX // BATCH):
-                    batch, may_be_more = self._read(reader)
-                    items += batch
-                    if not may_be_more:
-                        break
-        except OSError:
-            is_complete = False  # run() meets the same, and tells why
-        return Replay(tuple(items), is_complete)
+        has_gap = False
+        with suppress(OSError), _open_reader(self._folder, self._uid) as reader:  # run() meets the same, and tells
+            has_gap = not _seek(reader, self._position, time.time())
+            for _ in range(REPLAY_MAX // BATCH):
+                batch, may_be_more = self._read(reader)
+                items += batch
+                if not may_be_more:
+                    break
+        return Replay(tuple(items), has_gap)
 
     def tell(self, item: Item) -> None:
         """Hand on what was said."""

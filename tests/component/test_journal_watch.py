@@ -119,7 +119,7 @@ async def test_what_was_said_is_replayed_and_what_is_said_now_is_followed(writte
     replayed = await asyncio.to_thread(watcher.replay)
     assert replayed.items == (UnitOom(unit(1)), OomdKill(unit(1)))
     assert replayed.evidence() == {unit(1): Evidence(journal_oom=True, journal_oomd=True)}
-    assert replayed.is_complete
+    assert not replayed.has_gap
 
     running = asyncio.create_task(watcher.run())
     written.rotate()
@@ -188,7 +188,7 @@ async def test_a_position_that_was_rotated_away_is_told(written: Written, heard:
     written.close()
     replayed = await asyncio.to_thread(watch(written, heard).replay)
     assert replayed.items == (UnitOom(unit(3)),)
-    assert not replayed.is_complete
+    assert replayed.has_gap
 
 
 @pytest.mark.parametrize("garbage", ["", '{"cursor":"s=nonsense","written":1e18}', "{}"])
@@ -211,7 +211,7 @@ async def test_what_is_too_old_is_left_out(written: Written, heard: Heard) -> No
     (written.folder.parent / "position").write_text(position)
     replayed = await asyncio.to_thread(watch(written, heard).replay)
     assert replayed.items == (UnitOom(unit(2)),)
-    assert not replayed.is_complete
+    assert replayed.has_gap
 
 
 async def test_a_flood_leaves_the_event_loop_its_turns(written: Written, heard: Heard) -> None:
@@ -246,7 +246,7 @@ async def test_no_journal_is_told_once_and_harms_nobody(written: Written, heard:
     written.folder = written.folder / "missing"
     watcher = watch(written, heard)
     replayed = await asyncio.to_thread(watcher.replay)
-    assert (replayed.items, replayed.is_complete) == ((), False)
+    assert (replayed.items, replayed.has_gap) == ((), False)
     running = asyncio.create_task(watcher.run())
     assert (await heard.get())[0] == "trouble"
     assert not running.done()
