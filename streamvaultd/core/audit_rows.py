@@ -43,8 +43,11 @@ def rows(world: World) -> Iterator[Violation]:
         if recording not in owned | world.moving and not recorder.state.is_final:
             what = f"It is {recorder.state.value} by its row, and the daemon does not know it."
             yield _of_recording(Kind.ROW_UNOWNED, recording, what)
+    unsure = owned | world.unsure
     for row in world.rows:
-        if row.id not in owned | world.unsure:
+        if row.fault is not None and row.id not in owned:
+            yield _of_recording(Kind.ROW_UNREADABLE, row.id, f"Its rows cannot be read: {row.fault}.")
+        elif row.id not in unsure:
             yield from _status(row)
 
 

@@ -128,6 +128,7 @@ class Row:
     path: str | None = None
     segments: tuple[RowSegment, ...] = ()
     result: Result = Result.UNKNOWN
+    fault: str | None = None  # why it means nothing
 
     def segment(self, number: int) -> RowSegment | None:
         """The segment of this number."""
@@ -177,7 +178,8 @@ class World:
     @property
     def unsure(self) -> frozenset[int]:
         """Recordings about whose runs nothing can be said: they moved, or their rows cannot be read."""
-        return self.moving | {recording for recording, _ in self.unreadable}
+        faulty = {row.id for row in self.rows if row.fault is not None}
+        return self.moving | {recording for recording, _ in self.unreadable} | faulty
 
     @property
     def known_runs(self) -> frozenset[Run]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, Self, TypeAlias, TypeVar
 
 from sqlalchemy import true
 
@@ -82,7 +82,7 @@ class LocalStore:
         paths: Callable[[Recording, int], str],
         clock: Clock | None = None,
         boot: str | None = None,
-    ) -> LocalStore:
+    ) -> Self:
         """Open the database in a file, or at a URL; a missing file is created, an older schema upgraded.
 
         `paths` names the file of a segment for its row. Raises StoreUnavailable and StoreTooNew.
