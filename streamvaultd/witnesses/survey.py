@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the world shows an audit: scopes and stored descriptors (systemd), processes (proc(5)), folders and files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from streamvaultd import systemd1
+from streamvaultd.core.census import Disk, Pipe, Process, Result, Unit
+from streamvaultd.disks import Lanes
+from streamvaultd.systemd1 import BusError
+from streamvaultd.units import parse_job_fd_name, parse_job_unit, parse_segment_fd_name, parse_segment_unit
+from streamvaultd.witnesses.bus import LiveScope, UnitBus
+from streamvaultd.witnesses.folders import look_at_folders, look_at_results
+from streamvaultd.witnesses.procfs import look_at_processes
+
+DAEMON_UNIT: Final = "streamvaultd.service"
+CGROUP_ROOT: Final = Path("/sys/fs/cgroup")
+LANE: Final = "audit"
+_NO_STORE: Final = frozenset({
+    "org.freedesktop.DBus.Error.UnknownMethod",
+    "org.freedesktop.systemd1.FileDescriptorStoreDisabled",
+    "org.freedesktop.systemd1.NoSuchUnit",
+})  # fmt: skip
+
+
+class Survey:
+    """Looks at the world; raises BusError and OSError."""
+
+    def __init__(self, bus: UnitBus, lanes: Lanes) -> None:
+        self._bus = bus
+        self._lanes = lanes
+
+    async def units(self) -> tuple[Unit, ...]:
+        """Our scopes that are loaded."""
+        return tuple(_unit(scope) for scope in await self._bus.list_scopes())
+
+    async def pipes(self) -> tuple[Pipe, ...]:
+        """Exit pipes in the daemon's fd store; none where systemd cannot tell (before version 254)."""
+        bus = await systemd1.connect()
+        try:
+            [entries] = await systemd1.call(bus, "DumpUnitFileDescriptorStore", "s", [DAEMON_UNIT])
+        except BusError as error:
+            if error.name in _NO_STORE:
+                return ()
+            raise
+        finally:
+            bus.disconnect()
+        pipes = (_pipe(name) for name in sorted({entry[0] for entry in entries}))
+        return tuple(pipe for pipe in pipes if pipe.run is not None or pipe.job is not None)
+
+    async def processes(self) -> tuple[Process, ...]:
+        """The processes of our user."""
+        return await self._lanes.run(LANE, look_at_processes)
+
+    async def disk(self, directories: Iterable[str]) -> Disk:
+        """What is below the recording directories."""
+        return await self._lanes.run(LANE, look_at_folders, tuple(directories))
+
+    async def results(self, paths: Iterable[str]) -> dict[str, Result]:
+        """Whether joined files are there."""
+        return await self._lanes.run(LANE, look_at_results, tuple(paths))
+
+
+def _unit(scope: LiveScope) -> Unit:
+    return Unit(
+        name=scope.unit,
+        state=scope.active_state,
+        run=parse_segment_unit(scope.unit),
+        job=parse_job_unit(scope.unit),
+        is_unlimited=_is_unlimited(scope.control_group),
+    )
+
+
+def _is_unlimited(control_group: str) -> bool:
+    try:
+        text = (CGROUP_ROOT / control_group.lstrip("/") / "memory.max").read_text(encoding="ascii")
+    except OSError:
+        return False
+    return bool(control_group) and text.strip() == "max"
+
+
+def _pipe(name: str) -> Pipe:
+    return Pipe(name=name, run=parse_segment_fd_name(name), job=parse_job_fd_name(name))
