@@ -26,6 +26,7 @@ from streamvaultd.errors import (
     DirectoryUnusable,
     InvalidDuration,
     InvalidName,
+    MemoryFull,
     NoSuchRecording,
     NoSuchSegment,
     NotRecording,
@@ -36,7 +37,7 @@ from streamvaultd.errors import (
 )
 from streamvaultd.hub import Hub, Subscription
 from streamvaultd.manager import Manager
-from streamvaultd.ports import Files, Store, Watcher
+from streamvaultd.ports import Disk, Files, Store, Watcher
 from streamvaultd.streamlinks import Streamlinks
 from streamvaultd.units import SPAN_MAX_USEC, segment_unit
 from streamvaultd.varlink.server import Call, Handler, Stream
@@ -60,6 +61,8 @@ class Api:
         clock: Clock,
         streamlinks: Streamlinks,
         watcher: Watcher,
+        disk: Disk,
+        memory_refusal: Callable[[int], str | None],
         settings: Callable[[], Settings],
         pid_of: Callable[[int], int | None],
     ) -> None:
@@ -70,6 +73,8 @@ class Api:
         self._clock = clock
         self._streamlinks = streamlinks
         self._watcher = watcher
+        self._disk = disk
+        self._memory_refusal = memory_refusal
         self._settings = settings
         self._pid_of = pid_of
         self._started = clock.now()
@@ -167,7 +172,10 @@ class Api:
                 raise AlreadyRecording(streamer=streamer, recording=running.recording.id)
         if not await self._streamlinks.can_handle(url):
             raise UnsupportedUrl(url=redact_url(url))
-        await asyncio.to_thread(self._files.prepare, directory, streamer)
+        why = self._memory_refusal(settings.policy.memory_max)
+        if why is not None:
+            raise MemoryFull(streamer=streamer, why=why)
+        await self._disk.admit(directory, streamer)
         recorder = await self._store.create_recording(
             streamer=streamer,
             url=url,

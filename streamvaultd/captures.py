@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,12 +11,13 @@ from typing import Final
 from streamvaultd.clock import Clock
 from streamvaultd.core import events as ev
 from streamvaultd.core.loglines import Line
-from streamvaultd.core.model import Recorder, ScopeLimits
+from streamvaultd.core.model import Recorder, ScopeLimits, State
 from streamvaultd.core.reconcile import Run
 from streamvaultd.core.verdict import Evidence
-from streamvaultd.errors import DirectoryUnusable, StreamlinkUnusable, VaultError
+from streamvaultd.disks import Lanes, is_no_room
+from streamvaultd.errors import DirectoryUnusable, DiskFull, MemoryFull, StreamlinkUnusable, VaultError
 from streamvaultd.notices import fields_of
-from streamvaultd.ports import Capture, Command, Files, MediaWatcher
+from streamvaultd.ports import Capture, Command, Disk, Files, MediaWatcher, Writeback
 from streamvaultd.runs import OnExit, Place, Runs
 from streamvaultd.units import parse_segment_unit, segment_fd_name, segment_unit
 
@@ -39,9 +39,13 @@ class Captures:
         capture: Capture,
         runs: Runs,
         media: MediaWatcher,
+        writeback: Writeback,
+        disk: Disk,
+        lanes: Lanes,
         parse_record: Callable[[bytes | None], Evidence],
         is_overlap_proven: Callable[[Path, Path], bool],
         anonymous_memory: Callable[[str], int | None],
+        memory_refusal: Callable[[int], str | None],
         is_link_down: Callable[[], bool],
     ) -> None:
         self._post = post
@@ -50,25 +54,51 @@ class Captures:
         self._capture = capture
         self._runs = runs
         self._media = media
+        self._writeback = writeback
+        self._disk = disk
+        self._lanes = lanes
         self._parse_record = parse_record
         self._is_overlap_proven = is_overlap_proven
         self._anonymous_memory = anonymous_memory
+        self._memory_refusal = memory_refusal
         self._is_link_down = is_link_down
         self._early: dict[Run, Evidence] = {}
+        self._measuring: set[Run] = set()
 
     async def launch(self, recorder: Recorder, attempt: int) -> None:
         """-> ScopeStarted | LaunchFailed"""
         path = self._files.segment_path(recorder.recording, attempt)
         try:
-            output = await asyncio.to_thread(self._files.create, path)
+            output = await self._create(recorder, attempt, path)
             try:
                 await self._launch(recorder, attempt, path, output)
             finally:
                 os.close(output)
         except (VaultError, OSError) as error:
-            permanent = isinstance(error, DirectoryUnusable | StreamlinkUnusable | PermissionError)
-            failed = ev.LaunchFailed(at=self._clock.now(), attempt=attempt, why=str(error), permanent=permanent)
-            self._post(recorder.recording.id, failed)
+            self._post(recorder.recording.id, self._launch_failed(attempt, error))
+
+    async def _create(self, recorder: Recorder, attempt: int, path: Path) -> int:
+        """The segment's file, if there is room for what it will hold and, in a rotation, for one more process."""
+        recording = recorder.recording
+        if recorder.state is State.ROTATING:
+            why = self._memory_refusal(_memory_max(recorder, attempt))
+            if why is not None:
+                raise MemoryFull(streamer=recording.streamer, why=why)
+        why = await self._disk.trouble(recorder)
+        if why is not None:
+            raise DiskFull(directory=recording.directory, why=why)
+        try:
+            return await self._lanes.run(recording.directory, self._files.create, path)
+        except OSError as error:
+            if is_no_room(error):
+                raise DiskFull(directory=recording.directory, why=str(error)) from error
+            raise
+
+    def _launch_failed(self, attempt: int, error: VaultError | OSError) -> ev.LaunchFailed:
+        is_disk = isinstance(error, DiskFull)
+        permanent = isinstance(error, DirectoryUnusable | StreamlinkUnusable | PermissionError)
+        why = str(error.fields["why"]) if isinstance(error, DiskFull | MemoryFull) else str(error)
+        return ev.LaunchFailed(at=self._clock.now(), attempt=attempt, why=why, permanent=permanent, disk=is_disk)
 
     async def _launch(self, recorder: Recorder, attempt: int, path: Path, output: int) -> None:
         recording = recorder.recording
@@ -96,9 +126,11 @@ class Captures:
         if not self._runs.adopt(unit, self._exit_handler(recording, attempt)):
             self._exit_handler(recording, attempt)(None, None)
             return
-        segment = recorder.segment(attempt)
+        segment, path = recorder.segment(attempt), self._files.segment_path(recorder.recording, attempt)
         if segment is not None and segment.media_at is None:
-            self._watch_media(recording, attempt, self._files.segment_path(recorder.recording, attempt))
+            self._watch_media(recording, attempt, path)
+        else:
+            self._writeback.watch(unit, path)
 
     async def stop(self, recorder: Recorder, attempt: int) -> None:
         """-> SegmentExited, by the process; or at once if there is neither a scope nor a process"""
@@ -108,9 +140,16 @@ class Captures:
             self._exit_handler(recording, attempt)(None, None)
 
     async def measure(self, recorder: Recorder, attempt: int) -> None:
-        """-> SizeMeasured"""
-        recording = recorder.recording
-        size = await asyncio.to_thread(self._files.size, self._files.segment_path(recording, attempt))
+        """-> SizeMeasured; nothing while the disk still owes the last answer"""
+        recording, run = recorder.recording, (recorder.recording.id, attempt)
+        if run in self._measuring:
+            return
+        self._measuring.add(run)
+        try:
+            path = self._files.segment_path(recording, attempt)
+            size = await self._lanes.run(recording.directory, self._files.size, path)
+        finally:
+            self._measuring.discard(run)
         group = self._runs.control_group(segment_unit(recording.id, attempt))
         anon = None if group is None else self._anonymous_memory(group)
         self._post(recording.id, ev.SizeMeasured(at=self._clock.now(), attempt=attempt, size=size, anon=anon))
@@ -119,7 +158,7 @@ class Captures:
         """-> OverlapChecked"""
         paths = [self._files.segment_path(recorder.recording, number) for number in (older, attempt)]
         try:
-            proven = await asyncio.to_thread(self._is_overlap_proven, *paths)
+            proven = await self._lanes.run(recorder.recording.directory, self._is_overlap_proven, *paths)
         except OSError:
             proven = False  # one of the files is gone: its segment's end follows as an event
         self._post(recorder.recording.id, ev.OverlapChecked(at=self._clock.now(), attempt=attempt, proven=proven))
@@ -132,11 +171,13 @@ class Captures:
         recording = recorder.recording
         run = (recording.id, attempt)
         self._media.cancel(segment_unit(*run))
+        self._writeback.cancel(segment_unit(*run))
         self._early.pop(run, None)
         try:
             await self._runs.forget(segment_unit(*run), segment_fd_name(*run))
         finally:
-            size = await asyncio.to_thread(self._files.seal, self._files.segment_path(recording, attempt))
+            path = self._files.segment_path(recording, attempt)
+            size = await self._lanes.run(recording.directory, self._files.seal, path)
             self._post(recording.id, ev.SegmentSealed(at=self._clock.now(), attempt=attempt, size=size))
 
     def on_unit_result(self, unit: str, result: str, active_state: str) -> None:
@@ -161,15 +202,16 @@ class Captures:
     def _exit_handler(self, recording: int, attempt: int) -> OnExit:
         def on_exit(record: bytes | None, shim_status: int | None) -> None:
             told = Evidence(shim_status=shim_status) if record is None else self._parse_record(record)
-            around = Evidence(link_down=self._is_link_down() or None)
+            around = Evidence(link_down=self._is_link_down() or None, disk=self._disk.state_of(recording))
             evidence = told.merged(self._early.get((recording, attempt), Evidence())).merged(around)
             self._post(recording, ev.SegmentExited(at=self._clock.now(), attempt=attempt, evidence=evidence))
 
         return on_exit
 
     def _watch_media(self, recording: int, attempt: int, path: Path) -> None:
-        def on_media(_: str) -> None:
+        def on_media(unit: str) -> None:
             size = self._files.size(path)
+            self._writeback.watch(unit, path)
             self._post(recording, ev.MediaArrived(at=self._clock.now(), attempt=attempt, size=size))
 
         try:
@@ -180,17 +222,20 @@ class Captures:
 
 def _place(recorder: Recorder, attempt: int, path: Path) -> Place:
     recording, policy = recorder.recording, recorder.recording.policy
-    segment = recorder.segment(attempt)
-    memory_max = segment.memory_max if segment is not None else None
     longest = policy.rotate_age + policy.start_timeout + policy.overlap_limit + RUNTIME_SLACK
     return Place(
         unit=segment_unit(recording.id, attempt),
         pipe=segment_fd_name(recording.id, attempt),
         description=f"Segment {attempt:03d} of recording {recording.id} ({recording.streamer})",
         limits=ScopeLimits(
-            memory_max=memory_max or policy.memory_max,
+            memory_max=_memory_max(recorder, attempt),
             tasks_max=policy.tasks_max,
             runtime_max_usec=round(longest * 1e6),
         ),
         mounts_for=path.parent,
     )
+
+
+def _memory_max(recorder: Recorder, attempt: int) -> int:
+    segment = recorder.segment(attempt)
+    return (segment.memory_max if segment else None) or recorder.recording.policy.memory_max

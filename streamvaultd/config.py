@@ -36,6 +36,9 @@ class Settings:
     streamlink_command: tuple[str, ...] = ("streamlink",)
     streamlink_options: tuple[tuple[str, str], ...] = ()
     store_path: Path = Path("/var/lib/streamvaultd/streamvaultd.sqlite")
+    sync_interval: float = 5.0
+    disk_reserve: float = 300.0
+    disk_floor: int = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +173,8 @@ OPTIONS: Final = (
            "How long a segment may write nothing before it is replaced."),
     Option("recording", "start_attempts", _count(1, 100), "policy.start_attempts", "3",
            "How many segments may fail before the first media until the recording has failed."),
+    Option("recording", "sync_interval", _span(0.5, 300), "sync_interval", "5s",
+           "So often, what was recorded is put on disk: it is what a power loss costs at most."),
     Option("rotation", "age", _span(10, 30 * DAY), "policy.rotate_age", "23h58m48s",
            "A segment that is so old is rotated; by a clock that knows no daylight saving."),
     Option("rotation", "size", _size(1 << 20, 1 << 50), "policy.rotate_size", "100G",
@@ -183,6 +188,10 @@ OPTIONS: Final = (
     Option("limits", "tasks_max", _count(8, 4096), "policy.tasks_max", "64", "TasksMax= of each segment's scope."),
     Option("limits", "job_memory_max", _size(64 << 20, 1 << 40), "policy.job_memory_max", "512M",
            "MemoryMax= of each job's scope."),
+    Option("disk", "reserve", _span(0, DAY), "disk_reserve", "5min",
+           "Recordings pause when the disk will be full in less than this, at the rate at which it is written to."),
+    Option("disk", "floor", _size(0, 1 << 50), "disk_floor", "16M",
+           "What recordings leave free on their disk in any case."),
     Option("streamlink", "command", _command, "streamlink_command", "streamlink",
            "The streamlink to run while none is installed by 'streamvaultctl streamlink install'."),
     Option("streamlink", "options", _options, "streamlink_options", "{}",

@@ -21,11 +21,17 @@ from streamvaultd import __version__, config
 from streamvaultd.api import Api
 from streamvaultd.capture.launch import Launcher, clean_environment, memfd_with
 from streamvaultd.capture.output import SegmentFiles
+from streamvaultd.capture.space import Space
+from streamvaultd.capture.writeback import Writeback
 from streamvaultd.captures import Captures
 from streamvaultd.clock import SystemClock
 from streamvaultd.config import Settings
+from streamvaultd.core import admission
+from streamvaultd.core.disk import Margin
 from streamvaultd.core.events import Event, NetworkBack
 from streamvaultd.core.model import Recorder, State
+from streamvaultd.diskguard import DiskGuard
+from streamvaultd.disks import Lanes
 from streamvaultd.errors import RECORDER, VaultError
 from streamvaultd.executor import Executor
 from streamvaultd.hub import Hub, News
@@ -51,9 +57,10 @@ from streamvaultd.scopes import Scopes
 from streamvaultd.store.local import LocalStore
 from streamvaultd.streamlinks import Streamlinks
 from streamvaultd.takeover import Takeover
+from streamvaultd.units import RECORDINGS_SLICE, slice_groups
 from streamvaultd.varlink.server import Info, Interface, Server, read_definition
 from streamvaultd.witnesses.bus import UnitBus
-from streamvaultd.witnesses.cgroups import anonymous_memory
+from streamvaultd.witnesses.cgroups import anonymous_memory, group_memory
 from streamvaultd.witnesses.journal import JournalWatch
 from streamvaultd.witnesses.link import LinkWatch
 from streamvaultd.witnesses.media import MediaWatch
@@ -104,6 +111,9 @@ class Daemon:
             on_back=self._on_network_back,
             on_trouble=lambda why: self.journal.tell(WITNESS_MISSING, witness="the network", why=why),
         )
+        self._lanes = Lanes()
+        self._writeback = self._build_writeback()
+        self.disk = self._build_disk_guard()
         captures = self._build_captures()
         self._executor = self._build_executor(captures)
         self.manager = Manager(executor=self._executor, clock=self._clock, on_change=self._on_change)
@@ -120,6 +130,29 @@ class Daemon:
             on_shutdown_cancelled=self.manager.on_shutdown_cancelled,
         )
 
+    def _build_writeback(self) -> Writeback:
+        return Writeback(
+            asyncio.get_running_loop(),
+            clock=self._clock,
+            interval=lambda: self._settings.sync_interval,
+            on_trouble=lambda unit, error: self.disk.on_sync_failed(unit, error),
+        )
+
+    def _build_disk_guard(self) -> DiskGuard:
+        return DiskGuard(
+            post=self._post,
+            spawn=self.spawn,
+            clock=self._clock,
+            lanes=self._lanes,
+            files=self._files,
+            space=Space(),
+            journal=self.journal,
+            recorders=lambda: self.manager.recorders,
+            paces=self._writeback.paces,
+            margin=lambda: Margin(reserve=self._settings.disk_reserve, floor=self._settings.disk_floor),
+            interval=lambda: self._settings.sync_interval,
+        )
+
     def _build_captures(self) -> Captures:
         return Captures(
             post=self._post,
@@ -129,8 +162,12 @@ class Daemon:
             runs=self._runs,
             media=MediaWatch(asyncio.get_running_loop()),
             parse_record=parse_exit_record,
+            writeback=self._writeback,
+            disk=self.disk,
+            lanes=self._lanes,
             is_overlap_proven=_is_overlap_proven,
             anonymous_memory=anonymous_memory,
+            memory_refusal=_memory_refusal,
             is_link_down=lambda: self.link_watch.is_down,
         )
 
@@ -154,6 +191,8 @@ class Daemon:
             store=self._store,
             files=self._files,
             captures=captures,
+            disk=self.disk,
+            lanes=self._lanes,
             joins=joins,
             prober=self.streamlinks,
             journal=self.journal,
@@ -183,6 +222,8 @@ class Daemon:
             clock=self._clock,
             streamlinks=self.streamlinks,
             watcher=self._watcher,
+            disk=self.disk,
+            memory_refusal=_memory_refusal,
             settings=lambda: self._settings,
             pid_of=pid_of,
         )
@@ -208,6 +249,7 @@ class Daemon:
         self.spawn(self._find_streamlink())
         adopted = await self._take_over(fds)
         self.spawn(self.manager.run())
+        self.spawn(self.disk.run())
         server = self._build_server()
         for fd in fds.get(SOCKET_NAME, []):
             self.spawn(server.serve(socket.socket(fileno=fd)))
@@ -303,6 +345,12 @@ def pid_of(pidfd: int) -> int | None:
         return None
     pids = [int(line.split()[1]) for line in lines if line.startswith("Pid:")]
     return pids[0] if pids and pids[0] > 0 else None
+
+
+def _memory_refusal(wanted: int) -> str | None:
+    """Why a segment that may take so much memory does not fit into its slices now; None if it does."""
+    found = (group_memory(group) for group in slice_groups(RECORDINGS_SLICE))
+    return admission.refusal((group for group in found if group is not None), wanted)
 
 
 def _is_overlap_proven(older: Path, newer: Path) -> bool:

@@ -161,6 +161,20 @@ class DirectoryUnusable(VaultError):
     hint = "the folder must belong to _streamvault and be in ReadWritePaths= of streamvaultd.service"
 
 
+class DiskFull(VaultError):
+    name = f"{RECORDER}.DiskFull"
+    what = "cannot record to {directory}: {why}"
+    hint = (
+        "make room there, or give another --directory; [disk] in streamvaultd.toml(5) says how much has to stay free"
+    )
+
+
+class MemoryFull(VaultError):
+    name = f"{RECORDER}.MemoryFull"
+    what = "cannot record '{streamer}': {why}"
+    hint = "stop another recording, or give streamvault.slice more with 'systemctl edit streamvault.slice'"
+
+
 class ScopeFailed(VaultError):
     name = f"{RECORDER}.ScopeFailed"
     what = "cannot start or stop scope '{unit}': {why}"

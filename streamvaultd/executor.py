@@ -16,11 +16,12 @@ from streamvaultd.clock import Clock
 from streamvaultd.core import effects as fx
 from streamvaultd.core import events as ev
 from streamvaultd.core.model import Recorder, Segment
+from streamvaultd.disks import Lanes
 from streamvaultd.errors import StoreUnavailable, VaultError
 from streamvaultd.hub import Hub, News
 from streamvaultd.joins import Joins
 from streamvaultd.notices import FILES_TROUBLE, SCOPE_TROUBLE, STORE_FAILED, Journal
-from streamvaultd.ports import Files, Prober, Store
+from streamvaultd.ports import Disk, Files, Prober, Store
 from streamvaultd.units import segment_unit
 
 SAVE_RETRY: Final = 2.0
@@ -41,6 +42,8 @@ class Executor:
         store: Store,
         files: Files,
         captures: Captures,
+        disk: Disk,
+        lanes: Lanes,
         joins: Joins,
         prober: Prober,
         journal: Journal,
@@ -52,6 +55,8 @@ class Executor:
         self._store = store
         self._files = files
         self._captures = captures
+        self._disk = disk
+        self._lanes = lanes
         self._joins = joins
         self._prober = prober
         self._journal = journal
@@ -109,6 +114,8 @@ class Executor:
                 return self._seal(recorder, attempt)
             case fx.Probe(probe):
                 return self._probe(recorder, probe)
+            case fx.CheckDisk():
+                return self._disk.check(recorder)
             case fx.Join(join):
                 return self._joins.join(recorder, join)
             case fx.RemoveSegments():
@@ -178,11 +185,12 @@ class Executor:
 
     async def _remove_segments(self, recorder: Recorder) -> None:
         paths = [self._files.segment_path(recorder.recording, segment.number) for segment in recorder.segments]
-        if recorder.path is None or not await asyncio.to_thread(Path(recorder.path).exists):
+        lane = recorder.recording.directory
+        if recorder.path is None or not await self._lanes.run(lane, Path(recorder.path).exists):
             self._journal.tell(FILES_TROUBLE, recorder, why=f"{recorder.path} is not there, the segments stay")
             return
         try:
-            await asyncio.to_thread(self._files.remove_segments, paths, paths[0].parent)
+            await self._lanes.run(lane, self._files.remove_segments, paths, paths[0].parent)
         except OSError as error:
             self._journal.tell(FILES_TROUBLE, recorder, why=error)
             return
@@ -191,7 +199,7 @@ class Executor:
     async def _discard_folder(self, recorder: Recorder) -> None:
         folder = self._files.segment_path(recorder.recording, 1).parent
         try:
-            await asyncio.to_thread(self._files.discard_folder, folder)
+            await self._lanes.run(recorder.recording.directory, self._files.discard_folder, folder)
         except OSError as error:
             self._journal.tell(FILES_TROUBLE, recorder, why=error)
 

@@ -165,6 +165,16 @@ JOURNAL_GAP: Final = Entry(
     INFO,
     "The journal does not reach back to where it was last read: how segments ended since may be unclear",
 )
+SYNC_FAILED: Final = Entry(
+    "04e01b2aa02d493aa77592614c7a3776",
+    ERROR,
+    "Segment {segment} of '{streamer}' cannot be put on disk, some of it may be lost: {why}",
+)
+JOIN_WAITS: Final = Entry(
+    "f2d601952fa14bdbb5e2e482442e721d",
+    WARNING,
+    "The join of recording {recording} of '{streamer}' waits for room: {why}",
+)
 SCOPE_TROUBLE: Final = Entry(
     "e3bad67998604fc2a28156c10cd90187", WARNING, "Cannot stop scope {unit}: {why}, trying again"
 )
@@ -187,6 +197,8 @@ OWN: Final = (
     BUS_LOST,
     WITNESS_MISSING,
     JOURNAL_GAP,
+    SYNC_FAILED,
+    JOIN_WAITS,
     SCOPE_TROUBLE,
     ROW_UNREADABLE,
     FILES_TROUBLE,

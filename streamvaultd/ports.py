@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from streamvaultd.core.disk import Room
 from streamvaultd.core.events import Outcome
 from streamvaultd.core.model import Moment, Policy, Recorder, Recording, ScopeLimits, SeamRecord, Segment
 
@@ -86,6 +87,32 @@ class Files(Protocol):
     def discard_folder(self, folder: Path) -> None: ...
     def segment_path(self, recording: Recording, number: int) -> Path: ...
     def result_stem(self, recording: Recording, template: str) -> Path: ...
+
+
+class Space(Protocol):
+    """Blocking; called in threads. Raises OSError."""
+
+    def measure(self, folders: Sequence[Path]) -> list[Room]: ...
+    def try_writing(self, folder: Path, size: int) -> None: ...
+
+
+class Disk(Protocol):
+    """Whether there is room on the disks that are recorded to; each method says why not, see diskguard.py."""
+
+    async def check(self, recorder: Recorder) -> None: ...
+    async def trouble(self, recorder: Recorder) -> str | None: ...
+    async def admit(self, directory: Path, streamer: str) -> None:
+        """Raises DiskFull, DirectoryUnusable."""
+
+    async def missing(self, folder: Path, needed: int) -> str | None: ...
+    def state_of(self, recording: int) -> str | None: ...
+
+
+class Writeback(Protocol):
+    """Puts growing files on disk at intervals."""
+
+    def watch(self, key: str, path: Path) -> None: ...
+    def cancel(self, key: str) -> None: ...
 
 
 class Spawned(Protocol):

@@ -19,6 +19,13 @@ _EXIT = re.compile(r"exit-([1-9]\d{0,9})-(\d{1,6})", re.ASCII)
 _JOB_EXIT = re.compile(r"exit-job-([1-9]\d{0,9})", re.ASCII)
 
 
+def slice_groups(name: str) -> tuple[str, ...]:
+    """The control groups of a slice and of the slices it is in, outermost first; systemd.slice(5)."""
+    words = name.removesuffix(".slice").split("-")
+    names = ["-".join(words[: count + 1]) + ".slice" for count in range(len(words))]
+    return tuple("/" + "/".join(names[: count + 1]) for count in range(len(names)))
+
+
 def segment_unit(recording: int, number: int) -> str:
     """The scope of one segment, e.g. ``streamvault-348-002.scope``."""
     return f"streamvault-{recording}-{number:03d}.scope"

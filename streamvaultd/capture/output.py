@@ -10,6 +10,7 @@ whatever creates or removes a name syncs the folder before it returns.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import tempfile
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from streamvaultd.core.model import Recording
-from streamvaultd.errors import DirectoryUnusable
+from streamvaultd.errors import DirectoryUnusable, DiskFull
 
 FOLDER_MODE: Final = 0o750
 FILE_MODE: Final = 0o640
@@ -41,7 +42,7 @@ class SegmentFiles:
 
         The directory itself is made only if its parent exists: a missing path above it rather is a disk that is not
         mounted. DirectoryUnusable tells what is wrong, also that it is kept in memory: recordings neither last nor fit
-        there, and /tmp of the service is not that of its users.
+        there, and /tmp of the service is not that of its users. DiskFull: not even an empty file has room there.
         """
         if file_system_of(directory, self._mounts.read_text(encoding="utf-8", errors="replace")) in IN_MEMORY:
             raise DirectoryUnusable(directory=str(directory), why="it is kept in memory (tmpfs), not on a disk")
@@ -51,12 +52,14 @@ class SegmentFiles:
             with tempfile.NamedTemporaryFile(dir=directory / streamer, prefix=".streamvault-"):
                 pass
         except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise DiskFull(directory=str(directory), why=os.strerror(error.errno)) from error
             raise DirectoryUnusable(directory=str(directory), why=error.strerror or str(error)) from error
 
     def create(self, path: Path) -> int:
         """Create a segment's file, durably, and open it for appending.
 
-        FileExistsError: this attempt was made before. OSError: the folder cannot be written to.
+        FileExistsError: this attempt was made before. OSError: the folder cannot be written to; no file is left then.
         """
         _make_folder(path.parent.parent)
         _make_folder(path.parent)
@@ -65,6 +68,7 @@ class SegmentFiles:
             _sync_folder(path.parent)
         except BaseException:
             os.close(fd)
+            path.unlink(missing_ok=True)
             raise
         return fd
 

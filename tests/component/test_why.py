@@ -74,7 +74,7 @@ async def daemon(store: LocalStore, folder: Path) -> AsyncIterator[Callable[...,
     idle = cast("Any", SimpleNamespace(recorders={}))
     api = Api(
         manager=idle, store=store, files=idle, hub=idle, clock=SetClock(later(120)), streamlinks=idle, watcher=idle,
-        settings=idle, pid_of=idle,
+        disk=idle, memory_refusal=idle, settings=idle, pid_of=idle,
     )  # fmt: skip
     interface = Interface(read_definition(RECORDER), {name: api.handlers()[name] for name in ("Get", "Why")})
     server = Server(Info("streamvault", "test", "1", "https://example.org/"), [interface], check_replies=True)

@@ -20,7 +20,7 @@ FUNCTION_LINES_MAX = 60
 
 CORE_STDLIB = {"__future__", "collections.abc", "dataclasses", "enum", "re", "typing"}
 
-LIBRARIES = {"__version__", "core", "errors", "units", "clock", "config", "varlink", "systemd1", "children"}
+LIBRARIES = {"__version__", "core", "errors", "units", "clock", "config", "varlink", "systemd1", "children", "disks"}
 """Anybody outside the core may use these: types, names, formats and protocols."""
 
 WORDS = LIBRARIES | {"ports", "notices"}
@@ -32,6 +32,7 @@ LAW: dict[str, set[str]] = {
     "errors": set(),
     "units": set(),
     "children": set(),
+    "disks": set(),
     "clock": {"core"},
     "config": {"core", "errors", "units"},
     "varlink": {"errors"},
@@ -51,6 +52,7 @@ LAW: dict[str, set[str]] = {
     "hub": WORDS,
     "manager": WORDS,
     "runs": WORDS,
+    "diskguard": WORDS,
     "captures": WORDS | {"runs"},
     "joins": WORDS | {"runs"},
     "executor": WORDS | {"captures", "joins", "hub"},
