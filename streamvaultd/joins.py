@@ -84,6 +84,15 @@ class Joins:
         self._argv = argv
         self._reports = reports
         self._template = template
+        self._at: set[int] = set()
+
+    def is_at(self, job: int) -> bool:
+        """Whether a job is being started, or its end is being dealt with."""
+        return job in self._at
+
+    async def verify(self, recorder: Recorder) -> None:
+        """Join again what is joined: the result is accepted if it is what the segments make -> JoinEnded"""
+        await self.join(recorder, recorder.joins)
 
     async def join(self, recorder: Recorder, join: int) -> None:
         """Run the join number `join` of a recording, or find the one that runs or has ended -> JoinEnded"""
@@ -105,6 +114,7 @@ class Joins:
         recording = recorder.recording
         spec = self._spec(recorder)
         job = await self._store.create_job(recording.id, KIND, spec | {"join": join}, self._clock.now())
+        self._at.add(job)
         try:
             self._reports.mkdir(mode=0o750, exist_ok=True)
             stdin = self._memfd("join-spec", json.dumps(spec | {"report": str(self._report(job))}))
@@ -116,6 +126,8 @@ class Joins:
                 os.close(stdin)
         except (VaultError, OSError) as error:
             await self._give_up(recording.id, join, job, str(error))
+        finally:
+            self._at.discard(job)
 
     def _spec(self, recorder: Recorder) -> dict[str, object]:
         recording = recorder.recording
@@ -124,8 +136,14 @@ class Joins:
             "recording": recording.id,
             "segments": [str(self._files.segment_path(recording, segment.number)) for segment in parts],
             "numbers": [segment.number for segment in parts],
-            "output": str(self._files.result_stem(recording, self._template())),
+            "output": str(self._stem(recorder)),
         }
+
+    def _stem(self, recorder: Recorder) -> Path:
+        """Where the result will be, without its suffix; where it is, if there is one."""
+        if recorder.path is not None:
+            return Path(recorder.path).with_suffix("")
+        return self._files.result_stem(recorder.recording, self._template())
 
     def _report(self, job: int) -> Path:
         return self._reports / f"job-{job}.json"
@@ -134,11 +152,22 @@ class Joins:
         return self._runs.adopt(job_unit(job), self._exit_handler(recorder.recording.id, join, job))
 
     def _exit_handler(self, recording: int, join: int, job: int) -> OnExit:
-        return lambda _record, _status: self._spawn(self._conclude(recording, join, job))
+        def on_exit(_record: bytes | None, _status: int | None) -> None:
+            self._at.add(job)
+            self._spawn(self._conclude(recording, join, job))
+
+        return on_exit
 
     async def _conclude(self, recording: int, join: int, job: int) -> None:
         """The job's process is gone: its report says how it went."""
-        await self._runs.forget(job_unit(job), job_fd_name(job))
+        self._at.add(job)
+        try:
+            await self._runs.forget(job_unit(job), job_fd_name(job))
+            await self._read_report(recording, join, job)
+        finally:
+            self._at.discard(job)
+
+    async def _read_report(self, recording: int, join: int, job: int) -> None:
         try:
             report = msgspec.json.decode(await asyncio.to_thread(self._report(job).read_bytes), type=_Report)
         except (OSError, msgspec.DecodeError) as error:

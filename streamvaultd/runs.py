@@ -51,6 +51,7 @@ class Runs:
         self._found = Found()
         self._groups: dict[str, str] = {}
         self._launching: set[str] = set()
+        self._stopping: set[str] = set()
 
     def inherit(self, found: Found) -> None:
         """What may be adopted."""
@@ -59,6 +60,10 @@ class Runs:
     def is_busy(self, unit: str) -> bool:
         """Whether the unit is being launched or its process is watched."""
         return unit in self._launching or self._watcher.pidfd(unit) is not None
+
+    def is_stopping(self, unit: str) -> bool:
+        """Whether somebody waits for the end of its stop."""
+        return unit in self._stopping
 
     async def launch(self, command: Command, place: Place, on_exit: OnExit) -> None:
         """Run a command in its scope; raises VaultError or OSError, and then nothing of it runs."""
@@ -113,10 +118,13 @@ class Runs:
 
     async def stop(self, unit: str) -> bool:
         """Stop a scope; False if there is none. Raises VaultError when that cannot be told."""
+        self._stopping.add(unit)
         try:
             await self._scopes.stop(unit)
         except NoSuchUnit:
             return False
+        finally:
+            self._stopping.discard(unit)
         return True
 
     async def forget(self, unit: str, pipe: str) -> None:
