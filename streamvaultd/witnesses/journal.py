@@ -31,7 +31,7 @@ from systemd import journal
 BATCH: Final = 64
 """Entries that are read before the event loop has its turn again."""
 SAVE_SECONDS: Final = 5.0
-REPLAY_MAX: Final = 10_000
+REPLAY_MAX: Final = 2_000
 """Entries that are read before the takeover; what follows them is heard a little later, as late witnesses are."""
 REPLAY_AGE_MAX: Final = 7 * 86400.0
 """What was said longer ago (s) is not worth the reading."""
