@@ -205,6 +205,12 @@ class StoreTooNew(VaultError):
     hint = "a newer streamvaultd wrote it: install that version again; nothing was changed"
 
 
+class RecordingUnreadable(VaultError):
+    name = f"{RECORDER}.RecordingUnreadable"
+    what = "cannot read recording {recording} in the store: {why}"
+    hint = "correct that value with sqlite3, or restore the store from a copy, and restart streamvaultd"
+
+
 class JoinFailed(VaultError):
     name = f"{RECORDER}.JoinFailed"
     what = "cannot join recording {recording}: {why}"

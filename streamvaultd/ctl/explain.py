@@ -55,7 +55,7 @@ def _of_running(end: End, now: int) -> list[Field]:
 
 def _of_end(end: End, ended: int, now: int) -> Iterator[Field]:
     cause = Span(end.cause or "unknown", Style.BAD if end.is_death else Style.PLAIN)
-    yield "Cause", (cause, Span(f": {end.why}" if end.why else ""))
+    yield "Cause", (cause, Span(f", {end.why}" if end.why else ""))
     lasted = "" if end.started is None else f", after {format_elapsed(ended - end.started)}"
     yield "Ended", line(format_since(ended, now) + lasted)
     yield "Received", line(format_size(end.bytes))

@@ -143,13 +143,13 @@ class LocalStore:
         return await self._read(lambda connection: select_readable(connection, RUNNING | TO_CLEAN, self._present()))
 
     async def get(self, recording: int) -> Recorder | None:
-        """The recorder of this number; raises StoreUnavailable if its rows cannot be read."""
+        """The recorder of this number; raises RecordingUnreadable."""
         return await self._read(
             lambda connection: select_recorder(connection, recordings.c.id == recording, self._present())
         )
 
     async def find(self, name_or_id: str) -> Recorder | None:
-        """The recorder of this number; or a streamer's running one, or else the latest."""
+        """The recorder of this number; or a streamer's running one, or else the latest; raises RecordingUnreadable."""
         if name_or_id.isascii() and name_or_id.isdigit() and len(name_or_id) <= ID_DIGITS_MAX:
             numbered = await self.get(int(name_or_id))
             if numbered is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from sqlalchemy import and_, desc, insert, select, update
 
 from streamvaultd.core.model import Recorder, Recording, State
-from streamvaultd.errors import AlreadyRecording, NoSuchRecording
+from streamvaultd.errors import AlreadyRecording, NoSuchRecording, RecordingUnreadable
 from streamvaultd.store.rows import parse_recorder, parse_segment, recording_values, segment_values
 from streamvaultd.store.schema import KEPT, recordings, segments, streamers, streams
 
@@ -135,8 +135,11 @@ def _select_singly(
 
 
 def select_recorder(connection: Connection, which: ColumnElement[bool], present: Present) -> Recorder | None:
-    """The newest of these recorders."""
-    return next(iter(select_recorders(connection, which, present, limit=1)), None)
+    """The newest of these recorders; raises RecordingUnreadable."""
+    found, unreadable = select_readable(connection, which, present, limit=1)
+    for recording, why in unreadable:
+        raise RecordingUnreadable(recording=recording, why=why)
+    return found[0] if found else None
 
 
 def _put_streamer(connection: Connection, wanted: Recording) -> int:

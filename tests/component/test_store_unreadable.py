@@ -11,7 +11,7 @@ import pytest
 
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Phase, Recorder, Segment, State
-from streamvaultd.errors import StoreUnavailable
+from streamvaultd.errors import RecordingUnreadable
 from tests.component.store_world import NOW, move, open_store, start
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ async def test_lists_leave_it_out_and_a_look_at_it_says_why(store: LocalStore, t
     assert await store.list() == [newer]
     assert await store.list("older") == []
     for wanted in (str(older.recording.id), "older"):
-        with pytest.raises(StoreUnavailable) as refusal:
+        with pytest.raises(RecordingUnreadable) as refusal:
             await store.find(wanted)
         assert told in str(refusal.value)
 

@@ -106,7 +106,7 @@ async def test_a_death_is_explained_from_the_exit_record_to_the_terminal(tmp_pat
     await store.close()
     assert code == 0
     told = dict(line.strip().split(": ", 1) for line in shown.splitlines()[1:] if ": " in line[:14])
-    assert told["Cause"] == "signal:9: it was killed by signal 9"
+    assert told["Cause"] == "signal:9, it was killed by signal 9"
     assert told["Exit"] == "killed by signal 9 (SIGKILL)"
     assert told["Replaced"] == "by segment 002, which ran 250ms later and recorded 1.0s later"
     assert [line.split()[0] for line in shown.splitlines()[-3:]] == ["Events:", "+252ms", "+1.0s"]

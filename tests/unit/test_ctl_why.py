@@ -77,7 +77,7 @@ def test_a_death_is_told_witness_by_witness() -> None:
 recording 348 of 'demo' is recording: all is well
 
 \N{MULTIPLICATION SIGN} demo - segment 001 of recording 348
-       Cause: oom: it was killed for want of memory (limit 256M, peak 256M)
+       Cause: oom, it was killed for want of memory (limit 256M, peak 256M)
        Ended: Wed 2026-11-18 11:03:40 UTC; 3min ago, after 1h 2min
     Received: 3.0G
         Exit: killed by signal 9 (SIGKILL)
