@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.fakes.media import Media
 
 # What a fault may be: a status instead of the answer, no answer, a closed connection, half of each media segment,
@@ -27,6 +30,20 @@ class Fault:
 
 
 @dataclass(slots=True)
+class Spell:
+    """A stretch of misbehaviour, on the monotonic clock; one without an end goes on."""
+
+    kind: str
+    on: str
+    since: float
+    until: float = math.inf
+
+    @property
+    def length(self) -> float:
+        return self.until - self.since
+
+
+@dataclass(slots=True)
 class Channel:
     """One broadcast. `elapsed`: seconds that it was on air already when the channel was made."""
 
@@ -37,12 +54,19 @@ class Channel:
     started_at: float = field(default_factory=time.time)
     frozen: float | None = None
     ended_at: float | None = None
+    ended_monotonic: float | None = None
     final: int | None = None
     is_gone: bool = False
     fault: Fault | None = None
     changed: threading.Condition = field(default_factory=threading.Condition)
     playlists: int = 0
     delivered: list[int] = field(default_factory=list)
+    begun: float = 0.0
+    spells: list[Spell] = field(default_factory=list)
+    """its log: how it misbehaved, and when"""
+
+    def __post_init__(self) -> None:
+        self.begun = self.started
 
     def last(self) -> int:
         """The newest media segment that the playlist offers; -1 when there is none yet."""
@@ -55,6 +79,20 @@ class Channel:
     def first(self) -> int:
         """The oldest one that it still offers."""
         return max(0, self.last() - self.window + 1)
+
+    def offered_at(self, index: int) -> float:
+        """When the playlist offered a media segment first, on the monotonic clock."""
+        at = self.begun + (index + 1) * self.media.spec.segment - self.elapsed
+        for spell in self.spells:
+            if spell.kind == "freeze" and spell.since < at:
+                at += spell.length
+        return at
+
+    def withdrawn_at(self, index: int) -> float:
+        """When the playlist offered it no more; the last ones of a broadcast stay."""
+        if self.final is not None and index + self.window > self.final:
+            return math.inf
+        return self.offered_at(index + self.window)
 
     def is_ended(self) -> bool:
         return self.final is not None or self.last() == self.media.count - 1
@@ -79,14 +117,26 @@ class Channel:
         """
         with self.changed:
             if order.get("end") and self.final is None:
-                self.final, self.ended_at = self.last(), time.time()
-            self.is_gone = order.get("gone", self.is_gone)
+                self.final, self.ended_at, self.ended_monotonic = self.last(), time.time(), time.monotonic()
+            self._set_gone(is_gone=order.get("gone", self.is_gone))
             if "fault" in order:
                 self._set_fault(order)
             self.changed.notify_all()
 
+    def _set_gone(self, *, is_gone: bool) -> None:
+        if is_gone != self.is_gone:
+            self._end_spells(lambda spell: spell.kind == "gone")
+            if is_gone:
+                self.spells.append(Spell("gone", "all", time.monotonic()))
+        self.is_gone = is_gone
+
+    def _end_spells(self, which: Callable[[Spell], bool]) -> None:
+        for spell in filter(which, self.spells):
+            spell.until = min(spell.until, time.monotonic())
+
     def _set_fault(self, order: dict[str, Any]) -> None:
         self._thaw()
+        self._end_spells(lambda spell: spell.kind != "gone")
         kind = order["fault"]
         if kind is None:
             self.fault = None
@@ -95,8 +145,10 @@ class Channel:
             raise ValueError(f"unknown fault '{kind}': one of {', '.join(FAULTS)}")
         until = time.monotonic() + order["for"] if "for" in order else None
         self.fault = Fault(kind, order.get("on", "all"), until, order.get("rate", 10_000))
+        now = time.monotonic()
+        self.spells.append(Spell(kind, self.fault.on, now, math.inf if until is None else until))
         if kind == "freeze":
-            self.frozen = time.monotonic()
+            self.frozen = now
 
     def _thaw(self) -> None:
         if self.frozen is not None:

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A campaign: recordings under a schedule of faults, to their end, and the account of it."""
+
+from __future__ import annotations
+
+import heapq
+import time
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from tests.chaos.account import Account, draw_up
+from tests.chaos.facts import Facts, Leaks
+from tests.chaos.faults import Faults, Strike, Target
+from tests.chaos.gather import facts_of, leaks_of, query
+from tests.chaos.schedule import STALL_TIMEOUT, WINDOW, Fault, Schedule
+from tests.fakes.livesource import LiveSource
+from tests.fakes.media import MediaSpec
+from tests.integration.harness import Ctl, configure
+from tests.testbed.machine import WaitError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.testbed.machine import Machine
+
+SETTINGS: Final = """
+[recording]
+grace = "{grace}s"
+start_timeout = "20s"
+stall_timeout = "{stall}s"
+"""
+WATCHDOG: Final = "[Service]\nWatchdogSec=8\n"
+WATCHDOG_FILE: Final = "/etc/systemd/system/streamvaultd.service.d/chaos.conf"
+START_LIMIT: Final = 60.0
+AGAIN: Final = 0.4
+"""Seconds until a fault that found nothing to strike is tried again …"""
+TRIES_SPAN: Final = 8.0
+"""… and for how long."""
+JOIN_LIMIT: Final = 120.0
+LEAK_LIMIT: Final = 20.0
+FINAL: Final = ("completed", "stopped", "failed")
+
+
+@dataclass(slots=True)
+class Result:
+    """What came of a campaign."""
+
+    schedule: Schedule
+    strikes: list[Strike]
+    missed: list[Fault]
+    facts: list[Facts]
+    accounts: list[Account]
+    leaks: Leaks
+
+
+@dataclass(slots=True)
+class Campaign:
+    """One campaign on a machine that runs already and has the package installed."""
+
+    machine: Machine
+    source: LiveSource
+    schedule: Schedule
+    folder: Path
+    say: Callable[[str], None] = print
+    missed: list[Fault] = field(default_factory=list)
+    began: float = 0.0
+
+    def run(self) -> Result:
+        """Everything, from the settings to the account."""
+        self._configure()
+        targets = self._start()
+        faults = Faults(self.machine, self.source, targets)
+        self.began = time.monotonic()
+        self._strike([fault for fault in self.schedule.faults if fault.at < self.schedule.length], faults)
+        self._wait_until(self.schedule.length)
+        self.say(f"{self.schedule.length:7.2f}  the broadcasts end")
+        for target in targets:
+            self.source.control(target.name, fault=None)
+            self.source.control(target.name, end=True)
+        self._strike([fault for fault in self.schedule.faults if fault.at >= self.schedule.length], faults)
+        self._wait_final()
+        return self._account(targets, faults)
+
+    def _configure(self) -> None:
+        configure(self.machine, SETTINGS.format(grace=self.schedule.grace, stall=STALL_TIMEOUT))
+        self.machine.write_file(WATCHDOG_FILE, WATCHDOG)
+        self.machine.run(["systemctl", "daemon-reload"])
+        self.machine.run(["systemctl", "restart", "streamvaultd"])
+
+    def _start(self) -> tuple[Target, ...]:
+        """Begin all recordings, and wait until all have media."""
+        ctl = Ctl(self.machine)
+        targets = []
+        for number in range(self.schedule.recordings):
+            name = f"channel-{number}"
+            ctl("record", self.machine.reach(self.source.url(name)), "--name", name, "--no-block")
+            targets.append(Target(name, ctl.recording(name)["id"]))
+
+        def all_record() -> bool:
+            return all(ctl.state(target.name) == "recording" for target in targets)
+
+        self.machine.wait_for(all_record, "everything records", timeout=START_LIMIT)
+        return tuple(targets)
+
+    # --- faults ----------------------------------------------------------------------------------------------------
+
+    def _wait_until(self, at: float) -> None:
+        self.machine.pause(max(0.0, self.began + at - time.monotonic()))
+
+    def _strike(self, planned: list[Fault], faults: Faults) -> None:
+        """Do what is planned, each at its time, and undo what is to be undone."""
+        agenda: list[tuple[float, int, Fault]] = [(fault.at, number, fault) for number, fault in enumerate(planned)]
+        heapq.heapify(agenda)
+        while agenda or faults.undo:
+            undo = min((at for at, _ in faults.undo), default=None)
+            if undo is not None and (not agenda or undo - self.began <= agenda[0][0]):
+                self._undo(faults)
+                continue
+            at, number, fault = heapq.heappop(agenda)
+            self._wait_until(at)
+            if faults.do(fault):
+                self.say(f"{time.monotonic() - self.began:7.2f}  {describe(faults.strikes[-1])}")
+            elif at - fault.at < TRIES_SPAN:
+                heapq.heappush(agenda, (at + AGAIN, number, fault))
+            else:
+                self.missed.append(fault)
+                self.say(f"{time.monotonic() - self.began:7.2f}  missed: {fault.kind}, nothing was there to strike")
+
+    def _undo(self, faults: Faults) -> None:
+        first = min(faults.undo, key=lambda item: item[0])
+        faults.undo.remove(first)
+        self._wait_until(first[0] - self.began)
+        first[1]()
+
+    # --- the end ---------------------------------------------------------------------------------------------------
+
+    def _wait_final(self) -> None:
+        """Until all recordings are final; one that never will be shows in the account."""
+        sql = f"SELECT state FROM recordings WHERE state NOT IN {FINAL}"  # noqa: S608
+
+        def is_final() -> bool:
+            return not query(self.machine, sql)
+
+        try:
+            self.machine.wait_for(is_final, "all is final", timeout=self.schedule.grace + WINDOW + JOIN_LIMIT)
+        except WaitError as error:
+            self.say(str(error))
+
+    def _account(self, targets: tuple[Target, ...], faults: Faults) -> Result:
+        strikes = tuple(faults.strikes)
+        daemon = tuple(strike for strike in strikes if strike.recording is None)
+        facts = [
+            facts_of(
+                self.machine,
+                target,
+                self.source.channels[target.name],
+                tuple(strike for strike in strikes if strike.recording == number),
+                self.folder,
+                self.began,
+            )
+            for number, target in enumerate(targets)
+        ]
+        accounts = [draw_up(known, daemon) for known in facts]
+        return Result(self.schedule, list(strikes), self.missed, facts, accounts, self._leaks())
+
+    def _leaks(self) -> Leaks:
+        """What is left when everything had the time to go."""
+        try:
+            self.machine.wait_for(lambda: leaks_of(self.machine) == Leaks(), "nothing is left", timeout=LEAK_LIMIT)
+        except WaitError:
+            return leaks_of(self.machine)
+        return Leaks()
+
+
+def describe(strike: Strike) -> str:
+    """One strike, for people."""
+    whom = "" if strike.recording is None else f" of recording {strike.recording}"
+    segment = "" if strike.segment is None else f", segment {strike.segment:03d}"
+    on = f" ({strike.on})" if strike.kind.startswith("source-") else ""
+    lasts = f" for {strike.until - strike.before:.1f} s" if strike.until > strike.after else ""
+    return f"{strike.kind}{on}{whom}{segment}{lasts}"
+
+
+def media_for(schedule: Schedule) -> MediaSpec:
+    """Media that last longer than the campaign."""
+    minutes = int(schedule.minutes) + 5
+    return MediaSpec(seconds=max(600, -(-minutes // 10) * 600))
+
+
+def as_json(result: Result) -> dict[str, Any]:
+    """Everything about a campaign, for other programs."""
+    return {
+        "seed": result.schedule.seed,
+        "minutes": result.schedule.minutes,
+        "recordings": [asdict(account) for account in result.accounts],
+        "leaks": asdict(result.leaks),
+        "strikes": [asdict(strike) for strike in result.strikes],
+        "missed": [asdict(fault) for fault in result.missed],
+    }
