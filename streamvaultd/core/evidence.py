@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +41,28 @@ class Evidence:
     log: tuple[str, ...] = ()
 
     def merged(self, later: Evidence) -> Evidence:
-        """Both together; what was known first stays, since the exit record is trusted more than what follows."""
-        kept = {name: mine if (mine := getattr(self, name)) not in (None, ()) else getattr(later, name)
-                for name in self.__dataclass_fields__}  # fmt: skip
+        """Both together, whichever came first; of two that say something the first stays.
+
+        The exit record is trusted most, so it comes first where both are known.
+        """
+        kept = {}
+        for name in self.__dataclass_fields__:
+            mine, theirs = getattr(self, name), getattr(later, name)
+            kept[name] = mine if _tells(name, mine) or theirs in (None, ()) else theirs
         return replace(self, **kept)
+
+    @property
+    def of_the_run(self) -> Evidence:
+        """Without what holds for the machine at one moment, and may have passed when the run ends."""
+        return replace(self, asked=None, host_down=None, link_down=None, disk=None)
+
+
+_DENIALS: Final = {
+    "oom_kills": 0, "unit_result": "success", "journal_oom": False, "journal_oomd": False, "host_down": False,
+    "link_down": False,
+}  # fmt: skip
+"""What proves nothing: a later witness may know more."""
+
+
+def _tells(name: str, value: object) -> bool:
+    return value not in (None, ()) and not (name in _DENIALS and value == _DENIALS[name])

@@ -36,8 +36,8 @@ class Line(StrEnum):
 
 
 _NO_ANSWER: Final = (
-    r"Max retries|onnection (?:refused|reset|aborted)|timed out|unreachable|[Nn]ame (?:or service|resolution)"
-    r"|No route to host|\b5\d\d Server Error"
+    r"(?:Max retries|onnection (?:refused|reset|aborted)|timed out|unreachable|[Nn]ame (?:or service|resolution)"
+    r"|No route to host|\b(?:429 Client|5\d\d Server) Error)"
 )
 # In this order: what happens in the middle of a stream quotes the same errors as what happens at its start.
 _PATTERNS: Final = tuple(
@@ -56,11 +56,7 @@ _PATTERNS: Final = tuple(
         (Line.NO_STREAMS, r"No playable streams found on this URL"),
         (Line.NO_QUALITY, r"The specified stream\(s\) .* could not be found"),
         (Line.NOT_FOUND, r"Unable to open URL: .*\b(?:404|410) Client Error"),
-        (
-            Line.UNREACHABLE,
-            r"Unable to open URL: .*(?:Max retries|onnection (?:refused|reset|aborted)|timed out|unreachable"
-            r"|[Nn]ame (?:or service|resolution)|No route to host|\b5\d\d Server Error)",
-        ),
+        (Line.UNREACHABLE, r"Unable to open URL: .*" + _NO_ANSWER),
         (Line.CANNOT_OPEN, r"Unable to open URL: |Could not open stream"),
         (Line.OPENING, r"Opening stream: \S+ \("),
         (Line.ERROR, r"^error(?: \S+)?: |^\[[^\]]*\]\[error\] "),

@@ -23,6 +23,7 @@ class Ending(StrEnum):
     ASKED = "asked"  # we stopped it
     SOURCE_ENDED = "source-ended"  # the playlist said that it is over
     SOURCE_LOST = "source-lost"  # the source went silent or away: over, or trouble of the network
+    UNREACHABLE = "unreachable"  # nobody answered, so nothing is known of the source
     REFUSED = "refused"  # there was nothing to record
     UNSUPPORTED = "unsupported"  # no plugin for this URL: trying again is of no use
     BROKEN = "broken"  # streamlink could not even be started
@@ -46,26 +47,27 @@ _REFUSED = frozenset({Line.CANNOT_OPEN, Line.NO_STREAMS, Line.NO_QUALITY, Line.N
 
 def judge(evidence: Evidence, *, asked: str | None) -> Verdict:
     """The verdict on one end. `asked` is the cause to note if we asked for it (`stopped`, `rotated`, `stall` …)."""
-    lines = {kind: text for text in evidence.log if (kind := classify(text)) is not None}
     if evidence.journal_oomd:
         return Verdict("oomd", Ending.ASKED if asked else Ending.DIED, "systemd-oomd killed it for want of memory")
     if _was_oom(evidence):
         return Verdict("oom", Ending.ASKED if asked else Ending.DIED, _oom_text(evidence))
     if asked is not None:
         return Verdict(asked, Ending.ASKED, "it was asked to stop")
-    if evidence.host_down:
-        return Verdict("host-shutdown", Ending.HOST, "the machine went down while it ran")
     if evidence.error is not None:
         return Verdict("launch-failed", Ending.BROKEN, evidence.error)
-    if evidence.unit_result == "timeout":
+    if evidence.status in _STOPPED and evidence.host_down:
+        return Verdict("host-shutdown", Ending.HOST, "the machine went down while it ran")
+    if evidence.status in _STOPPED and evidence.unit_result == "timeout":
         return Verdict("timeout", Ending.DIED, "its scope reached RuntimeMaxSec=")
-    if evidence.status is None and evidence.shim_status is not None and evidence.shim_status < 0:
-        return Verdict(f"signal:{-evidence.shim_status}", Ending.DIED, "it was killed with its supervising process")
     if evidence.status is None:
-        return Verdict("unknown", Ending.DIED, "it vanished without an exit record")
+        return _judge_without_record(evidence)
     if evidence.status < 0:
         return Verdict(f"signal:{-evidence.status}", Ending.DIED, f"it was killed by signal {-evidence.status}")
-    return _judge_exit(evidence.status, lines)
+    return _judge_exit(evidence, evidence.status)
+
+
+_STOPPED = frozenset({None, -15, 130})
+"""How it ends when systemd stops its scope: by SIGTERM; after a while by SIGKILL, and the shim, too, cannot tell."""
 
 
 def _was_oom(evidence: Evidence) -> bool:
@@ -79,8 +81,20 @@ def _oom_text(evidence: Evidence) -> str:
     return "it was killed for want of memory" + (f" ({figures})" if figures else "")
 
 
-def _judge_exit(status: int, lines: dict[Line, str]) -> Verdict:
+def _judge_without_record(evidence: Evidence) -> Verdict:
+    """Nobody saw it end: what is known of its surroundings has to do."""
+    if evidence.shim_status is not None and evidence.shim_status < 0:
+        return Verdict(f"signal:{-evidence.shim_status}", Ending.DIED, "it was killed with its supervising process")
+    if evidence.disk is not None:
+        return Verdict("disk-full", Ending.DISK, f"it vanished while the disk was {evidence.disk}")
+    if evidence.link_down:
+        return Verdict("network", Ending.SOURCE_LOST, "it vanished while there was no network")
+    return Verdict("unknown", Ending.DIED, "it vanished without an exit record")
+
+
+def _judge_exit(evidence: Evidence, status: int) -> Verdict:
     """The exit codes of streamlink and the lines that explain them: docs/design/001-recording.md."""
+    lines = {kind: text for text in evidence.log if (kind := classify(text)) is not None}
     for kind in _DISK & lines.keys():
         return Verdict("disk-full", Ending.DISK, message_of(lines[kind]))
     if Line.NO_PLUGIN in lines:
@@ -92,13 +106,19 @@ def _judge_exit(status: int, lines: dict[Line, str]) -> Verdict:
     if Line.READ_TIMEOUT in lines:
         return Verdict("network", Ending.SOURCE_LOST, message_of(lines[Line.READ_TIMEOUT]))
     if Line.UNREACHABLE in lines:
-        return Verdict("network", Ending.SOURCE_LOST, message_of(lines[Line.UNREACHABLE]))
+        return Verdict("network", Ending.UNREACHABLE, message_of(lines[Line.UNREACHABLE]))
     for kind in sorted(_REFUSED & lines.keys()):
+        if evidence.link_down:
+            return Verdict("network", Ending.UNREACHABLE, f"without a network: {message_of(lines[kind])}")
         return Verdict("source-refused", Ending.REFUSED, message_of(lines[kind]))
     if status == 130:  # an INT or TERM that did not come from us
         return Verdict("signal:15", Ending.DIED, "somebody else asked it to stop")
-    last = lines.get(Line.ERROR, f"it exited with status {status}")
-    return Verdict(f"exit:{status}", Ending.DIED, message_of(last))
+    last = message_of(lines.get(Line.ERROR, f"it exited with status {status}"))
+    if evidence.disk is not None:
+        return Verdict("disk-full", Ending.DISK, f"the disk was {evidence.disk}: {last}")
+    if evidence.link_down:
+        return Verdict("network", Ending.UNREACHABLE, f"without a network: {last}")
+    return Verdict(f"exit:{status}", Ending.DIED, last)
 
 
 def message_of(line: str) -> str:

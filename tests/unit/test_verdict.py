@@ -20,6 +20,8 @@ NO_STREAMS = "error: No playable streams found on this URL: http://h/foo"
 NO_QUALITY = "error: The specified stream(s) '1080p' could not be found.\n       Available streams: 180p (worst, best)"
 GONE = "error: Unable to open URL: http://h/l.m3u8 (404 Client Error: Not Found for url: http://h/l.m3u8)"
 UNREACHABLE = "error: Unable to open URL: http://h/l.m3u8 (HTTPConnectionPool(host='h', port=80): Max retries)"
+SERVER_ERROR = "error: Unable to open URL: http://h/l.m3u8 (503 Server Error: x for url: http://h/l.m3u8)"
+FORBIDDEN = "error: Unable to open URL: http://h/l.m3u8 (403 Client Error: Forbidden for url: http://h/l.m3u8)"
 NOT_OPENED = "error: Could not open stream <HLSStream ['hls', 'http://h/l']>, tried 1 times, exiting"
 INTERRUPTED = "Interrupted! Exiting..."
 LOST_SEGMENT = (
@@ -46,7 +48,9 @@ EXITS = [
     (1, (NO_STREAMS,), "source-refused", Ending.REFUSED),
     (1, (NO_QUALITY,), "source-refused", Ending.REFUSED),
     (1, (GONE,), "source-refused", Ending.REFUSED),
-    (1, (UNREACHABLE, NOT_OPENED), "source-refused", Ending.REFUSED),
+    (1, (FORBIDDEN,), "source-refused", Ending.REFUSED),
+    (1, (UNREACHABLE, NOT_OPENED), "network", Ending.UNREACHABLE),
+    (1, (SERVER_ERROR,), "network", Ending.UNREACHABLE),
     (1, (OTHER,), "exit:1", Ending.DIED),
     (1, (), "exit:1", Ending.DIED),
     (2, ("usage: streamlink [OPTIONS] <URL> [STREAM]",), "exit:2", Ending.DIED),
@@ -78,6 +82,10 @@ OOM = [
     Evidence(unit_result="oom-kill"),
     Evidence(oom_kills=1),
     Evidence(status=1, oom_kills=1, log=(TIMEOUT,)),
+    Evidence(journal_oom=True),
+    Evidence(kernel_oom="oom-kill:constraint=CONSTRAINT_MEMCG,task=streamlink"),
+    Evidence(status=-9, journal_oom=True, host_down=True),
+    Evidence(shim_status=-9, journal_oom=True),
 ]
 
 
@@ -89,15 +97,57 @@ def test_one_witness_is_enough_for_want_of_memory(evidence: Evidence) -> None:
     assert judge(evidence, asked="rotated").ending is Ending.ASKED
 
 
+def test_systemd_oomd_is_told_apart_if_the_journal_tells() -> None:
+    killed = Evidence(shim_status=-9, unit_result="oom-kill")
+    assert judge(killed, asked=None).cause == "oom"  # that is all that can be known
+    assert judge(killed.merged(Evidence(journal_oomd=True)), asked=None).cause == "oomd"
+
+
+def test_the_limit_and_the_peak_are_told() -> None:
+    evidence = Evidence(status=-9, oom_kills=1, memory_max=256 << 20, memory_peak=255 << 20)
+    assert judge(evidence, asked=None).why.endswith("(limit 256M, peak 255M)")
+
+
 @pytest.mark.parametrize(("evidence", "cause", "ending"), [
     (Evidence(), "unknown", Ending.DIED),
     (Evidence(unit_result="success"), "unknown", Ending.DIED),
     (Evidence(oom_kills=0, log=(GONE,)), "unknown", Ending.DIED),
+    (Evidence(journal_oom=False, journal_oomd=False), "unknown", Ending.DIED),
+    (Evidence(shim_status=0), "unknown", Ending.DIED),
+    (Evidence(shim_status=-9), "signal:9", Ending.DIED),
+    (Evidence(shim_status=-9, disk="full"), "signal:9", Ending.DIED),
+    (Evidence(disk="full"), "disk-full", Ending.DISK),
+    (Evidence(link_down=True), "network", Ending.SOURCE_LOST),
     (Evidence(unit_result="timeout"), "timeout", Ending.DIED),
-    (Evidence(status=-15, unit_result="timeout"), "timeout", Ending.DIED),
     (Evidence(error="[Errno 2] No such file or directory: 'streamlink'"), "launch-failed", Ending.BROKEN),
 ])  # fmt: skip
 def test_missing_witnesses(evidence: Evidence, cause: str, ending: Ending) -> None:
+    verdict = judge(evidence, asked=None)
+    assert (verdict.cause, verdict.ending) == (cause, ending)
+
+
+@pytest.mark.parametrize(("status", "explained"), [
+    (None, True), (-15, True), (130, True),  # as systemd ends a scope: SIGTERM, then SIGKILL, the shim included
+    (-9, False), (-11, False), (0, False), (1, False), (3, False),
+])  # fmt: skip
+def test_what_systemd_has_done_explains_the_ends_that_it_makes(status: int | None, explained: bool) -> None:
+    alone = judge(Evidence(status=status), asked=None).cause
+    down = judge(Evidence(status=status, host_down=True), asked=None).cause
+    too_long = judge(Evidence(status=status, unit_result="timeout"), asked=None).cause
+    assert (down, too_long) == (("host-shutdown", "timeout") if explained else (alone, alone))
+
+
+@pytest.mark.parametrize(("evidence", "cause", "ending"), [
+    (Evidence(status=1, disk="read-only"), "disk-full", Ending.DISK),
+    (Evidence(status=1, link_down=True), "network", Ending.UNREACHABLE),
+    (Evidence(status=1, log=(NO_STREAMS,), link_down=True), "network", Ending.UNREACHABLE),
+    (Evidence(status=1, log=(NO_PLUGIN,), link_down=True), "source-refused", Ending.UNSUPPORTED),
+    (Evidence(status=0, link_down=True), "source-ended", Ending.SOURCE_ENDED),
+    (Evidence(status=-9, link_down=True, disk="full"), "signal:9", Ending.DIED),
+])  # fmt: skip
+def test_the_state_of_link_and_disk_explains_what_nothing_else_does(
+    evidence: Evidence, cause: str, ending: Ending
+) -> None:
     verdict = judge(evidence, asked=None)
     assert (verdict.cause, verdict.ending) == (cause, ending)
 
@@ -110,6 +160,26 @@ def test_what_was_known_first_stays() -> None:
     )
     assert Evidence().merged(unit) == unit
     assert unit.merged(Evidence()) == unit
+
+
+@pytest.mark.parametrize(("denied", "told"), [
+    (Evidence(oom_kills=0), Evidence(oom_kills=2)),
+    (Evidence(unit_result="success"), Evidence(unit_result="oom-kill")),
+    (Evidence(journal_oom=False), Evidence(journal_oom=True)),
+    (Evidence(host_down=False), Evidence(host_down=True)),
+])  # fmt: skip
+def test_that_nothing_was_seen_proves_nothing(denied: Evidence, told: Evidence) -> None:
+    assert denied.merged(told) == told
+    assert told.merged(denied) == told
+
+
+def test_an_exit_status_of_zero_is_something_known() -> None:
+    assert Evidence(status=0).merged(Evidence(status=-9)).status == 0
+
+
+def test_what_holds_for_the_machine_is_not_kept_for_a_run_that_lives() -> None:
+    everything = Evidence(journal_oom=True, host_down=True, link_down=True, disk="full", asked="stopped")
+    assert everything.of_the_run == Evidence(journal_oom=True)
 
 
 @pytest.mark.parametrize(("line", "message"), [
