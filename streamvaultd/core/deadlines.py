@@ -71,8 +71,8 @@ def _of_recording(recorder: Recorder) -> Iterator[Deadline]:
         return
     instant = rotation_due(current, recorder.recording.policy, recorder.rotate_retry_at)
     if instant is not None:
-        attempt = current.number
-        yield instant, lambda now: ev.RotationDue(at=now, attempt=attempt)
+        attempt, held = current.number, recorder.host_stopping or instant
+        yield max(instant, held), lambda now: ev.RotationDue(at=now, attempt=attempt)
 
 
 def _of_rotating(recorder: Recorder) -> Iterator[Deadline]:
@@ -93,12 +93,14 @@ def _of_paused(recorder: Recorder) -> Iterator[Deadline]:
 
 def _of_grace(recorder: Recorder) -> Iterator[Deadline]:
     since = recorder.since.monotonic
-    limit = PROBE_LIMIT if recorder.probing else 0.0
-    yield (
-        (since if recorder.probe_at is None else recorder.probe_at) + limit,
-        lambda now: ev.ProbeDue(at=now),
-    )
-    yield (since if recorder.grace_until is None else recorder.grace_until), lambda now: ev.GraceOver(at=now)
+    ask = since if recorder.probe_at is None else recorder.probe_at
+    over = since if recorder.grace_until is None else recorder.grace_until
+    if recorder.probing:  # an answer is waited for, even if it comes after the end
+        ask += PROBE_LIMIT
+        over = max(over, ask)
+    if ask < over or not recorder.probing:
+        yield ask, lambda now: ev.ProbeDue(at=now)
+    yield over, lambda now: ev.GraceOver(at=now)
 
 
 def _of_finalizing(recorder: Recorder) -> Iterator[Deadline]:

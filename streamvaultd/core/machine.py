@@ -56,7 +56,7 @@ def _rule(states: frozenset[State] | State, event: type[ev.Event], handler: Hand
 
 RULES: Final[tuple[Rule, ...]] = (
     # asked for by people
-    _rule(STARTING, ev.RecordRequested, on.on_begin),
+    _rule(STARTING, ev.RecordRequested, on.on_begin, BACKOFF),
     _rule(STARTING, ev.StopRequested, on.on_stop_requested, STOPPING, STOPPED),
     _rule(frozenset({RECORDING, ROTATING}), ev.StopRequested, on.on_stop_requested, STOPPING),
     _rule(WAITING, ev.StopRequested, on.on_stop_requested, STOPPING, FINALIZING, STOPPED),
@@ -86,7 +86,7 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(STARTING, ev.SegmentExited, on.on_exited, BACKOFF, GRACE, PAUSED, STOPPING),
     _rule(RECORDING, ev.SegmentExited, on.on_exited, STARTING, BACKOFF, GRACE, PAUSED, STOPPING),
     _rule(ROTATING, ev.SegmentExited, on.on_exited, RECORDING, STARTING),
-    _rule(ACTIVE - CAPTURING, ev.SegmentExited, on.on_exited),
+    _rule(EVERY - CAPTURING, ev.SegmentExited, on.on_exited),
     _rule(EVERY, ev.EvidenceArrived, around.on_evidence),
     _rule(CAPTURING, ev.SegmentSpoke, on.on_spoke),
     _rule(RUNNING, ev.SegmentSealed, on.on_sealed),
@@ -95,16 +95,16 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(STOPPING, ev.SealTimedOut, on.on_seal_timed_out, *ENDINGS),
     # the source, and waiting for it
     _rule(BACKOFF, ev.RetryDue, on.on_retry_due, STARTING),
-    _rule(GRACE, ev.ProbeDue, on.on_probe_due),
-    _rule(GRACE, ev.SourceProbed, on.on_probed, STARTING, STOPPING, FINALIZING, FAILED),
-    _rule(GRACE, ev.GraceOver, on.on_grace_over, STOPPING, FINALIZING, FAILED),
+    _rule(GRACE, ev.ProbeDue, around.on_probe_due),
+    _rule(GRACE, ev.SourceProbed, around.on_probed, STARTING, BACKOFF, STOPPING, FINALIZING, FAILED),
+    _rule(GRACE, ev.GraceOver, around.on_grace_over, STOPPING, FINALIZING, FAILED),
     _rule(BACKOFF, ev.NetworkBack, around.on_network_back, STARTING),
     _rule(GRACE, ev.NetworkBack, around.on_network_back),
     # the machine
     _rule(CAPTURING | {BACKOFF}, ev.DiskLow, around.on_disk_low, PAUSED),
     _rule(PAUSED, ev.DiskLow, around.on_disk_still_low),
-    _rule(PAUSED, ev.DiskDue, around.on_disk_due),
-    _rule(PAUSED, ev.DiskFreed, around.on_disk_freed, STARTING),
+    _rule(PAUSED, ev.DiskDue, around.on_disk_due, STOPPING, FINALIZING, FAILED),
+    _rule(PAUSED, ev.DiskFreed, around.on_disk_freed, STARTING, BACKOFF),
     _rule(ACTIVE | {FINALIZING}, ev.HostStopping, around.on_host_stopping),
     _rule(ACTIVE | {FINALIZING}, ev.HostStays, around.on_host_stays),
     # the end

@@ -121,7 +121,8 @@ class Segment:
     """One run of streamlink: one scope, one file. `number` is also the attempt that its events carry.
 
     `memory_max` is the limit of its scope, `anon` its anonymous memory when that was last looked at, both in bytes.
-    `evidence` is all that is known of its end. What says "not stored" is forgotten by a new daemon.
+    `evidence` is all that is known of its end, and may be known before it. What says "not stored" is forgotten by a
+    new daemon.
     """
 
     number: int
@@ -153,7 +154,8 @@ class Recorder:
 
     `segments` are in order of their numbers. `failures` counts runs in a row that died without having recorded for
     long. `memory_max` is the limit that deaths have raised, at `memory_since`. `silent_since` is when the source gave
-    nothing any more. `detail` says, for people, why the state is what it is.
+    nothing any more. `host_stopping` is until when the machine is taken to be going down. `detail` says, for people,
+    why the state is what it is.
     """
 
     recording: Recording
@@ -173,7 +175,7 @@ class Recorder:
     stop: StopReason | None = None
     memory_max: int | None = None
     memory_since: Instant | None = None
-    host_stopping: bool = False  # not stored
+    host_stopping: Instant | None = None  # not stored
     joins: int = 0  # join jobs started
     path: str | None = None
     result_bytes: int | None = None

@@ -43,9 +43,18 @@ HOST_HOLD: Final = 300.0
 HOST_WINDOW: Final = 10.0
 """An end so shortly (s) before it is known that the machine goes down was its doing."""
 
+PAUSE_MAX: Final = 86400.0
+"""A recording that found no room for so long (s) is over: its broadcast is, by then, another one."""
+
+DISK_DELAYS: Final = (0.0, 0.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+"""Seconds; for a disk that has room when it is looked at, and none when it is written to."""
+
 MEMORY_STEP: Final = 1.5
 MEMORY_NEAR: Final = 0.8
 """A segment whose anonymous memory reaches this share of its limit is rotated before the kernel kills it."""
+
+MEMORY_PATIENCE: Final = 600.0
+"""Where no more may be given, only a segment older than this (s) is rotated for it: the next may need as much."""
 
 QUIET: Final = 86400.0
 """After so long (s) without trouble a raised memory limit comes down one step."""
@@ -66,12 +75,22 @@ def retry_delay(failures: int, salt: int = 0) -> float:
     return RETRY_DELAYS[min(failures, len(RETRY_DELAYS) - 1)] * jitter
 
 
+def disk_delay(failures: int) -> float:
+    """Seconds to wait before the next run after so many failures in a row, once the disk is said to have room."""
+    return DISK_DELAYS[min(failures, len(DISK_DELAYS) - 1)]
+
+
+def is_host_stopping(recorder: Recorder, at: Instant) -> bool:
+    """Whether nothing is to be started any more. That ends by itself: a machine may stay though nobody says so."""
+    return recorder.host_stopping is not None and at < recorder.host_stopping
+
+
 def memory_limit(recorder: Recorder, at: Instant) -> int:
     """MemoryMax= of the next segment, bytes: as the deaths have raised it, a step less for each quiet day since."""
     base = recorder.recording.policy.memory_max
     if recorder.memory_max is None or recorder.memory_since is None:
         return base
-    steps = int(max(at - recorder.memory_since, 0.0) // QUIET)
+    steps = min(int(max(at - recorder.memory_since, 0.0) // QUIET), 100)
     return max(base, round(recorder.memory_max / MEMORY_STEP**steps))
 
 
@@ -80,11 +99,12 @@ def raised_limit(limit: int, policy: Policy) -> int:
     return max(limit, min(round(limit * MEMORY_STEP), policy.memory_ceiling))
 
 
-def is_memory_near(segment: Segment, at: Instant) -> bool:
-    """Whether a segment that has recorded for long is about to reach its memory limit."""
-    if segment.anon is None or segment.memory_max is None or not has_lasted(segment, at):
+def is_memory_near(segment: Segment, at: Instant, room: int) -> bool:
+    """Whether a segment is about to reach its memory limit, and another with a limit of `room` would be better off."""
+    if segment.anon is None or segment.memory_max is None or segment.media_at is None:
         return False
-    return segment.anon >= segment.memory_max * MEMORY_NEAR
+    patience = LASTING if room > segment.memory_max else MEMORY_PATIENCE
+    return at - segment.media_at.monotonic >= patience and segment.anon >= segment.memory_max * MEMORY_NEAR
 
 
 def next_probe(at: Instant, *, since: Instant, until: Instant) -> Instant:
@@ -118,15 +138,16 @@ def next_measure(segment: Segment, policy: Policy, at: Instant) -> Instant:
         rate = segment.size / max(at - segment.media_at.monotonic, 1.0)
         wait = min(wait, (policy.rotate_size - segment.size) / rate / 2)
     if segment.grown_at is not None:
-        wait = min(wait, segment.grown_at + policy.stall_timeout - at)
-    return at + max(min(wait, _memory_wait(segment, at)), MEASURE_MIN)
+        wait = min(wait, segment.grown_at + stall_limit(segment, policy) - at)
+    return at + max(min(wait, _memory_wait(segment)), MEASURE_MIN)
 
 
-def _memory_wait(segment: Segment, at: Instant) -> float:
+def _memory_wait(segment: Segment) -> float:
     """Halfway (s) to where the memory is near its limit, at the rate at which it grew between the last two looks."""
     if segment.anon is None or segment.memory_max is None or segment.anon_rate <= 0:
         return float("inf")
-    return (segment.memory_max * MEMORY_NEAR - segment.anon) / segment.anon_rate / 2
+    left = segment.memory_max * MEMORY_NEAR - segment.anon
+    return left / segment.anon_rate / 2 if left > 0 else float("inf")
 
 
 def has_advanced(segment: Segment) -> bool:
@@ -136,7 +157,11 @@ def has_advanced(segment: Segment) -> bool:
     return segment.grown_at - segment.media_at.monotonic >= STEADY
 
 
+def stall_limit(segment: Segment, policy: Policy) -> float:
+    """After how long (s) without growth a writing segment has stalled; advertisements take their time."""
+    return policy.stall_timeout + (policy.start_timeout if segment.filtering else 0.0)
+
+
 def has_stalled(segment: Segment, policy: Policy, at: Instant) -> bool:
     """Whether a writing segment has not grown for too long."""
-    limit = policy.stall_timeout + (policy.start_timeout if segment.filtering else 0.0)
-    return segment.grown_at is not None and at - segment.grown_at >= limit
+    return segment.grown_at is not None and at - segment.grown_at >= stall_limit(segment, policy)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from streamvaultd.core.events import Event, LaunchFailed, MediaArrived, Restarted, SegmentExited
+from streamvaultd.core.events import Event, EvidenceArrived, LaunchFailed, MediaArrived, Restarted, SegmentExited
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Moment, Phase, Recorder, Segment
 
@@ -20,7 +20,7 @@ Run = tuple[int, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What was found in the world: runs whose scope is active, sizes of files, and evidence of runs that ended."""
+    """What was found in the world: runs whose scope is active, sizes of files, and what witnesses told of runs."""
 
     live: frozenset[Run]
     sizes: Mapping[Run, int] = field(default_factory=dict)
@@ -41,7 +41,12 @@ def takeover(recorder: Recorder, facts: Facts, at: Moment) -> tuple[Event, ...]:
         if segment.number not in live
         for event in _ends(recorder, segment, facts, at)
     )
-    return (Restarted(at=at, live=live), *ended)
+    told = (
+        EvidenceArrived(at=at, attempt=segment.number, evidence=facts.evidence[recording, segment.number])
+        for segment in recorder.segments
+        if (recording, segment.number) in facts.evidence and (segment.number in live or not segment.phase.is_live)
+    )
+    return (Restarted(at=at, live=live), *ended, *told)
 
 
 def _ends(recorder: Recorder, segment: Segment, facts: Facts, at: Moment) -> Iterator[Event]:

@@ -11,8 +11,8 @@ from streamvaultd.core.effects import Announce, Effect, Notice
 from streamvaultd.core.model import Instant, Moment, Phase, Recorder, Segment, State
 from streamvaultd.core.policy import (
     DISK_CHECK,
-    HOST_HOLD,
     JOIN_CHECK,
+    is_host_stopping,
     memory_limit,
     next_probe,
     raised_limit,
@@ -51,7 +51,9 @@ def tell(notice: Notice, segment: Segment | None = None, cause: str | None = Non
 
 
 def launch(recorder: Recorder, at: Moment, state: State = State.STARTING, **changes: Any) -> Step:
-    """Start the next segment."""
+    """Start the next segment; not on a machine that is going down, which would end it at once."""
+    if is_host_stopping(recorder, at.monotonic):
+        return hold(recorder, at)
     number = recorder.next_number
     limit = memory_limit(recorder, at.monotonic)
     segment = Segment(number=number, phase=Phase.LAUNCHING, since=at, memory_max=limit)
@@ -117,7 +119,20 @@ def begin_grace(recorder: Recorder, at: Moment, why: str) -> Step:
 def probe_instant(recorder: Recorder, at: Moment) -> Instant:
     """When to ask the source next, in the grace period that is under way."""
     until = at.monotonic if recorder.grace_until is None else recorder.grace_until
-    return next_probe(at.monotonic, since=until - recorder.recording.policy.grace, until=until)
+    since = until - recorder.recording.policy.grace if recorder.silent_since is None else recorder.silent_since
+    return next_probe(at.monotonic, since=since, until=until)
+
+
+def grace_after_trouble(recorder: Recorder, now: Instant) -> Instant | None:
+    """The grace period begins anew while nobody can tell whether the source is there; an outage has an end, too."""
+    if recorder.grace_until is None or recorder.silent_since is None:
+        return recorder.grace_until
+    policy = recorder.recording.policy
+    return max(recorder.grace_until, min(now + policy.grace, recorder.silent_since + policy.outage))
+
+
+_UNWATCHED: dict[str, Any] = {"grace_until": None, "silent_since": None}
+"""Nobody can look after the source meanwhile, so its silence is not counted."""
 
 
 def pause(recorder: Recorder, at: Moment, why: str) -> Step:
@@ -127,22 +142,23 @@ def pause(recorder: Recorder, at: Moment, why: str) -> Step:
         if segment.phase is not Phase.STOPPING:
             recorder, more = ask_to_stop(recorder, segment, at, cause="disk-full")
             effects += more
-    after = enter(recorder, State.PAUSED, at, retry_at=at.monotonic + DISK_CHECK, detail=why)
+    counted = replace(recorder, failures=recorder.failures + 1, detail=why)
+    after = enter(counted, State.PAUSED, at, retry_at=at.monotonic + DISK_CHECK, **_UNWATCHED)
     return after, (*effects, tell(Notice.DISK_LOW, why=why))
 
 
 def hold(recorder: Recorder, at: Moment) -> Step:
     """The machine is going down: start nothing more, unless it stays up after all."""
     detail = "the machine is going down"
-    return enter(recorder, State.BACKOFF, at, retry_at=at.monotonic + HOST_HOLD, detail=detail), ()
+    return enter(recorder, State.BACKOFF, at, retry_at=recorder.host_stopping, detail=detail, **_UNWATCHED), ()
 
 
 def raise_memory(recorder: Recorder, segment: Segment, at: Moment) -> Step:
     """The limit that this segment had was too low, or nearly so: the next ones get more."""
     limit = segment.memory_max or recorder.recording.policy.memory_max
-    raised = raised_limit(limit, recorder.recording.policy)
-    after = replace(recorder, memory_max=max(raised, recorder.memory_max or 0), memory_since=at.monotonic)
-    if memory_limit(recorder, at.monotonic) >= raised:
+    raised, present = raised_limit(limit, recorder.recording.policy), memory_limit(recorder, at.monotonic)
+    after = replace(recorder, memory_max=max(raised, present), memory_since=at.monotonic)
+    if present >= raised:
         return after, ()
     return after, (tell(Notice.MEMORY_RAISED, segment, limit=f"{raised >> 20}M", before=f"{limit >> 20}M"),)
 
@@ -154,32 +170,35 @@ def go_on_without(recorder: Recorder, lost: Segment, at: Moment, verdict: Verdic
     others = [segment for segment in recorder.live if segment.phase is not Phase.STOPPING]
     if others:
         return _go_on_with(recorder, lost, others[-1], at, verdict)
-    if recorder.host_stopping:
+    if is_host_stopping(recorder, at.monotonic):
         return hold(recorder, at)
     if verdict.ending is Ending.HOST:
-        return launch(replace(recorder, detail=verdict.why), at)
+        return back_off(recorder, at, verdict.why)
     if verdict.ending is Ending.UNSUPPORTED:
         return wind_up(replace(recorder, detail=verdict.why), at)
-    if recorder.media_started is None:
-        return _try_again_from_nothing(recorder, at, verdict)
     if verdict.ending is Ending.DISK:
         return pause(recorder, at, verdict.why)
+    if recorder.media_started is None:
+        return _try_again_from_nothing(recorder, at, verdict)
     if verdict.ending in _SILENT:
         return _wait_for_source(recorder, lost, at, verdict)
     return back_off(recorder, at, verdict.why)
 
 
-_SILENT = frozenset({Ending.SOURCE_ENDED, Ending.SOURCE_LOST, Ending.REFUSED})
+_LOST = frozenset({Ending.SOURCE_LOST, Ending.UNREACHABLE})
+_SILENT = _LOST | {Ending.SOURCE_ENDED, Ending.REFUSED}
 
 
 def _wait_for_source(recorder: Recorder, lost: Segment, at: Moment, verdict: Verdict) -> Step:
     """The source gives nothing now. The grace period runs from the first time, until media advance again."""
-    if recorder.grace_until is None:
-        until = at.monotonic + recorder.recording.policy.grace
-        recorder = replace(recorder, grace_until=until, silent_since=at.monotonic)
-    elif recorder.grace_until <= at.monotonic:
+    now, until = at.monotonic, recorder.grace_until
+    if until is None:
+        recorder = replace(recorder, grace_until=now + recorder.recording.policy.grace, silent_since=now)
+    elif verdict.ending is Ending.UNREACHABLE:
+        recorder = replace(recorder, grace_until=grace_after_trouble(recorder, now))
+    elif until <= now:
         return wind_up(replace(recorder, detail=verdict.why), at)
-    if verdict.ending is Ending.SOURCE_LOST and lost.media_at is not None:
+    if verdict.ending in _LOST and lost.media_at is not None:
         return back_off(recorder, at, verdict.why)  # at once: what is in the window can still be fetched
     return begin_grace(recorder, at, verdict.why)
 

@@ -25,8 +25,11 @@ from streamvaultd.core.policy import (
     has_advanced,
     has_lasted,
     has_stalled,
+    is_host_stopping,
     is_memory_near,
+    memory_limit,
     next_measure,
+    raised_limit,
 )
 from streamvaultd.core.steps import (
     Step,
@@ -37,12 +40,12 @@ from streamvaultd.core.steps import (
     join,
     launch,
     move,
-    probe_instant,
     put,
     raise_memory,
     tell,
     wind_up,
 )
+from streamvaultd.core.surroundings import on_evidence
 from streamvaultd.core.verdict import Ending, Verdict, judge
 
 
@@ -70,7 +73,7 @@ def on_duration_reached(recorder: Recorder, event: ev.DurationReached) -> Step:
 
 def on_rotate(recorder: Recorder, event: ev.RotateRequested | ev.RotationDue) -> Step:
     current = recorder.current
-    if current is None or current.phase is not Phase.WRITING:
+    if current is None or current.phase is not Phase.WRITING or is_host_stopping(recorder, event.at.monotonic):
         return recorder, ()
     if isinstance(event, ev.RotationDue) and event.attempt != current.number:
         return recorder, ()
@@ -142,13 +145,16 @@ def on_launch_failed(recorder: Recorder, event: ev.LaunchFailed) -> Step:
         return recorder, ()
     asked = segment.phase is Phase.STOPPING
     cause = segment.cause or ("stopped" if asked else "launch-failed")
-    after = move(recorder, segment, Phase.SEALING, event.at, ended=event.at, cause=cause)
+    known = Evidence(asked=cause if asked else None, error=event.why).merged(segment.evidence or Evidence())
+    after = move(recorder, segment, Phase.SEALING, event.at, ended=event.at, cause=cause, evidence=known)
     effects: tuple[Effect, ...] = (fx.Seal(segment.number),)
     if asked:
         return after, effects
     told = tell(Notice.LAUNCH_FAILED, segment, "launch-failed", why=event.why)
-    ending = Ending.DISK if event.disk else Ending.BROKEN
-    if event.permanent and recorder.media_started is None:
+    ending = Ending.BROKEN
+    if event.disk:
+        ending = Ending.DISK
+    elif event.permanent and recorder.media_started is None:
         ending = Ending.UNSUPPORTED
     after, more = go_on_without(after, segment, event.at, Verdict("launch-failed", ending, event.why))
     return after, (*effects, told, *more)
@@ -193,7 +199,8 @@ def on_size_measured(recorder: Recorder, event: ev.SizeMeasured) -> Step:
     after = put(recorder, measured, measure_at=next_measure(measured, policy, now))
     if has_advanced(measured):
         after = replace(after, grace_until=None, silent_since=None)
-    if is_memory_near(measured, now) and _may_rotate(after, measured, now):
+    room = max(memory_limit(after, now), raised_limit(measured.memory_max or 0, policy))
+    if is_memory_near(measured, now, room) and _may_rotate(after, measured, now):
         return _rotate_for_memory(after, measured, event)
     return after, ()
 
@@ -210,7 +217,7 @@ def _weighed(segment: Segment, event: ev.SizeMeasured) -> Segment:
 def _may_rotate(recorder: Recorder, segment: Segment, now: Instant) -> bool:
     is_current = recorder.current is not None and recorder.current.number == segment.number
     is_time = recorder.rotate_retry_at is None or recorder.rotate_retry_at <= now
-    return recorder.state is State.RECORDING and is_current and is_time
+    return recorder.state is State.RECORDING and is_current and is_time and not is_host_stopping(recorder, now)
 
 
 def _rotate_for_memory(recorder: Recorder, segment: Segment, event: ev.SizeMeasured) -> Step:
@@ -223,11 +230,15 @@ def _rotate_for_memory(recorder: Recorder, segment: Segment, event: ev.SizeMeasu
 
 
 def on_spoke(recorder: Recorder, event: ev.SegmentSpoke) -> Step:
-    """Advertisements that streamlink leaves out are no stall."""
+    """Advertisements that streamlink leaves out are no stall; it may take until after them to write again."""
     segment = recorder.segment(event.attempt)
-    if segment is None or segment.phase is not Phase.WRITING or event.line not in (Line.FILTERING, Line.RESUMING):
+    if segment is None or segment.phase is not Phase.WRITING:
         return recorder, ()
-    return put(recorder, segment, filtering=event.line is Line.FILTERING), ()
+    if event.line is Line.FILTERING:
+        return put(recorder, segment, filtering=True), ()
+    if event.line is Line.RESUMING and segment.filtering:
+        return put(recorder, segment, filtering=False, grown_at=event.at.monotonic), ()
+    return recorder, ()
 
 
 def _replace_stalled(recorder: Recorder, segment: Segment, event: ev.SizeMeasured) -> Step:
@@ -271,20 +282,24 @@ def on_stop_timed_out(recorder: Recorder, event: ev.StopTimedOut) -> Step:
     if segment.stops < STOPS_MAX:
         after, effects = ask_to_stop(recorder, segment, event.at)
         return after, (*effects, told)
-    cause = segment.cause or "stopped" if segment.started is None else "unkillable"
-    after = move(recorder, segment, Phase.SEALING, event.at, ended=event.at, cause=cause, stops=0)
+    cause = (segment.cause or "stopped") if segment.started is None else "unkillable"
+    known = Evidence(asked=cause).merged(segment.evidence or Evidence())
+    after = move(recorder, segment, Phase.SEALING, event.at, ended=event.at, cause=cause, evidence=known, stops=0)
     return after, (fx.Seal(segment.number), told)
 
 
 def on_exited(recorder: Recorder, event: ev.SegmentExited) -> Step:
     segment = recorder.segment(event.attempt)
-    if segment is None or not segment.phase.is_live:
+    if segment is None:
         return recorder, ()
+    if not segment.phase.is_live:
+        return _on_late_exit(recorder, segment, event)
     asked = None
     if segment.phase is Phase.STOPPING:
         asked = segment.cause or "stopped"
-    known = Evidence(asked=asked, memory_max=segment.memory_max, host_down=recorder.host_stopping or None)
-    evidence = event.evidence.merged(known)
+    is_host_down = is_host_stopping(recorder, event.at.monotonic) or None
+    known = Evidence(asked=asked, memory_max=segment.memory_max, host_down=is_host_down)
+    evidence = event.evidence.merged(segment.evidence or Evidence()).merged(known)
     verdict = judge(evidence, asked=asked)
     after = move(
         recorder, segment, Phase.SEALING, event.at, ended=event.at, cause=verdict.cause, stops=0,
@@ -298,6 +313,13 @@ def on_exited(recorder: Recorder, event: ev.SegmentExited) -> Step:
         after = replace(after, failures=0)
     after, more = go_on_without(after, segment, event.at, verdict)
     return after, (*effects, *more)
+
+
+def _on_late_exit(recorder: Recorder, segment: Segment, event: ev.SegmentExited) -> Step:
+    """It was given up, or this was told before: a witness like others; what it has left in the system goes."""
+    witness = ev.EvidenceArrived(at=event.at, attempt=event.attempt, evidence=event.evidence)
+    after, effects = on_evidence(recorder, witness)
+    return after, ((*effects, fx.Seal(segment.number)) if segment.phase.is_over else effects)
 
 
 def _tell_end(segment: Segment, verdict: Verdict) -> Effect:
@@ -330,50 +352,15 @@ def _after_seal(recorder: Recorder, event: ev.SegmentSealed | ev.SealTimedOut) -
     return recorder, ()
 
 
-# --- the source, and waiting for it --------------------------------------------------------------------------------
-
-
 def on_retry_due(recorder: Recorder, event: ev.RetryDue) -> Step:
-    return launch(replace(recorder, host_stopping=False), event.at)
-
-
-def on_probe_due(recorder: Recorder, event: ev.ProbeDue) -> Step:
-    number = recorder.probe + 1
-    asked = replace(recorder, probe=number, probing=True, probe_at=event.at.monotonic)
-    return asked, (fx.Probe(number),)
-
-
-def on_probed(recorder: Recorder, event: ev.SourceProbed) -> Step:
-    if event.probe != recorder.probe or not recorder.probing:
-        return recorder, ()
-    if event.outcome is ev.Outcome.LIVE:
-        after, effects = launch(recorder, event.at)  # the grace period goes on until media prove it right
-        return after, (*effects, tell(Notice.SOURCE_BACK))
-    if event.outcome is ev.Outcome.UNSUPPORTED:
-        return wind_up(replace(recorder, detail=event.detail), event.at)
-    if event.outcome is ev.Outcome.TROUBLE:
-        recorder = replace(recorder, grace_until=_grace_after_trouble(recorder, event.at.monotonic))
-    again = probe_instant(recorder, event.at)
-    return replace(recorder, probing=False, probe_at=again, detail=event.detail), ()
-
-
-def _grace_after_trouble(recorder: Recorder, now: Instant) -> Instant | None:
-    """The grace period begins anew while nobody can tell whether the source is there; an outage has an end, too."""
-    if recorder.grace_until is None or recorder.silent_since is None:
-        return recorder.grace_until
-    policy = recorder.recording.policy
-    return max(recorder.grace_until, min(now + policy.grace, recorder.silent_since + policy.outage))
-
-
-def on_grace_over(recorder: Recorder, event: ev.GraceOver) -> Step:
-    return wind_up(recorder, event.at)
+    return launch(recorder, event.at)
 
 
 # --- the end -------------------------------------------------------------------------------------------------------
 
 
 def on_join_ended(recorder: Recorder, event: ev.JoinEnded) -> Step:
-    if event.join != recorder.joins or (event.why is not None and recorder.host_stopping):
+    if event.join != recorder.joins or (event.why is not None and is_host_stopping(recorder, event.at.monotonic)):
         return recorder, ()  # a join that ended with the machine is begun anew by the next daemon
     if event.why is None:
         return _finish(recorder, event)
@@ -397,7 +384,7 @@ def _finish(recorder: Recorder, event: ev.JoinEnded) -> Step:
 
 def on_join_overdue(recorder: Recorder, event: ev.JoinOverdue) -> Step:
     again = event.at.monotonic + JOIN_CHECK
-    return replace(recorder, retry_at=again, host_stopping=False), (fx.Join(recorder.joins),)
+    return replace(recorder, retry_at=again), (fx.Join(recorder.joins),)
 
 
 def on_segments_removed(recorder: Recorder, event: ev.SegmentsRemoved) -> Step:
@@ -445,13 +432,14 @@ def _resume_segment(recorder: Recorder, segment: Segment, event: ev.Restarted) -
 
 def _resume_state(recorder: Recorder, event: ev.Restarted) -> Step:
     now = event.at.monotonic
+    if recorder.grace_until is not None:  # nobody asked the source for as long as there was no daemon
+        anew = now + max(recorder.recording.policy.grace, PROBE_LIMIT)
+        recorder = replace(recorder, grace_until=max(recorder.grace_until, anew))
     match recorder.state:
         case State.ROTATING if recorder.overlap_at is not None:
             return replace(recorder, overlap_at=now), ()
         case State.GRACE:
-            # not over before the source was asked once more: nobody did for as long as there was no daemon
-            until = max(recorder.grace_until or now, now + PROBE_LIMIT)
-            return replace(recorder, probing=False, probe_at=now, grace_until=until), ()
+            return replace(recorder, probing=False, probe_at=now), ()
         case State.PAUSED:
             return replace(recorder, retry_at=now), ()
         case State.FINALIZING:

@@ -15,6 +15,11 @@ WINDOW = 15
 
 SILENT = "warning stream.segmented: No new segments for more than 6.00s. Stopping..."
 GONE = "error: Unable to open URL: http://h/live.m3u8 (404 Client Error: Not Found for url: http://h/live.m3u8)"
+UNREACHABLE = (
+    "error: Unable to open URL: http://h/live.m3u8 (HTTPConnectionPool(host='h', port=80): Max retries exceeded)"
+)
+NO_SPACE = "error: Error when writing to output: [Errno 28] No space left on device, exiting"
+READ_ONLY = "error: Error when writing to output: [Errno 30] Read-only file system, exiting"
 UNKNOWN_SITE = "error: No plugin can handle URL: http://h/live.m3u8"
 INTERRUPTED = "Interrupted! Exiting..."
 
@@ -25,12 +30,14 @@ class Air(Enum):
     LIVE = auto()
     ENDED = auto()  # the playlist says so
     OFFLINE = auto()  # 404
+    ADS = auto()  # advertisements, which streamlink leaves out
     FROZEN = auto()  # the playlist stays as it is, and does not say that it is over
     UNSUPPORTED = auto()
 
 
 PROBED = {
     Air.LIVE: ev.Outcome.LIVE,
+    Air.ADS: ev.Outcome.LIVE,
     Air.ENDED: ev.Outcome.ENDED,
     Air.OFFLINE: ev.Outcome.OFFLINE,
     Air.FROZEN: ev.Outcome.LIVE,
@@ -63,7 +70,7 @@ class Source:
 
     def end_of_run(self, *, has_media: bool) -> tuple[float, Evidence] | None:
         """After how many seconds a run ends, and how; None while the source is live."""
-        if self.air is Air.LIVE:
+        if self.air in (Air.LIVE, Air.ADS):
             return None
         if not has_media and self.air is Air.OFFLINE:
             return 0.7, Evidence(status=1, log=(GONE,))
@@ -86,3 +93,4 @@ class Run:
     stops_needed: int = 1
     stalled: bool = False
     gated: bool = False  # its scope is up, its gate was never opened
+    shim: bool = True  # its supervising process lives

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,11 +12,14 @@ from streamvaultd.core.model import Moment, Policy, Recorder, Recording, Segment
 EPOCH = 1_795_424_400_000_000  # 2026-11-23T09:00:00Z
 BOOTED = 1000.0
 
-POLICY = Policy(rotate_age=60.0, overlap_limit=20.0, grace=30.0, start_timeout=40.0, stall_timeout=30.0)
+POLICY = Policy(
+    rotate_age=60.0, overlap_limit=20.0, grace=30.0, outage=300.0, start_timeout=40.0, stall_timeout=30.0,
+)  # fmt: skip
 
 
 _INSTANTS = (
-    "retry_at", "probe_at", "grace_until", "rotate_retry_at", "overlap_at", "rotation_until", "grown_at", "measure_at",
+    "retry_at", "probe_at", "grace_until", "silent_since", "rotate_retry_at", "overlap_at", "rotation_until",
+    "memory_since", "grown_at", "measure_at",
 )  # fmt: skip
 
 
@@ -26,9 +30,36 @@ class Rows:
     recorder: Recorder
     segments: dict[int, Segment] = field(default_factory=dict)
 
+    def save(self, recorder: Recorder, changed: Iterable[Segment]) -> None:
+        """Write what is stored of them."""
+        self.recorder = replace(stored(recorder), segments=())
+        self.segments |= {segment.number: stored_segment(segment) for segment in changed}
+
+    def is_like(self, recorder: Recorder) -> bool:
+        """Whether this is what the rows hold."""
+        return stored(self.load()) == stored(recorder)
+
+    def move_to_another_boot(self, now: Moment) -> None:
+        """All that is dated keeps its date."""
+        self.recorder = on_scale(self.recorder, now)
+        self.segments = {
+            number: replace(on_scale(segment, now), earlier_boot=True) for number, segment in self.segments.items()
+        }
+
     def load(self) -> Recorder:
         """The recorder as a new daemon reads it."""
         return replace(self.recorder, segments=tuple(self.segments[number] for number in sorted(self.segments)))
+
+
+def stored_segment(segment: Segment) -> Segment:
+    """Without what is not stored, and as of the boot that wrote it."""
+    return replace(segment, anon=None, anon_at=None, anon_rate=0.0, filtering=False, earlier_boot=False)
+
+
+def stored(recorder: Recorder) -> Recorder:
+    """Without what is not stored."""
+    segments = tuple(stored_segment(segment) for segment in recorder.segments)
+    return replace(recorder, segments=segments, host_stopping=None)
 
 
 def new_recorder(*, policy: Policy = POLICY, duration: float | None = None, at: float = BOOTED) -> Recorder:

@@ -10,7 +10,7 @@ from streamvaultd.core.verdict import Evidence
 from tests.unit.broadcast import Air
 from tests.unit.world import World
 
-RUNNING = [State.STARTING, State.RECORDING, State.ROTATING, State.BACKOFF, State.GRACE]
+RUNNING = [State.STARTING, State.RECORDING, State.ROTATING, State.BACKOFF, State.GRACE, State.PAUSED]
 KILLED = Evidence(status=-9)
 OOM_KILLED = Evidence(status=-9, oom_kills=1)
 
@@ -32,6 +32,8 @@ def reach(state: State, world: World | None = None) -> World:
         for _ in range(2):
             world.exit_run(max(world.scopes), KILLED)
             world.advance(0.15)
+    if state is State.PAUSED:
+        world.fill_disk()
     if state is State.GRACE:
         world.change_air(Air.ENDED)
     if state in (State.STOPPING, State.FINALIZING, State.STOPPED):
@@ -55,7 +57,7 @@ def ends_well(world: World, state: State = State.COMPLETED) -> None:
     assert world.finish() is state, world.recorder
     assert world.broken == []
     assert world.leftovers() == []
-    assert world.rows.load() == world.recorder
+    assert world.rows.is_like(world.recorder)
 
 
 def everything_aired(world: World) -> None:

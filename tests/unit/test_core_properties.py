@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from streamvaultd.core import effects as fx
 from streamvaultd.core import events as ev
 from streamvaultd.core.deadlines import due
+from streamvaultd.core.loglines import Line
 from streamvaultd.core.machine import TRANSITIONS, step
 from streamvaultd.core.model import Moment, Recorder, State
 from streamvaultd.core.verdict import Evidence
-from tests.unit.broadcast import CHUNK_BYTES, GONE, SILENT, UNKNOWN_SITE, Air
+from tests.unit.broadcast import CHUNK_BYTES, GONE, SILENT, UNKNOWN_SITE, UNREACHABLE, Air
 from tests.unit.invariants import broken_by_step
 from tests.unit.rows import BOOTED, EPOCH, new_recorder
 from tests.unit.world import World
@@ -46,6 +47,13 @@ EVIDENCE = st.sampled_from([
     Evidence(status=-9, oom_kills=1),
     Evidence(unit_result="oom-kill"),
     Evidence(error="no such file"),
+    Evidence(status=1, log=(UNREACHABLE,)),
+    Evidence(journal_oom=True),
+    Evidence(journal_oomd=True),
+    Evidence(host_down=True),
+    Evidence(status=130, link_down=True),
+    Evidence(status=1, disk="read-only"),
+    Evidence(shim_status=-9),
 ])  # fmt: skip
 SIZE = st.sampled_from([0, CHUNK_BYTES, 50 * CHUNK_BYTES, 200 << 30])
 BACK = st.sampled_from([0, 0, 0, 1, 1, 2, 3, -1])
@@ -54,6 +62,9 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "probe": BACK,
     "join": BACK,
     "size": SIZE,
+    "anon": st.sampled_from([None, 50 << 20, 250 << 20, 2 << 30]),
+    "line": st.sampled_from(list(Line)),
+    "disk": st.booleans(),
     "why": st.sampled_from(["refused", None]),
     "permanent": st.booleans(),
     "proven": st.booleans(),
@@ -69,7 +80,7 @@ Happening = tuple[float, type[ev.Event], dict[str, Any]]
 def values_of(kind: type[ev.Event]) -> st.SearchStrategy[dict[str, Any]]:
     names = [name for name in kind.__dataclass_fields__ if name != "at"]
     told = {name: VALUES[name] for name in names}
-    if kind is ev.LaunchFailed:
+    if kind is not ev.JoinEnded and "why" in told:
         told["why"] = st.just("refused")
     return st.fixed_dictionaries(told)
 
@@ -103,7 +114,7 @@ class Script:
 
     def take(self, event: ev.Event) -> None:
         after, effects = step(self.recorder, event)
-        assert broken_by_step(self.recorder, after, effects) == []
+        assert broken_by_step(self.recorder, after, effects, event) == []
         self.seen.append((self.recorder.state, type(event), after.state))
         if isinstance(event, ev.ScopeStarted) and event.attempt in self.launched - self.came_up:
             self.came_up.add(event.attempt)

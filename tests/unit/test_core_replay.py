@@ -33,7 +33,7 @@ def check_complete(world: World) -> None:
     assert world.recorder.recording.id == 1
     assert world.joined == [set(range(world.aired))]
     assert world.leftovers() == []
-    assert world.rows.load() == world.recorder
+    assert world.rows.is_like(world.recorder)
 
 
 UNDISTURBED = play(World())

@@ -216,6 +216,7 @@ EVERYWHERE = [*RUNNING, State.STOPPING, State.FINALIZING]
 def test_restart_and_reboot_in_every_state(state: State, do: Callable[[World], None]) -> None:
     world = reach(state)
     do(world)
+    world.free_disk()
     world.advance(5.0)
     world.change_air(Air.ENDED)
     ends_well(world, State.STOPPED if world.recorder.stop else State.COMPLETED)

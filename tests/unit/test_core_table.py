@@ -11,11 +11,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 
+import pytest
+
 from streamvaultd.core import events as ev
+from streamvaultd.core.loglines import Line
 from streamvaultd.core.machine import RULES, IllegalTransition, step
 from streamvaultd.core.model import Moment, Policy, Recorder, Segment, State
 from streamvaultd.core.verdict import Evidence
-from tests.unit.broadcast import GONE, SILENT, UNKNOWN_SITE
+from tests.unit.broadcast import GONE, NO_SPACE, SILENT, UNKNOWN_SITE, UNREACHABLE
 from tests.unit.invariants import broken_by_step
 from tests.unit.rows import BOOTED, EPOCH, new_recorder
 
@@ -29,8 +32,12 @@ EXITS = (
     Evidence(status=1, log=(GONE,)),
     Evidence(status=1, log=(UNKNOWN_SITE,)),
     Evidence(status=-9, oom_kills=1),
+    Evidence(status=1, log=(UNREACHABLE,)),
+    Evidence(status=1, log=(NO_SPACE,)),
     Evidence(error="no such file"),
 )
+
+pytestmark = pytest.mark.timeout(60)  # whichever test is first visits all recorders
 
 Arrow = tuple[State, type[ev.Event], State]
 
@@ -40,9 +47,12 @@ def run_events(at: Moment, attempt: int, segment: Segment) -> Iterator[ev.Event]
     yield ev.ScopeStarted(at=at, attempt=attempt)
     yield ev.LaunchFailed(at=at, attempt=attempt, why="refused")
     yield ev.LaunchFailed(at=at, attempt=attempt, why="refused", permanent=True)
+    yield ev.LaunchFailed(at=at, attempt=attempt, why="no room", disk=True)
     yield ev.MediaArrived(at=at, attempt=attempt, size=1000)
     yield ev.SizeMeasured(at=at, attempt=attempt, size=segment.size)
     yield ev.SizeMeasured(at=at, attempt=attempt, size=segment.size + 1000)
+    yield ev.SizeMeasured(at=at, attempt=attempt, size=segment.size + 1000, anon=250 << 20)
+    yield ev.SegmentSpoke(at=at, attempt=attempt, line=Line.FILTERING)
     yield ev.OverlapChecked(at=at, attempt=attempt, proven=False)
     yield ev.OverlapChecked(at=at, attempt=attempt, proven=True)
     yield from (ev.SegmentExited(at=at, attempt=attempt, evidence=evidence) for evidence in EXITS)
@@ -64,27 +74,45 @@ def all_events(recorder: Recorder, at: Moment) -> Iterator[ev.Event]:
         yield ev.SourceProbed(at=at, probe=recorder.probe, outcome=outcome, detail="")
     yield ev.JoinEnded(at=at, join=recorder.joins, path="/srv/r/demo/x.ts", size=1000)
     yield ev.JoinEnded(at=at, join=recorder.joins, why="cannot")
+    yield ev.DiskLow(at=at, why="no room")
     yield ev.Restarted(at=at)
     yield ev.Restarted(at=at, live={segment.number: segment.size for segment in recorder.live})
     for kind in (
         ev.RecordRequested, ev.StopRequested, ev.RotateRequested, ev.SegmentsRemoved, ev.RetryDue, ev.ProbeDue,
-        ev.GraceOver, ev.DurationReached, ev.JoinOverdue,
+        ev.GraceOver, ev.DurationReached, ev.JoinOverdue, ev.NetworkBack, ev.DiskFreed, ev.DiskDue, ev.HostStopping,
+        ev.HostStays,
     ):  # fmt: skip
         yield kind(at=at)
 
 
 def abstract(recorder: Recorder) -> object:
-    """What is left of a recorder without its times, numbers and texts."""
-    running = tuple(
-        (s.phase, s.started is not None, s.media_at is not None, s.stops if recorder.state is State.STOPPING else 0)
-        for s in recorder.segments
-        if not s.phase.is_over
-    )
+    """What is left of a recorder without its times, numbers and texts, as far as it matters in its state."""
+    stopping = recorder.state is State.STOPPING
+    unfinished = [segment for segment in recorder.segments if not segment.phase.is_over]
+    running = tuple((s.phase, s.started is not None, s.media_at is not None) for s in unfinished)
+    tries = tuple(segment.stops for segment in unfinished[:1]) if stopping else ()
+    waiting = () if stopping else (min(recorder.failures, 1), recorder.grace_until is not None)
+    refused = recorder.state is State.BACKOFF and recorder.segments[-1:] and recorder.segments[-1].cause == "network"
     return (
-        recorder.state, running, len(recorder.segments), min(recorder.failures, 1), recorder.stop is not None,
-        recorder.probing, recorder.media_started is not None, recorder.size > 0, recorder.joins,
-        recorder.overlap_at is not None, recorder.grace_until is not None,
+        recorder.state, running, tries, waiting, len(recorder.segments), recorder.stop is not None, recorder.probing,
+        recorder.media_started is not None, recorder.size > 0, recorder.joins, recorder.overlap_at is not None,
+        refused,
     )  # fmt: skip
+
+
+def everything_after(recorder: Recorder) -> Iterator[tuple[Recorder, ev.Event]]:
+    """What may happen soon or late; and while the machine goes down, what would start something."""
+    for wait in (1.0, 2000.0, 90000.0) if recorder.state is State.PAUSED else (1.0, 2000.0):
+        seconds = recorder.since.monotonic - BOOTED + wait
+        at = Moment(BOOTED + seconds, EPOCH + round(seconds * 1e6))
+        going_down = replace(recorder, host_stopping=at.monotonic + 1.0)
+        for event in all_events(recorder, at):
+            yield recorder, event
+            if isinstance(event, STARTERS):
+                yield going_down, event
+
+
+STARTERS = (ev.RecordRequested, ev.SourceProbed, ev.DiskFreed, ev.RetryDue, ev.NetworkBack, ev.SegmentExited)
 
 
 @cache
@@ -95,21 +123,21 @@ def explore() -> tuple[frozenset[Arrow], int, tuple[str, ...]]:
     arrows: set[Arrow] = set()
     broken: set[str] = set()
     while queue:
-        recorder = queue.popleft()
-        for wait in (1.0, 2000.0):
-            seconds = recorder.since.monotonic - BOOTED + wait
-            at = Moment(BOOTED + seconds, EPOCH + round(seconds * 1e6))
-            for event in all_events(recorder, at):
-                try:
-                    after, effects = step(recorder, event)
-                except IllegalTransition as error:
-                    broken.add(str(error))
-                    continue
-                broken.update(f"{text} ({type(event).__name__})" for text in broken_by_step(recorder, after, effects))
-                arrows.add((recorder.state, type(event), after.state))
-                if len(after.segments) <= SEGMENTS_MAX and (kind := abstract(after)) not in known:
-                    known.add(kind)
-                    queue.append(after)
+        for recorder, event in everything_after(queue.popleft()):
+            try:
+                after, effects = step(recorder, event)
+            except IllegalTransition as error:
+                broken.add(str(error))
+                continue
+            if after is recorder and not effects:
+                continue
+            broken.update(
+                f"{text} ({type(event).__name__})" for text in broken_by_step(recorder, after, effects, event)
+            )
+            arrows.add((recorder.state, type(event), after.state))
+            if len(after.segments) <= SEGMENTS_MAX and (kind := abstract(after)) not in known:
+                known.add(kind)
+                queue.append(after)
     return frozenset(arrows), len(known), tuple(sorted(broken))
 
 

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A simulated world around the core: rows, scopes, files, a source, and a daemon that can be crashed anywhere.
+"""A simulated world around the core: a machine, rows, a join job, and a daemon that can be crashed anywhere.
 
-Theory of operation. `World` performs the effects that `step()` returns, the way the executor does, but on a model:
-scopes come up a moment later, processes write while their scope is up, an exit leaves a record in `pipes`. What
-follows is an event for the daemon, queued for its time. Time is a number that jumps from one happening to the next:
-a happening of the world, an event for the daemon, or a deadline of the recorder.
+Theory of operation. `World` performs the effects that `step()` returns, the way the executor does, but on a model of a
+machine (host.py). What follows is an event for the daemon, queued for its time. Time is a number that jumps from one
+happening to the next: a happening of the world, an event for the daemon, or a deadline of the recorder.
 
 A crash forgets what a process forgets: the recorder, the queued events, which runs are watched, launches that are
-not through the gate. It leaves what a machine keeps: rows, scopes that write on, files, exit records, the join job.
-A reboot leaves rows and files alone.
+not through the gate. It leaves what a machine keeps: rows, scopes that write on, files, exit records, failed units,
+the journal, the join job. A reboot leaves rows, files and the journal.
 
 Media are numbered chunks of two seconds; the source offers the last fifteen. A run fetches from the oldest chunk
 offered on, so whether a recording is complete is whether the numbers in its joined file are.
@@ -19,27 +18,28 @@ here; what is broken is in `broken`.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from streamvaultd.core import effects as fx
 from streamvaultd.core import events as ev
 from streamvaultd.core.deadlines import due, next_deadline
+from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.machine import step
 from streamvaultd.core.model import Moment, Phase, Policy, Recorder, State
 from streamvaultd.core.reconcile import Facts, orphans, takeover
-from streamvaultd.core.verdict import Evidence
-from tests.unit.broadcast import CHUNK_BYTES, INTERRUPTED, PROBED, WINDOW, Air, Run, Source
+from tests.unit.agenda import ANYBODY
+from tests.unit.broadcast import CHUNK_BYTES, PROBED, Run
+from tests.unit.host import EventAt, Host
 from tests.unit.invariants import DUE_MAX, broken_by_step
-from tests.unit.rows import BOOTED, EPOCH, POLICY, Rows, new_recorder, on_scale
+from tests.unit.rows import POLICY, Rows, new_recorder
 
 
 class Crashed(Exception):
     """The daemon is gone, in the middle of what it did."""
 
 
-class World:
+class World(Host):
     """One recording, everything that it touches, and the daemon."""
 
     def __init__(
@@ -50,18 +50,11 @@ class World:
         crash_after: Iterable[int] = (),
         downtime: float = 0.5,
     ) -> None:
+        super().__init__()
         self.crash_after = frozenset(crash_after)
         self.downtime = downtime
-        self.monotonic = BOOTED
-        self._realtime_base = EPOCH - int(BOOTED * 1e6)
-        self._agenda: list[tuple[float, int, int, Callable[[], None]]] = []
-        self._count = 0
-        self.source = Source(EPOCH / 1e6)
         # what a machine keeps
         self.rows = Rows(new_recorder(policy=policy, duration=duration))
-        self.scopes: dict[int, Run] = {}
-        self.files: dict[int, list[int]] = {}
-        self.pipes: dict[int, Evidence] = {}
         self.job: int | None = None
         self.job_results: dict[int, ev.JoinEnded] = {}
         self.joined: list[set[int]] = []
@@ -75,10 +68,11 @@ class World:
         self.scope_without_gate = False
         self.next_stops_needed = 1
         # the daemon
-        self._epoch = 0
         self.up = True
         self.recorder = self.rows.load()
+        self.is_owned = True
         self.watched: set[int] = set()
+        self.children: set[int] = set()
         self.launching: set[int] = set()
         self.seen: list[ev.Event] = []
         self.performed: list[fx.Effect] = []
@@ -90,21 +84,18 @@ class World:
 
     # --- time ----------------------------------------------------------------------------------------------------
 
-    @property
-    def now(self) -> Moment:
-        return Moment(self.monotonic, self._realtime_base + round(self.monotonic * 1e6))
-
-    def after(self, seconds: float, action: Callable[[], None]) -> None:
-        """Something of the world happens later, whatever becomes of the daemon."""
-        self._plan(seconds, -1, action)
-
-    def post(self, event: Callable[[Moment], ev.Event], seconds: float = 0.0) -> None:
+    def post(self, event: EventAt, seconds: float = 0.0) -> None:
         """The daemon gets an event later, if it still is the same daemon."""
         self._plan(seconds, self._epoch, lambda: self.handle(event(self.now)))
 
-    def _plan(self, seconds: float, epoch: int, action: Callable[[], None]) -> None:
-        self._count += 1
-        heapq.heappush(self._agenda, (self.monotonic + seconds, self._count, epoch, action))
+    def tell(self, event: EventAt, seconds: float = 0.0) -> None:
+        self.after(seconds, lambda: self._tell_now(event))
+
+    def _tell_now(self, event: EventAt) -> None:
+        told = event(self.now)
+        is_of_stranger = isinstance(told, ev.SegmentSpoke) and told.attempt not in self.watched
+        if self.up and not is_of_stranger:
+            self.handle(told)
 
     def advance(self, seconds: float) -> None:
         """Let so much time pass."""
@@ -138,29 +129,17 @@ class World:
         )
 
     def _next_instant(self) -> float | None:
-        planned = [self._agenda[0][0]] if self._agenda else []
         deadline = next_deadline(self.recorder) if self.up else None
-        return max(self.monotonic, min(planned + ([] if deadline is None else [deadline]))) if (
-            planned or deadline is not None
-        ) else None  # fmt: skip
-
-    def _clock_to(self, instant: float) -> None:
-        self.monotonic = max(self.monotonic, instant)
-        self._write()
+        instants = [instant for instant in (self.planned, deadline) if instant is not None]
+        return max(self.monotonic, min(instants)) if instants else None
 
     def _happen(self, instant: float) -> None:
         """Whatever is planned or due at this instant, then look at the invariants."""
         self._clock_to(instant)
         self._try(self._do_planned)
         self._try(self._do_due)
-        if not self._agenda or self._agenda[0][0] > self.monotonic:
+        if self.planned is None or self.planned > self.monotonic:
             self._check_quiet()
-
-    def _do_planned(self) -> None:
-        while self._agenda and self._agenda[0][0] <= self.monotonic:
-            _, _, epoch, action = heapq.heappop(self._agenda)
-            if epoch in (-1, self._epoch):
-                action()
 
     def _do_due(self) -> None:
         for _ in range(DUE_MAX):
@@ -179,70 +158,23 @@ class World:
             self.crash()
             self.after(self.downtime, self._restart)
 
-    # --- the source, and what processes write --------------------------------------------------------------------
+    # --- what is watched -------------------------------------------------------------------------------------------
 
-    @property
-    def aired(self) -> int:
-        """How many chunks the source has offered so far."""
-        return self.source.aired(self.now.realtime / 1e6)
-
-    def change_air(self, air: Air) -> None:
-        """The source goes on or off; runs notice it after a while."""
-        self._write()
-        self.source.change(air, self.now.realtime / 1e6)
-        for attempt in list(self.scopes):
-            self._notice_air(attempt)
-
-    def _notice_air(self, attempt: int) -> None:
-        ending = self.source.end_of_run(has_media=bool(self.files.get(attempt)))
-        if ending is None:
-            return
-        seen = self.source.since
-
-        def end() -> None:
-            if self.source.since == seen and attempt in self.scopes and not self.scopes[attempt].gated:
-                self.exit_run(attempt, ending[1])
-
-        self.after(ending[0], end)
-
-    def _write(self) -> None:
-        """Bring every file up to now."""
-        for attempt, run in self.scopes.items():
-            chunks = self.files.get(attempt)
-            if chunks and not run.stalled:
-                chunks.extend(range(chunks[-1] + 1, self.aired))
-
-    def _first_media(self, attempt: int) -> None:
-        run = self.scopes.get(attempt)
-        offered = self.source.has_media
-        if run is None or run.gated or run.stalled or not offered or self.files[attempt]:
-            return
-        self.files[attempt].extend(range(max(0, self.aired - WINDOW), self.aired))
+    def tell_media(self, attempt: int) -> None:
         if attempt in self.watched:
             self.post(lambda at: ev.MediaArrived(at=at, attempt=attempt, size=self.size(attempt)))
 
-    def size(self, attempt: int) -> int:
-        """Bytes of a segment's file."""
-        return len(self.files.get(attempt, ())) * CHUNK_BYTES
-
-    def exit_run(self, attempt: int, evidence: Evidence, *, record: bool = True) -> None:
-        """The process ends, and its scope with it. Without `record` the shim was killed, too."""
-        self._write()
-        run = self.scopes.pop(attempt)
-        if record and not run.gated:
-            self.pipes[attempt] = evidence
-        self._tell_exit(attempt)
-
-    def _tell_exit(self, attempt: int) -> None:
+    def tell_exit(self, attempt: int, evidence: Evidence) -> None:
         if attempt in self.watched:
-            found = self.pipes.get(attempt, Evidence())
-            self.post(lambda at: ev.SegmentExited(at=at, attempt=attempt, evidence=found), 0.01)
+            self.watched.discard(attempt)
+            known = evidence if attempt in self.children else replace(evidence, shim_status=None)
+            self.post(lambda at: ev.SegmentExited(at=at, attempt=attempt, evidence=known), 0.01)
 
     # --- the daemon ----------------------------------------------------------------------------------------------
 
     def handle(self, event: ev.Event) -> None:
         """One step of the manager."""
-        if not self.up or self.is_settled:
+        if not self.up or not self.is_owned:
             return
         before = self.recorder
         self.seen.append(event)
@@ -268,6 +200,7 @@ class World:
         self.crashes += 1
         self._epoch += 1
         self.watched.clear()
+        self.children.clear()
         if self.scope_without_gate:
             for attempt in self.launching:
                 self.scopes[attempt] = Run(attempt, gated=True)
@@ -290,34 +223,42 @@ class World:
         self.up = True
         self._epoch += 1
         self.recorder = self.rows.load()
-        facts = Facts(
-            live=frozenset((1, attempt) for attempt in self.scopes),
-            sizes={(1, attempt): self.size(attempt) for attempt in self.files},
-            evidence={(1, attempt): evidence for attempt, evidence in self.pipes.items()},
-        )
+        facts = self._facts()
         for _, attempt in sorted(orphans([self.recorder], facts)):
             self._stop_scope(attempt)
-        if not self.is_settled:
+        self.is_owned = not self.is_settled
+        if self.is_owned:
             for event in takeover(self.recorder, facts, self.now):
                 self.handle(event)
         self._check_quiet()
 
-    def reboot(self, seconds: float = 60.0) -> None:
-        """Power loss: nothing runs any more, CLOCK_MONOTONIC begins again, and what was dated keeps its date."""
-        self.crash()
-        self._write()
-        passed = self.now.realtime + round(seconds * 1e6)
-        self.scopes.clear()
-        self.pipes.clear()
-        self._agenda.clear()
-        self.job = None
-        self.monotonic = 20.0
-        self._realtime_base = passed - round(self.monotonic * 1e6)
-        self.rows = Rows(
-            on_scale(self.rows.recorder, self.now),
-            {number: on_scale(segment, self.now) for number, segment in self.rows.segments.items()},
+    def _facts(self) -> Facts:
+        told = self.pipes.keys() | self.failed.keys() | self.journal.keys()
+        nothing = Evidence()
+        return Facts(
+            live=frozenset((1, attempt) for attempt in self.scopes),
+            sizes={(1, attempt): self.size(attempt) for attempt in self.files},
+            evidence={
+                (1, attempt): self.pipes.get(attempt, nothing)
+                .merged(self.failed.get(attempt, nothing))
+                .merged(self.journal.get(attempt, nothing))
+                for attempt in told
+            },
         )
+
+    def reboot(self, seconds: float = 60.0, *, unsynced: int = 0) -> None:
+        """Power loss: nothing runs any more, CLOCK_MONOTONIC begins again, and what was dated keeps its date."""
+        if self.up:
+            self.crash()
+        self.go_down(seconds, unsynced)
+        self.job = None
+        self.rows.move_to_another_boot(self.now)
         self._try(self._restart)
+
+    def shut_down(self, *, told: float | None = 0.0) -> None:
+        """An ordered reboot: scopes are stopped, then the daemon, then it is another boot."""
+        self.begin_shutdown(told=told)
+        self.after(2.0, lambda: self.reboot() if self.is_going_down else None)
 
     # --- effects -------------------------------------------------------------------------------------------------
 
@@ -325,9 +266,8 @@ class World:
         """As the executor does, on the model."""
         match effect:
             case fx.Save():
-                self.rows.recorder = replace(effect.recorder, segments=())
-                self.rows.segments |= {segment.number: segment for segment in effect.changed}
-                if self.rows.load() != effect.recorder:
+                self.rows.save(effect.recorder, effect.changed)
+                if not self.rows.is_like(effect.recorder):
                     self._breaks("the rows are not what the recorder is")
             case fx.Launch(attempt):
                 self._launch(attempt)
@@ -344,8 +284,10 @@ class World:
             case fx.Seal(attempt):
                 self._seal(attempt)
             case fx.Probe(probe):
-                outcome = PROBED[self.source.air]
-                self.post(lambda at: ev.SourceProbed(at=at, probe=probe, outcome=outcome, detail=""), 0.3)
+                outcome, seconds = (PROBED[self.source.air], 0.3) if self.is_reachable else (ev.Outcome.TROUBLE, 2.0)
+                self.post(lambda at: ev.SourceProbed(at=at, probe=probe, outcome=outcome, detail=""), seconds)
+            case fx.CheckDisk():
+                self._check_disk()
             case fx.Join(join):
                 self._join(join)
             case fx.RemoveSegments():
@@ -361,60 +303,69 @@ class World:
         if attempt in self.files:
             self._breaks(f"I7: the file of segment {attempt} is opened twice")
         self.folder = True
-        self.files[attempt] = []
-        if self.broker_refuses:
-            self.broker_refuses -= 1
-            permanent = self.permanently
-            self.post(lambda at: ev.LaunchFailed(at=at, attempt=attempt, why="refused", permanent=permanent), 0.05)
+        if self._refuse_launch(attempt):
             return
+        self.files[attempt] = []
         seconds, stops_needed, self.next_stops_needed = 0.1, self.next_stops_needed, 1
         if self.launches_hang:
             self.launches_hang -= 1
             seconds = 50.0
         self.launching.add(attempt)
-        self.after(seconds, lambda: self._scope_up(attempt, stops_needed))
+        self._plan(seconds, ANYBODY, lambda: self._scope_up(attempt, stops_needed))
+
+    def _refuse_launch(self, attempt: int) -> bool:
+        is_full = self.disk is not None and not self.disk_seems_free
+        if not is_full and not self.is_going_down and not self.broker_refuses:
+            return False
+        if not is_full:
+            self.files[attempt] = []
+        self.broker_refuses = max(0, self.broker_refuses - 1)
+        permanent = self.permanently
+        self.post(
+            lambda at: ev.LaunchFailed(at=at, attempt=attempt, why="refused", permanent=permanent, disk=is_full), 0.05
+        )
+        return True
+
+    def _check_disk(self) -> None:
+        if self.disk is None or self.disk_seems_free:
+            self.post(lambda at: ev.DiskFreed(at=at), 0.1)
+        else:
+            why = self.disk
+            self.post(lambda at: ev.DiskLow(at=at, why=why), 0.1)
 
     def _scope_up(self, attempt: int, stops_needed: int) -> None:
         if attempt not in self.launching:
             return
         self.launching.discard(attempt)
         self.files.setdefault(attempt, [])
-        self.scopes[attempt] = Run(attempt, stops_needed=stops_needed)
         self.watched.add(attempt)
+        self.children.add(attempt)
+        self.start_run(Run(attempt, stops_needed=stops_needed))
         self.post(lambda at: ev.ScopeStarted(at=at, attempt=attempt))
-        self.after(0.5, lambda: self._first_media(attempt))
-        self._notice_air(attempt)
 
     def _stop_scope(self, attempt: int) -> None:
-        run = self.scopes.get(attempt)
-        if run is None:
-            if attempt not in self.launching:
-                self.post(lambda at: ev.SegmentExited(at=at, attempt=attempt, evidence=Evidence()))
-            return
-        run.stops += 1
-        if run.stops == run.stops_needed:
-            self.after(0.6, lambda: self._stopped(attempt))
-
-    def _stopped(self, attempt: int) -> None:
         if attempt in self.scopes:
-            self.exit_run(attempt, Evidence(status=130, log=(INTERRUPTED,)))
+            self.stop_run(attempt)
+        elif attempt not in self.launching:
+            self.post(lambda at: ev.SegmentExited(at=at, attempt=attempt, evidence=Evidence()))
 
     def _watch(self, attempt: int) -> None:
         self.watched.add(attempt)
-        if attempt not in self.scopes:
-            self._tell_exit(attempt)
+        if attempt not in self.scopes or not self.scopes[attempt].shim:
+            self.tell_exit(attempt, self.pipes.get(attempt, Evidence()))
         elif self.files.get(attempt):
-            self.post(lambda at: ev.MediaArrived(at=at, attempt=attempt, size=self.size(attempt)))
+            self.tell_media(attempt)
 
     def _seal(self, attempt: int) -> None:
+        if attempt in self.scopes:
+            self._stop_scope(attempt)
         if self.seals_hang:
             self.seals_hang -= 1
             return
-        if attempt in self.scopes:
-            self._stop_scope(attempt)
         if not self.files.get(attempt, [0]):
             del self.files[attempt]
         self.pipes.pop(attempt, None)
+        self.failed.pop(attempt, None)
         self.post(lambda at: ev.SegmentSealed(at=at, attempt=attempt, size=self.size(attempt)), 0.05)
 
     def _join(self, join: int) -> None:
@@ -458,7 +409,7 @@ class World:
             self.broken.append(text)
 
     def _check_step(self, before: Recorder, after: Recorder, effects: tuple[fx.Effect, ...], event: ev.Event) -> None:
-        for text in broken_by_step(before, after, effects):
+        for text in broken_by_step(before, after, effects, event):
             self._breaks(f"{text} ({type(event).__name__} in {before.state})")
         for effect in effects:
             if isinstance(effect, fx.StopScope):

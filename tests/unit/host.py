@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A simulated machine: a source, a network, a disk, systemd's scopes, the processes in them, and what they leave.
+
+What is here outlives a daemon; what the daemon may hear of it is handed to `tell()` and `tell_exit()`, which the world
+overrides. Scopes come up a moment after they were asked for, processes write while their scope is up, an end leaves a
+record in `pipes`, a result in `failed` until the unit is forgotten, and entries in `journal`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from streamvaultd.core import events as ev
+from streamvaultd.core.evidence import Evidence
+from streamvaultd.core.loglines import Line
+from streamvaultd.core.model import Moment
+from tests.unit.agenda import Agenda
+from tests.unit.broadcast import (
+    CHUNK_BYTES,
+    INTERRUPTED,
+    NO_SPACE,
+    READ_ONLY,
+    SILENT,
+    UNREACHABLE,
+    WINDOW,
+    Air,
+    Run,
+    Source,
+)
+from tests.unit.rows import EPOCH
+
+EventAt = Callable[[Moment], ev.Event]
+
+
+class Host(Agenda):
+    """The machine on which one recording is made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.source = Source(EPOCH / 1e6)
+        self.scopes: dict[int, Run] = {}
+        self.files: dict[int, list[int]] = {}
+        self.pipes: dict[int, Evidence] = {}
+        self.failed: dict[int, Evidence] = {}
+        self.journal: dict[int, Evidence] = {}
+        self.is_reachable = True
+        self.disk: str | None = None  # "full" or "read-only"
+        self.disk_seems_free = False  # whatever the disk is, it looks as if it had room
+        self.is_going_down = False
+
+    def tell(self, event: EventAt, seconds: float = 0.0) -> None:
+        """The daemon that runs now hears of it so much later."""
+        raise NotImplementedError
+
+    def tell_exit(self, attempt: int, evidence: Evidence) -> None:
+        """The supervising process of a run is gone; whoever watches it knows."""
+        raise NotImplementedError
+
+    # --- the source ------------------------------------------------------------------------------------------------
+
+    @property
+    def aired(self) -> int:
+        """How many chunks the source has offered so far."""
+        return self.source.aired(self.now.realtime / 1e6)
+
+    def change_air(self, air: Air) -> None:
+        """The source goes on or off; runs notice it after a while."""
+        self._write()
+        before, had_media = self.source.air, self.source.has_media
+        self.source.change(air, self.now.realtime / 1e6)
+        for attempt in list(self.scopes):
+            self._notice_air(attempt)
+            if not had_media:
+                self._fetch_soon(attempt)
+            if Air.ADS in (before, air) and before is not air and self.files.get(attempt):
+                self._speak(attempt, Line.FILTERING if air is Air.ADS else Line.RESUMING)
+
+    def _speak(self, attempt: int, line: Line) -> None:
+        self.tell(lambda at: ev.SegmentSpoke(at=at, attempt=attempt, line=line), 0.02)
+
+    def _notice_air(self, attempt: int) -> None:
+        ending = self.source.end_of_run(has_media=bool(self.files.get(attempt)))
+        if ending is not None:
+            seen = self.source.since
+            self._end_later(attempt, *ending, unless=lambda: self.source.since != seen)
+
+    def _end_later(self, attempt: int, seconds: float, evidence: Evidence, unless: Callable[[], bool]) -> None:
+        def end() -> None:
+            if attempt in self.scopes and not self.scopes[attempt].gated and not unless():
+                self.exit_run(attempt, evidence)
+
+        self.after(seconds, end)
+
+    # --- the network -----------------------------------------------------------------------------------------------
+
+    def lose_network(self) -> None:
+        """Nobody can be reached; runs notice it after a while."""
+        self._write()
+        self.is_reachable = False
+        for attempt in list(self.scopes):
+            self._notice_network(attempt)
+
+    def _notice_network(self, attempt: int) -> None:
+        if not self.is_reachable:
+            evidence = Evidence(status=0, log=(SILENT,)) if self.files.get(attempt) else _UNREACHED
+            self._end_later(attempt, 8.0 if self.files.get(attempt) else 3.0, evidence, lambda: self.is_reachable)
+
+    def regain_network(self, *, told: bool = True) -> None:
+        """The source can be reached again; runs that have not given up go on where they were."""
+        self.is_reachable = True
+        if told:
+            self.tell(lambda at: ev.NetworkBack(at=at))
+        for attempt in list(self.scopes):
+            self._fetch_soon(attempt)
+
+    # --- files, and the disk they are on ---------------------------------------------------------------------------
+
+    def size(self, attempt: int) -> int:
+        """Bytes of a segment's file."""
+        return len(self.files.get(attempt, ())) * CHUNK_BYTES
+
+    def _clock_to(self, instant: float) -> None:
+        self.monotonic = max(self.monotonic, instant)
+        self._write()
+
+    def _write(self) -> None:
+        """Bring every file up to now."""
+        if self.disk is not None or not self.is_reachable:
+            return
+        for attempt, run in self.scopes.items():
+            chunks = self.files.get(attempt)
+            if chunks and not run.stalled:
+                chunks.extend(range(chunks[-1] + 1, self.aired))
+
+    def _fetch_soon(self, attempt: int) -> None:
+        self.after(0.5, lambda: self._first_media(attempt))
+
+    def _first_media(self, attempt: int) -> None:
+        run = self.scopes.get(attempt)
+        if run is None or run.gated or run.stalled or self.files.get(attempt) or not self.is_reachable:
+            return
+        if not self.source.has_media:
+            return
+        if self.disk is not None:
+            self.exit_run(attempt, _DISK_ERROR[self.disk])
+            return
+        self.files[attempt] = list(range(max(0, self.aired - WINDOW), self.aired))
+        self.tell_media(attempt)
+
+    def tell_media(self, attempt: int) -> None:
+        """The first media of a run are there; whoever watches its file knows."""
+        raise NotImplementedError
+
+    def fill_disk(self, why: str = "full") -> None:
+        """There is no room any more: whoever writes ends."""
+        self._write()
+        self.disk = why
+        for attempt in list(self.scopes):
+            if self.files.get(attempt):
+                self._end_later(attempt, 0.5, _DISK_ERROR[why], lambda: self.disk is None)
+
+    def free_disk(self) -> None:
+        """There is room again."""
+        self.disk = None
+        for attempt in list(self.scopes):
+            self._fetch_soon(attempt)
+
+    # --- processes and their scopes --------------------------------------------------------------------------------
+
+    def start_run(self, run: Run) -> None:
+        """Its scope is up, its gate is open."""
+        self.scopes[run.attempt] = run
+        self._fetch_soon(run.attempt)
+        self._notice_air(run.attempt)
+        self._notice_network(run.attempt)
+
+    def exit_run(self, attempt: int, evidence: Evidence, *, record: bool = True) -> None:
+        """The process ends, and its scope with it. Without `record` the shim was killed, too."""
+        self._write()
+        run = self.scopes.pop(attempt)
+        if not run.shim:
+            return  # that was told when the shim was killed
+        if record and not run.gated:
+            self.pipes[attempt] = evidence
+        self.tell_exit(attempt, self.pipes.get(attempt, Evidence()))
+
+    def kill_shim(self, attempt: int) -> None:
+        """The supervising process is killed; streamlink goes on without it."""
+        self.scopes[attempt].shim = False
+        self.tell_exit(attempt, Evidence(shim_status=-9))
+
+    def stop_run(self, attempt: int) -> None:
+        """SIGTERM to all of a scope, and SIGKILL after a while."""
+        run = self.scopes[attempt]
+        run.stops += 1
+        if run.stops == run.stops_needed:
+            self.after(0.6, lambda: self._stopped(attempt))
+
+    def _stopped(self, attempt: int) -> None:
+        if attempt in self.scopes:
+            self.exit_run(attempt, Evidence(status=130, log=(INTERRUPTED,)))
+
+    def witness(self, attempt: int, evidence: Evidence, seconds: float | None, *, kept: bool) -> None:
+        """Somebody else tells of a run's end, in so many seconds or not at all; the journal keeps what it is told."""
+        if seconds is None:
+            return
+        where = self.journal if kept else self.failed
+        where[attempt] = where.get(attempt, Evidence()).merged(evidence)
+        self.tell(lambda at: ev.EvidenceArrived(at=at, attempt=attempt, evidence=evidence), seconds)
+
+    # --- the machine -----------------------------------------------------------------------------------------------
+
+    def begin_shutdown(self, *, told: float | None = 0.0) -> None:
+        """systemd ends every scope and starts none any more; the daemon hears of it in so many seconds, or never."""
+        self.is_going_down = True
+        if told is not None:
+            self.tell(lambda at: ev.HostStopping(at=at), told)
+        for attempt in list(self.scopes):
+            self.stop_run(attempt)
+
+    def call_off_shutdown(self, *, told: bool = True) -> None:
+        """It stays; what was ended stays so."""
+        self.is_going_down = False
+        if told:
+            self.tell(lambda at: ev.HostStays(at=at))
+
+    def go_down(self, seconds: float, unsynced: int) -> None:
+        """Nothing runs any more; growing files lose their last chunks; it is up again after so many seconds."""
+        self._write()
+        for attempt in self.scopes:
+            chunks = self.files.get(attempt, [])
+            del chunks[max(0, len(chunks) - unsynced) :]
+        self.scopes.clear()
+        self.pipes.clear()
+        self.failed.clear()
+        self.is_going_down = False
+        self._boot(seconds)
+
+
+_UNREACHED = Evidence(status=1, log=(UNREACHABLE,))
+_DISK_ERROR = {
+    "full": Evidence(status=1, log=(NO_SPACE,)),
+    "read-only": Evidence(status=1, log=(READ_ONLY,)),
+}
