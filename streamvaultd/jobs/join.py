@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 from streamvaultd.errors import InvalidParameter, JoinFailed, VaultError
 from streamvaultd.jobs import output, verify
-from streamvaultd.jobs.writer import APPEND_MIN, Intent, Writer, Written, align
+from streamvaultd.jobs.writer import APPEND_MIN, Intent, Writer, align
 from streamvaultd.media import fragments, timeline, ts
 from streamvaultd.media.plan import Container, Plan, PlannedSeam, plan_join
 from streamvaultd.media.seam import SeamKind
@@ -38,7 +38,7 @@ from streamvaultd.media.source import FileSource
 from streamvaultd.media.splice import Part
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 # Left free on the file system beside the result: the captures that run go on writing
 RESERVE = 64 << 20
@@ -206,16 +206,16 @@ class Join:
     def _accept(self, plan: Plan, writer: Writer, final: Path) -> Plan:
         """Takes a file of the result's name for the result if it is: an earlier run was stopped after naming it."""
         with output.opened(final, os.O_RDONLY | os.O_NONBLOCK) as fd:
-            block = os.fstatvfs(fd).f_bsize
-            for written in (plan, align(plan, block)):
-                if self._fault(Written(written, _own_ranges(written, writer, fd)), writer, fd) is None:
-                    break
-            else:
-                raise self._fail(f"{final} is there already and is not this recording")
+            candidates = (plan, align(plan, os.fstatvfs(fd).f_bsize))
+            found = next(
+                (each for each in candidates if self._fault(each, writer, fd, _own(each, writer, fd)) is None), None
+            )
+        if found is None:
+            raise self._fail(f"{final} is there already and is not this recording")
         output.remove_stale(self._part(final))
         output.sync_folder(final.parent)
         self._reached("accepted")
-        return written
+        return found
 
     def _make(self, plan: Plan, writer: Writer, final: Path) -> Plan:
         if not final.parent.exists():
@@ -233,13 +233,13 @@ class Join:
             writer.undo(part)
             raise
         self._reached("published")
-        return written.plan
+        return written
 
-    def _prove(self, written: Written, writer: Writer, part: Path) -> None:
-        """Puts the part file on disk and compares it with its segments."""
+    def _prove(self, plan: Plan, writer: Writer, part: Path) -> None:
+        """Puts the part file on disk and looks at what the writer has not proven."""
         with output.opened(part, os.O_RDONLY) as fd:
             os.fsync(fd)
-            if fault := self._fault(written, writer, fd):
+            if fault := self._fault(plan, writer, fd, plan.ranges()):
                 raise self._fail(f"the joined file is not what was planned: {fault}")
         self._reached("verified")
 
@@ -256,12 +256,12 @@ class Join:
 
         return count
 
-    def _fault(self, written: Written, writer: Writer, fd: int) -> str | None:
-        """Why an open file is not what was planned; None when it is."""
+    def _fault(self, plan: Plan, writer: Writer, fd: int, known: Sequence[tuple[int, int]]) -> str | None:
+        """Why an open file is not what was planned, `known` ranges apart; None when it is."""
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             return "it is not a regular file"
-        count = self._counter("verify", written.plan.size)
-        return verify.find_fault(written.plan, writer.sources, FileSource.of(fd), count, written.shared)
+        count = self._counter("verify", plan.size)
+        return verify.find_fault(plan, writer.sources, FileSource.of(fd), count, known)
 
     # --- reporting --------------------------------------------------------------------------------------------------
 
@@ -277,7 +277,7 @@ class Join:
         }
 
 
-def _own_ranges(plan: Plan, writer: Writer, fd: int) -> tuple[tuple[int, int], ...]:
+def _own(plan: Plan, writer: Writer, fd: int) -> tuple[tuple[int, int], ...]:
     """What of a file needs no comparison because the file is a segment itself, with something appended."""
     first = plan.pieces[0]
     if not isinstance(first, Part) or first.start or not os.path.sameopenfile(fd, writer.sources[first.file].fd):

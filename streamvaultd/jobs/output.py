@@ -10,6 +10,7 @@ import ctypes
 import errno
 import os
 import stat
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -22,9 +23,9 @@ AT_FDCWD = -100
 RENAME_NOREPLACE = 1
 # Copied between two syncs. Dirty and cached pages count against the memory limit of the job's scope, and a fast writer
 # is killed before its pages are reclaimed, so they are written out and dropped as the copy goes.
-CHUNK = 64 << 20
-# Without copy_file_range(2)
-BUFFER = 1 << 20
+CHUNK = 32 << 20
+# Compared at a time, and copied without copy_file_range(2)
+BUFFER = 4 << 20
 MODE = 0o640
 
 _NO_COPY_RANGE = frozenset({errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM})
@@ -71,18 +72,45 @@ def link(source: Path, part: Path) -> bool:
 
 
 def copy(source: int, start: int, end: int, target: int, progress: Callable[[int], None]) -> None:
-    """Appends source[start:end] to target, telling `progress` how many bytes came; the source must have them all."""
-    written_out = start
+    """Puts source[start:end] at the target's position, on disk, and proves it: each chunk is read back and compared.
+
+    Tells `progress` how many bytes came. The source must have them all. While a chunk is proven, the next is copied.
+    """
+    at = os.lseek(target, 0, os.SEEK_CUR)
+    os.posix_fadvise(source, start, min(CHUNK, end - start), os.POSIX_FADV_WILLNEED)
+    with ThreadPoolExecutor(1) as prover:
+        proof: Future[None] | None = None
+        for chunk in range(start, end, CHUNK):
+            size = min(CHUNK, end - chunk)
+            if end > chunk + size:
+                os.posix_fadvise(source, chunk + size, min(CHUNK, end - chunk - size), os.POSIX_FADV_WILLNEED)
+            _copy_all(source, chunk, chunk + size, target)
+            if proof is not None:
+                proof.result()
+            proof = prover.submit(_prove, source, chunk, target, at + chunk - start, size)
+            progress(size)
+        if proof is not None:
+            proof.result()
+
+
+def _prove(source: int, start: int, target: int, at: int, size: int) -> None:
+    """Puts a chunk on disk and out of memory, reads it back, and compares it; EIO when it is something else."""
+    os.fdatasync(target)
+    os.posix_fadvise(target, at, size, os.POSIX_FADV_DONTNEED)
+    for offset in range(0, size, BUFFER):
+        length = min(BUFFER, size - offset)
+        if os.pread(source, length, start + offset) != os.pread(target, length, at + offset):
+            raise OSError(errno.EIO, "what was written is not what is read back")
+    os.posix_fadvise(target, at, size, os.POSIX_FADV_DONTNEED)
+    os.posix_fadvise(source, start, size, os.POSIX_FADV_DONTNEED)
+
+
+def _copy_all(source: int, start: int, end: int, target: int) -> None:
     while start < end:
-        count = _copy_some(source, start, min(end, written_out + CHUNK) - start, target)
+        count = _copy_some(source, start, end - start, target)
         if not count:
             raise OSError(errno.EIO, "a segment is shorter than it was")
         start += count
-        if start - written_out >= CHUNK or start == end:
-            write_out(target)
-            os.posix_fadvise(source, written_out, start - written_out, os.POSIX_FADV_DONTNEED)
-            progress(start - written_out)
-            written_out = start
 
 
 def _copy_some(source: int, start: int, count: int, target: int) -> int:
@@ -99,12 +127,6 @@ def write_all(target: int, data: bytes) -> int:
     while done < len(data):
         done += os.write(target, data[done:])
     return done
-
-
-def write_out(target: int) -> None:
-    """Puts the file's data on disk and its pages out of memory."""
-    os.fdatasync(target)
-    os.posix_fadvise(target, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def publish(part: Path, final: Path) -> None:

@@ -24,16 +24,16 @@ def find_fault(
     files: Sequence[Source],
     result: Source,
     progress: Callable[[int], None],
-    shared: Sequence[tuple[int, int]] = (),
+    known: Sequence[tuple[int, int]] = (),
 ) -> str | None:
     """Why the result is not what was planned, or None when every byte of it is. May raise OSError.
 
-    The ranges `shared` are the very blocks of the files, and not compared.
+    The ranges that are `known` to be right are not compared.
     """
     if result.size != plan.size:
         return f"it has {result.size} bytes, {plan.size} were planned"
     planned = Splice(files, plan.pieces)
-    for start, end in _between(shared, plan.size):
+    for start, end in _between(known, plan.size):
         for at in range(start, end, WINDOW):
             data = result.read(at, min(WINDOW, end - at))
             if data != planned.read(at, min(WINDOW, end - at)):
@@ -42,10 +42,10 @@ def find_fault(
     return _seam_fault(plan, result) if plan.container is Container.TS else None
 
 
-def _between(shared: Sequence[tuple[int, int]], size: int) -> Iterator[tuple[int, int]]:
-    """The ranges that are not shared, in order."""
+def _between(known: Sequence[tuple[int, int]], size: int) -> Iterator[tuple[int, int]]:
+    """The other ranges, in order."""
     at = 0
-    for start, end in [*sorted(shared), (size, size)]:
+    for start, end in [*sorted(known), (size, size)]:
         if at < start:
             yield at, start
         at = end

@@ -45,14 +45,6 @@ Range = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """A file that holds a plan; `shared` are its ranges that are the segments' own blocks and need no comparison."""
-
-    plan: Plan
-    shared: tuple[Range, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Intent:
     """That something is going to be appended to a file of `size` bytes."""
 
@@ -86,8 +78,12 @@ class Writer:
     reached: Callable[[str], None]
     moved: Callable[[int], None]
 
-    def write(self, plan: Plan, part: Path) -> Written:
-        """Make `part`, which is not there yet, hold the plan. Raises JoinFailed without room, OSError."""
+    def write(self, plan: Plan, part: Path) -> Plan:
+        """Make `part`, which is not there yet, hold the plan; returns it as it was done, with filling in it perhaps.
+
+        What comes from the segments is proven: it is their own blocks, or was compared with them after it was read
+        back. Raises JoinFailed without room, OSError.
+        """
         ways = (self._link, self._share, self._append)
         return next((written for way in ways if (written := way(plan, part))), None) or self._copy(plan, part)
 
@@ -102,14 +98,14 @@ class Writer:
 
     # --- the four ways ----------------------------------------------------------------------------------------------
 
-    def _link(self, plan: Plan, part: Path) -> Written | None:
+    def _link(self, plan: Plan, part: Path) -> Plan | None:
         sole = plan.sole_file()
         if sole is None or self.sources[sole].size != plan.size or not output.link(self.paths[sole], part):
             return None
         self.reached("linked")
-        return Written(plan, ((0, plan.size),))
+        return plan
 
-    def _share(self, plan: Plan, part: Path) -> Written | None:
+    def _share(self, plan: Plan, part: Path) -> Plan | None:
         block = os.fstatvfs(self.sources[0].fd).f_bsize
         if not any(_is_worth(piece) for piece in plan.pieces):
             return None
@@ -119,17 +115,16 @@ class Writer:
                 part.unlink()
                 return None
             self.reached("created")
-            self._check_space(aligned.size - sum(end - start for start, end in _shared(aligned, block)), part)
+            self._check_space(aligned.size - _shared_size(aligned, block), part)
             at = 0
             for piece in aligned.pieces:
                 self._put(piece, target, at, block)
                 at += piece.size
                 self.reached("piece")
-            output.write_out(target)
         self.reached("written")
-        return Written(aligned, tuple(_shared(aligned, block)))
+        return aligned
 
-    def _append(self, plan: Plan, part: Path) -> Written | None:
+    def _append(self, plan: Plan, part: Path) -> Plan | None:
         plan = prefer_first(plan, self.sources)
         base = plan.pieces[0]
         if not isinstance(base, Part) or base.start or base.size < self.append_min:
@@ -147,15 +142,15 @@ class Writer:
         with output.opened(part, os.O_RDWR) as target:
             self._put_all(plan.pieces[1:], target, base.size)
         self.reached("written")
-        return Written(plan, ((0, base.size),))
+        return plan
 
-    def _copy(self, plan: Plan, part: Path) -> Written:
+    def _copy(self, plan: Plan, part: Path) -> Plan:
         with output.opened(part, os.O_RDWR | os.O_CREAT | os.O_EXCL) as target:
             self.reached("created")
             self._check_space(plan.size, part)
             self._put_all(plan.pieces, target, 0)
         self.reached("written")
-        return Written(plan)
+        return plan
 
     # --- pieces -----------------------------------------------------------------------------------------------------
 
@@ -164,7 +159,6 @@ class Writer:
             self._put(piece, target, at, None)
             at += piece.size
             self.reached("piece")
-        output.write_out(target)
 
     def _put(self, piece: Piece, target: int, at: int, block: int | None) -> None:
         """Write a piece at an offset of the target; with `block`, share what of it can be."""
@@ -233,15 +227,14 @@ def _inner(piece: Piece, at: int, block: int) -> Range:
     return low, max(low, high)
 
 
-def _shared(plan: Plan, block: int) -> Iterable[Range]:
-    """The ranges of the result that are shared blocks."""
-    at = 0
+def _shared_size(plan: Plan, block: int) -> int:
+    """Bytes of the result that are shared blocks."""
+    at = total = 0
     for piece in plan.pieces:
-        if isinstance(piece, Part):
-            low, high = _inner(piece, at, block)
-            if low < high:
-                yield at + low - piece.start, at + high - piece.start
+        low, high = _inner(piece, at, block)
+        total += high - low
         at += piece.size
+    return total
 
 
 def align(plan: Plan, block: int) -> Plan:

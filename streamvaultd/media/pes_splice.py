@@ -123,7 +123,7 @@ def _is_inside(older: Source, place: ts.Pes, newer: Source, clock: int) -> bool:
 
 
 def _has_all(older: Source, place: ts.Pes, newer: Source) -> bool:
-    """True when newer lacks no unit of its clock that older has behind the place, the last one, which may be torn, apart."""
+    """True when newer has all units of the clock that older has behind the place; older's last one may be torn."""
     stamps = [pes.dts for pes in units(older, place.at, older.size) if pes.pid == place.pid][:-1]
     room = older.size - place.at + REACH
     known = {pes.dts for pes in units(newer, 0, min(newer.size, room)) if pes.pid == place.pid}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import Enum
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from streamvaultd.media import fmp4, timeline, ts
@@ -72,6 +73,13 @@ class Plan:
         """The index of the one file that the result begins with and consists of, if it does."""
         piece = self.pieces[0] if len(self.pieces) == 1 else None
         return piece.file if isinstance(piece, Part) and piece.start == 0 else None
+
+    def ranges(self) -> list[tuple[int, int]]:
+        """Where in the result there are bytes of the files."""
+        ends = accumulate(piece.size for piece in self.pieces)
+        return [
+            (end - piece.size, end) for end, piece in zip(ends, self.pieces, strict=True) if isinstance(piece, Part)
+        ]
 
     def places(self) -> list[int]:
         """Where in the result there are seams."""

@@ -25,6 +25,8 @@ TEST_TOOLS = {
     "ip": "iproute2",
     "pkg-config": "pkg-config",
     "shellcheck": "shellcheck",
+    "mkfs.xfs": "xfsprogs",
+    "mkfs.btrfs": "btrfs-progs",
 }
 # file that shows that it is there → Debian package; for building python-systemd in the venv, and for its journals
 TEST_FILES = {
