@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Growing files on real disks: what is on them after a power cut, what stays in memory, and disks in trouble."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import errno
+import mmap
+import os
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from streamvaultd.capture.writeback import Writeback
+from streamvaultd.clock import SystemClock
+from tests.component.small_disk import MIB, SmallDisk, small_disk
+
+TICK = 0.05
+LIMIT = 10.0
+PAGE = mmap.PAGESIZE
+
+
+@pytest.fixture(name="disk")
+def _disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    with small_disk(tmp_path / "disk") as found:
+        yield found
+
+
+class Writer:
+    """A growing file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND)
+
+    def write(self, size: int) -> None:
+        data = os.urandom(size)
+        while data:
+            data = data[os.write(self._fd, data) :]
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+class Desk:
+    """A writeback, and the troubles that it told."""
+
+    def __init__(self) -> None:
+        self.troubles: asyncio.Queue[tuple[str, int | None]] = asyncio.Queue()
+        self.writeback = Writeback(
+            asyncio.get_running_loop(),
+            clock=SystemClock(),
+            interval=lambda: TICK,
+            on_trouble=lambda key, error: self.troubles.put_nowait((key, error.errno)),
+        )
+        self._writers: list[Writer] = []
+
+    def begin(self, key: str, path: Path, *, has: int = 0) -> Writer:
+        writer = Writer(path)
+        self._writers.append(writer)
+        writer.write(has)
+        self.writeback.watch(key, path)
+        return writer
+
+    async def end(self) -> None:
+        """Nobody has a file open any more."""
+        self.writeback.close()
+        while self._writers:
+            self._writers.pop().close()
+        await until(lambda: not threads(), "all threads have ended")
+
+
+@pytest.fixture(name="desk")
+async def _desk(disk: SmallDisk) -> AsyncIterator[Desk]:
+    found = Desk()
+    yield found
+    await found.end()
+
+
+async def until(condition: Callable[[], object], what: str) -> None:
+    """Wait for it."""
+    try:
+        async with asyncio.timeout(LIMIT):
+            while not condition():  # noqa: ASYNC110  (threads and the kernel's cache tell nobody)
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        pytest.fail(f"{what}: not within {LIMIT} s")
+
+
+def threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("sync ")]
+
+
+def cached(path: Path) -> int:
+    """How many bytes of a file are in memory, mincore(2)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0, mmap.MAP_SHARED) as memory:
+        pages = (ctypes.c_ubyte * -(-len(memory) // PAGE))()
+        anchor = ctypes.c_char.from_buffer(memory)
+        assert libc.mincore(ctypes.c_void_p(ctypes.addressof(anchor)), ctypes.c_size_t(len(memory)), pages) == 0
+        del anchor
+        return sum(page & 1 for page in pages) * PAGE
+
+
+async def test_a_power_cut_costs_what_came_after_the_last_sync(desk: Desk, disk: SmallDisk) -> None:
+    unwatched = Writer(disk.point / "unwatched")
+    unwatched.write(MIB)
+    writer = desk.begin("a", disk.point / "a.ts")
+    writer.write(3 * MIB)
+    await until(lambda: cached(writer.path) < MIB, "what is on disk is out of memory")
+    with disk.power_cut() as after:
+        assert (after / "a.ts").read_bytes() == writer.path.read_bytes()
+        assert not (after / "unwatched").exists() or (after / "unwatched").stat().st_size == 0
+    unwatched.close()
+
+
+async def test_a_file_that_grows_on_and_on_stays_out_of_memory(desk: Desk, disk: SmallDisk) -> None:
+    writer = desk.begin("a", disk.point / "a.ts")
+    for _ in range(20):
+        writer.write(MIB)
+        await asyncio.sleep(TICK)
+    await until(lambda: cached(writer.path) == 0, "all of it is out of memory")
+
+
+async def test_how_fast_files_grow_is_told(desk: Desk, disk: SmallDisk) -> None:
+    writer = desk.begin("a", disk.point / "a.ts")
+    assert desk.writeback.paces()["a"].steady == 0
+    await until(lambda: cached_or_zero(writer.path) == 0, "it is watched")
+    writer.write(6 * MIB)
+    await until(lambda: desk.writeback.paces()["a"].steady == 6 * MIB / 60, "the pace is known")
+    await until(lambda: desk.writeback.paces()["a"].latest == 0, "it has stopped growing")
+    desk.writeback.cancel("a")
+    assert desk.writeback.paces() == {}
+
+
+def cached_or_zero(path: Path) -> int:
+    return cached(path) if path.stat().st_size else 0
+
+
+async def test_an_adopted_file_is_not_taken_for_a_burst(desk: Desk, disk: SmallDisk) -> None:
+    writer = desk.begin("a", disk.point / "a.ts", has=10 * MIB)
+    await until(lambda: cached(writer.path) == 0, "it was synced")
+    assert desk.writeback.paces()["a"].steady == 0
+
+
+async def test_a_file_that_is_not_there_is_no_trouble(desk: Desk, disk: SmallDisk) -> None:
+    desk.writeback.watch("a", disk.point / "gone.ts")
+    await until(lambda: not threads(), "its thread has ended")
+    assert desk.troubles.empty()
+    desk.writeback.cancel("a")
+    desk.writeback.cancel("a")
+
+
+async def test_a_disk_that_hangs_holds_nobody_else(desk: Desk, disk: SmallDisk) -> None:
+    """The image of the inner disk is on the outer one: while that is frozen, nothing gets through."""
+    with small_disk(disk.point / "image", 24 * MIB) as inner:
+        stuck = desk.begin("stuck", inner.point / "a.ts")
+        other = desk.begin("other", disk.point.parent / "b.ts")
+        await until(lambda: "sync stuck" in threads(), "it is watched")
+        with inner.hanging(disk):
+            stuck.write(MIB)
+            await until(lambda: desk.writeback.paces()["stuck"].steady > 0, "its sync has begun")
+            other.write(MIB)
+            await until(lambda: desk.writeback.paces()["other"].steady > 0, "the other one is synced")
+            assert cached(stuck.path) == MIB
+            desk.writeback.close()
+            await until(lambda: threads() == ["sync stuck"], "nobody but the stuck one is left")
+        await desk.end()
+
+
+async def test_what_cannot_be_put_on_disk_is_told_once(desk: Desk, disk: SmallDisk) -> None:
+    """A thin disk: the inner file system believes in room that the outer one does not have."""
+    with small_disk(disk.point / "image", 48 * MIB) as inner:
+        writer = desk.begin("a", inner.point / "a.ts")
+        filler = disk.fill()
+        writer.write(8 * MIB)
+        async with asyncio.timeout(LIMIT):
+            assert await desk.troubles.get() in [("a", errno.ENOSPC), ("a", errno.EIO)]
+        filler.unlink()
+        writer.write(MIB)
+        await until(lambda: cached(writer.path) < MIB, "it can be synced again")
+        assert desk.troubles.empty()
+        await desk.end()
