@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from streamvaultd.clock import Clock
 from streamvaultd.core.deadlines import due, next_deadline
@@ -18,6 +18,9 @@ from streamvaultd.core.effects import Effect
 from streamvaultd.core.events import Event, HostStays, HostStopping
 from streamvaultd.core.machine import step
 from streamvaultd.core.model import Instant, Phase, Recorder
+
+SETTLED_KEPT: Final = 100
+"""So many recordings that were settled last are still listened to: a scope of theirs may start too late."""
 
 
 class Executor(Protocol):
@@ -34,7 +37,7 @@ class _Entry:
 
 
 class Manager:
-    """Owns every recorder that is not settled."""
+    """Owns every recorder that is not settled, and listens to the latest that are."""
 
     def __init__(self, *, executor: Executor, clock: Clock, on_change: Callable[[Recorder], None]) -> None:
         self._executor = executor
@@ -42,6 +45,7 @@ class Manager:
         self._on_change = on_change
         self._queue: asyncio.Queue[_Entry] = asyncio.Queue()
         self._recorders: dict[int, Recorder] = {}
+        self._settled: dict[int, Recorder] = {}
         self._deadlines: dict[int, Instant] = {}
         self._busy_since: Instant | None = None
         self.is_host_stopping = False
@@ -72,7 +76,7 @@ class Manager:
             self.post(recording, event)
 
     def post(self, recording: int, event: Event) -> None:
-        """Queue an event; one for a recording that is not owned is dropped."""
+        """Queue an event; one for a recording that is neither owned nor was settled lately is dropped."""
         self._queue.put_nowait(_Entry(recording, event))
 
     async def submit(self, recording: int, event: Event) -> Recorder | None:
@@ -131,6 +135,8 @@ class Manager:
 
     async def _handle(self, entry: _Entry) -> None:
         before = self._recorders.get(entry.recording)
+        if before is None and entry.done is None:
+            before = self._settled.get(entry.recording)
         after = None
         if before is not None:
             after, effects = step(before, entry.event)
@@ -144,9 +150,13 @@ class Manager:
     def _remember(self, recorder: Recorder) -> None:
         """Keep a recorder as long as something may still happen to it."""
         recording = recorder.recording.id
+        self._settled.pop(recording, None)
         if _is_settled(recorder):
             self._recorders.pop(recording, None)
             self._deadlines.pop(recording, None)
+            self._settled[recording] = recorder
+            if len(self._settled) > SETTLED_KEPT:
+                del self._settled[next(iter(self._settled))]
             return
         self._recorders[recording] = recorder
         instant = next_deadline(recorder)
