@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 
-.PHONY: help demo test check deb box clean
+.PHONY: help demo test check deb box chaos clean
 
 help:
 	@echo "make demo    build, install on a real systemd, record a live broadcast, join it; 'make demo HOST=1' uses"
@@ -12,6 +12,7 @@ help:
 	@echo "make check   lint and unit tests only"
 	@echo "make deb     build the package into dist/"
 	@echo "make box     boot a box with the package installed, and open a shell in it"
+	@echo "make chaos   faults at random instants, then an account of every frame and death: SEED=… MINUTES=… RECORDINGS=…"
 	@echo "make clean   remove what was built here; the cache in /var/cache/streamvaultd-testbed stays"
 
 demo:
@@ -31,6 +32,11 @@ box: deb
 	$(PYTHON) -m tests.testbed boot --name box --deb dist/streamvaultd_*.deb
 	$(PYTHON) -m tests.testbed shell box
 	$(PYTHON) -m tests.testbed stop box
+
+chaos:
+	$(PYTHON) -m tests.testbed setup
+	$(PYTHON) -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) \
+		$(if $(RECORDINGS),--recordings $(RECORDINGS))
 
 clean:
 	rm -rf build dist .venv

@@ -47,7 +47,7 @@ def clocks(machine: Machine) -> Clocks:
 
 def query(machine: Machine, sql: str) -> list[dict[str, Any]]:
     """Rows of the daemon's store."""
-    done = machine.run(["sqlite3", "-json", "-readonly", STORE, sql])
+    done = machine.run(["sqlite3", "-json", "-readonly", "-cmd", ".timeout 10000", STORE, sql])
     return json.loads(done.stdout) if done.stdout.strip() else []
 
 

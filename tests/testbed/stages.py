@@ -74,6 +74,7 @@ STAGES: dict[str, Callable[[Path], bool]] = {
     "component": pytest("tests/component"),
     "deb": run_deb,
     "integration": pytest("tests/integration"),
+    "chaos": pytest("tests/chaos"),
 }
 
 

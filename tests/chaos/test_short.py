@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One minute of faults: `make chaos` has as many as you like."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.report import is_good, table
+from tests.chaos.run import FOLDER, run
+from tests.chaos.schedule import draw
+from tests.testbed.deb import ensure_deb
+
+SEED = 7
+MINUTES = 0.75
+RECORDINGS = 3
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(300)
+def test_a_short_campaign() -> None:
+    logs = os.environ.get("STREAMVAULTD_TEST_LOGS")
+    folder = Path(logs) / "chaos" if logs else FOLDER
+    result = run(draw(SEED, MINUTES, RECORDINGS), ensure_deb(), folder=folder)
+    print(table(result))
+    assert is_good(result), table(result)
+    # a campaign in which nothing died and nothing was lost for a moment would show nothing
+    assert sum(account.deaths_recorded for account in result.accounts) >= RECORDINGS
