@@ -19,8 +19,11 @@ from typing import Any, Final, NoReturn
 
 from streamvaultd import __version__, config
 from streamvaultd.api import Api
+from streamvaultd.api_audit import AuditApi
+from streamvaultd.audits import Audits
 from streamvaultd.capture.launch import Launcher, clean_environment, memfd_with
 from streamvaultd.capture.output import SegmentFiles
+from streamvaultd.capture.salvage import Salvage
 from streamvaultd.capture.space import Space
 from streamvaultd.capture.writeback import Writeback
 from streamvaultd.captures import Captures
@@ -28,7 +31,7 @@ from streamvaultd.clock import SystemClock
 from streamvaultd.config import Settings
 from streamvaultd.core import admission
 from streamvaultd.core.disk import Margin
-from streamvaultd.core.events import Event, NetworkBack
+from streamvaultd.core.events import Event, JoinEnded, NetworkBack
 from streamvaultd.core.model import Recorder, State
 from streamvaultd.diskguard import DiskGuard
 from streamvaultd.disks import Lanes
@@ -52,9 +55,10 @@ from streamvaultd.notices import (
     Journal,
 )
 from streamvaultd.notify import Notifier, stored_fds, watchdog_interval
+from streamvaultd.repairs import Repairs
 from streamvaultd.runs import Runs
 from streamvaultd.scopes import Scopes
-from streamvaultd.store.local import LocalStore
+from streamvaultd.store.recovery import RecoverableStore
 from streamvaultd.streamlinks import Streamlinks
 from streamvaultd.takeover import Takeover
 from streamvaultd.units import RECORDINGS_SLICE, slice_groups
@@ -65,6 +69,7 @@ from streamvaultd.witnesses.journal import JournalWatch
 from streamvaultd.witnesses.link import LinkWatch
 from streamvaultd.witnesses.media import MediaWatch
 from streamvaultd.witnesses.processes import ProcessWatch, adopt_pidfd, parse_exit_record, take_record
+from streamvaultd.witnesses.survey import Survey
 
 STATE_DIR: Final = Path(os.environ.get("STATE_DIRECTORY", "/var/lib/streamvaultd"))
 RUNTIME_DIR: Final = Path(os.environ.get("RUNTIME_DIRECTORY", "/run/streamvaultd"))
@@ -90,7 +95,9 @@ class _Stop(Exception):
 class Daemon:
     """The composition root: the only place that constructs."""
 
-    def __init__(self, settings: Settings, group: asyncio.TaskGroup, store: LocalStore, files: SegmentFiles) -> None:
+    def __init__(
+        self, settings: Settings, group: asyncio.TaskGroup, store: RecoverableStore, files: SegmentFiles
+    ) -> None:
         self._settings, self._mistakes = settings, 0
         self._group = group
         self.notifier = Notifier()
@@ -115,6 +122,7 @@ class Daemon:
         self._writeback = self._build_writeback()
         self.disk = self._build_disk_guard()
         captures = self._build_captures()
+        self._joins = self._build_joins()
         self._executor = self._build_executor(captures)
         self.manager = Manager(executor=self._executor, clock=self._clock, on_change=self._on_change)
         self.journal_watch = JournalWatch(
@@ -129,6 +137,8 @@ class Daemon:
             on_shutdown=self.manager.on_shutdown,
             on_shutdown_cancelled=self.manager.on_shutdown_cancelled,
         )
+        self._repairs = self._build_repairs()
+        self.audits = self._build_audits()
 
     def _build_writeback(self) -> Writeback:
         return Writeback(
@@ -171,9 +181,9 @@ class Daemon:
             is_link_down=lambda: self.link_watch.is_down,
         )
 
-    def _build_executor(self, captures: Captures) -> Executor:
-        joins = Joins(
-            post=self._post,
+    def _build_joins(self) -> Joins:
+        return Joins(
+            post=self._post_join,
             spawn=self.spawn,
             clock=self._clock,
             store=self._store,
@@ -184,6 +194,8 @@ class Daemon:
             reports=STATE_DIR / "jobs",
             template=lambda: self._settings.filename,
         )
+
+    def _build_executor(self, captures: Captures) -> Executor:
         return Executor(
             post=self._post,
             spawn=self.spawn,
@@ -193,7 +205,7 @@ class Daemon:
             captures=captures,
             disk=self.disk,
             lanes=self._lanes,
-            joins=joins,
+            joins=self._joins,
             prober=self.streamlinks,
             journal=self.journal,
             hub=self._hub,
@@ -213,6 +225,34 @@ class Daemon:
             take_record=take_record,
         )
 
+    def _build_repairs(self) -> Repairs:
+        return Repairs(
+            manager=self.manager,
+            store=self._store,
+            files=self._files,
+            salvage=Salvage(),
+            lanes=self._lanes,
+            runs=self._runs,
+            joins=self._joins,
+            fd_store=self.notifier,
+            clock=self._clock,
+            journal=self.journal,
+            settings=lambda: self._settings,
+        )
+
+    def _build_audits(self) -> Audits:
+        return Audits(
+            manager=self.manager,
+            store=self._store,
+            survey=Survey(self.bus, self._lanes),
+            runs=self._runs,
+            joins=self._joins,
+            repairs=self._repairs,
+            clock=self._clock,
+            journal=self.journal,
+            settings=lambda: self._settings,
+        )
+
     def _build_server(self) -> Server:
         api = Api(
             manager=self.manager,
@@ -227,11 +267,16 @@ class Daemon:
             settings=lambda: self._settings,
             pid_of=pid_of,
         )
-        interface = Interface(read_definition(RECORDER), api.handlers(), frozenset({"Subscribe"}))
+        handlers = api.handlers() | AuditApi(self.audits).handlers()
+        interface = Interface(read_definition(RECORDER), handlers, frozenset({"Subscribe"}))
         return Server(Info("StreamVault", "streamvaultd", __version__, URL), [interface])
 
     def _post(self, recording: int, event: Event) -> None:
         self.manager.post(recording, event)
+
+    def _post_join(self, recording: int, event: JoinEnded) -> None:
+        self._repairs.on_join_ended(recording, event)
+        self._post(recording, event)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run a task that the daemon owns; what it raises ends the daemon."""
@@ -256,6 +301,7 @@ class Daemon:
         self.spawn(self._feed_watchdog())
         self.notifier.ready(self.status())
         self.journal.tell(DAEMON_STARTED, version=__version__, adopted=adopted)
+        self.spawn(self.audits.tell())
         await stop.wait()
         self.notifier.stopping("Stopping; segments record on")
         await self._drain()
@@ -365,7 +411,7 @@ async def serve(settings: Settings, mistakes: Sequence[VaultError]) -> None:
     valid applies, the defaults stand in for the rest, and the mistakes are told as an error.
     """
     files = SegmentFiles()
-    store = await LocalStore.open(
+    store = await RecoverableStore.open(
         settings.store_path, paths=lambda recording, number: str(files.segment_path(recording, number))
     )
     try:

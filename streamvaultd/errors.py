@@ -217,6 +217,12 @@ class JoinFailed(VaultError):
     hint = "its segments are kept"
 
 
+class AuditFailed(VaultError):
+    name = f"{RECORDER}.AuditFailed"
+    what = "cannot check everything: {why}"
+    hint = "recordings go on; check again, and if it stays so, look at the system bus and the recording directories"
+
+
 class SubscriberTooSlow(VaultError):
     name = f"{RECORDER}.SubscriberTooSlow"
     what = "cannot keep this subscription: the client read too slowly, {backlog} events were waiting"

@@ -183,6 +183,16 @@ ROW_UNREADABLE: Final = Entry(
     ERROR,
     "Cannot read recording {recording} in the store, it is left as it is: {why}",
 )
+AUDIT_FOUND: Final = Entry(
+    "06fec43e2fc4479eb9a5bb4a2aadf22d", WARNING, "The audit found {what}"
+)
+AUDIT_REPAIRED: Final = Entry("68ce1f62ccd4404a9ed8bd714230d2a2", NOTICE, "Cleaned up {subject}: {done}")
+AUDIT_UNPROVEN: Final = Entry(
+    "01869fa11a644167997897b1172f6b09",
+    WARNING,
+    "Recording {recording} of '{streamer}' keeps its segments, {path} cannot be proven to be what they make: {why}",
+)
+AUDIT_FAILED: Final = Entry("a6e527caf5964c09ad8619273f245d8a", WARNING, "The audit was not finished: {why}")
 FILES_TROUBLE: Final = Entry("41cb4b9221184f75837fde1378776211", WARNING, "Cannot tidy up after '{streamer}': {why}")
 
 OWN: Final = (
@@ -201,6 +211,10 @@ OWN: Final = (
     JOIN_WAITS,
     SCOPE_TROUBLE,
     ROW_UNREADABLE,
+    AUDIT_FOUND,
+    AUDIT_REPAIRED,
+    AUDIT_UNPROVEN,
+    AUDIT_FAILED,
     FILES_TROUBLE,
 )
 """Notices of the daemon itself."""

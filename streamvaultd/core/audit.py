@@ -45,7 +45,11 @@ def audit(world: World) -> tuple[Violation, ...]:
     if world.silent_for == 0:
         found += [violation for rule in RULES for violation in rule(world)]
     unique = {violation.key: violation for violation in found}
-    return tuple(sorted(unique.values(), key=lambda violation: (_ORDER[violation.kind], violation.subject)))
+    return tuple(sorted(unique.values(), key=_order))
+
+
+def _order(violation: Violation) -> tuple[int, int, str]:
+    return _ORDER[violation.kind], violation.rank, violation.subject
 
 
 def confirmed(first: Iterable[Violation], second: Iterable[Violation]) -> tuple[Violation, ...]:

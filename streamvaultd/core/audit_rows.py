@@ -99,46 +99,54 @@ def _has_files(row: Row) -> bool:
 def files(world: World) -> Iterator[Violation]:
     """Files that no row knows, or that should be gone, or that two write."""
     yield from _shared(world)
+    for file, segment in _judged(world):
+        if file.size == 0 and (segment is None or segment.is_over):
+            yield _of_file(Kind.FILE_EMPTY, file, "It holds nothing, and nobody writes to it.")
+        elif file.size > 0 and segment is not None and segment.phase == Phase.REMOVED:
+            yield _of_file(Kind.MEDIA_BACK, file, "It was removed after it was joined, and is there again.")
+    for folder, found in unknown_media(world).items():
+        yield _unknown_media(folder, found)
+
+
+def unknown_media(world: World) -> dict[str, list[SegmentFile]]:
+    """Files with media that no row knows, by the path of their folder."""
+    found: dict[str, list[SegmentFile]] = {}
+    for file, segment in _judged(world):
+        if file.size > 0 and segment is None:
+            found.setdefault(file.path.rpartition("/")[0], []).append(file)
+    return found
+
+
+def _judged(world: World) -> Iterator[tuple[SegmentFile, RowSegment | None]]:
+    """Files that nobody writes and whose recording, if there is one, is known for sure; and their rows."""
     if not world.rows_are_whole:
         return
-    folders = by_folder(world.rows)
-    unsure = {row.folder for row in world.rows if row.id in world.unsure}
-    unsure |= {folder_of(recorder) for recorder in world.recorders if recorder.recording.id in world.unsure}
-    written = {path for process in world.processes for path in process.writes}
-    unknown: dict[Folder, list[SegmentFile]] = {}
-    for file in world.disk.files:
-        if file.folder in unsure or file.path in written:
-            continue
-        segment = _claim(file, folders.get(file.folder, []), world)
-        if file.size == 0:
-            if segment is None or segment.is_over:
-                yield _of_file(Kind.FILE_EMPTY, file, "It holds nothing, and nobody writes to it.")
-        elif segment is None:
-            unknown.setdefault(file.folder, []).append(file)
-        elif segment.phase == Phase.REMOVED:
-            yield _of_file(Kind.MEDIA_BACK, file, "It was removed after it was joined, and is there again.")
-    for found in unknown.values():
-        yield _unknown_media(found)
-
-
-def _claim(file: SegmentFile, claimants: list[Row], world: World) -> RowSegment | None:
-    """The row of this file: its recorder's, where the daemon has one."""
+    claims = {(row.folder, segment.number): segment for row in world.rows for segment in row.segments}
     for recorder in world.recorders:
-        if folder_of(recorder) == file.folder and (known := recorder.segment(file.number)) is not None:
-            return _row_segment(known)
-    return next((segment for row in claimants if (segment := row.segment(file.number)) is not None), None)
+        claims |= {(folder_of(recorder), segment.number): _row_segment(segment) for segment in recorder.segments}
+    unsure = _unsure_folders(world)
+    written = {path for process in world.processes for path in process.writes}
+    for file in world.disk.files:
+        if file.folder not in unsure and file.path not in written:
+            yield file, claims.get((file.folder, file.number))
+
+
+def _unsure_folders(world: World) -> set[Folder]:
+    unsure = world.unsure
+    moving = {folder_of(recorder) for recorder in world.recorders if recorder.recording.id in unsure}
+    return moving | {row.folder for row in world.rows if row.id in unsure}
 
 
 def _of_file(kind: Kind, file: SegmentFile, what: str) -> Violation:
     return Violation(kind=kind, subject=file.path, what=what, path=file.path)
 
 
-def _unknown_media(found: list[SegmentFile]) -> Violation:
-    folder = found[0].path.rpartition("/")[0]
+def _unknown_media(folder: str, found: list[SegmentFile]) -> Violation:
     numbers = ", ".join(f"{file.number:03d}" for file in sorted(found, key=lambda file: file.number)[:8])
     size = sum(file.size for file in found)
     what = f"No row knows {len(found)} of its segments ({numbers}), {size} bytes."
-    return Violation(kind=Kind.MEDIA_UNKNOWN, subject=folder, what=what, path=folder)
+    # the greatest first: new numbers of streams count on from there
+    return Violation(kind=Kind.MEDIA_UNKNOWN, subject=folder, what=what, path=folder, rank=-found[0].folder[2])
 
 
 def _shared(world: World) -> Iterator[Violation]:
@@ -165,10 +173,11 @@ def media(world: World) -> Iterator[Violation]:
     if not world.disk.is_whole:
         return
     there = {(file.folder, file.number): file for file in world.disk.files}
+    unsure = world.unsure
     steady = {recorder.recording.id: recorder for recorder in world.steady}
     for row in world.rows:
         recorder = steady.get(row.id)
-        if row.folder[0] not in world.disk.there or row.id in world.unsure:
+        if row.folder[0] not in world.disk.there or row.id in unsure:
             continue
         segments = row.segments if recorder is None else tuple(map(_row_segment, recorder.segments))
         wanted = [segment for segment in segments if segment.phase in _WITH_MEDIA and segment.size > 0]
@@ -193,8 +202,9 @@ def results(world: World) -> Iterator[Violation]:
     there = {(file.folder, file.number) for file in world.disk.files}
     owned = {recorder.recording.id: recorder for recorder in world.recorders}
     joining = {job.recording for job in world.jobs}
+    unsure = world.unsure
     for row in world.rows:
-        if row.status not in _JOINED or row.state not in _JOINED or row.path is None or row.id in world.unsure:
+        if row.status not in _JOINED or row.state not in _JOINED or row.path is None or row.id in unsure:
             continue
         recorder = owned.get(row.id)
         if recorder is not None and world.now - max(recorder.since.monotonic, world.started) <= REMOVAL_LIMIT:
@@ -230,8 +240,7 @@ def _result_gone(row: Row) -> Iterator[Violation]:
 
 def folders(world: World) -> Iterator[Violation]:
     """Folders of segments with nothing in them."""
-    wanted = {folder_of(recorder) for recorder in world.recorders}
-    wanted |= {row.folder for row in world.rows if row.id in world.unsure}
+    wanted = {folder_of(recorder) for recorder in world.recorders} | _unsure_folders(world)
     for folder, path in world.disk.empty:
         if folder not in wanted:
             what = "It is empty, and its recording is over or unknown."

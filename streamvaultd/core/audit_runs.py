@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from streamvaultd.core.census import Process, Unit, World
+from streamvaultd.core.census import Process, Run, Unit, World
 from streamvaultd.core.deadlines import next_deadline
 from streamvaultd.core.machine import RUNNING
 from streamvaultd.core.model import Phase, Recorder, State
@@ -78,38 +78,38 @@ def _streamers(world: World) -> Iterator[Violation]:
 
 def scopes(world: World) -> Iterator[Violation]:
     """Scopes and stored pipes that belong to nothing."""
-    jobs = {job.id for job in world.jobs} | world.busy_jobs
+    known = _Known(world)
     for unit in world.units:
-        if _is_unsure(world, unit.run):
+        if not known.is_sure(unit.run) or (unit.run is None and unit.job is None):
             continue
-        if unit.is_active:
-            yield from _active_scope(world, unit, jobs)
-        elif unit.state == "failed" and not _is_known(world, unit.run, unit.job, jobs):
+        is_known = known.has(unit.run, unit.job)
+        if unit.state == "failed" and not is_known:
             yield _of_unit(Kind.UNIT_FAILED, unit, "It has failed, and nobody needs its result any more.")
+        elif unit.is_active and is_known and unit.run is not None and unit.is_unlimited:
+            yield _of_unit(Kind.LIMIT_MISSING, unit, "It runs without a memory limit.")
+        elif unit.is_active and not is_known and unit.run is not None:
+            yield _of_unit(Kind.SCOPE_UNKNOWN, unit, "It runs, and no recording knows it.")
+        elif unit.is_active and not is_known:
+            yield _of_unit(Kind.JOB_UNKNOWN, unit, "It runs, and no job of this number does by its row.")
     for pipe in world.pipes:
-        if not _is_unsure(world, pipe.run) and not _is_known(world, pipe.run, pipe.job, jobs):
+        if known.is_sure(pipe.run) and not known.has(pipe.run, pipe.job):
             what = "The exit pipe of a run that is over is still in the fd store."
             yield Violation(kind=Kind.PIPE_LEFT, subject=pipe.name, what=what, job=pipe.job)
 
 
-def _active_scope(world: World, unit: Unit, jobs: set[int]) -> Iterator[Violation]:
-    if not _is_known(world, unit.run, unit.job, jobs):
-        if unit.job is not None:
-            yield _of_unit(Kind.JOB_UNKNOWN, unit, "It runs, and no job of this number does by its row.")
-        else:
-            yield _of_unit(Kind.SCOPE_UNKNOWN, unit, "It runs, and no recording knows it.")
-    elif unit.run is not None and unit.is_unlimited:
-        yield _of_unit(Kind.LIMIT_MISSING, unit, "It runs without a memory limit.")
+class _Known:
+    """What may be in the world: runs by their recorders, jobs by their rows, and what is just begun or ended."""
 
+    def __init__(self, world: World) -> None:
+        self._unsure = world.unsure
+        self._runs = world.known_runs | world.busy_runs
+        self._jobs = {job.id for job in world.jobs} | world.busy_jobs
 
-def _is_unsure(world: World, run: tuple[int, int] | None) -> bool:
-    return run is not None and run[0] in world.unsure
+    def is_sure(self, run: Run | None) -> bool:
+        return run is None or run[0] not in self._unsure
 
-
-def _is_known(world: World, run: tuple[int, int] | None, job: int | None, jobs: set[int]) -> bool:
-    if run is not None:
-        return run in world.known_runs or run in world.busy_runs
-    return job is not None and job in jobs
+    def has(self, run: Run | None, job: int | None) -> bool:
+        return run in self._runs if run is not None else job in self._jobs
 
 
 def _of_unit(kind: Kind, unit: Unit, what: str) -> Violation:
@@ -122,8 +122,9 @@ def _of_unit(kind: Kind, unit: Unit, what: str) -> Violation:
 def jobs_lost(world: World) -> Iterator[Violation]:
     """Jobs that run by their row alone."""
     running = {unit.job for unit in world.units if unit.state not in ("failed", "inactive")}
+    unsure = world.unsure
     for job in world.jobs:
-        if job.id not in running and job.id not in world.busy_jobs and job.recording not in world.unsure:
+        if job.id not in running and job.id not in world.busy_jobs and job.recording not in unsure:
             what = f"It runs by its row, for recording {job.recording}, and its scope is not there."
             yield Violation(
                 kind=Kind.JOB_LOST, subject=f"job {job.id}", what=what, recording=job.recording, job=job.id

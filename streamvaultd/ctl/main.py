@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from streamvaultd import __version__
-from streamvaultd.ctl import commands, control
+from streamvaultd.ctl import audit, commands, control, verify
 from streamvaultd.ctl.options import Group, UnknownCommand, common_options
 from streamvaultd.ctl.outcome import ExitCode, Failed, OutputClosed
 from streamvaultd.ctl.records import BadAnswer
@@ -50,6 +50,9 @@ for _command in (
     control.rotate,
     commands.monitor,
     commands.logs,
+    audit.check,
+    audit.cleanup,
+    verify.verify,
     commands.streamlink,
 ):
     cli.add_command(_command)

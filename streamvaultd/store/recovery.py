@@ -35,6 +35,13 @@ STREAM_MAX: Final = 1_000_000_000
 class RecoverableStore(LocalStore):
     """A store whose rows can be looked at as they stand, and that takes recordings back; made by open()."""
 
+    async def directories(self) -> list[str]:
+        """Every directory that recordings were made in."""
+        found = await self._read(
+            lambda connection: connection.scalars(select(recordings.c.directory).distinct()).all()
+        )
+        return [directory for directory in found if isinstance(directory, str)]
+
     async def rows(self, limit: int) -> tuple[list[Row], bool]:
         """The newest recordings as they stand in their rows, and whether these are all."""
         found: list[Row] = []

@@ -162,7 +162,20 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
     names = re.findall(r"^  (\w+)  ", out.partition("Commands:")[2], re.MULTILINE)
-    assert names == ["record", "list", "status", "segments", "why", "stop", "rotate", "monitor", "logs", "streamlink"]
+    assert names == [
+        "record",
+        "list",
+        "status",
+        "segments",
+        "why",
+        "stop",
+        "rotate",
+        "monitor",
+        "logs",
+        "check",
+        "cleanup",
+        "streamlink",
+    ]
     for name in names:
         assert main([name, "--help"]) == 0
         assert "--json" in capsys.readouterr().out

@@ -57,20 +57,23 @@ LAW: dict[str, set[str]] = {
     "joins": WORDS | {"runs"},
     "executor": WORDS | {"captures", "joins", "hub"},
     "takeover": WORDS | {"runs", "manager"},
+    "repairs": WORDS | {"runs", "joins", "manager"},
+    "audits": WORDS | {"runs", "joins", "manager", "repairs"},
     "views": WORDS | {"hub"},
     "ends": WORDS | {"views"},
     "api": WORDS | {"hub", "views", "ends", "manager", "streamlinks", "capture"},
+    "api_audit": WORDS | {"audits", "repairs", "views"},
     # other programs
     "brokerd": {"__version__", "errors", "units", "systemd1", "varlink"},
     "jobs": {"errors", "units", "media"},
-    "ctl": {"__version__", "errors", "units", "varlink"},
+    "ctl": {"__version__", "errors", "units", "varlink", "media"},
     "shim": set(),
 }
 """Top-level module: those of ours that it may import besides itself. daemon.py, which builds everything, is free."""
 
 ADAPTERS = {"capture", "witnesses", "watch", "store", "scopes", "notify", "streamlinks"}
 NARROW = {  # these see one module of a library
-    "ctl": {"varlink": "varlink.client"},
+    "ctl": {"varlink": "varlink.client", "media": "media.inspect"},
     "api": {"capture": "capture.streamlink"},
 }
 
