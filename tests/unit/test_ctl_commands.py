@@ -174,6 +174,7 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
         "logs",
         "check",
         "cleanup",
+        "verify",
         "streamlink",
     ]
     for name in names:

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""streamvaultctl verify: verdicts on files and on the results of recordings, and their exit codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.fakes.ctl import FakeDaemon, recording, run
+from tests.unit.test_media_transport import Broadcast
+
+LIVE = Broadcast(12)
+
+
+def test_a_sound_file_needs_no_daemon(tmp_path: Path) -> None:
+    path = tmp_path / "show.ts"
+    path.write_bytes(LIVE.window(0, 9))
+    ran = run(FakeDaemon(), "verify", str(path))
+    assert ran.code == 0
+    assert (
+        ran.out
+        == f"{path}: sound (ts, {len(LIVE.window(0, 9)) / 1024:.1f}K, 4s, {len(LIVE.window(0, 9)) // 188} packets)\n"
+    )
+
+
+def test_damage_is_told_with_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "show.ts"
+    path.write_bytes(LIVE.window(0, 1) + LIVE.window(9, 11) + b"x")
+    ran = run(FakeDaemon(), "verify", str(path))
+    assert ran.code == 1
+    assert "ms of media are missing" in ran.out
+    answer = json.loads(run(FakeDaemon(), "verify", str(path), "--json=short").out)
+    assert answer["verdict"] == "damaged"
+    assert answer["problems"][-1] == {
+        "offset": len(LIVE.window(0, 1) + LIVE.window(9, 11)),
+        "atMs": answer["problems"][-1]["atMs"],
+        "kind": "torn",
+        "text": "1 bytes at the end are no whole packet",
+    }
+
+
+def test_foreign_files_are_unknown_and_missing_ones_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("a holiday film" * 100)
+    ran = run(FakeDaemon(), "verify", str(path))
+    assert (ran.code, "unknown" in ran.out) == (1, True)
+    ran = run(FakeDaemon(), "verify", str(tmp_path / "none"))
+    assert ran.code == 1
+    assert "cannot read" in ran.err
+
+
+def test_a_recording_stands_for_its_joined_file(tmp_path: Path) -> None:
+    path = tmp_path / "show.ts"
+    path.write_bytes(LIVE.window(0, 9))
+    done = FakeDaemon().on("Get", {"recording": recording("completed", path=str(path))})
+    assert run(done, "verify", "demo").code == 0
+    running = FakeDaemon().on("Get", {"recording": recording("recording")})
+    ran = run(running, "verify", "demo")
+    assert (ran.code, "no joined file yet" in ran.err) == (1, True)
