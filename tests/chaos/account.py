@@ -2,7 +2,9 @@
 """The account of a campaign: what was offered, recorded and lost, and whether each death was recorded as what it was.
 
 A lost frame is explained if no capture could have fetched its media segment: at no time did one run for long enough
-while the playlist offered it and the source behaved. An injected death is recorded as it was if its segment has the
+while the playlist offered it and the source behaved. Either the source was away until the media segment had all but
+left the window, or the captures were: dead, and nobody there to replace them, or waiting for their next try. How long
+they may be is limited, see RESTART. An injected death is recorded as it was if its segment has the
 cause that belongs to the fault. There are three ambiguities, and no others:
 
 - A segment that had been asked to end by a rotation before the fault took effect is `rotated`.
@@ -53,7 +55,7 @@ class Account:
     offered: int = 0
     recorded: int = 0
     lost_source_away: int = 0
-    lost_no_capture: int = 0
+    lost_capture_away: int = 0
     lost_unexplained: int = 0
     repeated: int = 0
     damaged: int = 0
@@ -148,10 +150,10 @@ def _count_frames(account: Account, facts: Facts, runs: list[Interval]) -> None:
     for index in sorted({frame // facts.frames_per_offer for frame in lost}):
         count = sum(1 for frame in lost if frame // facts.frames_per_offer == index)
         offer = facts.offers[index]
-        if max((end - start for start, end in without(offer, spells)), default=0.0) < RETRY:
+        if max((end - start for start, end in without(offer, spells)), default=0.0) < STARTUP:
             account.lost_source_away += count
         elif not could_fetch(offer, spells, runs):
-            account.lost_no_capture += count
+            account.lost_capture_away += count
         else:
             account.lost_unexplained += count
             account.complaints.append(

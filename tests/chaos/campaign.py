@@ -162,15 +162,22 @@ class Campaign:
             for number, target in enumerate(targets)
         ]
         accounts = [draw_up(known, daemon) for known in facts]
-        return Result(self.schedule, list(strikes), self.missed, facts, accounts, self._leaks())
+        return Result(self.schedule, list(strikes), self.missed, facts, accounts, self._leaks(strikes))
 
-    def _leaks(self) -> Leaks:
+    def _leaks(self, strikes: tuple[Strike, ...]) -> Leaks:
         """What is left when everything had the time to go."""
+        found = Leaks()
+
+        def is_nothing() -> bool:
+            nonlocal found
+            found = leaks_of(self.machine, strikes)
+            return found == Leaks()
+
         try:
-            self.machine.wait_for(lambda: leaks_of(self.machine) == Leaks(), "nothing is left", timeout=LEAK_LIMIT)
-        except WaitError:
-            return leaks_of(self.machine)
-        return Leaks()
+            self.machine.wait_for(is_nothing, "nothing is left", timeout=LEAK_LIMIT)
+        except WaitError as error:
+            self.say(str(error))
+        return found
 
 
 def describe(strike: Strike) -> str:

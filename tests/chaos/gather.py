@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 STATE: Final = "/var/lib/streamvaultd"
 STORE: Final = f"{STATE}/streamvaultd.sqlite"
 RECORDINGS: Final = f"{STATE}/recordings"
-DAEMONS: Final = ("streamvaultd.service", "streamvault-brokerd.service")
+DAEMON: Final = "streamvaultd.service"
+BROKER: Final = "streamvault-brokerd.service"
+DAEMONS: Final = (DAEMON, BROKER)
+BUS_LOST: Final = 5.0
+"""Seconds after a restart of the bus within which the broker notices."""
 PROCESS_ENDED: Final = "98e322203f7a4ed290d09fe03c09fe15"
 """SD_MESSAGE_UNIT_PROCESS_EXIT of systemd."""
 
@@ -123,7 +127,7 @@ def facts_of(
 # --- what must not be left -----------------------------------------------------------------------------------------
 
 
-def leaks_of(machine: Machine) -> Leaks:
+def leaks_of(machine: Machine, strikes: tuple[Strike, ...]) -> Leaks:
     """What is left over, now."""
     units = ["systemctl", "list-units", "--all", "--plain", "--no-legend", "--type=scope", "streamvault-*"]
     failed = ["systemctl", "list-units", "--failed", "--plain", "--no-legend"]
@@ -132,14 +136,14 @@ def leaks_of(machine: Machine) -> Leaks:
     empty = lines(
         machine, ["find", "/var/lib/streamvaultd", "-type", "f", "-size", "0", "-not", "-name", "*.sqlite-*"]
     )
-    stored = machine.run(["systemctl", "show", "--value", "--property=NFileDescriptorStore", DAEMONS[0]]).stdout
+    stored = machine.run(["systemctl", "show", "--value", "--property=NFileDescriptorStore", DAEMON]).stdout
     return Leaks(
         scopes=tuple(line.split()[0] for line in lines(machine, units)),
         processes=tuple(processes(machine)),
         files=tuple(file for file in files if file not in kept),
         empty_files=tuple(empty),
         descriptors=int(stored),
-        crashes=tuple(crashes(machine)),
+        crashes=tuple(crashes(machine, strikes)),
         failed_units=tuple(line.split()[0] for line in lines(machine, failed)),
     )
 
@@ -154,7 +158,18 @@ def processes(machine: Machine) -> list[str]:
     return [line for line in lines(machine, ["ps", "-eo", "args"]) if any(word in line for word in words)]
 
 
-def crashes(machine: Machine) -> list[str]:
-    """Ends of the daemon and the broker by an exit status: faults end them by signals, and orders with 0."""
-    ended = [entry for unit in DAEMONS for entry in machine.journal(f"MESSAGE_ID={PROCESS_ENDED}", f"UNIT={unit}")]
-    return [entry["MESSAGE"] for entry in ended if entry["EXIT_CODE"] == "exited" and entry["EXIT_STATUS"] != "0"]
+def crashes(machine: Machine, strikes: tuple[Strike, ...]) -> list[str]:
+    """Ends of the daemon and the broker by an exit status: faults end them by signals, and orders with 0.
+
+    Only the loss of the system bus makes the broker exit: it is started again by its socket.
+    """
+    ahead = clocks(machine)
+    bus = [(strike.before, strike.after + BUS_LOST) for strike in strikes if strike.kind == "bus-restart"]
+    found = []
+    for unit in DAEMONS:
+        for entry in machine.journal(f"MESSAGE_ID={PROCESS_ENDED}", f"UNIT={unit}"):
+            at = int(entry["__REALTIME_TIMESTAMP"]) / 1e6 - ahead.realtime
+            excused = unit == BROKER and any(low <= at <= high for low, high in bus)
+            if entry["EXIT_CODE"] == "exited" and entry["EXIT_STATUS"] != "0" and not excused:
+                found.append(entry["MESSAGE"])
+    return found

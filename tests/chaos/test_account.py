@@ -107,8 +107,8 @@ def test_what_must_not_be_is_found(case: str) -> None:
 
 
 def test_what_left_the_window_of_a_silent_source_is_explained() -> None:
-    silent = Spell("404", "all", BEGAN + 50, BEGAN + 90)
-    facts = replace(GOOD, spells=(silent,), frames=lost_at(26), gaps=1)
+    silent = Spell("404", "all", BEGAN + 49, BEGAN + 90)
+    facts = replace(GOOD, spells=(silent,), frames=lost_at(25), gaps=1)
     assert wrong(facts) == set()
     assert draw_up(facts, ()).lost_source_away == PER_OFFER
     short = replace(facts, spells=(replace(silent, until=BEGAN + 55),))
@@ -119,7 +119,7 @@ def test_what_nobody_could_capture_is_explained() -> None:
     absent = strike("daemon-stop", 39, lasts=36)
     facts = replace(GOOD, rows=(GOOD.rows[0], row(2, 76, 120.5, "source-ended")), frames=lost_at(21))
     assert wrong(facts, absent) == set()
-    assert draw_up(facts, (absent,)).lost_no_capture == PER_OFFER
+    assert draw_up(facts, (absent,)).lost_capture_away == PER_OFFER
 
 
 def test_the_ambiguities_are_no_wider_than_said() -> None:
