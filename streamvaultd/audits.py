@@ -54,7 +54,7 @@ class Survey(Protocol):
     """Looks at the world; raises BusError and OSError."""
 
     async def units(self) -> tuple[Unit, ...]: ...
-    async def pipes(self) -> tuple[Pipe, ...]: ...
+    async def pipes(self) -> tuple[tuple[Pipe, ...], int]: ...
     async def processes(self) -> tuple[Process, ...]: ...
     async def disk(self, directories: Iterable[str]) -> Disk: ...
     async def results(self, paths: Iterable[str]) -> dict[str, Result]: ...
@@ -210,7 +210,7 @@ class Audits:
         disk = await self._survey.disk(directories)
         processes = await self._survey.processes()
         units = await self._survey.units()
-        pipes = await self._survey.pipes()
+        pipes, surplus = await self._survey.pipes()
         stored, unreadable = await self._store.load_unfinished()
         rows, are_whole = await self._store.rows(ROWS_MAX)
         jobs = [JobRow(id=job.id, recording=job.recording) for job in await self._store.unfinished_jobs()]
@@ -232,6 +232,7 @@ class Audits:
             jobs=tuple(jobs),
             units=units,
             pipes=pipes,
+            surplus=surplus,
             processes=processes,
             disk=disk,
         )
@@ -288,7 +289,7 @@ def _checked(world: World) -> Checked:
 
 
 def _unseen(world: World) -> tuple[str, ...]:
-    found = [f"{directory}: {why}" for directory, why in sorted(world.disk.gone.items())]
+    found = []
     if not world.disk.is_whole:
         found.append("some folders of recordings: they are too many, too slow, or not readable")
     if not world.rows_are_whole:

@@ -20,6 +20,7 @@ from typing import Any, Final, NoReturn
 from streamvaultd import __version__, config
 from streamvaultd.api import Api
 from streamvaultd.api_audit import AuditApi
+from streamvaultd.api_result import ResultApi
 from streamvaultd.audits import Audits
 from streamvaultd.capture.launch import Launcher, clean_environment, memfd_with
 from streamvaultd.capture.output import SegmentFiles
@@ -244,7 +245,7 @@ class Daemon:
         return Audits(
             manager=self.manager,
             store=self._store,
-            survey=Survey(self.bus, self._lanes),
+            survey=Survey(self.bus, self._lanes, stored=lambda: self.notifier.stored),
             runs=self._runs,
             joins=self._joins,
             repairs=self._repairs,
@@ -267,7 +268,7 @@ class Daemon:
             settings=lambda: self._settings,
             pid_of=pid_of,
         )
-        handlers = api.handlers() | AuditApi(self.audits).handlers()
+        handlers = api.handlers() | AuditApi(self.audits).handlers() | ResultApi(self._store).handlers()
         interface = Interface(read_definition(RECORDER), handlers, frozenset({"Subscribe"}))
         return Server(Info("StreamVault", "streamvaultd", __version__, URL), [interface])
 
@@ -292,6 +293,7 @@ class Daemon:
         self.spawn(self.bus.run())
         self.spawn(self.link_watch.run())
         self.spawn(self._find_streamlink())
+        self.notifier.inherit(name for name in fds if name != SOCKET_NAME)
         adopted = await self._take_over(fds)
         self.spawn(self.manager.run())
         self.spawn(self.disk.run())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable
 from typing import Final
 
 from sdnotify import SystemdNotifier
@@ -24,6 +25,16 @@ class Notifier:
     def __init__(self) -> None:
         # sdnotify leaks its socket if there is nothing to connect to.
         self._manager = SystemdNotifier() if "NOTIFY_SOCKET" in os.environ else None
+        self._stored: set[str] = set()
+
+    @property
+    def stored(self) -> frozenset[str]:
+        """The names of what is kept in systemd."""
+        return frozenset(self._stored)
+
+    def inherit(self, names: Iterable[str]) -> None:
+        """What an earlier service stored, and got back from systemd."""
+        self._stored.update(names)
 
     def ready(self, status: str) -> None:
         """Started up, or done with a reload."""
@@ -51,10 +62,12 @@ class Notifier:
         FDPOLL=0: an exit record must stay readable after its writer is gone. OSError: systemd cannot be reached.
         """
         daemon.notify(f"FDSTORE=1\nFDNAME={name}\nFDPOLL=0", fds=[fd])
+        self._stored.add(name)
 
     def remove_fd(self, name: str) -> None:
         """Drop every descriptor of this name from systemd. OSError: systemd cannot be reached."""
         daemon.notify(f"FDSTOREREMOVE=1\nFDNAME={name}")
+        self._stored.discard(name)
 
     def close(self) -> None:
         """Say nothing more."""

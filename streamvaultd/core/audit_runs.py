@@ -95,6 +95,13 @@ def scopes(world: World) -> Iterator[Violation]:
         if known.is_sure(pipe.run) and not known.has(pipe.run, pipe.job):
             what = "The exit pipe of a run that is over is still in the fd store."
             yield Violation(kind=Kind.PIPE_LEFT, subject=pipe.name, what=what, job=pipe.job)
+    if world.surplus > 0:
+        what = f"It has {world.surplus} descriptors that the daemon does not know."
+        hold = "restart the daemon with 'systemctl restart streamvaultd', which sorts them out"
+        yield Violation(kind=Kind.PIPE_LEFT, subject="the fd store", what=what, hold=hold)
+    elif world.surplus < 0:
+        what = f"{-world.surplus} exit pipes that were stored are not there."
+        yield Violation(kind=Kind.PIPE_LOST, subject="the fd store", what=what)
 
 
 class _Known:

@@ -167,6 +167,7 @@ class World:
     jobs: tuple[JobRow, ...] = ()
     units: tuple[Unit, ...] = ()
     pipes: tuple[Pipe, ...] = ()
+    surplus: int = 0  # descriptors in the fd store besides these; negative: so many are missing
     processes: tuple[Process, ...] = ()
     disk: Disk = field(default_factory=Disk)
 

@@ -28,6 +28,7 @@ class Kind(StrEnum):
     JOB_LOST = "job-lost"
     UNIT_FAILED = "unit-failed"
     PIPE_LEFT = "pipe-left"
+    PIPE_LOST = "pipe-lost"
     # rows
     DEADLINE_MISSED = "deadline-missed"
     DEADLINE_MISSING = "deadline-missing"
@@ -169,6 +170,12 @@ ABOUT: Final[Mapping[Kind, About]] = {
         "an exit pipe is still in the fd store though its run is over",
         "When the fd store is full, ends of runs are lost while the daemon restarts.",
         "it is removed from the fd store",
+    ),
+    Kind.PIPE_LOST: About(
+        "P4",
+        "systemd has fewer exit pipes than the daemon has stored",
+        "How a run ends while the daemon restarts would not be known.",
+        advice="raise FileDescriptorStoreMax= with 'systemctl edit streamvaultd', and rotate the recordings",
     ),
     Kind.DEADLINE_MISSED: About(
         "P7",

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
 from streamvaultd import systemd1
 from streamvaultd.core.census import Disk, Pipe, Process, Result, Unit
 from streamvaultd.disks import Lanes
-from streamvaultd.systemd1 import BusError
 from streamvaultd.units import parse_job_fd_name, parse_job_unit, parse_segment_fd_name, parse_segment_unit
 from streamvaultd.witnesses.bus import LiveScope, UnitBus
 from streamvaultd.witnesses.folders import look_at_folders, look_at_results
@@ -19,37 +18,35 @@ from streamvaultd.witnesses.procfs import look_at_processes
 DAEMON_UNIT: Final = "streamvaultd.service"
 CGROUP_ROOT: Final = Path("/sys/fs/cgroup")
 LANE: Final = "audit"
-_NO_STORE: Final = frozenset({
-    "org.freedesktop.DBus.Error.UnknownMethod",
-    "org.freedesktop.systemd1.FileDescriptorStoreDisabled",
-    "org.freedesktop.systemd1.NoSuchUnit",
-})  # fmt: skip
 
 
 class Survey:
     """Looks at the world; raises BusError and OSError."""
 
-    def __init__(self, bus: UnitBus, lanes: Lanes) -> None:
+    def __init__(self, bus: UnitBus, lanes: Lanes, *, stored: Callable[[], frozenset[str]]) -> None:
+        """`stored` tells the names of what the daemon has stored with systemd."""
         self._bus = bus
         self._lanes = lanes
+        self._stored = stored
 
     async def units(self) -> tuple[Unit, ...]:
         """Our scopes that are loaded."""
         return tuple(_unit(scope) for scope in await self._bus.list_scopes())
 
-    async def pipes(self) -> tuple[Pipe, ...]:
-        """Exit pipes in the daemon's fd store; none where systemd cannot tell (before version 254)."""
+    async def pipes(self) -> tuple[tuple[Pipe, ...], int]:
+        """Exit pipes in the fd store, as the daemon knows them, and how many more descriptors systemd has.
+
+        Which they are it tells root alone. It deals with what it was told before it answers, so its count is that of
+        the names unless these change meanwhile; then it says nothing.
+        """
+        names = self._stored()
         bus = await systemd1.connect()
         try:
-            [entries] = await systemd1.call(bus, "DumpUnitFileDescriptorStore", "s", [DAEMON_UNIT])
-        except BusError as error:
-            if error.name in _NO_STORE:
-                return ()
-            raise
+            count = await systemd1.get_property(bus, DAEMON_UNIT, systemd1.SERVICE, "NFileDescriptorStore")
         finally:
             bus.disconnect()
-        pipes = (_pipe(name) for name in sorted({entry[0] for entry in entries}))
-        return tuple(pipe for pipe in pipes if pipe.run is not None or pipe.job is not None)
+        pipes = tuple(_pipe(name) for name in sorted(names))
+        return pipes, count - len(names) if names == self._stored() else 0
 
     async def processes(self) -> tuple[Process, ...]:
         """The processes of our user."""
