@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""python3 -m tests.testbed: build the layers, boot boxes, run things in them."""
+"""python3 -m tests.testbed: build the layers, boot boxes and vms, run things in them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import argparse
 import os
 import subprocess
 import sys
+import termios
+import tty
 from pathlib import Path
 
 from tests.fakes.media import MediaError
 from tests.testbed import deb, demo, layers, setup
 from tests.testbed.box import Box, BoxError
 from tests.testbed.spaces import cache
+from tests.testbed.vm import Vm, VmError
 
 
 def main() -> int:
@@ -25,31 +28,32 @@ def main() -> int:
     command.set_defaults(call=lambda args: prepare(tests=args.tests))
 
     command = commands.add_parser("build", help="make a layer if it is not cached, and print its folders")
-    command.add_argument("layer", choices=["base", "build"])
+    command.add_argument("layer", choices=["base", "build", "kernel"])
     command.set_defaults(call=lambda args: print(*getattr(layers, args.layer)(), sep="\n"))
 
     command = commands.add_parser("deb", help="build the .deb of this tree, check it with lintian, put it in dist/")
     command.set_defaults(call=lambda _: print(deb.deliver_deb()))
 
-    command = commands.add_parser("boot", help="boot a box that stays until 'stop'")
+    command = commands.add_parser("boot", help="boot a box, or a vm, that stays until 'stop'")
     command.add_argument("--name", default="box")
     command.add_argument("--deb", type=Path, help="with this .deb installed")
-    command.set_defaults(call=lambda args: boot(args.name, args.deb))
+    command.add_argument("--vm", action="store_true", help="with a kernel of its own, under QEMU: some 20 s")
+    command.set_defaults(call=lambda args: (boot_vm if args.vm else boot)(args.name, args.deb))
 
-    command = commands.add_parser("exec", help="run a command in a box")
+    command = commands.add_parser("exec", help="run a command in a box or vm")
     command.add_argument("name")
     command.add_argument("command", nargs="+")
     command.set_defaults(call=lambda args: execute(args.name, args.command))
 
-    command = commands.add_parser("shell", help="a shell in a box")
+    command = commands.add_parser("shell", help="a shell in a box or vm")
     command.add_argument("name", nargs="?", default="box")
-    command.set_defaults(call=lambda args: execute(args.name, ["bash", "-l"]))
+    command.set_defaults(call=lambda args: shell(args.name))
 
-    command = commands.add_parser("stop", help="kill a box and remove all of it")
+    command = commands.add_parser("stop", help="kill a box or vm and remove all of it")
     command.add_argument("name", nargs="?", default="box")
     command.set_defaults(call=lambda args: attached(args.name).close())
 
-    command = commands.add_parser("list", help="the names of the boxes that run")
+    command = commands.add_parser("list", help="the names of the boxes and vms that run")
     command.set_defaults(call=lambda _: print(*running(), sep="\n"))
 
     command = commands.add_parser("demo", help="record, rotate, kill, join, count: see the README")
@@ -59,7 +63,7 @@ def main() -> int:
     args = parser.parse_args()
     try:
         return args.call(args) or 0
-    except (BoxError, deb.DebError, setup.SetupError, MediaError, subprocess.CalledProcessError) as error:
+    except (BoxError, VmError, deb.DebError, setup.SetupError, MediaError, subprocess.CalledProcessError) as error:
         print(error, file=sys.stderr)
         return 1
 
@@ -78,26 +82,50 @@ def boot(name: str, deb: Path | None) -> None:
     print(f"{name} runs, PID 1 is {box.leader}: python3 -m tests.testbed exec {name} -- systemctl status")
 
 
-def attached(name: str) -> Box:
-    """The running box of this name."""
-    box = Box(name)
-    if not box.attach():
-        raise BoxError(f"cannot find a running box '{name}'; there are: {' '.join(running()) or 'none'}")
-    return box
+def boot_vm(name: str, deb: Path | None) -> None:
+    """Boot an untethered vm."""
+    below = layers.kernel()
+    vm = Vm(name, layers.installed(deb, below) if deb else below, tethered=False)
+    vm.boot(strict=False)
+    print(f"{name} runs, its console is in {vm.folder}: python3 -m tests.testbed exec {name} -- systemctl status")
+
+
+def attached(name: str) -> Box | Vm:
+    """The running box or vm of this name."""
+    for machine in (Box(name), Vm(name)):
+        if machine.attach():
+            return machine
+    raise BoxError(f"cannot find a running box or vm '{name}'; there are: {' '.join(running()) or 'none'}")
 
 
 def execute(name: str, command: list[str]) -> None:
-    """Replace this process by the command in the box."""
-    box = attached(name)
-    argv = box.argv(command)
-    environment = {**box.environment(), "TERM": os.environ.get("TERM", "dumb")}
+    """Replace this process by the command in the box or vm."""
+    machine = attached(name)
+    argv = machine.argv(command)
+    environment = {**machine.environment(), "TERM": os.environ.get("TERM", "dumb")}
     os.execve(argv[0], argv, environment)  # noqa: S606
 
 
+def shell(name: str) -> int:
+    """A shell; a vm has no terminal of ours, so script(1) makes one there, and ours passes everything on."""
+    machine = attached(name)
+    if isinstance(machine, Box):
+        execute(name, ["bash", "-l"])
+    terminal = sys.stdin.fileno()
+    before = termios.tcgetattr(terminal)
+    tty.setraw(terminal)
+    try:
+        environment = {**machine.environment(), "TERM": os.environ.get("TERM", "dumb")}
+        return subprocess.call(machine.argv(["script", "-qfc", "bash -l", "/dev/null"]), env=environment)
+    finally:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+
+
 def running() -> list[str]:
-    """Names of the boxes that run; what dead ones left behind is removed."""
-    names = sorted(folder.name for folder in (cache() / "boxes").glob("*"))
-    return [name for name in names if Box(name).attach()]
+    """Names of the boxes and vms that run; what dead ones left behind is removed."""
+    boxes = sorted(folder.name for folder in (cache() / "boxes").glob("*"))
+    vms = sorted(folder.name for folder in (cache() / "vms").glob("*"))
+    return [*(name for name in boxes if Box(name).attach()), *(name for name in vms if Vm(name).attach())]
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from tests.testbed import host
 from tests.testbed.machine import Machine
-from tests.testbed.spaces import PATH, Root, cache, enter_argv, enter_environment, kill_cgroup, make_cgroup
+from tests.testbed.spaces import PATH, Root, cache, enter_argv, enter_environment, kill_cgroup, make_cgroup, start_time
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -170,7 +170,7 @@ class Box(Machine):
     def _save(self) -> None:
         state = {
             "leader": self.leader,
-            "started": _start_time(self.leader),
+            "started": start_time(self.leader),
             "cgroup": str(self.cgroup),
             "layers": [str(layer) for layer in self.root.lower],
         }
@@ -183,7 +183,7 @@ class Box(Machine):
             return False
         state = json.loads(file.read_text())
         self.cgroup = Path(state["cgroup"])
-        if _start_time(state["leader"]) != state["started"]:
+        if start_time(state["leader"]) != state["started"]:
             self.close()
             self.cgroup = Path()
             return False
@@ -208,11 +208,3 @@ class Box(Machine):
     def pause(self, seconds: float) -> None:
         if select.select([self.pidfd], [], [], seconds)[0]:
             raise BoxError(f"box '{self.name}' died")
-
-
-def _start_time(pid: int) -> str:
-    """Field 22 of /proc/PID/stat: with the PID it names one process for ever; "" when there is none."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (FileNotFoundError, ProcessLookupError):
-        return ""

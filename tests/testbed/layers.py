@@ -3,7 +3,8 @@
 
 base       Debian with systemd and all that the .deb depends on
 build      on base: what builds the .deb and checks it
-installed  on base: one .deb, installed as a user would install it
+kernel     on base: a kernel and what a machine of its own needs, for vms
+installed  on base or kernel: one .deb, installed as a user would install it
 """
 
 from __future__ import annotations
@@ -38,6 +39,11 @@ BUILD_PACKAGES = (
     *("python3-setuptools", "python3-docutils", "python3-hypothesis", "python3-pytest-asyncio"),
     *("python3-pytest-timeout", "lintian"),
 )
+KERNEL_PACKAGES = (
+    # the tiny one is to satisfy the kernel's package: what a vm boots from is built into that kernel
+    *("linux-image-cloud-amd64", "tiny-initramfs", "udev", "e2fsprogs"),
+    "systemd-oomd",
+)
 TIMERS = ("apt-daily", "apt-daily-upgrade", "dpkg-db-backup", "systemd-tmpfiles-clean")
 # Runs inside the finished root: what the first boot would do, once instead of at each boot.
 SEAL_BASE = """
@@ -69,9 +75,22 @@ def build() -> tuple[Path, ...]:
     return (_layer("build", f"{below} {BUILD_PACKAGES}", make, below), *below)
 
 
-def installed(deb: Path) -> tuple[Path, ...]:
-    """base with `deb` installed by apt under a running systemd, then shut down."""
+def kernel() -> tuple[Path, ...]:
+    """base and a kernel."""
     below = base()
+
+    def make(root: Root) -> None:
+        packages = " ".join(KERNEL_PACKAGES)
+        run_in_root(
+            root, f"apt-get update -q && apt-get install -qy --no-install-recommends {packages} && apt-get clean"
+        )
+
+    return (_layer("kernel", f"{below} {KERNEL_PACKAGES}", make, below), *below)
+
+
+def installed(deb: Path, below: tuple[Path, ...] | None = None) -> tuple[Path, ...]:
+    """base, or `below`, with `deb` installed by apt under a running systemd, then shut down."""
+    below = below or base()
 
     def make(root: Root) -> None:
         with Box(f"install-{root.folder.name}", below) as box:

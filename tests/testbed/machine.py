@@ -93,6 +93,27 @@ class Machine(abc.ABC):
             raise RunError(f"{command} gave {done.returncode} in {self.name}\n{done.stdout}\n{done.stderr}")
         return done
 
+    def write_file(self, inside: str, content: str | bytes) -> None:
+        """Make a file there, and its folder."""
+        script = 'mkdir -p "$(dirname "$1")" && cat > "$1"'
+        process = self.popen(["sh", "-c", script, "sh", inside], stdin=subprocess.PIPE)
+        _, err = process.communicate(content.encode() if isinstance(content, str) else content, timeout=60)
+        if process.returncode != 0:
+            raise RunError(f"cannot write {inside} in {self.name}: {err.decode(errors='replace')}")
+
+    def fetch(self, inside: str, to: Path) -> Path:
+        """Copy a file from there to this host."""
+        with to.open("wb") as file:
+            process = self.popen(["cat", inside], stdout=file)
+            _, err = process.communicate(timeout=300)
+        if process.returncode != 0:
+            raise RunError(f"cannot fetch {inside} from {self.name}: {err.decode(errors='replace')}")
+        return to
+
+    def reach(self, url: str) -> str:
+        """The URL by which the machine reaches what this host serves on its loopback."""
+        return url
+
     def journal(self, *matches: str) -> list[Entry]:
         """The journal's entries that match, oldest first: FIELD=value, or options of journalctl(1)."""
         text = self.run(["journalctl", "--output=json", "--all", "--no-pager", *matches]).stdout

@@ -25,6 +25,9 @@ TEST_TOOLS = {
     "ip": "iproute2",
     "pkg-config": "pkg-config",
     "shellcheck": "shellcheck",
+    "qemu-system-x86_64": "qemu-system-x86",
+    "qemu-img": "qemu-utils",
+    "mkfs.ext4": "e2fsprogs",
     "mkfs.xfs": "xfsprogs",
     "mkfs.btrfs": "btrfs-progs",
 }

@@ -119,3 +119,11 @@ def kill_cgroup(cgroup: Path, *, timeout: float = 30) -> None:
             events.seek(0)
     for folder, _, _ in os.walk(cgroup, topdown=False):
         Path(folder).rmdir()
+
+
+def start_time(pid: int) -> str:
+    """Field 22 of /proc/PID/stat: with the PID it names one process for ever; "" when there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
