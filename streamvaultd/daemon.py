@@ -189,6 +189,8 @@ class Daemon:
             clock=self._clock,
             store=self._store,
             files=self._files,
+            disk=self.disk,
+            journal=self.journal,
             runs=self._runs,
             memfd=memfd_with,
             argv=(sys.executable, "-I", "-m", "streamvaultd.jobs.join"),

@@ -122,14 +122,21 @@ class DiskGuard:
         """Why `needed` bytes cannot be written there beside what the recordings need; None if they can."""
         try:
             [room] = await self._answer(str(folder), self._space.measure, [folder])
-            margin = self._margin()
-            kept = margin.floor + room_to_resume(self._pace_on(room.device, WAITING).steady, margin)
+            kept = self._kept_on(room.device)
             if room.free is not None and room.free < needed + kept:
                 return f"{room.place}: {amount(room.free)} free, {amount(needed + kept)} are needed"
             await self._answer(str(folder), self._space.try_writing, folder, needed)
         except OSError as error:
             return _text(error, str(folder))
         return None
+
+    async def kept(self, folder: Path) -> int:
+        """Bytes that others than recordings have to leave free there, as far as that can be told."""
+        try:
+            [room] = await self._answer(str(folder), self._space.measure, [folder])
+        except OSError:
+            return self._margin().floor
+        return self._kept_on(room.device)
 
     def state_of(self, recording: int) -> str | None:
         """What was wrong with a recording's disk when it was last looked at: "full", "read-only"; None: nothing."""
@@ -190,6 +197,10 @@ class DiskGuard:
                 self._post(number, ev.DiskLow(at=at, why=why))
 
     # --- measuring -------------------------------------------------------------------------------------------------
+
+    def _kept_on(self, device: int) -> int:
+        margin = self._margin()
+        return margin.floor + room_to_resume(self._pace_on(device, WAITING).steady, margin)
 
     def _shortage(self, room: Room) -> str | None:
         return shortage(room, self._pace_on(room.device, BRAKED), self._margin(), look_again=AHEAD * self._interval())

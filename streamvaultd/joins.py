@@ -20,13 +20,18 @@ from streamvaultd.clock import Clock
 from streamvaultd.core.events import JoinEnded
 from streamvaultd.core.model import Recorder, ScopeLimits, SeamRecord
 from streamvaultd.errors import VaultError
-from streamvaultd.notices import fields_of
-from streamvaultd.ports import Command, Files, JobRow, Store
+from streamvaultd.notices import JOIN_WAITS, Journal, fields_of
+from streamvaultd.ports import Command, Disk, Files, JobRow, Store
 from streamvaultd.runs import OnExit, Place, Runs
 from streamvaultd.units import job_fd_name, job_unit
 
 KIND: Final = "join"
 JOB_TASKS_MAX: Final = 16
+ROOM_CHECK: Final = 10.0
+"""How often (s) a join that waits for room looks whether there is some."""
+
+ROOM_WAIT_MAX: Final = 7 * 86400.0
+"""A join that has waited so long (s) for room has failed; the segments stay."""
 
 
 class _Seam(msgspec.Struct, rename="camel"):
@@ -55,6 +60,7 @@ class _Report(msgspec.Struct, rename="camel"):
     seams: tuple[_Seam, ...] = ()
     parts: tuple[_Part, ...] = ()
     notes: tuple[str, ...] = ()
+    room: int | None = None
 
 
 class Joins:
@@ -68,6 +74,8 @@ class Joins:
         clock: Clock,
         store: Store,
         files: Files,
+        disk: Disk,
+        journal: Journal,
         runs: Runs,
         memfd: Callable[[str, str], int],
         argv: tuple[str, ...],
@@ -79,6 +87,8 @@ class Joins:
         self._clock = clock
         self._store = store
         self._files = files
+        self._disk = disk
+        self._journal = journal
         self._runs = runs
         self._memfd = memfd
         self._argv = argv
@@ -97,12 +107,14 @@ class Joins:
     async def join(self, recorder: Recorder, join: int) -> None:
         """Run the join number `join` of a recording, or find the one that runs or has ended -> JoinEnded"""
         job = await self._job_of(recorder.recording.id, join)
+        if job is not None and self.is_at(job):
+            return
         if job is None:
             await self._start(recorder, join)
         elif self._runs.is_busy(job_unit(job)) or self._adopt(recorder, join, job):
             return
         elif self._report(job).exists():
-            await self._conclude(recorder.recording.id, join, job)
+            await self._conclude(recorder, join, job)
         else:
             await self._give_up(recorder.recording.id, join, job, "the job vanished", retry=recorder)
 
@@ -112,7 +124,7 @@ class Joins:
 
     async def _start(self, recorder: Recorder, join: int) -> None:
         recording = recorder.recording
-        spec = self._spec(recorder)
+        spec = self._spec(recorder) | {"reserve": await self._disk.kept(self._stem(recorder).parent)}
         job = await self._store.create_job(recording.id, KIND, spec | {"join": join}, self._clock.now())
         self._at.add(job)
         try:
@@ -121,7 +133,7 @@ class Joins:
             try:
                 fields = fields_of(recorder) | {"SYSLOG_IDENTIFIER": "streamvault-join"}
                 command = Command(argv=self._argv, fields=fields, label=f"job-{job}", stdin_fd=stdin)
-                await self._runs.launch(command, _place(recorder, job), self._exit_handler(recording.id, join, job))
+                await self._runs.launch(command, _place(recorder, job), self._exit_handler(recorder, join, job))
             finally:
                 os.close(stdin)
         except (VaultError, OSError) as error:
@@ -149,39 +161,61 @@ class Joins:
         return self._reports / f"job-{job}.json"
 
     def _adopt(self, recorder: Recorder, join: int, job: int) -> bool:
-        return self._runs.adopt(job_unit(job), self._exit_handler(recorder.recording.id, join, job))
+        return self._runs.adopt(job_unit(job), self._exit_handler(recorder, join, job))
 
-    def _exit_handler(self, recording: int, join: int, job: int) -> OnExit:
+    def _exit_handler(self, recorder: Recorder, join: int, job: int) -> OnExit:
         def on_exit(_record: bytes | None, _status: int | None) -> None:
             self._at.add(job)
-            self._spawn(self._conclude(recording, join, job))
+            self._spawn(self._conclude(recorder, join, job))
 
         return on_exit
 
-    async def _conclude(self, recording: int, join: int, job: int) -> None:
+    async def _conclude(self, recorder: Recorder, join: int, job: int) -> None:
         """The job's process is gone: its report says how it went."""
         self._at.add(job)
         try:
             await self._runs.forget(job_unit(job), job_fd_name(job))
-            await self._read_report(recording, join, job)
+            await self._read_report(recorder, join, job)
         finally:
             self._at.discard(job)
 
-    async def _read_report(self, recording: int, join: int, job: int) -> None:
+    async def _read_report(self, recorder: Recorder, join: int, job: int) -> None:
+        recording = recorder.recording.id
         try:
             report = msgspec.json.decode(await asyncio.to_thread(self._report(job).read_bytes), type=_Report)
         except (OSError, msgspec.DecodeError) as error:
-            await self._give_up(recording, join, job, f"the job left no report: {error}")
-            return
+            has_room = await self._disk.missing(self._reports, 0) is None
+            report = _Report(ok=False, error=f"the job left no report: {error}", room=None if has_room else 0)
         if not report.ok or report.path is None:
             why = (report.error or "the job did not say why").removeprefix(f"cannot join recording {recording}: ")
-            await self._give_up(recording, join, job, why)
+            has_waited = report.room is not None and await self._wait_for_room(recorder, report.room)
+            await self._give_up(recording, join, job, why, retry=recorder if has_waited else None)
             return
         await self._store.add_seams(recording, [SeamRecord(**msgspec.structs.asdict(seam)) for seam in report.seams])
         parts = [msgspec.structs.asdict(part) for part in report.parts]
         result = {"path": report.path, "bytes": report.bytes, "parts": parts, "notes": list(report.notes)}
         await self._finish(job, ok=True, result=result)
         self._post(recording, JoinEnded(at=self._clock.now(), join=join, path=report.path, size=report.bytes))
+
+    async def _wait_for_room(self, recorder: Recorder, needed: int) -> bool:
+        """Wait until a join that found no room has some; False if that takes too long.
+
+        The job counts as under way meanwhile: a daemon that starts finds its report, and waits on.
+        """
+        until, is_told = self._clock.now().monotonic + ROOM_WAIT_MAX, False
+        while (why := await self._missing(recorder, needed)) is not None:
+            if self._clock.now().monotonic >= until:
+                return False
+            if not is_told:
+                self._journal.tell(JOIN_WAITS, recorder, recording=recorder.recording.id, why=why)
+                is_told = True
+            await asyncio.sleep(ROOM_CHECK)
+        return True
+
+    async def _missing(self, recorder: Recorder, needed: int) -> str | None:
+        """Why there is no room for the result, or for the report."""
+        folder = self._stem(recorder).parent
+        return await self._disk.missing(folder, needed) or await self._disk.missing(self._reports, 0)
 
     async def _give_up(self, recording: int, join: int, job: int, why: str, *, retry: Recorder | None = None) -> None:
         await self._finish(job, ok=False, result={"why": why})

@@ -40,7 +40,7 @@ from streamvaultd.media.splice import Part
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-# Left free on the file system beside the result: the captures that run go on writing
+# Left free on the file system beside the result, unless the input says how much the captures that run need
 RESERVE = 64 << 20
 
 _NUMBER = re.compile(r"(\d+)$")
@@ -54,6 +54,7 @@ class Spec:
     segments: tuple[Path, ...]
     output: Path
     report: Path
+    reserve: int = RESERVE
 
 
 def parse_spec(text: str) -> Spec:
@@ -72,7 +73,14 @@ def parse_spec(text: str) -> Spec:
         segments=tuple(Path(path) for path in given["segments"]),
         output=Path(given["output"]),
         report=Path(given["report"]),
+        reserve=_reserve(given.get("reserve", RESERVE)),
     )
+
+
+def _reserve(given: object) -> int:
+    if not isinstance(given, int) or given < 0:
+        raise InvalidParameter(parameter="reserve")
+    return given
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +123,8 @@ class Join:
         except VaultError as error:
             report = {"ok": False, "error": str(error), "notes": self._notes}
         except OSError as error:
-            report = {"ok": False, "error": str(self._fail(str(error))), "notes": self._notes}
+            why = str(self._fail(error.strerror or str(error)))
+            report = {"ok": False, "error": why, "notes": self._notes, "room": output.room_missing(error)}
         output.write_atomically(self._spec.report, json.dumps(report, indent=1).encode() + b"\n")
         self._reached("report")
         for intent in self._intents() if report["ok"] else ():
@@ -156,7 +165,6 @@ class Join:
 
     def _writer(self, plan: Plan, segments: list[Segment], final: Path) -> Writer:
         return Writer(
-            recording=self._spec.recording,
             paths=[segment.path for segment in segments],
             sources=[segment.source for segment in segments],
             intent=final.with_name(f".{final.name}.intent"),
@@ -339,7 +347,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     try:
-        return 0 if Join(spec, progress=_Progress()).run() else 1
+        return 0 if Join(spec, progress=_Progress(), reserve=spec.reserve).run() else 1
     except OSError as error:
         print(f"cannot write the report of recording {spec.recording}: {error}", file=sys.stderr)
         return 1

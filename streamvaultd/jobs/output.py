@@ -34,6 +34,21 @@ _NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, 
 NO_CLONE = frozenset({errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTTY, errno.ENOSYS})
 
 
+class NoRoom(OSError):
+    """`size` bytes do not fit beside what has to stay free."""
+
+    def __init__(self, size: int, why: str) -> None:
+        super().__init__(errno.ENOSPC, why)
+        self.size = size
+
+
+def room_missing(error: OSError) -> int | None:
+    """The bytes that there is no room for, 0 if only the disk knows; None if the error says something else."""
+    if isinstance(error, NoRoom):
+        return error.size
+    return 0 if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS) else None
+
+
 @contextmanager
 def opened(path: Path, flags: int) -> Iterator[int]:
     fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, MODE)

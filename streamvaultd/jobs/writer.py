@@ -23,7 +23,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from streamvaultd.errors import JoinFailed
 from streamvaultd.jobs import output
 from streamvaultd.media import ts
 from streamvaultd.media.plan import Container, Plan
@@ -69,7 +68,6 @@ class Intent:
 class Writer:
     """Writes plans over these sources; calls `reached` after each lasting effect, `moved` with bytes as they move."""
 
-    recording: int
     paths: Sequence[Path]
     sources: Sequence[FileSource]
     intent: Path
@@ -82,7 +80,7 @@ class Writer:
         """Make `part`, which is not there yet, hold the plan; returns it as it was done, with filling in it perhaps.
 
         What comes from the segments is proven: it is their own blocks, or was compared with them after it was read
-        back. Raises JoinFailed without room, OSError.
+        back. Raises NoRoom, OSError.
         """
         ways = (self._link, self._share, self._append)
         return next((written for way in ways if (written := way(plan, part))), None) or self._copy(plan, part)
@@ -193,7 +191,7 @@ class Writer:
         free = found.f_bavail * found.f_frsize
         if free < size + self.reserve:
             why = f"{part.parent} has {free} bytes free, {size + self.reserve} are needed"
-            raise JoinFailed(recording=self.recording, why=why)
+            raise output.NoRoom(size, why)
 
 
 def clone_range(source: int, start: int, length: int, target: int, at: int) -> bool:

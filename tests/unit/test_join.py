@@ -331,8 +331,17 @@ def test_a_symbolic_link_is_not_followed(tmp_path: Path) -> None:
 def test_without_space_nothing_is_written(tmp_path: Path) -> None:
     job = Job(tmp_path, LIVE.window(0, 9), LIVE.window(6, 15))
     free = os.statvfs(tmp_path)
-    assert "bytes free" in job.run(reserve=free.f_blocks * free.f_frsize)["error"]
+    report = job.run(reserve=free.f_blocks * free.f_frsize)
+    assert "bytes free" in report["error"]
     assert job.results == []
+    assert report["room"] == job.run()["bytes"]  # so much is missing beside the reserve
+
+
+@pytest.mark.parametrize(
+    ("number", "room"), [(errno.ENOSPC, 0), (errno.EDQUOT, 0), (errno.EROFS, 0), (errno.EIO, None)]
+)
+def test_a_disk_that_takes_nothing_more_is_told_from_one_that_fails(number: int, room: int | None) -> None:
+    assert output.room_missing(OSError(number, os.strerror(number))) == room
 
 
 def test_one_segment_on_another_file_system_is_copied(tmp_path: Path) -> None:

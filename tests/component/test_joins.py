@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Joins that find no room wait for it, burn no try, and begin by themselves. A real store; the job is played."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from streamvaultd import joins as module
+from streamvaultd.capture.launch import memfd_with
+from streamvaultd.capture.output import SegmentFiles
+from streamvaultd.core.events import JoinEnded
+from streamvaultd.core.model import Phase, Recorder, Segment, State
+from streamvaultd.joins import Joins
+from streamvaultd.store.local import LocalStore
+from tests.component.store_world import NOW, SetClock, later, move, open_store, start
+
+Report = dict[str, Any] | None
+NO_ROOM: Report = {"ok": False, "error": "cannot join recording 1: 5 bytes free", "room": 100}
+BROKEN: Report = {"ok": False, "error": "cannot join recording 1: it is torn"}
+DONE: Report = {"ok": True, "path": "/srv/joined.ts", "bytes": 188}
+
+
+class FakeDisk:
+    """Room, as the test gives it."""
+
+    def __init__(self) -> None:
+        self.why: dict[str, str] = {}
+        self.asked: list[tuple[str, int]] = []
+
+    async def missing(self, folder: Path, needed: int) -> str | None:
+        self.asked.append((folder.name, needed))
+        return self.why.get(folder.name)
+
+    async def kept(self, _folder: Path) -> int:
+        return 12345
+
+
+class World:
+    """A Joins, whose jobs end at once with the report that is next."""
+
+    def __init__(self, store: LocalStore, folder: Path) -> None:
+        self.store = store
+        self.folder = folder
+        self.disk = FakeDisk()
+        self.clock = SetClock(NOW)
+        self.reports: list[Report] = []
+        self.specs: list[dict[str, Any]] = []
+        self.ended: asyncio.Queue[JoinEnded] = asyncio.Queue()
+        self.told: asyncio.Queue[str] = asyncio.Queue()
+        self.tasks: list[asyncio.Task[None]] = []
+        self.joins = self.build()
+
+    def build(self) -> Joins:
+        """Another daemon's."""
+        return Joins(
+            post=lambda _number, event: self.ended.put_nowait(event),
+            spawn=lambda work: self.tasks.append(asyncio.ensure_future(work)),
+            clock=self.clock,
+            store=self.store,
+            files=SegmentFiles(),
+            disk=cast("Any", self.disk),
+            journal=cast("Any", self),
+            runs=cast("Any", self),
+            memfd=memfd_with,
+            argv=("join",),
+            reports=self.folder / "jobs",
+            template=lambda: "joined",
+        )
+
+    # as runs
+
+    async def launch(self, command: Any, _place: object, on_exit: Callable[[None, None], None]) -> None:
+        spec = json.loads(os.pread(command.stdin_fd, 1 << 16, 0))
+        self.specs.append(spec)
+        report = self.reports.pop(0)
+        if report is not None:
+            await asyncio.to_thread(Path(spec["report"]).write_text, json.dumps(report))
+        on_exit(None, None)
+
+    def is_busy(self, _unit: str) -> bool:
+        return False
+
+    def adopt(self, _unit: str, _on_exit: object) -> bool:
+        return False
+
+    async def forget(self, _unit: str, _pipe: str) -> None:
+        return
+
+    # as journal
+
+    def tell(self, _entry: object, _recorder: Recorder, *, recording: int, why: str) -> None:
+        self.told.put_nowait(f"{recording}: {why}")
+
+    async def recorder(self) -> Recorder:
+        segment = Segment(number=1, phase=Phase.ENDED, since=NOW, media_at=NOW, ended=NOW, size=188)
+        return await move(self.store, await start(self.store), State.FINALIZING, segment, joins=1)
+
+    async def next_end(self) -> JoinEnded:
+        async with asyncio.timeout(10):
+            return await self.ended.get()
+
+    async def unfinished(self) -> int:
+        return len(await self.store.unfinished_jobs())
+
+
+@pytest.fixture(name="world")
+async def _world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    monkeypatch.setattr(module, "ROOM_CHECK", 0.001)
+    store = await open_store(tmp_path / "store.db")
+    found = World(store, tmp_path)
+    yield found
+    for task in found.tasks:
+        task.cancel()
+    await asyncio.gather(*found.tasks, return_exceptions=True)
+    await store.close()
+
+
+async def test_a_join_is_told_what_to_leave(world: World) -> None:
+    world.reports = [DONE]
+    recorder = await world.recorder()
+    await world.joins.join(recorder, 1)
+    assert (await world.next_end()).path == "/srv/joined.ts"
+    assert world.specs[0]["reserve"] == 12345
+
+
+async def test_a_join_without_room_waits_and_begins_again_as_the_same_join(world: World) -> None:
+    world.reports = [NO_ROOM, DONE]
+    world.disk.why = {"demo": "/srv: 5M free, 100M are needed"}
+    recorder = await world.recorder()
+    await world.joins.join(recorder, 1)
+    async with asyncio.timeout(10):
+        assert await world.told.get() == f"{recorder.recording.id}: /srv: 5M free, 100M are needed"
+    await world.joins.join(recorder, 1)  # the core asks again from time to time
+    assert len(world.specs) == 1
+    assert await world.unfinished() == 1
+    world.disk.why = {}
+    ended = await world.next_end()
+    assert (ended.join, ended.why, ended.path) == (1, None, "/srv/joined.ts")
+    assert ("demo", 100) in world.disk.asked
+    assert world.told.empty()
+    assert world.ended.empty()
+    assert await world.unfinished() == 0
+
+
+async def test_a_daemon_that_comes_later_waits_on(world: World) -> None:
+    world.reports = [NO_ROOM, DONE]
+    world.disk.why = {"demo": "full"}
+    recorder = await world.recorder()
+    await world.joins.join(recorder, 1)
+    async with asyncio.timeout(10):
+        await world.told.get()
+    for task in world.tasks:
+        task.cancel()
+    world.joins = world.build()
+    again = asyncio.create_task(world.joins.join(recorder, 1))
+    async with asyncio.timeout(10):
+        await world.told.get()
+    assert len(world.specs) == 1
+    world.disk.why = {}
+    await again
+    assert (await world.next_end()).why is None
+
+
+async def test_a_disk_without_room_for_the_report_is_waited_for(world: World) -> None:
+    world.reports = [None, DONE]
+    world.disk.why = {"jobs": "full"}
+    await world.joins.join(await world.recorder(), 1)
+    async with asyncio.timeout(10):
+        await world.told.get()
+    world.disk.why = {}
+    assert (await world.next_end()).why is None
+
+
+@pytest.mark.parametrize("report", [BROKEN, None], ids=["broken", "no report"])
+async def test_what_is_no_want_of_room_is_a_failed_try(world: World, report: Report) -> None:
+    world.reports = [report]
+    await world.joins.join(await world.recorder(), 1)
+    ended = await world.next_end()
+    assert ended.why is not None
+    assert ended.why.startswith("it is torn" if report else "the job left no report")
+    assert await world.unfinished() == 0
+
+
+async def test_room_is_not_waited_for_for_ever(world: World) -> None:
+    world.reports = [NO_ROOM]
+    world.disk.why = {"demo": "full"}
+    await world.joins.join(await world.recorder(), 1)
+    async with asyncio.timeout(10):
+        await world.told.get()
+    world.clock.moment = later(module.ROOM_WAIT_MAX)
+    assert (await world.next_end()).why == "5 bytes free"
