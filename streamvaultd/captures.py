@@ -62,7 +62,6 @@ class Captures:
         self._anonymous_memory = anonymous_memory
         self._memory_refusal = memory_refusal
         self._is_link_down = is_link_down
-        self._early: dict[Run, Evidence] = {}
         self._measuring: set[Run] = set()
 
     async def launch(self, recorder: Recorder, attempt: int) -> None:
@@ -172,7 +171,6 @@ class Captures:
         run = (recording.id, attempt)
         self._media.cancel(segment_unit(*run))
         self._writeback.cancel(segment_unit(*run))
-        self._early.pop(run, None)
         try:
             await self._runs.forget(segment_unit(*run), segment_fd_name(*run))
         finally:
@@ -186,13 +184,9 @@ class Captures:
             self.on_evidence(unit, Evidence(unit_result=result))
 
     def on_evidence(self, unit: str, evidence: Evidence) -> None:
-        """What a witness says about a run: kept until its process has ended, passed on when it has already."""
+        """What a witness says about a run, before or after its end."""
         run = parse_segment_unit(unit)
-        if run is None:
-            return
-        if self._runs.is_busy(unit):
-            self._early[run] = self._early.get(run, Evidence()).merged(evidence)
-        else:
+        if run is not None:
             self._post(run[0], ev.EvidenceArrived(at=self._clock.now(), attempt=run[1], evidence=evidence))
 
     def on_line(self, recording: int, attempt: int, line: Line, _text: str) -> None:
@@ -203,8 +197,8 @@ class Captures:
         def on_exit(record: bytes | None, shim_status: int | None) -> None:
             told = Evidence(shim_status=shim_status) if record is None else self._parse_record(record)
             around = Evidence(link_down=self._is_link_down() or None, disk=self._disk.state_of(recording))
-            evidence = told.merged(self._early.get((recording, attempt), Evidence())).merged(around)
-            self._post(recording, ev.SegmentExited(at=self._clock.now(), attempt=attempt, evidence=evidence))
+            exited = ev.SegmentExited(at=self._clock.now(), attempt=attempt, evidence=told.merged(around))
+            self._post(recording, exited)
 
         return on_exit
 
