@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The commands of streamvaultctl that look: list, status, segments, why, monitor, logs, streamlink."""
+"""The commands of streamvaultctl that look: list, status, segments, seams, why, monitor, logs, streamlink."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import closing
 
 import click
 
-from streamvaultd.ctl import explain, records, render
+from streamvaultd.ctl import explain, records, render, result
 from streamvaultd.ctl import follow as following
 from streamvaultd.ctl.options import Group, common_options
 from streamvaultd.ctl.records import Recording
@@ -56,6 +56,25 @@ def segments(session: Session, *, recording: str) -> None:
 
 @click.command()
 @RECORDING
+@common_options
+@click.pass_obj
+def seams(session: Session, *, recording: str) -> None:
+    """List the seams of a recording.
+
+    Where its segments meet, once they are joined: what both held, what is missing between them, and how sure that is.
+    """
+    found = records.objects(session.call("ListSeams", recording=recording), "seams")
+    if session.show_json(found):
+        return
+    every = [result.parse_seam(item) for item in found]
+    footer = f"{plural(len(every), 'seam')} listed."
+    if every and (missing := result.missing_text(result.totals(every))):
+        footer += f" Missing: {missing}."
+    _show_table(session, result.seam_table(every), footer)
+
+
+@click.command()
+@RECORDING
 @click.argument("segment", metavar="[SEGMENT]", type=click.IntRange(min=1), required=False)
 @common_options
 @click.pass_obj
@@ -97,12 +116,22 @@ def status(session: Session, *, recording: str | None) -> None:
     if session.show_json(found.answer):
         return
     every = session.segments(found.id)
-    lines = render.recording_block(found, every, session.now())
+    lines = render.recording_block(found, every, session.now(), _result_fields(session, found))
     if last := every[-render.LAST_SEGMENTS :]:
         left_out = len(every) - len(last)
         more = [line(f"{plural(left_out, 'earlier segment')} not shown.", Style.FAINT)] if left_out else []
         lines += [line(""), *more, *session.table_lines(render.segment_table(last, session.now()))]
     session.show(lines)
+
+
+def _result_fields(session: Session, found: Recording) -> list[tuple[str, Line]]:
+    """What came of a recording that is joined."""
+    if found.path is None:
+        return []
+    which = str(found.id)
+    answers = records.objects(session.call("ListSeams", recording=which), "seams")
+    made = result.parse_result(session.call("ListParts", recording=which))
+    return result.result_fields(made, [result.parse_seam(item) for item in answers])
 
 
 def _daemon_status(session: Session) -> None:

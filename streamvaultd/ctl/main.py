@@ -45,6 +45,7 @@ for _command in (
     commands.list_,
     commands.status,
     commands.segments,
+    commands.seams,
     commands.why,
     control.stop,
     control.rotate,

@@ -135,7 +135,7 @@ class Streamlink(NamedTuple):
     warning: str | None
 
 
-class _Object:
+class Fields:
     """A JSON object whose fields are taken by type; `where` is its place in the answer."""
 
     def __init__(self, value: object, where: str) -> None:
@@ -176,8 +176,8 @@ class _Object:
     def has(self, key: str) -> bool:
         return self._value.get(key) is not None
 
-    def child(self, key: str) -> _Object:
-        return _Object(self._value.get(key), f"{self._where}.{key}")
+    def child(self, key: str) -> Fields:
+        return Fields(self._value.get(key), f"{self._where}.{key}")
 
     def time(self, key: str) -> int:
         return self.child(key).need("realtime", int)
@@ -204,7 +204,7 @@ def object_of(answer: Answer, key: str) -> Answer:
 
 def parse_recording(answer: Answer) -> Recording:
     """From type Recording; raises BadAnswer."""
-    top = _Object(answer, "recording")
+    top = Fields(answer, "recording")
     context, runtime = top.child("context"), top.child("runtime")
     return Recording(
         id=top.need("id", int),
@@ -232,7 +232,7 @@ def parse_recording(answer: Answer) -> Recording:
 
 def parse_segment(answer: Answer) -> Segment:
     """From type Segment; raises BadAnswer."""
-    top = _Object(answer, "segment")
+    top = Fields(answer, "segment")
     return Segment(
         number=top.need("number", int),
         unit=top.need("unit", str),
@@ -250,7 +250,7 @@ def parse_segment(answer: Answer) -> Segment:
 
 def parse_end(answer: Answer) -> End:
     """From type End; raises BadAnswer."""
-    top = _Object(answer, "end")
+    top = Fields(answer, "end")
     return End(
         segment=top.need("segment", int),
         phase=top.need("phase", str),
@@ -270,7 +270,7 @@ def parse_end(answer: Answer) -> End:
     )
 
 
-def _parse_evidence(top: _Object) -> Evidence:
+def _parse_evidence(top: Fields) -> Evidence:
     return Evidence(
         asked=top.text("asked"),
         status=top.integer("status"),
@@ -294,7 +294,7 @@ def _parse_evidence(top: _Object) -> Evidence:
 
 def parse_event(answer: Answer) -> Event:
     """From type Event; raises BadAnswer."""
-    top = _Object(answer, "event")
+    top = Fields(answer, "event")
     return Event(
         at=top.time("at"),
         kind=top.need("kind", str),
@@ -306,7 +306,7 @@ def parse_event(answer: Answer) -> Event:
 
 def parse_status(answer: Answer) -> DaemonStatus:
     """From the reply of GetStatus; raises BadAnswer."""
-    top = _Object(answer, "status")
+    top = Fields(answer, "status")
     return DaemonStatus(
         version=top.need("version", str),
         state=top.need("state", str),
@@ -322,7 +322,7 @@ def parse_status(answer: Answer) -> DaemonStatus:
 
 def parse_streamlink(answer: Answer) -> Streamlink:
     """From the reply of ManageStreamlink; raises BadAnswer."""
-    top = _Object(answer, "streamlink")
+    top = Fields(answer, "streamlink")
     return Streamlink(
         command=top.need("command", str),
         version=top.need("version", str),

@@ -126,8 +126,10 @@ def _segment_row(segment: Segment, now: int) -> tuple[Span, ...]:
     )
 
 
-def recording_block(recording: Recording, segments: Sequence[Segment], now: int) -> list[Line]:
-    """The status of one recording, as `systemctl status` shows a unit."""
+def recording_block(
+    recording: Recording, segments: Sequence[Segment], now: int, result: Sequence[tuple[str, Line]] = ()
+) -> list[Line]:
+    """The status of one recording, as `systemctl status` shows a unit; `result` is what came of it."""
     style = state_style(recording.state)
     title = (dot(recording.state), Span(" "), Span(recording.streamer, Style.STRONG))
     state = (Span(recording.state, style), Span(f" since {format_since(recording.since, now)}"))
@@ -135,6 +137,7 @@ def recording_block(recording: Recording, segments: Sequence[Segment], now: int)
     if recording.detail:
         fields.append(("", line(recording.detail)))
     fields += [(label, line(text)) for label, text in _facts(recording, segments, now) if text]
+    fields += result
     return [
         (*title, Span(f" - recording {recording.id} of stream {recording.stream}")),
         *labelled(fields),

@@ -216,6 +216,12 @@ class LocalStore:
 
     async def unfinished_jobs(self) -> Sequence[JobRecord]:
         """The jobs that run, or did when the daemon last knew, oldest first."""
+    async def last_done_job(self, recording: int, kind: str) -> JobRecord | None:
+        """The latest job of this kind of a recording that did what it was to do."""
+        which = (jobs.c.recording_id == recording) & (jobs.c.kind == kind) & (jobs.c.status == JobStatus.DONE.value)
+        found = await self._read(lambda connection: select_jobs(connection, which))
+        return found[-1] if found else None
+
         running = jobs.c.status == JobStatus.RUNNING.value
         return await self._read(lambda connection: select_jobs(connection, running))
 

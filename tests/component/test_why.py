@@ -3,32 +3,21 @@
 
 from __future__ import annotations
 
-import asyncio
-import io
 import json
-from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
-from streamvaultd.api import Api
 from streamvaultd.core.effects import Notice
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Phase, Recorder, Segment, State
 from streamvaultd.core.verdict import judge
-from streamvaultd.ctl.main import main
-from streamvaultd.ctl.screen import Screen
-from streamvaultd.errors import RECORDER
-from streamvaultd.varlink.server import Info, Interface, Server, read_definition
-from streamvaultd.varlink.sockets import listen
 from streamvaultd.witnesses.processes import parse_exit_record
+from tests.component.api_world import daemon
 from tests.component.captures import world
-from tests.component.store_world import NOW, SetClock, later, move, open_store, start
+from tests.component.store_world import NOW, later, move, open_store, start
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
     from streamvaultd.store.local import LocalStore
 
 SCRIPT = """
@@ -66,36 +55,6 @@ async def died(store: LocalStore, evidence: Evidence) -> Recorder:
             segment=segment, cause=cause,
         )  # fmt: skip
     return recorder
-
-
-@asynccontextmanager
-async def daemon(store: LocalStore, folder: Path) -> AsyncIterator[Callable[..., Any]]:
-    """A way to run streamvaultctl against a socket that this store is behind: (exit code, output)."""
-    idle = cast("Any", SimpleNamespace(recorders={}))
-    api = Api(
-        manager=idle, store=store, files=idle, hub=idle, clock=SetClock(later(120)), streamlinks=idle, watcher=idle,
-        disk=idle, memory_refusal=idle, settings=idle, pid_of=idle,
-    )  # fmt: skip
-    interface = Interface(read_definition(RECORDER), {name: api.handlers()[name] for name in ("Get", "Why")})
-    server = Server(Info("streamvault", "test", "1", "https://example.org/"), [interface], check_replies=True)
-
-    async def ctl(*argv: str) -> tuple[int, str]:
-        out = io.StringIO()
-        screen = Screen(out, io.StringIO(), {})
-        now = later(120).realtime
-        code = await asyncio.to_thread(
-            main, ["--socket", str(folder / "socket"), *argv], screen=screen, now=lambda: now
-        )
-        return code, out.getvalue()
-
-    with listen(folder / "socket", 0o600) as listener:
-        task = asyncio.create_task(server.serve(listener))
-        try:
-            yield ctl
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
 
 
 async def test_a_death_is_explained_from_the_exit_record_to_the_terminal(tmp_path: Path) -> None:

@@ -167,6 +167,7 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
         "list",
         "status",
         "segments",
+        "seams",
         "why",
         "stop",
         "rotate",

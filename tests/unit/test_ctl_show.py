@@ -72,6 +72,7 @@ STATUS = {
     "streamlinkVersion": "7.3.0",
     "store": "sqlite:////var/lib/streamvaultd/vault.db",
 }
+SEAM = {"older": 1, "newer": 2, "kind": "exact", "method": "bytes", "certainty": "proven", "gapUSec": 0}
 STREAMLINK = {"command": "/usr/bin/streamlink", "version": "7.3.0", "managed": False, "warning": "it is old"}
 
 
@@ -82,6 +83,7 @@ STREAMLINK = {"command": "/usr/bin/streamlink", "version": "7.3.0", "managed": F
         (("status",), "GetStatus", STATUS, STATUS),
         (("status", "demo"), "Get", one(), recording()),
         (("segments", "demo"), "ListSegments", {"segments": [segment()]}, [segment()]),
+        (("seams", "demo"), "ListSeams", {"seams": [SEAM]}, [SEAM]),
         (("streamlink", "status"), "ManageStreamlink", STREAMLINK, STREAMLINK),
         (("record", URL), "Record", one(), recording()),
         (("record", URL, "--no-block"), "Record", one("starting"), recording("starting")),
@@ -180,7 +182,8 @@ SEGMENT  PHASE    SIZE  RUNTIME  CAUSE  UNIT                        PID   PEAK
 def test_status_of_an_ended_recording_shows_its_result() -> None:
     get = {"recording": recording("completed", endedAt=at(NOW), path=RESULT)}
     get["recording"]["context"]["durationUSec"] = HOUR
-    ran = run(FakeDaemon().on("Get", get).on("ListSegments", {"segments": []}), "status", "348")
+    daemon = FakeDaemon().on("Get", get).on("ListSegments", {"segments": []}).on("ListSeams", {"seams": []})
+    ran = run(daemon.on("ListParts", {"parts": [], "notes": []}), "status", "348")
     assert ran.out.startswith("○ demo")
     assert f"Result: {RESULT}\n" in ran.out
     assert "Duration: 1h of media\n" in ran.out

@@ -63,6 +63,7 @@ LAW: dict[str, set[str]] = {
     "ends": WORDS | {"views"},
     "api": WORDS | {"hub", "views", "ends", "manager", "streamlinks", "capture"},
     "api_audit": WORDS | {"audits", "repairs", "views"},
+    "api_result": WORDS | {"views"},
     # other programs
     "brokerd": {"__version__", "errors", "units", "systemd1", "varlink"},
     "jobs": {"errors", "units", "media"},

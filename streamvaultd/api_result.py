@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""io.streamvault.Recorder: ListSeams and ListParts, what the join of a recording found and made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
+
+import msgspec
+
+from streamvaultd.core.model import Recorder, SeamRecord
+from streamvaultd.errors import NoSuchRecording, RecordingUnreadable
+from streamvaultd.varlink.server import Call, Handler
+from streamvaultd.views import View, optional
+
+JOIN: Final = "join"
+"""The kind of job whose result this is."""
+
+
+class _Part(msgspec.Struct):
+    path: str
+    bytes: int
+    duration_ms: int | None = None
+
+
+class _Result(msgspec.Struct):
+    parts: tuple[_Part, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class ResultJob(Protocol):
+    """A job, and what came of it."""
+
+    @property
+    def result(self) -> Mapping[str, object] | None: ...
+
+
+class ResultStore(Protocol):
+    """Raises StoreUnavailable and RecordingUnreadable."""
+
+    async def find(self, name_or_id: str) -> Recorder | None: ...
+    async def seams(self, recording: int) -> Sequence[SeamRecord]: ...
+    async def last_done_job(self, recording: int, kind: str) -> ResultJob | None: ...
+
+
+class ResultApi:
+    """Handlers of the two methods; `handlers()` is what the server is given."""
+
+    def __init__(self, store: ResultStore) -> None:
+        self._store = store
+
+    def handlers(self) -> dict[str, Handler]:
+        """Method name -> handler."""
+        return {"ListSeams": self.list_seams, "ListParts": self.list_parts}
+
+    async def list_seams(self, call: Call) -> View:
+        recording = await self._find(call)
+        return {"seams": [seam_view(seam) for seam in await self._store.seams(recording)]}
+
+    async def list_parts(self, call: Call) -> View:
+        recording = await self._find(call)
+        job = await self._store.last_done_job(recording, JOIN)
+        try:
+            result = msgspec.convert({} if job is None else job.result or {}, _Result)
+        except msgspec.ValidationError as error:
+            raise RecordingUnreadable(recording=recording, why=f"the result of its join: {error}") from error
+        return {"parts": [_part_view(part) for part in result.parts], "notes": list(result.notes)}
+
+    async def _find(self, call: Call) -> int:
+        wanted = call.parameters["recording"]
+        found = await self._store.find(wanted)
+        if found is None:
+            raise NoSuchRecording(recording=wanted)
+        return found.recording.id
+
+
+def seam_view(seam: SeamRecord) -> View:
+    """A Seam."""
+    return {
+        "older": seam.older,
+        "newer": seam.newer,
+        "kind": seam.kind,
+        "method": seam.method,
+        "certainty": seam.certainty,
+    } | optional(
+        overlapBytes=seam.overlap_bytes,
+        overlapUSec=_usec(seam.overlap_ms),
+        gapUSec=_usec(seam.gap_ms),
+        note=seam.note or None,
+    )
+
+
+def _part_view(part: _Part) -> View:
+    return {"path": part.path, "bytes": part.bytes} | optional(durationUSec=_usec(part.duration_ms))
+
+
+def _usec(ms: float | None) -> int | None:
+    return None if ms is None else round(ms * 1000)

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The methods that look, on a real store and a real socket, with nothing behind them that records."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from contextlib import asynccontextmanager, suppress
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+from streamvaultd.api import Api
+from streamvaultd.api_result import ResultApi
+from streamvaultd.ctl.main import main
+from streamvaultd.ctl.screen import Screen
+from streamvaultd.errors import RECORDER
+from streamvaultd.varlink.server import Info, Interface, Server, read_definition
+from streamvaultd.varlink.sockets import listen
+from tests.component.store_world import SetClock, later, segment_path
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from streamvaultd.store.local import LocalStore
+
+METHODS = ("Get", "ListSegments", "Why", "ListSeams", "ListParts")
+
+
+@asynccontextmanager
+async def daemon(store: LocalStore, folder: Path) -> AsyncIterator[Callable[..., Any]]:
+    """A way to run streamvaultctl against a socket that this store is behind: (exit code, output)."""
+    idle = cast("Any", SimpleNamespace(recorders={}, segment_path=segment_path, pidfd=lambda _unit: None))
+    api = Api(
+        manager=idle, store=store, files=idle, hub=idle, clock=SetClock(later(120)), streamlinks=idle, watcher=idle,
+        disk=idle, memory_refusal=idle, settings=idle, pid_of=idle,
+    )  # fmt: skip
+    handlers = api.handlers() | ResultApi(store).handlers()
+    interface = Interface(read_definition(RECORDER), {name: handlers[name] for name in METHODS})
+    server = Server(Info("streamvault", "test", "1", "https://example.org/"), [interface], check_replies=True)
+
+    async def ctl(*argv: str) -> tuple[int, str]:
+        out = io.StringIO()
+        screen = Screen(out, io.StringIO(), {})
+        now = later(120).realtime
+        code = await asyncio.to_thread(
+            main, ["--socket", str(folder / "socket"), *argv], screen=screen, now=lambda: now
+        )
+        return code, out.getvalue()
+
+    with listen(folder / "socket", 0o600) as listener:
+        task = asyncio.create_task(server.serve(listener))
+        try:
+            yield ctl
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
