@@ -43,13 +43,17 @@ LAUNCH_TROUBLE: Final = {**DAEMON_AWAY, "broker-kill": 5.0, "bus-restart": 10.0,
 SOURCE_CAUSES: Final = frozenset({"network", "stall", "start-timeout", "source-refused", "source-ended"})
 SOURCE_ECHO: Final = 35.0
 """Seconds after a source's spell within which a run may still end because of it."""
+DISK_ECHO: Final = {"disk-fill": 6.0}
+"""Seconds after a disk has room again within which a run may still be recorded as ended by it …"""
+DISK_RESUME: Final = {"disk-fill": 13.0}
+"""… and within which recordings go on: the daemon looks every 10 s."""
 DAMAGED_PER_GAP: Final = 6
 """Frames that a torn end may spoil where something is missing anyway."""
 
 
 @dataclass(slots=True)
 class Account:
-    """Of one recording; `complaints` say in words what must not be."""
+    """Of one recording; `losses` say where frames are missing, `complaints` what must not be."""
 
     name: str
     offered: int = 0
@@ -66,11 +70,13 @@ class Account:
     deaths_recorded: int = 0
     deaths_miscounted: int = 0
     deaths_by_source: int = 0
+    deaths_by_disk: int = 0
     deaths_unexplained: int = 0
     ends_unexplained: int = 0
     late: int = 0
     stuck: int = 0
     ended_early: int = 0
+    losses: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
 
 
@@ -136,6 +142,13 @@ def could_fetch(offered: Interval, spells: Iterable[Interval], runs: Iterable[In
     return False
 
 
+def why_lost(offered: Interval, spells: list[Interval], runs: list[Interval]) -> str:
+    """The line of the account that the loss of a media segment belongs to."""
+    if max((end - start for start, end in without(offered, spells)), default=0.0) < STARTUP:
+        return "lost_source_away"
+    return "lost_unexplained" if could_fetch(offered, spells, runs) else "lost_capture_away"
+
+
 def _count_frames(account: Account, facts: Facts, runs: list[Interval]) -> None:
     account.offered = len(facts.offers) * facts.frames_per_offer
     if facts.frames is None:
@@ -150,15 +163,14 @@ def _count_frames(account: Account, facts: Facts, runs: list[Interval]) -> None:
     for index in sorted({frame // facts.frames_per_offer for frame in lost}):
         count = sum(1 for frame in lost if frame // facts.frames_per_offer == index)
         offer = facts.offers[index]
-        if max((end - start for start, end in without(offer, spells)), default=0.0) < STARTUP:
-            account.lost_source_away += count
-        elif not could_fetch(offer, spells, runs):
-            account.lost_capture_away += count
-        else:
-            account.lost_unexplained += count
-            account.complaints.append(
-                f"{count} frames of media segment {index} are lost, offered at {_time(facts, offer)}"
-            )
+        reason = why_lost(offer, spells, runs)
+        setattr(account, reason, getattr(account, reason) + count)
+        words = (
+            f"{count} frames of media segment {index}, offered from {_time(facts, offer)}: {reason.replace('_', ' ')}"
+        )
+        account.losses.append(words)
+        if reason == "lost_unexplained":
+            account.complaints.append(words)
     for name in ("repeated", "damaged", "disordered"):
         if found := getattr(account, name):
             account.complaints.append(f"{found} frames are {name}")
@@ -175,6 +187,7 @@ def _count_deaths(account: Account, facts: Facts, daemon: tuple[Strike, ...]) ->
     if account.rotations > asked:
         account.ends_unexplained += account.rotations - asked
         account.complaints.append(f"{account.rotations} rotations, though {asked} were asked for")
+    fills = sum(strike.kind == "disk-fill" for strike in facts.strikes)
     for row in facts.rows:
         told = sum(event.kind == "segment-died" and event.segment == row.number for event in facts.events)
         strike = injected.get(row.number)
@@ -185,6 +198,9 @@ def _count_deaths(account: Account, facts: Facts, daemon: tuple[Strike, ...]) ->
             account.complaints.append(f"the death of segment {row.number} was told {told} times")
         else:
             _explain(account, facts, row, daemon)
+    if account.deaths_by_disk > fills:
+        account.deaths_miscounted += 1
+        account.complaints.append(f"the disk was full {fills} times and ended {account.deaths_by_disk} segments")
 
 
 def _match(account: Account, facts: Facts, row: Row, strike: Strike, daemon: tuple[Strike, ...], told: int) -> None:
@@ -229,6 +245,9 @@ def _explain(account: Account, facts: Facts, row: Row, daemon: tuple[Strike, ...
     if cause in SOURCE_CAUSES and any(spell.since <= ended <= spell.until + SOURCE_ECHO for spell in facts.spells):
         account.deaths_by_source += cause not in ("source-ended", "source-refused")
         return
+    if cause == "disk-full" and any(low <= ended <= high for low, high in away(facts.strikes, DISK_ECHO)):
+        account.deaths_by_disk += 1
+        return
     if cause == "launch-failed" and any(low <= ended <= high for low, high in away(daemon, LAUNCH_TROUBLE)):
         return
     if cause in ("launch-failed", "source-ended", "source-refused", "stopped"):
@@ -246,6 +265,7 @@ def _explain(account: Account, facts: Facts, row: Row, daemon: tuple[Strike, ...
 def _count_lateness(account: Account, facts: Facts, runs: list[Interval], daemon: tuple[Strike, ...]) -> None:
     excuses = away(daemon, DAEMON_AWAY)
     excuses += [(spell.since, spell.until) for spell in facts.spells]
+    excuses += away(facts.strikes, DISK_RESUME)
     excuses += [(s.before, s.before + RESTART) for s in facts.strikes if s.kind == "streamlink-stop"]
     for start, end in without((facts.began, facts.ended), [*runs, *excuses]):
         if end - start > RESTART:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tests.chaos.account import Account, draw_up
 from tests.chaos.facts import Facts, Leaks
-from tests.chaos.faults import Faults, Strike, Target
-from tests.chaos.gather import facts_of, leaks_of, query
+from tests.chaos.faults import SMALL_DISK, Faults, Strike, Target
+from tests.chaos.gather import RECORDINGS, facts_of, leaks_of, query
 from tests.chaos.schedule import STALL_TIMEOUT, WINDOW, Fault, Schedule
 from tests.fakes.livesource import LiveSource
 from tests.fakes.media import MediaSpec
@@ -29,6 +29,10 @@ SETTINGS: Final = """
 grace = "{grace}s"
 start_timeout = "20s"
 stall_timeout = "{stall}s"
+
+[disk]
+reserve = "10s"
+floor = "4M"
 """
 WATCHDOG: Final = "[Service]\nWatchdogSec=8\n"
 WATCHDOG_FILE: Final = "/etc/systemd/system/streamvaultd.service.d/chaos.conf"
@@ -47,6 +51,7 @@ class Result:
     """What came of a campaign."""
 
     schedule: Schedule
+    began: float
     strikes: list[Strike]
     missed: list[Fault]
     facts: list[Facts]
@@ -56,7 +61,7 @@ class Result:
 
 @dataclass(slots=True)
 class Campaign:
-    """One campaign on a machine that runs already and has the package installed."""
+    """One campaign on a machine that runs already, has the package installed and a small disk mounted."""
 
     machine: Machine
     source: LiveSource
@@ -93,8 +98,9 @@ class Campaign:
         ctl = Ctl(self.machine)
         targets = []
         for number in range(self.schedule.recordings):
-            name = f"channel-{number}"
-            ctl("record", self.machine.reach(self.source.url(name)), "--name", name, "--no-block")
+            name, folder = f"channel-{number}", RECORDINGS if number + 1 < self.schedule.recordings else SMALL_DISK
+            url = self.machine.reach(self.source.url(name))
+            ctl("record", url, "--name", name, "--directory", folder, "--no-block")
             targets.append(Target(name, ctl.recording(name)["id"]))
 
         def all_record() -> bool:
@@ -162,7 +168,7 @@ class Campaign:
             for number, target in enumerate(targets)
         ]
         accounts = [draw_up(known, daemon) for known in facts]
-        return Result(self.schedule, list(strikes), self.missed, facts, accounts, self._leaks(strikes))
+        return Result(self.schedule, self.began, list(strikes), self.missed, facts, accounts, self._leaks(strikes))
 
     def _leaks(self, strikes: tuple[Strike, ...]) -> Leaks:
         """What is left when everything had the time to go."""
@@ -201,6 +207,8 @@ def as_json(result: Result) -> dict[str, Any]:
         "seed": result.schedule.seed,
         "minutes": result.schedule.minutes,
         "recordings": [asdict(account) for account in result.accounts],
+        "segments": {facts.name: [asdict(row) for row in facts.rows] for facts in result.facts},
+        "began": result.began,
         "leaks": asdict(result.leaks),
         "strikes": [asdict(strike) for strike in result.strikes],
         "missed": [asdict(fault) for fault in result.missed],

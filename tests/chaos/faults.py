@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from tests.fakes.livesource import LiveSource
     from tests.testbed.machine import Machine
 
+SMALL_DISK: Final = "/var/lib/streamvaultd/small"
+"""Where the last recording goes: a file system of its own."""
 SLOW_RATE: Final = 15_000
 """Bytes a second; the media have about twice as many."""
 
@@ -68,6 +70,8 @@ COMMANDS: Final = {
 }
 MAY_MISS: Final = frozenset({"daemon-kill", "daemon-freeze", "daemon-reload", "broker-kill"})
 """What cannot be done to something that is not there at the moment."""
+# Leaves nothing to those who are not root.
+FILL_DISK: Final = 'fallocate -l "$(df --output=avail --block-size=1 "$1" | tail -n 1)" "$1/filler"'
 START_DAEMON: Final = ("systemctl", "start", "--no-block", "streamvaultd.service")
 
 
@@ -118,6 +122,8 @@ class Faults:
             return self._strike_segment(fault, before)
         if fault.kind == "rotate":
             return self._rotate(fault, before)
+        if fault.kind == "disk-fill":
+            return self._fill_disk(fault, before)
         if fault.kind.startswith("source-"):
             self._disturb(fault, before)
             return True
@@ -158,6 +164,12 @@ class Faults:
         done = self.machine.run(["streamvaultctl", "rotate", self._target(fault).name], check=False)
         if done.returncode != 0:
             return False
+        self._note(fault, before)
+        return True
+
+    def _fill_disk(self, fault: Fault, before: float) -> bool:
+        self.machine.run(["sh", "-c", FILL_DISK, "sh", SMALL_DISK])
+        self.undo.append((before + fault.lasts, lambda: self._run(("rm", f"{SMALL_DISK}/filler"))))
         self._note(fault, before)
         return True
 

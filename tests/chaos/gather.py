@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.chaos.facts import Facts, Leaks, Row, Told
+from tests.chaos.faults import SMALL_DISK
 from tests.testbed.frames import FrameCount, count_frames
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def leaks_of(machine: Machine, strikes: tuple[Strike, ...]) -> Leaks:
     units = ["systemctl", "list-units", "--all", "--plain", "--no-legend", "--type=scope", "streamvault-*"]
     failed = ["systemctl", "list-units", "--failed", "--plain", "--no-legend"]
     kept = {row["path"] for row in query(machine, "SELECT recording_path AS path FROM recordings")}
-    files = lines(machine, ["find", RECORDINGS, "-type", "f"])
+    files = lines(machine, ["find", RECORDINGS, SMALL_DISK, "-type", "f"])
     empty = lines(
         machine, ["find", "/var/lib/streamvaultd", "-type", "f", "-size", "0", "-not", "-name", "*.sqlite-*"]
     )

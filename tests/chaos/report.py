@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tests.chaos.campaign import Result
     from tests.chaos.facts import Leaks
 
-COUNTS = tuple(field.name for field in fields(Account) if field.name not in ("name", "complaints"))
+COUNTS = tuple(field.name for field in fields(Account) if field.name not in ("name", "losses", "complaints"))
 WIDTH = 12
 
 
@@ -42,7 +42,8 @@ def table(result: Result) -> str:
     for name, value in leaked(result.leaks).items():
         lines.append(_line([f"leaked: {name.replace('_', ' ')}", *empty, value], marked=True))
     lines.append(f"\n{len(result.strikes)} faults, {len(result.missed)} found nothing to strike")
-    return "\n".join([*lines, *complaints(result)])
+    lost = [f"{account.name}: {loss}" for account in result.accounts for loss in account.losses]
+    return "\n".join([*lines, *lost, *complaints(result)])
 
 
 def _line(cells: list[Any], *, marked: bool = False) -> str:

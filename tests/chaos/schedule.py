@@ -50,7 +50,8 @@ class Fault:
 class Kind:
     """How a kind of fault is drawn: `cards` of it are in each deck, `busy` seconds until its target is free again.
 
-    `whom`: "capture" and "source" are one recording's, "daemon" is everybody's. `lasts`: from … to, in seconds.
+    `whom`: "capture" and "source" are one recording's, "disk" is the last recording's, which has one of its own,
+    "daemon" is everybody's. `lasts`: from … to, in seconds.
     """
 
     whom: str
@@ -83,6 +84,7 @@ KINDS: Final = {
     "broker-kill": Kind("daemon", busy=0.5),
     "bus-restart": Kind("daemon"),
     "journal-restart": Kind("daemon", busy=0.5),
+    "disk-fill": Kind("disk", lasts=(2.0, 6.0), busy=30.0),
     "source-403": Kind("source", lasts=(3.0, 9.0), on=("playlist", "media", "all")),
     "source-404": Kind("source", lasts=(3.0, 9.0), on=("playlist", "media", "all")),
     "source-500": Kind("source", lasts=(3.0, 9.0), on=("playlist", "media", "all")),
@@ -101,6 +103,12 @@ PAIRS: Final = {
     "rotate-and-broker": ("rotate", "broker-kill", 0.5),
 }
 """Two faults in close succession: the first, the second, and how long after it at most."""
+ALONE: Final = {
+    "streamlink-stop": ("source",),
+    "source-gone": ("capture", "disk"),
+    "disk-fill": ("capture", "source"),
+}
+"""Faults that leave their recording in peace from others: what came of which could not be told."""
 TAIL: Final = ("daemon-kill", "broker-kill", "daemon-restart", "journal-restart", "manager-reexec")
 """What may still happen while the recordings end and are joined."""
 TAIL_LENGTH: Final = 15.0
@@ -164,8 +172,10 @@ class _Busy:
 
     def free(self, whom: str, at: float) -> list[int | None]:
         """Whom a fault of this kind may strike now."""
-        everybody = list(range(self.recordings)) if whom != "daemon" else [None]
-        return [target for target in everybody if self.until.get((whom, target), 0.0) <= at]
+        every: list[int | None] = [*range(self.recordings)]
+        special: dict[str, list[int | None]] = {"daemon": [None], "disk": every[-1:]}
+        targets = special.get(whom, every)
+        return [target for target in targets if self.until.get((whom, target), 0.0) <= at]
 
     def take(self, whom: str, target: int | None, until: float) -> None:
         self.until[whom, target] = max(until, self.until.get((whom, target), 0.0))
@@ -176,8 +186,8 @@ def _draw_fault(rng: random.Random, busy: _Busy, name: str, at: float, length: f
     kind = KINDS[name]
     lasts = round(rng.uniform(*kind.lasts), 2)
     free = busy.free(kind.whom, at)
-    if name == "streamlink-stop":
-        free = [target for target in free if target in busy.free("source", at)]
+    for other in ALONE.get(name, ()):
+        free = [target for target in free if target in busy.free(other, at)]
     target = rng.choice(free) if free else None
     delay = round(rng.uniform(0.0, PAIRS[name][2]), 2) if name in PAIRS else 0.0
     which = "oldest" if rng.random() < 0.5 else "newest"
@@ -185,10 +195,8 @@ def _draw_fault(rng: random.Random, busy: _Busy, name: str, at: float, length: f
     if not free or at + lasts + (STALL_BUSY if name == "streamlink-stop" else 0.0) > length:
         return []
     busy.take(kind.whom, target, at + lasts + kind.busy + (5.0 if kind.whom == "source" else 0.0))
-    if name == "streamlink-stop":
-        busy.take("source", target, at + STALL_BUSY)
-    if name == "source-gone":
-        busy.take("capture", target, at + lasts + kind.busy)
+    for other in ALONE.get(name, ()):
+        busy.take(other, target, at + lasts + kind.busy)
     if name not in PAIRS:
         return [Fault(at=at, kind=name, recording=target, lasts=lasts, which=which, on=on)]
     first, second, _ = PAIRS[name]
