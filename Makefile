@@ -36,7 +36,7 @@ box: deb
 chaos:
 	$(PYTHON) -m tests.testbed setup
 	$(PYTHON) -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) \
-		$(if $(RECORDINGS),--recordings $(RECORDINGS))
+		$(if $(RECORDINGS),--recordings $(RECORDINGS)) $(if $(VM),--machine vm)
 
 clean:
 	rm -rf build dist .venv

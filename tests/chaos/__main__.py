@@ -9,8 +9,7 @@ import sys
 from pathlib import Path
 
 from tests.chaos.report import is_good, table
-from tests.chaos.run import account_file, reports_folder, run
-from tests.chaos.schedule import draw
+from tests.chaos.run import SLOWNESS, account_file, plan, reports_folder, run
 from tests.testbed.deb import ensure_deb
 
 
@@ -20,16 +19,18 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="of the schedule; by default a random one, which is printed")
     parser.add_argument("--minutes", type=float, default=4.0, help="of faults; some more pass until all is joined")
     parser.add_argument("--recordings", type=int, default=3)
+    parser.add_argument("--machine", choices=list(SLOWNESS), default="box", help="a vm runs out of memory, too")
     parser.add_argument("--deb", type=Path, help="the package to install; by default that of this tree")
     parser.add_argument("--dry-run", action="store_true", help="print the schedule, and do nothing")
     args = parser.parse_args()
     seed = random.randrange(1 << 31) if args.seed is None else args.seed  # noqa: S311
-    schedule = draw(seed, args.minutes, args.recordings)
+    schedule = plan(seed, args.minutes, args.recordings, args.machine)
     print(f"SEED={seed} MINUTES={args.minutes:g} RECORDINGS={args.recordings}: {len(schedule.faults)} faults")
     if args.dry_run:
         print(*schedule.faults, sep="\n")
         return 0
-    result = run(schedule, args.deb or ensure_deb(), say=lambda text: print(text, flush=True))
+    deb = args.deb or ensure_deb()
+    result = run(schedule, deb, machine=args.machine, say=lambda text: print(text, flush=True))
     print(table(result))
     print(f"the account is in {account_file(schedule)}")
     if is_good(result):

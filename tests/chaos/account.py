@@ -210,7 +210,7 @@ def _match(account: Account, facts: Facts, row: Row, strike: Strike, daemon: tup
         return
     account.deaths_miscounted += 1
     account.complaints.append(
-        f"segment {row.number}: {strike.kind} at {strike.before - facts.began:.2f} is recorded as {row.cause}"
+        f"segment {row.number}: {strike.kind} at {_at(facts, strike.before)} is recorded as {row.cause}"
         f" at {_at(facts, row.ended)}, told {told} times; expected {strike.cause}"
     )
 
@@ -282,4 +282,4 @@ def _time(facts: Facts, interval: Interval) -> str:
 
 
 def _at(facts: Facts, moment: float | None) -> str:
-    return "-" if moment is None else f"{moment - facts.began:.2f}"
+    return "-" if moment is None else f"{(moment - facts.began) * facts.slowness:.2f}"

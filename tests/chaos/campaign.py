@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.chaos.account import Account, draw_up
-from tests.chaos.facts import Facts, Leaks
+from tests.chaos.facts import Facts, Leaks, quickened, quickened_strikes
 from tests.chaos.faults import SMALL_DISK, Faults, Strike, Target
 from tests.chaos.gather import RECORDINGS, facts_of, leaks_of, query
-from tests.chaos.schedule import STALL_TIMEOUT, WINDOW, Fault, Schedule
+from tests.chaos.schedule import WINDOW, Fault, Schedule
 from tests.fakes.livesource import LiveSource
 from tests.fakes.media import MediaSpec
-from tests.integration.harness import Ctl, configure
+from tests.integration.harness import CONFIG, Ctl
 from tests.testbed.machine import WaitError
 
 if TYPE_CHECKING:
@@ -27,14 +27,16 @@ if TYPE_CHECKING:
 SETTINGS: Final = """
 [recording]
 grace = "{grace}s"
-start_timeout = "20s"
+start_timeout = "{start}s"
 stall_timeout = "{stall}s"
 
 [disk]
 reserve = "10s"
 floor = "4M"
 """
-WATCHDOG: Final = "[Service]\nWatchdogSec=8\n"
+START_TIMEOUT: Final = 20
+WATCHDOG: Final = "[Service]\nWatchdogSec={}\n"
+WATCHDOG_SECONDS: Final = 8
 WATCHDOG_FILE: Final = "/etc/systemd/system/streamvaultd.service.d/chaos.conf"
 START_LIMIT: Final = 60.0
 AGAIN: Final = 0.4
@@ -88,10 +90,15 @@ class Campaign:
         return self._account(targets, faults)
 
     def _configure(self) -> None:
-        configure(self.machine, SETTINGS.format(grace=self.schedule.grace, stall=STALL_TIMEOUT))
-        self.machine.write_file(WATCHDOG_FILE, WATCHDOG)
+        self.machine.write_file(CONFIG, self._settings())
+        self.machine.write_file(WATCHDOG_FILE, WATCHDOG.format(round(WATCHDOG_SECONDS * self.schedule.slowness)))
         self.machine.run(["systemctl", "daemon-reload"])
         self.machine.run(["systemctl", "restart", "streamvaultd"])
+
+    def _settings(self) -> str:
+        schedule = self.schedule
+        start = round(START_TIMEOUT * schedule.slowness)
+        return SETTINGS.format(grace=schedule.grace, stall=schedule.stall_timeout, start=start)
 
     def _start(self) -> tuple[Target, ...]:
         """Begin all recordings, and wait until all have media."""
@@ -106,7 +113,7 @@ class Campaign:
         def all_record() -> bool:
             return all(ctl.state(target.name) == "recording" for target in targets)
 
-        self.machine.wait_for(all_record, "everything records", timeout=START_LIMIT)
+        self.machine.wait_for(all_record, "everything records", timeout=START_LIMIT * self.schedule.slowness)
         return tuple(targets)
 
     # --- faults ----------------------------------------------------------------------------------------------------
@@ -127,8 +134,8 @@ class Campaign:
             self._wait_until(at)
             if faults.do(fault):
                 self.say(f"{time.monotonic() - self.began:7.2f}  {describe(faults.strikes[-1])}")
-            elif at - fault.at < TRIES_SPAN:
-                heapq.heappush(agenda, (at + AGAIN, number, fault))
+            elif at - fault.at < TRIES_SPAN * self.schedule.slowness:
+                heapq.heappush(agenda, (at + AGAIN * self.schedule.slowness, number, fault))
             else:
                 self.missed.append(fault)
                 self.say(f"{time.monotonic() - self.began:7.2f}  missed: {fault.kind}, nothing was there to strike")
@@ -149,9 +156,12 @@ class Campaign:
             return not query(self.machine, sql)
 
         try:
-            self.machine.wait_for(is_final, "all is final", timeout=self.schedule.grace + WINDOW + JOIN_LIMIT)
+            self.machine.wait_for(is_final, "all is final", timeout=self._final_limit())
         except WaitError as error:
             self.say(str(error))
+
+    def _final_limit(self) -> float:
+        return self.schedule.grace + (WINDOW + JOIN_LIMIT) * self.schedule.slowness
 
     def _account(self, targets: tuple[Target, ...], faults: Faults) -> Result:
         strikes = tuple(faults.strikes)
@@ -167,7 +177,9 @@ class Campaign:
             )
             for number, target in enumerate(targets)
         ]
-        accounts = [draw_up(known, daemon) for known in facts]
+        slowness = self.schedule.slowness
+        surroundings = quickened_strikes(daemon, self.began, slowness)
+        accounts = [draw_up(quickened(known, slowness), surroundings) for known in facts]
         return Result(self.schedule, self.began, list(strikes), self.missed, facts, accounts, self._leaks(strikes))
 
     def _leaks(self, strikes: tuple[Strike, ...]) -> Leaks:
@@ -180,7 +192,7 @@ class Campaign:
             return found == Leaks()
 
         try:
-            self.machine.wait_for(is_nothing, "nothing is left", timeout=LEAK_LIMIT)
+            self.machine.wait_for(is_nothing, "nothing is left", timeout=LEAK_LIMIT * self.schedule.slowness)
         except WaitError as error:
             self.say(str(error))
         return found
@@ -197,7 +209,7 @@ def describe(strike: Strike) -> str:
 
 def media_for(schedule: Schedule) -> MediaSpec:
     """Media that last longer than the campaign."""
-    minutes = int(schedule.minutes) + 5
+    minutes = int(schedule.minutes + 5 * schedule.slowness)
     return MediaSpec(seconds=max(600, -(-minutes // 10) * 600))
 
 

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from tests.chaos.faults import Strike
     from tests.fakes.channel import Spell
     from tests.testbed.frames import FrameCount
@@ -56,6 +58,44 @@ class Facts:
     """when the broadcast ended"""
     strikes: tuple[Strike, ...]
     """what was done to it or its source"""
+    slowness: float = 1.0
+    """the times above are those of a machine that is not slow: see `quickened()`"""
+
+
+def quickened(facts: Facts, slowness: float) -> Facts:
+    """The same with each moment where it would be if the machine were not slow."""
+
+    def quick(moment: float | None) -> float | None:
+        return None if moment is None else facts.began + (moment - facts.began) / slowness
+
+    def sure(moment: float) -> float:
+        return facts.began + (moment - facts.began) / slowness
+
+    return replace(
+        facts,
+        rows=tuple(
+            replace(row, started=quick(row.started), ended=quick(row.ended), media_at=quick(row.media_at))
+            for row in facts.rows
+        ),
+        events=tuple(replace(event, at=sure(event.at)) for event in facts.events),
+        offers=tuple((sure(since), sure(until)) for since, until in facts.offers),
+        spells=tuple(replace(spell, since=sure(spell.since), until=sure(spell.until)) for spell in facts.spells),
+        ended=sure(facts.ended),
+        strikes=quickened_strikes(facts.strikes, facts.began, slowness),
+        slowness=slowness,
+    )
+
+
+def quickened_strikes(strikes: Iterable[Strike], began: float, slowness: float) -> tuple[Strike, ...]:
+    """Strikes as `quickened()` has them."""
+
+    def quick(moment: float) -> float:
+        return began + (moment - began) / slowness
+
+    return tuple(
+        replace(strike, before=quick(strike.before), after=quick(strike.after), until=quick(strike.until))
+        for strike in strikes
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,6 +39,7 @@ case "$verb" in
     streamlink) kill -s "$signal" "$streamlink" ;;
     shim) kill -s "$signal" "$shim" ;;
     scope-kill) systemctl kill --signal=KILL "$unit" ;;
+    memory) systemctl set-property --runtime "$unit" MemoryMax=20M ;;
     scope-stop) systemctl stop --no-block "$unit" ;;
 esac || exit 3
 echo "$unit"
@@ -54,6 +55,8 @@ DEATHS: Final = {
     "shim-kill": ("shim", "KILL", "signal:9"),
     "scope-kill": ("scope-kill", "KILL", "signal:9"),
     "scope-stop": ("scope-stop", "TERM", "signal:15"),
+    # what streamlink holds cannot be written anywhere: the kernel kills it within a second
+    "segment-oom": ("memory", "KILL", "oom"),
 }
 SHIM_DEATHS: Final = frozenset({"shim-kill", "scope-kill"})
 

@@ -12,26 +12,27 @@ from typing import TYPE_CHECKING, Final
 
 from tests.chaos.campaign import Campaign, Result, as_json, media_for
 from tests.chaos.faults import SMALL_DISK
-from tests.chaos.schedule import WINDOW, Schedule
+from tests.chaos.schedule import Schedule, draw
 from tests.fakes.livesource import LiveSource
 from tests.integration.harness import save_reports
 from tests.testbed import layers, setup
 from tests.testbed.box import Box
+from tests.testbed.vm import Vm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tests.testbed.machine import Machine
+
 FOLDER: Final = setup.PROJECT / "build" / "chaos"
 
 
+SLOWNESS: Final = {"box": 1.0, "vm": 4.0}
+"""How much longer everything takes on each kind of machine."""
 SMALL_DISK_SIZE: Final = 256 << 20
-MOUNT: Final = """
-mkdir -p "$2"
-[ -b "$1" ] || mknod "$1" b "$3" "$4"
-mount "$1" "$2"
-chown _streamvault: "$2"
-rmdir "$2/lost+found"
-"""
+SETTLE: Final = f'mount "$1" {SMALL_DISK} && chown _streamvault: {SMALL_DISK} && rmdir {SMALL_DISK}/lost+found'
+MOUNT_IN_BOX: Final = f'mkdir {SMALL_DISK}; mknod "$1" b "$2" "$3"; {SETTLE}'
+MOUNT_IN_VM: Final = f'mkdir {SMALL_DISK}; truncate -s {SMALL_DISK_SIZE} "$1"; mkfs.ext4 -q -m 0 "$1"; {SETTLE}'
 
 
 def account_file(schedule: Schedule, folder: Path = FOLDER) -> Path:
@@ -44,25 +45,55 @@ def reports_folder(schedule: Schedule, folder: Path = FOLDER) -> Path:
     return folder / str(schedule.seed)
 
 
-def run(schedule: Schedule, deb: Path, *, folder: Path = FOLDER, say: Callable[[str], None] = print) -> Result:
-    """Boot a box, run the campaign in it, save its account."""
+def plan(seed: int, minutes: float, recordings: int, machine: str = "box") -> Schedule:
+    """The schedule of a campaign on this kind of machine."""
+    return draw(seed, minutes, recordings, slowness=SLOWNESS[machine], memory=machine == "vm")
+
+
+def run(
+    schedule: Schedule,
+    deb: Path,
+    *,
+    machine: str = "box",
+    folder: Path = FOLDER,
+    say: Callable[[str], None] = print,
+) -> Result:
+    """Boot a machine, run the campaign on it, save its account."""
     reports = reports_folder(schedule, folder)
     reports.mkdir(parents=True, exist_ok=True)
     (reports / "schedule.txt").write_text("".join(f"{fault}\n" for fault in schedule.faults))
     spec = media_for(schedule)
     with (
-        LiveSource(spec, window=round(WINDOW / spec.segment)) as source,
-        Box(f"chaos-{os.getpid()}", layers.installed(deb)) as box,
-        small_disk(reports / "disk.img") as device,
+        LiveSource(spec, window=round(schedule.window / spec.segment)) as source,
+        MACHINES[machine](deb, reports) as there,
     ):
-        number = Path(device).stat().st_rdev
-        box.run(["sh", "-ec", MOUNT, "sh", device, SMALL_DISK, str(os.major(number)), str(os.minor(number))])
         try:
-            result = Campaign(box, source, schedule, reports, say).run()
+            result = Campaign(there, source, schedule, reports, say).run()
         finally:
-            save_reports(box, reports)
+            save_reports(there, reports)
     account_file(schedule, folder).write_text(json.dumps(as_json(result), indent=1))
     return result
+
+
+@contextmanager
+def in_box(deb: Path, reports: Path) -> Iterator[Machine]:
+    """A box with the package and a small disk."""
+    with Box(f"chaos-{os.getpid()}", layers.installed(deb)) as box, small_disk(reports / "disk.img") as device:
+        number = Path(device).stat().st_rdev
+        box.run(["sh", "-ec", MOUNT_IN_BOX, "sh", device, str(os.major(number)), str(os.minor(number))])
+        yield box
+
+
+@contextmanager
+def in_vm(deb: Path, reports: Path) -> Iterator[Machine]:
+    """A vm with the package and a small disk."""
+    del reports
+    with Vm(f"chaos-{os.getpid()}", layers.installed(deb, layers.kernel())) as vm:
+        vm.run(["sh", "-ec", MOUNT_IN_VM, "sh", "/var/tmp/disk.img"], timeout=120)
+        yield vm
+
+
+MACHINES: Final = {"box": in_box, "vm": in_vm}
 
 
 @contextmanager

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ STALL_TIMEOUT: Final = 12
 """As the daemon is configured; with what follows a stall it must fit into the window."""
 STALL_BUSY: Final = 25.0
 """Seconds until a stopped process has surely been found and replaced: nothing else happens to its recording."""
-LONG_ENOUGH_FOR_GONE: Final = 3.0
-"""Campaigns of so many minutes see a source that is away for longer than its window."""
+LONG_ENOUGH_FOR_GONE: Final = 180.0
+"""Campaigns of so many seconds see a source that is away for longer than its window."""
 GONE: Final = (36.0, 42.0)
 
 
@@ -70,6 +70,7 @@ KINDS: Final = {
     "shim-kill": Kind("capture", 2),
     "scope-kill": Kind("capture"),
     "scope-stop": Kind("capture"),
+    "segment-oom": Kind("capture", 3, busy=5.0),
     "rotate": Kind("capture", 3),
     "rotate-and-kill": Kind("capture", 2, busy=5.0),
     "kill-and-rotate": Kind("capture", busy=5.0),
@@ -96,6 +97,8 @@ KINDS: Final = {
     "source-flap": Kind("source", lasts=(6.0, 12.0)),
     "source-gone": Kind("source", lasts=GONE),
 }
+NEEDS_MEMORY: Final = frozenset({"segment-oom"})
+"""Kinds that need a machine whose memory is limited by its kernel: a vm."""
 PAIRS: Final = {
     "rotate-and-kill": ("rotate", "streamlink-kill", 2.5),
     "kill-and-rotate": ("streamlink-kill", "rotate", 1.0),
@@ -116,11 +119,15 @@ TAIL_LENGTH: Final = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Faults in order of time. Those after `length` seconds strike while the broadcasts are over already."""
+    """Faults in order of time. Those after `length` seconds strike while the broadcasts are over already.
+
+    On a machine that is slow by a factor, everything takes that much longer: pauses, faults, windows and limits.
+    """
 
     seed: int
     minutes: float
     recordings: int
+    slowness: float
     faults: tuple[Fault, ...]
 
     @property
@@ -128,36 +135,50 @@ class Schedule:
         return self.minutes * 60
 
     @property
+    def window(self) -> float:
+        """Seconds that the sources' playlists reach back."""
+        return WINDOW * self.slowness
+
+    @property
+    def stall_timeout(self) -> int:
+        return round(STALL_TIMEOUT * self.slowness)
+
+    @property
     def grace(self) -> int:
         """Seconds that a source may be away and still be the same broadcast: longer than it will be."""
-        return round(GONE[1] + WINDOW / 2) if self.has_real_losses else 30
+        return round(self.slowness * (GONE[1] + WINDOW / 2 if self.has_real_losses else WINDOW))
 
     @property
     def has_real_losses(self) -> bool:
         return any(fault.kind == "source-gone" for fault in self.faults)
 
 
-def draw(seed: int, minutes: float, recordings: int) -> Schedule:
-    """The schedule of a campaign; equal arguments give equal schedules."""
+def draw(seed: int, minutes: float, recordings: int, *, slowness: float = 1.0, memory: bool = False) -> Schedule:
+    """The schedule of a campaign; equal arguments give equal schedules. `memory`: with what only a vm can suffer."""
     rng = random.Random(seed)  # noqa: S311 - to be repeatable is what it is for
-    length = minutes * 60
+    length = minutes * 60 / slowness
     busy = _Busy(recordings)
-    deck = _deal(rng, minutes)
+    left_out = set() if memory else set(NEEDS_MEMORY)
+    if length < LONG_ENOUGH_FOR_GONE:
+        left_out.add("source-gone")
+    deck = _deal(rng, left_out)
     faults: list[Fault] = []
     at = 0.0
     while (at := at + MIN_PAUSE + rng.expovariate(1 / (MEAN_PAUSE - MIN_PAUSE))) < length:
-        kind = next(deck)
-        faults += _draw_fault(rng, busy, kind, round(at, 2), length)
+        faults += _draw_fault(rng, busy, next(deck), at, length)
     for kind in rng.sample(TAIL, k=2):
-        faults.append(Fault(at=round(length + rng.uniform(0.0, TAIL_LENGTH), 2), kind=kind))
-    return Schedule(seed, minutes, recordings, tuple(sorted(faults, key=lambda fault: fault.at)))
+        faults.append(Fault(at=length + rng.uniform(0.0, TAIL_LENGTH), kind=kind))
+    faults.sort(key=lambda fault: fault.at)
+    return Schedule(seed, minutes, recordings, slowness, tuple(_stretch(fault, slowness) for fault in faults))
 
 
-def _deal(rng: random.Random, minutes: float) -> Iterator[str]:
+def _stretch(fault: Fault, slowness: float) -> Fault:
+    return replace(fault, at=round(fault.at * slowness, 2), lasts=round(fault.lasts * slowness, 2))
+
+
+def _deal(rng: random.Random, left_out: set[str]) -> Iterator[str]:
     """Kinds without end, from decks that hold each kind as often as it has cards: so none is left out for long."""
-    gone = minutes >= LONG_ENOUGH_FOR_GONE
-    names = [name for name in KINDS if gone or name != "source-gone"]
-    cards = [name for name in names for _ in range(KINDS[name].cards)]
+    cards = [name for name, kind in KINDS.items() for _ in range(kind.cards) if name not in left_out]
     while True:
         rng.shuffle(cards)
         yield from list(cards)
@@ -184,12 +205,12 @@ class _Busy:
 def _draw_fault(rng: random.Random, busy: _Busy, name: str, at: float, length: float) -> list[Fault]:
     """The fault or the pair of faults of this kind at this time; none if there is nobody that it may strike."""
     kind = KINDS[name]
-    lasts = round(rng.uniform(*kind.lasts), 2)
+    lasts = rng.uniform(*kind.lasts)
     free = busy.free(kind.whom, at)
     for other in ALONE.get(name, ()):
         free = [target for target in free if target in busy.free(other, at)]
     target = rng.choice(free) if free else None
-    delay = round(rng.uniform(0.0, PAIRS[name][2]), 2) if name in PAIRS else 0.0
+    delay = rng.uniform(0.0, PAIRS[name][2]) if name in PAIRS else 0.0
     which = "oldest" if rng.random() < 0.5 else "newest"
     on = rng.choice(kind.on)
     if not free or at + lasts + (STALL_BUSY if name == "streamlink-stop" else 0.0) > length:
@@ -203,5 +224,5 @@ def _draw_fault(rng: random.Random, busy: _Busy, name: str, at: float, length: f
     second_target = target if KINDS[second].whom == "capture" else None
     return [
         Fault(at=at, kind=first, recording=target, which="newest"),
-        Fault(at=round(at + delay, 2), kind=second, recording=second_target, which=which),
+        Fault(at=at + delay, kind=second, recording=second_target, which=which),
     ]

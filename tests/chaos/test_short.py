@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.report import is_good, table
-from tests.chaos.run import FOLDER, run
-from tests.chaos.schedule import draw
+from tests.chaos.run import FOLDER, plan, run
 from tests.testbed.deb import ensure_deb
 
 SEED = 7
@@ -23,7 +22,7 @@ RECORDINGS = 3
 def test_a_short_campaign() -> None:
     logs = os.environ.get("STREAMVAULTD_TEST_LOGS")
     folder = Path(logs) / "chaos" if logs else FOLDER
-    result = run(draw(SEED, MINUTES, RECORDINGS), ensure_deb(), folder=folder)
+    result = run(plan(SEED, MINUTES, RECORDINGS), ensure_deb(), folder=folder)
     print(table(result))
     assert is_good(result), table(result)
     # a campaign in which nothing died and nothing was lost for a moment would show nothing
