@@ -37,7 +37,7 @@ from streamvaultd.errors import (
 )
 from streamvaultd.hub import Hub, Subscription
 from streamvaultd.manager import Manager
-from streamvaultd.ports import Disk, Files, Store, Watcher
+from streamvaultd.ports import Catalogue, Disk, Files, Store, Watcher
 from streamvaultd.streamlinks import Streamlinks
 from streamvaultd.units import SPAN_MAX_USEC, segment_unit
 from streamvaultd.varlink.server import Call, Handler, Stream
@@ -65,6 +65,7 @@ class Api:
         memory_refusal: Callable[[int], str | None],
         settings: Callable[[], Settings],
         pid_of: Callable[[int], int | None],
+        catalogue: Catalogue | None = None,
     ) -> None:
         self._manager = manager
         self._store = store
@@ -77,6 +78,7 @@ class Api:
         self._memory_refusal = memory_refusal
         self._settings = settings
         self._pid_of = pid_of
+        self._catalogue = catalogue
         self._started = clock.now()
 
     def handlers(self) -> dict[str, Handler]:
@@ -131,6 +133,11 @@ class Api:
             "streamlinkCommand": " ".join(installation.command if installation else ()),
             "store": str(self._settings().store_path),
         }
+        if self._catalogue is not None:
+            catalogue = await self._catalogue.state()
+            found["catalogue"] = {"backlog": catalogue.backlog} | (
+                {} if catalogue.trouble is None else {"trouble": catalogue.trouble}
+            )
         return found | ({"streamlinkVersion": str(installation.version)} if installation else {})
 
     async def subscribe(self, call: Call) -> Stream:

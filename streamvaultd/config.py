@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import tomli
 
@@ -36,6 +37,7 @@ class Settings:
     streamlink_command: tuple[str, ...] = ("streamlink",)
     streamlink_options: tuple[tuple[str, str], ...] = ()
     store_path: Path = Path("/var/lib/streamvaultd/streamvaultd.sqlite")
+    catalogue: str = ""
     sync_interval: float = 5.0
     disk_reserve: float = 300.0
     disk_floor: int = 16 << 20
@@ -134,6 +136,21 @@ def _command(value: Any) -> tuple[str, ...]:
     return tuple(words)
 
 
+def _catalogue(value: Any) -> str:
+    if value == "":
+        return ""
+    try:
+        url = urlsplit(_text(value))
+        is_known, has_password = url.scheme in ("postgresql", "postgres"), url.password is not None
+    except ValueError as error:
+        raise _Unfit(str(error)) from None
+    if not is_known or not url.path.strip("/"):
+        raise _Unfit("it must be a URL such as postgresql://USER@HOST/DATABASE")
+    if has_password or "password" in url.query:
+        raise _Unfit("it must not hold the password: others may read this file. Use a pgpass credential")
+    return "postgresql" + str(value)[len(url.scheme) :]
+
+
 RESERVED_OPTIONS: Final = frozenset({
     "url", "default-stream", "stdout", "output", "record", "record-and-pipe", "player", "force", "skip", "json",
     "config", "no-config", "loglevel", "logfile", "logformat", "logdateformat", "progress", "quiet", "stream-url",
@@ -196,6 +213,8 @@ OPTIONS: Final = (
            "The streamlink to run while none is installed by 'streamvaultctl streamlink install'."),
     Option("streamlink", "options", _options, "streamlink_options", "{}",
            "Further long options of streamlink, without the dashes."),
+    Option("store", "catalogue", _catalogue, "catalogue", "",
+           "A PostgreSQL database that gets a copy of all that is recorded: a URL without a password; empty: none."),
     Option("store", "path", _path, "store_path", "/var/lib/streamvaultd/streamvaultd.sqlite",
            "The SQLite file of the recorder's state."),
 )  # fmt: skip

@@ -44,6 +44,8 @@ from streamvaultd.manager import Manager
 from streamvaultd.media.seam import overlap_proven
 from streamvaultd.notices import (
     BUS_LOST,
+    CATALOGUE_AWAY,
+    CATALOGUE_BACK,
     DAEMON_STARTED,
     DAEMON_STOPPED,
     JOURNAL_GAP,
@@ -59,6 +61,7 @@ from streamvaultd.notify import Notifier, stored_fds, watchdog_interval
 from streamvaultd.repairs import Repairs
 from streamvaultd.runs import Runs
 from streamvaultd.scopes import Scopes
+from streamvaultd.store.catalogue import Catalogue
 from streamvaultd.store.recovery import RecoverableStore
 from streamvaultd.streamlinks import Streamlinks
 from streamvaultd.takeover import Takeover
@@ -76,6 +79,9 @@ STATE_DIR: Final = Path(os.environ.get("STATE_DIRECTORY", "/var/lib/streamvaultd
 RUNTIME_DIR: Final = Path(os.environ.get("RUNTIME_DIRECTORY", "/run/streamvaultd"))
 BROKER_SOCKET: Final = Path("/run/streamvault-brokerd/io.streamvault.Broker")
 SOCKET_NAME: Final = "varlink"
+PASSFILE: Final = "pgpass"
+"""The credential with the catalogue's password, in the format of libpq-pgpass."""
+
 STUCK_LIMIT: Final = 20.0
 """The watchdog is not fed while one event has taken longer than this (s)."""
 
@@ -132,6 +138,7 @@ class Daemon:
             on_line=captures.on_line,
             on_trouble=lambda why: self.journal.tell(WITNESS_MISSING, witness="the journal", why=why),
         )
+        self._catalogue = self._build_catalogue()
         self.bus = UnitBus(
             on_result=captures.on_unit_result,
             on_reconnect=self._on_reconnect,
@@ -197,6 +204,21 @@ class Daemon:
             reports=STATE_DIR / "jobs",
             template=lambda: self._settings.filename,
         )
+
+    def _build_catalogue(self) -> Catalogue | None:
+        if not self._settings.catalogue:
+            return None
+        credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+        passfile = Path(credentials) / PASSFILE if credentials else None
+        catalogue = Catalogue(
+            self._settings.catalogue,
+            self._store,
+            passfile=passfile if passfile is not None and passfile.exists() else None,
+            on_trouble=lambda why: self.journal.tell(CATALOGUE_AWAY, why=why),
+            on_well=lambda backlog: self.journal.tell(CATALOGUE_BACK, backlog=backlog),
+        )
+        self._store.on_write = catalogue.poke
+        return catalogue
 
     def _build_executor(self, captures: Captures) -> Executor:
         return Executor(
@@ -269,6 +291,7 @@ class Daemon:
             memory_refusal=_memory_refusal,
             settings=lambda: self._settings,
             pid_of=pid_of,
+            catalogue=self._catalogue,
         )
         handlers = api.handlers() | AuditApi(self.audits).handlers() | ResultApi(self._store).handlers()
         interface = Interface(read_definition(RECORDER), handlers, frozenset({"Subscribe"}))
@@ -293,6 +316,8 @@ class Daemon:
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, lambda: self.spawn(self.reload()))
         self.spawn(self.bus.run())
+        if self._catalogue is not None:
+            self.spawn(self._catalogue.run())
         self.spawn(self.link_watch.run())
         self.spawn(self._find_streamlink())
         self.notifier.inherit(name for name in fds if name != SOCKET_NAME)
@@ -419,6 +444,7 @@ async def serve(settings: Settings, mistakes: Sequence[VaultError]) -> None:
         settings.store_path, paths=lambda recording, number: str(files.segment_path(recording, number))
     )
     try:
+        await store.feed_catalogue(wanted=bool(settings.catalogue))
         async with asyncio.TaskGroup() as group:
             daemon = Daemon(settings, group, store, files)
             daemon.tell_mistakes(SETTINGS_MISTAKEN, mistakes)

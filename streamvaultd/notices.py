@@ -183,9 +183,7 @@ ROW_UNREADABLE: Final = Entry(
     ERROR,
     "Cannot read recording {recording} in the store, it is left as it is: {why}",
 )
-AUDIT_FOUND: Final = Entry(
-    "06fec43e2fc4479eb9a5bb4a2aadf22d", WARNING, "The audit found {what}"
-)
+AUDIT_FOUND: Final = Entry("06fec43e2fc4479eb9a5bb4a2aadf22d", WARNING, "The audit found {what}")
 AUDIT_REPAIRED: Final = Entry("68ce1f62ccd4404a9ed8bd714230d2a2", NOTICE, "Cleaned up {subject}: {done}")
 AUDIT_UNPROVEN: Final = Entry(
     "01869fa11a644167997897b1172f6b09",
@@ -194,6 +192,13 @@ AUDIT_UNPROVEN: Final = Entry(
 )
 AUDIT_FAILED: Final = Entry("a6e527caf5964c09ad8619273f245d8a", WARNING, "The audit was not finished: {why}")
 FILES_TROUBLE: Final = Entry("41cb4b9221184f75837fde1378776211", WARNING, "Cannot tidy up after '{streamer}': {why}")
+
+CATALOGUE_AWAY: Final = Entry(
+    "13853f4e24714bbaa7ad279ce51d10d8", WARNING, "The catalogue cannot be fed, what happens is kept for it: {why}"
+)
+CATALOGUE_BACK: Final = Entry(
+    "0086eb1f43b94326b813272d807e8b64", NOTICE, "The catalogue is fed again, {backlog} changes are left"
+)
 
 OWN: Final = (
     DAEMON_STARTED,
@@ -216,6 +221,8 @@ OWN: Final = (
     AUDIT_UNPROVEN,
     AUDIT_FAILED,
     FILES_TROUBLE,
+    CATALOGUE_AWAY,
+    CATALOGUE_BACK,
 )
 """Notices of the daemon itself."""
 

@@ -212,6 +212,21 @@ class ProbeAnswer(Protocol):
     def detail(self) -> str: ...
 
 
+class CatalogueState(Protocol):
+    """`backlog` changes are not in the catalogue yet; `trouble` says why not."""
+
+    @property
+    def backlog(self) -> int: ...
+    @property
+    def trouble(self) -> str | None: ...
+
+
+class Catalogue(Protocol):
+    """What is fed with a copy of all that the store holds."""
+
+    async def state(self) -> CatalogueState: ...
+
+
 class Prober(Protocol):
     """Asks a source; never raises, trouble is an answer."""
 

@@ -126,6 +126,12 @@ class DaemonStatus(NamedTuple):
     streamlink_command: str
     streamlink_version: str | None
     store: str
+    catalogue: Catalogue | None
+
+
+class Catalogue(NamedTuple):
+    backlog: int
+    trouble: str | None
 
 
 class Streamlink(NamedTuple):
@@ -317,7 +323,15 @@ def parse_status(answer: Answer) -> DaemonStatus:
         streamlink_command=top.need("streamlinkCommand", str),
         streamlink_version=top.text("streamlinkVersion"),
         store=top.need("store", str),
+        catalogue=_parse_catalogue(answer.get("catalogue")),
     )
+
+
+def _parse_catalogue(answer: object) -> Catalogue | None:
+    if answer is None:
+        return None
+    top = Fields(answer, "catalogue")
+    return Catalogue(top.need("backlog", int), top.text("trouble"))
 
 
 def parse_streamlink(answer: Answer) -> Streamlink:

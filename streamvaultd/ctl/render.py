@@ -206,6 +206,12 @@ def daemon_block(status: DaemonStatus, now: int) -> list[Line]:
         ("Streamlink", line(f"{status.streamlink_version or 'unusable'} ({status.streamlink_command})")),
         ("Store", line(status.store)),
     ]
+    if status.catalogue is not None:
+        waiting = plural(status.catalogue.backlog, "change")
+        told = "has everything" if not status.catalogue.backlog else f"lacks {waiting}"
+        fields.append(("Catalogue", line(told, Style.BAD if status.catalogue.trouble else Style.PLAIN)))
+        if status.catalogue.trouble:
+            fields.append(("", line(status.catalogue.trouble, Style.BAD)))
     return [title, *labelled(fields)]
 
 

@@ -48,7 +48,7 @@ def open_engine(url: URL) -> Engine:
             event.listen(engine, "begin", _begin_sqlite)
         try:
             with engine.connect() as connection:
-                _prepare(connection)
+                prepare(connection)
         except BaseException:
             engine.dispose()
             raise
@@ -100,7 +100,8 @@ def schema_revision(connection: Connection) -> str | None:
     return str(found[0])
 
 
-def _prepare(connection: Connection) -> None:
+def prepare(connection: Connection) -> None:
+    """Make sure that the database has the present schema. Raises StoreTooNew and StoreUnavailable."""
     with connection.begin():
         found = schema_revision(connection)
     if found is not None and found not in REVISIONS:

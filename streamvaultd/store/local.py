@@ -13,10 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self, TypeAlias, TypeVar
 
-from sqlalchemy import true
+from sqlalchemy import select, true
 
 from streamvaultd.clock import SystemClock
 from streamvaultd.core.model import Recorder, Recording
+from streamvaultd.store import outbox
 from streamvaultd.store.engine import create_file, open_engine, sqlite_url, translated, unavailable
 from streamvaultd.store.ledger import (
     end_job,
@@ -39,7 +40,7 @@ from streamvaultd.store.recordings import (
 )
 from streamvaultd.store.records import EventRecord, JobRecord, JobStatus, SeamRecord
 from streamvaultd.store.rows import Present
-from streamvaultd.store.schema import jobs, recordings, streamers
+from streamvaultd.store.schema import jobs, meta, recordings, streamers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -68,6 +69,7 @@ class LocalStore:
     """Recordings, events, jobs and seams; made by open()."""
 
     def __init__(self, *, engine: Engine, thread: ThreadPoolExecutor, place: Place, clock: Clock) -> None:
+        self.on_write: Callable[[], None] = lambda: None
         self._engine = engine
         self._reads = engine.execution_options(reads=True)
         self._thread = thread
@@ -214,14 +216,14 @@ class LocalStore:
         found = await self._read(lambda connection: select_jobs(connection, jobs.c.id == job))
         return found[0] if found else None
 
-    async def unfinished_jobs(self) -> Sequence[JobRecord]:
-        """The jobs that run, or did when the daemon last knew, oldest first."""
     async def last_done_job(self, recording: int, kind: str) -> JobRecord | None:
         """The latest job of this kind of a recording that did what it was to do."""
         which = (jobs.c.recording_id == recording) & (jobs.c.kind == kind) & (jobs.c.status == JobStatus.DONE.value)
         found = await self._read(lambda connection: select_jobs(connection, which))
         return found[-1] if found else None
 
+    async def unfinished_jobs(self) -> Sequence[JobRecord]:
+        """The jobs that run, or did when the daemon last knew, oldest first."""
         running = jobs.c.status == JobStatus.RUNNING.value
         return await self._read(lambda connection: select_jobs(connection, running))
 
@@ -239,6 +241,27 @@ class LocalStore:
         """The seams of a recording, in order."""
         return await self._read(lambda connection: select_seams(connection, recording))
 
+    async def instance(self) -> str:
+        """The identity of this store, given when it was made."""
+        query = select(meta.c.value).where(meta.c.key == "instance")
+        return await self._read(lambda connection: str(connection.execute(query).scalar_one()))
+
+    async def feed_catalogue(self, *, wanted: bool) -> None:
+        """Note for a catalogue what changes from now on, or stop doing so; see store/outbox.py."""
+        await self._call(self._engine, outbox.attach if wanted else outbox.detach)
+
+    async def outbox_backlog(self) -> int:
+        """Changes that are not in the catalogue yet."""
+        return await self._read(outbox.backlog)
+
+    async def outbox_batch(self, limit: int) -> outbox.Batch | None:
+        """The oldest of them, None if there are none."""
+        return await self._read(lambda connection: outbox.next_batch(connection, limit))
+
+    async def outbox_forget(self, last: int) -> None:
+        """The catalogue has what was noted up to `last`."""
+        await self._call(self._engine, lambda connection: outbox.forget(connection, last))
+
     def _find_streamer(self, connection: Connection, name: str) -> Recorder | None:
         named = streamers.c.username == name
         running = select_recorder(connection, named & (recordings.c.status == "recording"), self._present())
@@ -248,7 +271,9 @@ class LocalStore:
         return Present(boot=self._place.boot, now=self._clock.now())
 
     async def _write(self, work: Callable[[Connection], Result]) -> Result:
-        return await self._call(self._engine, work)
+        result = await self._call(self._engine, work)
+        self.on_write()
+        return result
 
     async def _read(self, work: Callable[[Connection], Result]) -> Result:
         return await self._call(self._reads, work)

@@ -23,6 +23,7 @@ TOOLS = {
 TEST_TOOLS = {
     "gcc": "gcc",
     "ip": "iproute2",
+    "openssl": "openssl",
     "pkg-config": "pkg-config",
     "shellcheck": "shellcheck",
     "qemu-system-x86_64": "qemu-system-x86",
@@ -33,6 +34,7 @@ TEST_TOOLS = {
 }
 # file that shows that it is there → Debian package; for building python-systemd in the venv, and for its journals
 TEST_FILES = {
+    "/usr/lib/postgresql": "postgresql",
     "/usr/include/systemd/sd-daemon.h": "libsystemd-dev",
     "/lib/systemd/systemd-journal-remote": "systemd-journal-remote",
     "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",
