@@ -6,8 +6,11 @@ from __future__ import annotations
 import math
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+
+from tests.fakes.media import OTHER_SIZE, ensure_media
+from tests.fakes.playlist import AUDIO, HIGH, master_playlist, media_playlist
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,12 +24,16 @@ FAULTS = ("403", "404", "500", "stall", "drop", "cut", "slow", "freeze")
 
 @dataclass(slots=True)
 class Fault:
-    """One misbehaviour, of playlist, media or all, until cleared or until a monotonic time."""
+    """One misbehaviour, of playlist, media or all, until cleared or until a monotonic time.
+
+    `only`: of these media segments, None for all of them.
+    """
 
     kind: str
     on: str = "all"
     until: float | None = None
     rate: int = 0
+    only: frozenset[int] | None = None
 
 
 @dataclass(slots=True)
@@ -58,6 +65,8 @@ class Channel:
     final: int | None = None
     is_gone: bool = False
     fault: Fault | None = None
+    high: Media | None = None
+    """the same broadcast in a larger picture, while it is offered"""
     changed: threading.Condition = field(default_factory=threading.Condition)
     playlists: int = 0
     delivered: list[int] = field(default_factory=list)
@@ -97,27 +106,36 @@ class Channel:
     def is_ended(self) -> bool:
         return self.final is not None or self.last() == self.media.count - 1
 
-    def playlist(self) -> bytes:
+    def rendition(self, name: str) -> Media | None:
+        """What is offered under a name; the main one has none."""
+        return {"": self.media, AUDIO: self.media.audio, HIGH: self.high}.get(name)
+
+    def playlist(self, rendition: str = "") -> bytes:
         """RFC 8216 media playlist, as it is now."""
-        seconds, last = self.media.spec.segment, self.last()
-        lines = ["#EXTM3U", "#EXT-X-VERSION:3", f"#EXT-X-TARGETDURATION:{seconds}"]
-        lines.append(f"#EXT-X-MEDIA-SEQUENCE:{self.first()}")
-        for index in range(self.first(), last + 1):
-            lines += [f"#EXTINF:{seconds:.6f},", self.media.segment(index).name]
-        if self.is_ended():
-            lines.append("#EXT-X-ENDLIST")
-        return ("\n".join(lines) + "\n").encode()
+        media = self.rendition(rendition)
+        assert media is not None
+        offered = range(self.first(), self.last() + 1)
+        return media_playlist(media, rendition, offered, is_ended=self.is_ended())
+
+    def master(self) -> bytes:
+        """Multivariant playlist, as it is now."""
+        names = ("", AUDIO, HIGH)
+        return master_playlist((name, media) for name in names if (media := self.rendition(name)) is not None)
 
     def control(self, order: dict[str, Any]) -> None:
         """Obey one order; keys that are absent change nothing.
 
         "end": true         the broadcast is over: ENDLIST after what was offered so far
         "gone": bool        404 for everything
-        "fault": kind|null  one of FAULTS, with "on": "playlist"|"media"|"all", "for": seconds, "rate": bytes/s
+        "fault": kind|null  one of FAULTS, with "on": "playlist"|"media"|"all", "for": seconds, "rate": bytes/s,
+                            "only": [numbers of media segments]
+        "high": bool        whether the multivariant playlist offers a larger picture, too
         """
         with self.changed:
             if order.get("end") and self.final is None:
                 self.final, self.ended_at, self.ended_monotonic = self.last(), time.time(), time.monotonic()
+            if "high" in order:
+                self.high = ensure_media(replace(self.media.spec, size=OTHER_SIZE)) if order["high"] else None
             self._set_gone(is_gone=order.get("gone", self.is_gone))
             if "fault" in order:
                 self._set_fault(order)
@@ -144,7 +162,8 @@ class Channel:
         if kind not in FAULTS:
             raise ValueError(f"unknown fault '{kind}': one of {', '.join(FAULTS)}")
         until = time.monotonic() + order["for"] if "for" in order else None
-        self.fault = Fault(kind, order.get("on", "all"), until, order.get("rate", 10_000))
+        only = frozenset(order["only"]) if "only" in order else None
+        self.fault = Fault(kind, order.get("on", "all"), until, order.get("rate", 10_000), only)
         now = time.monotonic()
         self.spells.append(Spell(kind, self.fault.on, now, math.inf if until is None else until))
         if kind == "freeze":
@@ -157,17 +176,20 @@ class Channel:
             self.started += resumed - self.frozen
             self.frozen = None
 
-    def fault_on(self, what: str) -> Fault | None:
-        """The fault that holds now for "playlist" or "media"."""
+    def fault_on(self, what: str, index: int | None = None) -> Fault | None:
+        """The fault that holds now for "playlist" or "media", of one media segment perhaps."""
         with self.changed:
             if self.fault is not None and self.fault.until is not None and time.monotonic() >= self.fault.until:
                 self._thaw()
                 self.fault = None
-            return self.fault if self.fault is not None and self.fault.on in ("all", what) else None
+            if self.fault is None or self.fault.on not in ("all", what):
+                return None
+            spared = self.fault.only is not None and index not in self.fault.only
+            return None if spared else self.fault
 
-    def outlast(self, what: str, kind: str) -> None:
+    def outlast(self, what: str, kind: str, index: int | None = None) -> None:
         """Return when the fault of this kind is over."""
-        while (fault := self.fault_on(what)) is not None and fault.kind == kind:
+        while (fault := self.fault_on(what, index)) is not None and fault.kind == kind:
             with self.changed:
                 self.changed.wait(None if fault.until is None else max(0.0, fault.until - time.monotonic()))
 

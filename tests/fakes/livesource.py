@@ -3,7 +3,9 @@
 
     GET  /CHANNEL/live.m3u8      the media playlist; the first request of a channel starts its broadcast
     GET  /CHANNEL/master.m3u8    a multivariant playlist with that one in it
-    GET  /CHANNEL/00012.ts       a media segment
+    GET  /CHANNEL/audio.m3u8     the media playlist of another rendition; its media segments are audio-00012.ts
+    GET  /CHANNEL/00012.ts       a media segment; 00012.m4s of fragmented MP4
+    GET  /CHANNEL/init0.mp4      the initialisation of fragmented MP4; key is that of encrypted media
     POST /control/CHANNEL        JSON, see Channel.control: makes the channel, ends it, gives it a fault
     GET  /state/CHANNEL          JSON, see Channel.state: what it has offered so far
 
@@ -14,20 +16,26 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import threading
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 from tests.fakes.channel import Channel, Fault
-from tests.fakes.media import MediaSpec, ensure_media
+from tests.fakes.media import KINDS, MediaSpec, ensure_media
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from tests.fakes.media import Media
+
 PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
 # A media segment can still be fetched for a while after it left the playlist (RFC 8216, 6.2.2).
 LINGER_SEGMENTS = 2
+SPEC_KEYS = ("segment", "bitrate", "seconds", "size", "kind")
+FILE = re.compile(r"(?:(?P<rendition>[a-z]+)-)?(?:(?P<index>\d{5})\.(?:ts|m4s)|init(?P<init>\d)\.mp4)", re.ASCII)
+TYPES = {".ts": "video/mp2t", ".m4s": "video/iso.segment"}
 
 
 class LiveSource:
@@ -55,16 +63,16 @@ class LiveSource:
     def address(self) -> str:
         return f"http://127.0.0.1:{self.server.server_address[1]}"
 
-    def url(self, channel: str) -> str:
-        """The address to record."""
-        return f"{self.address}/{channel}/live.m3u8"
+    def url(self, channel: str, playlist: str = "live") -> str:
+        """The address to record; the playlist "master" offers all renditions."""
+        return f"{self.address}/{channel}/{playlist}.m3u8"
 
     def channel(self, name: str, order: dict[str, Any] | None = None) -> Channel:
-        """The channel; made now if it is new, by the order's "window", "elapsed", "segment", "bitrate", "seconds"."""
+        """The channel; made now if it is new, by the order's "window", "elapsed", and what MediaSpec has."""
         order = order or {}
         with self.lock:
             if name not in self.channels:
-                changes = {key: order[key] for key in ("segment", "bitrate", "seconds", "size") if key in order}
+                changes = {key: order[key] for key in SPEC_KEYS if key in order}
                 media = ensure_media(replace(self.spec, **changes))
                 elapsed = order.get("elapsed", 3.0 * media.spec.segment)
                 self.channels[name] = Channel(media, order.get("window", self.window), elapsed)
@@ -113,8 +121,10 @@ class _Handler(BaseHTTPRequestHandler):
         name, _, file = self.path.partition("?")[0].lstrip("/").partition("/")
         if name == "state":
             self.do_state(file)
-        elif file.endswith((".m3u8", ".ts")):
-            self.do_channel(self.source.channel(name), file)
+        elif file.endswith(".m3u8"):
+            self.do_playlist(self.source.channel(name), file.removesuffix(".m3u8"))
+        elif file == "key" or FILE.fullmatch(file):
+            self.do_media(self.source.channel(name), file)
         else:
             self.answer(404)
 
@@ -125,21 +135,33 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.answer(200, json.dumps(channel.state()).encode(), "application/json")
 
-    def do_channel(self, channel: Channel, file: str) -> None:
-        what = "media" if file.endswith(".ts") else "playlist"
-        if (fault := channel.fault_on(what)) is not None and not self.passes(channel, what, fault):
+    def do_playlist(self, channel: Channel, name: str) -> None:
+        if (fault := channel.fault_on("playlist")) is not None and not self.passes(channel, "playlist", fault):
             return
-        if channel.is_gone:
+        rendition = "" if name == "live" else name
+        if channel.is_gone or (name != "master" and channel.rendition(rendition) is None):
             self.answer(404)
-        elif file == "master.m3u8":
-            self.answer(200, _master(channel), PLAYLIST_TYPE)
-        elif file == "live.m3u8":
-            channel.playlists += 1
-            self.answer(200, channel.playlist(), PLAYLIST_TYPE)
+        elif name == "master":
+            self.answer(200, channel.master(), PLAYLIST_TYPE)
         else:
-            self.do_segment(channel, int(file.removesuffix(".ts")), fault)
+            channel.playlists += 1
+            self.answer(200, channel.playlist(rendition), PLAYLIST_TYPE)
 
-    def passes(self, channel: Channel, what: str, fault: Fault) -> bool:
+    def do_media(self, channel: Channel, file: str) -> None:
+        match = FILE.fullmatch(file)
+        index = int(match["index"]) if match and match["index"] else None
+        if (fault := channel.fault_on("media", index)) is not None and not self.passes(channel, "media", fault, index):
+            return
+        media = channel.rendition((match["rendition"] or "") if match else "")
+        if channel.is_gone or media is None:
+            self.answer(404)
+        elif index is not None:
+            self.do_segment(channel, media, index, fault)
+        else:
+            path = media.init(int(match["init"])) if match else media.key
+            self.answer(404) if path is None else self.answer(200, path.read_bytes(), "application/octet-stream")
+
+    def passes(self, channel: Channel, what: str, fault: Fault, index: int | None = None) -> bool:
         """Misbehave instead of answering; true when the request is to be answered all the same."""
         if fault.kind.isdigit():
             self.answer(int(fault.kind))
@@ -148,24 +170,25 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return False
         if fault.kind == "stall":
-            channel.outlast(what, "stall")
+            channel.outlast(what, "stall", index)
         return True
 
-    def do_segment(self, channel: Channel, index: int, fault: Fault | None) -> None:
+    def do_segment(self, channel: Channel, media: Media, index: int, fault: Fault | None) -> None:
         if not max(0, channel.first() - LINGER_SEGMENTS) <= index <= channel.last():
             self.answer(404)
             return
-        body = channel.media.segment(index).read_bytes()
-        if fault is None or fault.kind not in ("cut", "slow"):
-            self.answer(200, body, "video/mp2t")
-            channel.delivered.append(index)
-            return
-        self.head(200, len(body), "video/mp2t")
-        if fault.kind == "cut":
+        body, kind = media.segment(index).read_bytes(), TYPES[media.suffix]
+        if fault is not None and fault.kind == "cut":
+            self.head(200, len(body), kind)
             self.wfile.write(body[: len(body) // 2])
             self.close_connection = True
-        else:
+            return
+        if fault is not None and fault.kind == "slow":
+            self.head(200, len(body), kind)
             self.drip(body, fault.rate)
+        else:
+            self.answer(200, body, kind)
+        if media is channel.media:
             channel.delivered.append(index)
 
     def drip(self, body: bytes, rate: int) -> None:
@@ -187,12 +210,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
 
-def _master(channel: Channel) -> bytes:
-    size = channel.media.spec.size
-    stream = f'#EXT-X-STREAM-INF:BANDWIDTH=400000,RESOLUTION={size},CODECS="avc1.42c00d,mp4a.40.2"'
-    return f"#EXTM3U\n{stream}\nlive.m3u8\n".encode()
-
-
 def main() -> None:
     """Serve until killed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -201,8 +218,9 @@ def main() -> None:
     parser.add_argument("--segment", type=int, default=2, help="seconds in a media segment")
     parser.add_argument("--seconds", type=int, default=600, help="length of a broadcast at most")
     parser.add_argument("--bitrate", default="200k")
+    parser.add_argument("--kind", choices=KINDS, default="ts")
     args = parser.parse_args()
-    spec = MediaSpec(segment=args.segment, seconds=args.seconds, bitrate=args.bitrate)
+    spec = MediaSpec(segment=args.segment, seconds=args.seconds, bitrate=args.bitrate, kind=args.kind)
     source = LiveSource(spec, window=args.window, port=args.port)
     print(json.dumps({"url": source.address}), flush=True)
     source.server.serve_forever()

@@ -78,11 +78,20 @@ def scopes(machine: Machine) -> list[str]:
     return [line.split()[0] for line in shown.stdout.splitlines()]
 
 
-def count(machine: Machine, path: str, source: LiveSource, channel: str, **segments: int) -> FrameCount:
+def count(
+    machine: Machine,
+    path: str,
+    source: LiveSource,
+    channel: str,
+    *,
+    first_segment: int | None = None,
+    last_segment: int | None = None,
+) -> FrameCount:
     """Compare a file in the machine with what the channel has offered up to now, from its first frame on."""
-    offered = source.state(channel)
-    segments.setdefault("last_segment", offered["last"])
-    return count_frames(machine.path(path), source.channels[channel].media, **segments)
+    if last_segment is None:
+        last_segment = source.state(channel)["last"]
+    media = source.channels[channel].media
+    return count_frames(machine.path(path), media, first_segment=first_segment, last_segment=last_segment)
 
 
 def save_reports(machine: Machine, folder: Path) -> None:

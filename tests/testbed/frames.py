@@ -14,9 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.fakes.media import MediaSpec, ensure_media, frame_digests
+from tests.fakes.ffmpeg import audio_packets, decode
+from tests.fakes.media import MediaSpec, ensure_media
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tests.fakes.media import Media
 
 
@@ -33,6 +36,8 @@ class FrameCount:
     """frames that are none of the source's: damaged ones"""
     disordered: int
     """frames that come before one that the source had earlier"""
+    complaints: tuple[str, ...] = ()
+    """what the decoder said"""
 
     @property
     def is_perfect(self) -> bool:
@@ -46,21 +51,29 @@ class FrameCount:
 
 
 def count_frames(
-    file: Path, media: Media, *, first_segment: int | None = None, last_segment: int | None = None
+    files: Path | Sequence[Path],
+    media: Media,
+    *,
+    track: str = "video",
+    first_segment: int | None = None,
+    last_segment: int | None = None,
 ) -> FrameCount:
     """Compare a recording with the media segments `first_segment` … `last_segment` (both included).
 
-    Without a first one the recording may have begun anywhere: then the media segment of its first frame counts.
+    `files` are the parts of its result, in order. Of the track "audio" packets are counted, as they are.
+    Without a first media segment the recording may have begun anywhere: then that of its first frame counts.
     Without a last one that of its last frame does.
     """
-    numbers = [media.frames.get(digest) for digest in frame_digests(file)]
+    look = decode if track == "video" else audio_packets
+    parts = [look(file) for file in ([files] if isinstance(files, Path) else files)]
+    index = media.index(track)
+    numbers = [index.numbers.get(digest) for part in parts for digest in part.digests]
     known = [number for number in numbers if number is not None]
-    per_segment = media.frames_per_segment
     if first_segment is None:
-        first_segment = min(known, default=0) // per_segment
+        first_segment = index.segment_of(min(known, default=0))
     if last_segment is None:
-        last_segment = max(known, default=-1) // per_segment
-    expected = range(first_segment * per_segment, (last_segment + 1) * per_segment)
+        last_segment = index.segment_of(max(known)) if known else first_segment - 1
+    expected = range(index.starts[first_segment], index.starts[last_segment + 1])
     seen = Counter(known)
     return FrameCount(
         first=expected.start,
@@ -70,6 +83,7 @@ def count_frames(
         repeated=seen.total() - len(seen),
         foreign=len(numbers) - len(known),
         disordered=sum(1 for before, after in itertools.pairwise(known) if after < before),
+        complaints=tuple(line for part in parts for line in part.complaints),
     )
 
 
