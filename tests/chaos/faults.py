@@ -73,8 +73,13 @@ COMMANDS: Final = {
 }
 MAY_MISS: Final = frozenset({"daemon-kill", "daemon-freeze", "daemon-reload", "broker-kill"})
 """What cannot be done to something that is not there at the moment."""
-# Leaves nothing to those who are not root.
-FILL_DISK: Final = 'fallocate -l "$(df --output=avail --block-size=1 "$1" | tail -n 1)" "$1/filler"'
+# A file system cannot promise its last blocks: what is left after a large file is written.
+FILL_DISK: Final = r"""
+cd "$1"
+fallocate -l "$(($(df --output=avail --block-size=1 . | tail -n 1) - 2000000))" filler
+cat /dev/zero > filler-2
+"""
+FREE_DISK: Final = ("rm", "-f", f"{SMALL_DISK}/filler", f"{SMALL_DISK}/filler-2")
 START_DAEMON: Final = ("systemctl", "start", "--no-block", "streamvaultd.service")
 
 
@@ -171,8 +176,8 @@ class Faults:
         return True
 
     def _fill_disk(self, fault: Fault, before: float) -> bool:
-        self.machine.run(["sh", "-c", FILL_DISK, "sh", SMALL_DISK])
-        self.undo.append((before + fault.lasts, lambda: self._run(("rm", f"{SMALL_DISK}/filler"))))
+        self.machine.run(["sh", "-c", FILL_DISK, "sh", SMALL_DISK], check=False)
+        self.undo.append((before + fault.lasts, lambda: self._run(FREE_DISK)))
         self._note(fault, before)
         return True
 
