@@ -19,7 +19,7 @@ from streamvaultd.units import RECORDINGS_SLICE, parse_segment_unit
 UNIT_OUT_OF_MEMORY: Final = UUID("fe6faa94e7774663a0da52717891d8ef")
 UNIT_OOMD_KILL: Final = UUID("d989611b15e44c9dbf31e3c81256e4ed")
 KERNEL: Final = "kernel"
-KERNEL_FACILITY: Final = "0"
+KERNEL_FACILITY: Final = 0
 """What root writes to /dev/kmsg counts as the kernel's, but has another facility."""
 KERNEL_PRIORITY: Final = 6
 """mm/oom_kill.c: dump_oom_summary() speaks at this level; most that floods the kernel's log is louder."""

@@ -15,7 +15,7 @@ import pytest
 
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.loglines import Line
-from streamvaultd.witnesses.entries import OomdKill, UnitOom
+from streamvaultd.witnesses.entries import KernelOom, OomdKill, UnitOom
 from streamvaultd.witnesses.journal import BATCH, REPLAY_AGE_MAX, UNKNOWN_SPAN, JournalWatch
 from systemd import journal
 
@@ -23,6 +23,10 @@ WRITER = "/lib/systemd/systemd-journal-remote"
 UID = 998
 DAY = 86400.0
 OOM, OOMD = "fe6faa94e7774663a0da52717891d8ef", "d989611b15e44c9dbf31e3c81256e4ed"
+OOM_KILL = (
+    "oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,oom_memcg=/streamvault.slice,"
+    "task_memcg=/streamvault.slice/streamvault-recordings.slice/streamvault-1-001.scope,task=streamlink,pid=7,uid=998"
+)
 FILTERING = "[stream.hls][info] Filtering out segments and pausing stream output"
 
 Heard: TypeAlias = "asyncio.Queue[tuple[Any, ...]]"
@@ -114,11 +118,14 @@ async def test_what_was_said_is_replayed_and_what_is_said_now_is_followed(writte
     written.put_oom(1)
     written.put(_PID=1, MESSAGE="Started something.")
     written.put_oom(1, OOMD)
+    written.put(_TRANSPORT="kernel", PRIORITY=6, SYSLOG_FACILITY=0, MESSAGE=OOM_KILL)
+    written.put(_TRANSPORT="kernel", PRIORITY=6, SYSLOG_FACILITY=1, MESSAGE=OOM_KILL.replace("001", "002"))
     written.close()
     watcher = watch(written, heard)
     replayed = await asyncio.to_thread(watcher.replay)
-    assert replayed.items == (UnitOom(unit(1)), OomdKill(unit(1)))
-    assert replayed.evidence() == {unit(1): Evidence(journal_oom=True, journal_oomd=True)}
+    assert replayed.items == (UnitOom(unit(1)), OomdKill(unit(1)), KernelOom(unit(1), OOM_KILL))
+    all_of_it = Evidence(journal_oom=True, journal_oomd=True, kernel_oom=OOM_KILL)
+    assert replayed.evidence() == {unit(1): all_of_it}
     assert not replayed.has_gap
 
     running = asyncio.create_task(watcher.run())
