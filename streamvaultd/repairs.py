@@ -23,7 +23,7 @@ from streamvaultd.core.reconcile import Facts, takeover
 from streamvaultd.core.recovery import is_streamer, recovered, reopened
 from streamvaultd.core.violations import Kind, Violation
 from streamvaultd.disks import Lanes
-from streamvaultd.errors import NoSuchRecording, VaultError
+from streamvaultd.errors import VaultError
 from streamvaultd.joins import Joins
 from streamvaultd.manager import Manager
 from streamvaultd.notices import AUDIT_UNPROVEN, NOTICE, Journal
@@ -53,7 +53,6 @@ class RepairStore(Protocol):
 
     async def get(self, recording: int) -> Recorder | None: ...
     async def save(self, recorder: Recorder, changed: tuple[Segment, ...]) -> None: ...
-    async def restore(self, recorder: Recorder) -> None: ...
     async def claim_stream(self, streamer: str, url: str, stream: int, now: Moment) -> int: ...
     async def insert_recovered(self, recorder: Recorder) -> Recorder: ...
     async def forget_result(self, recording: int, path: str, now: Moment) -> bool: ...
@@ -186,10 +185,7 @@ class Repairs:
         recorder = self._manager.recorders.get(violation.recording or 0)
         if recorder is None:
             return "it is over by now"
-        try:
-            await self._store.save(recorder, recorder.segments)
-        except NoSuchRecording:
-            await self._store.restore(recorder)
+        await self._store.save(recorder, recorder.segments)
         return "its rows were written again"
 
     async def _take_over(self, violation: Violation, world: World) -> str:
@@ -321,7 +317,7 @@ class Repairs:
             return
         if event.why is not None or event.path != recorder.path or recorder.result_bytes not in (None, event.size):
             why = event.why or f"they make {event.path} with {event.size} bytes"
-            self._journal.tell(AUDIT_UNPROVEN, recorder, path=recorder.path, why=why)
+            self._journal.tell(AUDIT_UNPROVEN, recorder, recording=recording, path=recorder.path, why=why)
             return
         if recording not in self._manager.recorders:
             self._manager.take(recorder)

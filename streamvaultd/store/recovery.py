@@ -11,6 +11,7 @@ from sqlalchemy import desc, insert, select, update
 
 from streamvaultd.core.census import Row, RowSegment
 from streamvaultd.core.model import State
+from streamvaultd.errors import NoSuchRecording
 from streamvaultd.store.ledger import insert_event
 from streamvaultd.store.local import LocalStore
 from streamvaultd.store.recordings import update_recording
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, RowMapping, Table
 
-    from streamvaultd.core.model import Moment, Recorder
+    from streamvaultd.core.model import Moment, Recorder, Segment
 
 PAGE: Final = 500
 """Recordings that are read in one transaction: saves wait for it."""
@@ -34,6 +35,13 @@ STREAM_MAX: Final = 1_000_000_000
 
 class RecoverableStore(LocalStore):
     """A store whose rows can be looked at as they stand, and that takes recordings back; made by open()."""
+
+    async def save(self, recorder: Recorder, changed: tuple[Segment, ...]) -> None:
+        """As ever; rows that another hand removed while the daemon has the recording are written anew, all of them."""
+        try:
+            await super().save(recorder, changed)
+        except NoSuchRecording:
+            await self._write(lambda connection: self._insert(connection, recorder, number=recorder.recording.id))
 
     async def directories(self) -> list[str]:
         """Every directory that recordings were made in."""
@@ -64,10 +72,6 @@ class RecoverableStore(LocalStore):
     async def insert_recovered(self, recorder: Recorder) -> Recorder:
         """A recording of a claimed stream with all its segments, in one transaction; its number is a new one."""
         return await self._write(lambda connection: self._insert(connection, recorder, number=None))
-
-    async def restore(self, recorder: Recorder) -> None:
-        """Write the rows of a recording that has lost them, under its own numbers."""
-        await self._write(lambda connection: self._insert(connection, recorder, number=recorder.recording.id))
 
     async def forget_result(self, recording: int, path: str, now: Moment) -> bool:
         """Note that a joined file is not where its row says; False if the row says otherwise by now."""

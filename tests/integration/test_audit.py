@@ -1,0 +1,480 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""check and cleanup: everything that can be wrong is made wrong, named, repaired, and nothing else is touched.
+
+A recording runs through all of it; at the end every frame of it is there once.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.fakes.livesource import LiveSource
+from tests.integration.harness import Ctl, count, scopes, streamlink_pid
+from tests.integration.stories import kill, wait_up, wait_writing
+from tests.testbed.box import Box
+
+RECORDINGS = "/var/lib/streamvaultd/recordings"
+STORE = "/var/lib/streamvaultd/streamvaultd.sqlite"
+SHIM = "/usr/lib/python3/dist-packages/streamvaultd/shim.py"
+SQL = """
+import json, sqlite3, sys
+database = sqlite3.connect(sys.argv[1])
+print(database.execute(sys.argv[2], json.loads(sys.argv[3])).fetchall())
+database.commit()
+"""
+
+
+class Auditor:
+    """check and cleanup in a box, and ways to need them."""
+
+    def __init__(self, box: Box, ctl: Ctl) -> None:
+        self.box = box
+        self.ctl = ctl
+
+    def check(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """The violations by kind and subject; the exit code says whether there are any."""
+        done = self.ctl("check", "--json=short", check=False, timeout=90)
+        assert done.stdout, done.stderr
+        found = {(v["kind"], v["subject"]): v for v in json.loads(done.stdout)["violations"]}
+        assert done.returncode == (1 if found else 0)
+        return found
+
+    def cleanup(self, *options: str) -> dict[str, Any]:
+        """What was done, and what was not."""
+        done = self.ctl("cleanup", "--json=short", *options, check=False, timeout=120)
+        assert done.stdout, done.stderr
+        answer: dict[str, Any] = json.loads(done.stdout)
+        assert done.returncode == (1 if answer["errors"] else 0), answer
+        return answer
+
+    def sql(self, statement: str, *values: object) -> str:
+        """As an administrator with sqlite3 would."""
+        return self.box.run(["python3", "-c", SQL, STORE, statement, json.dumps(values)]).stdout
+
+    def sh(self, script: str) -> str:
+        return self.box.run(["sh", "-euc", script]).stdout
+
+    def state_of_everything(self) -> str:
+        """Names and sizes of files, rows and units: what a dry run must not change."""
+        files = self.sh(f"find {RECORDINGS} -not -path '*/steady/*' -printf '%p %s\\n' | sort")
+        rows = self.sql("SELECT id, status, state, recording_path FROM recordings ORDER BY id")
+        streams = self.sql("SELECT id FROM streams ORDER BY id")
+        units = self.sh("systemctl list-units --all --plain --no-legend 'streamvault-*.scope' | awk '{print $1, $3}'")
+        return f"{files}\n{rows}\n{streams}\n{units}"
+
+
+def wait_state(box: Box, ctl: Ctl, name: str, state: str) -> None:
+    """Until the recording is in this state."""
+    box.wait_for(lambda: ctl.state(name) == state, f"{name} is {state}", timeout=60)
+
+
+def kinds(found: dict[tuple[str, str], dict[str, Any]]) -> list[str]:
+    return sorted(kind for kind, _ in found)
+
+
+def outcome(answer: dict[str, Any], kind: str) -> dict[str, Any]:
+    """What became of the one violation of a kind."""
+    [detail] = [detail for detail in answer["details"] if detail["violation"]["kind"] == kind]
+    return dict(detail)
+
+
+@pytest.fixture
+def auditor(box: Box, ctl: Ctl) -> Auditor:
+    return Auditor(box, ctl)
+
+
+@pytest.fixture
+def steady(box: Box, ctl: Ctl, source: LiveSource, channel: str) -> Iterator[str]:
+    """A recording that runs through the test, undisturbed: one segment, and every frame once."""
+    ctl("record", source.url(channel), "--name", "steady")
+    recording = ctl.recording("steady")["id"]
+    yield str(recording)
+    assert len(ctl.segments("steady")) == 1
+    source.control(channel, end=True)
+    wait_state(box, ctl, "steady", "completed")
+    frames = count(box, ctl.recording("steady")["runtime"]["path"], source, channel, first_segment=0)
+    assert frames.is_perfect, frames
+
+
+def finished(box: Box, ctl: Ctl, source: LiveSource, name: str) -> dict[str, Any]:
+    """A recording that is over: what the daemon tells about it."""
+    ctl("record", source.url(name), "--name", name)
+    source.control(name, end=True)
+    wait_state(box, ctl, name, "completed")
+    return dict(ctl.recording(name))
+
+
+def plant_media(auditor: Auditor, source: str, folder: str, name: str) -> None:
+    """A copy of a file, as a segment that belongs to nobody."""
+    path = f"{RECORDINGS}/{folder}"
+    auditor.sh(f"mkdir -p {path}; cp {shlex.quote(source)} {path}/{name}; chown -R _streamvault: {RECORDINGS}/*/")
+
+
+# --- nothing is wrong ----------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_wrong(auditor: Auditor, steady: str, ctl: Ctl) -> None:
+    assert auditor.check() == {}
+    assert auditor.cleanup() == auditor.cleanup("--dry-run") | {"checked": auditor.cleanup()["checked"]}
+    answer = auditor.cleanup()
+    assert (answer["cleaned"], answer["errors"], answer["details"]) == (0, 0, [])
+    assert answer["checked"]["units"] == 1
+    assert answer["checked"]["pipes"] == 1
+    assert ctl("check").stdout.startswith("0 violations. Checked: ")
+
+
+def test_nothing_is_wrong_while_everything_moves(
+    box: Box, ctl: Ctl, auditor: Auditor, source: LiveSource, steady: str
+) -> None:
+    """Recordings begin, rotate, die and end while audits run one after the other: not one finds anything."""
+    names = [f"busy{number}" for number in range(3)]
+    audits = 0
+    for name in names:
+        ctl("record", source.url(name), "--name", name, "--no-block")
+        assert auditor.check() == {}
+        audits += 1
+    for turn in range(3):
+        for name in names:
+            number = len(ctl.segments(name))
+            wait_state(box, ctl, name, "recording")
+            if turn == 1:
+                unit = f"streamvault-{ctl.recording(name)['id']}-{number:03d}.scope"
+                kill(box, "KILL", streamlink_pid(box, unit))
+            else:
+                ctl("rotate", name, check=False)
+            assert auditor.check() == {}
+            audits += 1
+    for name in names:
+        source.control(name, end=True)
+    while not all(ctl.state(name) == "completed" for name in names):
+        assert auditor.check() == {}
+        audits += 1
+    print(f"{audits} audits, no violation")
+
+
+# --- what the daemon did not make ----------------------------------------------------------------------------------
+
+
+def test_a_scope_without_a_row(box: Box, auditor: Auditor, steady: str) -> None:
+    unit = "streamvault-999-001.scope"
+    box.popen(["systemd-run", "--scope", f"--unit={unit}", "--quiet", "sleep", "1000"])
+    box.wait_for(lambda: unit in scopes(box), "the scope runs")
+    found = auditor.check()
+    assert kinds(found) == ["scope-unknown"]
+    assert found["scope-unknown", unit]["rule"] == "I1"
+    auditor.cleanup("--dry-run")
+    assert unit in scopes(box)
+    assert outcome(auditor.cleanup(), "scope-unknown")["done"] is True
+    assert unit not in scopes(box)
+    assert auditor.check() == {}
+
+
+def test_a_job_scope_without_a_row(box: Box, auditor: Auditor, steady: str) -> None:
+    unit = "streamvault-job-999.scope"
+    box.popen(["systemd-run", "--scope", f"--unit={unit}", "--quiet", "sleep", "1000"])
+    box.wait_for(lambda: unit in scopes(box), "the scope runs")
+    assert kinds(auditor.check()) == ["job-unknown"]
+    auditor.cleanup()
+    assert unit not in scopes(box)
+    assert auditor.check() == {}
+
+
+def test_a_failed_scope(box: Box, auditor: Auditor, steady: str) -> None:
+    unit = "streamvault-998-001.scope"
+    box.popen(["systemd-run", "--scope", f"--unit={unit}", "-pRuntimeMaxSec=1", "--quiet", "sleep", "1000"])
+    box.wait_for(
+        lambda: box.run(["systemctl", "is-failed", unit], check=False).stdout.strip() == "failed", "it has failed"
+    )
+    assert kinds(auditor.check()) == ["unit-failed"]
+    auditor.cleanup()
+    assert auditor.check() == {}
+    assert unit not in box.run(["systemctl", "list-units", "--all", "--plain", "streamvault-*"]).stdout
+
+
+def test_a_row_of_a_job_that_is_gone(auditor: Auditor, steady: str) -> None:
+    auditor.sql(
+        "INSERT INTO jobs (recording_id, kind, status, attempts, spec, created_at) "
+        "VALUES (?, 'join', 'running', 1, ?, '2026-01-01 00:00:00.000000')",
+        steady,
+        '{"join": 77}',
+    )
+    assert kinds(auditor.check()) == ["job-lost"]
+    assert outcome(auditor.cleanup(), "job-lost")["done"] is True
+    assert auditor.check() == {}
+
+
+# --- files without rows --------------------------------------------------------------------------------------------
+
+
+def test_files_without_rows(box: Box, ctl: Ctl, auditor: Auditor, source: LiveSource, steady: str) -> None:
+    """Media are recovered and joined, empty files and folders go; a number that is taken is changed."""
+    made = finished(box, ctl, source, "original")
+    path = made["runtime"]["path"]
+    plant_media(auditor, path, "lost/stream_4711_segments", "segment_001.ts")
+    plant_media(auditor, path, f"lost/stream_{made['stream']}_segments", "segment_003.ts")
+    plant_media(auditor, "/dev/null", "lost/stream_4712_segments", "segment_001.ts")
+    plant_media(auditor, path, "lost/stream_4713_segments", "something-else.ts")
+    auditor.sh(f"mkdir {RECORDINGS}/lost/stream_4714_segments")
+    auditor.sh(f"ln -s {path} {RECORDINGS}/lost/stream_4713_segments/segment_001.ts")
+    auditor.sh(f"chown -hR _streamvault: {RECORDINGS}/lost")
+    found = auditor.check()
+    assert kinds(found) == ["file-empty", "folder-left", "media-unknown", "media-unknown"]
+    before = auditor.state_of_everything()
+    dry = auditor.cleanup("--dry-run")
+    assert (dry["cleaned"], dry["errors"], len(dry["details"])) == (0, 0, 4)
+    assert auditor.state_of_everything() == before
+
+    answer = auditor.cleanup()
+    # the folder of the empty file is empty then, and goes, too
+    assert (answer["cleaned"], answer["errors"]) == (5, 0), answer
+    box.wait_for(
+        lambda: (
+            len(done := [r for r in ctl.json("list", "lost") if r["runtime"]["state"] == "completed"]) == 2 and done
+        ),
+        "both are joined",
+        timeout=60,
+    )
+    recovered = ctl.json("list", "lost")
+    assert 4711 in [recording["stream"] for recording in recovered]
+    assert made["stream"] not in [recording["stream"] for recording in recovered]
+    for recording in recovered:
+        box.run(["cmp", recording["runtime"]["path"], path])
+    left = auditor.sh(f"find {RECORDINGS}/lost -mindepth 2 -printf '%P\\n' | sort").split()
+    assert left == ["stream_4713_segments/segment_001.ts", "stream_4713_segments/something-else.ts"]
+    assert auditor.check() == {}
+    assert auditor.cleanup()["details"] == []
+
+
+def test_a_file_that_somebody_writes_is_left_alone(
+    box: Box, ctl: Ctl, auditor: Auditor, source: LiveSource, steady: str
+) -> None:
+    made = finished(box, ctl, source, "source-of-copy")
+    plant_media(auditor, made["runtime"]["path"], "written/stream_5001_segments", "segment_001.ts")
+    file = f"{RECORDINGS}/written/stream_5001_segments/segment_001.ts"
+    writer = box.popen(["sh", "-c", f"exec 3>>{file}; echo; exec sleep 1000"])
+    assert writer.stdout is not None
+    writer.stdout.readline()
+    try:
+        assert kinds(auditor.check()) == ["media-unknown"]
+        left = outcome(auditor.cleanup(), "media-unknown")
+        assert (left["done"], "somebody writes to" in left["text"]) == (False, True)
+        assert ctl("list", "written", check=False).stdout.startswith("0 recordings")
+    finally:
+        writer.kill()
+        writer.wait()
+    box.run(["pkill", "-x", "sleep"], check=False)
+    assert outcome(auditor.cleanup(), "media-unknown")["done"] is True
+    wait_state(box, ctl, "written", "completed")
+    assert auditor.check() == {}
+
+
+def test_the_store_is_lost(box: Box, ctl: Ctl, source: LiveSource, channel: str, auditor: Auditor) -> None:
+    """While it records: the new store knows nothing, and has other numbers; nothing is lost but the names."""
+    ctl("record", source.url(channel), "--name", "orphan")
+    ctl("rotate", "orphan", "--wait")
+    wait_writing(box, ctl, "orphan", 2)
+    box.run(["systemctl", "stop", "streamvaultd"])
+    auditor.sh(f"mkdir -p /root/away; mv {STORE}* /root/away/")
+    stopped_after = source.state(channel)["last"]
+    box.run(["systemctl", "start", "streamvaultd"])
+    wait_up(box, ctl)
+    box.wait_for(lambda: scopes(box) == [], "what nobody knows is stopped")
+    taker = f"{channel}-taker"
+    ctl("record", source.url(taker), "--name", "taker")  # the new store's first stream
+    assert kinds(auditor.check()) == ["media-unknown"] * len(auditor.check())
+    answer = auditor.cleanup()
+    assert answer["errors"] == 0, answer
+    assert answer["cleaned"] >= 1
+    wait_state(box, ctl, "orphan", "completed")
+    path = ctl.recording("orphan")["runtime"]["path"]
+    frames = count(box, path, source, channel, first_segment=0, last_segment=stopped_after - 1)
+    assert not frames.lost, frames
+    assert frames.repeated == 0, frames
+    assert ctl.state("taker") == "recording"
+    assert auditor.check() == {}
+    source.control(taker, end=True)
+    source.control(channel, end=True)
+    wait_state(box, ctl, "taker", "completed")
+
+
+def test_the_daemon_tells_at_its_start(box: Box, auditor: Auditor, ctl: Ctl, steady: str) -> None:
+    plant_media(auditor, "/etc/hostname", "told/stream_6001_segments", "segment_001.ts")
+    box.run(["systemctl", "restart", "streamvaultd"])
+    box.wait_journal(
+        "SYSLOG_IDENTIFIER=streamvaultd",
+        until=lambda e: "stream_6001_segments: No row knows" in e["MESSAGE"],
+        timeout=30,
+    )
+    auditor.sh(f"rm -r {RECORDINGS}/told")
+    assert auditor.check() == {}
+
+
+# --- rows that are wrong -------------------------------------------------------------------------------------------
+
+
+def test_a_row_that_was_called_over(box: Box, ctl: Ctl, source: LiveSource, auditor: Auditor, steady: str) -> None:
+    """What the incident's clean-up did: the status was set to completed, and nothing was ever joined."""
+    ctl("record", source.url("flipped"), "--name", "flipped")
+    number = ctl.recording("flipped")["id"]
+    box.run(["systemctl", "stop", "streamvaultd"])
+    auditor.sql("UPDATE recordings SET status = 'completed' WHERE id = ?", number)
+    box.run(["systemctl", "start", "streamvaultd"])
+    wait_up(box, ctl)
+    box.wait_for(lambda: scopes(box) == [f"streamvault-{steady}-001.scope"], "its scope is stopped")
+    found = auditor.check()
+    assert kinds(found) == ["status-wrong"]
+    done = outcome(auditor.cleanup(), "status-wrong")
+    assert done["done"] is True
+    wait_state(box, ctl, "flipped", "completed")
+    assert box.run(["test", "-s", ctl.recording("flipped")["runtime"]["path"]]).returncode == 0
+    assert auditor.check() == {}
+    source.control("flipped", end=True)
+
+
+def test_a_row_that_says_recording(box: Box, ctl: Ctl, source: LiveSource, auditor: Auditor, steady: str) -> None:
+    """A row without a run, that the daemon does not own: it takes the usual way of a death, and records on."""
+    made = finished(box, ctl, source, "zombie")
+    number = made["id"]
+    source.control("zombie", end=False)
+    auditor.sql(
+        "UPDATE recordings SET status = 'recording', state = 'recording', recording_path = NULL WHERE id = ?", number
+    )
+    auditor.sql("UPDATE segments SET status = 'writing' WHERE recording_id = ?", number)
+    found = auditor.check()
+    assert kinds(found) == ["row-unowned"], found
+    assert outcome(auditor.cleanup(), "row-unowned")["done"] is True
+    box.wait_for(lambda: ctl.state("zombie") in ("completed", "failed"), "it has come to an end", timeout=90)
+    assert auditor.check() == {}
+
+
+def test_a_row_that_cannot_be_read(auditor: Auditor, box: Box, ctl: Ctl, source: LiveSource, steady: str) -> None:
+    made = finished(box, ctl, source, "garbled")
+    auditor.sql("UPDATE recordings SET state = 'nonsense' WHERE id = ?", made["id"])
+    found = auditor.check()
+    assert kinds(found) == ["row-unreadable"]
+    left = outcome(auditor.cleanup(), "row-unreadable")
+    assert left["done"] is False
+    auditor.sql("UPDATE recordings SET state = 'completed' WHERE id = ?", made["id"])
+    assert auditor.check() == {}
+
+
+def test_a_row_that_is_behind(auditor: Auditor, steady: str) -> None:
+    """Written over by hand; the daemon knows better, and writes it again, at the latest with its next save."""
+    auditor.sql("UPDATE segments SET status = 'waiting' WHERE recording_id = ?", steady)
+    auditor.cleanup()
+    assert auditor.check() == {}
+    assert "writing" in auditor.sql("SELECT status FROM segments WHERE recording_id = ?", steady)
+
+
+# --- joined files --------------------------------------------------------------------------------------------------
+
+
+def test_segments_that_were_not_removed(box: Box, ctl: Ctl, source: LiveSource, auditor: Auditor, steady: str) -> None:
+    """They go only after the joined file is proven to be what they make; one that is not keeps them."""
+    made = finished(box, ctl, source, "kept")
+    path, stream = made["runtime"]["path"], made["stream"]
+    segment = f"{RECORDINGS}/kept/stream_{stream}_segments/segment_001.ts"
+    plant_media(auditor, path, f"kept/stream_{stream}_segments", "segment_001.ts")
+    assert kinds(auditor.check()) == ["media-back"]
+    auditor.sql("UPDATE segments SET status = 'ended' WHERE recording_id = ?", made["id"])
+
+    # a joined file that is another: nothing goes
+    auditor.sh(f"cp -p {path} /root/good.ts; printf x | dd of={path} bs=1 seek=5000 conv=notrunc 2>/dev/null")
+    assert kinds(auditor.check()) == ["segments-left"]
+    auditor.cleanup()
+    box.wait_journal(
+        f"STREAMVAULT_RECORDING={made['id']}", until=lambda e: "keeps its segments" in e["MESSAGE"], timeout=30
+    )
+    assert box.run(["test", "-e", segment]).returncode == 0
+
+    # the right one: they go
+    auditor.sh(f"cp /root/good.ts {path}")
+    auditor.cleanup()
+    box.wait_for(lambda: box.run(["test", "-e", segment], check=False).returncode == 1, "they are gone")
+    box.run(["cmp", path, "/root/good.ts"])
+    box.wait_for(lambda: auditor.check() == {}, "all is well", timeout=30)
+
+    # the joined file is lost and the segments are there: it is made anew
+    plant_media(auditor, path, f"kept/stream_{stream}_segments", "segment_001.ts")
+    auditor.sql("UPDATE segments SET status = 'ended' WHERE recording_id = ?", made["id"])
+    box.run(["rm", path])
+    assert kinds(auditor.check()) == ["segments-left"]
+    auditor.cleanup()
+    box.wait_for(lambda: box.run(["test", "-e", segment], check=False).returncode == 1, "they are gone")
+    box.run(["cmp", path, "/root/good.ts"])
+    box.wait_for(lambda: auditor.check() == {}, "all is well", timeout=30)
+
+
+def test_a_joined_file_that_is_gone(box: Box, ctl: Ctl, source: LiveSource, auditor: Auditor, steady: str) -> None:
+    made = finished(box, ctl, source, "thrown-away")
+    box.run(["mv", made["runtime"]["path"], "/root/moved.ts"])
+    assert kinds(auditor.check()) == ["result-gone"]
+    auditor.cleanup("--dry-run")
+    assert ctl.recording("thrown-away")["runtime"]["path"] == made["runtime"]["path"]
+    auditor.cleanup()
+    assert auditor.check() == {}
+    after = ctl.recording("thrown-away")["runtime"]
+    assert (after["state"], "path" in after, "was removed" in after["detail"]) == ("completed", False, True)
+
+
+def test_a_directory_that_is_gone(box: Box, ctl: Ctl, source: LiveSource, auditor: Auditor, steady: str) -> None:
+    """A disk that is not mounted: one line for all that is on it, and nothing is forgotten."""
+    elsewhere = "/var/lib/streamvaultd/elsewhere"
+    ctl("record", source.url("mounted"), "--name", "mounted", "--directory", elsewhere)
+    source.control("mounted", end=True)
+    wait_state(box, ctl, "mounted", "completed")
+    box.run(["mv", elsewhere, "/var/lib/streamvaultd/unmounted"])
+    found = auditor.check()
+    assert kinds(found) == ["directory-gone"]
+    assert auditor.cleanup()["errors"] == 1
+    box.run(["mv", "/var/lib/streamvaultd/unmounted", elsewhere])
+    assert auditor.check() == {}
+
+
+# --- runs ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_outside_its_scope_and_a_second_writer(
+    box: Box, ctl: Ctl, source: LiveSource, auditor: Auditor, steady: str
+) -> None:
+    """Both are named; neither is repaired, for nobody but the administrator knows what it is."""
+    stream = ctl.recording("steady")["stream"]
+    file = f"{RECORDINGS}/steady/stream_{stream}_segments/segment_001.ts"
+    auditor.sh("cp /usr/bin/sleep /usr/local/bin/streamlink")
+    service = ["systemd-run", "--quiet", "--uid=_streamvault"]
+    try:
+        box.run([*service, "--unit=outsider", "/usr/local/bin/streamlink", "1000"])
+        box.run([*service, "--unit=intruder", "sh", "-c", f"exec 3>>{file}; exec sleep 1000"])
+        found = auditor.check()
+        assert kinds(found) == ["file-shared", "run-outside"], found
+        assert found["file-shared", file]["rule"] == "I7"
+        answer = auditor.cleanup()
+        assert (answer["cleaned"], answer["errors"]) == (0, 2)
+        assert all(detail["text"] for detail in answer["details"])
+    finally:
+        box.run(["systemctl", "stop", "outsider", "intruder"])
+        box.run(["rm", "/usr/local/bin/streamlink"])
+    assert auditor.check() == {}
+
+
+def test_the_texts_for_people(box: Box, ctl: Ctl, auditor: Auditor, steady: str) -> None:
+    plant_media(auditor, "/dev/null", "texts/stream_7001_segments", "segment_001.ts")
+    shown = ctl("check", check=False)
+    assert shown.returncode == 1
+    first, _, last = shown.stdout.splitlines()
+    assert first.startswith("P10 file-empty /var/lib/streamvaultd/recordings/texts/")
+    assert first.endswith("Cleanup: the file is removed.")
+    assert "1 violation." in last
+    dry = ctl("cleanup", "--dry-run")
+    assert dry.stdout.startswith("dry-run file-empty")
+    done = ctl("cleanup")
+    assert [line.split()[0] for line in done.stdout.splitlines()[:2]] == ["cleaned", "cleaned"]
+    started = time.monotonic()
+    assert ctl("check").stdout.startswith("0 violations.")
+    print(f"a clean check takes {time.monotonic() - started:.1f} s")
