@@ -18,6 +18,7 @@ from tests.integration.harness import Ctl, configure, folder_name, save_reports
 from tests.testbed import layers
 from tests.testbed.box import Box
 from tests.testbed.deb import PROJECT, ensure_deb
+from tests.testbed.machine import Machine
 
 LOGS = Path(os.environ.get("STREAMVAULTD_TEST_LOGS", PROJECT / "build" / "logs"))
 TIMEOUT = 180
@@ -35,7 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Save what the boxes and sources of a failed test say, while they are there."""
+    """Save what the machines and sources of a failed test say, while they are there."""
     report = yield
     if report.failed:  # type: ignore[attr-defined]  # pluggy's result has no type here
         save_failure(item)
@@ -46,7 +47,7 @@ def save_failure(item: pytest.Item) -> None:
     """One folder for each failure: journal, daemon, files, source."""
     folder = LOGS / folder_name(item.nodeid)
     for value in getattr(item, "funcargs", {}).values():
-        if isinstance(value, Box) and value.leader:
+        if isinstance(value, Machine):
             save_reports(value, folder / value.name)
         elif isinstance(value, LiveSource):
             folder.mkdir(parents=True, exist_ok=True)

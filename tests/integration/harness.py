@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
+import tempfile
 import urllib.parse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.testbed.frames import FrameCount, count_frames
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.fakes.livesource import LiveSource
     from tests.testbed.machine import Machine
 
@@ -65,9 +66,7 @@ class Ctl:
 
 def configure(machine: Machine, settings: str = SETTINGS) -> None:
     """Write the test settings; they hold from the next start of the daemon on."""
-    path = machine.path(CONFIG)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(settings)
+    machine.write_file(CONFIG, settings)
 
 
 def scopes(machine: Machine) -> list[str]:
@@ -91,12 +90,19 @@ def count(
     if last_segment is None:
         last_segment = source.state(channel)["last"]
     media = source.channels[channel].media
-    return count_frames(machine.path(path), media, first_segment=first_segment, last_segment=last_segment)
+    with tempfile.TemporaryDirectory() as folder:
+        fetched = machine.fetch(path, Path(folder) / Path(path).name)
+        return count_frames(fetched, media, first_segment=first_segment, last_segment=last_segment)
 
 
 def save_reports(machine: Machine, folder: Path) -> None:
     """Everything that may explain a failure, as far as the machine still answers."""
     folder.mkdir(parents=True, exist_ok=True)
+    for log in machine.logs():
+        if log.exists():
+            shutil.copy(log, folder)
+    if not machine.is_on:
+        return
     for name, command in REPORTS.items():
         try:
             done = machine.run(command, check=False, timeout=20)

@@ -191,8 +191,15 @@ class Box(Machine):
         self.pidfd = os.pidfd_open(self.leader)
         return True
 
+    @property
+    def is_on(self) -> bool:
+        return self.leader != 0
+
+    def logs(self) -> list[Path]:
+        return [self.root.folder / "console.log"]
+
     def argv(self, command: list[str]) -> list[str]:
-        if self.leader == 0:
+        if not self.is_on:
             raise BoxError(f"cannot use box '{self.name}': it is not running")
         nsenter = ["nsenter", "--target", str(self.leader), "--all", "--wdns=/root"]
         # nsenter is the process that our caller knows: who kills it means the command

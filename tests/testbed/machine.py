@@ -46,6 +46,15 @@ class Machine(abc.ABC):
     def pause(self, seconds: float) -> None:
         """Let the machine go on for a while; raises at once when it dies."""
 
+    @property
+    @abc.abstractmethod
+    def is_on(self) -> bool:
+        """Whether commands can be run there."""
+
+    def logs(self) -> list[Path]:
+        """Files of this host that tell about the machine, even when it is off."""
+        return []
+
     def environment(self) -> dict[str, str]:
         """A small, known environment: nothing of the caller's leaks in."""
         return {**ENVIRONMENT, "TERM": "dumb"}
@@ -162,6 +171,7 @@ class Host(Machine):
     """This machine itself; its PID 1 must be systemd."""
 
     name = "this host"
+    is_on = True
 
     def argv(self, command: list[str]) -> list[str]:
         return command

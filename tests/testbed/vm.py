@@ -224,8 +224,7 @@ class Vm(Machine):
             self.hub = None
 
     def _log_tail(self) -> str:
-        logs = [self.folder / name for name in ("qemu.log", "console.log")]
-        return "\n".join(log.read_text(errors="replace")[-CONSOLE_TAIL:] for log in logs if log.exists())
+        return "\n".join(log.read_text(errors="replace")[-CONSOLE_TAIL:] for log in self.logs() if log.exists())
 
     def attach(self) -> bool:
         """Find the running vm of this name; what a dead one left behind is removed."""
@@ -241,6 +240,9 @@ class Vm(Machine):
         return True
 
     # what every machine can do
+
+    def logs(self) -> list[Path]:
+        return [self.folder / name for name in ("qemu.log", "console.log")]
 
     def argv(self, command: list[str]) -> list[str]:
         return vm_client.argv(self.folder / "hub.sock", command)
