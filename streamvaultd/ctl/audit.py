@@ -114,7 +114,7 @@ def _detail_line(detail: Answer, *, dry_run: bool) -> Line:
     violation = parse_violation(records.object_of(detail, "violation"))
     is_done = bool(detail.get("done"))
     word = "error  " if not is_done else "dry-run" if dry_run else "cleaned"
-    about = "" if is_done else f"{violation.text} "
+    about = "" if is_done else f"{violation.text} Left alone: "
     return (
         Span(word, Style.GOOD if is_done else Style.BAD),
         Span(f" {violation.kind} "),
