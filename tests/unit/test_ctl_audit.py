@@ -28,9 +28,7 @@ def violation(**fields: Any) -> dict[str, Any]:
 
 
 def unreadable() -> dict[str, Any]:
-    return violation(
-        kind="row-unreadable", rule="P7", subject="recording 5", repair=None, advice="correct\x1b the row"
-    )
+    return violation(kind="row-unreadable", rule="P7", subject="recording 5", repair=None, advice="mend\x1b the row")
 
 
 def check(*found: dict[str, Any], unseen: tuple[str, ...] = ()) -> FakeDaemon:
@@ -60,7 +58,7 @@ def test_violations_are_one_line_each() -> None:
         "I1 scope-unknown streamvault-9-001.scope: It runs, and no recording knows it. Nobody would join it. "
         "Cleanup: the scope is stopped.\n"
         "P7 row-unreadable recording 5: It runs, and no recording knows it. Nobody would join it. "
-        "To do: correct\\x1b the row.\n"
+        "To do: mend\\x1b the row.\n"
         "\n"
         "Not looked at: some folders.\n"
         f"2 violations. Checked: {COUNTS}. 'streamvaultctl cleanup' repairs 1 of them.\n"
@@ -87,16 +85,15 @@ def test_a_dry_run_asks_for_one() -> None:
 
 
 def test_what_was_done_and_what_was_not() -> None:
-    daemon = cleanup(
-        repair(True, "it was stopped"), repair(False, "somebody writes to it", kind="file-empty"), cleaned=1
-    )
+    left = repair(False, "somebody writes to it", kind="file-empty")
+    daemon = cleanup(repair(True, "it was stopped"), left, cleaned=1)
     ran = run(daemon, "cleanup")
     assert daemon.calls == [("Cleanup", {})]
     assert ran.code == 1
     assert ran.out == (
         "cleaned scope-unknown streamvault-9-001.scope: it was stopped.\n"
         "error   file-empty streamvault-9-001.scope: It runs, and no recording knows it. Nobody would join it. "
-        "somebody writes to it.\n"
+        "Left alone: somebody writes to it.\n"
         "\n"
         f"Checked: {COUNTS}. 1 cleaned, 1 error.\n"
     )
