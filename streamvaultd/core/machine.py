@@ -112,7 +112,8 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(FINALIZING, ev.JoinOverdue, on.on_join_overdue),
     _rule(frozenset({COMPLETED, STOPPED}), ev.SegmentsRemoved, on.on_segments_removed),
     # a new daemon
-    _rule(EVERY, ev.Restarted, on.on_restarted),
+    _rule(STARTING, ev.Restarted, on.on_restarted, BACKOFF),
+    _rule(EVERY - {STARTING}, ev.Restarted, on.on_restarted),
 )
 
 

@@ -35,7 +35,8 @@ JOIN_CHECK: Final = 600.0
 """How often (s) to make sure that a join which says nothing still runs."""
 
 DISK_CHECK: Final = 10.0
-"""How often (s) to look whether a full disk has room again."""
+DISK_CHECK_MAX: Final = 60.0
+"""How often (s) to look whether a full disk has room again: at first, and when it has been full for long."""
 
 HOST_HOLD: Final = 300.0
 """A machine that is going down and has not gone after so long (s) stays: recordings go on."""
@@ -75,9 +76,23 @@ def retry_delay(failures: int, salt: int = 0) -> float:
     return RETRY_DELAYS[min(failures, len(RETRY_DELAYS) - 1)] * jitter
 
 
-def disk_delay(failures: int) -> float:
-    """Seconds to wait before the next run after so many failures in a row, once the disk is said to have room."""
-    return DISK_DELAYS[min(failures, len(DISK_DELAYS) - 1)]
+def next_disk_check(at: Instant, *, since: Instant) -> Instant:
+    """When to look again at a disk that has been full since then."""
+    return at + min(max((at - since) / 10, DISK_CHECK), DISK_CHECK_MAX)
+
+
+def disk_delay(recorder: Recorder) -> float:
+    """Seconds to wait before the next run once the disk is said to have room; so far that was wrong so often."""
+    wrong = 0
+    for segment in reversed(recorder.segments):
+        if segment.ended is None or has_lasted(segment, segment.ended.monotonic) or not _had_no_room(segment):
+            break
+        wrong += 1
+    return DISK_DELAYS[min(wrong, len(DISK_DELAYS) - 1)]
+
+
+def _had_no_room(segment: Segment) -> bool:
+    return segment.cause == "disk-full" or (segment.evidence is not None and segment.evidence.disk is not None)
 
 
 def is_host_stopping(recorder: Recorder, at: Instant) -> bool:

@@ -142,8 +142,7 @@ def pause(recorder: Recorder, at: Moment, why: str) -> Step:
         if segment.phase is not Phase.STOPPING:
             recorder, more = ask_to_stop(recorder, segment, at, cause="disk-full")
             effects += more
-    counted = replace(recorder, failures=recorder.failures + 1, detail=why)
-    after = enter(counted, State.PAUSED, at, retry_at=at.monotonic + DISK_CHECK, **_UNWATCHED)
+    after = enter(recorder, State.PAUSED, at, retry_at=at.monotonic + DISK_CHECK, detail=why, **_UNWATCHED)
     return after, (*effects, tell(Notice.DISK_LOW, why=why))
 
 

@@ -10,7 +10,7 @@ from streamvaultd.core import events as ev
 from streamvaultd.core.effects import Effect, Notice
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Instant, Recorder, Segment, State
-from streamvaultd.core.policy import DISK_CHECK, HOST_HOLD, HOST_WINDOW, PAUSE_MAX, disk_delay, has_lasted
+from streamvaultd.core.policy import DISK_CHECK, HOST_HOLD, HOST_WINDOW, PAUSE_MAX, disk_delay, next_disk_check
 from streamvaultd.core.steps import (
     Step,
     enter,
@@ -101,13 +101,12 @@ _OF_NETWORK = frozenset({"network", "source-refused", "start-timeout", "stall"})
 
 
 def on_disk_low(recorder: Recorder, event: ev.DiskLow) -> Step:
-    if recorder.current is not None and has_lasted(recorder.current, event.at.monotonic):
-        recorder = replace(recorder, failures=0)
     return pause(recorder, event.at, event.why)
 
 
 def on_disk_still_low(recorder: Recorder, event: ev.DiskLow) -> Step:
-    return replace(recorder, retry_at=event.at.monotonic + DISK_CHECK, detail=event.why), ()
+    again = next_disk_check(event.at.monotonic, since=recorder.since.monotonic)
+    return replace(recorder, retry_at=again, detail=event.why), ()
 
 
 def on_disk_due(recorder: Recorder, event: ev.DiskDue) -> Step:
@@ -119,7 +118,7 @@ def on_disk_due(recorder: Recorder, event: ev.DiskDue) -> Step:
 
 def on_disk_freed(recorder: Recorder, event: ev.DiskFreed) -> Step:
     """Go on; later and later if that was said before and there was no room all the same, say because of a quota."""
-    delay = disk_delay(recorder.failures)
+    delay = disk_delay(recorder)
     if delay > 0:
         waiting = enter(recorder, State.BACKOFF, event.at, retry_at=event.at.monotonic + delay)
         return waiting, (tell(Notice.DISK_FREED),)
@@ -154,4 +153,6 @@ def on_host_stays(recorder: Recorder, event: ev.HostStays) -> Step:
 
 
 def _was_ended_by_host(segment: Segment, now: Instant) -> bool:
-    return segment.ended is not None and now - segment.ended.monotonic <= HOST_WINDOW
+    """As systemd begins with it; SIGKILL comes only later."""
+    is_recent = segment.ended is not None and now - segment.ended.monotonic <= HOST_WINDOW
+    return is_recent and segment.cause in ("signal:15", "unknown")

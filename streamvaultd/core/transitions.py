@@ -145,7 +145,8 @@ def on_launch_failed(recorder: Recorder, event: ev.LaunchFailed) -> Step:
         return recorder, ()
     asked = segment.phase is Phase.STOPPING
     cause = segment.cause or ("stopped" if asked else "launch-failed")
-    known = Evidence(asked=cause if asked else None, error=event.why).merged(segment.evidence or Evidence())
+    known = Evidence(asked=cause if asked else None, error=event.why, disk="full" if event.disk else None)
+    known = known.merged(segment.evidence or Evidence())
     after = move(recorder, segment, Phase.SEALING, event.at, ended=event.at, cause=cause, evidence=known)
     effects: tuple[Effect, ...] = (fx.Seal(segment.number),)
     if asked:

@@ -89,8 +89,10 @@ class Run:
     """A process in its scope."""
 
     attempt: int
+    started: float = 0.0
     stops: int = 0
     stops_needed: int = 1
     stalled: bool = False
     gated: bool = False  # its scope is up, its gate was never opened
     shim: bool = True  # its supervising process lives
+    is_doomed: bool = False  # the kernel is about to kill it for want of memory

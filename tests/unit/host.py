@@ -9,6 +9,7 @@ record in `pipes`, a result in `failed` until the unit is forgotten, and entries
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from streamvaultd.core import events as ev
 from streamvaultd.core.evidence import Evidence
@@ -31,6 +32,29 @@ from tests.unit.rows import EPOCH
 
 EventAt = Callable[[Moment], ev.Event]
 
+TELLING = 10.0
+"""All witnesses have told by then (s)."""
+
+_OOM = frozenset({"oom"})
+_BY_HOST = frozenset({"host-shutdown"})
+_UNSEEN = frozenset({"signal:9", "unknown"})
+"""The first if the daemon is the shim's parent, the second if another one was."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Witnesses:
+    """Who tells that a run was killed for want of memory: seconds after the end, negative before it, None never.
+
+    The exit record is "counted"; or the cgroup was gone, and it has the "status" only; or the shim was killed, too,
+    and there is "none".
+    """
+
+    record: str = "counted"
+    unit: float | None = None
+    journal: float | None = None
+    kernel: float | None = None
+    twice: bool = False
+
 
 class Host(Agenda):
     """The machine on which one recording is made."""
@@ -47,6 +71,11 @@ class Host(Agenda):
         self.disk: str | None = None  # "full" or "read-only"
         self.disk_seems_free = False  # whatever the disk is, it looks as if it had room
         self.is_going_down = False
+        self.anon: int | None = None  # anonymous memory of each run when it starts, in bytes
+        self.leak = 0.0  # bytes per second
+        self.killed: dict[int, frozenset[str]] = {}
+        """Runs that were killed, with the causes that can be known."""
+        self.untold: set[int] = set()  # those of them of which a witness may still tell
 
     def tell(self, event: EventAt, seconds: float = 0.0) -> None:
         """The daemon that runs now hears of it so much later."""
@@ -170,6 +199,7 @@ class Host(Agenda):
     def start_run(self, run: Run) -> None:
         """Its scope is up, its gate is open."""
         self.scopes[run.attempt] = run
+        run.started = self.monotonic
         self._fetch_soon(run.attempt)
         self._notice_air(run.attempt)
         self._notice_network(run.attempt)
@@ -182,11 +212,52 @@ class Host(Agenda):
             return  # that was told when the shim was killed
         if record and not run.gated:
             self.pipes[attempt] = evidence
-        self.tell_exit(attempt, self.pipes.get(attempt, Evidence()))
+        self.tell_exit(attempt, self.pipes.get(attempt, Evidence(shim_status=-9)))
+
+    def kill(self, attempt: int, *, record: bool = True) -> None:
+        """Somebody kills streamlink, and with it the shim if there is no record."""
+        self._note_killed(attempt, frozenset({"signal:9"}) if record and self.scopes[attempt].shim else _UNSEEN)
+        self.exit_run(attempt, Evidence(status=-9), record=record)
+
+    def _note_killed(self, attempt: int, known: frozenset[str]) -> None:
+        run = self.scopes[attempt]
+        if run.is_doomed:
+            known |= _OOM
+        if self.is_going_down and "unknown" in known:
+            known |= _BY_HOST
+        if not run.stops:
+            self.killed[attempt] = known
+            self.after(TELLING, lambda: self.untold.discard(attempt))
+            self.untold.add(attempt)
+
+    def run_out_of_memory(self, attempt: int, witnesses: Witnesses) -> None:
+        """The kernel kills it in a second. Whoever tells does so that much before or after."""
+        self.scopes[attempt].is_doomed = True
+        if attempt in self.killed:  # its shim was
+            self.killed[attempt] |= _OOM
+        told = (witnesses.unit, witnesses.journal, witnesses.kernel)
+        for _ in range(1 + witnesses.twice):
+            self.witness(attempt, Evidence(unit_result="oom-kill"), witnesses.unit, where=self.failed)
+            self.witness(attempt, Evidence(journal_oom=True), witnesses.journal, where=self.journal)
+            self.witness(attempt, Evidence(kernel_oom="oom-kill: ..."), witnesses.kernel, where=self.journal)
+
+        def end() -> None:
+            if attempt not in self.scopes:
+                return
+            self.scopes[attempt].is_doomed = False
+            known = _OOM
+            if witnesses.record != "counted" and told == (None, None, None):
+                known = frozenset({"signal:9"} if witnesses.record == "status" else _UNSEEN)
+            self._note_killed(attempt, known)
+            counted = 1 if witnesses.record == "counted" else None
+            self.exit_run(attempt, Evidence(status=-9, oom_kills=counted), record=witnesses.record != "none")
+
+        self.after(1.0, end)
 
     def kill_shim(self, attempt: int) -> None:
         """The supervising process is killed; streamlink goes on without it."""
         self.scopes[attempt].shim = False
+        self._note_killed(attempt, _UNSEEN)
         self.tell_exit(attempt, Evidence(shim_status=-9))
 
     def stop_run(self, attempt: int) -> None:
@@ -200,19 +271,30 @@ class Host(Agenda):
         if attempt in self.scopes:
             self.exit_run(attempt, Evidence(status=130, log=(INTERRUPTED,)))
 
-    def witness(self, attempt: int, evidence: Evidence, seconds: float | None, *, kept: bool) -> None:
-        """Somebody else tells of a run's end, in so many seconds or not at all; the journal keeps what it is told."""
+    def witness(self, attempt: int, evidence: Evidence, seconds: float | None, *, where: dict[int, Evidence]) -> None:
+        """Somebody else tells of an end that comes in a second, so much before or after it, or not at all."""
         if seconds is None:
             return
-        where = self.journal if kept else self.failed
-        where[attempt] = where.get(attempt, Evidence()).merged(evidence)
-        self.tell(lambda at: ev.EvidenceArrived(at=at, attempt=attempt, evidence=evidence), seconds)
+
+        def note() -> None:
+            where[attempt] = where.get(attempt, Evidence()).merged(evidence)
+
+        self.after(1.0 + seconds, note)
+        self.tell(lambda at: ev.EvidenceArrived(at=at, attempt=attempt, evidence=evidence), 1.0 + seconds)
+
+    def anon_of(self, attempt: int) -> int | None:
+        """Anonymous memory of a run, in bytes."""
+        run = self.scopes.get(attempt)
+        if run is None or self.anon is None:
+            return None
+        return round(self.anon + self.leak * (self.monotonic - run.started))
 
     # --- the machine -----------------------------------------------------------------------------------------------
 
     def begin_shutdown(self, *, told: float | None = 0.0) -> None:
         """systemd ends every scope and starts none any more; the daemon hears of it in so many seconds, or never."""
         self.is_going_down = True
+        self.killed |= {attempt: known | _BY_HOST for attempt, known in self.killed.items() if "unknown" in known}
         if told is not None:
             self.tell(lambda at: ev.HostStopping(at=at), told)
         for attempt in list(self.scopes):
@@ -234,6 +316,9 @@ class Host(Agenda):
         self.pipes.clear()
         self.failed.clear()
         self.is_going_down = False
+        for attempt in self.untold:  # whoever knew has not told, or it could not be stored
+            self.killed[attempt] |= _UNSEEN | _BY_HOST
+        self.untold.clear()
         self._boot(seconds)
 
 

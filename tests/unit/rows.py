@@ -53,6 +53,8 @@ class Rows:
 
 def stored_segment(segment: Segment) -> Segment:
     """Without what is not stored, and as of the boot that wrote it."""
+    if segment.anon is None and not segment.filtering and not segment.earlier_boot:
+        return segment
     return replace(segment, anon=None, anon_at=None, anon_rate=0.0, filtering=False, earlier_boot=False)
 
 

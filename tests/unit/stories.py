@@ -57,12 +57,17 @@ def ends_well(world: World, state: State = State.COMPLETED) -> None:
     assert world.finish() is state, world.recorder
     assert world.broken == []
     assert world.leftovers() == []
+    assert world.wrong_deaths() == []
     assert world.rows.is_like(world.recorder)
 
 
 def everything_aired(world: World) -> None:
     """The joined file has every chunk from the first one to the last."""
     assert world.joined == [set(range(world.aired))]
+
+
+def state_of(world: World) -> State:
+    return world.recorder.state
 
 
 def causes(world: World) -> list[str | None]:

@@ -3,12 +3,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import pytest
+
+from streamvaultd.core import effects as fx
 from streamvaultd.core import events as ev
 from streamvaultd.core.effects import Notice
 from streamvaultd.core.model import State
 from streamvaultd.core.policy import HOST_HOLD, HOST_WINDOW
 from streamvaultd.core.verdict import Evidence
-from tests.unit.stories import KILLED, causes, ends_well, notices, reach, recording
+from tests.unit.broadcast import Air
+from tests.unit.rows import POLICY
+from tests.unit.stories import (
+    KILLED,
+    RUNNING,
+    begun,
+    causes,
+    ends_well,
+    everything_aired,
+    notices,
+    reach,
+    recording,
+    state_of,
+)
 from tests.unit.world import World
 
 ASKED_BY_SYSTEMD = Evidence(status=130)
@@ -98,3 +116,162 @@ def test_a_join_that_ended_with_the_machine_that_stayed_is_begun_anew() -> None:
     staying(world)
     ends_well(world, State.STOPPED)
     assert Notice.JOIN_FAILED not in notices(world)
+
+
+def launches(world: World) -> int:
+    return sum(isinstance(effect, fx.Launch) for effect in world.performed)
+
+
+def tempt(world: World) -> None:
+    """Whatever would start something."""
+    world.change_air(Air.LIVE)
+    world.free_disk()
+    world.regain_network()
+    world.ask(lambda at: ev.RotateRequested(at=at))
+
+
+@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("state", RUNNING)
+def test_nothing_starts_on_a_machine_that_goes_down_and_all_goes_on_when_it_stays(state: State, *, told: bool) -> None:
+    world = reach(state)
+    world.begin_shutdown()
+    world.advance(0.01)
+    before = launches(world)
+    tempt(world)
+    world.advance(HOST_HOLD - 1.0)
+    assert launches(world) == before
+    assert not world.scopes
+    world.call_off_shutdown(told=told)
+    world.advance(5.0 if told else 5.0 + POLICY.grace)
+    assert state_of(world) is State.RECORDING
+    world.change_air(Air.ENDED)
+    ends_well(world)
+
+
+def test_a_machine_that_goes_down_before_anything_was_begun() -> None:
+    world = World()
+    world.begin_shutdown()
+    world.advance(0.1)
+    begun(world)
+    world.advance(10.0)
+    assert launches(world) == 0
+    world.call_off_shutdown()
+    world.advance(5.0)
+    assert state_of(world) is State.RECORDING
+
+
+@pytest.mark.parametrize(("seconds", "noted"), [
+    (0.05, ["host-shutdown", "launch-failed"]),
+    (0.3, ["rotated", "host-shutdown"]),  # the new one had media before it was ended
+])  # fmt: skip
+def test_a_rotation_on_a_machine_that_goes_down(seconds: float, noted: list[str]) -> None:
+    world = recording(20.0)
+    world.ask(lambda at: ev.RotateRequested(at=at))
+    world.advance(seconds)
+    world.begin_shutdown()
+    world.advance(60.0)
+    assert state_of(world) is State.BACKOFF
+    assert causes(world) == noted
+
+
+def test_a_rotation_that_is_due_waits() -> None:
+    world = recording(20.0)
+    going_down(world)
+    world.advance(POLICY.rotate_age + 30.0)
+    assert state_of(world) is State.RECORDING
+    assert len(world.recorder.segments) == 1
+    staying(world)
+    world.advance(10.0)
+    assert causes(world) == ["rotated", None]
+
+
+def test_a_shutdown_that_nobody_called_off_is_forgotten() -> None:
+    """A death long after it is none of its doing, and is answered at once."""
+    world = recording(20.0)
+    going_down(world)
+    world.advance(HOST_HOLD + 1.0)
+    world.kill(max(world.scopes))
+    world.advance(1.0)
+    assert state_of(world) is State.RECORDING
+    world.change_air(Air.ENDED)
+    ends_well(world)
+
+
+def test_what_is_killed_by_somebody_else_is_told_apart() -> None:
+    """SIGKILL ends the shim, too, if it comes from systemd."""
+    world = recording(20.0)
+    going_down(world)
+    world.kill(1)
+    world.advance(1.0)
+    assert causes(world) == ["signal:9"]
+    assert state_of(world) is State.BACKOFF
+
+
+def ordered(world: World) -> None:
+    world.shut_down()
+
+
+def told_late(world: World) -> None:
+    world.shut_down(told=1.0)
+
+
+def never_told(world: World) -> None:
+    world.shut_down(told=None)
+
+
+def power_cut(world: World) -> None:
+    world.reboot(unsynced=3)
+
+
+def power_cut_twice(world: World) -> None:
+    world.reboot(unsynced=3)
+    world.advance(0.3)
+    world.reboot(5.0, unsynced=1)
+
+
+@pytest.mark.parametrize("state", [*RUNNING, State.STOPPING, State.FINALIZING])
+@pytest.mark.parametrize("how", [ordered, told_late, never_told, power_cut, power_cut_twice])
+def test_the_same_recording_goes_on_after_a_boot(state: State, how: Callable[[World], None]) -> None:
+    world = reach(state)
+    how(world)
+    world.change_air(Air.LIVE)
+    world.free_disk()
+    world.advance(130.0)
+    stopped = world.recorder.stop is not None
+    assert state_of(world) in ((State.STOPPED,) if stopped else (State.RECORDING, State.ROTATING))
+    world.change_air(Air.ENDED)
+    ends_well(world, State.STOPPED if stopped else State.COMPLETED)
+    assert len(world.joined) == 1
+
+
+def test_each_run_that_a_power_cut_ended_is_one_death() -> None:
+    world = recording(20.0)
+    world.ask(lambda at: ev.RotateRequested(at=at))
+    world.advance(0.6)
+    assert state_of(world) is State.ROTATING
+    world.reboot()
+    world.advance(5.0)
+    assert causes(world) == ["host-shutdown", "host-shutdown", None]
+    assert world.recorder.deaths == 2
+    assert notices(world).count(Notice.SEGMENT_DIED) == 2
+
+
+def test_a_restart_after_the_boot_remembers_which_runs_were_of_it() -> None:
+    world = recording(20.0)
+    world.reboot()
+    world.advance(5.0)
+    world.crash()
+    world.advance(5.0)
+    world.exit_run(2, Evidence(status=130))
+    world.restart()
+    world.advance(5.0)
+    assert causes(world) == ["host-shutdown", "signal:15", None]
+
+
+def test_a_boot_in_the_window_loses_nothing() -> None:
+    world = recording(20.0)
+    world.reboot(15.0)
+    world.advance(5.0)
+    world.change_air(Air.ENDED)
+    ends_well(world)
+    everything_aired(world)

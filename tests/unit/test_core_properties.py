@@ -21,6 +21,7 @@ from streamvaultd.core.machine import TRANSITIONS, step
 from streamvaultd.core.model import Moment, Recorder, State
 from streamvaultd.core.verdict import Evidence
 from tests.unit.broadcast import CHUNK_BYTES, GONE, SILENT, UNKNOWN_SITE, UNREACHABLE, Air
+from tests.unit.host import Witnesses
 from tests.unit.invariants import broken_by_step
 from tests.unit.rows import BOOTED, EPOCH, new_recorder
 from tests.unit.world import World
@@ -165,17 +166,50 @@ def test_every_pair_of_state_and_event_is_in_the_table() -> None:
 
 def kill(world: World) -> None:
     if world.scopes:
-        world.exit_run(max(world.scopes), Evidence(status=-9))
+        world.kill(max(world.scopes))
 
 
 def kill_with_shim(world: World) -> None:
     if world.scopes:
-        world.exit_run(min(world.scopes), Evidence(), record=False)
+        world.kill(min(world.scopes), record=False)
+
+
+def kill_shim(world: World) -> None:
+    if world.scopes and world.scopes[max(world.scopes)].shim:
+        world.kill_shim(max(world.scopes))
 
 
 def kill_all(world: World) -> None:
     for attempt in list(world.scopes):
-        world.exit_run(attempt, Evidence(status=-9, oom_kills=1))
+        world.kill(attempt)
+
+
+def out_of_memory(**witnesses: Any) -> Callable[[World], None]:
+    def happen(world: World) -> None:
+        if world.scopes and max(world.scopes) not in world.notes:
+            world.notes.add(max(world.scopes))  # what befalls it besides may end it first
+            world.run_out_of_memory(max(world.scopes), Witnesses(**witnesses))
+
+    return happen
+
+
+def leak(world: World) -> None:
+    world.anon, world.leak = 50 << 20, 3 << 20
+
+
+def disk_low(world: World) -> None:
+    world.disk = "full"
+    world.tell(lambda at: ev.DiskLow(at=at, why="less than an hour is left"))
+
+
+def disk_freed(world: World) -> None:
+    world.free_disk()
+    world.tell(lambda at: ev.DiskFreed(at=at))
+
+
+def host_stays(world: World) -> None:
+    if world.is_going_down:
+        world.call_off_shutdown()
 
 
 def stall(world: World) -> None:
@@ -218,6 +252,25 @@ STEPS: dict[str, Callable[[World], None]] = {
     "kill": kill,
     "kill with shim": kill_with_shim,
     "kill all": kill_all,
+    "kill shim": kill_shim,
+    "oom": out_of_memory(),
+    "oom, told by systemd": out_of_memory(record="status", unit=-0.1, twice=True),
+    "oom, told by the journal": out_of_memory(record="none", journal=3.0),
+    "oom, told by the kernel before": out_of_memory(record="none", kernel=-0.5, journal=-0.4, twice=True),
+    "leak": leak,
+    "disk is full": World.fill_disk,
+    "disk is low": disk_low,
+    "disk is free": World.free_disk,
+    "disk is said to be free": disk_freed,
+    "disk seems free": fault("disk_seems_free", True),
+    "no network": World.lose_network,
+    "network": World.regain_network,
+    "ads": air(Air.ADS),
+    "host stops": World.begin_shutdown,
+    "host stops, told late": lambda world: world.begin_shutdown(told=0.8),
+    "host stays": host_stays,
+    "orderly reboot": World.shut_down,
+    "power cut": lambda world: world.reboot(unsynced=3),
     "stall": stall,
     "live": air(Air.LIVE),
     "ended": air(Air.ENDED),
@@ -250,9 +303,13 @@ def test_any_story_comes_to_its_end(story: list[tuple[float, str]], duration: fl
         world.advance(wait)
         STEPS[name](world)
     world.change_air(end)
+    world.free_disk()
+    world.regain_network()
+    host_stays(world)
     before = world.deadlines_met
     world.finish()
     assert world.broken == []
+    assert world.wrong_deaths() == []
     assert world.recorder.state.is_final
     assert world.is_settled
     assert world.leftovers() == []

@@ -18,6 +18,7 @@ here; what is broken is in `broken`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
@@ -64,6 +65,7 @@ class World(Host):
         self.permanently = False
         self.join_failures = 0
         self.seals_hang = 0
+        self.probes_hang = False
         self.launches_hang = 0
         self.scope_without_gate = False
         self.next_stops_needed = 1
@@ -79,7 +81,7 @@ class World(Host):
         self.told: list[fx.Announce] = []
         self.deadlines_met = 0
         self.crashes = 0
-        self.notes: set[str] = set()
+        self.notes: set[object] = set()
         self.broken: list[str] = []
 
     # --- time ----------------------------------------------------------------------------------------------------
@@ -98,18 +100,22 @@ class World(Host):
             self.handle(told)
 
     def advance(self, seconds: float) -> None:
-        """Let so much time pass."""
-        end = self.monotonic + seconds
-        while (instant := self._next_instant()) is not None and instant <= end:
-            self._happen(instant)
-        self._clock_to(end)
+        """Let so much time pass, as a clock on the wall shows it."""
+        self._advance(seconds, lambda _: False)
+        self._clock_to(self.monotonic)
 
     def advance_until(self, wanted: Callable[[World], bool], limit: float = 4000.0) -> bool:
         """Let time pass until something holds; False if it does not within the limit."""
-        end = self.monotonic + limit
+        return self._advance(limit, wanted)
+
+    def _advance(self, seconds: float, wanted: Callable[[World], bool]) -> bool:
+        end, boot = self.monotonic + seconds, self._realtime_base
         while not wanted(self):
+            if self._realtime_base != boot:  # CLOCK_MONOTONIC has begun anew
+                end, boot = end - (self._realtime_base - boot) / 1e6, self._realtime_base
             instant = self._next_instant()
             if instant is None or instant > end:
+                self._clock_to(end)
                 return False
             self._happen(instant)
         return True
@@ -276,7 +282,11 @@ class World(Host):
             case fx.Watch(attempt):
                 self._watch(attempt)
             case fx.Measure(attempt):
-                self.post(lambda at: ev.SizeMeasured(at=at, attempt=attempt, size=self.size(attempt)))
+                self.post(
+                    lambda at: ev.SizeMeasured(
+                        at=at, attempt=attempt, size=self.size(attempt), anon=self.anon_of(attempt)
+                    )
+                )
             case fx.CheckOverlap(attempt, older):
                 new, old = self.files.get(attempt, []), self.files.get(older, [])
                 proven = bool(new) and new[0] in old
@@ -284,6 +294,8 @@ class World(Host):
             case fx.Seal(attempt):
                 self._seal(attempt)
             case fx.Probe(probe):
+                if self.probes_hang:
+                    return
                 outcome, seconds = (PROBED[self.source.air], 0.3) if self.is_reachable else (ev.Outcome.TROUBLE, 2.0)
                 self.post(lambda at: ev.SourceProbed(at=at, probe=probe, outcome=outcome, detail=""), seconds)
             case fx.CheckDisk():
@@ -338,6 +350,9 @@ class World(Host):
             return
         self.launching.discard(attempt)
         self.files.setdefault(attempt, [])
+        if self.is_going_down:
+            self.post(lambda at: ev.LaunchFailed(at=at, attempt=attempt, why="refused"))
+            return
         self.watched.add(attempt)
         self.children.add(attempt)
         self.start_run(Run(attempt, stops_needed=stops_needed))
@@ -439,6 +454,17 @@ class World(Host):
         going_on = [run for run in self.scopes.values() if not run.stops and not run.gated]
         if len(going_on) > (2 if self.recorder.state is State.ROTATING else 1):
             self._breaks(f"I5: {len(going_on)} scopes are meant to go on in {self.recorder.state}")
+
+    def wrong_deaths(self) -> list[str]:
+        """Runs that were killed and are not noted as killed, and ends that were told twice."""
+        wrong = []
+        for attempt, known in self.killed.items():
+            segment = self.recorder.segment(attempt)
+            asked = segment is not None and segment.evidence is not None and segment.evidence.asked is not None
+            if not asked and (segment is None or segment.cause not in known):
+                wrong.append(f"segment {attempt} is {segment and segment.cause}, not {' or '.join(sorted(known))}")
+        told = Counter(t.attempt for t in self.told if t.notice in (fx.Notice.SEGMENT_DIED, fx.Notice.SEGMENT_ENDED))
+        return wrong + [f"the end of segment {attempt} is told {n} times" for attempt, n in told.items() if n > 1]
 
     def leftovers(self) -> list[str]:
         """What must not be left when a recording is over."""
