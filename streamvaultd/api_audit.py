@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict
+from typing import Final
 
 from streamvaultd.audits import Audits, Checked
 from streamvaultd.core.violations import Violation
@@ -11,6 +13,9 @@ from streamvaultd.repairs import Outcome
 from streamvaultd.units import segment_unit
 from streamvaultd.varlink.server import Call, Handler
 from streamvaultd.views import View, optional
+
+SHOWN_MAX: Final = 1000
+"""Violations in one answer: a message has a limit."""
 
 
 class AuditApi:
@@ -25,19 +30,25 @@ class AuditApi:
 
     async def check(self, call: Call) -> View:
         report = await self._audits.check()
+        unseen = list(report.unseen)
+        if len(report.violations) > SHOWN_MAX:
+            unseen.append(f"{len(report.violations) - SHOWN_MAX} more violations")
         return {
-            "violations": [violation_view(violation) for violation in report.violations],
+            "violations": [violation_view(violation) for violation in report.violations[:SHOWN_MAX]],
             "checked": _checked_view(report.checked),
-            "unseen": list(report.unseen),
+            "unseen": unseen,
         }
 
     async def clean_up(self, call: Call) -> View:
-        done = await self._audits.clean_up(dry_run=call.parameters.get("dryRun", False))
+        dry_run = call.parameters.get("dryRun", False)
+        # a client that hangs up does not stop it halfway
+        done = await asyncio.shield(self._audits.clean_up(dry_run=dry_run))
+        outcomes = (*done.errors, *done.details)[:SHOWN_MAX]
         return {
             "checked": _checked_view(done.checked),
-            "cleaned": 0 if call.parameters.get("dryRun", False) else len(done.details),
+            "cleaned": 0 if dry_run else len(done.details),
             "errors": len(done.errors),
-            "details": [_outcome_view(outcome) for outcome in (*done.details, *done.errors)],
+            "details": [_outcome_view(outcome) for outcome in sorted(outcomes, key=lambda each: not each.is_done)],
         }
 
 

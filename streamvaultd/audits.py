@@ -41,6 +41,9 @@ ANSWER_LIMIT: Final = 30.0
 LOOK_LIMIT: Final = 90.0
 """A look takes no longer (s); a file system that hangs is waited for no longer."""
 
+TRIES: Final = 3
+"""A bus or a systemd that starts anew loses what it was asked: it is asked again, so often in all."""
+
 ROUNDS: Final = 4
 """A repair may bring something else to light: a scope that was stopped leaves a file. So often at most."""
 
@@ -179,25 +182,32 @@ class Audits:
             self._journal.tell(AUDIT_FOUND, what=what)
 
     async def _check(self) -> Report:
-        try:
-            report = await self._look_once()
-            for _ in range(LOOKS - 1):
-                if not report.violations:
-                    break
-                await self._pause(SETTLE)
-                again = await self._look_once()
-                report = replace(again, violations=confirmed(report.violations, again.violations))
-        except (BusError, OSError) as error:
-            raise AuditFailed(why=str(error)) from error
+        report = await self._look_once()
+        for _ in range(LOOKS - 1):
+            if not report.violations:
+                break
+            await self._pause(SETTLE)
+            again = await self._look_once()
+            report = replace(again, violations=confirmed(report.violations, again.violations))
         return report
 
     async def _look_once(self) -> Report:
         try:
-            async with asyncio.timeout(LOOK_LIMIT):
-                world = await self._look()
+            world = await self._look_patiently()
         except TimeoutError as error:
             raise AuditFailed(why=f"looking took longer than {LOOK_LIMIT:g} s") from error
+        except (BusError, OSError) as error:
+            raise AuditFailed(why=str(error)) from error
         return Report(violations=audit(world), checked=_checked(world), unseen=_unseen(world), world=world)
+
+    async def _look_patiently(self) -> World:
+        async with asyncio.timeout(LOOK_LIMIT):
+            for _ in range(TRIES - 1):
+                try:
+                    return await self._look()
+                except BusError:
+                    await self._pause(SETTLE)
+            return await self._look()
 
     async def _look(self) -> World:
         """Recorders, then the world, then the rows, then the recorders again.

@@ -388,6 +388,18 @@ async def test_what_cannot_be_looked_at(house: House, error: Exception) -> None:
     assert house.journal.told == [AUDIT_FAILED]
 
 
+async def test_a_bus_that_starts_anew_is_asked_again(house: House) -> None:
+    await house.record()
+    answers = iter([False, True])
+
+    def fail() -> None:
+        if not next(answers):
+            raise BusError("x.NoReply", "disconnected")
+
+    house.machine.before = fail
+    assert await house.kinds() == []
+
+
 async def test_what_is_found_is_told(house: House) -> None:
     house.machine.units_ = tuple(
         Unit(name=f"streamvault-{number}-001.scope", state="active", run=(number, 1)) for number in range(100, 130)

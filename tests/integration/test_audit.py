@@ -372,6 +372,16 @@ def test_a_row_that_is_behind(auditor: Auditor, steady: str) -> None:
     assert "writing" in auditor.sql("SELECT status FROM segments WHERE recording_id = ?", steady)
 
 
+def test_rows_that_somebody_removed(auditor: Auditor, ctl: Ctl, steady: str) -> None:
+    """While it records: its next save writes them again, and it goes on as if nothing had been."""
+    for table in ("segments", "recordings", "streams", "streamers"):
+        auditor.sql(f"DELETE FROM {table}")  # noqa: S608 - names of our own
+    auditor.cleanup()
+    assert auditor.check() == {}
+    assert str(ctl.recording("steady")["id"]) == steady
+    assert ctl.state("steady") == "recording"
+
+
 # --- joined files --------------------------------------------------------------------------------------------------
 
 
