@@ -14,7 +14,7 @@ from streamvaultd.units import segment_unit
 from streamvaultd.varlink.server import Call, Handler
 from streamvaultd.views import View, optional
 
-SHOWN_MAX: Final = 1000
+SHOWN_MAX: Final = 10_000
 """Violations in one answer: a message has a limit."""
 
 

@@ -198,7 +198,9 @@ class Audits:
             raise AuditFailed(why=f"looking took longer than {LOOK_LIMIT:g} s") from error
         except (BusError, OSError) as error:
             raise AuditFailed(why=str(error)) from error
-        return Report(violations=audit(world), checked=_checked(world), unseen=_unseen(world), world=world)
+        # in a thread: with years of recordings it takes long enough to keep a death waiting
+        violations = await asyncio.to_thread(audit, world)
+        return Report(violations=violations, checked=_checked(world), unseen=_unseen(world), world=world)
 
     async def _look_patiently(self) -> World:
         async with asyncio.timeout(LOOK_LIMIT):
@@ -237,7 +239,8 @@ class Audits:
             busy_jobs=frozenset(job for job in _jobs_of(units, pipes, jobs) if self._is_job_busy(job)),
             stored=tuple(stored),
             unreadable=tuple(unreadable),
-            rows=tuple(replace(row, result=results.get(row.path or "", Result.UNKNOWN)) for row in rows),
+            rows=tuple(rows),
+            results=results,
             rows_are_whole=are_whole,
             jobs=tuple(jobs),
             units=units,

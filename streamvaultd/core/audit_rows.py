@@ -26,6 +26,7 @@ REMOVAL_LIMIT: Final = 60.0
 
 _STATES: Final = {state.value: state for state in State}
 _JOINED: Final = frozenset({State.COMPLETED.value, State.STOPPED.value})
+_GONE: Final = frozenset({Result.GONE, Result.FOLDER_GONE})
 _WITH_MEDIA: Final = frozenset({Phase.WRITING.value, Phase.ENDED.value})
 
 
@@ -209,26 +210,25 @@ def results(world: World) -> Iterator[Violation]:
         recorder = owned.get(row.id)
         if recorder is not None and world.now - max(recorder.since.monotonic, world.started) <= REMOVAL_LIMIT:
             continue
+        result = world.results.get(row.path, Result.UNKNOWN)
         left = [s for s in row.segments if s.phase == Phase.ENDED and (row.folder, s.number) in there]
         if left and row.id not in joining:
-            yield _segments_left(row, left)
-        elif not left and world.disk.is_whole and row.folder[0] in world.disk.there:
-            yield from _result_gone(row)
+            yield _segments_left(row, left, result)
+        elif not left and result in _GONE and world.disk.is_whole and row.folder[0] in world.disk.there:
+            yield _result_gone(row, result)
 
 
-def _segments_left(row: Row, left: list[RowSegment]) -> Violation:
+def _segments_left(row: Row, left: list[RowSegment], result: Result) -> Violation:
     numbers = ", ".join(f"{segment.number:03d}" for segment in left)
-    result = "and its joined file is not" if row.result in (Result.GONE, Result.FOLDER_GONE) else "though it is joined"
-    return _of_recording(Kind.SEGMENTS_LEFT, row.id, f"Its segments {numbers} are still there, {result}.")
+    joined = "and its joined file is not" if result in _GONE else "though it is joined"
+    return _of_recording(Kind.SEGMENTS_LEFT, row.id, f"Its segments {numbers} are still there, {joined}.")
 
 
-def _result_gone(row: Row) -> Iterator[Violation]:
-    if row.result not in (Result.GONE, Result.FOLDER_GONE):
-        return
+def _result_gone(row: Row, result: Result) -> Violation:
     hold = ""
-    if row.result is Result.FOLDER_GONE:
+    if result is Result.FOLDER_GONE:
         hold = "mount or restore its folder; if all of it is to be given up, make the folder anew and clean up again"
-    yield Violation(
+    return Violation(
         kind=Kind.RESULT_GONE,
         subject=f"recording {row.id}",
         what=f"Its joined file {row.path} is not there any more.",

@@ -98,7 +98,7 @@ class Disk:
 class Result(StrEnum):
     """What is where a row says that the joined file is."""
 
-    UNKNOWN = "unknown"
+    UNKNOWN = "unknown"  # it could not be looked at
     THERE = "there"
     GONE = "gone"
     FOLDER_GONE = "folder-gone"
@@ -127,7 +127,6 @@ class Row:
     state: str
     path: str | None = None
     segments: tuple[RowSegment, ...] = ()
-    result: Result = Result.UNKNOWN
     fault: str | None = None  # why it means nothing
 
     def segment(self, number: int) -> RowSegment | None:
@@ -164,6 +163,7 @@ class World:
     unreadable: tuple[tuple[int, str], ...] = ()
     rows: tuple[Row, ...] = ()
     rows_are_whole: bool = True  # none was left out for a limit's sake
+    results: Mapping[str, Result] = field(default_factory=dict)  # by path; those that were not looked at are left out
     jobs: tuple[JobRow, ...] = ()
     units: tuple[Unit, ...] = ()
     pipes: tuple[Pipe, ...] = ()

@@ -64,7 +64,8 @@ class Auditor:
         units, pipes = units_of(world), pipes_of(world)
         self._advance(STEP)
         stored = world.rows.load()
-        row = row_of(stored, has_result=bool(world.joined))
+        path = stored.path
+        results = {} if path is None else {path: Result.THERE if world.joined else Result.GONE}
         jobs = () if world.job is None else (JobRow(id=world.job, recording=1),)
         self._advance(CATCH_UP)
         after = self._recorders()
@@ -76,7 +77,8 @@ class Auditor:
             moving=moved(before, after),
             busy_runs=frozenset((1, attempt) for attempt in busy),
             stored=(stored,) if not stored.state.is_final or not world.is_settled else (),
-            rows=(row,),
+            rows=(row_of(stored),),
+            results=results,
             jobs=jobs,
             units=units,
             pipes=pipes,
@@ -136,12 +138,9 @@ def pipes_of(world: World) -> tuple[Pipe, ...]:
     return tuple(Pipe(name=f"exit-1-{attempt}", run=(1, attempt)) for attempt in world.scopes.keys() | world.pipes)
 
 
-def row_of(recorder: Recorder, *, has_result: bool) -> Row:
+def row_of(recorder: Recorder) -> Row:
     """A recorder's rows as they stand."""
     recording = recorder.recording
-    result = Result.UNKNOWN
-    if recorder.path is not None:
-        result = Result.THERE if has_result else Result.GONE
     return Row(
         id=recording.id,
         folder=folder_of(recorder),
@@ -152,5 +151,4 @@ def row_of(recorder: Recorder, *, has_result: bool) -> Row:
             RowSegment(number=segment.number, phase=segment.phase.value, size=segment.size)
             for segment in recorder.segments
         ),
-        result=result,
     )

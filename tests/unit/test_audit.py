@@ -80,7 +80,7 @@ def world(one: Recorder | None = None, **more: Any) -> World:
         "recorders": (one,),
         "busy_runs": frozenset({(1, 1)}),
         "stored": (one,),
-        "rows": (row_of(one, has_result=True),),
+        "rows": (row_of(one),),
         "units": (Unit(name=UNIT, state="active", run=(1, 1)),),
         "pipes": (Pipe(name="exit-1-1", run=(1, 1)),),
         "processes": (
@@ -155,7 +155,7 @@ def test_runs_too_many() -> None:
 
 def test_two_recordings_of_one_streamer() -> None:
     one, other = recorder(), recorder(State.BACKOFF, segment(phase=Phase.ENDED, size=0), number=2, retry_at=NOW)
-    rows = tuple(row_of(each, has_result=False) for each in (one, other))
+    rows = tuple(row_of(each) for each in (one, other))
     both = world(recorders=(one, other), stored=(one, other), rows=rows)
     assert [(v.kind, v.recording) for v in audit(both)] == [(Kind.RUNS_TOO_MANY, 2)]
 
@@ -318,7 +318,7 @@ def test_two_recordings_in_one_folder() -> None:
     one = recorder()
     other = replace(one, recording=replace(one.recording, id=2, streamer="demo"))
     both = (one, other)
-    found = world(recorders=both, stored=both, rows=tuple(row_of(each, has_result=False) for each in both))
+    found = world(recorders=both, stored=both, rows=tuple(row_of(each) for each in both))
     assert Kind.FILE_SHARED in kinds(found)
 
 
@@ -373,7 +373,7 @@ def test_media_back() -> None:
 def test_segments_left() -> None:
     left = joined(Phase.ENDED, disk=disk(file()))
     assert kinds(left) == [Kind.SEGMENTS_LEFT]
-    assert kinds(replace(left, rows=row(left, result=Result.GONE))) == [Kind.SEGMENTS_LEFT]
+    assert kinds(replace(left, results={RESULT: Result.GONE})) == [Kind.SEGMENTS_LEFT]
     assert kinds(replace(left, jobs=(JobRow(id=1, recording=1),), busy_jobs=frozenset({1}))) == []
     owner = recorder(State.COMPLETED, segment(phase=Phase.ENDED), path=RESULT)
     owned = replace(left, recorders=(owner,), stored=(owner,))
@@ -385,9 +385,9 @@ def test_segments_left() -> None:
 
 def test_result_gone() -> None:
     over = joined()
-    gone = replace(over, rows=row(over, result=Result.GONE))
+    gone = replace(over, results={RESULT: Result.GONE})
     assert [(v.kind, bool(v.repair)) for v in audit(gone)] == [(Kind.RESULT_GONE, True)]
-    folder_gone = replace(over, rows=row(over, result=Result.FOLDER_GONE))
+    folder_gone = replace(over, results={RESULT: Result.FOLDER_GONE})
     assert [(v.kind, bool(v.repair)) for v in audit(folder_gone)] == [(Kind.RESULT_GONE, False)]
     assert kinds(replace(gone, disk=Disk())) == []
     assert kinds(replace(gone, disk=disk(is_whole=False))) == []
