@@ -15,7 +15,6 @@ from streamvaultd.core.steps import (
     Step,
     enter,
     grace_after_trouble,
-    hold,
     launch,
     pause,
     probe_instant,
@@ -132,8 +131,6 @@ def on_disk_freed(recorder: Recorder, event: ev.DiskFreed) -> Step:
 def on_host_stopping(recorder: Recorder, event: ev.HostStopping) -> Step:
     """What ended shortly before this was known is corrected: systemd had told it to somebody else first."""
     after = replace(recorder, host_stopping=event.at.monotonic + HOST_HOLD)
-    if recorder.state is State.BACKOFF:
-        after, _ = hold(after, event.at)
     effects: tuple[Effect, ...] = ()
     for segment in recorder.segments:
         if _was_ended_by_host(segment, event.at.monotonic):

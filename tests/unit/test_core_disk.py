@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from streamvaultd.core import effects as fx
 from streamvaultd.core import events as ev
 from streamvaultd.core.effects import Notice
 from streamvaultd.core.model import Phase, State
@@ -37,6 +38,8 @@ def test_a_full_disk_is_waited_out_without_a_trail(why: str) -> None:
     assert causes(world) == ["disk-full"]
     assert list(world.files) == [1]
     assert notices(world).count(Notice.DISK_LOW) == 1
+    looks = sum(isinstance(effect, fx.CheckDisk) for effect in world.performed)
+    assert 4 * 60 <= looks <= 4 * 60 + 20
     world.free_disk()
     world.advance(DISK_CHECK_MAX + 2.0)
     assert state_of(world) is State.RECORDING
@@ -125,6 +128,19 @@ def test_a_disk_that_only_looks_as_if_it_had_room_is_tried_less_and_less() -> No
     assert state_of(world) is State.RECORDING
     world.change_air(Air.ENDED)
     ends_well(world)
+
+
+def test_deaths_of_another_kind_are_no_reason_to_wait_for_the_disk() -> None:
+    world = recording(20.0)
+    for _ in range(6):
+        world.kill(max(world.scopes))
+        world.advance(14.0)
+    world.fill_disk()
+    world.advance(1.0)
+    assert is_paused(world)
+    world.free_disk()
+    world.advance(DISK_CHECK + 1.0)
+    assert state_of(world) is State.RECORDING
 
 
 def test_a_segment_that_ignores_its_stop_is_ended_while_paused() -> None:

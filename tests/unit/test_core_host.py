@@ -185,6 +185,32 @@ def test_a_rotation_that_is_due_waits() -> None:
     assert causes(world) == ["rotated", None]
 
 
+def test_silence_before_the_machine_went_down_is_forgotten() -> None:
+    """The source has its whole grace period again when the machine stays."""
+    world = reach(State.GRACE)
+    world.change_air(Air.LIVE)
+    assert world.advance_until(lambda world: world.recorder.state is State.STARTING)
+    world.begin_shutdown()
+    world.advance(POLICY.grace + 60.0)
+    world.change_air(Air.OFFLINE)
+    world.call_off_shutdown()
+    world.advance(10.0)
+    assert state_of(world) is State.GRACE
+    world.change_air(Air.LIVE)
+    world.advance(20.0)
+    assert state_of(world) is State.RECORDING
+
+
+def test_memory_is_no_reason_to_start_something_on_a_machine_that_goes_down() -> None:
+    world = recording(20.0)
+    going_down(world)
+    world.anon = 250 << 20
+    world.advance(HOST_HOLD - 10.0)
+    assert state_of(world) is State.RECORDING
+    assert len(world.recorder.segments) == 1
+    assert world.broken == []
+
+
 def test_a_shutdown_that_nobody_called_off_is_forgotten() -> None:
     """A death long after it is none of its doing, and is answered at once."""
     world = recording(20.0)
@@ -195,6 +221,17 @@ def test_a_shutdown_that_nobody_called_off_is_forgotten() -> None:
     assert state_of(world) is State.RECORDING
     world.change_air(Air.ENDED)
     ends_well(world)
+
+
+@pytest.mark.parametrize("record", [True, False])
+def test_what_was_killed_before_it_is_told_apart(record: bool) -> None:
+    """systemd begins with SIGTERM, so a shim that was killed before it went down was killed by somebody else."""
+    world = recording(20.0)
+    world.kill(1, record=record)
+    world.advance(HOST_WINDOW / 2)
+    world.begin_shutdown()
+    world.advance(5.0)
+    assert causes(world) == ["signal:9", "host-shutdown"]
 
 
 def test_what_is_killed_by_somebody_else_is_told_apart() -> None:

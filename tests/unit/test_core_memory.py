@@ -121,6 +121,37 @@ def test_a_run_that_was_asked_to_stop_and_ran_out_of_memory() -> None:
     assert state_of(world) is State.RECORDING
 
 
+@pytest.mark.parametrize("cause", ["rotated", "unkillable", "launch-failed"])
+def test_other_witnesses_do_not_change_what_we_have_done_ourselves(cause: str) -> None:
+    world = recording(20.0)
+    if cause == "unkillable":
+        world.scopes[1].stops_needed = 99
+    if cause == "launch-failed":
+        world.broker_refuses = 1
+    world.ask(lambda at: ev.RotateRequested(at=at))
+    world.advance(0.2 if cause == "launch-failed" else 5.0 + POLICY.stop_timeout * 4)
+    attempt = 2 if cause == "launch-failed" else 1
+    for evidence in (Evidence(unit_result="timeout"), Evidence(host_down=True), Evidence(shim_status=-9)):
+        world.handle(ev.EvidenceArrived(at=world.now, attempt=attempt, evidence=evidence))
+    assert causes(world)[attempt - 1] == cause
+    assert Notice.CAUSE_CORRECTED not in notices(world)
+
+
+def test_an_end_that_was_judged_without_noting_why_is_corrected_by_an_oom_alone() -> None:
+    """As rows of an earlier version have it."""
+    world = recording(20.0)
+    world.kill(1)
+    world.advance(5.0)
+    world.recorder = replace(
+        world.recorder, segments=(replace(world.recorder.segments[0], evidence=None), *world.recorder.segments[1:])
+    )
+    for evidence in (Evidence(unit_result="timeout"), Evidence(link_down=True), Evidence(status=0)):
+        world.handle(ev.EvidenceArrived(at=world.now, attempt=1, evidence=evidence))
+    assert causes(world) == ["signal:9", None]
+    world.handle(ev.EvidenceArrived(at=world.now, attempt=1, evidence=Evidence(journal_oom=True)))
+    assert causes(world) == ["oom", None]
+
+
 def test_what_is_given_up_and_dies_at_last_is_tidied_up() -> None:
     world = recording(20.0)
     world.scopes[1].stops_needed = 99
@@ -233,7 +264,7 @@ def test_a_leak_is_answered_by_a_rotation_before_the_kernel_does() -> None:
 def test_a_run_that_needs_that_much_is_not_rotated_in_a_loop(limit: int) -> None:
     """More room is given while there is some, then it is left alone for a while."""
     world = begun(World(policy=replace(STEADY_POLICY, memory_max=limit)))
-    world.anon = round(CEILING * MEMORY_NEAR) + MIB
+    world.anon, world.leak = round(CEILING * MEMORY_NEAR) + MIB, 100.0
     world.advance(3600.0)
     rotations = len(world.recorder.segments) - 1
     raises = 4 if limit == LIMIT else 0

@@ -107,6 +107,15 @@ def test_the_answer_to_the_last_question_is_waited_for() -> None:
     assert state_of(world) is State.RECORDING
 
 
+def test_answers_that_take_long_do_not_prolong_the_wait() -> None:
+    world = recording(20.0)
+    world.probe_seconds = 5.0
+    world.change_air(Air.OFFLINE)
+    gone = world.monotonic
+    ends_well(world)
+    assert world.monotonic - gone < POLICY.grace + 25.0
+
+
 def test_the_source_is_over_when_the_network_comes_back() -> None:
     world = recording(20.0)
     world.lose_network()

@@ -66,6 +66,7 @@ class World(Host):
         self.join_failures = 0
         self.seals_hang = 0
         self.probes_hang = False
+        self.probe_seconds = 0.3
         self.launches_hang = 0
         self.scope_without_gate = False
         self.next_stops_needed = 1
@@ -296,7 +297,9 @@ class World(Host):
             case fx.Probe(probe):
                 if self.probes_hang:
                     return
-                outcome, seconds = (PROBED[self.source.air], 0.3) if self.is_reachable else (ev.Outcome.TROUBLE, 2.0)
+                outcome, seconds = (
+                    (PROBED[self.source.air], self.probe_seconds) if self.is_reachable else (ev.Outcome.TROUBLE, 2.0)
+                )
                 self.post(lambda at: ev.SourceProbed(at=at, probe=probe, outcome=outcome, detail=""), seconds)
             case fx.CheckDisk():
                 self._check_disk()
