@@ -16,6 +16,7 @@ cause that belongs to the fault. There are three ambiguities, and no others:
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -149,6 +150,35 @@ def why_lost(offered: Interval, spells: list[Interval], runs: list[Interval]) ->
     return "lost_unexplained" if could_fetch(offered, spells, runs) else "lost_capture_away"
 
 
+@dataclass(slots=True)
+class Loss:
+    """Frames of media segments in succession that were lost for one reason."""
+
+    reason: str
+    first: int
+    last: int
+    frames: int
+    when: str
+
+    def __str__(self) -> str:
+        which = f"{self.first}" if self.first == self.last else f"{self.first} to {self.last}"
+        reason = self.reason.replace("_", " ")
+        return f"{reason}: {self.frames} frames of media segments {which}, the first offered {self.when}"
+
+
+def losses_of(found: Counter[int], facts: Facts, spells: list[Interval], runs: list[Interval]) -> list[Loss]:
+    """Lost frames by media segment, each with its reason, neighbours together."""
+    losses: list[Loss] = []
+    for index in sorted(found):
+        reason = why_lost(facts.offers[index], spells, runs)
+        if losses and (losses[-1].last, losses[-1].reason) == (index - 1, reason):
+            losses[-1].last = index
+            losses[-1].frames += found[index]
+        else:
+            losses.append(Loss(reason, index, index, found[index], _time(facts, facts.offers[index])))
+    return losses
+
+
 def _count_frames(account: Account, facts: Facts, runs: list[Interval]) -> None:
     account.offered = len(facts.offers) * facts.frames_per_offer
     if facts.frames is None:
@@ -160,17 +190,12 @@ def _count_frames(account: Account, facts: Facts, runs: list[Interval]) -> None:
         account.disordered = facts.frames.disordered
         account.damaged = max(0, facts.frames.foreign - facts.gaps * DAMAGED_PER_GAP)
     spells = [(spell.since, spell.until) for spell in facts.spells if spell.kind != "freeze"]
-    for index in sorted({frame // facts.frames_per_offer for frame in lost}):
-        count = sum(1 for frame in lost if frame // facts.frames_per_offer == index)
-        offer = facts.offers[index]
-        reason = why_lost(offer, spells, runs)
-        setattr(account, reason, getattr(account, reason) + count)
-        words = (
-            f"{count} frames of media segment {index}, offered from {_time(facts, offer)}: {reason.replace('_', ' ')}"
-        )
-        account.losses.append(words)
-        if reason == "lost_unexplained":
-            account.complaints.append(words)
+    found = Counter(frame // facts.frames_per_offer for frame in lost)
+    for loss in losses_of(found, facts, spells, runs):
+        setattr(account, loss.reason, getattr(account, loss.reason) + loss.frames)
+        account.losses.append(str(loss))
+        if loss.reason == "lost_unexplained":
+            account.complaints.append(str(loss))
     for name in ("repeated", "damaged", "disordered"):
         if found := getattr(account, name):
             account.complaints.append(f"{found} frames are {name}")

@@ -43,7 +43,8 @@ def table(result: Result) -> str:
         lines.append(_line([f"leaked: {name.replace('_', ' ')}", *empty, value], marked=True))
     lines.append(f"\n{len(result.strikes)} faults, {len(result.missed)} found nothing to strike")
     lost = [f"{account.name}: {loss}" for account in result.accounts for loss in account.losses]
-    return "\n".join([*lines, *lost, *complaints(result)])
+    wrong = [f"MUST NOT BE: {complaint}" for complaint in complaints(result)]
+    return "\n".join([*lines, *lost, *wrong])
 
 
 def _line(cells: list[Any], *, marked: bool = False) -> str:
