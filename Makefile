@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 
-.PHONY: help demo test check deb box chaos clean
+.PHONY: help demo test check deb box chaos seams clean
 
 help:
 	@echo "make demo    build, install on a real systemd, record a live broadcast, join it; 'make demo HOST=1' uses"
@@ -13,6 +13,7 @@ help:
 	@echo "make deb     build the package into dist/"
 	@echo "make box     boot a box with the package installed, and open a shell in it"
 	@echo "make chaos   faults at random instants, then an account of every frame and death: SEED=… MINUTES=… RECORDINGS=…"
+	@echo "make seams   rotations and kills at random instants, every frame counted: ROTATIONS=… KILLS=… SEED=…"
 	@echo "make clean   remove what was built here; the cache in /var/cache/streamvaultd-testbed stays"
 
 demo:
@@ -37,6 +38,11 @@ chaos:
 	$(PYTHON) -m tests.testbed setup
 	$(PYTHON) -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) \
 		$(if $(RECORDINGS),--recordings $(RECORDINGS)) $(if $(VM),--machine vm)
+
+seams:
+	$(PYTHON) -m tests.testbed setup
+	$(PYTHON) -m tests.seams $(if $(SEED),--seed $(SEED)) $(if $(ROTATIONS),--rotations $(ROTATIONS)) \
+		$(if $(KILLS),--kills $(KILLS))
 
 clean:
 	rm -rf build dist .venv

@@ -6,14 +6,15 @@ from __future__ import annotations
 import math
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tests.fakes.media import OTHER_SIZE, ensure_media
 from tests.fakes.playlist import AUDIO, HIGH, master_playlist, media_playlist
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.fakes.media import Media
 
@@ -50,6 +51,13 @@ class Spell:
         return self.until - self.since
 
 
+class Delivery(NamedTuple):
+    """A media segment that was given away whole, at a monotonic time."""
+
+    at: float
+    segment: int
+
+
 @dataclass(slots=True)
 class Channel:
     """One broadcast. `elapsed`: seconds that it was on air already when the channel was made."""
@@ -70,6 +78,10 @@ class Channel:
     changed: threading.Condition = field(default_factory=threading.Condition)
     playlists: int = 0
     delivered: list[int] = field(default_factory=list)
+    deliveries: list[Delivery] = field(default_factory=list)
+    """every time that a media segment was given away whole"""
+    dripping: int = 0
+    """media segments that are given away slowly just now"""
     begun: float = 0.0
     spells: list[Spell] = field(default_factory=list)
     """its log: how it misbehaved, and when"""
@@ -192,6 +204,28 @@ class Channel:
         while (fault := self.fault_on(what, index)) is not None and fault.kind == kind:
             with self.changed:
                 self.changed.wait(None if fault.until is None else max(0.0, fault.until - time.monotonic()))
+
+    def deliver(self, index: int) -> None:
+        """Note that a media segment was given away whole."""
+        self.delivered.append(index)
+        self.deliveries.append(Delivery(time.monotonic(), index))
+
+    @contextmanager
+    def drips(self) -> Iterator[None]:
+        """While a media segment is given away slowly."""
+        with self.changed:
+            self.dripping += 1
+            self.changed.notify_all()
+        try:
+            yield
+        finally:
+            with self.changed:
+                self.dripping -= 1
+
+    def wait_dripping(self, timeout: float) -> bool:
+        """Until a media segment is being given away slowly."""
+        with self.changed:
+            return self.changed.wait_for(lambda: self.dripping > 0, timeout)
 
     def state(self) -> dict[str, Any]:
         """What was offered; `first` and `last` are media segments counted from 0, the numbers of the playlist."""

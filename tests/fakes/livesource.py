@@ -185,11 +185,12 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if fault is not None and fault.kind == "slow":
             self.head(200, len(body), kind)
-            self.drip(body, fault.rate)
+            with channel.drips():
+                self.drip(body, fault.rate)
         else:
             self.answer(200, body, kind)
         if media is channel.media:
-            channel.delivered.append(index)
+            channel.deliver(index)
 
     def drip(self, body: bytes, rate: int) -> None:
         """Write at so many bytes a second."""

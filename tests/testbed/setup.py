@@ -17,13 +17,13 @@ TOOLS = {
     "git": "git",
     "mmdebstrap": "mmdebstrap",
     "ffmpeg": "ffmpeg",
+    "openssl": "openssl",
     "unshare": "util-linux",
     "hostname": "hostname",
 }
 TEST_TOOLS = {
     "gcc": "gcc",
     "ip": "iproute2",
-    "openssl": "openssl",
     "pkg-config": "pkg-config",
     "shellcheck": "shellcheck",
     "qemu-system-x86_64": "qemu-system-x86",

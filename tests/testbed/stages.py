@@ -75,6 +75,7 @@ STAGES: dict[str, Callable[[Path], bool]] = {
     "deb": run_deb,
     "integration": pytest("tests/integration"),
     "chaos": pytest("tests/chaos"),
+    "seams": pytest("tests/seams"),
 }
 
 

@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A campaign in a box: each recording in a thread of its own, from its first media to its joined file."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from streamvaultd.errors import RECORDER
+from streamvaultd.varlink.client import Client
+from tests.fakes.media import MediaSpec, ensure_media
+from tests.integration.harness import configure
+from tests.seams.account import Away, Facts, Seam
+from tests.testbed.frames import count_frames
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.fakes.channel import Channel
+    from tests.fakes.livesource import LiveSource
+    from tests.seams.plan import Plan, Step, Take
+    from tests.testbed.box import Box
+    from tests.testbed.frames import FrameCount
+
+SOCKET: Final = "/run/streamvaultd/io.streamvault.Recorder"
+LATE: Final = "/usr/local/bin/late-streamlink"
+LATE_FOLDER: Final = "/var/lib/late-streamlink"
+# Begins to run as late as the file of its channel says, on the clock that box and host share.
+LATE_PROGRAM: Final = f"""#!/usr/bin/python3
+import os, pathlib, re, sys, time
+for word in sys.argv:
+    if word.startswith("--config="):
+        url = re.search(r"^url=.*/([^/]+)/[a-z]+\\.m3u8$", pathlib.Path(word[9:]).read_text(), re.MULTILINE)
+        file = pathlib.Path("{LATE_FOLDER}", url[1])
+        if file.exists():
+            time.sleep(max(0.0, float(file.read_text()) - time.monotonic()))
+os.execv("/usr/bin/streamlink", ["streamlink", *sys.argv[1:]])
+"""
+SETTINGS: Final = f"""
+[recording]
+grace = "5s"
+start_timeout = "60s"
+stall_timeout = "60s"
+[rotation]
+overlap_limit = "20s"
+[streamlink]
+command = "{LATE}"
+"""
+SLOW_RATE: Final = 50_000
+"""Bytes a second: a media segment takes more than a second."""
+QUIET: Final = 1.0
+"""Seconds after which what was received before an outage is in the file."""
+LIMIT: Final = 60.0
+JOIN_LIMIT: Final = 120.0
+LOOK: Final = 0.1
+
+
+class SeamsError(AssertionError):
+    """A recording did not come to where it should."""
+
+
+@dataclass(slots=True)
+class Stage:
+    """What all recordings of a campaign share."""
+
+    box: Box
+    source: LiveSource
+    say: Callable[[str], None]
+    began: float = field(default_factory=time.monotonic)
+
+    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """Call the daemon in the box."""
+        return Client(self.box.path(SOCKET)).call(f"{RECORDER}.{method}", parameters)
+
+    def streamlink(self, unit: str) -> int:
+        """The process of streamlink in a scope, as this host numbers it; 0 when there is none."""
+        group = self.box.cgroup / "streamvault.slice" / "streamvault-recordings.slice" / unit
+        try:
+            pids = (group / "cgroup.procs").read_text().split()
+            lines = {int(pid): Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids}
+        except OSError:
+            return 0
+        return next((pid for pid, line in lines.items() if b"--config=" in line and b"shim.py" not in line), 0)
+
+
+def run(box: Box, source: LiveSource, plan: Plan, say: Callable[[str], None] = print) -> list[Facts]:
+    """Everything, from the settings to the counts; recordings go on whatever happens to another."""
+    box.write_file(LATE, LATE_PROGRAM)
+    box.run(["chmod", "755", LATE])
+    box.run(["mkdir", "-p", "-m", "755", LATE_FOLDER])
+    configure(box, SETTINGS)
+    box.run(["systemctl", "restart", "streamvaultd"])
+    for take in plan.takes:
+        ensure_media(replace(source.spec, kind=take.kind))
+    stage = Stage(box, source, say)
+    with ThreadPoolExecutor(len(plan.takes)) as pool:
+        performances = [Performance(stage, take) for take in plan.takes]
+        return [future.result() for future in [pool.submit(each.play) for each in performances]]
+
+
+def media_for(plan: Plan) -> MediaSpec:
+    """Media that last longer than the campaign."""
+    return MediaSpec(seconds=-(-plan.seconds // 300) * 300)
+
+
+class Performance:
+    """One recording of a campaign."""
+
+    def __init__(self, stage: Stage, take: Take) -> None:
+        self._stage = stage
+        self._take = take
+        self._aways: list[Away] = []
+
+    @property
+    def _channel(self) -> Channel:
+        return self._stage.source.channels[self._take.name]
+
+    def play(self) -> Facts:
+        """All steps, the end, and what came of them."""
+        why = ""
+        try:
+            self._begin()
+            for number, step in enumerate(self._take.steps):
+                time.sleep(step.pause)
+                {"rotate": self._rotate, "kill": self._kill, "away": self._be_away}[step.kind](step)
+                self._say(f"{number + 1}/{len(self._take.steps)} {step.kind} {step.signal}")
+            self._end()
+        except SeamsError as error:
+            why = str(error)
+            self._say(why)
+        return self._facts(why)
+
+    def _say(self, text: str) -> None:
+        self._stage.say(f"{time.monotonic() - self._stage.began:7.2f}  {self._take.name}: {text}")
+
+    # --- what is done ----------------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        take = self._take
+        self._stage.source.control(take.name, kind=take.kind, window=take.window)
+        url = self._stage.source.url(take.name, "master" if take.kind == "separate" else "live")
+        self._stage.call("Record", url=self._stage.box.reach(url), name=take.name)
+        self._wait_recording(after=0)
+
+    def _end(self) -> None:
+        self._stage.source.control(self._take.name, fault=None, end=True)
+        self._wait(lambda now: now["state"] in ("completed", "stopped", "failed"), "is joined", JOIN_LIMIT)
+
+    def _rotate(self, step: Step) -> None:
+        before = self._wait_recording(after=0)
+        self._stage.call("Rotate", recording=self._take.name)
+        self._wait_recording(after=before)
+
+    def _kill(self, step: Step) -> None:
+        before = self._wait_recording(after=0)
+        name, control = self._take.name, self._stage.source.control
+        if step.mid_chunk is not None:
+            control(name, fault="slow", on="media", rate=SLOW_RATE)
+            self._channel.wait_dripping(timeout=2.0 * self._channel.media.spec.segment)
+            time.sleep(step.mid_chunk)
+        if step.where == "source":
+            control(name, fault="drop", for_=step.outage)
+        else:
+            (self._stage.box.path(LATE_FOLDER) / name).write_text(str(time.monotonic() + step.outage))
+        self._strike(before, step.signal)
+        if step.where != "source":
+            control(name, fault=None)
+        self._wait_recording(after=before)
+
+    def _be_away(self, step: Step) -> None:
+        """The source goes first, so that what was fetched before is in the file."""
+        before = self._wait_recording(after=0)
+        self._stage.source.control(self._take.name, fault="drop", for_=step.outage)
+        time.sleep(QUIET)
+        known = len(self._channel.deliveries)
+        self._strike(before, step.signal)
+        self._wait_recording(after=before, limit=step.outage + LIMIT)
+        last = max(each.segment for each in self._channel.deliveries[:known])
+        # two are fetched at a time
+        first = min(self._channel.deliveries[known:], key=lambda each: each.segment)
+        has_left = self._channel.withdrawn_at(first.segment - 1) <= first.at
+        self._aways.append(Away(last, first.segment, has_left))
+
+    def _strike(self, number: int, name: str) -> None:
+        """Kill the streamlink of a segment; one that is gone by itself is dead as well."""
+        segments = self._stage.call("ListSegments", recording=self._take.name)["segments"]
+        unit = segments[number - 1]["unit"]
+        if pid := self._stage.streamlink(unit):
+            os.kill(pid, getattr(signal, f"SIG{name}"))
+
+    # --- what is waited for ----------------------------------------------------------------------------------------
+
+    def _wait(self, is_so: Callable[[dict[str, Any]], bool], what: str, limit: float = LIMIT) -> dict[str, Any]:
+        """How the recording is, once it is so."""
+        deadline = time.monotonic() + limit
+        while True:
+            now: dict[str, Any] = self._stage.call("Get", recording=self._take.name)["recording"]["runtime"]
+            if is_so(now):
+                return now
+            if time.monotonic() > deadline:
+                raise SeamsError(f"{what}: not within {limit:.0f} s, it is {now['state']} ({now.get('detail')})")
+            time.sleep(LOOK)
+
+    def _wait_recording(self, *, after: int, limit: float = LIMIT) -> int:
+        """Until a segment later than that one has media and nothing is under way; how many there are."""
+        segments: int = self._wait(
+            lambda now: now["state"] == "recording" and now["segments"] > after, f"records after {after}", limit
+        )["segments"]
+        return segments
+
+    # --- what came of it -------------------------------------------------------------------------------------------
+
+    def _facts(self, why: str) -> Facts:
+        name, call = self._take.name, self._stage.call
+        recording = call("Get", recording=name)["recording"]["runtime"]
+        paths = [part["path"] for part in call("ListParts", recording=name)["parts"]]
+        channel = self._channel
+        files = [self._stage.box.path(path) for path in paths]
+        offered = range(min(channel.delivered), channel.last() + 1)
+        return Facts(
+            take=self._take,
+            state=recording["state"],
+            why=why,
+            causes={
+                each["number"]: each.get("cause", "") for each in call("ListSegments", recording=name)["segments"]
+            },
+            seams=tuple(Seam.parse(seam) for seam in call("ListSeams", recording=name)["seams"]),
+            parts=len(paths),
+            counts={track: _count(files, channel, track, offered) for track in channel.media.tracks if files},
+            aways=tuple(self._aways),
+            starts={track: channel.media.index(track).starts for track in channel.media.tracks},
+        )
+
+
+def _count(files: list[Path], channel: Channel, track: str, offered: range) -> FrameCount:
+    """Of one track; a recording begins with what its first capture found."""
+    first, last = offered[0], offered[-1]
+    return count_frames(files, channel.media, track=track, first_segment=first, last_segment=last)
