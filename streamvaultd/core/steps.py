@@ -8,6 +8,7 @@ from typing import Any
 
 from streamvaultd.core import effects as fx
 from streamvaultd.core.effects import Announce, Effect, Notice
+from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Instant, Moment, Phase, Recorder, Segment, State
 from streamvaultd.core.policy import (
     DISK_CHECK,
@@ -18,7 +19,7 @@ from streamvaultd.core.policy import (
     raised_limit,
     retry_delay,
 )
-from streamvaultd.core.verdict import Ending, Verdict
+from streamvaultd.core.verdict import Ending, Verdict, is_of_own_limit
 
 Step = tuple[Recorder, tuple[Effect, ...]]
 
@@ -150,6 +151,13 @@ def hold(recorder: Recorder, at: Moment) -> Step:
     """The machine is going down: start nothing more, unless it stays up after all."""
     detail = "the machine is going down"
     return enter(recorder, State.BACKOFF, at, retry_at=recorder.host_stopping, detail=detail, **_UNWATCHED), ()
+
+
+def learn_from_end(recorder: Recorder, segment: Segment, at: Moment, verdict: Verdict, evidence: Evidence) -> Step:
+    """A run that reached its own memory limit had too little."""
+    if verdict.cause == "oom" and is_of_own_limit(evidence):
+        return raise_memory(recorder, segment, at)
+    return recorder, ()
 
 
 def raise_memory(recorder: Recorder, segment: Segment, at: Moment) -> Step:

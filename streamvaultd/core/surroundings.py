@@ -16,10 +16,10 @@ from streamvaultd.core.steps import (
     enter,
     grace_after_trouble,
     launch,
+    learn_from_end,
     pause,
     probe_instant,
     put,
-    raise_memory,
     tell,
     wind_up,
 )
@@ -45,7 +45,7 @@ def on_evidence(recorder: Recorder, event: ev.EvidenceArrived) -> Step:
     if verdict.cause == segment.cause:
         return put(recorder, noted), ()
     after = put(recorder, noted, cause=verdict.cause)
-    after, raised = raise_memory(after, segment, event.at) if verdict.cause == "oom" else (after, ())
+    after, raised = learn_from_end(after, segment, event.at, verdict, evidence)
     return after, (*raised, tell(Notice.CAUSE_CORRECTED, segment, verdict.cause, before=segment.cause))
 
 

@@ -39,6 +39,7 @@ from streamvaultd.core.steps import (
     go_on_without,
     join,
     launch,
+    learn_from_end,
     move,
     put,
     raise_memory,
@@ -306,7 +307,7 @@ def on_exited(recorder: Recorder, event: ev.SegmentExited) -> Step:
         recorder, segment, Phase.SEALING, event.at, ended=event.at, cause=verdict.cause, stops=0,
         evidence=evidence, memory_peak=evidence.memory_peak, exit_status=evidence.status,
     )  # fmt: skip
-    after, raised = raise_memory(after, segment, event.at) if verdict.cause == "oom" else (after, ())
+    after, raised = learn_from_end(after, segment, event.at, verdict, evidence)
     effects: tuple[Effect, ...] = (fx.Seal(segment.number), _tell_end(segment, verdict), *raised)
     if asked is not None:
         return after, effects

@@ -8,6 +8,7 @@ Any of them may be missing: no witness alone can lose a death, and none at all s
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -75,10 +76,29 @@ def _was_oom(evidence: Evidence) -> bool:
     return any(told) or bool(evidence.journal_oom) or evidence.kernel_oom is not None
 
 
+def is_of_own_limit(evidence: Evidence) -> bool:
+    """Of an OOM: whether the scope's own limit was reached, as far as is known, and not the slice's or the machine's.
+
+    The kernel's line names the group that was full; else a peak far below the limit tells that it was not this one.
+    """
+    if evidence.kernel_oom is not None and (groups := _GROUPS.search(evidence.kernel_oom)):
+        return groups["full"] == groups["victim"]
+    if evidence.memory_peak is None or evidence.memory_max is None:
+        return True
+    return evidence.memory_peak >= _FULL * evidence.memory_max
+
+
+_GROUPS = re.compile(r"(?:oom_memcg=(?P<full>[^,]*),|,global_oom,).*task_memcg=(?P<victim>[^,]*),")
+_FULL = 0.9
+
+
 def _oom_text(evidence: Evidence) -> str:
     known = (("limit", evidence.memory_max), ("peak", evidence.memory_peak))
     figures = ", ".join(f"{name} {size / (1 << 20):.0f}M" for name, size in known if size is not None)
-    return "it was killed for want of memory" + (f" ({figures})" if figures else "")
+    what = "it was killed for want of memory"
+    if not is_of_own_limit(evidence):
+        what += " of the slice or the machine"
+    return what + (f" ({figures})" if figures else "")
 
 
 def _judge_without_record(evidence: Evidence) -> Verdict:

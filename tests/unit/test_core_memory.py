@@ -191,14 +191,16 @@ def test_a_limit_that_is_configured_above_the_ceiling_stays() -> None:
     assert Notice.MEMORY_RAISED not in notices(world)
 
 
-def test_other_deaths_and_systemd_oomd_raise_nothing() -> None:
+def test_other_deaths_systemd_oomd_and_a_machine_without_memory_raise_nothing() -> None:
     world = recording(20.0)
     world.exit_run(1, Evidence(status=-9))
     world.advance(5.0)
     world.exit_run(2, Evidence(unit_result="oom-kill", journal_oomd=True))
     world.advance(5.0)
-    assert causes(world) == ["signal:9", "oomd", None]
-    assert limits(world) == [256, 256, 256]
+    world.exit_run(3, replace(OOM_KILLED, memory_max=LIMIT, memory_peak=LIMIT // 4))  # it was the machine's memory
+    world.advance(5.0)
+    assert causes(world) == ["signal:9", "oomd", "oom", None]
+    assert limits(world) == [256, 256, 256, 256]
 
 
 QUIET_POLICY = replace(POLICY, rotate_age=QUIET / 2, stall_timeout=QUIET)

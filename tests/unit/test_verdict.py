@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamvaultd.core.verdict import Ending, Evidence, judge, message_of
+from streamvaultd.core.verdict import Ending, Evidence, is_of_own_limit, judge, message_of
 
 NOTHING_NEW_8 = "[stream.segmented][warning] No new segments for more than 6.00s. Stopping..."
 NOTHING_NEW_7 = (
@@ -106,6 +106,34 @@ def test_systemd_oomd_is_told_apart_if_the_journal_tells() -> None:
 def test_the_limit_and_the_peak_are_told() -> None:
     evidence = Evidence(status=-9, oom_kills=1, memory_max=256 << 20, memory_peak=255 << 20)
     assert judge(evidence, asked=None).why.endswith("(limit 256M, peak 255M)")
+
+
+SCOPE = "/streamvault.slice/streamvault-recordings.slice/streamvault-348-002.scope"
+
+
+def kernel_line(full: str) -> str:
+    constraint, group = ("CONSTRAINT_NONE", "global_oom") if full == "" else ("CONSTRAINT_MEMCG", f"oom_memcg={full}")
+    return (
+        f"oom-kill:constraint={constraint},nodemask=(null),cpuset=/,mems_allowed=0,{group},"
+        f"task_memcg={SCOPE},task=streamlink,pid=812,uid=998"
+    )
+
+
+@pytest.mark.parametrize(("evidence", "own"), [
+    (Evidence(oom_kills=1), True),  # nobody knows better
+    (Evidence(oom_kills=1, memory_max=256 << 20, memory_peak=256 << 20), True),
+    (Evidence(oom_kills=1, memory_max=256 << 20, memory_peak=64 << 20), False),
+    (Evidence(kernel_oom=kernel_line(SCOPE)), True),
+    (Evidence(kernel_oom=kernel_line(SCOPE), memory_max=256 << 20, memory_peak=64 << 20), True),
+    (Evidence(kernel_oom=kernel_line("/streamvault.slice")), False),
+    (Evidence(kernel_oom=kernel_line("")), False),
+    (Evidence(kernel_oom="Memory cgroup out of memory: Killed process 812"), True),
+])  # fmt: skip
+def test_whose_limit_it_was(evidence: Evidence, own: bool) -> None:
+    assert is_of_own_limit(evidence) is own
+    verdict = judge(evidence, asked=None)
+    assert verdict.cause == "oom"
+    assert ("of the slice or the machine" in verdict.why) is not own
 
 
 @pytest.mark.parametrize(("evidence", "cause", "ending"), [
