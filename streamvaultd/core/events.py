@@ -90,14 +90,17 @@ class OverlapChecked(_RunEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentExited(_RunEvent):
-    """The supervising process of the run is gone."""
+    """The supervising process of the run is gone. Of a run that has ended already, this is one more witness."""
 
     evidence: Evidence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvidenceArrived(_RunEvent):
-    """A witness that came after (or before) the exit: it may correct the cause, it never counts as another death."""
+    """A witness, before the exit or after it: it may correct the cause, it never counts as another death.
+
+    What it tells of a run that lives is kept for its end, except for what holds for the machine at that moment.
+    """
 
     evidence: Evidence
 
@@ -145,7 +148,7 @@ class DiskFreed(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostStopping(_Event):
-    """The machine is going down: systemd will end all scopes."""
+    """The machine is going down: systemd will end all scopes. Forgotten after policy.HOST_HOLD seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
