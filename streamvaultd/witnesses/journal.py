@@ -96,8 +96,10 @@ class JournalWatch:
         """Read on from where it was left. Blocks, so call it in a thread. It hands nothing on, see `tell()`."""
         items: list[Item] = []
         has_gap = False
-        with suppress(OSError), _open_reader(self._folder, self._uid) as reader:  # run() meets the same, and tells
-            has_gap = not _seek(reader, self._position, time.time())
+        with suppress(OSError), _open_reader(self._folder) as reader:  # run() meets the same, and tells of it
+            has_gap = not _reaches_back(reader, self._position)
+            _select(reader, self._uid)
+            has_gap |= not _seek(reader, self._position, time.time())
             for _ in range(REPLAY_MAX // BATCH):
                 batch, may_be_more = self._read(reader)
                 items += batch
@@ -120,8 +122,9 @@ class JournalWatch:
 
     async def _follow(self) -> NoReturn:
         # All of it in this thread: a reader may not change it (sd-journal(3)).
-        with _open_reader(self._folder, self._uid) as reader:
+        with _open_reader(self._folder) as reader:
             fd = reader.fileno()  # first, so that it tells of everything after the first look
+            _select(reader, self._uid)
             _seek(reader, self._position, time.time())
             while True:
                 items, may_be_more = self._read(reader)
@@ -156,13 +159,24 @@ class JournalWatch:
                 await asyncio.to_thread(_save, self._saved, position)
 
 
-def _open_reader(folder: Path | None, uid: int) -> journal.Reader:
-    """A reader of all that may say something about a segment. OSError when there is no journal that we may read."""
+def _open_reader(folder: Path | None) -> journal.Reader:
+    """A reader of the system's journal. OSError when there is none that we may read."""
     reader = journal.Reader(flags=journal.SYSTEM_ONLY, path=folder and str(folder))
     if not (reader.has_runtime_files() or reader.has_persistent_files() or folder):
         reader.close()
         raise PermissionError("there is none, or this user is not in the group systemd-journal")
-    # Different fields must all match, of the same field one must.
+    return reader
+
+
+def _reaches_back(reader: journal.Reader, position: Position | None) -> bool:
+    """Whether the journal has all that came after an entry; of a reader that does not select yet."""
+    reader.seek_head()
+    first = reader.get_next()
+    return position is None or bool(first and first["__REALTIME_TIMESTAMP"].timestamp() <= position.written)
+
+
+def _select(reader: journal.Reader, uid: int) -> None:
+    """Leave out what says nothing about segments. Different fields must all match, of the same field one must."""
     reader.add_match(_PID="1")
     reader.add_match(MESSAGE_ID=entries.UNIT_OUT_OF_MEMORY.hex)
     reader.add_match(MESSAGE_ID=entries.UNIT_OOMD_KILL.hex)
@@ -173,11 +187,10 @@ def _open_reader(folder: Path | None, uid: int) -> journal.Reader:
     reader.add_disjunction()
     reader.add_match(SYSLOG_IDENTIFIER=entries.STREAMLINK)
     reader.add_match(_UID=uid)
-    return reader
 
 
 def _seek(reader: journal.Reader, position: Position | None, now: float) -> bool:
-    """Go to an entry, or the next one after it; False if what followed it may be gone from the journal."""
+    """Go to an entry, or the next one after it; False if that is too long ago, or no entry at all."""
     if position is None:
         reader.seek_realtime(now - UNKNOWN_SPAN)
         return True
@@ -186,10 +199,10 @@ def _seek(reader: journal.Reader, position: Position | None, now: float) -> bool
         return False
     try:
         reader.seek_cursor(position.cursor)
-    except ValueError:  # it is none: somebody has written to the file
+    except ValueError:  # somebody has written to the file
         reader.seek_realtime(now - UNKNOWN_SPAN)
         return False
-    return bool(reader.get_start().timestamp() <= position.written)
+    return True
 
 
 def _load(path: Path) -> Position | None:
@@ -200,7 +213,7 @@ def _load(path: Path) -> Position | None:
 
 
 def _save(path: Path, position: Position) -> None:
-    fresh = path.with_suffix(".new")
+    fresh = path.with_name(f"{path.name}.new")
     try:
         fresh.write_bytes(msgspec.json.encode(position))
         fresh.replace(path)

@@ -198,6 +198,17 @@ async def test_a_position_that_was_rotated_away_is_told(written: Written, heard:
     assert replayed.has_gap
 
 
+async def test_a_journal_without_an_entry_is_no_trouble(written: Written, heard: Heard) -> None:
+    written.put_oom(1)
+    await save(written, heard, 1)
+    written.rotate()
+    for archived in written.folder.glob("system@*"):
+        archived.unlink()
+    written.close()
+    replayed = await asyncio.to_thread(watch(written, heard).replay)
+    assert (replayed.items, replayed.has_gap) == ((), True)
+
+
 @pytest.mark.parametrize("garbage", ["", '{"cursor":"s=nonsense","written":1e18}', "{}"])
 async def test_without_a_position_the_last_hour_is_replayed(written: Written, heard: Heard, garbage: str) -> None:
     (written.folder.parent / "position").write_text(garbage)
