@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 
-.PHONY: help demo test check deb box chaos seams clean
+.PHONY: help demo test check deb box chaos seams bench clean
 
 help:
 	@echo "make demo    build, install on a real systemd, record a live broadcast, join it; 'make demo HOST=1' uses"
@@ -14,6 +14,7 @@ help:
 	@echo "make box     boot a box with the package installed, and open a shell in it"
 	@echo "make chaos   faults at random instants, then an account of every frame and death: SEED=… MINUTES=… RECORDINGS=…"
 	@echo "make seams   rotations and kills at random instants, every frame counted: ROTATIONS=… KILLS=… SEED=…"
+	@echo "make bench   from a death to its replacement's exec, side by side with systemd's own Restart=: KILLS=…"
 	@echo "make clean   remove what was built here; the cache in /var/cache/streamvaultd-testbed stays"
 
 demo:
@@ -38,6 +39,10 @@ chaos:
 	$(PYTHON) -m tests.testbed setup
 	$(PYTHON) -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) \
 		$(if $(RECORDINGS),--recordings $(RECORDINGS)) $(if $(VM),--machine vm)
+
+bench:
+	$(PYTHON) -m tests.testbed setup
+	$(PYTHON) -m tests.testbed.latency $(if $(KILLS),--kills $(KILLS))
 
 seams:
 	$(PYTHON) -m tests.testbed setup
