@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # How far back in the older file the newer's start is looked for
 REACH = 256 << 20
+# How far the newer's first unit of each stream is looked for
+HEADS_MAX = 64 << 20
 # Units compared for the proof, and the least they must hold together: silence and black frames are alike
 UNITS_COMPARED = 8
 PROOF_MIN = 512
@@ -45,19 +47,20 @@ class PesSplice(NamedTuple):
 
 def find_pes_splice(older: Source, newer: Source) -> PesSplice | None:
     """Where and how to cut, or None without proof that both are captures of one stream."""
-    heads = {pid: beat.pes for pid, beat in first_beats(newer, 0, newer.size).items()}
-    clock = clock_of(first_beats(newer, 0, newer.size))
+    beats = first_beats(newer, 0, newer.size)
+    clock = clock_of(beats)
     if clock is None:
         return None
+    head = beats[clock].pes
     low = max(0, older.size - REACH) // ts.PACKET * ts.PACKET
-    place = next((pes for pes in units(older, low, older.size) if _is_at(pes, heads[clock])), None)
-    if place is None or not _is_same(older, place, newer, heads[clock]):
+    place = next((pes for pes in units(older, low, older.size) if _is_at(pes, head)), None)
+    if place is None or not _is_same(older, place, newer, head):
         return None
     if _is_inside(older, place, newer, clock):
         return PesSplice(older.size, b"", newer.size, newer.size)
     if not _has_all(older, place, newer):
         return None
-    return _cut(older, low, newer, heads, place)
+    return _cut(older, max(low, place.at - REWRITTEN_MAX), newer, place)
 
 
 def _is_at(pes: ts.Pes, head: ts.Pes) -> bool:
@@ -130,9 +133,22 @@ def _has_all(older: Source, place: ts.Pes, newer: Source) -> bool:
     return known.issuperset(stamps)
 
 
-def _cut(older: Source, low: int, newer: Source, heads: Mapping[int, ts.Pes], place: ts.Pes) -> PesSplice | None:
-    cuts, last = _places(older, max(low, place.at - REWRITTEN_MAX), place.at, heads)
+def _heads(newer: Source, wanted: set[int]) -> dict[int, ts.Pes]:
+    """By PID, the first unit; a muxer may put seconds of video before the first audio."""
+    found: dict[int, ts.Pes] = {}
+    for pes in units(newer, 0, min(newer.size, HEADS_MAX)):
+        found.setdefault(pes.pid, pes)
+        if wanted <= found.keys():
+            break
+    return found
+
+
+def _cut(older: Source, low: int, newer: Source, place: ts.Pes) -> PesSplice | None:
+    streams = {pes.pid for pes in units(older, low, older.size)}
+    heads = _heads(newer, streams)
+    cuts, last = _places(older, low, place.at, heads)
     cuts[place.pid] = place.at
+    cuts |= dict.fromkeys(streams - heads.keys(), older.size)
     replaced: dict[int, bytes] = {}
     for pid, pes in last.items():
         trimmed = _trimmed(older, pes, newer, heads[pid])

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streamvaultd.media import ts
 from streamvaultd.media.plan import Plan, plan_join
 from streamvaultd.media.seam import SeamKind, find_seam
 from streamvaultd.media.source import BytesSource
@@ -18,6 +19,8 @@ from tests.component.test_join_media import ffmpeg
 
 SECONDS = 40
 FPS = 30
+AUDIO_PID = 257
+"""ffmpeg's second stream."""
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +87,32 @@ def test_an_overlap_is_cut_at_the_access_units(broadcast: Path, seed: int) -> No
     seam = plan.seams[0].seam
     assert (seam.kind, seam.method) == (SeamKind.EXACT, "pes")
     assert_contiguous(broadcast, data, max(middle + overlap, end) - 2)
+
+
+def late(data: bytes, pid: int, packets: int) -> bytes:
+    """The same with the packets of a PID behind the others, as far as they are among the first `packets`."""
+    head = [data[at : at + ts.PACKET] for at in range(0, packets * ts.PACKET, ts.PACKET)]
+    head.sort(key=lambda packet: ts.pid_of(packet, 0) == pid)
+    return b"".join(head) + data[packets * ts.PACKET :]
+
+
+def test_audio_may_begin_long_after_the_video(broadcast: Path) -> None:
+    """streamlink loads video and audio from two playlists, and the muxer takes what comes first."""
+    older, newer = muxed(broadcast, 0, 14), late(muxed(broadcast, 9.3, 25), AUDIO_PID, 500)
+    plan, data = join(older, newer)
+    assert plan.seams[0].seam.method == "pes"
+    assert_contiguous(broadcast, data, 22)
+
+
+def test_a_capture_without_any_audio_yet_takes_none_away(broadcast: Path) -> None:
+    """What the older has of it is kept to its end."""
+    older, newer = muxed(broadcast, 0, 14), muxed(broadcast, 13, 25)
+    packets = [newer[at : at + ts.PACKET] for at in range(0, len(newer), ts.PACKET)]
+    silent = b"".join(packet for packet in packets if ts.pid_of(packet, 0) != AUDIO_PID)
+    _, data = join(older, silent)
+    broadcast.with_name("older.ts").write_bytes(older)
+    broadcast.with_name("joined.ts").write_bytes(data)
+    assert digests(broadcast.with_name("joined.ts"), "a") == digests(broadcast.with_name("older.ts"), "a")
 
 
 def test_three_captures_in_a_row(broadcast: Path) -> None:
