@@ -66,13 +66,14 @@ class Executor:
         self._is_done = asyncio.Event()
 
     async def perform(self, recorder: Recorder, effects: tuple[fx.Effect, ...]) -> None:
-        """Perform these effects of one step."""
+        """Perform these effects of one step. Nothing waits until an announcement is stored."""
+        announcements = [effect for effect in effects if isinstance(effect, fx.Announce)]
         for effect in effects:
             match effect:
                 case fx.Save(saved, changed):
                     await self._save(saved, changed)
                 case fx.Announce():
-                    await self._announce(recorder, effect)
+                    continue
                 case fx.Watch(attempt):
                     self._captures.adopt(recorder, attempt)
                 case fx.Launch() | fx.Seal():
@@ -81,6 +82,8 @@ class Executor:
                     self._spawn(self._work_briefly(recorder, effect))
                 case _:
                     self._spawn(self._work(recorder, effect))
+        for announcement in announcements:
+            await self._announce(recorder, announcement)
 
     @property
     def is_idle(self) -> bool:

@@ -310,6 +310,8 @@ def main(argv: list[str]) -> None:
     context = os.pread(context_fd, os.fstat(context_fd).st_size, 0)
     os.close(context_fd)
     supervise(argv[argv.index("--") + 1 :], context, exit_fd, keep)
+    # All that is to be told is told: what an interpreter tidies up at its end would only delay the replacement
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -96,8 +96,10 @@ class Manager:
         await self._run_job("start", unit, self._start_transient(unit, properties, pidfd, pid))
         require_alive(pidfd, pid)
         try:
-            group = await systemd1.get_property(self._bus, unit, systemd1.SCOPE, "ControlGroup")
-            invocation = await systemd1.get_property(self._bus, unit, systemd1.UNIT, "InvocationID")
+            group, invocation = await asyncio.gather(
+                systemd1.get_property(self._bus, unit, systemd1.SCOPE, "ControlGroup"),
+                systemd1.get_property(self._bus, unit, systemd1.UNIT, "InvocationID"),
+            )
         except BusError as error:
             raise _typed("start", unit, error) from error
         return group, bytes(invocation).hex()

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""In which order effects are performed, and what waits for what."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Coroutine
+from typing import Any
+from unittest.mock import AsyncMock, MagicMock
+
+from streamvaultd.core import effects as fx
+from streamvaultd.core.effects import Notice
+from streamvaultd.core.steps import tell
+from streamvaultd.executor import Executor
+from tests.unit.rows import new_recorder
+
+
+class World:
+    """An executor among stand-ins; `done` is what they were asked for."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+        self.tasks: list[asyncio.Task[None]] = []
+        self.store_may_go_on = asyncio.Event()
+        self.launched = asyncio.Event()
+        self.launch_may_go_on = asyncio.Event()
+        store, captures, journal = MagicMock(), MagicMock(), MagicMock()
+        store.save = AsyncMock(side_effect=lambda *_: self.done.append("saved"))
+        store.add_event = AsyncMock(side_effect=self.add_event)
+        captures.launch = AsyncMock(side_effect=self.launch)
+        journal.announce = MagicMock(side_effect=self.announce)
+        made: dict[str, Any] = {name: MagicMock() for name in inspect.signature(Executor).parameters}
+        made |= {"spawn": self.spawn, "store": store, "captures": captures, "journal": journal}
+        self.executor = Executor(**made)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        self.tasks.append(asyncio.get_running_loop().create_task(work))
+
+    def announce(self, *_: object) -> Any:
+        self.done.append("announced")
+        return MagicMock()
+
+    async def add_event(self, **_: object) -> None:
+        await self.store_may_go_on.wait()
+        self.done.append("event stored")
+
+    async def launch(self, *_: object) -> None:
+        self.done.append("launched")
+        self.launched.set()
+        await self.launch_may_go_on.wait()
+
+
+EFFECTS = (fx.Save(new_recorder(), ()), tell(Notice.SEGMENT_DIED), fx.Launch(2))
+
+
+async def test_a_launch_waits_for_its_row_and_for_no_announcement() -> None:
+    world = World()
+    performing = asyncio.create_task(world.executor.perform(new_recorder(), EFFECTS))
+    await world.launched.wait()
+    assert world.done == ["saved", "announced", "launched"]
+    assert not performing.done()
+    world.store_may_go_on.set()
+    await performing
+    assert world.done[-1] == "event stored"
+    world.launch_may_go_on.set()
+    await world.executor.finish()
+
+
+async def test_what_is_under_way_can_be_waited_for() -> None:
+    world = World()
+    world.store_may_go_on.set()
+    assert world.executor.is_idle
+    await world.executor.perform(new_recorder(), EFFECTS)
+    assert not world.executor.is_idle
+    finishing = asyncio.create_task(world.executor.finish())
+    await world.launched.wait()
+    assert not finishing.done()
+    world.launch_may_go_on.set()
+    await finishing
+    assert world.executor.is_idle
+
+
+async def test_work_that_fails_is_not_under_way_any_more() -> None:
+    world = World()
+    world.store_may_go_on.set()
+    await world.executor.perform(new_recorder(), (fx.Launch(2),))
+    await world.launched.wait()
+    world.tasks[0].cancel()
+    await world.executor.finish()
+    assert world.executor.is_idle
