@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is not started for want of room, on the disk or in memory, and that nothing of it is left."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from streamvaultd.api import Api
+from streamvaultd.capture.output import SegmentFiles
+from streamvaultd.capture.space import Space
+from streamvaultd.captures import Captures
+from streamvaultd.config import Settings
+from streamvaultd.core import events as ev
+from streamvaultd.core.model import Phase, Policy, Recorder, Recording, Segment, State
+from streamvaultd.disks import Lanes
+from streamvaultd.errors import DiskFull, MemoryFull, StreamlinkUnusable, VaultError
+from streamvaultd.hub import Hub
+from tests.component.small_disk import MIB, SmallDisk, small_disk
+from tests.component.store_world import NOW, SetClock
+
+FULL = "streamvault.slice may have 300M of memory"
+
+
+class Room:
+    """What disk and memory say."""
+
+    def __init__(self) -> None:
+        self.disk: str | None = None
+        self.memory: str | None = None
+        self.asked: list[int] = []
+
+    async def trouble(self, _recorder: Recorder) -> str | None:
+        return self.disk
+
+    async def admit(self, directory: Path, _streamer: str) -> None:
+        if self.disk is not None:
+            raise DiskFull(directory=str(directory), why=self.disk)
+
+    def refuse(self, wanted: int) -> str | None:
+        self.asked.append(wanted)
+        return self.memory
+
+
+@pytest.fixture(name="room")
+def _room() -> Room:
+    return Room()
+
+
+@pytest.fixture(name="disk")
+def _disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    with small_disk(tmp_path / "disk", 16 * MIB, "-N", "32") as found:
+        yield found
+
+
+class Studio:
+    """Captures that get as far as asking for streamlink, and there is none."""
+
+    def __init__(self, room: Room) -> None:
+        self.posted: list[ev.Event] = []
+        nobody = cast("Any", None)
+        self.captures = Captures(
+            post=lambda _number, event: self.posted.append(event),
+            clock=SetClock(),
+            files=SegmentFiles(mounts=Path("/dev/null")),
+            capture=cast("Any", self),
+            runs=nobody,
+            media=nobody,
+            writeback=nobody,
+            disk=cast("Any", room),
+            lanes=Lanes(),
+            parse_record=nobody,
+            is_overlap_proven=nobody,
+            anonymous_memory=nobody,
+            memory_refusal=room.refuse,
+            is_link_down=nobody,
+        )
+
+    async def command(self, _recording: Recording) -> None:
+        raise StreamlinkUnusable(command="streamlink", why="it is not there")
+
+    async def launch(self, recorder: Recorder) -> ev.LaunchFailed:
+        await self.captures.launch(recorder, 2)
+        [event] = self.posted
+        assert isinstance(event, ev.LaunchFailed)
+        return event
+
+
+@pytest.fixture(name="studio")
+def _studio(room: Room) -> Studio:
+    return Studio(room)
+
+
+def recorder(directory: Path, state: State = State.STARTING) -> Recorder:
+    """Of which the second segment is to be started."""
+    recording = Recording(
+        id=1, stream=1, streamer="demo", url="https://host/x", quality="best", directory=str(directory),
+        created=NOW, duration=None, policy=Policy(),
+    )  # fmt: skip
+    old = Segment(number=1, phase=Phase.WRITING, since=NOW, media_at=NOW)
+    new = Segment(number=2, phase=Phase.LAUNCHING, since=NOW, memory_max=300 * MIB)
+    return Recorder(recording=recording, state=state, since=NOW, segments=(old, new))
+
+
+def files(folder: Path) -> list[str]:
+    return [path.name for path in folder.rglob("*.ts")]
+
+
+async def test_without_room_no_file_is_made(studio: Studio, room: Room, tmp_path: Path) -> None:
+    room.disk = "/srv: 3M free"
+    failed = await studio.launch(recorder(tmp_path))
+    assert (failed.why, failed.disk, failed.permanent) == ("/srv: 3M free", True, False)
+    assert files(tmp_path) == []
+
+
+async def test_a_file_that_finds_no_room_is_a_full_disk(studio: Studio, disk: SmallDisk) -> None:
+    for number in range(Space().measure([disk.point])[0].inodes or 0):
+        (disk.point / f"{number}").touch()
+    failed = await studio.launch(recorder(disk.point))
+    assert failed.disk
+    assert "No space left on device" in failed.why
+    assert files(disk.point) == []
+
+
+async def test_what_else_goes_wrong_is_no_full_disk(studio: Studio, room: Room, tmp_path: Path) -> None:
+    room.memory = FULL  # a replacement takes the room of the one that died: it is not asked
+    failed = await studio.launch(recorder(tmp_path))
+    assert (failed.disk, failed.permanent) == (False, True)
+    assert "cannot use streamlink" in failed.why
+    assert room.asked == []
+
+
+async def test_a_rotation_needs_memory_for_a_second_process(studio: Studio, room: Room, tmp_path: Path) -> None:
+    room.memory = FULL
+    failed = await studio.launch(recorder(tmp_path, State.ROTATING))
+    assert (failed.why, failed.disk, failed.permanent) == (FULL, False, False)
+    assert room.asked == [300 * MIB]
+    assert files(tmp_path) == []
+
+
+# --- new recordings ------------------------------------------------------------------------------------------------
+
+
+async def refusal(room: Room, directory: Path) -> VaultError:
+    """Of a new recording; the store is not reached."""
+
+    async def can_handle(_url: str) -> bool:
+        return True
+
+    nobody = cast("Any", SimpleNamespace(recorders={}, can_handle=can_handle))
+    parameters = {"url": "https://host/x", "name": "demo", "directory": str(directory)}
+    settings = replace(Settings(), policy=Policy(memory_max=200 * MIB))
+    api = Api(
+        manager=nobody, store=nobody, files=nobody, hub=Hub(), clock=SetClock(), streamlinks=nobody, watcher=nobody,
+        disk=cast("Any", room), memory_refusal=room.refuse, settings=lambda: settings, pid_of=nobody,
+    )  # fmt: skip
+    call = cast("Any", SimpleNamespace(parameters=parameters, more=False))
+    with pytest.raises(VaultError) as caught:
+        await anext(aiter(api.record(call)))
+    return caught.value
+
+
+async def test_a_recording_that_does_not_fit_is_refused_before_there_is_anything(room: Room, tmp_path: Path) -> None:
+    room.disk, room.memory = "3M free", FULL
+    error = await refusal(room, tmp_path)
+    assert isinstance(error, MemoryFull)
+    assert str(error) == f"cannot record 'demo': {FULL}"
+    assert room.asked == [200 * MIB]
+    room.memory = None
+    error = await refusal(room, tmp_path)
+    assert str(error) == f"cannot record to {tmp_path}: 3M free"
+    assert await asyncio.to_thread(lambda: list(tmp_path.iterdir())) == []
