@@ -141,6 +141,13 @@ class UnitBus:
                     raise
                 self._connected.clear()
 
+    async def count_stored(self, service: str) -> int:
+        """How many descriptors systemd keeps for a service; otherwise as list_scopes()."""
+        await self._connected.wait()
+        bus = self._bus
+        assert bus is not None  # noqa: S101 - set before the event
+        return int(await systemd1.get_property(bus, service, systemd1.SERVICE, "NFileDescriptorStore"))
+
     async def _list_scopes(self) -> tuple[LiveScope, ...]:
         bus = self._bus
         assert bus is not None  # noqa: S101 - set before the event

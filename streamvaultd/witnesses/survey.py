@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
-from streamvaultd import systemd1
 from streamvaultd.core.census import Disk, Pipe, Process, Result, Unit
 from streamvaultd.disks import Lanes
 from streamvaultd.units import parse_job_fd_name, parse_job_unit, parse_segment_fd_name, parse_segment_unit
@@ -40,11 +39,7 @@ class Survey:
         the names unless these change meanwhile; then it says nothing.
         """
         names = self._stored()
-        bus = await systemd1.connect()
-        try:
-            count = await systemd1.get_property(bus, DAEMON_UNIT, systemd1.SERVICE, "NFileDescriptorStore")
-        finally:
-            bus.disconnect()
+        count = await self._bus.count_stored(DAEMON_UNIT)
         pipes = tuple(_pipe(name) for name in sorted(names))
         return pipes, count - len(names) if names == self._stored() else 0
 
