@@ -41,7 +41,7 @@ from streamvaultd.executor import Executor
 from streamvaultd.hub import Hub, News
 from streamvaultd.joins import Joins
 from streamvaultd.manager import Manager
-from streamvaultd.media.seam import overlap_proven
+from streamvaultd.media.overlap import overlap_proven
 from streamvaultd.notices import (
     BUS_LOST,
     CATALOGUE_AWAY,

@@ -45,14 +45,17 @@ class PesSplice(NamedTuple):
     overlap_bytes: int
 
 
-def find_pes_splice(older: Source, newer: Source) -> PesSplice | None:
-    """Where and how to cut, or None without proof that both are captures of one stream."""
+def find_pes_splice(older: Source, newer: Source, reach: int = REACH) -> PesSplice | None:
+    """Where and how to cut, or None without proof that both are captures of one stream.
+
+    The newer's start is looked for in the last `reach` bytes of the older.
+    """
     beats = first_beats(newer, 0, newer.size)
     clock = clock_of(beats)
     if clock is None:
         return None
     head = beats[clock].pes
-    low = max(0, older.size - REACH) // ts.PACKET * ts.PACKET
+    low = max(0, older.size - min(reach, REACH)) // ts.PACKET * ts.PACKET
     place = next((pes for pes in units(older, low, older.size) if _is_at(pes, head)), None)
     if place is None or not _is_same(older, place, newer, head):
         return None

@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from streamvaultd.media import fmp4, fragment_union, fragments, timeline, ts
 from streamvaultd.media.pes_splice import PesSplice, find_pes_splice
-from streamvaultd.media.source import Clipped, FileSource, Source, find_back, is_equal
+from streamvaultd.media.source import Clipped, Source, find_back, is_equal
 from streamvaultd.media.union import Origin, Span, Union, find_union
 
 # What is looked for: 32 packets hold tables, a clock reference and timestamps, so they are unique
@@ -319,40 +319,3 @@ def _fmp4_gap(older: Source, newer: Source, skip: int) -> Seam:
         gap_ms=None if gap is None else max(0.0, gap),
         note=_gap_note(gap),
     )
-
-
-# --- while both files grow -----------------------------------------------------------------------------------------
-
-
-class OverlapWatch:
-    """Tells when an older file, still growing, has come to hold the start of a newer one, growing too.
-
-    Each call reads only what came since the last one, so it may be called on every event. The caller owns both
-    descriptors. May raise OSError.
-    """
-
-    def __init__(self, older_fd: int, newer_fd: int) -> None:
-        self._older_fd = older_fd
-        self._newer_fd = newer_fd
-        self._searched: int | None = None
-        self._place: int | None = None
-
-    def is_proven(self) -> bool:
-        """True when older holds newer's head and both are equal from there on, as far as both reach."""
-        older, newer = FileSource.of(self._older_fd), FileSource.of(self._newer_fd)
-        skip = fmp4.header_end(newer) if fmp4.is_fmp4(newer) else 0
-        head = newer.read(skip, HEAD)
-        if len(head) < HEAD:
-            return False
-        if self._place is None:
-            low = max(0, older.size - REACH) if self._searched is None else self._searched
-            self._place = next(find_back(older, head, low, older.size), None)
-            self._searched = max(low, older.size - HEAD)
-        if self._place is None:
-            return False
-        return is_equal(older, self._place, newer, skip, min(older.size - self._place, newer.size - skip))
-
-
-def overlap_proven(older_fd: int, newer_fd: int) -> bool:
-    """One look with a fresh OverlapWatch."""
-    return OverlapWatch(older_fd, newer_fd).is_proven()

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamvaultd.media import ts
+from streamvaultd.media.overlap import overlap_proven
 from streamvaultd.media.plan import Plan, plan_join
 from streamvaultd.media.seam import SeamKind, find_seam
 from streamvaultd.media.source import BytesSource
@@ -102,6 +103,19 @@ def test_audio_may_begin_long_after_the_video(broadcast: Path) -> None:
     plan, data = join(older, newer)
     assert plan.seams[0].seam.method == "pes"
     assert_contiguous(broadcast, data, 22)
+
+
+@pytest.mark.parametrize(("end", "proven"), [(14, True), (9.2, False)])
+def test_the_newer_may_take_over_though_its_packets_are_others(
+    broadcast: Path, tmp_path: Path, end: float, *, proven: bool
+) -> None:
+    """A rotation must not wait for its limit."""
+    (tmp_path / "older").write_bytes(muxed(broadcast, 0, end))
+    newer = muxed(broadcast, 9.3, 25)
+    for part in (len(newer) // 8, len(newer) // 2, len(newer)):
+        (tmp_path / "newer").write_bytes(newer[:part])
+        with (tmp_path / "older").open("rb") as mine, (tmp_path / "newer").open("rb") as yours:
+            assert overlap_proven(mine.fileno(), yours.fileno()) is proven
 
 
 def test_a_capture_without_any_audio_yet_takes_none_away(broadcast: Path) -> None:

@@ -11,14 +11,13 @@ from hypothesis import strategies as st
 
 from streamvaultd.media import ts
 from streamvaultd.media.plan import Container, Plan, plan_join, sniff
-from streamvaultd.media.seam import Certainty, OverlapWatch, SeamKind, find_seam, overlap_proven
+from streamvaultd.media.seam import Certainty, SeamKind, find_seam
 from streamvaultd.media.source import BytesSource
 from streamvaultd.media.splice import Splice
 from tests.unit.test_media_transport import FRAME_TICKS, FRAMES_PER_SEGMENT, Broadcast, fragments
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 SEGMENTS = 24
 SEGMENT_MS = FRAMES_PER_SEGMENT * FRAME_TICKS / ts.TICKS_PER_MS
@@ -233,41 +232,3 @@ def test_zeros_that_a_power_failure_left_are_replaced_by_the_newer_segment(place
     assert data[: min(start, place // ts.PACKET * ts.PACKET)] == older[: min(start, place // ts.PACKET * ts.PACKET)]
     assert data.endswith(LIVE.window(4, 15))
     assert len(data) <= len(LIVE.window(0, 15))
-
-
-@pytest.mark.parametrize(
-    ("older", "newer", "proven"),
-    [
-        ((0, 9), (6, 12), True),
-        ((0, 9), (6, 6), True),
-        ((0, 5), (6, 12), False),
-        ((0, 9), (6, 5), False),
-    ],
-)
-def test_overlap_is_proven_by_bytes(
-    tmp_path: Path, older: tuple[int, int], newer: tuple[int, int], *, proven: bool
-) -> None:
-    (tmp_path / "older").write_bytes(LIVE.window(*older))
-    (tmp_path / "newer").write_bytes(LIVE.window(*newer))
-    with (tmp_path / "older").open("rb") as mine, (tmp_path / "newer").open("rb") as yours:
-        assert overlap_proven(mine.fileno(), yours.fileno()) is proven
-
-
-def test_overlap_is_seen_the_moment_the_older_has_the_head_of_the_newer(tmp_path: Path) -> None:
-    """Both files grow by odd pieces, as two captures write them."""
-    live = LIVE.window(0, 12)
-    head = len(LIVE.window(0, 5))
-    with (tmp_path / "older").open("w+b", 0) as older, (tmp_path / "newer").open("w+b", 0) as newer:
-        watch = OverlapWatch(older.fileno(), newer.fileno())
-        for at in range(0, len(live), 1111):
-            older.write(live[at : at + 1111])
-            newer.write(live[head + at // 2 : head + (at + 1111) // 2])
-            reached = min(at + 1111 - head, (at + 1111) // 2)
-            assert watch.is_proven() is (reached >= 32 * ts.PACKET)
-
-
-def test_an_overlap_that_goes_on_differently_is_not_proven(tmp_path: Path) -> None:
-    (tmp_path / "older").write_bytes(capture(LIVE, [0, 1, 2, 3, 5, 6]))
-    (tmp_path / "newer").write_bytes(capture(LIVE, [3, 4, 5, 6]))
-    with (tmp_path / "older").open("rb") as mine, (tmp_path / "newer").open("rb") as yours:
-        assert not overlap_proven(mine.fileno(), yours.fileno())

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether a newer capture may take over from an older one, while both files grow.
+
+It may when the older holds the newer's start, and the end of the one that is behind is in the other: then all that the
+older has is in the newer, or in what the older holds before that. Between the two either may lack something: the join
+takes the union.
+"""
+
+from __future__ import annotations
+
+from streamvaultd.media import fmp4, timeline
+from streamvaultd.media.pes_splice import find_pes_splice
+from streamvaultd.media.seam import HEAD, REACH
+from streamvaultd.media.source import FileSource, Source, find_back, is_equal
+
+# The newer begins with the oldest that the source offers, and soon has as much of it as the older: at first, this much
+# behind its start may be all that it does not have yet
+AHEAD = 64 << 20
+
+
+def overlap_proven(older_fd: int, newer_fd: int) -> bool:
+    """One look at two files that grow; reads little more than what both have. May raise OSError.
+
+    The caller owns the descriptors.
+    """
+    older, newer = FileSource.of(older_fd), FileSource.of(newer_fd)
+    skip = fmp4.header_end(newer) if fmp4.is_fmp4(newer) else 0
+    head = newer.read(skip, HEAD)
+    if len(head) < HEAD:
+        return False
+    reach = min(REACH, AHEAD + 2 * newer.size)
+    place = next(find_back(older, head, max(0, older.size - reach), older.size), None)
+    if place is None:
+        return not skip and timeline.is_ts(newer) and find_pes_splice(older, newer, reach) is not None
+    common = min(older.size - place, newer.size - skip)
+    return is_equal(older, place, newer, skip, common) or _is_end_common(older, place, newer, skip)
+
+
+def _is_end_common(older: Source, place: int, newer: Source, skip: int) -> bool:
+    """True when the older holds the newer's end behind the place, or the newer the older's."""
+    yours, mine = _end_of(newer, skip), _end_of(older, place)
+    return _holds(older, place, yours) or _holds(newer, skip, mine)
+
+
+def _holds(source: Source, start: int, part: bytes) -> bool:
+    return next(find_back(source, part, start, source.size), None) is not None
+
+
+def _end_of(source: Source, start: int) -> bytes:
+    """The last bytes that are whole, if they cannot be anywhere else in the stream; empty otherwise."""
+    end = fmp4.whole_end(source) if fmp4.is_fmp4(source) else timeline.whole_end(source)
+    low = end - HEAD
+    if low < start or (not fmp4.is_fmp4(source) and not any(timeline.units(source, low, end))):
+        return b""
+    return source.read(low, HEAD)
