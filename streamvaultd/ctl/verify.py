@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import click
@@ -51,6 +50,8 @@ def _result_of(session: Session, recording: str) -> str:
 
 def _decode(path: str, found: Inspection) -> None:
     """What ffmpeg complains of; a file that it decodes in silence is sound whatever its format."""
+    import subprocess  # what every other command can do without
+
     command = ["ffmpeg", "-nostdin", "-v", "error", "-i", path, "-f", "null", "-"]
     try:
         process = subprocess.Popen(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -27,8 +28,9 @@ SEED = """
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    server = Postgres(tmp_path_factory.mktemp("postgres") / "server")
+def cluster() -> Iterator[Postgres]:
+    # not below pytest's own folder: only root may enter that
+    server = Postgres(Path(tempfile.mkdtemp(prefix="streamvaultd-postgres-")))
     server.start()
     server.create_database()
     yield server

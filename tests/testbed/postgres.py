@@ -38,9 +38,6 @@ class Postgres:
         owner = pwd.getpwnam(USER)
         folder.mkdir(parents=True, exist_ok=True)
         os.chown(folder, owner.pw_uid, owner.pw_gid)
-        for parent in folder.parents:
-            if parent.stat().st_uid == os.geteuid() and not parent.stat().st_mode & 0o001:
-                parent.chmod(parent.stat().st_mode | 0o011)
         self._run("initdb", "-D", str(self.data), "-A", "trust", "-N", "--no-locale", "-E", "UTF8")
 
     @property
