@@ -43,6 +43,7 @@ class Salvage(Protocol):
     """Files of recordings that are not in the store; blocking, raises OSError."""
 
     def is_free(self, path: Path, size: int) -> bool: ...
+    def is_ours(self, folder: Path) -> bool: ...
     def remove_empty(self, path: Path) -> bool: ...
     def remove_folder(self, folder: Path) -> bool: ...
     def move(self, paths: Sequence[Path], folder: Path) -> None: ...
@@ -262,9 +263,14 @@ class Repairs:
         _, streamer, wanted = files[0].folder
         if not is_streamer(streamer):
             raise NotRepaired(f"'{streamer}' is no streamer's name: rename the folder, and clean up again")
+        folder = Path(violation.path or "")
+        if not await self._lanes.run(LANE, self._salvage.is_ours, folder):
+            raise NotRepaired(
+                f"the daemon may not write there: 'chown -R _streamvault: {folder.parent}', and clean up again"
+            )
         for file in files:
             await self._require_free(Path(file.path), file.size)
-        url = Path(violation.path or "").as_uri()
+        url = folder.as_uri()
         stream = await self._store.claim_stream(streamer, url, wanted, self._clock.now())
         made = recovered(files, stream=stream, url=url, policy=self._settings().policy, at=self._clock.now())
         if stream != wanted:

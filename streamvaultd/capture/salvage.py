@@ -37,6 +37,10 @@ class Salvage:
         finally:
             os.close(fd)
 
+    def is_ours(self, folder: Path) -> bool:
+        """Whether files may be made and removed in a folder and beside it."""
+        return all(os.access(where, os.R_OK | os.W_OK | os.X_OK) for where in (folder, folder.parent))
+
     def remove_empty(self, path: Path) -> bool:
         """Remove a file that holds nothing and that nobody writes to, durably; whether it was removed."""
         try:

@@ -148,6 +148,11 @@ def test_whoever_opens_it_meanwhile_does_not_end_us(tmp_path: Path) -> None:
     assert True in seen
 
 
+def test_a_folder_that_can_be_used(tmp_path: Path) -> None:
+    assert Salvage().is_ours(make(tmp_path, "demo/stream_1_segments/segment_001.ts").parent)
+    assert not Salvage().is_ours(tmp_path / "never")
+
+
 def test_links_are_not_followed(tmp_path: Path) -> None:
     path = make(tmp_path, "x.ts", b"")
     link = tmp_path / "link.ts"

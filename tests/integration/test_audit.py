@@ -274,6 +274,22 @@ def test_a_file_that_somebody_writes_is_left_alone(
     assert auditor.check() == {}
 
 
+def test_files_that_the_daemon_may_not_touch(
+    box: Box, ctl: Ctl, auditor: Auditor, source: LiveSource, steady: str
+) -> None:
+    """Copied back by root: the administrator is told what to do, and then it works."""
+    made = finished(box, ctl, source, "root-copies")
+    plant_media(auditor, made["runtime"]["path"], "roots/stream_5101_segments", "segment_001.ts")
+    auditor.sh(f"chown -R root: {RECORDINGS}/roots; chmod -R u=rwX,go=rX {RECORDINGS}/roots")
+    left = outcome(auditor.cleanup(), "media-unknown")
+    assert (left["done"], "chown -R _streamvault" in left["text"]) == (False, True)
+    assert ctl.json("list", "roots") == []
+    auditor.sh(f"chown -R _streamvault: {RECORDINGS}/roots")
+    assert outcome(auditor.cleanup(), "media-unknown")["done"] is True
+    wait_state(box, ctl, "roots", "completed")
+    assert auditor.check() == {}
+
+
 def test_the_store_is_lost(box: Box, ctl: Ctl, source: LiveSource, channel: str, auditor: Auditor) -> None:
     """While it records: the new store knows nothing, and has other numbers; nothing is lost but the names."""
     ctl("record", source.url(channel), "--name", "orphan")
