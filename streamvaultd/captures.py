@@ -122,8 +122,9 @@ class Captures:
         """Watch a run of an earlier daemon -> MediaArrived, SegmentExited"""
         recording = recorder.recording.id
         unit = segment_unit(recording, attempt)
-        if not self._runs.adopt(unit, self._exit_handler(recording, attempt)):
-            self._exit_handler(recording, attempt)(None, None)
+        on_exit = self._exit_handler(recording, attempt)
+        if not self._runs.adopt(unit, on_exit):
+            on_exit(self._runs.last_record(unit), None)
             return
         segment, path = recorder.segment(attempt), self._files.segment_path(recorder.recording, attempt)
         if segment is not None and segment.media_at is None:

@@ -120,6 +120,7 @@ class Daemon:
             watcher=self._watcher,
             fd_store=self.notifier,
             adopt=adopt_pidfd,
+            take_record=take_record,
         )
         self.link_watch = LinkWatch(
             on_back=self._on_network_back,

@@ -8,6 +8,7 @@ no process behind. A crash in between closes the gate, and the shim ends without
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,12 +43,14 @@ class Runs:
         watcher: Watcher,
         fd_store: FdStore,
         adopt: Callable[[str], tuple[int, int] | None],
+        take_record: Callable[[int], bytes | None],
     ) -> None:
         self._launcher = launcher
         self._scopes = scopes
         self._watcher = watcher
         self._fd_store = fd_store
         self._adopt = adopt
+        self._take_record = take_record
         self._found = Found()
         self._groups: dict[str, str] = {}
         self._launching: set[str] = set()
@@ -111,6 +114,19 @@ class Runs:
         self._groups[unit] = group
         self._watch(unit, process[1], self._found.pipes.get(unit), on_exit)
         return True
+
+    def last_record(self, unit: str) -> bytes | None:
+        """The exit record of a run that ended after its scope was found and before it could be adopted.
+
+        Its pipe is closed, so it is to be asked for once.
+        """
+        pipe = self._found.pipes.get(unit)
+        if pipe is None:
+            return None
+        try:
+            return self._take_record(pipe)
+        finally:
+            os.close(pipe)
 
     def control_group(self, unit: str) -> str | None:
         """The control group of a unit that was launched or adopted here and is not forgotten."""

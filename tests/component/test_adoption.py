@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs that end between the look at the scopes and their adoption by a new daemon."""
+
+from __future__ import annotations
+
+import os
+from types import SimpleNamespace
+from typing import Any, cast
+
+from streamvaultd.captures import Captures
+from streamvaultd.core import events as ev
+from streamvaultd.core.model import Phase, Policy, Recorder, Recording, Segment, State
+from streamvaultd.disks import Lanes
+from streamvaultd.ports import Found
+from streamvaultd.runs import Runs
+from streamvaultd.witnesses.processes import parse_exit_record, take_record
+from tests.component.store_world import NOW, SetClock
+
+UNIT = "streamvault-1-001.scope"
+NOBODY = cast("Any", None)
+
+
+def recorder() -> Recorder:
+    recording = Recording(
+        id=1, stream=1, streamer="demo", url="https://host/x", quality="best", directory="/srv",
+        created=NOW, duration=None, policy=Policy(),
+    )  # fmt: skip
+    segment = Segment(number=1, phase=Phase.WRITING, since=NOW, started=NOW, media_at=NOW)
+    return Recorder(recording=recording, state=State.RECORDING, since=NOW, segments=(segment,))
+
+
+def adopt(found: Found) -> ev.SegmentExited:
+    """Adopt a run whose supervising process is gone by now."""
+    posted: list[ev.Event] = []
+    runs = Runs(
+        launcher=NOBODY,
+        scopes=NOBODY,
+        watcher=NOBODY,
+        fd_store=NOBODY,
+        adopt=lambda _group: None,
+        take_record=take_record,
+    )
+    runs.inherit(found)
+    captures = Captures(
+        post=lambda _number, event: posted.append(event),
+        clock=SetClock(),
+        files=NOBODY,
+        capture=NOBODY,
+        runs=runs,
+        media=NOBODY,
+        writeback=NOBODY,
+        disk=cast("Any", SimpleNamespace(state_of=lambda _recording: None)),
+        lanes=Lanes(),
+        parse_record=parse_exit_record,
+        is_overlap_proven=NOBODY,
+        anonymous_memory=NOBODY,
+        memory_refusal=NOBODY,
+        is_link_down=lambda: False,
+    )
+    captures.adopt(recorder(), 1)
+    [event] = posted
+    assert isinstance(event, ev.SegmentExited)
+    return event
+
+
+def test_what_it_left_in_its_pipe_counts() -> None:
+    reader, writer = os.pipe()
+    os.write(writer, b'{"status":130,"log":["Interrupted! Exiting..."]}\n')
+    os.close(writer)
+    event = adopt(Found({UNIT: "/streamvault.slice"}, {UNIT: reader}))
+    assert event.evidence.status == 130
+    assert event.evidence.log == ("Interrupted! Exiting...",)
+
+
+def test_a_shim_that_was_killed_left_nothing() -> None:
+    reader, writer = os.pipe()
+    os.close(writer)
+    assert adopt(Found({UNIT: "/streamvault.slice"}, {UNIT: reader})).evidence.status is None
+
+
+def test_a_pipe_that_was_lost_tells_nothing() -> None:
+    assert adopt(Found({UNIT: "/streamvault.slice"})).evidence.status is None
