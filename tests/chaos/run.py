@@ -32,7 +32,9 @@ SLOWNESS: Final = {"box": 1.0, "vm": 4.0}
 SMALL_DISK_SIZE: Final = 256 << 20
 SETTLE: Final = f'mount "$1" {SMALL_DISK} && chown _streamvault: {SMALL_DISK} && rmdir {SMALL_DISK}/lost+found'
 MOUNT_IN_BOX: Final = f'mkdir {SMALL_DISK}; mknod "$1" b "$2" "$3"; {SETTLE}'
-MOUNT_IN_VM: Final = f'mkdir {SMALL_DISK}; truncate -s {SMALL_DISK_SIZE} "$1"; mkfs.ext4 -q -m 0 "$1"; {SETTLE}'
+MOUNT_IN_VM: Final = (
+    f'modprobe loop; mkdir {SMALL_DISK}; truncate -s {SMALL_DISK_SIZE} "$1"; mkfs.ext4 -q -m 0 "$1"; {SETTLE}'
+)
 
 
 def account_file(schedule: Schedule, folder: Path = FOLDER) -> Path:
