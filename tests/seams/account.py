@@ -65,7 +65,7 @@ class Facts:
     seams: tuple[Seam, ...]
     parts: int
     counts: Mapping[str, FrameCount]
-    aways: tuple[Away, ...]
+    absences: tuple[Away, ...]
     starts: Mapping[str, tuple[int, ...]]
 
 
@@ -107,7 +107,7 @@ def draw_up(facts: Facts) -> Account:
         account.complaints.append(f"it is {facts.state}")
     if facts.why:
         account.complaints.append(facts.why)
-    account.complaints += [f"{gone} lost what could be fetched" for gone in facts.aways if not gone.has_left]
+    account.complaints += [f"{gone} lost what could be fetched" for gone in facts.absences if not gone.has_left]
     for track, found in facts.counts.items():
         _count(account, facts, track, found)
     _weigh_seams(account, facts)
@@ -119,8 +119,8 @@ def draw_up(facts: Facts) -> Account:
 def _count(account: Account, facts: Facts, track: str, found: FrameCount) -> None:
     """What is in the result of a track, against what was offered."""
     starts = facts.starts[track]
-    away = {number for gone in facts.aways for number in range(starts[gone.last + 1], starts[gone.first])}
-    ends = {number for gone in facts.aways for number in range(starts[gone.last], starts[gone.last + 1])}
+    away = {number for gone in facts.absences for number in range(starts[gone.last + 1], starts[gone.first])}
+    ends = {number for gone in facts.absences for number in range(starts[gone.last], starts[gone.last + 1])}
     lost = set(found.lost)
     torn, unexplained = lost & ends, lost - away - ends
     if track == VIDEO or VIDEO not in facts.counts:
@@ -129,7 +129,7 @@ def _count(account: Account, facts: Facts, track: str, found: FrameCount) -> Non
         account.repeated, account.damaged, account.disordered = found.repeated, found.foreign, found.disordered
     else:
         account.audio_lost, account.audio_wrong = len(unexplained), found.repeated + found.foreign + found.disordered
-    allowed = len(torn) + len(facts.aways)
+    allowed = len(torn) + len(facts.absences)
     wrong = {
         "lost": len(unexplained),
         "there though they had left the window": len(away - lost),
@@ -141,7 +141,7 @@ def _count(account: Account, facts: Facts, track: str, found: FrameCount) -> Non
     if unexplained:
         places = sorted({bisect_right(starts, number) - 1 for number in unexplained})
         account.complaints.append(f"{track}: lost in the media segments {places}")
-    if found.complaints and not facts.aways:
+    if found.complaints and not facts.absences:
         account.complaints.append(
             f"{track}: the decoder says {found.complaints[0]!r} and {len(found.complaints)} more"
         )

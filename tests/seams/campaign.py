@@ -232,7 +232,7 @@ class Performance:
             seams=tuple(Seam.parse(seam) for seam in call("ListSeams", recording=name)["seams"]),
             parts=len(paths),
             counts={track: _count(files, channel, track, offered) for track in channel.media.tracks if files},
-            aways=tuple(self._aways),
+            absences=tuple(self._aways),
             starts={track: channel.media.index(track).starts for track in channel.media.tracks},
         )
 

@@ -76,8 +76,8 @@ class Plan:
         return round(longest) + 60
 
 
-def draw(seed: int, rotations: int, kills: int, *, aways: int = 2, away_window: int = WINDOW) -> Plan:
-    """Equal arguments give equal plans. `aways` of each main kind, by sources with a window of their own."""
+def draw(seed: int, rotations: int, kills: int, *, absences: int = 2, away_window: int = WINDOW) -> Plan:
+    """Equal arguments give equal plans. `absences` of each main kind, by sources with a window of their own."""
     rng = random.Random(seed)  # noqa: S311 - to be repeatable is what it is for
     number = max(1, min(PARALLEL, (rotations + kills) // (PER_RECORDING * len(MAIN_KINDS))))
     names = [(f"{kind}-{index}", kind) for index in range(1, number + 1) for kind in MAIN_KINDS]
@@ -88,8 +88,8 @@ def draw(seed: int, rotations: int, kills: int, *, aways: int = 2, away_window: 
     ]
     few = ["rotate"] * max(1, rotations // OTHERS_SHARE) + ["kill"] * max(1, kills // OTHERS_SHARE)
     takes += [Take(kind, kind, WINDOW, _steps(rng, rng.sample(few, len(few)))) for kind in OTHER_KINDS]
-    if aways:
-        takes += [Take(f"{kind}-away", kind, away_window, _aways(rng, away_window, aways)) for kind in MAIN_KINDS]
+    if absences:
+        takes += [Take(f"{kind}-away", kind, away_window, _aways(rng, away_window, absences)) for kind in MAIN_KINDS]
     return Plan(seed, rotations, kills, tuple(takes))
 
 

@@ -39,7 +39,7 @@ def facts(take: Take = TAKE, **fields: Any) -> Facts:
         seams=(ROTATED, KILLED),
         parts=1,
         counts={"video": count("video"), "audio": count("audio")},
-        aways=(),
+        absences=(),
         starts=STARTS,
     )
     return replace(found, **fields)
@@ -48,7 +48,7 @@ def facts(take: Take = TAKE, **fields: Any) -> Facts:
 def away(lost: range = range(180, 300), *, gap: Seam = GAP, has_left: bool = True, **fields: Any) -> Facts:
     """Of one whose source was away while media segments 3 and 4 left its window."""
     counts = {"video": count("video", *lost, **fields), "audio": count("audio", *range(300, 500))}
-    return facts(AWAY, seams=(gap,), counts=counts, aways=(Away(2, 5, has_left),))
+    return facts(AWAY, seams=(gap,), counts=counts, absences=(Away(2, 5, has_left),))
 
 
 def test_nobody_complains_of_what_is_as_it_must_be() -> None:

@@ -23,7 +23,7 @@ AWAY_WINDOW = 6
 @pytest.mark.timeout(400)
 def test_no_frame_is_lost_or_repeated() -> None:
     logs = os.environ.get("STREAMVAULTD_TEST_LOGS")
-    plan = draw(SEED, ROTATIONS, KILLS, aways=1, away_window=AWAY_WINDOW)
+    plan = draw(SEED, ROTATIONS, KILLS, absences=1, away_window=AWAY_WINDOW)
     accounts = run(plan, ensure_deb(), folder=Path(logs) / "seams" if logs else FOLDER)
     print(table(accounts))
     assert is_good(accounts), table(accounts)

@@ -76,6 +76,7 @@ STAGES: dict[str, Callable[[Path], bool]] = {
     "integration": pytest("tests/integration"),
     "chaos": pytest("tests/chaos"),
     "seams": pytest("tests/seams"),
+    "vm": pytest("tests/vm"),
 }
 
 
