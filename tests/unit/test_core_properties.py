@@ -239,10 +239,10 @@ def hang_seals(world: World) -> None:
 
 
 def again(back: int) -> Callable[[World], None]:
-    """An event of the past comes once more."""
+    """An event of the past comes once more; not one that would be a lie about the machine as it is now."""
 
     def repeat(world: World) -> None:
-        if back < len(world.seen) and not isinstance(world.seen[-1 - back], ev.Restarted):
+        if back < len(world.seen) and not isinstance(world.seen[-1 - back], ev.Restarted | ev.HostStopping):
             world.handle(world.seen[-1 - back])
 
     return repeat

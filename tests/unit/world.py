@@ -376,6 +376,8 @@ class World(Host):
 
     def _seal(self, attempt: int) -> None:
         if attempt in self.scopes:
+            if not self.scopes[attempt].shim:  # nobody tells any more, so this is waited for until SIGKILL
+                self.scopes[attempt].stops_needed = self.scopes[attempt].stops + 1
             self._stop_scope(attempt)
         if self.seals_hang:
             self.seals_hang -= 1
