@@ -6,82 +6,16 @@ A recording runs through all of it; at the end every frame of it is there once.
 
 from __future__ import annotations
 
-import json
-import shlex
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from tests.fakes.livesource import LiveSource
+from tests.integration.auditor import RECORDINGS, STORE, Auditor, finished, kinds, outcome, plant_media, wait_state
 from tests.integration.harness import Ctl, count, scopes, streamlink_pid
 from tests.integration.stories import kill, wait_up, wait_writing
 from tests.testbed.box import Box
-
-RECORDINGS = "/var/lib/streamvaultd/recordings"
-STORE = "/var/lib/streamvaultd/streamvaultd.sqlite"
-SHIM = "/usr/lib/python3/dist-packages/streamvaultd/shim.py"
-SQL = """
-import json, sqlite3, sys
-database = sqlite3.connect(sys.argv[1])
-print(database.execute(sys.argv[2], json.loads(sys.argv[3])).fetchall())
-database.commit()
-"""
-
-
-class Auditor:
-    """check and cleanup in a box, and ways to need them."""
-
-    def __init__(self, box: Box, ctl: Ctl) -> None:
-        self.box = box
-        self.ctl = ctl
-
-    def check(self) -> dict[tuple[str, str], dict[str, Any]]:
-        """The violations by kind and subject; the exit code says whether there are any."""
-        done = self.ctl("check", "--json=short", check=False, timeout=90)
-        assert done.stdout, done.stderr
-        found = {(v["kind"], v["subject"]): v for v in json.loads(done.stdout)["violations"]}
-        assert done.returncode == (1 if found else 0)
-        return found
-
-    def cleanup(self, *options: str) -> dict[str, Any]:
-        """What was done, and what was not."""
-        done = self.ctl("cleanup", "--json=short", *options, check=False, timeout=120)
-        assert done.stdout, done.stderr
-        answer: dict[str, Any] = json.loads(done.stdout)
-        assert done.returncode == (1 if answer["errors"] else 0), answer
-        return answer
-
-    def sql(self, statement: str, *values: object) -> str:
-        """As an administrator with sqlite3 would."""
-        return self.box.run(["python3", "-c", SQL, STORE, statement, json.dumps(values)]).stdout
-
-    def sh(self, script: str) -> str:
-        return self.box.run(["sh", "-euc", script]).stdout
-
-    def state_of_everything(self) -> str:
-        """Names and sizes of files, rows and units: what a dry run must not change."""
-        files = self.sh(f"find {RECORDINGS} -not -path '*/steady/*' -printf '%p %s\\n' | sort")
-        rows = self.sql("SELECT id, status, state, recording_path FROM recordings ORDER BY id")
-        streams = self.sql("SELECT id FROM streams ORDER BY id")
-        units = self.sh("systemctl list-units --all --plain --no-legend 'streamvault-*.scope' | awk '{print $1, $3}'")
-        return f"{files}\n{rows}\n{streams}\n{units}"
-
-
-def wait_state(box: Box, ctl: Ctl, name: str, state: str) -> None:
-    """Until the recording is in this state."""
-    box.wait_for(lambda: ctl.state(name) == state, f"{name} is {state}", timeout=60)
-
-
-def kinds(found: dict[tuple[str, str], dict[str, Any]]) -> list[str]:
-    return sorted(kind for kind, _ in found)
-
-
-def outcome(answer: dict[str, Any], kind: str) -> dict[str, Any]:
-    """What became of the one violation of a kind."""
-    [detail] = [detail for detail in answer["details"] if detail["violation"]["kind"] == kind]
-    return dict(detail)
 
 
 @pytest.fixture
@@ -100,20 +34,6 @@ def steady(box: Box, ctl: Ctl, source: LiveSource, channel: str) -> Iterator[str
     wait_state(box, ctl, "steady", "completed")
     frames = count(box, ctl.recording("steady")["runtime"]["path"], source, channel, first_segment=0)
     assert frames.is_perfect, frames
-
-
-def finished(box: Box, ctl: Ctl, source: LiveSource, name: str) -> dict[str, Any]:
-    """A recording that is over: what the daemon tells about it."""
-    ctl("record", source.url(name), "--name", name)
-    source.control(name, end=True)
-    wait_state(box, ctl, name, "completed")
-    return dict(ctl.recording(name))
-
-
-def plant_media(auditor: Auditor, source: str, folder: str, name: str) -> None:
-    """A copy of a file, as a segment that belongs to nobody."""
-    path = f"{RECORDINGS}/{folder}"
-    auditor.sh(f"mkdir -p {path}; cp {shlex.quote(source)} {path}/{name}; chown -R _streamvault: {RECORDINGS}/*/")
 
 
 # --- nothing is wrong ----------------------------------------------------------------------------------------------
