@@ -5,16 +5,16 @@ from __future__ import annotations
 
 import json
 import shlex
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tests.integration.harness import Ctl, count
 
 if TYPE_CHECKING:
     from tests.fakes.livesource import LiveSource
-    from tests.integration.harness import Ctl
     from tests.testbed.box import Box
 
 RECORDINGS = "/var/lib/streamvaultd/recordings"
 STORE = "/var/lib/streamvaultd/streamvaultd.sqlite"
-SHIM = "/usr/lib/python3/dist-packages/streamvaultd/shim.py"
 SQL = """
 import json, sqlite3, sys
 database = sqlite3.connect(sys.argv[1])
@@ -89,3 +89,26 @@ def plant_media(auditor: Auditor, source: str, folder: str, name: str) -> None:
     """A copy of a file, as a segment that belongs to nobody."""
     path = f"{RECORDINGS}/{folder}"
     auditor.sh(f"mkdir -p {path}; cp {shlex.quote(source)} {path}/{name}; chown -R _streamvault: {RECORDINGS}/*/")
+
+
+class Steady(NamedTuple):
+    """A recording that runs while other things happen."""
+
+    recording: int
+    channel: str
+
+
+def begin_steady(box: Box, source: LiveSource, channel: str) -> Steady:
+    """Begin it, by the name of 'steady'."""
+    ctl = Ctl(box)
+    ctl("record", source.url(channel), "--name", "steady")
+    return Steady(ctl.recording("steady")["id"], channel)
+
+
+def ends_undisturbed(box: Box, ctl: Ctl, source: LiveSource, steady: Steady) -> None:
+    """It ends with its broadcast: in one segment, and every frame is there once."""
+    assert len(ctl.segments("steady")) == 1
+    source.control(steady.channel, end=True)
+    wait_state(box, ctl, "steady", "completed")
+    frames = count(box, ctl.recording("steady")["runtime"]["path"], source, steady.channel, first_segment=0)
+    assert frames.is_perfect, frames

@@ -1,18 +1,27 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""check and cleanup: everything that can be wrong is made wrong, named, repaired, and nothing else is touched.
+"""check and cleanup: what the daemon did not make is put where its things are, named, repaired, and nothing else.
 
 A recording runs through all of it; at the end every frame of it is there once.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-
 import pytest
 
 from tests.fakes.livesource import LiveSource
-from tests.integration.auditor import RECORDINGS, STORE, Auditor, finished, kinds, outcome, plant_media, wait_state
+from tests.integration.auditor import (
+    RECORDINGS,
+    STORE,
+    Auditor,
+    Steady,
+    begin_steady,
+    ends_undisturbed,
+    finished,
+    kinds,
+    outcome,
+    plant_media,
+    wait_state,
+)
 from tests.integration.harness import Ctl, count, scopes, streamlink_pid
 from tests.integration.stories import kill, wait_up, wait_writing
 from tests.testbed.box import Box
@@ -23,23 +32,16 @@ def auditor(box: Box, ctl: Ctl) -> Auditor:
     return Auditor(box, ctl)
 
 
-@pytest.fixture
-def steady(box: Box, ctl: Ctl, source: LiveSource, channel: str) -> Iterator[str]:
-    """A recording that runs through the test, undisturbed: one segment, and every frame once."""
-    ctl("record", source.url(channel), "--name", "steady")
-    recording = ctl.recording("steady")["id"]
-    yield str(recording)
-    assert len(ctl.segments("steady")) == 1
-    source.control(channel, end=True)
-    wait_state(box, ctl, "steady", "completed")
-    frames = count(box, ctl.recording("steady")["runtime"]["path"], source, channel, first_segment=0)
-    assert frames.is_perfect, frames
+@pytest.fixture(scope="module")
+def steady(box: Box, source: LiveSource) -> Steady:
+    """A recording that runs through all tests."""
+    return begin_steady(box, source, "steady-files")
 
 
 # --- nothing is wrong ----------------------------------------------------------------------------------------------
 
 
-def test_nothing_is_wrong(auditor: Auditor, steady: str, ctl: Ctl) -> None:
+def test_nothing_is_wrong(auditor: Auditor, steady: Steady, ctl: Ctl) -> None:
     assert auditor.check() == {}
     assert auditor.cleanup() == auditor.cleanup("--dry-run") | {"checked": auditor.cleanup()["checked"]}
     answer = auditor.cleanup()
@@ -50,7 +52,7 @@ def test_nothing_is_wrong(auditor: Auditor, steady: str, ctl: Ctl) -> None:
 
 
 def test_nothing_is_wrong_while_everything_moves(
-    box: Box, ctl: Ctl, auditor: Auditor, source: LiveSource, steady: str
+    box: Box, ctl: Ctl, auditor: Auditor, source: LiveSource, steady: Steady
 ) -> None:
     """Recordings begin, rotate, die and end while audits run one after the other: not one finds anything."""
     names = [f"busy{number}" for number in range(3)]
@@ -81,7 +83,7 @@ def test_nothing_is_wrong_while_everything_moves(
 # --- what the daemon did not make ----------------------------------------------------------------------------------
 
 
-def test_a_scope_without_a_row(box: Box, auditor: Auditor, steady: str) -> None:
+def test_a_scope_without_a_row(box: Box, auditor: Auditor, steady: Steady) -> None:
     unit = "streamvault-999-001.scope"
     box.popen(["systemd-run", "--scope", f"--unit={unit}", "--quiet", "sleep", "1000"])
     box.wait_for(lambda: unit in scopes(box), "the scope runs")
@@ -95,7 +97,7 @@ def test_a_scope_without_a_row(box: Box, auditor: Auditor, steady: str) -> None:
     assert auditor.check() == {}
 
 
-def test_a_job_scope_without_a_row(box: Box, auditor: Auditor, steady: str) -> None:
+def test_a_job_scope_without_a_row(box: Box, auditor: Auditor, steady: Steady) -> None:
     unit = "streamvault-job-999.scope"
     box.popen(["systemd-run", "--scope", f"--unit={unit}", "--quiet", "sleep", "1000"])
     box.wait_for(lambda: unit in scopes(box), "the scope runs")
@@ -105,7 +107,7 @@ def test_a_job_scope_without_a_row(box: Box, auditor: Auditor, steady: str) -> N
     assert auditor.check() == {}
 
 
-def test_a_failed_scope(box: Box, auditor: Auditor, steady: str) -> None:
+def test_a_failed_scope(box: Box, auditor: Auditor, steady: Steady) -> None:
     unit = "streamvault-998-001.scope"
     box.popen(["systemd-run", "--scope", f"--unit={unit}", "-pRuntimeMaxSec=1", "--quiet", "sleep", "1000"])
     box.wait_for(
@@ -117,11 +119,11 @@ def test_a_failed_scope(box: Box, auditor: Auditor, steady: str) -> None:
     assert unit not in box.run(["systemctl", "list-units", "--all", "--plain", "streamvault-*"]).stdout
 
 
-def test_a_row_of_a_job_that_is_gone(auditor: Auditor, steady: str) -> None:
+def test_a_row_of_a_job_that_is_gone(auditor: Auditor, steady: Steady) -> None:
     auditor.sql(
         "INSERT INTO jobs (recording_id, kind, status, attempts, spec, created_at) "
         "VALUES (?, 'join', 'running', 1, ?, '2026-01-01 00:00:00.000000')",
-        steady,
+        steady.recording,
         '{"join": 77}',
     )
     assert kinds(auditor.check()) == ["job-lost"]
@@ -132,7 +134,7 @@ def test_a_row_of_a_job_that_is_gone(auditor: Auditor, steady: str) -> None:
 # --- files without rows --------------------------------------------------------------------------------------------
 
 
-def test_files_without_rows(box: Box, ctl: Ctl, auditor: Auditor, source: LiveSource, steady: str) -> None:
+def test_files_without_rows(box: Box, ctl: Ctl, auditor: Auditor, source: LiveSource, steady: Steady) -> None:
     """Media are recovered and joined, empty files and folders go; a number that is taken is changed."""
     made = finished(box, ctl, source, "original")
     path = made["runtime"]["path"]
@@ -172,7 +174,7 @@ def test_files_without_rows(box: Box, ctl: Ctl, auditor: Auditor, source: LiveSo
 
 
 def test_a_file_that_somebody_writes_is_left_alone(
-    box: Box, ctl: Ctl, auditor: Auditor, source: LiveSource, steady: str
+    box: Box, ctl: Ctl, auditor: Auditor, source: LiveSource, steady: Steady
 ) -> None:
     made = finished(box, ctl, source, "source-of-copy")
     plant_media(auditor, made["runtime"]["path"], "written/stream_5001_segments", "segment_001.ts")
@@ -195,7 +197,7 @@ def test_a_file_that_somebody_writes_is_left_alone(
 
 
 def test_files_that_the_daemon_may_not_touch(
-    box: Box, ctl: Ctl, auditor: Auditor, source: LiveSource, steady: str
+    box: Box, ctl: Ctl, auditor: Auditor, source: LiveSource, steady: Steady
 ) -> None:
     """Copied back by root: the administrator is told what to do, and then it works."""
     made = finished(box, ctl, source, "root-copies")
@@ -207,6 +209,26 @@ def test_files_that_the_daemon_may_not_touch(
     auditor.sh(f"chown -R _streamvault: {RECORDINGS}/roots")
     assert outcome(auditor.cleanup(), "media-unknown")["done"] is True
     wait_state(box, ctl, "roots", "completed")
+    assert auditor.check() == {}
+
+
+def test_the_daemon_tells_at_its_start(box: Box, auditor: Auditor, ctl: Ctl, steady: Steady) -> None:
+    plant_media(auditor, "/etc/hostname", "told/stream_6001_segments", "segment_001.ts")
+    box.run(["systemctl", "restart", "streamvaultd"])
+    box.wait_journal(
+        "SYSLOG_IDENTIFIER=streamvaultd",
+        until=lambda e: "stream_6001_segments: No row knows" in e["MESSAGE"],
+        timeout=30,
+    )
+    auditor.sh(f"rm -r {RECORDINGS}/told")
+    assert auditor.check() == {}
+
+
+# --- the end -------------------------------------------------------------------------------------------------------
+
+
+def test_what_ran_through_all_of_it(box: Box, ctl: Ctl, auditor: Auditor, source: LiveSource, steady: Steady) -> None:
+    ends_undisturbed(box, ctl, source, steady)
     assert auditor.check() == {}
 
 
@@ -237,190 +259,3 @@ def test_the_store_is_lost(box: Box, ctl: Ctl, source: LiveSource, channel: str,
     source.control(taker, end=True)
     source.control(channel, end=True)
     wait_state(box, ctl, "taker", "completed")
-
-
-def test_the_daemon_tells_at_its_start(box: Box, auditor: Auditor, ctl: Ctl, steady: str) -> None:
-    plant_media(auditor, "/etc/hostname", "told/stream_6001_segments", "segment_001.ts")
-    box.run(["systemctl", "restart", "streamvaultd"])
-    box.wait_journal(
-        "SYSLOG_IDENTIFIER=streamvaultd",
-        until=lambda e: "stream_6001_segments: No row knows" in e["MESSAGE"],
-        timeout=30,
-    )
-    auditor.sh(f"rm -r {RECORDINGS}/told")
-    assert auditor.check() == {}
-
-
-# --- rows that are wrong -------------------------------------------------------------------------------------------
-
-
-def test_a_row_that_was_called_over(box: Box, ctl: Ctl, source: LiveSource, auditor: Auditor, steady: str) -> None:
-    """What the incident's clean-up did: the status was set to completed, and nothing was ever joined."""
-    ctl("record", source.url("flipped"), "--name", "flipped")
-    number = ctl.recording("flipped")["id"]
-    box.run(["systemctl", "stop", "streamvaultd"])
-    auditor.sql("UPDATE recordings SET status = 'completed' WHERE id = ?", number)
-    box.run(["systemctl", "start", "streamvaultd"])
-    wait_up(box, ctl)
-    box.wait_for(lambda: scopes(box) == [f"streamvault-{steady}-001.scope"], "its scope is stopped")
-    found = auditor.check()
-    assert kinds(found) == ["status-wrong"]
-    done = outcome(auditor.cleanup(), "status-wrong")
-    assert done["done"] is True
-    wait_state(box, ctl, "flipped", "completed")
-    assert box.run(["test", "-s", ctl.recording("flipped")["runtime"]["path"]]).returncode == 0
-    assert auditor.check() == {}
-    source.control("flipped", end=True)
-
-
-def test_a_row_that_says_recording(box: Box, ctl: Ctl, source: LiveSource, auditor: Auditor, steady: str) -> None:
-    """A row without a run, that the daemon does not own: it takes the usual way of a death, and records on."""
-    made = finished(box, ctl, source, "zombie")
-    number = made["id"]
-    source.control("zombie", end=False)
-    auditor.sql(
-        "UPDATE recordings SET status = 'recording', state = 'recording', recording_path = NULL WHERE id = ?", number
-    )
-    auditor.sql("UPDATE segments SET status = 'writing' WHERE recording_id = ?", number)
-    found = auditor.check()
-    assert kinds(found) == ["row-unowned"], found
-    assert outcome(auditor.cleanup(), "row-unowned")["done"] is True
-    box.wait_for(lambda: ctl.state("zombie") in ("completed", "failed"), "it has come to an end", timeout=90)
-    assert auditor.check() == {}
-
-
-def test_a_row_that_cannot_be_read(auditor: Auditor, box: Box, ctl: Ctl, source: LiveSource, steady: str) -> None:
-    made = finished(box, ctl, source, "garbled")
-    auditor.sql("UPDATE recordings SET state = 'nonsense' WHERE id = ?", made["id"])
-    found = auditor.check()
-    assert kinds(found) == ["row-unreadable"]
-    left = outcome(auditor.cleanup(), "row-unreadable")
-    assert left["done"] is False
-    auditor.sql("UPDATE recordings SET state = 'completed' WHERE id = ?", made["id"])
-    assert auditor.check() == {}
-
-
-def test_a_row_that_is_behind(auditor: Auditor, steady: str) -> None:
-    """Written over by hand; the daemon knows better, and writes it again, at the latest with its next save."""
-    auditor.sql("UPDATE segments SET status = 'waiting' WHERE recording_id = ?", steady)
-    auditor.cleanup()
-    assert auditor.check() == {}
-    assert "writing" in auditor.sql("SELECT status FROM segments WHERE recording_id = ?", steady)
-
-
-def test_rows_that_somebody_removed(auditor: Auditor, ctl: Ctl, steady: str) -> None:
-    """While it records: its next save writes them again, and it goes on as if nothing had been."""
-    for table in ("segments", "recordings", "streams", "streamers"):
-        auditor.sql(f"DELETE FROM {table}")  # noqa: S608 - names of our own
-    auditor.cleanup()
-    assert auditor.check() == {}
-    assert str(ctl.recording("steady")["id"]) == steady
-    assert ctl.state("steady") == "recording"
-
-
-# --- joined files --------------------------------------------------------------------------------------------------
-
-
-def test_segments_that_were_not_removed(box: Box, ctl: Ctl, source: LiveSource, auditor: Auditor, steady: str) -> None:
-    """They go only after the joined file is proven to be what they make; one that is not keeps them."""
-    made = finished(box, ctl, source, "kept")
-    path, stream = made["runtime"]["path"], made["stream"]
-    segment = f"{RECORDINGS}/kept/stream_{stream}_segments/segment_001.ts"
-    plant_media(auditor, path, f"kept/stream_{stream}_segments", "segment_001.ts")
-    assert kinds(auditor.check()) == ["media-back"]
-    auditor.sql("UPDATE segments SET status = 'ended' WHERE recording_id = ?", made["id"])
-
-    # a joined file that is another: nothing goes
-    auditor.sh(f"cp -p {path} /root/good.ts; printf x | dd of={path} bs=1 seek=5000 conv=notrunc 2>/dev/null")
-    assert kinds(auditor.check()) == ["segments-left"]
-    auditor.cleanup()
-    box.wait_journal(
-        f"STREAMVAULT_RECORDING={made['id']}", until=lambda e: "keeps its segments" in e["MESSAGE"], timeout=30
-    )
-    assert box.run(["test", "-e", segment]).returncode == 0
-
-    # the right one: they go
-    auditor.sh(f"cp /root/good.ts {path}")
-    auditor.cleanup()
-    box.wait_for(lambda: box.run(["test", "-e", segment], check=False).returncode == 1, "they are gone")
-    box.run(["cmp", path, "/root/good.ts"])
-    box.wait_for(lambda: auditor.check() == {}, "all is well", timeout=30)
-
-    # the joined file is lost and the segments are there: it is made anew
-    plant_media(auditor, path, f"kept/stream_{stream}_segments", "segment_001.ts")
-    auditor.sql("UPDATE segments SET status = 'ended' WHERE recording_id = ?", made["id"])
-    box.run(["rm", path])
-    assert kinds(auditor.check()) == ["segments-left"]
-    auditor.cleanup()
-    box.wait_for(lambda: box.run(["test", "-e", segment], check=False).returncode == 1, "they are gone")
-    box.run(["cmp", path, "/root/good.ts"])
-    box.wait_for(lambda: auditor.check() == {}, "all is well", timeout=30)
-
-
-def test_a_joined_file_that_is_gone(box: Box, ctl: Ctl, source: LiveSource, auditor: Auditor, steady: str) -> None:
-    made = finished(box, ctl, source, "thrown-away")
-    box.run(["mv", made["runtime"]["path"], "/root/moved.ts"])
-    assert kinds(auditor.check()) == ["result-gone"]
-    auditor.cleanup("--dry-run")
-    assert ctl.recording("thrown-away")["runtime"]["path"] == made["runtime"]["path"]
-    auditor.cleanup()
-    assert auditor.check() == {}
-    after = ctl.recording("thrown-away")["runtime"]
-    assert (after["state"], "path" in after, "was removed" in after["detail"]) == ("completed", False, True)
-
-
-def test_a_directory_that_is_gone(box: Box, ctl: Ctl, source: LiveSource, auditor: Auditor, steady: str) -> None:
-    """A disk that is not mounted: one line for all that is on it, and nothing is forgotten."""
-    elsewhere = "/var/lib/streamvaultd/elsewhere"
-    ctl("record", source.url("mounted"), "--name", "mounted", "--directory", elsewhere)
-    source.control("mounted", end=True)
-    wait_state(box, ctl, "mounted", "completed")
-    box.run(["mv", elsewhere, "/var/lib/streamvaultd/unmounted"])
-    found = auditor.check()
-    assert kinds(found) == ["directory-gone"]
-    assert auditor.cleanup()["errors"] == 1
-    box.run(["mv", "/var/lib/streamvaultd/unmounted", elsewhere])
-    assert auditor.check() == {}
-
-
-# --- runs ----------------------------------------------------------------------------------------------------------
-
-
-def test_a_run_outside_its_scope_and_a_second_writer(
-    box: Box, ctl: Ctl, source: LiveSource, auditor: Auditor, steady: str
-) -> None:
-    """Both are named; neither is repaired, for nobody but the administrator knows what it is."""
-    stream = ctl.recording("steady")["stream"]
-    file = f"{RECORDINGS}/steady/stream_{stream}_segments/segment_001.ts"
-    auditor.sh("cp /usr/bin/sleep /usr/local/bin/streamlink")
-    service = ["systemd-run", "--quiet", "--uid=_streamvault"]
-    try:
-        box.run([*service, "--unit=outsider", "/usr/local/bin/streamlink", "1000"])
-        box.run([*service, "--unit=intruder", "sh", "-c", f"exec 3>>{file}; exec sleep 1000"])
-        found = auditor.check()
-        assert kinds(found) == ["file-shared", "run-outside"], found
-        assert found["file-shared", file]["rule"] == "I7"
-        answer = auditor.cleanup()
-        assert (answer["cleaned"], answer["errors"]) == (0, 2)
-        assert all(detail["text"] for detail in answer["details"])
-    finally:
-        box.run(["systemctl", "stop", "outsider", "intruder"])
-        box.run(["rm", "/usr/local/bin/streamlink"])
-    assert auditor.check() == {}
-
-
-def test_the_texts_for_people(box: Box, ctl: Ctl, auditor: Auditor, steady: str) -> None:
-    plant_media(auditor, "/dev/null", "texts/stream_7001_segments", "segment_001.ts")
-    shown = ctl("check", check=False)
-    assert shown.returncode == 1
-    first, _, last = shown.stdout.splitlines()
-    assert first.startswith("P10 file-empty /var/lib/streamvaultd/recordings/texts/")
-    assert first.endswith("Cleanup: the file is removed.")
-    assert "1 violation." in last
-    dry = ctl("cleanup", "--dry-run")
-    assert dry.stdout.startswith("dry-run file-empty")
-    done = ctl("cleanup")
-    assert [line.split()[0] for line in done.stdout.splitlines()[:2]] == ["cleaned", "cleaned"]
-    started = time.monotonic()
-    assert ctl("check").stdout.startswith("0 violations.")
-    print(f"a clean check takes {time.monotonic() - started:.1f} s")
