@@ -208,7 +208,7 @@ def _count_deaths(account: Account, facts: Facts, daemon: tuple[Strike, ...]) ->
     injected = {strike.segment: strike for strike in facts.strikes if strike.segment is not None}
     account.deaths_injected = len(injected)
     account.rotations = sum(row.cause == "rotated" for row in facts.rows)
-    asked = sum(strike.kind == "rotate" for strike in facts.strikes)
+    asked = sum(strike.kind.startswith("rotate") for strike in facts.strikes)
     if account.rotations > asked:
         account.ends_unexplained += account.rotations - asked
         account.complaints.append(f"{account.rotations} rotations, though {asked} were asked for")
