@@ -20,6 +20,8 @@ from streamvaultd.store.records import SeamRecord
 from tests.component.store_world import DATABASES, NOW, open_store, start
 from tests.testbed.postgres import Postgres
 
+pytestmark = pytest.mark.timeout(120)  # real programs, on whatever machine
+
 SEED = """
     SELECT s.id, st.username, r.status, r.recording_path, r.start_time, r.end_time
     FROM recordings r JOIN streams s ON r.stream_id = s.id JOIN streamers st ON s.streamer_id = st.id

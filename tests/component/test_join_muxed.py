@@ -18,6 +18,8 @@ from streamvaultd.media.source import BytesSource
 from streamvaultd.media.splice import Splice
 from tests.component.test_join_media import ffmpeg
 
+pytestmark = pytest.mark.timeout(120)  # real programs, on whatever machine
+
 SECONDS = 40
 FPS = 30
 AUDIO_PID = 257

@@ -17,6 +17,8 @@ from streamvaultd.media.source import BytesSource
 from streamvaultd.media.splice import Literal, Part
 from tests.component.test_join_media import ffmpeg
 
+pytestmark = pytest.mark.timeout(120)  # real programs, on whatever machine
+
 MAKERS = {"xfs": ["mkfs.xfs", "-q", "-m", "reflink=1"], "btrfs": ["mkfs.btrfs", "-q"]}
 IMAGE_SIZE = 400 << 20
 SECONDS = 60
