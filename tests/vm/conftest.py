@@ -44,14 +44,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.timeout(TIMEOUT))
 
 
-@pytest.fixture(scope="module")
-def vm(request: pytest.FixtureRequest, deb: Path) -> Iterator[Vm]:
-    """The vm of this module's tests; the daemon in it has read its settings."""
-    name = request.module.__name__.rpartition(".")[2].replace("_", "-")
-    with Vm(f"{name}-{os.getpid()}", layers.installed(deb, layers.kernel())) as booted:
+@pytest.fixture(scope="session")
+def booted(deb: Path) -> Iterator[Vm]:
+    """The one vm of all tests; the daemon in it has read its settings."""
+    with Vm(f"vm-{os.getpid()}", layers.installed(deb, layers.kernel())) as booted:
         booted.write_file(CONFIG, SETTINGS)
         booted.run(["systemctl", "reload", "streamvaultd"], timeout=120)
         yield booted
+
+
+@pytest.fixture
+def vm(booted: Vm) -> Iterator[Vm]:
+    """A vm in which nothing is recorded, whatever the test before has left."""
+    yield booted
+    ctl = VmCtl(booted)
+    for recording in ctl.call("List")["recordings"] if booted.is_on else ():
+        ctl.call("Stop", recording=str(recording["id"]))
 
 
 @pytest.fixture
