@@ -213,7 +213,7 @@ OPTIONS: Final = (
            "The streamlink to run while none is installed by 'streamvaultctl streamlink install'."),
     Option("streamlink", "options", _options, "streamlink_options", "{}",
            "Further long options of streamlink, without the dashes."),
-    Option("store", "catalogue", _catalogue, "catalogue", "",
+    Option("store", "catalogue", _catalogue, "catalogue", "''",
            "A PostgreSQL database that gets a copy of all that is recorded: a URL without a password; empty: none."),
     Option("store", "path", _path, "store_path", "/var/lib/streamvaultd/streamvaultd.sqlite",
            "The SQLite file of the recorder's state."),
