@@ -181,8 +181,10 @@ class Captures:
 
     def on_unit_result(self, unit: str, result: str, active_state: str) -> None:
         """What systemd says about a scope; "success" is no evidence, for units that are unknown have it too."""
-        if active_state in ("failed", "inactive", "deactivating") and result not in ("", "success"):
-            self.on_evidence(unit, Evidence(unit_result=result))
+        is_over = active_state in ("failed", "inactive", "deactivating")
+        if not is_over or result in ("", "success") or (result == "timeout" and not self._runs.is_busy(unit)):
+            return  # the run was over: it is the stop of what it left behind that took too long
+        self.on_evidence(unit, Evidence(unit_result=result))
 
     def on_evidence(self, unit: str, evidence: Evidence) -> None:
         """What a witness says about a run, before or after its end."""

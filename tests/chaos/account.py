@@ -244,7 +244,7 @@ def accepted_causes(facts: Facts, row: Row, strike: Strike, daemon: tuple[Strike
     """The cause that belongs to the fault, or what the ambiguities above allow in its place."""
     assert strike.cause is not None
     causes = {strike.cause}
-    if strike.cause == "stall" and (row.media_at is None or row.media_at > strike.before):
+    if strike.cause == "stall" and row.media_at is None:
         causes = {"start-timeout"}
     effective = strike.after if strike.kind != "streamlink-stop" else row.ended or math.inf
     rotations = [event.at for event in facts.events if event.kind == "rotation-done" and event.segment is not None

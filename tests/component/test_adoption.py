@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs that end between the look at the scopes and their adoption by a new daemon."""
+"""Runs that end while they are adopted, and what is told of them afterwards."""
 
 from __future__ import annotations
 
 import os
 from types import SimpleNamespace
 from typing import Any, cast
+
+import pytest
 
 from streamvaultd.captures import Captures
 from streamvaultd.core import events as ev
@@ -29,19 +31,9 @@ def recorder() -> Recorder:
     return Recorder(recording=recording, state=State.RECORDING, since=NOW, segments=(segment,))
 
 
-def adopt(found: Found) -> ev.SegmentExited:
-    """Adopt a run whose supervising process is gone by now."""
-    posted: list[ev.Event] = []
-    runs = Runs(
-        launcher=NOBODY,
-        scopes=NOBODY,
-        watcher=NOBODY,
-        fd_store=NOBODY,
-        adopt=lambda _group: None,
-        take_record=take_record,
-    )
-    runs.inherit(found)
-    captures = Captures(
+def captures(runs: Any, posted: list[ev.Event]) -> Captures:
+    """Of which only what this is about is there."""
+    return Captures(
         post=lambda _number, event: posted.append(event),
         clock=SetClock(),
         files=NOBODY,
@@ -57,7 +49,21 @@ def adopt(found: Found) -> ev.SegmentExited:
         memory_refusal=NOBODY,
         is_link_down=lambda: False,
     )
-    captures.adopt(recorder(), 1)
+
+
+def adopt(found: Found) -> ev.SegmentExited:
+    """Adopt a run whose supervising process is gone by now."""
+    posted: list[ev.Event] = []
+    runs = Runs(
+        launcher=NOBODY,
+        scopes=NOBODY,
+        watcher=NOBODY,
+        fd_store=NOBODY,
+        adopt=lambda _group: None,
+        take_record=take_record,
+    )
+    runs.inherit(found)
+    captures(runs, posted).adopt(recorder(), 1)
     [event] = posted
     assert isinstance(event, ev.SegmentExited)
     return event
@@ -80,3 +86,16 @@ def test_a_shim_that_was_killed_left_nothing() -> None:
 
 def test_a_pipe_that_was_lost_tells_nothing() -> None:
     assert adopt(Found({UNIT: "/streamvault.slice"})).evidence.status is None
+
+
+@pytest.mark.parametrize(
+    ("result", "is_busy", "told"),
+    [("timeout", True, "timeout"), ("timeout", False, None), ("oom-kill", False, "oom-kill"), ("success", True, None)],
+)
+def test_a_stop_that_took_too_long_is_no_end_of_a_run(*, result: str, is_busy: bool, told: str | None) -> None:
+    """A run that is over may leave processes behind, whose scope is stopped: its result tells of that stop."""
+    posted: list[ev.Event] = []
+    runs = SimpleNamespace(is_busy=lambda _unit: is_busy)
+    captures(runs, posted).on_unit_result(UNIT, result, "failed")
+    results = [event.evidence.unit_result for event in posted if isinstance(event, ev.EvidenceArrived)]
+    assert results == ([] if told is None else [told])
