@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 SETTINGS: Final = """
 [recording]
 grace = "{grace}s"
+outage = "{outage}s"
 start_timeout = "{start}s"
 stall_timeout = "{stall}s"
 
@@ -98,7 +99,9 @@ class Campaign:
     def _settings(self) -> str:
         schedule = self.schedule
         start = round(START_TIMEOUT * schedule.slowness)
-        return SETTINGS.format(grace=schedule.grace, stall=schedule.stall_timeout, start=start)
+        return SETTINGS.format(
+            grace=schedule.grace, outage=2 * schedule.grace, stall=schedule.stall_timeout, start=start
+        )
 
     def _start(self) -> tuple[Target, ...]:
         """Begin all recordings, and wait until all have media."""
@@ -161,7 +164,7 @@ class Campaign:
             self.say(str(error))
 
     def _final_limit(self) -> float:
-        return self.schedule.grace + (WINDOW + JOIN_LIMIT) * self.schedule.slowness
+        return 2 * self.schedule.grace + (WINDOW + JOIN_LIMIT) * self.schedule.slowness
 
     def _account(self, targets: tuple[Target, ...], faults: Faults) -> Result:
         strikes = tuple(faults.strikes)
