@@ -3,12 +3,13 @@
 
 PYTHON ?= python3
 
-.PHONY: help demo test check deb box chaos seams bench clean
+.PHONY: help demo test check deb box faults chaos seams bench clean
 
 help:
 	@echo "make demo    build, install on a real systemd, record a live broadcast, join it; 'make demo HOST=1' uses"
 	@echo "             this machine's own systemd instead of a box in namespaces"
 	@echo "make test    everything: lint, unit, component, package and integration tests"
+	@echo "make faults  what can go wrong, in boxes and in a vm with a real kernel: takes long, wants a machine of its own"
 	@echo "make check   lint and unit tests only"
 	@echo "make deb     build the package into dist/"
 	@echo "make box     boot a box with the package installed, and open a shell in it"
@@ -22,6 +23,9 @@ demo:
 
 test:
 	$(PYTHON) -m tests.testbed.stages
+
+faults:
+	$(PYTHON) -m tests.testbed.stages setup faults chaos seams vm
 
 check:
 	$(PYTHON) -m tests.testbed.stages setup lint unit

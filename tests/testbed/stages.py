@@ -58,26 +58,34 @@ def run_deb(log: Path) -> bool:
     return logged([sys.executable, "-m", "tests.testbed", "deb"], log)
 
 
-def pytest(folder: str) -> Callable[[Path], bool]:
-    """A stage that runs the tests below a folder and shows their output."""
+def pytest(*paths: str) -> Callable[[Path], bool]:
+    """A stage that runs the tests in files and below folders, and shows their output."""
 
     def run(log: Path) -> bool:
-        return logged([str(BIN / "python"), "-m", "pytest", folder], log, show=True)
+        return logged([str(BIN / "python"), "-m", "pytest", *paths], log, show=True)
 
     return run
 
 
+INTEGRATION = [f"tests/integration/test_{name}.py" for name in ("broker", "main_job", "streamlink", "testbed")]
+FAULTS = [
+    f"tests/integration/test_{name}.py"
+    for name in ("witnesses", "seed_scenarios", "audit", "audit_rows", "daemon_faults", "disk", "host", "latency")
+]
 STAGES: dict[str, Callable[[Path], bool]] = {
     "setup": run_setup,
     "lint": run_lint,
     "unit": pytest("tests/unit"),
     "component": pytest("tests/component"),
     "deb": run_deb,
-    "integration": pytest("tests/integration"),
+    "integration": pytest(*INTEGRATION),
+    "faults": pytest(*FAULTS),
     "chaos": pytest("tests/chaos"),
     "seams": pytest("tests/seams"),
     "vm": pytest("tests/vm"),
 }
+USUAL = ("setup", "lint", "unit", "component", "deb", "integration")
+"""The stages that run unless others are named; the rest takes long, and wants a machine of its own."""
 
 
 def logged(command: list[str], log: Path, *, show: bool = False) -> bool:
@@ -121,13 +129,13 @@ def run_stage(name: str) -> bool:
 
 
 def main(names: list[str]) -> int:
-    """Run these stages, or all; 0 when all are ok."""
+    """Run these stages, or the usual ones; 0 when all are ok."""
     if unknown := [name for name in names if name not in STAGES]:
         print(f"no such stage: {' '.join(unknown)}; there are {' '.join(STAGES)}", file=sys.stderr)
         return 2
     shutil.rmtree(LOGS, ignore_errors=True)
     LOGS.mkdir(parents=True)
-    failed = [name for name in names or STAGES if not run_stage(name)]
+    failed = [name for name in names or USUAL if not run_stage(name)]
     if failed:
         print(f"FAILED: {' '.join(failed)}; everything about it is in {LOGS}")
     return 1 if failed else 0
