@@ -161,9 +161,9 @@ class Loss:
     when: str
 
     def __str__(self) -> str:
-        which = f"{self.first}" if self.first == self.last else f"{self.first} to {self.last}"
+        which = f" {self.first}" if self.first == self.last else f"s {self.first} to {self.last}"
         reason = self.reason.replace("_", " ")
-        return f"{reason}: {self.frames} frames of media segments {which}, the first offered {self.when}"
+        return f"{reason}: {self.frames} frames of media segment{which}, the first offered {self.when}"
 
 
 def losses_of(found: Counter[int], facts: Facts, spells: list[Interval], runs: list[Interval]) -> list[Loss]:
