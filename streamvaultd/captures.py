@@ -10,7 +10,7 @@ from typing import Final
 
 from streamvaultd.clock import Clock
 from streamvaultd.core import events as ev
-from streamvaultd.core.loglines import Line, resolved_quality
+from streamvaultd.core.loglines import Line
 from streamvaultd.core.model import Recorder, ScopeLimits, State
 from streamvaultd.core.reconcile import Run
 from streamvaultd.core.verdict import Evidence
@@ -101,7 +101,7 @@ class Captures:
 
     async def _launch(self, recorder: Recorder, attempt: int, path: Path, output: int) -> None:
         recording = recorder.recording
-        argv, config, secrets = await self._capture.command(recording, recorder.quality)
+        argv, config, secrets = await self._capture.command(recording)
         try:
             command = Command(
                 argv=argv,
@@ -192,10 +192,9 @@ class Captures:
         if run is not None:
             self._post(run[0], ev.EvidenceArrived(at=self._clock.now(), attempt=run[1], evidence=evidence))
 
-    def on_line(self, recording: int, attempt: int, line: Line, text: str) -> None:
+    def on_line(self, recording: int, attempt: int, line: Line, _text: str) -> None:
         """What streamlink says while it runs."""
-        quality = resolved_quality(text) if line is Line.OPENING else None
-        self._post(recording, ev.SegmentSpoke(at=self._clock.now(), attempt=attempt, line=line, quality=quality))
+        self._post(recording, ev.SegmentSpoke(at=self._clock.now(), attempt=attempt, line=line))
 
     def _exit_handler(self, recording: int, attempt: int) -> OnExit:
         def on_exit(record: bytes | None, shim_status: int | None) -> None:

@@ -76,10 +76,9 @@ class SizeMeasured(_RunEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentSpoke(_RunEvent):
-    """streamlink said something that matters while it runs. `quality`: the one that it chose, if it told that."""
+    """streamlink said something that matters while it runs."""
 
     line: Line
-    quality: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

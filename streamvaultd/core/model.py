@@ -131,7 +131,6 @@ class Segment:
     started: Moment | None = None
     ended: Moment | None = None
     media_at: Moment | None = None
-    quality: str | None = None  # the one that streamlink chose
     size: int = 0
     grown_at: Instant | None = None  # when `size` was last seen to grow
     measure_at: Instant | None = None
@@ -177,7 +176,6 @@ class Recorder:
     memory_max: int | None = None
     memory_since: Instant | None = None
     host_stopping: Instant | None = None  # not stored
-    filled_at: Instant | None = None  # when a segment was last started to fill a hole; not stored
     joins: int = 0  # join jobs started
     path: str | None = None
     result_bytes: int | None = None
@@ -194,12 +192,6 @@ class Recorder:
         """The newest segment that lives and was not asked to end."""
         running = [segment for segment in self.live if segment.phase is not Phase.STOPPING]
         return running[-1] if running else None
-
-    @property
-    def quality(self) -> str | None:
-        """The quality that is recorded: another one has other bytes, which would meet in a gap."""
-        chosen = (segment.quality for segment in reversed(self.segments) if segment.media_at is not None)
-        return next((quality for quality in chosen if quality is not None), None)
 
     @property
     def next_number(self) -> int:

@@ -22,9 +22,6 @@ LASTING: Final = 60.0
 MEASURE_MIN: Final = 0.5
 """The shortest time (s) between two looks at a file's size."""
 
-FILL_PAUSE: Final = 60.0
-"""At most so often (s) a segment is started because the one before has missed media: a source may be in trouble."""
-
 OVERLAP_RECHECK: Final = 0.5
 """The old segment needs one reload of the playlist to reach the new one's head; looked at again after so long (s)."""
 

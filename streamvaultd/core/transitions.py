@@ -16,7 +16,6 @@ from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.loglines import Line
 from streamvaultd.core.model import Instant, Phase, Recorder, Segment, State, StopReason, is_death
 from streamvaultd.core.policy import (
-    FILL_PAUSE,
     JOIN_CHECK,
     JOINS_MAX,
     OVERLAP_RECHECK,
@@ -232,39 +231,16 @@ def _rotate_for_memory(recorder: Recorder, segment: Segment, event: ev.SizeMeasu
     return after, (*effects, *raised, tell(Notice.MEMORY_NEAR, segment, anon=anon, limit=limit, new=new))
 
 
-_HOLES = {
-    Line.FETCH_FAILED: "a media segment could not be fetched",
-    Line.SEQUENCE_GAP: "media segments left the window before they were fetched",
-}
-
-
 def on_spoke(recorder: Recorder, event: ev.SegmentSpoke) -> Step:
     """Advertisements that streamlink leaves out are no stall; it may take until after them to write again."""
     segment = recorder.segment(event.attempt)
-    if segment is None or not segment.phase.is_live:
-        return recorder, ()
-    if event.quality is not None:
-        return put(recorder, segment, quality=event.quality), ()
-    if segment.phase is not Phase.WRITING:
+    if segment is None or segment.phase is not Phase.WRITING:
         return recorder, ()
     if event.line is Line.FILTERING:
         return put(recorder, segment, filtering=True), ()
     if event.line is Line.RESUMING and segment.filtering:
         return put(recorder, segment, filtering=False, grown_at=event.at.monotonic), ()
-    if event.line in _HOLES:
-        return _fill_hole(recorder, segment, event)
     return recorder, ()
-
-
-def _fill_hole(recorder: Recorder, segment: Segment, event: ev.SegmentSpoke) -> Step:
-    """The next segment reaches back for what this one has missed, as far as it is still offered."""
-    now = event.at.monotonic
-    is_time = recorder.filled_at is None or recorder.filled_at + FILL_PAUSE <= now
-    if not is_time or not _may_rotate(recorder, segment, now):
-        return recorder, ()
-    after, effects = launch(recorder, event.at, State.ROTATING, rotate_retry_at=None, filled_at=now)
-    new = f"{after.segments[-1].number:03d}"
-    return after, (*effects, tell(Notice.MEDIA_MISSED, segment, why=_HOLES[event.line], new=new))
 
 
 def _replace_stalled(recorder: Recorder, segment: Segment, event: ev.SizeMeasured) -> Step:

@@ -33,7 +33,7 @@ from sqlalchemy import (
 if TYPE_CHECKING:
     from sqlalchemy import Dialect
 
-REVISIONS: Final = ("0001", "0002", "0003")
+REVISIONS: Final = ("0001", "0002")
 """Every schema this program knows, oldest first."""
 
 HEAD: Final = REVISIONS[-1]
@@ -210,7 +210,6 @@ segments = Table(
     *_moment("started_at", nullable=True),
     *_moment("ended_at", nullable=True),
     *_moment("media_at", nullable=True),
-    Column("quality", Prose),
     Column("boot_id", Text, nullable=False),
     *_moment("since"),
     Column("bytes", BigInteger, nullable=False),
