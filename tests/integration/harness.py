@@ -22,6 +22,7 @@ CONFIG = "/etc/streamvaultd/conf.d/test.toml"
 SETTINGS = """
 [recording]
 grace = "5s"
+outage = "10s"
 start_timeout = "30s"
 stall_timeout = "25s"
 """
