@@ -31,9 +31,8 @@ class Space:
         return [self._measure(folder, rooms) for folder in folders]
 
     def _measure(self, folder: Path, rooms: dict[int, Room]) -> Room:
-        while not folder.exists():
+        while (device := _device_of(folder)) is None:
             folder = folder.parent
-        device = folder.stat().st_dev
         if device not in rooms:
             found = os.statvfs(folder)
             rooms[device] = Room(
@@ -61,6 +60,14 @@ class Space:
             number = ctypes.get_errno()
             if number not in _NOT_POSSIBLE:
                 raise OSError(number, os.strerror(number))
+
+
+def _device_of(folder: Path) -> int | None:
+    """The device that a folder is on; None only if there is no such folder, a disk that fails is no answer."""
+    try:
+        return folder.stat().st_dev
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def _mount_of(folder: Path) -> Path:

@@ -93,6 +93,13 @@ def test_a_file_system_without_blocks_tells_nothing() -> None:
     assert (room.free, room.inodes) == (None, None)
 
 
+def test_a_folder_that_cannot_be_looked_at_is_not_taken_for_one_that_is_not_there(tmp_path: Path) -> None:
+    """Otherwise another disk would be measured in its place."""
+    (tmp_path / "round").symlink_to(tmp_path / "round")
+    with pytest.raises(OSError, match="Too many levels of symbolic links"):
+        Space().measure([tmp_path / "round" / "demo"])
+
+
 def test_a_disk_that_takes_what_is_written_shows_no_trace_of_it(disk: SmallDisk) -> None:
     before = disk.free()
     Space().try_writing(disk.point, 16 * MIB)
