@@ -5,16 +5,20 @@ from __future__ import annotations
 
 import json
 import shlex
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tests.integration.harness import Ctl, count
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.fakes.livesource import LiveSource
     from tests.testbed.box import Box
 
 RECORDINGS = "/var/lib/streamvaultd/recordings"
 STORE = "/var/lib/streamvaultd/streamvaultd.sqlite"
+LOADED = ["systemctl", "list-units", "--all", "--plain", "--no-legend", "streamvault-*.scope"]
 SQL = """
 import json, sqlite3, sys
 database = sqlite3.connect(sys.argv[1])
@@ -89,6 +93,18 @@ def plant_media(auditor: Auditor, source: str, folder: str, name: str) -> None:
     """A copy of a file, as a segment that belongs to nobody."""
     path = f"{RECORDINGS}/{folder}"
     auditor.sh(f"mkdir -p {path}; cp {shlex.quote(source)} {path}/{name}; chown -R _streamvault: {RECORDINGS}/*/")
+
+
+@contextmanager
+def foreign_scope(box: Box, unit: str, *options: str) -> Iterator[None]:
+    """A scope that the daemon did not make, with a process in it that does nothing."""
+    command = ["systemd-run", "--scope", f"--unit={unit}", *options, "--quiet", "sleep", "1000"]
+    with box.popen(command) as process:
+        try:
+            box.wait_for(lambda: unit in box.run(LOADED).stdout, "the scope is there")
+            yield
+        finally:
+            process.kill()
 
 
 class Steady(NamedTuple):

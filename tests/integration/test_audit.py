@@ -6,10 +6,14 @@ A recording runs through all of it; at the end every frame of it is there once.
 
 from __future__ import annotations
 
+import subprocess
+from typing import Any
+
 import pytest
 
 from tests.fakes.livesource import LiveSource
 from tests.integration.auditor import (
+    LOADED,
     RECORDINGS,
     STORE,
     Auditor,
@@ -17,6 +21,7 @@ from tests.integration.auditor import (
     begin_steady,
     ends_undisturbed,
     finished,
+    foreign_scope,
     kinds,
     outcome,
     plant_media,
@@ -36,6 +41,12 @@ def auditor(box: Box, ctl: Ctl) -> Auditor:
 def steady(box: Box, source: LiveSource) -> Steady:
     """A recording that runs through all tests."""
     return begin_steady(box, source, "steady-files")
+
+
+@pytest.fixture(scope="module")
+def made(box: Box, source: LiveSource) -> dict[str, Any]:
+    """A recording that is over, for its file."""
+    return finished(box, Ctl(box), source, "original")
 
 
 # --- nothing is wrong ----------------------------------------------------------------------------------------------
@@ -85,38 +96,36 @@ def test_nothing_is_wrong_while_everything_moves(
 
 def test_a_scope_without_a_row(box: Box, auditor: Auditor, steady: Steady) -> None:
     unit = "streamvault-999-001.scope"
-    box.popen(["systemd-run", "--scope", f"--unit={unit}", "--quiet", "sleep", "1000"])
-    box.wait_for(lambda: unit in scopes(box), "the scope runs")
-    found = auditor.check()
-    assert kinds(found) == ["scope-unknown"]
-    assert found["scope-unknown", unit]["rule"] == "I1"
-    auditor.cleanup("--dry-run")
-    assert unit in scopes(box)
-    assert outcome(auditor.cleanup(), "scope-unknown")["done"] is True
-    assert unit not in scopes(box)
-    assert auditor.check() == {}
+    with foreign_scope(box, unit):
+        found = auditor.check()
+        assert kinds(found) == ["scope-unknown"]
+        assert found["scope-unknown", unit]["rule"] == "I1"
+        auditor.cleanup("--dry-run")
+        assert unit in scopes(box)
+        assert outcome(auditor.cleanup(), "scope-unknown")["done"] is True
+        assert unit not in scopes(box)
+        assert auditor.check() == {}
 
 
 def test_a_job_scope_without_a_row(box: Box, auditor: Auditor, steady: Steady) -> None:
     unit = "streamvault-job-999.scope"
-    box.popen(["systemd-run", "--scope", f"--unit={unit}", "--quiet", "sleep", "1000"])
-    box.wait_for(lambda: unit in scopes(box), "the scope runs")
-    assert kinds(auditor.check()) == ["job-unknown"]
-    auditor.cleanup()
-    assert unit not in scopes(box)
-    assert auditor.check() == {}
+    with foreign_scope(box, unit):
+        assert kinds(auditor.check()) == ["job-unknown"]
+        auditor.cleanup()
+        assert unit not in scopes(box)
+        assert auditor.check() == {}
 
 
 def test_a_failed_scope(box: Box, auditor: Auditor, steady: Steady) -> None:
     unit = "streamvault-998-001.scope"
-    box.popen(["systemd-run", "--scope", f"--unit={unit}", "-pRuntimeMaxSec=1", "--quiet", "sleep", "1000"])
-    box.wait_for(
-        lambda: box.run(["systemctl", "is-failed", unit], check=False).stdout.strip() == "failed", "it has failed"
-    )
-    assert kinds(auditor.check()) == ["unit-failed"]
-    auditor.cleanup()
-    assert auditor.check() == {}
-    assert unit not in box.run(["systemctl", "list-units", "--all", "--plain", "streamvault-*"]).stdout
+    with foreign_scope(box, unit, "-pRuntimeMaxSec=1"):
+        box.wait_for(
+            lambda: box.run(["systemctl", "is-failed", unit], check=False).stdout.strip() == "failed", "it has failed"
+        )
+        assert kinds(auditor.check()) == ["unit-failed"]
+        auditor.cleanup()
+        assert auditor.check() == {}
+        assert unit not in box.run(LOADED).stdout
 
 
 def test_a_row_of_a_job_that_is_gone(auditor: Auditor, steady: Steady) -> None:
@@ -134,9 +143,8 @@ def test_a_row_of_a_job_that_is_gone(auditor: Auditor, steady: Steady) -> None:
 # --- files without rows --------------------------------------------------------------------------------------------
 
 
-def test_files_without_rows(box: Box, ctl: Ctl, auditor: Auditor, source: LiveSource, steady: Steady) -> None:
+def test_files_without_rows(box: Box, ctl: Ctl, auditor: Auditor, made: dict[str, Any], steady: Steady) -> None:
     """Media are recovered and joined, empty files and folders go; a number that is taken is changed."""
-    made = finished(box, ctl, source, "original")
     path = made["runtime"]["path"]
     plant_media(auditor, path, "lost/stream_4711_segments", "segment_001.ts")
     plant_media(auditor, path, f"lost/stream_{made['stream']}_segments", "segment_003.ts")
@@ -174,33 +182,26 @@ def test_files_without_rows(box: Box, ctl: Ctl, auditor: Auditor, source: LiveSo
 
 
 def test_a_file_that_somebody_writes_is_left_alone(
-    box: Box, ctl: Ctl, auditor: Auditor, source: LiveSource, steady: Steady
+    box: Box, ctl: Ctl, auditor: Auditor, made: dict[str, Any], steady: Steady
 ) -> None:
-    made = finished(box, ctl, source, "source-of-copy")
     plant_media(auditor, made["runtime"]["path"], "written/stream_5001_segments", "segment_001.ts")
     file = f"{RECORDINGS}/written/stream_5001_segments/segment_001.ts"
-    writer = box.popen(["sh", "-c", f"exec 3>>{file}; echo; exec sleep 1000"])
-    assert writer.stdout is not None
-    writer.stdout.readline()
-    try:
+    with box.popen(["sh", "-c", f"exec 3>>{file}; echo; read line"], stdin=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        writer.stdout.readline()
         assert kinds(auditor.check()) == ["media-unknown"]
         left = outcome(auditor.cleanup(), "media-unknown")
         assert (left["done"], "somebody writes to" in left["text"]) == (False, True)
-        assert ctl("list", "written", check=False).stdout.startswith("0 recordings")
-    finally:
-        writer.kill()
-        writer.wait()
-    box.run(["pkill", "-x", "sleep"], check=False)
+        assert ctl.json("list", "written") == []
     assert outcome(auditor.cleanup(), "media-unknown")["done"] is True
     wait_state(box, ctl, "written", "completed")
     assert auditor.check() == {}
 
 
 def test_files_that_the_daemon_may_not_touch(
-    box: Box, ctl: Ctl, auditor: Auditor, source: LiveSource, steady: Steady
+    box: Box, ctl: Ctl, auditor: Auditor, made: dict[str, Any], steady: Steady
 ) -> None:
     """Copied back by root: the administrator is told what to do, and then it works."""
-    made = finished(box, ctl, source, "root-copies")
     plant_media(auditor, made["runtime"]["path"], "roots/stream_5101_segments", "segment_001.ts")
     auditor.sh(f"chown -R root: {RECORDINGS}/roots; chmod -R u=rwX,go=rX {RECORDINGS}/roots")
     left = outcome(auditor.cleanup(), "media-unknown")

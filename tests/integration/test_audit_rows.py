@@ -7,6 +7,7 @@ A recording runs through all of it; at the end every frame of it is there once.
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 
@@ -37,6 +38,12 @@ def auditor(box: Box, ctl: Ctl) -> Auditor:
 def steady(box: Box, source: LiveSource) -> Steady:
     """A recording that runs through all tests."""
     return begin_steady(box, source, "steady-rows")
+
+
+@pytest.fixture(scope="module")
+def made(box: Box, source: LiveSource) -> dict[str, Any]:
+    """A recording that is over; who changes it changes it back."""
+    return finished(box, Ctl(box), source, "spare")
 
 
 # --- rows that are wrong -------------------------------------------------------------------------------------------
@@ -77,8 +84,7 @@ def test_a_row_that_says_recording(box: Box, ctl: Ctl, source: LiveSource, audit
     assert auditor.check() == {}
 
 
-def test_a_row_that_cannot_be_read(auditor: Auditor, box: Box, ctl: Ctl, source: LiveSource, steady: Steady) -> None:
-    made = finished(box, ctl, source, "garbled")
+def test_a_row_that_cannot_be_read(auditor: Auditor, made: dict[str, Any], steady: Steady) -> None:
     auditor.sql("UPDATE recordings SET state = 'nonsense' WHERE id = ?", made["id"])
     found = auditor.check()
     assert kinds(found) == ["row-unreadable"]
@@ -98,8 +104,11 @@ def test_a_row_that_is_behind(auditor: Auditor, steady: Steady) -> None:
 
 def test_rows_that_somebody_removed(auditor: Auditor, ctl: Ctl, steady: Steady) -> None:
     """While it records: its next save writes them again, and it goes on as if nothing had been."""
-    for table in ("segments", "recordings", "streams", "streamers"):
-        auditor.sql(f"DELETE FROM {table}")  # noqa: S608 - names of our own
+    stream = ctl.recording("steady")["stream"]
+    auditor.sql("DELETE FROM segments WHERE recording_id = ?", steady.recording)
+    auditor.sql("DELETE FROM recordings WHERE id = ?", steady.recording)
+    auditor.sql("DELETE FROM streams WHERE id = ?", stream)
+    auditor.sql("DELETE FROM streamers WHERE username = 'steady'")
     auditor.cleanup()
     assert auditor.check() == {}
     assert ctl.recording("steady")["id"] == steady.recording
@@ -109,14 +118,11 @@ def test_rows_that_somebody_removed(auditor: Auditor, ctl: Ctl, steady: Steady) 
 # --- joined files --------------------------------------------------------------------------------------------------
 
 
-def test_segments_that_were_not_removed(
-    box: Box, ctl: Ctl, source: LiveSource, auditor: Auditor, steady: Steady
-) -> None:
+def test_segments_that_were_not_removed(box: Box, auditor: Auditor, made: dict[str, Any], steady: Steady) -> None:
     """They go only after the joined file is proven to be what they make; one that is not keeps them."""
-    made = finished(box, ctl, source, "kept")
     path, stream = made["runtime"]["path"], made["stream"]
-    segment = f"{RECORDINGS}/kept/stream_{stream}_segments/segment_001.ts"
-    plant_media(auditor, path, f"kept/stream_{stream}_segments", "segment_001.ts")
+    segment = f"{RECORDINGS}/spare/stream_{stream}_segments/segment_001.ts"
+    plant_media(auditor, path, f"spare/stream_{stream}_segments", "segment_001.ts")
     assert kinds(auditor.check()) == ["media-back"]
     auditor.sql("UPDATE segments SET status = 'ended' WHERE recording_id = ?", made["id"])
 
@@ -137,7 +143,7 @@ def test_segments_that_were_not_removed(
     box.wait_for(lambda: auditor.check() == {}, "all is well", timeout=30)
 
     # the joined file is lost and the segments are there: it is made anew
-    plant_media(auditor, path, f"kept/stream_{stream}_segments", "segment_001.ts")
+    plant_media(auditor, path, f"spare/stream_{stream}_segments", "segment_001.ts")
     auditor.sql("UPDATE segments SET status = 'ended' WHERE recording_id = ?", made["id"])
     box.run(["rm", path])
     assert kinds(auditor.check()) == ["segments-left"]
@@ -147,15 +153,16 @@ def test_segments_that_were_not_removed(
     box.wait_for(lambda: auditor.check() == {}, "all is well", timeout=30)
 
 
-def test_a_joined_file_that_is_gone(box: Box, ctl: Ctl, source: LiveSource, auditor: Auditor, steady: Steady) -> None:
-    made = finished(box, ctl, source, "thrown-away")
+def test_a_joined_file_that_is_gone(
+    box: Box, ctl: Ctl, auditor: Auditor, made: dict[str, Any], steady: Steady
+) -> None:
     box.run(["mv", made["runtime"]["path"], "/root/moved.ts"])
     assert kinds(auditor.check()) == ["result-gone"]
     auditor.cleanup("--dry-run")
-    assert ctl.recording("thrown-away")["runtime"]["path"] == made["runtime"]["path"]
+    assert ctl.recording("spare")["runtime"]["path"] == made["runtime"]["path"]
     auditor.cleanup()
     assert auditor.check() == {}
-    after = ctl.recording("thrown-away")["runtime"]
+    after = ctl.recording("spare")["runtime"]
     assert (after["state"], "path" in after, "was removed" in after["detail"]) == ("completed", False, True)
 
 

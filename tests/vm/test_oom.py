@@ -7,10 +7,7 @@ import json
 import statistics
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +18,7 @@ from tests.integration.harness import count, scopes
 from tests.integration.stories import ends_well, wait_writing
 from tests.testbed.vm import Vm
 from tests.vm.calls import Feed, VmCtl
+from tests.vm.settings import small_streamlink
 
 MIB = 1 << 20
 VICTIMS = 5
@@ -28,10 +26,6 @@ KILLS_EACH = 10
 # What leaves little room for streamlink, and for its small stand-in.
 TIGHT = 60 * MIB
 TIGHT_SMALL = 24 * MIB
-SMALL = "/usr/local/bin/small-streamlink"
-# To start streamlink fifty times would be ten minutes of importing modules: the first of each victim is one.
-SMALL_SETTINGS = f'[streamlink]\ncommand = "{SMALL}"\n'
-SMALL_CONFIG = "/etc/streamvaultd/conf.d/small.toml"
 # tail(1) keeps all of a line that has no end: it fills what the limit leaves, and streamlink is chosen to die
 HOG = 'echo $$ > /sys/fs/cgroup"$1"/cgroup.procs && exec tail /dev/zero'
 # Looks at a file's size until stdin ends, then prints how long it has stood still at most.
@@ -58,20 +52,6 @@ def squeeze(vm: Vm, unit: str, limit: int) -> None:
 def limit_of(segment: int) -> int:
     """What a segment of a victim is left."""
     return TIGHT if segment == 1 else TIGHT_SMALL
-
-
-@contextmanager
-def small_streamlink(vm: Vm) -> Iterator[None]:
-    """What starts from now on runs the small one."""
-    vm.write_file(SMALL, Path(__file__).with_name("small_streamlink.py").read_text())
-    vm.run(["chmod", "755", SMALL])
-    vm.write_file(SMALL_CONFIG, SMALL_SETTINGS)
-    vm.run(["systemctl", "reload", "streamvaultd"])
-    try:
-        yield
-    finally:
-        vm.run(["rm", SMALL_CONFIG])
-        vm.run(["systemctl", "reload", "streamvaultd"])
 
 
 def deaths(vm: Vm, recording: int) -> int:

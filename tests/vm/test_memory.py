@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Memory as a real kernel counts it: page cache that is dropped, limits that are told, and slices that are full."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.fakes.livesource import LiveSource
+from tests.integration.harness import scopes, streamlink_pid
+from tests.integration.stories import ends_well, wait_writing
+from tests.testbed.vm import Vm
+from tests.vm.calls import VmCtl
+
+MIB = 1 << 20
+SLICE = "streamvault.slice"
+
+
+def counts(vm: Vm, unit: str) -> dict[str, int]:
+    """memory.stat of a unit's control group."""
+    group = vm.run(["systemctl", "show", "--property=ControlGroup", "--value", unit]).stdout.strip()
+    words = vm.run(["cat", f"/sys/fs/cgroup{group}/memory.stat"]).stdout.split()
+    return {name: int(value) for name, value in zip(words[::2], words[1::2], strict=True)}
+
+
+def give(vm: Vm, size: str) -> None:
+    vm.run(["systemctl", "set-property", "--runtime", SLICE, f"MemoryMax={size}"])
+
+
+def test_a_slice_that_is_full(vm: Vm, ctl: VmCtl, source: LiveSource, channel: str) -> None:
+    """A new recording is refused and a rotation put off; a replacement after a death is started all the same."""
+    ctl("record", vm.reach(source.url(channel)), "--name", "first", timeout=120)
+    recording = ctl.recording("first")["id"]
+    first = f"streamvault-{recording}-001.scope"
+    used = counts(vm, first)["anon"]
+    assert used > 20 * MIB
+
+    give(vm, "280M")
+    refused = ctl("record", vm.reach(source.url(channel)), "--name", "second", check=False, timeout=120)
+    assert refused.returncode == 1
+    assert f"cannot record 'second': {SLICE} may have 280M of memory, " in refused.stderr
+    assert "and a segment may take 256M" in refused.stderr
+    ctl.call("Rotate", recording="first")
+    vm.wait_journal(
+        f"STREAMVAULT_RECORDING={recording}",
+        until=lambda entry: "Rotation of 'first'" in entry["MESSAGE"] and "280M of memory" in entry["MESSAGE"],
+    )
+    assert scopes(vm) == [first]
+    assert ctl.state("first") == "recording"
+
+    vm.run(["kill", "-KILL", str(streamlink_pid(vm, first))])
+    replacement = ctl.segments("first")[-1]["number"] + 1
+    wait_writing(vm, ctl, "first", max(replacement, 3), timeout=120)
+    give(vm, "1G")
+    newest = ctl.segments("first")[-1]["number"]
+    ctl.call("Rotate", recording="first")
+    wait_writing(vm, ctl, "first", newest + 1, timeout=120)
+    ends_well(vm, ctl, source, channel, "first")
+    [evidence, *_] = [end["evidence"] for end in ctl.ends("first") if end["segment"] == 1]
+    assert evidence["memoryMax"] == 256 * MIB
+
+
+def test_what_is_on_disk_is_out_of_memory(vm: Vm, ctl: VmCtl, source: LiveSource, channel: str) -> None:
+    source.channel(channel, {"bitrate": "6M", "seconds": 180})
+    ctl("record", vm.reach(source.url(channel)), "--name", "large", timeout=120)
+    recording = ctl.recording("large")["id"]
+    path = Path(ctl.segments("large")[0]["path"])
+    vm.wait_for(lambda: int(vm.run(["stat", "-c", "%s", str(path)]).stdout) > 30 * MIB, "30M", timeout=180)
+    found = counts(vm, f"streamvault-{recording}-001.scope")
+    assert found["file"] < 15 * MIB, found
+    ends_well(vm, ctl, source, channel, "large")
