@@ -146,12 +146,21 @@ def on_launch_failed(recorder: Recorder, event: ev.LaunchFailed) -> Step:
         return recorder, ()
     asked = segment.phase is Phase.STOPPING
     cause = segment.cause or ("stopped" if asked else "launch-failed")
-    known = Evidence(asked=cause if asked else None, error=event.why, disk="full" if event.disk else None)
+    is_host_down = is_host_stopping(recorder, event.at.monotonic)
+    known = Evidence(
+        asked=cause if asked else None,
+        error=event.why,
+        disk="full" if event.disk else None,
+        host_down=is_host_down or None,
+    )
     known = known.merged(segment.evidence or Evidence())
     after = move(recorder, segment, Phase.SEALING, event.at, ended=event.at, cause=cause, evidence=known)
     effects: tuple[Effect, ...] = (fx.Seal(segment.number),)
     if asked:
         return after, effects
+    if is_host_down:  # systemd refuses whatever is new; that is no failure of the launch
+        after, more = go_on_without(after, segment, event.at, Verdict("launch-failed", Ending.HOST, event.why))
+        return after, (*effects, *more)
     told = tell(Notice.LAUNCH_FAILED, segment, "launch-failed", why=event.why)
     ending = Ending.BROKEN
     if event.disk:

@@ -61,6 +61,7 @@ def test_the_exit_may_be_known_before_the_shutdown() -> None:
     assert causes(world) == ["host-shutdown", "launch-failed"]
     assert world.recorder.state is State.BACKOFF
     assert notices(world).count(Notice.SEGMENT_DIED) == 1
+    assert Notice.LAUNCH_FAILED not in notices(world)
 
 
 def test_an_earlier_death_is_none_of_its_doing() -> None:
