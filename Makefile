@@ -8,8 +8,8 @@ PYTHON ?= python3
 help:
 	@echo "make demo    build, install on a real systemd, record a live broadcast, join it; 'make demo HOST=1' uses"
 	@echo "             this machine's own systemd instead of a box in namespaces"
-	@echo "make test    everything: lint, unit, component, package and integration tests"
-	@echo "make faults  what can go wrong, in boxes and in a vm with a real kernel: takes long, wants a machine of its own"
+	@echo "make test    everything: lint, unit, component, package, and what can go wrong, in boxes and in a vm"
+	@echo "make faults  only what can go wrong, in boxes and in a vm with a kernel of its own"
 	@echo "make check   lint and unit tests only"
 	@echo "make deb     build the package into dist/"
 	@echo "make box     boot a box with the package installed, and open a shell in it"

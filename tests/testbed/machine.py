@@ -10,7 +10,7 @@ import select
 import subprocess
 import time
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, TypeVar
+from typing import IO, TYPE_CHECKING, ClassVar, TypeVar
 
 from tests.testbed.spaces import ENVIRONMENT
 
@@ -33,6 +33,10 @@ class Machine(abc.ABC):
     """Runs commands; subclasses say where."""
 
     name: str
+    between_looks: ClassVar[float] = 0.05
+    """Seconds between two looks at what is waited for"""
+    patience: ClassVar[float] = 1.0
+    """Limits of waiting are stretched by this factor: some machines are slow."""
 
     @abc.abstractmethod
     def argv(self, command: list[str]) -> list[str]:
@@ -135,7 +139,7 @@ class Machine(abc.ABC):
         follow = ["journalctl", "--output=json", "--all", "--follow", "--lines=all", *matches]
         process = self.popen(follow, stderr=subprocess.DEVNULL)
         try:
-            for line in read_lines(process, timeout=timeout):
+            for line in read_lines(process, timeout=timeout * self.patience):
                 entry: Entry = json.loads(line)
                 if until(entry):
                     return entry
@@ -146,11 +150,11 @@ class Machine(abc.ABC):
 
     def wait_for(self, condition: Callable[[], T], what: str, *, timeout: float = 20) -> T:
         """Ask `condition` until its answer is true, and return that: for what gives no event of its own."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + timeout * self.patience
         while not (answer := condition()):
             if time.monotonic() > deadline:
                 raise WaitError(f"{what}: not within {timeout} s in {self.name}")
-            self.pause(0.05)
+            self.pause(self.between_looks)
         return answer
 
 

@@ -11,7 +11,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.testbed import deb, setup
@@ -23,6 +24,7 @@ TAIL_LINES = 60
 # Who runs us in the background ignores SIGINT and SIGQUIT, and what is tested would inherit that.
 DEFAULT_SIGNALS = ["env", "--default-signal"]
 BIN = setup.VENV / "bin"
+INTEGRATION_FOLDER = PROJECT / "tests" / "integration"
 
 
 def run_setup(log: Path) -> bool:
@@ -67,11 +69,11 @@ def pytest(*paths: str) -> Callable[[Path], bool]:
     return run
 
 
-INTEGRATION = [f"tests/integration/test_{name}.py" for name in ("broker", "main_job", "streamlink", "testbed")]
 FAULTS = [
     f"tests/integration/test_{name}.py"
     for name in ("witnesses", "seed_scenarios", "audit", "audit_rows", "daemon_faults", "disk", "host", "latency")
 ]
+INTEGRATION = sorted({f"tests/integration/{file.name}" for file in INTEGRATION_FOLDER.glob("test_*.py")} - {*FAULTS})
 STAGES: dict[str, Callable[[Path], bool]] = {
     "setup": run_setup,
     "lint": run_lint,
@@ -84,8 +86,11 @@ STAGES: dict[str, Callable[[Path], bool]] = {
     "seams": pytest("tests/seams"),
     "vm": pytest("tests/vm"),
 }
-USUAL = ("setup", "lint", "unit", "component", "deb", "integration")
-"""The stages that run unless others are named; the rest takes long, and wants a machine of its own."""
+GROUPS = (
+    ("setup",), ("lint",), ("unit",), ("component",), ("deb",),
+    ("integration", "faults"), ("seams",), ("chaos",), ("vm",),
+)  # fmt: skip
+"""All stages in order; those of a group run at the same time: they wait for broadcasts most of theirs."""
 
 
 def logged(command: list[str], log: Path, *, show: bool = False) -> bool:
@@ -116,6 +121,12 @@ def logged(command: list[str], log: Path, *, show: bool = False) -> bool:
     return is_ok
 
 
+def run_group(names: Sequence[str]) -> list[str]:
+    """Run stages at the same time; the names of those that failed."""
+    with ThreadPoolExecutor(max_workers=len(names)) as pool:
+        return [name for name, is_ok in zip(names, pool.map(run_stage, names), strict=True) if not is_ok]
+
+
 def run_stage(name: str) -> bool:
     """Run one stage and say how it ended."""
     log, started = LOGS / f"{name}.log", time.monotonic()
@@ -129,13 +140,14 @@ def run_stage(name: str) -> bool:
 
 
 def main(names: list[str]) -> int:
-    """Run these stages, or the usual ones; 0 when all are ok."""
+    """Run these stages one after the other, or all of them; 0 when all are ok."""
     if unknown := [name for name in names if name not in STAGES]:
         print(f"no such stage: {' '.join(unknown)}; there are {' '.join(STAGES)}", file=sys.stderr)
         return 2
     shutil.rmtree(LOGS, ignore_errors=True)
     LOGS.mkdir(parents=True)
-    failed = [name for name in names or USUAL if not run_stage(name)]
+    groups = [(name,) for name in names] or GROUPS
+    failed = [name for group in groups for name in run_group(group)]
     if failed:
         print(f"FAILED: {' '.join(failed)}; everything about it is in {LOGS}")
     return 1 if failed else 0

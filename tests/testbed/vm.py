@@ -48,6 +48,9 @@ class Vm(Machine):
     dies with the thread that started it; an untethered one stays until `close()` by whoever attaches to its name.
     """
 
+    between_looks = 0.4  # a look costs a tenth of a second of one of its processors
+    patience = 3.0
+
     def __init__(
         self, name: str, layers: tuple[Path, ...] = (), *, tethered: bool = True, cpus: int = 2, memory: int = 2048
     ) -> None:

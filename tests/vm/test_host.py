@@ -14,12 +14,12 @@ import pytest
 
 from tests.fakes.livesource import LiveSource
 from tests.integration.harness import count
-from tests.integration.stories import causes, ends_well, main_pid, wait_segments, wait_writing
+from tests.integration.stories import ends_well, main_pid, wait_segments, wait_writing
 from tests.testbed.vm import Vm
 from tests.vm.calls import VmCtl
 from tests.vm.settings import settings, small_streamlink
 
-ROTATE_AGE = 75.0
+ROTATE_AGE = 90.0
 SYNC_INTERVAL = 5.0
 DAY = 86400
 DROP_IN = "/run/systemd/system/streamvaultd.service.d"
@@ -53,6 +53,14 @@ def identity(vm: Vm, ctl: VmCtl, name: str) -> Identity:
         rotation_due=told["runtime"]["rotationDueAt"]["monotonic"],
         memory_max=vm.run(["systemctl", "show", "--property=MemoryMax", "--value", newest["unit"]]).stdout.strip(),
     )
+
+
+def is_back(ctl: VmCtl, name: str, ends: list[str | None]) -> bool:
+    """Whether it records again, and its segments that ran have ended so. A machine that goes down may have refused
+    one that replaced a segment whose end was seen first.
+    """
+    found = [segment for segment in ctl.segments(name) if segment.get("cause") != "launch-failed"]
+    return [segment.get("cause") for segment in found] == ends and found[-1]["phase"] == "writing"
 
 
 def sizes(vm: Vm, paths: list[str]) -> list[int]:
@@ -100,7 +108,7 @@ def test_clocks_that_are_set(vm: Vm, ctl: VmCtl, source: LiveSource, channel: st
     before, path = identity(vm, ctl, "timeless"), ctl.segments("timeless")[0]["path"]
     for when in (f"@{now + DAY}", f"@{now - DAY}", JUST_BEFORE_SUMMER, JUST_BEFORE_WINTER, f"@{now}"):
         vm.run(["date", f"--set={when}"])
-        wait_growth(vm, path, source, channel, 2)
+        wait_growth(vm, path, source, channel, 1)
         assert identity(vm, ctl, "timeless") == before
     wait_segments(vm, ctl, "timeless", ["rotated", None], timeout=ROTATE_AGE + 60)
     first, second = (segment["startedAt"]["monotonic"] / 1e6 for segment in ctl.segments("timeless"))
@@ -132,9 +140,10 @@ def test_a_reboot_and_a_power_cut(vm: Vm, ctl: VmCtl, source: LiveSource, channe
     recordings = {name: ctl.recording(name)["id"] for name in names}
     vm.reboot()
     for name in names:
-        wait_segments(vm, ctl, name, ["host-shutdown", None], timeout=120)
+        vm.wait_for(lambda name=name: is_back(ctl, name, ["host-shutdown", None]), f"{name} is back")  # type: ignore[misc]
 
-    paths = [ctl.segments(name)[1]["path"] for name in names]
+    newest = {name: ctl.segments(name)[-1] for name in names}
+    paths = [newest[name]["path"] for name in names]
     for name, path in zip(names, paths, strict=True):
         wait_growth(vm, path, source, f"{channel}-{name}", 4)
     written = sizes(vm, paths)
@@ -146,9 +155,10 @@ def test_a_reboot_and_a_power_cut(vm: Vm, ctl: VmCtl, source: LiveSource, channe
     print({"written": written, "kept": kept, "allowed to lose": allowed})
     assert all(before - after <= allowed for before, after in zip(written, kept, strict=True))
 
+    ends: list[str | None] = ["host-shutdown", "host-shutdown", None]
     for name in names:
-        wait_writing(vm, ctl, name, 3, timeout=120)
-        assert causes(ctl, name) == ["host-shutdown", "host-shutdown", None]
+        wait_writing(vm, ctl, name, newest[name]["number"] + 1, timeout=120)
+        assert is_back(ctl, name, ends)
     assert {name: ctl.recording(name)["id"] for name in names} == recordings
     for name in names:
         source.control(f"{channel}-{name}", end=True)

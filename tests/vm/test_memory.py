@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.fakes.livesource import LiveSource
@@ -22,8 +24,15 @@ def counts(vm: Vm, unit: str) -> dict[str, int]:
     return {name: int(value) for name, value in zip(words[::2], words[1::2], strict=True)}
 
 
-def give(vm: Vm, size: str) -> None:
+@contextmanager
+def limited(vm: Vm, size: str) -> Iterator[None]:
+    """The slice has no more memory than this."""
+    shown = vm.run(["systemctl", "show", "--property=MemoryMax", "--value", SLICE]).stdout.strip()
     vm.run(["systemctl", "set-property", "--runtime", SLICE, f"MemoryMax={size}"])
+    try:
+        yield
+    finally:
+        vm.run(["systemctl", "set-property", "--runtime", SLICE, f"MemoryMax={shown}"])
 
 
 def test_a_slice_that_is_full(vm: Vm, ctl: VmCtl, source: LiveSource, channel: str) -> None:
@@ -34,24 +43,23 @@ def test_a_slice_that_is_full(vm: Vm, ctl: VmCtl, source: LiveSource, channel: s
     used = counts(vm, first)["anon"]
     assert used > 20 * MIB
 
-    give(vm, "280M")
-    refused = ctl("record", vm.reach(source.url(channel)), "--name", "second", check=False, timeout=120)
-    assert refused.returncode == 1
-    assert f"cannot record 'second': {SLICE} may have 280M of memory, " in refused.stderr
-    assert "and a segment may take 256M" in refused.stderr
-    ctl.call("Rotate", recording="first")
-    vm.wait_journal(
-        f"STREAMVAULT_RECORDING={recording}",
-        until=lambda entry: "Rotation of 'first'" in entry["MESSAGE"] and "280M of memory" in entry["MESSAGE"],
-    )
-    assert scopes(vm) == [first]
-    assert ctl.state("first") == "recording"
+    with limited(vm, "280M"):
+        refused = ctl("record", vm.reach(source.url(channel)), "--name", "second", check=False, timeout=120)
+        assert refused.returncode == 1
+        assert f"cannot record 'second': {SLICE} may have 280M of memory, " in refused.stderr
+        assert "and a segment may take 256M" in refused.stderr
+        ctl.call("Rotate", recording="first")
+        vm.wait_journal(
+            f"STREAMVAULT_RECORDING={recording}",
+            until=lambda entry: "Rotation of 'first'" in entry["MESSAGE"] and "280M of memory" in entry["MESSAGE"],
+        )
+        assert scopes(vm) == [first]
+        assert ctl.state("first") == "recording"
 
-    vm.run(["kill", "-KILL", str(streamlink_pid(vm, first))])
-    replacement = ctl.segments("first")[-1]["number"] + 1
-    wait_writing(vm, ctl, "first", max(replacement, 3), timeout=120)
-    give(vm, "1G")
+        vm.run(["kill", "-KILL", str(streamlink_pid(vm, first))])
+        vm.wait_for(lambda: ctl.segments("first")[-1]["phase"] == "writing", "a replacement writes", timeout=120)
     newest = ctl.segments("first")[-1]["number"]
+    assert newest > 1
     ctl.call("Rotate", recording="first")
     wait_writing(vm, ctl, "first", newest + 1, timeout=120)
     ends_well(vm, ctl, source, channel, "first")
