@@ -25,7 +25,7 @@ test:
 	$(PYTHON) -m tests.testbed.stages
 
 faults:
-	$(PYTHON) -m tests.testbed.stages setup faults chaos seams vm
+	$(PYTHON) -m tests.testbed.stages setup integration seams chaos vm
 
 check:
 	$(PYTHON) -m tests.testbed.stages setup lint unit

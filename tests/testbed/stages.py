@@ -11,8 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.testbed import deb, setup
@@ -24,7 +23,6 @@ TAIL_LINES = 60
 # Who runs us in the background ignores SIGINT and SIGQUIT, and what is tested would inherit that.
 DEFAULT_SIGNALS = ["env", "--default-signal"]
 BIN = setup.VENV / "bin"
-INTEGRATION_FOLDER = PROJECT / "tests" / "integration"
 
 
 def run_setup(log: Path) -> bool:
@@ -69,28 +67,19 @@ def pytest(*paths: str) -> Callable[[Path], bool]:
     return run
 
 
-FAULTS = [
-    f"tests/integration/test_{name}.py"
-    for name in ("witnesses", "seed_scenarios", "audit", "audit_rows", "daemon_faults", "disk", "host", "latency")
-]
-INTEGRATION = sorted({f"tests/integration/{file.name}" for file in INTEGRATION_FOLDER.glob("test_*.py")} - {*FAULTS})
+IN_BOXES = ["--numprocesses=3", "--dist=loadfile", "tests/integration"]
+"""Most of the time these wait for broadcasts, so that several boxes share this host."""
 STAGES: dict[str, Callable[[Path], bool]] = {
     "setup": run_setup,
     "lint": run_lint,
     "unit": pytest("tests/unit"),
     "component": pytest("tests/component"),
     "deb": run_deb,
-    "integration": pytest(*INTEGRATION),
-    "faults": pytest(*FAULTS),
+    "integration": pytest(*IN_BOXES),
     "chaos": pytest("tests/chaos"),
     "seams": pytest("tests/seams"),
     "vm": pytest("tests/vm"),
 }
-GROUPS = (
-    ("setup",), ("lint",), ("unit",), ("component",), ("deb",),
-    ("integration", "faults"), ("seams",), ("chaos",), ("vm",),
-)  # fmt: skip
-"""All stages in order; those of a group run at the same time: they wait for broadcasts most of theirs."""
 
 
 def logged(command: list[str], log: Path, *, show: bool = False) -> bool:
@@ -121,12 +110,6 @@ def logged(command: list[str], log: Path, *, show: bool = False) -> bool:
     return is_ok
 
 
-def run_group(names: Sequence[str]) -> list[str]:
-    """Run stages at the same time; the names of those that failed."""
-    with ThreadPoolExecutor(max_workers=len(names)) as pool:
-        return [name for name, is_ok in zip(names, pool.map(run_stage, names), strict=True) if not is_ok]
-
-
 def run_stage(name: str) -> bool:
     """Run one stage and say how it ended."""
     log, started = LOGS / f"{name}.log", time.monotonic()
@@ -146,8 +129,7 @@ def main(names: list[str]) -> int:
         return 2
     shutil.rmtree(LOGS, ignore_errors=True)
     LOGS.mkdir(parents=True)
-    groups = [(name,) for name in names] or GROUPS
-    failed = [name for group in groups for name in run_group(group)]
+    failed = [name for name in names or STAGES if not run_stage(name)]
     if failed:
         print(f"FAILED: {' '.join(failed)}; everything about it is in {LOGS}")
     return 1 if failed else 0
