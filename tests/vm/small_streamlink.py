@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A streamlink for a slow machine: it knows HLS playlists of one server and no more, but starts in half a second.
 
-As streamlink does with our options, it begins at the oldest media segment of the playlist.
+As streamlink does with our options, it begins at the oldest media segment of the playlist. An option of its own,
+"leak", is how many bytes it holds on to, more each second.
 """
 
 import signal
@@ -11,11 +12,11 @@ import sys
 import time
 
 
-def setting(name: str) -> str:
-    """A setting of the configuration file that --config names."""
+def settings() -> dict[str, str]:
+    """What the configuration file says that --config names."""
     path = next(word.partition("=")[2] for word in sys.argv if word.startswith("--config="))
     with open(path) as file:  # noqa: PTH123 - pathlib alone would double the time to start
-        return dict(line.rstrip("\n").partition("=")[::2] for line in file)[name]
+        return dict(line.rstrip("\n").partition("=")[::2] for line in file)
 
 
 def fetch(host: str, path: str) -> bytes:
@@ -38,7 +39,9 @@ def main() -> int:
     if "--version" in sys.argv:
         print("streamlink 7.3.0")
         return 0
-    host, _, path = setting("url").partition("://")[2].partition("/")
+    given = settings()
+    host, _, path = given["url"].partition("://")[2].partition("/")
+    leak, leaked = int(given.get("leak", "0")), []
     folder = path.rpartition("/")[0]
     sys.stderr.write("info cli: Opening stream: live (hls)\n")
     newest = ""
@@ -51,6 +54,7 @@ def main() -> int:
         if "#EXT-X-ENDLIST" in lines:
             sys.stderr.write("info cli: Stream ended\n")
             return 0
+        leaked.append(b"\1" * leak)
         time.sleep(1)
 
 

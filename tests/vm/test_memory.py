@@ -9,11 +9,18 @@ from pathlib import Path
 
 from tests.fakes.livesource import LiveSource
 from tests.integration.harness import scopes, streamlink_pid
-from tests.integration.stories import ends_well, wait_writing
+from tests.integration.stories import ends_well, wait_segments, wait_writing
 from tests.testbed.vm import Vm
 from tests.vm.calls import VmCtl
+from tests.vm.settings import settings, small_streamlink
 
 MIB = 1 << 20
+LEAKY = """
+[limits]
+memory_max = "64M"
+[streamlink]
+options = { leak = 600000 }
+"""
 SLICE = "streamvault.slice"
 
 
@@ -76,3 +83,14 @@ def test_what_is_on_disk_is_out_of_memory(vm: Vm, ctl: VmCtl, source: LiveSource
     found = counts(vm, f"streamvault-{recording}-001.scope")
     assert found["file"] < 15 * MIB, found
     ends_well(vm, ctl, source, channel, "large")
+
+
+def test_a_leak_is_rotated_away(vm: Vm, ctl: VmCtl, source: LiveSource, channel: str) -> None:
+    """A process that holds on to ever more is replaced before the kernel kills it: no death, and nothing is lost."""
+    with small_streamlink(vm), settings(vm, "leak", LEAKY):
+        ctl("record", vm.reach(source.url(channel)), "--name", "leaky", timeout=120)
+    wait_segments(vm, ctl, "leaky", ["rotated", None], timeout=240)
+    assert ctl.recording("leaky")["runtime"]["deaths"] == 0
+    first, second = ctl.segments("leaky")
+    assert (first["memoryMax"], second["memoryMax"]) == (64 * MIB, 96 * MIB)
+    ends_well(vm, ctl, source, channel, "leaky")
