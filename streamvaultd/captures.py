@@ -186,6 +186,10 @@ class Captures:
             return  # the run was over: it is the stop of what it left behind that took too long
         self.on_evidence(unit, Evidence(unit_result=result))
 
+    def on_unit_memory(self, unit: str, peak: int | None, limit: int | None) -> None:
+        """How much memory a scope that failed had used at most, and its limit."""
+        self.on_evidence(unit, Evidence(memory_peak=peak, memory_max=limit))
+
     def on_evidence(self, unit: str, evidence: Evidence) -> None:
         """What a witness says about a run, before or after its end."""
         run = parse_segment_unit(unit)

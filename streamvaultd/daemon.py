@@ -142,6 +142,8 @@ class Daemon:
         self._catalogue = self._build_catalogue()
         self.bus = UnitBus(
             on_result=captures.on_unit_result,
+            on_memory=captures.on_unit_memory,
+            spawn=self.spawn,
             on_reconnect=self._on_reconnect,
             on_shutdown=self.manager.on_shutdown,
             on_shutdown_cancelled=self.manager.on_shutdown_cancelled,

@@ -309,7 +309,7 @@ def on_exited(recorder: Recorder, event: ev.SegmentExited) -> Step:
     if segment.phase is Phase.STOPPING:
         asked = segment.cause or "stopped"
     is_host_down = is_host_stopping(recorder, event.at.monotonic) or None
-    known = Evidence(asked=asked, memory_max=segment.memory_max, host_down=is_host_down)
+    known = Evidence(asked=asked, host_down=is_host_down)
     evidence = event.evidence.merged(segment.evidence or Evidence()).merged(known)
     verdict = judge(evidence, asked=asked)
     after = move(

@@ -17,13 +17,14 @@ from streamvaultd import systemd1
 from streamvaultd.systemd1 import BusError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
 
     from dbus_fast.aio import MessageBus
 
 UNITS: Final = "streamvault-*.scope"
 SUCCESS: Final = "success"
 INACTIVE: Final = "inactive"
+FAILED: Final = "failed"
 SHUTDOWN: Final = "shutdown.target"
 """Whatever brings the machine down (poweroff, reboot, halt, kexec, soft-reboot, exit) starts this unit."""
 
@@ -94,24 +95,46 @@ class UnitBus:
     what happened meanwhile is lost, and `list_scopes()` tells what is left. `on_shutdown()` is called when systemd
     begins to bring the machine down, or does so already; it says so before it stops the first unit. A shutdown that
     is only planned is none yet. `on_shutdown_cancelled()`: what had begun was called off.
+
+    Of a scope that failed, `on_memory(unit, peak, limit)` tells how much memory it had used at most, and MemoryMax= as
+    it was in force (bytes, or None): nobody else can if the kernel has killed its shim, too. `spawn` runs a task.
     """
 
     def __init__(
         self,
         *,
         on_result: Callable[[str, str, str], None],
+        on_memory: Callable[[str, int | None, int | None], None],
         on_reconnect: Callable[[], None],
         on_shutdown: Callable[[], None],
         on_shutdown_cancelled: Callable[[], None],
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
-        self._on_result = on_result
+        self._told = on_result
+        self._on_memory = on_memory
+        self._spawn = spawn
         self._on_reconnect = on_reconnect
         self._on_shutdown = on_shutdown
         self._on_shutdown_cancelled = on_shutdown_cancelled
-        self._results = Results(on_result)
+        self._results = Results(self._on_result)
         self._bus: MessageBus | None = None
         self._connected = asyncio.Event()
         self._listings: list[set[str]] = []
+
+    def _on_result(self, unit: str, result: str, active_state: str) -> None:
+        self._told(unit, result, active_state)
+        if result != SUCCESS and active_state == FAILED and self._bus is not None:
+            self._spawn(self._ask_memory(self._bus, unit))
+
+    async def _ask_memory(self, bus: MessageBus, unit: str) -> None:
+        """It stays loaded until it is reset, which takes longer than this question; after it both are unknown."""
+        try:
+            scope = await systemd1.get_properties(bus, unit, systemd1.SCOPE)
+        except BusError:
+            return  # one witness less
+        peak, limit = _known(scope.get("MemoryPeak")), _known(scope.get("MemoryMax"))
+        if peak is not None:
+            self._on_memory(unit, peak, limit)
 
     async def run(self) -> None:
         """Listen until cancelled, connecting again as often as it takes."""
@@ -196,12 +219,16 @@ async def _live_scope(bus: MessageBus, unit: str) -> LiveScope | None:
     state = await systemd1.get_properties(bus, unit, systemd1.UNIT)
     if state["LoadState"] != "loaded":
         return None
-    peak = scope.get("MemoryPeak", _UNKNOWN_UINT64)
     return LiveScope(
         unit=unit,
         active_state=state["ActiveState"],
         sub_state=state["SubState"],
         control_group=scope["ControlGroup"],
         result=scope["Result"],
-        memory_peak=None if peak == _UNKNOWN_UINT64 else peak,
+        memory_peak=_known(scope.get("MemoryPeak")),
     )
+
+
+def _known(value: int | None) -> int | None:
+    """An amount of memory, None where systemd says "infinity": there is no limit, or nothing was measured."""
+    return None if value == _UNKNOWN_UINT64 else value

@@ -86,8 +86,11 @@ async def perform(scopes: Scopes, bus: UnitBus, told: list[Any], step: dict[str,
 async def main() -> None:
     scopes = Scopes(BROKER)
     told: list[Any] = []
+    tasks: list[asyncio.Task[None]] = []
     bus = UnitBus(
         on_result=lambda *result: told.append(result),
+        on_memory=lambda *_: None,
+        spawn=lambda work: tasks.append(asyncio.create_task(work)),
         on_reconnect=lambda: None,
         on_shutdown=lambda: None,
         on_shutdown_cancelled=lambda: None,

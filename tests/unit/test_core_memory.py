@@ -33,6 +33,20 @@ ALL_WITNESSES = [
 ]
 
 
+def test_systemd_tells_peak_and_limit_where_the_shim_was_killed_too() -> None:
+    """The limit in force may be another than the one that was asked for: an administrator may have lowered it."""
+    world = recording(20.0)
+    world.run_out_of_memory(1, Witnesses(record="none", unit=0.0))
+    world.advance(0.5)
+    told = Evidence(memory_peak=24 * MIB, memory_max=24 * MIB)
+    world.post(lambda at: ev.EvidenceArrived(at=at, attempt=1, evidence=told))
+    world.advance(5.0)
+    first = world.recorder.segments[0]
+    assert first.evidence is not None
+    assert (first.cause, first.memory_peak, first.evidence.memory_max) == ("oom", 24 * MIB, 24 * MIB)
+    assert world.recorder.deaths == 1
+
+
 def told_of(witnesses: Witnesses) -> str:
     return " ".join(f"{name}={getattr(witnesses, name)}" for name in ("record", "unit", "journal", "kernel", "twice"))
 
