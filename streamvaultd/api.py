@@ -7,11 +7,9 @@ A call is checked before anything of it exists: a refused one leaves nothing beh
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from streamvaultd import __version__
 from streamvaultd.capture.streamlink import check_quality, check_url
@@ -25,7 +23,6 @@ from streamvaultd.errors import (
     AlreadyRecording,
     DirectoryUnusable,
     InvalidDuration,
-    InvalidName,
     MemoryFull,
     NoSuchRecording,
     NoSuchSegment,
@@ -37,6 +34,7 @@ from streamvaultd.errors import (
 )
 from streamvaultd.hub import Hub, Subscription
 from streamvaultd.manager import Manager
+from streamvaultd.names import check_name, name_of
 from streamvaultd.ports import Catalogue, Disk, Files, Store, Watcher
 from streamvaultd.streamlinks import Streamlinks
 from streamvaultd.units import SPAN_MAX_USEC, segment_unit
@@ -44,7 +42,6 @@ from streamvaultd.varlink.server import Call, Handler, Stream
 from streamvaultd.varlink.server import Final as Last
 from streamvaultd.views import View, event_view, recording_view, redact_url, segment_view, timestamp
 
-NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}", re.ASCII)
 LIST_LIMIT: Final = 1000
 
 
@@ -171,7 +168,7 @@ class Api:
         settings = self._settings()
         url = check_url(given["url"])
         quality = check_quality(given.get("quality", settings.quality))
-        streamer = _check_name(given["name"]) if "name" in given else name_of(url)
+        streamer = check_name(given["name"]) if "name" in given else name_of(url)
         duration = _check_duration(given.get("durationUSec"))
         directory = _check_directory(given.get("directory"), settings.directory)
         for running in self._manager.recorders.values():
@@ -271,24 +268,6 @@ def _failure(recorder: Recorder) -> VaultError:
 
 def _not_recording(verb: str, recorder: Recorder) -> NotRecording:
     return NotRecording(verb=verb, recording=recorder.recording.id, state=recorder.state.value)
-
-
-def _check_name(name: str) -> str:
-    if not NAME.fullmatch(name):
-        why = "it is longer than 64 characters" if len(name) > 64 else "it holds a character that names may not have"
-        raise InvalidName(value=name[:80], why=why if name else "it is empty")
-    return name
-
-
-def name_of(url: str) -> str:
-    """A streamer's name for a URL that came without one: the last part of its path, else its host."""
-    parts = urlsplit(url if "//" in url else f"//{url}")
-    words = [word for word in re.split(r"[/.]", parts.path) if word and word not in ("m3u8", "mpd", "html")]
-    for candidate in (*reversed(words), parts.hostname or ""):
-        name = re.sub(r"[^A-Za-z0-9._-]", "_", candidate)[:64]
-        if NAME.fullmatch(name):
-            return name
-    raise InvalidName(value=redact_url(url)[:80], why="no name can be made of this URL; give one")
 
 
 def _check_duration(usec: int | None) -> float | None:

@@ -8,7 +8,6 @@ as systemd writes them. All mistakes of all files are reported at once; nothing 
 
 from __future__ import annotations
 
-import re
 import string
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -20,8 +19,27 @@ import tomli
 
 from streamvaultd.core.model import Policy
 from streamvaultd.errors import ConfigInvalid, ConfigUnreadable, VaultError
-from streamvaultd.units import parse_size, parse_span
+from streamvaultd.values import DAY, RESERVED_OPTIONS
+from streamvaultd.values import Unfit as _Unfit
+from streamvaultd.values import count as _count
+from streamvaultd.values import options as _options
+from streamvaultd.values import path as _path
+from streamvaultd.values import quality as _quality
+from streamvaultd.values import size as _size
+from streamvaultd.values import span as _span
+from streamvaultd.values import text as _text
 
+__all__ = [
+    "OPTIONS",
+    "RESERVED_OPTIONS",
+    "Option",
+    "Settings",
+    "apply",
+    "check_template",
+    "files",
+    "load",
+    "option_table",
+]
 TEMPLATE_FIELDS: Final = frozenset({"streamer", "start", "recording", "stream"})
 ROOT: Final = Path("/")
 
@@ -39,6 +57,8 @@ class Settings:
     store_path: Path = Path("/var/lib/streamvaultd/streamvaultd.sqlite")
     catalogue: str = ""
     sync_interval: float = 5.0
+    watch_interval: float = 30.0
+    watch_spacing: float = 0.5
     disk_reserve: float = 300.0
     disk_floor: int = 16 << 20
 
@@ -55,29 +75,6 @@ class Option:
     about: str
 
 
-class _Unfit(ValueError):
-    """What is wrong with a value."""
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise _Unfit("it must be a text that is not empty")
-    return value
-
-
-def _path(value: Any) -> Path:
-    path = Path(_text(value))
-    if not path.is_absolute() or ".." in path.parts:
-        raise _Unfit("it must be an absolute path without '..'")
-    return path
-
-
-def _quality(value: Any) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_+.:-]+(,[A-Za-z0-9_+.:-]+)*", _text(value)):
-        raise _Unfit("it must be names such as 1080p60,720p,best, separated by commas")
-    return str(value)
-
-
 def check_template(value: Any) -> str:
     """A file name template: its text if it is usable, else ValueError with the reason."""
     template = _text(value)
@@ -92,41 +89,6 @@ def check_template(value: Any) -> str:
     if "/" in template or "\0" in template or template.startswith("."):
         raise _Unfit("it must be a file name, without '/' and not beginning with '.'")
     return template
-
-
-def _span(low: float, high: float) -> Callable[[Any], float]:
-    def parse(value: Any) -> float:
-        try:
-            seconds = parse_span(str(value)) / 1e6 if isinstance(value, str | int) else None
-        except ValueError as error:
-            raise _Unfit(str(error)) from None
-        if isinstance(value, bool) or seconds is None or not low <= seconds <= high:
-            raise _Unfit(f"it must be a time span from {low:g} s to {high:g} s, such as 23h58m48s")
-        return seconds
-
-    return parse
-
-
-def _size(low: int, high: int) -> Callable[[Any], int]:
-    def parse(value: Any) -> int:
-        try:
-            size = parse_size(str(value)) if isinstance(value, str | int) else None
-        except ValueError as error:
-            raise _Unfit(str(error)) from None
-        if isinstance(value, bool) or size is None or not low <= size <= high:
-            raise _Unfit(f"it must be a size from {low} to {high} bytes, such as 100G")
-        return size
-
-    return parse
-
-
-def _count(low: int, high: int) -> Callable[[Any], int]:
-    def parse(value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise _Unfit(f"it must be a number from {low} to {high}")
-        return value
-
-    return parse
 
 
 def _command(value: Any) -> tuple[str, ...]:
@@ -151,29 +113,6 @@ def _catalogue(value: Any) -> str:
     return "postgresql" + str(value)[len(url.scheme) :]
 
 
-RESERVED_OPTIONS: Final = frozenset({
-    "url", "default-stream", "stdout", "output", "record", "record-and-pipe", "player", "force", "skip", "json",
-    "config", "no-config", "loglevel", "logfile", "logformat", "logdateformat", "progress", "quiet", "stream-url",
-    "retry-streams", "retry-max", "hls-live-edge", "hls-duration", "stream-segmented-duration",
-    "hls-segment-stream-data", "version", "help", "plugins", "can-handle-url", "can-handle-url-no-redirect",
-})  # fmt: skip
-"""Options that the daemon sets itself, or that would break capturing; see streamvaultd.toml(5)."""
-
-
-def _options(value: Any) -> tuple[tuple[str, str], ...]:
-    if not isinstance(value, dict):
-        raise _Unfit('it must be a table such as { http-proxy = "…" }')
-    found = []
-    for name, setting in value.items():
-        if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name) or name in RESERVED_OPTIONS:
-            raise _Unfit(f"'{name}' is set by the daemon itself, or is no long option of streamlink")
-        if not isinstance(setting, str | int | bool) or "\n" in str(setting) or "\0" in str(setting):
-            raise _Unfit(f"'{name}' must be one line of text, a number, true or false")
-        found.append((name, str(setting).lower() if isinstance(setting, bool) else str(setting)))
-    return tuple(found)
-
-
-DAY: Final = 86400.0
 OPTIONS: Final = (
     Option("recording", "directory", _path, "directory", "/var/lib/streamvaultd/recordings",
            "Where recordings go: DIRECTORY/STREAMER/FILE. Must be in ReadWritePaths= of the service."),
@@ -209,6 +148,10 @@ OPTIONS: Final = (
            "Recordings pause when the disk will be full in less than this, at the rate at which it is written to."),
     Option("disk", "floor", _size(0, 1 << 50), "disk_floor", "16M",
            "What recordings leave free on their disk in any case."),
+    Option("watch", "interval", _span(5, DAY), "watch_interval", "30s",
+           "So often, it is asked whether a streamer is live; half of it around the usual times of the day."),
+    Option("watch", "spacing", _span(0, 3600), "watch_spacing", "500ms",
+           "So far apart are two questions to one site, however many streamers are watched there."),
     Option("streamlink", "command", _command, "streamlink_command", "streamlink",
            "The streamlink to run while none is installed by 'streamvaultctl streamlink install'."),
     Option("streamlink", "options", _options, "streamlink_options", "{}",

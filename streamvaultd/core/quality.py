@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which qualities a recording asks for: those that are wanted, and what comes nearest where none is offered. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_NAME = re.compile(r"(\d{3,4})p(\d{2,3})?(?:_\w+|\+)?")
+SYNONYMS = frozenset({"best", "worst", "best-unfiltered", "worst-unfiltered"})
+DEFAULT_FPS = 30
+
+
+def size_of(name: str) -> tuple[int, int] | None:
+    """(height, frames per second) of a quality's name, None if it has none."""
+    match = _NAME.fullmatch(name)
+    return (int(match[1]), int(match[2] or DEFAULT_FPS)) if match else None
+
+
+def with_fallback(wanted: str, offered: Sequence[str]) -> str:
+    """The list for streamlink, which takes the first that is offered: `wanted`, then the nearest below the last
+    wanted one, then the nearest above it. Names without a size (best, audio_only) have none that are near.
+    """
+    names = wanted.split(",")
+    sized = [(size_of(name), name) for name in dict.fromkeys(offered) if name not in names and name not in SYNONYMS]
+    near = sorted((size, name) for size, name in sized if size is not None)
+    goals = [size for name in names if (size := size_of(name)) is not None]
+    if not goals or set(names) & SYNONYMS:
+        return wanted
+    goal = min(goals)
+    below = [name for size, name in reversed(near) if size <= goal]
+    above = [name for size, name in near if size > goal]
+    return ",".join([*names, *below, *above, "best"])

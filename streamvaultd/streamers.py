@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Streamers as files: one TOML file each, parsed once into typed values.
+
+/etc/streamvaultd/streamers.d/NAME.toml is the administrator's and wins over NAME.toml in /var/lib/streamvaultd, which
+the daemon writes itself. A file with a mistake changes nothing: the streamer stays as he was, and every mistake
+is told with file, section, key, value and reason.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+import tomli
+
+from streamvaultd.capture.streamlink import check_url
+from streamvaultd.config import check_template
+from streamvaultd.core.streamer import Filters, Streamer
+from streamvaultd.errors import ConfigInvalid, ConfigUnreadable, InvalidUrl, VaultError
+from streamvaultd.names import NAME
+from streamvaultd.values import DAY, Unfit, count, flag, options, path, quality, size, span, text
+
+FOLDER: Final = "streamers.d"
+STREAMERS_MAX: Final = 2000
+"""Files in both folders together."""
+
+FILE_MAX: Final = 64 << 10
+PATTERN_MAX: Final = 200
+"""Characters of a pattern; titles that it is searched for in are shorter than 500."""
+
+DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key of a section: how its value is read, and where it goes: a field, or policy.FIELD, or filters.FIELD."""
+
+    section: str
+    key: str
+    parse: Callable[[Any], Any]
+    target: str
+    default: str
+    about: str
+
+
+def _url(value: Any) -> str:
+    try:
+        return check_url(text(value))
+    except InvalidUrl as error:
+        raise Unfit(str(error.fields["why"])) from None
+
+
+def _quality(value: Any) -> str:
+    return quality(",".join(map(text, value)) if isinstance(value, list) else value)
+
+
+def _directory(value: Any) -> str:
+    return str(path(value))
+
+
+def _pattern(value: Any) -> str:
+    if len(text(value)) > PATTERN_MAX:
+        raise Unfit(f"it has more than {PATTERN_MAX} characters")
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise Unfit(f"it is no regular expression: {error}") from None
+    return str(value)
+
+
+def _days(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list) or not value or not all(day in DAYS for day in value):
+        raise Unfit(f"it must be a list of {', '.join(DAYS)}")
+    return tuple(sorted({DAYS.index(day) for day in value}))
+
+
+def _hours(value: Any) -> tuple[int, int]:
+    match = re.fullmatch(r"([01]\d|2[0-4]):([0-5]\d)-([01]\d|2[0-4]):([0-5]\d)", text(value))
+    if match is None:
+        raise Unfit("it must be two times such as 18:00-02:30")
+    begin, end = (int(match[at]) * 60 + int(match[at + 1]) for at in (1, 3))
+    if max(begin, end) > 24 * 60 or begin == end:
+        raise Unfit("it must be two different times of a day")
+    return begin, end
+
+
+def _timezone(value: Any) -> str:
+    try:
+        ZoneInfo(text(value))
+    except (LookupError, ValueError, OSError):
+        raise Unfit("it must be a time zone such as Europe/Berlin") from None
+    return str(value)
+
+
+KEYS: Final = (
+    Key("streamer", "url", _url, "url", "",
+        "What streamlink is given: the channel's page, or a playlist. There is no default."),
+    Key("streamer", "enabled", flag, "enabled", "true", "Whether it is watched."),
+    Key("streamer", "quality", _quality, "quality", "that of streamvaultd.toml",
+        "Streamlink's names of qualities, best first, as a list or separated by commas. If none of them is offered, "
+        "the nearest below the last one is recorded, or else the nearest above."),
+    Key("streamer", "interval", span(5, DAY), "interval", "[watch] interval",
+        "So often, it is asked whether this streamer is live."),
+    Key("recording", "directory", _directory, "directory", "that of streamvaultd.toml",
+        "Where recordings go: DIRECTORY/STREAMER/FILE. Must be in ReadWritePaths= of the service."),
+    Key("recording", "filename", check_template, "filename", "that of streamvaultd.toml",
+        "Name of the joined file, without its suffix. Fields: {streamer} {start} {recording} {stream}."),
+    Key("recording", "max_duration", span(1, 30 * DAY), "max_duration", "none",
+        "After so much media a recording ends; the rest of the broadcast is not recorded."),
+    *(
+        Key(section, key, parse, f"policy.{field}", "that of streamvaultd.toml", "As in streamvaultd.toml(5).")
+        for section, key, field, parse in (
+            ("recording", "grace", "grace", span(0, DAY)),
+            ("recording", "outage", "outage", span(0, 30 * DAY)),
+            ("recording", "start_timeout", "start_timeout", span(5, 3600)),
+            ("recording", "stall_timeout", "stall_timeout", span(5, 3600)),
+            ("recording", "start_attempts", "start_attempts", count(1, 100)),
+            ("rotation", "age", "rotate_age", span(10, 30 * DAY)),
+            ("rotation", "size", "rotate_size", size(1 << 20, 1 << 50)),
+            ("rotation", "overlap_limit", "overlap_limit", span(1, 3600)),
+            ("limits", "memory_max", "memory_max", size(64 << 20, 64 << 30)),
+            ("limits", "memory_ceiling", "memory_ceiling", size(64 << 20, 64 << 30)),
+            ("limits", "tasks_max", "tasks_max", count(8, 4096)),
+            ("limits", "job_memory_max", "job_memory_max", size(64 << 20, 64 << 30)),
+        )
+    ),
+    Key("filters", "title_include", _pattern, "filters.title_include", "all",
+        "Only broadcasts are recorded whose title holds a match of this regular expression, whatever the case."),
+    Key("filters", "title_exclude", _pattern, "filters.title_exclude", "none", "Broadcasts are not recorded then."),
+    Key("filters", "category_include", _pattern, "filters.category_include", "all", "The same for the category."),
+    Key("filters", "category_exclude", _pattern, "filters.category_exclude", "none", "The same for the category."),
+    Key("filters", "days", _days, "filters.days", "all",
+        "Weekdays on which a recording may begin: mon, tue, wed, thu, fri, sat, sun."),
+    Key("filters", "hours", _hours, "filters.hours", "all",
+        "Times between which a recording may begin, such as 18:00-02:30; what is after midnight belongs to the day "
+        "before."),
+    Key("filters", "timezone", _timezone, "filters.timezone", "UTC", "Of days and hours, such as Europe/Berlin."),
+    Key("filters", "stop_on_change", flag, "filters.stop_on_change", "false",
+        "A recording ends when title, category, day and hour do not match any more."),
+    Key("streamlink", "options", options, "options", "{}",
+        "Further long options of streamlink, without the dashes; they come after those of streamvaultd.toml."),
+)  # fmt: skip
+_BY_KEY: Final = {(known.section, known.key): known for known in KEYS}
+
+
+def parse(document: Mapping[str, Any], file: str, name: str) -> tuple[Streamer | None, list[VaultError]]:
+    """The streamer that a parsed file describes, None if it has mistakes; and those, all of them."""
+    found: dict[str, dict[str, Any]] = {"": {}, "policy": {}, "filters": {}}
+    wrong = partial(ConfigInvalid, file=file)
+    mistakes: list[VaultError] = []
+    if not NAME.fullmatch(name):
+        mistakes.append(wrong(section="", key="", value=name[:80], why="the file's name is no name of a streamer"))
+    for section, content in document.items():
+        entries = content.items() if isinstance(content, dict) else [("", content)]
+        for key, value in entries:
+            try:
+                known = _key(section, key)
+                where, _, field = known.target.rpartition(".")
+                found[where][field] = known.parse(value)
+            except Unfit as error:
+                mistakes.append(wrong(section=section, key=key, value=_shown(key, value), why=str(error)))
+    if not mistakes and "url" not in found[""]:
+        mistakes.append(wrong(section="streamer", key="url", value="''", why="it must be there"))
+    if mistakes:
+        return None, mistakes
+    policy, filters = tuple(sorted(found["policy"].items())), Filters(**found["filters"])
+    return Streamer(name=name, file=file, policy=policy, filters=filters, **found[""]), []
+
+
+def _key(section: str, key: str) -> Key:
+    known = _BY_KEY.get((section, key))
+    if known is None:
+        raise Unfit(f"no such setting; there are {_known(section)}")
+    return known
+
+
+def _known(section: str) -> str:
+    keys = [known.key for known in KEYS if known.section == section]
+    return ", ".join(keys) if keys else "[" + "], [".join(dict.fromkeys(known.section for known in KEYS)) + "]"
+
+
+def _shown(key: str, value: object) -> str:
+    """Values that may hold credentials are not shown."""
+    return "***" if key in ("url", "options", "proxy") else repr(value)[:200]
+
+
+def load(
+    folders: tuple[Path, Path], before: Mapping[str, Streamer]
+) -> tuple[dict[str, Streamer], tuple[VaultError, ...]]:
+    """All streamers of these folders, the administrator's first, and every mistake.
+
+    One whose file has mistakes, or cannot be read, is as he was `before`, or is left out.
+    """
+    found: dict[str, Streamer] = {}
+    mistakes: list[VaultError] = []
+    for folder, is_ours in zip(folders, (False, True), strict=True):
+        try:
+            files = sorted(folder.glob("*.toml"))
+        except OSError as error:
+            mistakes.append(ConfigUnreadable(file=str(folder), why=error.strerror or str(error)))
+            continue
+        for file in files:
+            name = file.stem
+            if name in found:
+                continue
+            if len(found) >= STREAMERS_MAX:
+                mistakes.append(ConfigUnreadable(file=str(file), why=f"there are more than {STREAMERS_MAX} streamers"))
+                return found, tuple(mistakes)
+            streamer, wrong = read(file)
+            mistakes += wrong
+            kept = before.get(name) if streamer is None else replace(streamer, is_ours=is_ours)
+            if kept is not None:
+                found[name] = kept
+    return found, tuple(mistakes)
+
+
+def read(file: Path) -> tuple[Streamer | None, list[VaultError]]:
+    """The streamer in a file, or its mistakes."""
+    try:
+        document = tomli.loads(_content(file))
+    except (OSError, ValueError, RecursionError) as error:
+        return None, [ConfigUnreadable(file=str(file), why=str(error))]
+    return parse(document, str(file), file.stem)
+
+
+def _content(file: Path) -> str:
+    with file.open("rb") as opened:
+        content = opened.read(FILE_MAX + 1)
+    if len(content) > FILE_MAX:
+        raise ValueError(f"it has more than {FILE_MAX} bytes")
+    return content.decode()
+
+
+def option_table() -> str:
+    """The keys as reStructuredText definitions, for streamvaultd.streamer(5)."""
+    lines: list[str] = []
+    for section in dict.fromkeys(known.section for known in KEYS):
+        lines += [f"[{section}]", "-" * (len(section) + 2), ""]
+        for known in (k for k in KEYS if k.section == section):
+            default = f" (default: {known.default})" if known.default else ""
+            lines += [f"``{known.key}``{default}", f"    {known.about}", ""]
+    return "\n".join(lines)

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Values of settings: what a TOML value means, or what is wrong with it. Shared by all configuration files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from streamvaultd.units import parse_size, parse_span
+
+DAY: Final = 86400.0
+
+
+class Unfit(ValueError):
+    """What is wrong with a value."""
+
+
+def text(value: Any) -> str:
+    """A text that says something."""
+    if not isinstance(value, str) or not value.strip():
+        raise Unfit("it must be a text that is not empty")
+    return value
+
+
+def flag(value: Any) -> bool:
+    """True or false, and nothing that only looks like it."""
+    if not isinstance(value, bool):
+        raise Unfit("it must be true or false")
+    return value
+
+
+def path(value: Any) -> Path:
+    """An absolute path that cannot lead elsewhere than it says."""
+    found = Path(text(value))
+    if not found.is_absolute() or ".." in found.parts:
+        raise Unfit("it must be an absolute path without '..'")
+    return found
+
+
+def quality(value: Any) -> str:
+    """Names of qualities, best first."""
+    if not re.fullmatch(r"[A-Za-z0-9_+.:-]+(,[A-Za-z0-9_+.:-]+)*", text(value)):
+        raise Unfit("it must be names such as 1080p60,720p,best, separated by commas")
+    return str(value)
+
+
+def span(low: float, high: float) -> Callable[[Any], float]:
+    """A time span between these, in seconds."""
+
+    def parse(value: Any) -> float:
+        try:
+            seconds = parse_span(str(value)) / 1e6 if isinstance(value, str | int) else None
+        except ValueError as error:
+            raise Unfit(str(error)) from None
+        if isinstance(value, bool) or seconds is None or not low <= seconds <= high:
+            raise Unfit(f"it must be a time span from {low:g} s to {high:g} s, such as 23h58m48s")
+        return seconds
+
+    return parse
+
+
+def size(low: int, high: int) -> Callable[[Any], int]:
+    """A size between these, in bytes."""
+
+    def parse(value: Any) -> int:
+        try:
+            found = parse_size(str(value)) if isinstance(value, str | int) else None
+        except ValueError as error:
+            raise Unfit(str(error)) from None
+        if isinstance(value, bool) or found is None or not low <= found <= high:
+            raise Unfit(f"it must be a size from {low} to {high} bytes, such as 100G")
+        return found
+
+    return parse
+
+
+def count(low: int, high: int) -> Callable[[Any], int]:
+    """A whole number between these."""
+
+    def parse(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise Unfit(f"it must be a number from {low} to {high}")
+        return value
+
+    return parse
+
+
+_OWN: Final = "the daemon sets it itself"
+_ELSEWHERE: Final = "media would go elsewhere than into the segment's file"
+_TALK: Final = "the daemon reads streamlink's log, and what it says elsewhere is lost"
+_ENDS: Final = "it does something else than recording"
+
+RESERVED_OPTIONS: Final[Mapping[str, str]] = {
+    "url": _OWN, "default-stream": _OWN, "stdout": _OWN, "config": _OWN, "no-config": _OWN,
+    "loglevel": _TALK, "logfile": _TALK, "logformat": _TALK, "logdateformat": _TALK, "progress": _TALK,
+    "quiet": _TALK, "json": _TALK,
+    "output": _ELSEWHERE, "record": _ELSEWHERE, "record-and-pipe": _ELSEWHERE, "player": _ELSEWHERE,
+    "force": _ELSEWHERE, "skip": _ELSEWHERE,
+    "stream-url": _ENDS, "version": _ENDS, "help": _ENDS, "plugins": _ENDS, "can-handle-url": _ENDS,
+    "can-handle-url-no-redirect": _ENDS,
+    "retry-streams": "whether somebody is live is asked by the daemon; a process that waits costs 40 MB",
+    "retry-max": "whether somebody is live is asked by the daemon; a process that waits costs 40 MB",
+    "hls-live-edge": "each segment begins at the oldest media that can be had, which is what makes up for a death",
+    "hls-duration": "a segment that ends by itself looks like the end of the broadcast",
+    "stream-segmented-duration": "a segment that ends by itself looks like the end of the broadcast",
+    "hls-segment-stream-data": "half media segments would get into the file when a download breaks",
+}  # fmt: skip
+"""Options that the daemon sets itself, or that would break capturing, and why; see streamvaultd.toml(5)."""
+
+OPTION_MAX: Final = 4096
+"""Characters in the value of one option."""
+
+
+def option(name: str, setting: Any) -> tuple[str, str]:
+    """One further long option of streamlink."""
+    if name in RESERVED_OPTIONS:
+        raise Unfit(f"'{name}' may not be set: {RESERVED_OPTIONS[name]}")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,99}", name):
+        raise Unfit(f"'{name[:100]}' is no long option of streamlink")
+    value = str(setting).lower() if isinstance(setting, bool) else str(setting)
+    if not isinstance(setting, str | int | bool) or not value.isprintable() or value != value.strip():
+        raise Unfit(f"'{name}' must be one line of text, a number, true or false")
+    if len(value) > OPTION_MAX:
+        raise Unfit(f"'{name}' has more than {OPTION_MAX} characters")
+    return name, value
+
+
+def options(value: Any) -> tuple[tuple[str, str], ...]:
+    """Further long options of streamlink, without the dashes."""
+    if not isinstance(value, dict):
+        raise Unfit('it must be a table such as { http-proxy = "…" }')
+    return tuple(option(name, setting) for name, setting in value.items())

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which quality a recording asks for when what is wanted is not offered."""
+
+from __future__ import annotations
+
+import pytest
+
+from streamvaultd.core.quality import with_fallback
+
+OFFERED = ("audio_only", "160p", "360p", "480p", "720p60", "1080p60", "worst", "best")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "first"),
+    [
+        ("1080p60", "1080p60"),
+        ("1440p60,720p60", "720p60"),
+        ("720p", "480p"),  # 720p60 is more than was asked for
+        ("240p", "160p"),
+        ("100p", "160p"),  # nothing below: the nearest above
+        ("best", "best"),
+        ("900p,best", "best"),
+        ("source", "source"),  # what has no size has nothing near
+    ],
+)
+def test_nearest(wanted: str, first: str) -> None:
+    names = with_fallback(wanted, OFFERED).split(",")
+    taken = next((name for name in names if name in OFFERED), names[0])
+    assert taken == first
+    assert names[: len(wanted.split(","))] == wanted.split(",")
+
+
+def test_without_a_list_of_what_is_offered_best_is_the_last_resort() -> None:
+    assert with_fallback("720p", ()) == "720p,best"
