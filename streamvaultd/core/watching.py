@@ -1,0 +1,453 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The watcher: who is asked when, and what follows from the answers. Pure, as machine.py is.
+
+Whatever happens is an event; `step()` returns the watch after it and what is to be done. Nobody keeps a timer:
+`next_deadline()` is computed from the watch. An answer carries the number of its question, so a late one does nothing.
+docs/design/007-watching.md has the rules in words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Final, TypeAlias
+
+from streamvaultd.core.events import Outcome
+from streamvaultd.core.model import Instant, Moment
+from streamvaultd.core.streamer import Streamer
+from streamvaultd.core.watched import (
+    Ask,
+    Begin,
+    Configured,
+    Due,
+    EndBroadcast,
+    Ended,
+    Happening,
+    Hold,
+    Mood,
+    NetworkReturned,
+    NoteChange,
+    Past,
+    ProbeAnswered,
+    ProbeWanted,
+    RecordingBegan,
+    RecordingOver,
+    RecordingRefused,
+    Remark,
+    Rules,
+    Sighting,
+    Tell,
+    Trouble,
+    Watch,
+    Watched,
+    Wish,
+)
+
+Step: TypeAlias = tuple[Watch, tuple[Wish, ...]]
+One: TypeAlias = tuple[Watched, tuple[Wish, ...]]
+
+ANSWER_LIMIT: Final = 45.0
+"""An answer that takes longer (s) is given up; the adapter has a shorter limit of its own."""
+
+START_LIMIT: Final = 60.0
+"""A recording that was asked for and of which nothing is heard for so long (s) is asked for anew."""
+
+BACKOFF_MAX: Final = 300.0
+"""The longest wait (s) while nobody can tell."""
+
+UNSUPPORTED_WAIT: Final = 3600.0
+"""A new streamlink may know the URL; looked at again so often (s)."""
+
+RECORDED_WAIT: Final = 60.0
+"""While it is recorded a source is asked for its title at most so often (s)."""
+
+QUIET: Final = 5.0
+"""A site may say "live" for so long (s) after the end of a broadcast; longer if its playlist stands still."""
+
+LOOK_AGAIN: Final = 4.0
+"""Whether a playlist advances is seen by looking again after so long (s)."""
+
+NEAR_USUAL: Final = 20
+USUAL_MIN: Final = 2
+USUAL_KEPT: Final = 20
+"""Minutes around a usual time of day; it is usual if so many of the last broadcasts began then."""
+
+TOLD_FAILURES: Final = 3
+"""Trouble is told when it has happened so often in a row."""
+
+HOLD_KEPT: Final = 600.0
+"""A broadcast without an identity that was stopped so long (s) ago may, for a new daemon, be over."""
+
+
+def step(watch: Watch, event: Happening) -> Step:
+    """The watch after the event, and what is now to be done, in order."""
+    match event:
+        case Configured():
+            return _configure(watch, event), ()
+        case Due():
+            return _on_due(watch, event)
+        case NetworkReturned():
+            return _on_network(watch, event), ()
+        case _:
+            watched = watch.streamers.get(event.name)
+            if watched is None:
+                return watch, ()
+            after, wishes = _on_streamer(watch.rules, watched, event)
+            put = watch if after is watched else _put(watch, after)
+            if isinstance(event, ProbeWanted) and after.asked_at is None:
+                return _ask(put, after, event.at, wishes)
+            return put, wishes
+
+
+def next_deadline(watch: Watch) -> Instant | None:
+    """When `Due` will have something to do."""
+    return min(_deadlines(watch), default=None)
+
+
+def _put(watch: Watch, watched: Watched) -> Watch:
+    return replace(watch, streamers={**watch.streamers, watched.streamer.name: watched})
+
+
+def _enter(watched: Watched, mood: Mood, at: Moment, detail: str = "", **changes: Any) -> Watched:
+    since = watched.since if mood is watched.mood else at
+    return replace(watched, mood=mood, since=since, detail=detail, **changes)
+
+
+# --- who is watched ------------------------------------------------------------------------------------------------
+
+
+def _configure(watch: Watch, event: Configured) -> Watch:
+    """Those who are gone are forgotten; their recordings go on. Nobody is asked here: the deadline does that."""
+    found = {}
+    for name, streamer in event.streamers.items():
+        old = watch.streamers.get(name)
+        found[name] = _adopt(streamer, event) if old is None else _change(old, streamer, event)
+    return replace(watch, rules=event.rules, streamers=found)
+
+
+def _adopt(streamer: Streamer, event: Configured) -> Watched:
+    past = event.past.get(streamer.name, Past())
+    watched = Watched(
+        streamer=streamer, mood=Mood.DISABLED, since=event.at, site_id=past.site_id, usual=past.usual,
+        hold=_old_hold(past), recording=past.recording,
+    )  # fmt: skip
+    return _enable(watched, event.at) if streamer.enabled else watched
+
+
+def _old_hold(past: Past) -> Hold | None:
+    if past.ended not in _HELD or past.ago is None or (not past.site_id and past.ago > HOLD_KEPT):
+        return None
+    return Hold(site_id=past.site_id, why=_HELD[past.ended])
+
+
+def _enable(watched: Watched, at: Moment) -> Watched:
+    mood = Mood.WAITING if watched.recording is None else Mood.RECORDING
+    return _enter(watched, mood, at, probe_at=at.monotonic, failures=0)
+
+
+def _change(old: Watched, streamer: Streamer, event: Configured) -> Watched:
+    if old.streamer == streamer:
+        return old
+    watched = replace(old, streamer=streamer)
+    if old.streamer.url != streamer.url:
+        # what was known is of another source; a recording of it goes on
+        watched = replace(watched, hold=None, ended_at=None, site_id="", asked_at=None, probe_at=event.at.monotonic)
+    if not streamer.enabled:
+        return _enter(watched, Mood.DISABLED, event.at, probe_at=None, asked_at=None)
+    if not old.streamer.enabled:
+        return _enable(replace(watched, hold=None), event.at)
+    if old.streamer != streamer and watched.recording is None:
+        return replace(watched, probe_at=event.at.monotonic)
+    return watched
+
+
+# --- who is asked when ---------------------------------------------------------------------------------------------
+
+
+def _deadlines(watch: Watch) -> Iterator[Instant]:
+    has_room = _asked(watch) < watch.rules.asked_max
+    for watched in watch.streamers.values():
+        if watched.asked_at is not None:
+            yield watched.asked_at + ANSWER_LIMIT
+        elif watched.mood is Mood.STARTING:
+            yield watched.since.monotonic + START_LIMIT
+        elif watched.probe_at is not None and has_room:
+            yield max(watched.probe_at, _free_at(watch, watched))
+
+
+def _asked(watch: Watch) -> int:
+    return sum(watched.asked_at is not None for watched in watch.streamers.values())
+
+
+def _free_at(watch: Watch, watched: Watched) -> Instant:
+    never = float("-inf")
+    return max(watch.free.get(watched.streamer.site, never), watch.free.get("", never))
+
+
+def _on_due(watch: Watch, event: Due) -> Step:
+    now = event.at.monotonic
+    wishes: tuple[Wish, ...] = ()
+    for watched in watch.streamers.values():
+        if watched.asked_at is not None and watched.asked_at + ANSWER_LIMIT <= now:
+            sighting = Sighting(outcome=Outcome.TROUBLE, detail="no answer came", trouble=Trouble.PROBE)
+            given_up = ProbeAnswered(
+                at=event.at, chance=event.chance, name=watched.streamer.name, probe=watched.probe, sighting=sighting
+            )
+            watch, more = step(watch, given_up)
+            wishes += more
+        elif watched.mood is Mood.STARTING and watched.since.monotonic + START_LIMIT <= now:
+            watch = _put(watch, _enter(watched, Mood.WAITING, event.at, probe_at=now))
+    return _ask_those_due(watch, event, wishes)
+
+
+def _ask_those_due(watch: Watch, event: Due, wishes: tuple[Wish, ...]) -> Step:
+    """Those that wait longest first, as far as their sites and our own limit allow."""
+    now = event.at.monotonic
+    due = [w for w in watch.streamers.values() if _is_due(w, now)]
+    for watched in sorted(due, key=lambda one: (one.probe_at, one.streamer.name)):
+        if _asked(watch) >= watch.rules.asked_max:
+            break
+        if _free_at(watch, watched) <= now:
+            watch, wishes = _ask(watch, watched, event.at, wishes)
+    return watch, wishes
+
+
+def _is_due(watched: Watched, now: Instant) -> bool:
+    is_able = watched.asked_at is None and watched.mood is not Mood.STARTING
+    return is_able and watched.probe_at is not None and watched.probe_at <= now
+
+
+def _ask(watch: Watch, watched: Watched, at: Moment, wishes: tuple[Wish, ...]) -> Step:
+    name, site, now = watched.streamer.name, watched.streamer.site, at.monotonic
+    asked = replace(watched, probe=watched.probe + 1, asked_at=now, probe_at=None)
+    busy = {site: now + watch.rules.spacing, "": now + watch.rules.pace}
+    free = {known: instant for known, instant in watch.free.items() if instant > now} | busy
+    return replace(_put(watch, asked), free=free), (*wishes, Ask(name, asked.probe))
+
+
+def _on_network(watch: Watch, event: NetworkReturned) -> Watch:
+    """What could not be told need not wait any longer; sites are spaced all the same."""
+    changed = {
+        name: replace(watched, probe_at=event.at.monotonic, failures=0)
+        for name, watched in watch.streamers.items()
+        if watched.mood is Mood.TROUBLE and watched.asked_at is None
+    }
+    return replace(watch, streamers={**watch.streamers, **changed})
+
+
+def _wait(rules: Rules, watched: Watched, event: ProbeAnswered | RecordingRefused | RecordingOver) -> Instant:
+    """When to ask next: jitter keeps those apart that began together."""
+    interval = rules.interval if watched.streamer.interval is None else watched.streamer.interval
+    if watched.failures:
+        interval = max(interval, min(interval * 2.0 ** min(watched.failures - 1, 16), BACKOFF_MAX))
+    elif is_usual(watched.usual, event.at.realtime):
+        interval /= 2
+    return event.at.monotonic + interval * (0.9 + 0.2 * event.chance)
+
+
+def minute_of_day(realtime: int) -> int:
+    """Minutes since midnight UTC."""
+    return realtime // 60_000_000 % 1440
+
+
+def is_usual(usual: tuple[int, ...], realtime: int) -> bool:
+    """Whether broadcasts of this streamer often begin at this time of day."""
+    now = minute_of_day(realtime)
+    near = sum(min((now - minute) % 1440, (minute - now) % 1440) <= NEAR_USUAL for minute in usual)
+    return near >= USUAL_MIN
+
+
+# --- what follows from answers -------------------------------------------------------------------------------------
+
+
+_StreamerEvent: TypeAlias = ProbeWanted | ProbeAnswered | RecordingBegan | RecordingRefused | RecordingOver
+
+
+def _on_streamer(rules: Rules, watched: Watched, event: _StreamerEvent) -> One:
+    match event:
+        case ProbeAnswered():
+            return _on_answer(rules, watched, event)
+        case RecordingBegan():
+            return _on_began(watched, event), ()
+        case RecordingRefused():
+            return _on_refused(rules, watched, event)
+        case RecordingOver():
+            return _on_over(rules, watched, event)
+        case ProbeWanted():
+            return watched, ()
+
+
+def _on_answer(rules: Rules, watched: Watched, event: ProbeAnswered) -> One:
+    if event.probe != watched.probe or watched.asked_at is None:
+        return watched, ()
+    watched = replace(watched, asked_at=None)
+    if watched.mood is Mood.DISABLED:  # a person wanted to know
+        return replace(watched, detail=event.sighting.detail or event.sighting.outcome.value), ()
+    if watched.recording is not None:
+        return _while_recording(rules, watched, event)
+    after, wishes = _OUTCOMES[event.sighting.outcome](rules, watched, event)
+    is_well = watched.failures >= TOLD_FAILURES and after.failures == 0
+    told = (Tell(watched.streamer.name, Remark.WELL),) if is_well else ()
+    return after, (*told, *wishes)
+
+
+def _on_off_air(rules: Rules, watched: Watched, event: ProbeAnswered) -> One:
+    """It was seen to be off air: whatever comes next is another broadcast."""
+    after = _enter(
+        watched, Mood.OFFLINE, event.at, event.sighting.detail, failures=0, trouble=None, seen_at=event.at, hold=None,
+        ended_at=None, mark="",
+    )  # fmt: skip
+    return replace(after, probe_at=_wait(rules, after, event)), ()
+
+
+def _on_unsupported(rules: Rules, watched: Watched, event: ProbeAnswered) -> One:
+    again = event.at.monotonic + UNSUPPORTED_WAIT
+    after = _enter(watched, Mood.UNSUPPORTED, event.at, event.sighting.detail, failures=0, probe_at=again)
+    is_news = watched.mood is not Mood.UNSUPPORTED
+    return after, (Tell(watched.streamer.name, Remark.TROUBLE, event.sighting.detail),) if is_news else ()
+
+
+def _on_trouble(rules: Rules, watched: Watched, event: ProbeAnswered) -> One:
+    """Says nothing about the stream: it is neither live nor offline."""
+    return _fail(rules, watched, event, event.sighting.detail, event.sighting.trouble)
+
+
+def _fail(
+    rules: Rules, watched: Watched, event: ProbeAnswered | RecordingRefused | RecordingOver, why: str,
+    trouble: Trouble | None,
+) -> One:  # fmt: skip
+    failures = watched.failures + 1
+    after = _enter(watched, Mood.TROUBLE, event.at, why, failures=failures, trouble=trouble)
+    told = (Tell(watched.streamer.name, Remark.TROUBLE, why),) if failures == TOLD_FAILURES else ()
+    return replace(after, probe_at=_wait(rules, after, event)), told
+
+
+def _on_live(rules: Rules, watched: Watched, event: ProbeAnswered) -> One:
+    sighting = event.sighting
+    seen = {"failures": 0, "trouble": None, "seen_at": event.at}
+    known = replace(watched, **seen, title=sighting.title, category=sighting.category)  # type: ignore[arg-type]
+    if _is_another(known.hold.site_id if known.hold else "", sighting):
+        known = replace(known, hold=None)
+    filters = known.streamer.filters
+    why = known.hold.why if known.hold else None
+    why = why or filters.refusal(sighting.title, sighting.category, event.at.realtime, event.offset)
+    if why is not None:
+        return _leave_out(rules, watched, known, event, why)
+    if known.ended_at is not None and not _is_another(known.site_id, sighting):
+        return _after_an_end(rules, known, known.ended_at, event)
+    return _begin(known, event)
+
+
+def _is_another(site_id: str, sighting: Sighting) -> bool:
+    """Whether the site itself says that this is not the broadcast of that identity."""
+    return bool(site_id and sighting.site_id and site_id != sighting.site_id)
+
+
+def _leave_out(rules: Rules, before: Watched, known: Watched, event: ProbeAnswered, why: str) -> One:
+    after = _enter(known, Mood.LIVE, event.at, why)
+    is_news = before.mood is not Mood.LIVE or before.detail != why
+    told = (Tell(known.streamer.name, Remark.LEFT_OUT, why),) if is_news else ()
+    return replace(after, probe_at=_wait(rules, after, event)), told
+
+
+def _after_an_end(rules: Rules, known: Watched, ended_at: Instant, event: ProbeAnswered) -> One:
+    """It may be what is left of the broadcast that has just ended: sites are late, and playlists stay."""
+    now, mark = event.at.monotonic, event.sighting.mark
+    if now < ended_at + QUIET:
+        after = _enter(known, Mood.LIVE, event.at, "its last broadcast has just ended", mark=mark)
+        return replace(after, probe_at=ended_at + QUIET), ()
+    if not mark or (known.mark and known.mark != mark):
+        return _begin(known, event)
+    detail = "its playlist does not advance" if known.mark else "it is looked at whether its playlist advances"
+    after = _enter(known, Mood.OFFLINE if known.mark else Mood.LIVE, event.at, detail, mark=mark)
+    is_fresh = now < ended_at + 10 * LOOK_AGAIN
+    return replace(after, probe_at=now + LOOK_AGAIN if is_fresh else _wait(rules, after, event)), ()
+
+
+def _begin(known: Watched, event: ProbeAnswered) -> One:
+    usual = (*known.usual, minute_of_day(event.at.realtime))[-USUAL_KEPT:]
+    after = _enter(known, Mood.STARTING, event.at, site_id=event.sighting.site_id, usual=usual, probe_at=None)
+    return after, (
+        Tell(known.streamer.name, Remark.LIVE, event.sighting.title),
+        Begin(known.streamer.name, event.sighting),
+    )
+
+
+_OUTCOMES: Final[Mapping[Outcome, Callable[[Rules, Watched, ProbeAnswered], One]]] = {
+    Outcome.LIVE: _on_live,
+    Outcome.ENDED: _on_off_air,
+    Outcome.OFFLINE: _on_off_air,
+    Outcome.UNSUPPORTED: _on_unsupported,
+    Outcome.TROUBLE: _on_trouble,
+}
+
+
+# --- while it is recorded ------------------------------------------------------------------------------------------
+
+
+def _while_recording(rules: Rules, watched: Watched, event: ProbeAnswered) -> One:
+    """Only the site's own words matter: whether media flow, the recording knows better."""
+    sighting, recording = event.sighting, watched.recording
+    name = watched.streamer.name
+    if sighting.outcome is not Outcome.LIVE or recording is None:
+        return replace(watched, probe_at=_recorded_wait(rules, watched, event)), ()
+    watched = replace(watched, seen_at=event.at)
+    if _is_another(watched.site_id, sighting):
+        again = _recorded_wait(rules, watched, event)
+        return replace(watched, probe_at=again), (EndBroadcast(name, recording, "another broadcast has begun"),)
+    wishes: tuple[Wish, ...] = ()
+    if sighting.has_details and (sighting.title, sighting.category) != (watched.title, watched.category):
+        wishes = (NoteChange(name, recording, sighting.title, sighting.category),)
+    filters = watched.streamer.filters
+    if filters.stop_on_change:
+        why = filters.refusal(sighting.title, sighting.category, event.at.realtime, event.offset)
+        if why is not None:
+            wishes += (EndBroadcast(name, recording, why),)
+    after = replace(
+        watched, title=sighting.title, category=sighting.category, site_id=watched.site_id or sighting.site_id
+    )
+    if not sighting.has_details and not filters.stop_on_change:
+        return replace(after, probe_at=None), wishes
+    return replace(after, probe_at=_recorded_wait(rules, after, event)), wishes
+
+
+def _recorded_wait(rules: Rules, watched: Watched, event: ProbeAnswered) -> Instant:
+    return max(_wait(rules, watched, event), event.at.monotonic + RECORDED_WAIT)
+
+
+def _on_began(watched: Watched, event: RecordingBegan) -> Watched:
+    if watched.recording == event.recording:
+        return watched
+    is_asked_for = watched.mood is Mood.STARTING
+    known = watched if is_asked_for else replace(watched, site_id="")
+    again = event.at.monotonic + (RECORDED_WAIT if is_asked_for else 0.0)
+    mood = Mood.RECORDING if watched.streamer.enabled else Mood.DISABLED
+    probe_at = again if watched.streamer.enabled else None
+    return _enter(known, mood, event.at, recording=event.recording, probe_at=probe_at, hold=None, ended_at=None)
+
+
+def _on_refused(rules: Rules, watched: Watched, event: RecordingRefused) -> One:
+    if watched.mood is not Mood.STARTING:
+        return watched, ()
+    return _fail(rules, watched, event, event.why, None)
+
+
+def _on_over(rules: Rules, watched: Watched, event: RecordingOver) -> One:
+    if watched.recording != event.recording:
+        return watched, ()
+    over = replace(watched, recording=None, ended_at=event.at.monotonic, mark="", asked_at=None)
+    if not watched.streamer.enabled:
+        return _enter(over, Mood.DISABLED, event.at, probe_at=None), ()
+    if event.ended is Ended.FAILED:
+        return _fail(rules, over, event, "it is live, and nothing of it could be recorded", Trouble.SITE)
+    if event.ended in _HELD:
+        over = replace(over, hold=Hold(site_id=over.site_id, why=_HELD[event.ended]))
+    wait = 0.0 if event.ended is Ended.CHANGED else QUIET
+    return _enter(over, Mood.WAITING, event.at, probe_at=event.at.monotonic + wait), ()
+
+
+_HELD: Final[Mapping[Ended | None, str]] = {
+    Ended.REQUESTED: "its recording was stopped",
+    Ended.DURATION: "its recording reached its duration",
+}
+"""Ends after which the rest of the broadcast is not recorded, and what is said of it."""
