@@ -3,14 +3,18 @@
 
 It is run by the interpreter that has streamlink, which may be another one than ours, so it imports the standard
 library and streamlink alone, and that late; it works with 7.3.0 and 8.6.3. stdin: {"verb": "probe" | "resolve", "url",
-"quality", "options": [[name, value], ...]}; stdout: one line {"outcome", "detail", "plugin", "metadata", "streams"}.
+"quality", "options": [[name, value], ...], "secrets": likewise}; stdout: one line {"outcome", "detail", "plugin",
+"metadata", "streams", "mark", "trouble", "refused"}. probed.py uses its functions for many questions in one process.
 
 outcome: live; ended (the playlist says that it is over); offline (nothing there now); unsupported (no plugin knows the
-URL); trouble (anything else: says nothing about the stream). "resolve" only looks for the plugin, and says live then.
+URL); trouble (anything else: says nothing about the stream; "trouble" is then network, or site). "resolve" only looks
+for the plugin, and says live then. "mark" tells states of a playlist apart. "refused": the site did not want the
+secrets, and the answer was had without them.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
@@ -20,38 +24,70 @@ from typing import Any
 TIMEOUT = 8.0
 TEXT_MAX = 500
 STREAMS_MAX = 100
+DEPTH_MAX = 20
 GONE = (404, 410)
+REFUSED = (400, 401, 403)
 
 
 def answer(outcome: str, detail: str = "", **more: Any) -> dict[str, Any]:
     return {"outcome": outcome, "detail": detail[:TEXT_MAX], **more}
 
 
-def probe(request: dict[str, Any]) -> dict[str, Any]:
-    """The answer to one request; streamlink's errors are answers too."""
-    from streamlink.exceptions import NoPluginError, StreamlinkError
+def new_session(options: list[tuple[str, str]]) -> tuple[Any, Any]:
+    """A session with these options, and what they were parsed to."""
     from streamlink.session.session import Streamlink
 
     session = Streamlink()
+    args = apply_options(session, options)
+    session.set_option("http-timeout", TIMEOUT)
+    return session, args
+
+
+def probe(request: dict[str, Any], session_with: Any = new_session) -> dict[str, Any]:
+    """The answer to one request; streamlink's errors are answers too. Refused secrets are left out the second time."""
+    options, secrets = request.get("options", []), request.get("secrets", [])
+    first, status = ask_once(request, [*options, *secrets], session_with)
+    if not secrets or status not in REFUSED:
+        return first
+    second, _ = ask_once(request, options, session_with)
+    return first if second["outcome"] == "trouble" else second | {"refused": True}
+
+
+def ask_once(
+    request: dict[str, Any], options: list[tuple[str, str]], session_with: Any
+) -> tuple[dict[str, Any], int | None]:
+    """The answer with these options, and the HTTP status behind an error."""
+    from streamlink.exceptions import NoPluginError, StreamlinkError
+
+    mark = ""
     try:
-        args = apply_options(session, request.get("options", []))
-        session.set_option("http-timeout", TIMEOUT)
+        session, args = session_with(options)
         name, plugin_class, url = session.resolve_url(request["url"])
         if request["verb"] == "resolve":
-            return answer("live", plugin=name)
+            return answer("live", plugin=name), None
         plugin = plugin_class(session, url, plugin_options(session, args, name, plugin_class))
         streams = plugin.streams()
         if not streams:
-            return answer("offline", "the site offers no stream", plugin=name)
+            return answer("offline", "the site offers no stream", plugin=name), None
         stream = choose(streams, request["quality"])
         detail = "" if stream else f"none of the qualities {request['quality']} is offered"
-        if stream and has_ended(session, stream):
-            return answer("ended", "the playlist is closed", plugin=name)
+        is_over, mark = look_at(session, stream) if stream else (False, "")
+        if is_over:
+            return answer("ended", "the playlist is closed", plugin=name), None
     except NoPluginError:
-        return answer("unsupported", "no plugin knows this URL")
+        return answer("unsupported", "no plugin knows this URL"), None
     except StreamlinkError as error:
-        return answer("offline" if status_of(error) in GONE else "trouble", str(error))
-    return answer("live", detail, plugin=name, metadata=metadata_of(plugin), streams=list(streams)[:STREAMS_MAX])
+        return answer_to(error)
+    offered = list(streams)[:STREAMS_MAX]
+    return answer("live", detail, plugin=name, metadata=metadata_of(plugin), streams=offered, mark=mark), None
+
+
+def answer_to(error: BaseException) -> tuple[dict[str, Any], int | None]:
+    """What an error means, and the HTTP status behind it."""
+    status = status_of(error)
+    if status in GONE:
+        return answer("offline", str(error)), status
+    return answer("trouble", str(error), trouble="network" if is_of_network(error) else "site"), status
 
 
 def apply_options(session: Any, options: list[tuple[str, str]]) -> Any:
@@ -67,14 +103,19 @@ def apply_options(session: Any, options: list[tuple[str, str]]) -> Any:
 
 
 def plugin_options(session: Any, args: Any, name: str, plugin_class: Any) -> Any:
-    """The plugin's own options; a plugin that would ask the user for more gets none."""
+    """The plugin's own options. Without somebody to ask, streamlink gives none to any plugin that has options."""
     from streamlink.exceptions import StreamlinkError
+    from streamlink.user_input import UserInputRequester
     from streamlink_cli.argparser import setup_plugin_options
 
-    try:
-        return setup_plugin_options(session, args, name, plugin_class)
-    except RuntimeError as error:  # there is nobody to ask
-        raise StreamlinkError(str(error)) from error
+    class Nobody(UserInputRequester):
+        def ask(self, prompt: str) -> str:
+            raise StreamlinkError(f"{prompt}: there is nobody to ask, set it as an option")
+
+        ask_password = ask
+
+    session.set_option("user-input-requester", Nobody())
+    return setup_plugin_options(session, args, name, plugin_class)
 
 
 def choose(streams: Any, quality: str) -> Any:
@@ -82,29 +123,50 @@ def choose(streams: Any, quality: str) -> Any:
     return next((streams[name] for name in quality.lower().split(",") if name in streams), None)
 
 
-def has_ended(session: Any, stream: Any) -> bool:
-    """Whether a stream is an HLS playlist with an end; a muxed one follows its first part."""
+def look_at(session: Any, stream: Any) -> tuple[bool, str]:
+    """Whether a stream is an HLS playlist with an end, and its mark; a muxed one follows its first part."""
     from streamlink.stream.hls.hls import HLSStream
     from streamlink.stream.hls.m3u8 import parse_m3u8
 
     stream = next(iter(getattr(stream, "substreams", [])), stream)
     if not isinstance(stream, HLSStream):
-        return False
+        return False, ""
     request = {name: value for name, value in stream.args.items() if name not in ("url", "method", "timeout")}
     response = session.http.get(stream.url, **request)
     response.encoding = "utf-8"  # RFC 8216, 4.1; servers say nothing or something else
     playlist: Any = parse_m3u8(response)
-    return bool(playlist.is_endlist)
+    segments = playlist.segments
+    latest = segments[-1].uri if segments else ""
+    mark = hashlib.sha256(f"{playlist.media_sequence} {len(segments)} {latest}".encode()).hexdigest()[:16]
+    return bool(playlist.is_endlist), mark
+
+
+def causes(error: BaseException | None) -> Any:
+    """An error and what is behind it; streamlink wraps the cause, and keeps some in `err`."""
+    for _ in range(DEPTH_MAX):
+        if error is None:
+            return
+        yield error
+        error = getattr(error, "err", None) or error.__cause__ or error.__context__
 
 
 def status_of(error: BaseException | None) -> int | None:
-    """The HTTP status behind an error, if there is one; streamlink wraps the cause, and keeps some in `err`."""
-    while error is not None:
-        response = getattr(error, "response", None)
+    """The HTTP status behind an error, if there is one."""
+    for cause in causes(error):
+        response = getattr(cause, "response", None)
         if response is not None:
             return int(response.status_code)
-        error = getattr(error, "err", None) or error.__cause__ or error.__context__
     return None
+
+
+def is_of_network(error: BaseException | None) -> bool:
+    """Whether nothing was heard of the site at all: no name, no route, no connection, no answer."""
+    from requests.exceptions import ConnectionError as NoConnection
+    from requests.exceptions import Timeout
+
+    if status_of(error) is not None:
+        return False
+    return any(isinstance(cause, (NoConnection, Timeout, OSError)) for cause in causes(error))
 
 
 def metadata_of(plugin: Any) -> dict[str, str]:

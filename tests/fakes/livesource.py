@@ -9,6 +9,8 @@
     POST /control/CHANNEL        JSON, see Channel.control: makes the channel, ends it, gives it a fault
     GET  /state/CHANNEL          JSON, see Channel.state: what it has offered so far
 
+Whoever sends the header X-Refuse is answered 401, as somebody whose token is not wanted.
+
 `python3 -m tests.fakes.livesource` serves until it is killed and prints {"url": …} when it is ready.
 """
 
@@ -119,7 +121,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         name, _, file = self.path.partition("?")[0].lstrip("/").partition("/")
-        if name == "state":
+        if "X-Refuse" in self.headers:
+            self.answer(401)
+        elif name == "state":
             self.do_state(file)
         elif file.endswith(".m3u8"):
             self.do_playlist(self.source.channel(name), file.removesuffix(".m3u8"))
