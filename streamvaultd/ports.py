@@ -10,7 +10,8 @@ from typing import Protocol
 
 from streamvaultd.core.disk import Room
 from streamvaultd.core.events import Outcome
-from streamvaultd.core.model import Moment, Policy, Recorder, Recording, ScopeLimits, SeamRecord, Segment
+from streamvaultd.core.model import Broadcast, Moment, Policy, Recorder, Recording, ScopeLimits, SeamRecord, Segment
+from streamvaultd.core.watched import Past
 
 
 class JobRow(Protocol):
@@ -54,7 +55,10 @@ class Store(Protocol):
         duration: float | None,
         policy: Policy,
         now: Moment,
+        broadcast: Broadcast | None = None,
     ) -> Recorder: ...
+    async def note_broadcast(self, recording: int, broadcast: Broadcast, now: Moment) -> None: ...
+    async def past(self) -> Mapping[str, Past]: ...
     async def save(self, recorder: Recorder, changed: tuple[Segment, ...]) -> None: ...
     async def find(self, name_or_id: str) -> Recorder | None: ...
     async def list(self, streamer: str | None = None, *, all: bool = False, limit: int = 1000) -> list[Recorder]: ...  # noqa: A002

@@ -40,6 +40,13 @@ class StopRequested(_Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BroadcastOver(_Event):
+    """Whoever watches the site says that another broadcast began, or that this one is not wanted any more."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RotateRequested(_Event):
     pass
 
@@ -252,7 +259,7 @@ class JoinOverdue(_Event):
 
 
 Event = (
-    RecordRequested | StopRequested | RotateRequested
+    RecordRequested | StopRequested | BroadcastOver | RotateRequested
     | ScopeStarted | LaunchFailed | MediaArrived | SizeMeasured | OverlapChecked
     | SegmentExited | EvidenceArrived | SegmentSpoke | SegmentSealed | SourceProbed | NetworkBack | DiskLow | DiskFreed
     | HostStopping | HostStays | JoinEnded | SegmentsRemoved | Restarted

@@ -79,6 +79,16 @@ class StopReason(StrEnum):
 
     REQUESTED = "requested"
     DURATION = "duration"
+    CHANGED = "changed"  # another broadcast began, or this one is not wanted any more
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broadcast:
+    """What the site says about a stream; "" where it says nothing. `site_id` is its own name for it."""
+
+    site_id: str = ""
+    title: str = ""
+    category: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,6 +62,11 @@ def on_stop_requested(recorder: Recorder, event: ev.StopRequested) -> Step:
     return after, (*effects, tell(Notice.STOPPING, why="it was asked for"))
 
 
+def on_broadcast_over(recorder: Recorder, event: ev.BroadcastOver) -> Step:
+    after, effects = wind_up(replace(recorder, stop=StopReason.CHANGED), event.at)
+    return after, (*effects, tell(Notice.STOPPING, why=event.why))
+
+
 def on_duration_reached(recorder: Recorder, event: ev.DurationReached) -> Step:
     if recorder.recording.duration is None or recorder.media_started is None:
         return recorder, ()

@@ -18,6 +18,7 @@ from sqlalchemy import select, true
 from streamvaultd.clock import SystemClock
 from streamvaultd.core.model import Recorder, Recording
 from streamvaultd.store import outbox
+from streamvaultd.store.broadcasts import note_broadcast, select_past
 from streamvaultd.store.engine import create_file, open_engine, sqlite_url, translated, unavailable
 from streamvaultd.store.ledger import (
     end_job,
@@ -48,7 +49,8 @@ if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine
 
     from streamvaultd.clock import Clock
-    from streamvaultd.core.model import Moment, Policy, Segment
+    from streamvaultd.core.model import Broadcast, Moment, Policy, Segment
+    from streamvaultd.core.watched import Past
 
 LIST_MAX: Final = 1000
 """Recordings, or events of one recording, in one answer unless another limit is asked for."""
@@ -113,6 +115,7 @@ class LocalStore:
         duration: float | None,
         policy: Policy,
         now: Moment,
+        broadcast: Broadcast | None = None,
     ) -> Recorder:
         """A new recording of a streamer, who is created at need, in State.STARTING and without segments.
 
@@ -129,7 +132,15 @@ class LocalStore:
             duration=duration,
             policy=policy,
         )
-        return await self._write(lambda connection: insert_recording(connection, wanted, self._place.boot))
+        return await self._write(lambda connection: insert_recording(connection, wanted, self._place.boot, broadcast))
+
+    async def note_broadcast(self, recording: int, broadcast: Broadcast, now: Moment) -> None:
+        """Title and category of what a recording records have changed."""
+        await self._write(lambda connection: note_broadcast(connection, recording, broadcast, now.realtime))
+
+    async def past(self) -> dict[str, Past]:
+        """What is known of each streamer's earlier broadcasts, by name."""
+        return await self._read(lambda connection: select_past(connection, self._clock.now().realtime))
 
     async def save(self, recorder: Recorder, changed: tuple[Segment, ...]) -> None:
         """Write a recorder and those of its segments that changed; raises NoSuchRecording."""

@@ -11,6 +11,7 @@ from sqlalchemy import and_, desc, insert, select, update
 
 from streamvaultd.core.model import Recorder, Recording, State
 from streamvaultd.errors import AlreadyRecording, NoSuchRecording, RecordingUnreadable
+from streamvaultd.store.broadcasts import insert_stream
 from streamvaultd.store.rows import parse_recorder, parse_segment, recording_values, segment_values
 from streamvaultd.store.schema import KEPT, recordings, segments, streamers, streams
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Connection, Table
 
-    from streamvaultd.core.model import Segment
+    from streamvaultd.core.model import Broadcast, Segment
     from streamvaultd.store.rows import Present
 
 _UNFINISHED = ("recording", "finalizing")
@@ -54,7 +55,9 @@ class Place:
     paths: Callable[[Recording, int], str]
 
 
-def insert_recording(connection: Connection, wanted: Recording, boot: str) -> Recorder:
+def insert_recording(
+    connection: Connection, wanted: Recording, boot: str, broadcast: Broadcast | None = None
+) -> Recorder:
     """A new stream and recording of a streamer, who is created or gets the new URL; the ids in `wanted` are ignored.
 
     Raises AlreadyRecording.
@@ -64,7 +67,7 @@ def insert_recording(connection: Connection, wanted: Recording, boot: str) -> Re
     running = connection.scalar(select(recordings.c.id).where(of_streamer, recordings.c.status == "recording"))
     if running is not None:
         raise AlreadyRecording(streamer=wanted.streamer, recording=running)
-    stream = _insert(connection, streams, streamer_id=streamer, started_at=wanted.created.realtime)
+    stream = insert_stream(connection, streamer, broadcast, wanted.created.realtime)
     recorder = Recorder(recording=wanted, state=State.STARTING, since=wanted.created)
     keys = {"stream_id": stream, "streamer_id": streamer}
     recording = _insert(connection, recordings, **keys, **recording_values(recorder, boot))

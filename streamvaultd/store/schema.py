@@ -33,7 +33,7 @@ from sqlalchemy import (
 if TYPE_CHECKING:
     from sqlalchemy import Dialect
 
-REVISIONS: Final = ("0001", "0002")
+REVISIONS: Final = ("0001", "0002", "0003")
 """Every schema this program knows, oldest first."""
 
 HEAD: Final = REVISIONS[-1]
@@ -147,6 +147,14 @@ streams = Table(
     Column("started_at", Realtime, nullable=False),
     Column("ended_at", Realtime),
     Index(None, "streamer_id"),
+    Index(
+        "uq_streams_under_way",
+        "streamer_id",
+        "site_id",
+        unique=True,
+        sqlite_where=text("site_id IS NOT NULL AND ended_at IS NULL"),
+        postgresql_where=text("site_id IS NOT NULL AND ended_at IS NULL"),
+    ),
     sqlite_autoincrement=True,
 )
 

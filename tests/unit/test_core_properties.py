@@ -285,6 +285,7 @@ STEPS: dict[str, Callable[[World], None]] = {
     "crash": World.restart,
     "reboot": World.reboot,
     "stop": lambda world: world.ask(lambda at: ev.StopRequested(at=at)),
+    "over": lambda world: world.ask(lambda at: ev.BroadcastOver(at=at, why="another one")),
     "rotate": lambda world: world.ask(lambda at: ev.RotateRequested(at=at)),
     **{f"again {back}": again(back) for back in (0, 1, 2, 5, 10)},
 }

@@ -66,6 +66,15 @@ def test_a_second_stop_changes_nothing(state: State) -> None:
     ends_well(world, State.STOPPED)
 
 
+@pytest.mark.parametrize("state", RUNNING)
+def test_another_broadcast_ends_the_recording_of_the_last_one(state: State) -> None:
+    """Nobody stopped it: what there is of it is complete."""
+    world = reach(state)
+    world.ask(lambda at: ev.BroadcastOver(at=at, why="another broadcast has begun"))
+    ends_well(world, State.COMPLETED)
+    assert len(world.joined) == 1
+
+
 def test_duration() -> None:
     world = begun(World(duration=30.0))
     ends_well(world)

@@ -78,6 +78,7 @@ def all_events(recorder: Recorder, at: Moment) -> Iterator[ev.Event]:
     yield ev.JoinEnded(at=at, join=recorder.joins, path="/srv/r/demo/x.ts", size=1000)
     yield ev.JoinEnded(at=at, join=recorder.joins, why="cannot")
     yield ev.DiskLow(at=at, why="no room")
+    yield ev.BroadcastOver(at=at, why="another one")
     yield ev.Restarted(at=at)
     yield ev.Restarted(at=at, live={segment.number: segment.size for segment in recorder.live})
     for kind in (

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Broadcasts in the store: identities, titles, and what a new daemon learns of the past."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from streamvaultd.core.model import Broadcast, Policy, Recorder, State, StopReason
+from streamvaultd.core.watched import Ended, Past
+from streamvaultd.core.watching import minute_of_day
+from streamvaultd.store.local import LocalStore
+from tests.component.store_world import DATABASES, NOW, SetClock, later, move, open_store
+
+
+@pytest.fixture(name="store", params=DATABASES)
+async def _store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[LocalStore]:
+    store = await open_store(DATABASES[request.param](tmp_path), clock=SetClock(later(600)))
+    yield store
+    await store.close()
+
+
+async def begin(store: LocalStore, site_id: str, seconds: float = 0, streamer: str = "alice") -> Recorder:
+    return await store.create_recording(
+        streamer=streamer, url="https://a.example/", quality="best", directory="/srv", duration=None, policy=Policy(),
+        now=later(seconds), broadcast=Broadcast(site_id=site_id, title="first", category="chess"),
+    )  # fmt: skip
+
+
+async def rows(store: LocalStore, query: str) -> list[tuple[Any, ...]]:
+    return await store._read(lambda connection: [tuple(row) for row in connection.execute(sa.text(query))])
+
+
+async def test_a_stream_has_its_identity_title_and_category(store: LocalStore) -> None:
+    await begin(store, "b1")
+    assert await rows(store, "SELECT site_id, title, category FROM streams") == [("b1", "first", "chess")]
+
+
+async def test_a_changed_title_is_kept_with_its_time(store: LocalStore) -> None:
+    recorder = await begin(store, "b1")
+    await store.note_broadcast(recorder.recording.id, Broadcast(title="second", category="go"), later(60))
+    assert await rows(store, "SELECT site_id, title, category FROM streams") == [("b1", "second", "go")]
+    (event,) = await store.events(recorder.recording.id)
+    assert (event.at, event.kind, event.message) == (
+        later(60).realtime,
+        "stream-changed",
+        "The stream is now 'second' (go)",
+    )
+
+
+async def test_what_resumes_is_never_refused_though_its_identity_is_known(store: LocalStore) -> None:
+    first = await begin(store, "b1")
+    await move(store, first, State.FINALIZING)
+    second = await begin(store, "b1", 60)
+    assert second.recording.stream != first.recording.stream
+    assert len(await rows(store, "SELECT id FROM streams WHERE site_id = 'b1'")) == 2
+
+
+async def test_two_streams_of_one_identity_under_way_are_refused_by_the_database(store: LocalStore) -> None:
+    await begin(store, "b1")
+    with pytest.raises(sa.exc.IntegrityError), store._engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "INSERT INTO streams (streamer_id, site_id, started_at) VALUES (1, 'b1', '2026-01-01 00:00:00')"
+            )
+        )
+    await begin(store, "b1", streamer="somebody else")
+
+
+async def test_the_past(store: LocalStore) -> None:
+    running = await begin(store, "b1")
+    stopped = await begin(store, "b2", streamer="bob")
+    await move(store, stopped, State.STOPPED, stop=StopReason.REQUESTED, ended=later(300))
+    joined = await begin(store, "", streamer="carol")
+    await move(store, joined, State.FINALIZING, since=later(540))
+    minute = (minute_of_day(NOW.realtime),)
+    assert await store.past() == {
+        "alice": Past(site_id="b1", recording=running.recording.id, usual=minute),
+        "bob": Past(site_id="b2", ended=Ended.REQUESTED, ago=300.0, usual=minute),
+        "carol": Past(ended=Ended.BROADCAST, ago=60.0, usual=minute),
+    }
