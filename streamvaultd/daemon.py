@@ -34,6 +34,7 @@ from streamvaultd.core import admission
 from streamvaultd.core.disk import Margin
 from streamvaultd.core.events import Event, JoinEnded, NetworkBack
 from streamvaultd.core.model import Recorder, State
+from streamvaultd.daemon_watching import Watching
 from streamvaultd.diskguard import DiskGuard
 from streamvaultd.disks import Lanes
 from streamvaultd.errors import RECORDER, VaultError
@@ -114,6 +115,7 @@ class Daemon:
         self._watcher: ProcessWatch[str] = ProcessWatch(asyncio.get_running_loop())
         home = RUNTIME_DIR / "home"
         self.streamlinks = Streamlinks(settings=lambda: self._settings, state_dir=STATE_DIR, home=home)
+        self.watching = self._build_watching()
         self._runs = Runs(
             launcher=Launcher(environment=clean_environment(home)),
             scopes=Scopes(BROKER_SOCKET),
@@ -150,6 +152,13 @@ class Daemon:
         )
         self._repairs = self._build_repairs()
         self.audits = self._build_audits()
+
+    def _build_watching(self) -> Watching:
+        return Watching(
+            settings=lambda: self._settings, state_dir=STATE_DIR, streamlinks=self.streamlinks,
+            manager=lambda: self.manager, disk=lambda: self.disk, memory_refusal=_memory_refusal, post=self._post,
+            spawn=self.spawn, store=self._store, journal=self.journal, clock=self._clock,
+        )  # fmt: skip
 
     def _build_writeback(self) -> Writeback:
         return Writeback(
@@ -205,7 +214,7 @@ class Daemon:
             memfd=memfd_with,
             argv=(sys.executable, "-I", "-m", "streamvaultd.jobs.join"),
             reports=STATE_DIR / "jobs",
-            template=lambda: self._settings.filename,
+            template=self.watching.template_for,
         )
 
     def _build_catalogue(self) -> Catalogue | None:
@@ -234,7 +243,7 @@ class Daemon:
             disk=self.disk,
             lanes=self._lanes,
             joins=self._joins,
-            prober=self.streamlinks,
+            prober=self.watching.probes,
             journal=self.journal,
             hub=self._hub,
         )
@@ -296,7 +305,12 @@ class Daemon:
             pid_of=pid_of,
             catalogue=self._catalogue,
         )
-        handlers = api.handlers() | AuditApi(self.audits).handlers() | ResultApi(self._store).handlers()
+        handlers = (
+            self.watching.api().handlers()
+            | api.handlers()
+            | AuditApi(self.audits).handlers()
+            | ResultApi(self._store).handlers()
+        )
         interface = Interface(read_definition(RECORDER), handlers, frozenset({"Subscribe"}))
         return Server(Info("StreamVault", "streamvaultd", __version__, URL), [interface])
 
@@ -326,6 +340,7 @@ class Daemon:
         self.notifier.inherit(name for name in fds if name != SOCKET_NAME)
         adopted = await self._take_over(fds)
         self.spawn(self.manager.run())
+        await self.watching.start()
         self.spawn(self.disk.run())
         server = self._build_server()
         for fd in fds.get(SOCKET_NAME, []):
@@ -373,6 +388,7 @@ class Daemon:
             self._settings = settings
             await self._find_streamlink()
             self.journal.tell(SETTINGS_APPLIED)
+        await self.watching.roster.load()
         self.notifier.ready(self.status())
 
     def tell_mistakes(self, entry: Entry, mistakes: Sequence[VaultError]) -> None:
@@ -405,9 +421,11 @@ class Daemon:
 
     def _on_change(self, recorder: Recorder) -> None:
         self._hub.publish(News(self._clock.now(), recorder))
+        self.watching.watches.on_recorder(recorder)
         self.notifier.status(self.status())
 
     def _on_network_back(self) -> None:
+        self.watching.watches.on_network_back()
         for recording in self.manager.recorders:
             self._post(recording, NetworkBack(at=self._clock.now()))
 

@@ -103,6 +103,31 @@ class NoSuchSegment(VaultError):
     exit_code = 4
 
 
+class NoSuchStreamer(VaultError):
+    name = f"{RECORDER}.NoSuchStreamer"
+    what = "cannot find a streamer called '{streamer}'"
+    hint = "'streamvaultctl streamers' shows everybody who is watched"
+    exit_code = 4
+
+
+class StreamerExists(VaultError):
+    name = f"{RECORDER}.StreamerExists"
+    what = "cannot add '{streamer}': a streamer of this name is watched already"
+    hint = "give another --name, or remove that one with 'streamvaultctl remove {streamer}'"
+
+
+class StreamerReadOnly(VaultError):
+    name = f"{RECORDER}.StreamerReadOnly"
+    what = "cannot change '{streamer}': {file} is the administrator's"
+    hint = "edit or remove that file, and 'systemctl reload streamvaultd'"
+
+
+class TooManyStreamers(VaultError):
+    name = f"{RECORDER}.TooManyStreamers"
+    what = "cannot watch another streamer: the limit is {limit}"
+    hint = "remove some with 'streamvaultctl remove NAME'"
+
+
 class NotRecording(VaultError):
     name = f"{RECORDER}.NotRecording"
     what = "cannot {verb} recording {recording}: it is {state}"

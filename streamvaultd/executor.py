@@ -209,6 +209,6 @@ class Executor:
     # --- the source ------------------------------------------------------------------------------------------------
 
     async def _probe(self, recorder: Recorder, probe: int) -> None:
-        answer = await self._prober.probe(recorder.recording.url, recorder.recording.quality)
+        answer = await self._prober.probe(recorder.recording)
         probed = ev.SourceProbed(at=self._clock.now(), probe=probe, outcome=answer.outcome, detail=answer.detail)
         self._post(recorder.recording.id, probed)

@@ -18,7 +18,7 @@ import msgspec
 
 from streamvaultd.clock import Clock
 from streamvaultd.core.events import JoinEnded
-from streamvaultd.core.model import Recorder, ScopeLimits, SeamRecord
+from streamvaultd.core.model import Recorder, Recording, ScopeLimits, SeamRecord
 from streamvaultd.errors import VaultError
 from streamvaultd.notices import JOIN_WAITS, Journal, fields_of
 from streamvaultd.ports import Command, Disk, Files, JobRow, Store
@@ -80,7 +80,7 @@ class Joins:
         memfd: Callable[[str, str], int],
         argv: tuple[str, ...],
         reports: Path,
-        template: Callable[[], str],
+        template: Callable[[Recording], str],
     ) -> None:
         self._post = post
         self._spawn = spawn
@@ -155,7 +155,7 @@ class Joins:
         """Where the result will be, without its suffix; where it is, if there is one."""
         if recorder.path is not None:
             return Path(recorder.path).with_suffix("")
-        return self._files.result_stem(recorder.recording, self._template())
+        return self._files.result_stem(recorder.recording, self._template(recorder.recording))
 
     def _report(self, job: int) -> Path:
         return self._reports / f"job-{job}.json"

@@ -13,6 +13,7 @@ from typing import Final
 
 from streamvaultd.core.effects import Announce, Notice
 from streamvaultd.core.model import Recorder, Told
+from streamvaultd.core.watched import Remark
 from systemd import journal
 
 ERROR, WARNING, NOTICE, INFO = 3, 4, 5, 6
@@ -200,7 +201,36 @@ CATALOGUE_BACK: Final = Entry(
     "0086eb1f43b94326b813272d807e8b64", NOTICE, "The catalogue is fed again, {backlog} changes are left"
 )
 
+STREAMERS_REFUSED: Final = Entry(
+    "e1bb32cce63e4d8c8fdb43e9d9bd20f1", ERROR, "Streamers with mistakes in their files stay as they were: {why}"
+)
+PROBE_LOST: Final = Entry(
+    "6de9e2d2a3c34b6d90a0e59b7c0f1a52",
+    WARNING,
+    "The process that asks who is live was lost, another one takes over: {why}",
+)
+SECRETS_REFUSED: Final = Entry(
+    "0b7a7be1fd4b4bd4a4f5c5e92e0d8c37",
+    WARNING,
+    "The site of '{streamer}' refuses the secrets of his file, going on without them",
+)
+REMARKS: Final[Mapping[str, Entry]] = {
+    Remark.LIVE: Entry("7c0a2b1f4bb24c8c9dc1f3b5a3be4f60", NOTICE, "'{streamer}' is live: {why}"),
+    Remark.LEFT_OUT: Entry("a4dc92c44d7e4a58b6a0c9f45b1c2de7", INFO, "'{streamer}' is live and not recorded: {why}"),
+    Remark.TROUBLE: Entry(
+        "c95be3b0a0a3459f8a7b7ffb21a0f3d9", WARNING, "Cannot tell whether '{streamer}' is live: {why}"
+    ),
+    Remark.WELL: Entry(
+        "5f3b9f3de0d349c5b3c8a4b0f9b7d116", NOTICE, "It can be told again whether '{streamer}' is live"
+    ),
+}
+"""Of the watcher."""
+
 OWN: Final = (
+    STREAMERS_REFUSED,
+    PROBE_LOST,
+    SECRETS_REFUSED,
+    *REMARKS.values(),
     DAEMON_STARTED,
     DAEMON_STOPPED,
     SETTINGS_APPLIED,
@@ -267,6 +297,8 @@ class Journal:
             values.setdefault("streamer", recorder.recording.streamer)
         elif "recording" in values:
             extra["STREAMVAULT_RECORDING"] = str(values["recording"])
+        elif "streamer" in values:
+            extra["STREAMVAULT_STREAMER"] = str(values["streamer"])
         self._send(entry, entry.text.format_map({k: str(v) for k, v in values.items()}), extra)
 
     @staticmethod

@@ -234,8 +234,14 @@ class Catalogue(Protocol):
 class Prober(Protocol):
     """Asks a source; never raises, trouble is an answer."""
 
-    async def probe(self, url: str, quality: str) -> ProbeAnswer: ...
-    async def can_handle(self, url: str) -> bool: ...
+    async def probe(self, recording: Recording) -> ProbeAnswer: ...
+
+
+class Plugins(Protocol):
+    """What streamlink knows."""
+
+    async def can_handle(self, url: str) -> bool:
+        """Whether it knows this URL; raises StreamlinkUnusable."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ from streamvaultd.core.model import Recording
 from streamvaultd.errors import StreamlinkUnusable
 from streamvaultd.watch.prober import Prober, ProbeResult
 
+Options = tuple[tuple[str, str], ...]
+
 
 class Streamlinks:
     """Captures and probes with the present installation; both wait until it is known."""
@@ -24,6 +26,7 @@ class Streamlinks:
         self._settings = settings
         self._state_dir = state_dir
         self._home = home
+        self.options_for: Callable[[Recording], Options] = lambda _recording: ()
         self._known = asyncio.Event()
         self._installation: Installation | None = None
         self._trouble: StreamlinkUnusable | None = None
@@ -66,7 +69,8 @@ class Streamlinks:
 
     async def command(self, recording: Recording) -> tuple[Sequence[str], int, Sequence[str]]:
         """argv, the descriptor of its configuration, and the secrets in it; raises StreamlinkUnusable."""
-        installation, options = await self.usable(), self._settings().streamlink_options
+        installation = await self.usable()
+        options = (*self._settings().streamlink_options, *self.options_for(recording))
         text = config_text(installation.version, recording.url, recording.quality, options)
         fd = memfd_with("streamlink-config", text)
         return build_command(installation, fd), fd, secrets_in(options)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 _NAME = re.compile(r"(\d{3,4})p(\d{2,3})?(?:_\w+|\+)?")
 SYNONYMS = frozenset({"best", "worst", "best-unfiltered", "worst-unfiltered"})
 DEFAULT_FPS = 30
+NEAR_MAX = 6
 
 
 def size_of(name: str) -> tuple[int, int] | None:
@@ -30,4 +31,4 @@ def with_fallback(wanted: str, offered: Sequence[str]) -> str:
     goal = min(goals)
     below = [name for size, name in reversed(near) if size <= goal]
     above = [name for size, name in near if size > goal]
-    return ",".join([*names, *below, *above, "best"])
+    return ",".join([*names, *below[:NEAR_MAX], *above[:NEAR_MAX], "best"])

@@ -326,19 +326,19 @@ def _on_live(rules: Rules, watched: Watched, event: ProbeAnswered) -> One:
     sighting = event.sighting
     seen = {"failures": 0, "trouble": None, "seen_at": event.at}
     known = replace(watched, **seen, title=sighting.title, category=sighting.category)  # type: ignore[arg-type]
-    if _is_another(known.hold.site_id if known.hold else "", sighting):
+    if is_another(known.hold.site_id if known.hold else "", sighting):
         known = replace(known, hold=None)
     filters = known.streamer.filters
     why = known.hold.why if known.hold else None
     why = why or filters.refusal(sighting.title, sighting.category, event.at.realtime, event.offset)
     if why is not None:
         return _leave_out(rules, watched, known, event, why)
-    if known.ended_at is not None and not _is_another(known.site_id, sighting):
+    if known.ended_at is not None and not is_another(known.site_id, sighting):
         return _after_an_end(rules, known, known.ended_at, event)
     return _begin(known, event)
 
 
-def _is_another(site_id: str, sighting: Sighting) -> bool:
+def is_another(site_id: str, sighting: Sighting) -> bool:
     """Whether the site itself says that this is not the broadcast of that identity."""
     return bool(site_id and sighting.site_id and site_id != sighting.site_id)
 
@@ -392,7 +392,7 @@ def _while_recording(rules: Rules, watched: Watched, event: ProbeAnswered) -> On
     if sighting.outcome is not Outcome.LIVE or recording is None:
         return replace(watched, probe_at=_recorded_wait(rules, watched, event)), ()
     watched = replace(watched, seen_at=event.at)
-    if _is_another(watched.site_id, sighting):
+    if is_another(watched.site_id, sighting):
         again = _recorded_wait(rules, watched, event)
         return replace(watched, probe_at=again), (EndBroadcast(name, recording, "another broadcast has begun"),)
     wishes: tuple[Wish, ...] = ()

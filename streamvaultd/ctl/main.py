@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from streamvaultd import __version__
-from streamvaultd.ctl import audit, commands, control, verify
+from streamvaultd.ctl import audit, commands, control, streamers, verify
 from streamvaultd.ctl.options import Group, UnknownCommand, common_options
 from streamvaultd.ctl.outcome import ExitCode, Failed, OutputClosed
 from streamvaultd.ctl.records import BadAnswer
@@ -54,6 +54,12 @@ for _command in (
     audit.check,
     audit.cleanup,
     verify.verify,
+    streamers.streamers,
+    streamers.add,
+    streamers.remove,
+    streamers.enable,
+    streamers.disable,
+    streamers.probe,
     commands.streamlink,
 ):
     cli.add_command(_command)

@@ -71,7 +71,7 @@ class World:
             memfd=memfd_with,
             argv=("join",),
             reports=self.folder / "jobs",
-            template=lambda: "joined",
+            template=lambda _recording: "joined",
         )
 
     # as runs

@@ -64,9 +64,7 @@ async def test_two_streams_of_one_identity_under_way_are_refused_by_the_database
     await begin(store, "b1")
     with pytest.raises(sa.exc.IntegrityError), store._engine.begin() as connection:
         connection.execute(
-            sa.text(
-                "INSERT INTO streams (streamer_id, site_id, started_at) VALUES (1, 'b1', '2026-01-01 00:00:00')"
-            )
+            sa.text("INSERT INTO streams (streamer_id, site_id, started_at) VALUES (1, 'b1', '2026-01-01 00:00:00')")
         )
     await begin(store, "b1", streamer="somebody else")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
-from streamvaultd import __version__, config, errors
+from streamvaultd import __version__, config, errors, streamers
 from streamvaultd.core import machine
 from streamvaultd.core.model import State
 from streamvaultd.ctl.main import cli
@@ -54,6 +54,11 @@ def test_errors_stand_below_their_interface() -> None:
 def test_man_page_has_every_setting() -> None:
     page = (MAN / "streamvaultd.toml.5.rst").read_text()
     assert between(page, ".. options:begin", ".. options:end") == config.option_table().strip()
+
+
+def test_man_page_has_every_key_of_a_streamer() -> None:
+    page = (MAN / "streamvaultd.streamer.5.rst").read_text()
+    assert between(page, ".. options:begin", ".. options:end") == streamers.option_table().strip()
 
 
 def test_man_page_has_every_reserved_option() -> None:

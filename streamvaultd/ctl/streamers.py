@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The commands of streamvaultctl about who is watched: streamers, add, remove, enable, disable, probe."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import click
+
+from streamvaultd.ctl import records
+from streamvaultd.ctl.options import common_options
+from streamvaultd.ctl.records import Answer, BadAnswer
+from streamvaultd.ctl.session import Session
+from streamvaultd.ctl.table import Column, Table
+from streamvaultd.ctl.text import Span, Style, line, plural
+
+STREAMER = click.argument("streamer", metavar="NAME")
+STYLES = {
+    "recording": Style.GOOD, "starting": Style.BUSY, "live": Style.BUSY, "trouble": Style.BAD,
+    "unsupported": Style.BAD, "disabled": Style.FAINT,
+}  # fmt: skip
+
+
+class Streamer(NamedTuple):
+    name: str
+    url: str
+    state: str
+    detail: str
+    title: str
+    recording: int | None
+
+
+@click.command()
+@common_options
+@click.pass_obj
+def streamers(session: Session) -> None:
+    """List who is watched."""
+    found = records.objects(session.call("ListStreamers"), "streamers")
+    if session.show_json(found):
+        return
+    every = [parse_streamer(item) for item in found]
+    lines = session.table_lines(streamer_table(every)) if every else []
+    if not session.no_legend and not session.quiet:
+        live = sum(streamer.state in ("live", "starting", "recording") for streamer in every)
+        footer = f"{plural(len(every), 'streamer')} listed, {live} live."
+        lines += [*([line("")] if lines else []), line(footer)]
+    session.show(lines)
+
+
+@click.command()
+@click.argument("url", metavar="URL")
+@click.option("--name", metavar="NAME", help="Name of the streamer. [default: taken from the URL]")
+@click.option("--quality", metavar="QUALITY", help="streamlink's stream names, best first: 1080p60,720p,best.")
+@common_options
+@click.pass_obj
+def add(session: Session, *, url: str, name: str | None, quality: str | None) -> None:
+    """Watch a streamer, and record every broadcast."""
+    _report(session, session.call("AddStreamer", url=url, name=name, quality=quality), "is watched")
+
+
+@click.command()
+@STREAMER
+@common_options
+@click.pass_obj
+def remove(session: Session, *, streamer: str) -> None:
+    """Watch a streamer no more.
+
+    A recording that runs goes on, and all recordings stay.
+    """
+    session.json_only(session.call("RemoveStreamer", streamer=streamer))
+    session.note(f"'{streamer}' is not watched any more.")
+
+
+@click.command()
+@STREAMER
+@common_options
+@click.pass_obj
+def enable(session: Session, *, streamer: str) -> None:
+    """Watch a streamer again."""
+    _report(session, session.call("EnableStreamer", streamer=streamer), "is watched")
+
+
+@click.command()
+@STREAMER
+@common_options
+@click.pass_obj
+def disable(session: Session, *, streamer: str) -> None:
+    """Watch a streamer no more for now.
+
+    A recording that runs goes on.
+    """
+    _report(session, session.call("DisableStreamer", streamer=streamer), "is not watched for now")
+
+
+@click.command()
+@STREAMER
+@common_options
+@click.pass_obj
+def probe(session: Session, *, streamer: str) -> None:
+    """Ask whether a streamer is live, now.
+
+    If so, a recording begins, as it would have at the next look.
+    """
+    answer = next(iter(session.more("ProbeStreamer", streamer=streamer)))  # may take longer than other answers
+    if session.show_json(answer):
+        return
+    found = parse_streamer(records.object_of(answer, "streamer"))
+    why = f": {found.detail}" if found.detail else ""
+    session.show([(Span(f"{found.name} is "), Span(found.state, STYLES.get(found.state, Style.STRONG)), Span(why))])
+
+
+def _report(session: Session, answer: Answer, what: str) -> None:
+    session.json_only(answer)
+    session.note(f"'{parse_streamer(records.object_of(answer, 'streamer')).name}' {what}.")
+
+
+def parse_streamer(answer: Answer) -> Streamer:
+    """From type Streamer; raises BadAnswer."""
+    context, runtime = records.object_of(answer, "context"), records.object_of(answer, "runtime")
+    recording = runtime.get("recording")
+    if recording is not None and not isinstance(recording, int):
+        raise BadAnswer("streamer.recording is not of type int")
+    return Streamer(
+        name=_text(answer, "name"),
+        url=_text(context, "url"),
+        state=_text(runtime, "state"),
+        detail=_text(runtime, "detail", ""),
+        title=_text(runtime, "title", ""),
+        recording=recording,
+    )
+
+
+def _text(answer: Answer, name: str, default: str | None = None) -> str:
+    value = answer.get(name)
+    if value is None and default is not None:
+        return default
+    if not isinstance(value, str):
+        raise BadAnswer(f"streamer.{name} is not of type str")
+    return value
+
+
+def streamer_table(every: list[Streamer]) -> Table:
+    """One line for each."""
+    columns = (
+        Column("STREAMER", least=8),
+        Column("STATE"),
+        Column("RECORDING", is_number=True),
+        Column("URL", least=16),
+        Column("ABOUT", least=10, can_drop=True),
+    )
+    rows = tuple(
+        (
+            Span(streamer.name, Style.STRONG),
+            Span(streamer.state, STYLES.get(streamer.state, Style.PLAIN)),
+            Span("" if streamer.recording is None else str(streamer.recording)),
+            Span(streamer.url),
+            Span(streamer.title if streamer.state == "recording" else streamer.detail),
+        )
+        for streamer in every
+    )
+    return Table(columns, rows)

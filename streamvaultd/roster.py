@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who is watched: the streamers' files, read again when told, changed when asked, and handed to the watcher.
+
+A change is on disk before it holds. What cannot be read changes nothing, and is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from streamvaultd import streamers
+from streamvaultd.clock import Clock
+from streamvaultd.config import Settings
+from streamvaultd.core.events import RecordRequested
+from streamvaultd.core.model import Broadcast, Recorder
+from streamvaultd.core.quality import with_fallback
+from streamvaultd.core.streamer import Streamer
+from streamvaultd.core.watched import Past, Rules, Sighting
+from streamvaultd.errors import (
+    DirectoryUnusable,
+    MemoryFull,
+    NoSuchStreamer,
+    StreamerExists,
+    StreamerReadOnly,
+    TooManyStreamers,
+)
+from streamvaultd.manager import Manager
+from streamvaultd.notices import STREAMERS_REFUSED, Journal
+from streamvaultd.ports import Disk, Store
+from streamvaultd.watches import Watches
+
+
+class Files(Protocol):
+    """The folder of files that are the daemon's own. Blocking."""
+
+    def path(self, name: str) -> Path: ...
+    def write(self, name: str, document: Mapping[str, Mapping[str, Any]]) -> None: ...
+    def change(self, name: str, section: str, key: str, value: Any) -> None: ...
+    def remove(self, name: str) -> None: ...
+
+
+class Roster:
+    """The streamers. Changes are made one after the other."""
+
+    def __init__(
+        self,
+        *,
+        watches: Watches,
+        folders: tuple[Path, Path],
+        files: Files,
+        settings: Callable[[], Settings],
+        journal: Journal,
+    ) -> None:
+        self._watches = watches
+        self._folders = folders
+        self._files = files
+        self._settings = settings
+        self._journal = journal
+        self._changing = asyncio.Lock()
+
+    async def load(self, past: Mapping[str, Past] | None = None) -> None:
+        """Read all files; those with mistakes leave their streamers as they were, which is told."""
+        before = {name: watched.streamer for name, watched in self._watches.watched.items()}
+        found, mistakes = await asyncio.to_thread(streamers.load, self._folders, before)
+        if mistakes:
+            self._journal.tell(STREAMERS_REFUSED, why="; ".join(str(mistake) for mistake in mistakes))
+        settings = self._settings()
+        rules = Rules(interval=settings.watch_interval, spacing=settings.watch_spacing)
+        self._watches.configure(found, rules, past or {})
+
+    async def add(self, name: str, url: str, quality: str | None) -> None:
+        """Watch a streamer; raises StreamerExists, TooManyStreamers, ConfigInvalid, DirectoryUnusable."""
+        content = {"url": url, "enabled": True} | ({} if quality is None else {"quality": quality.split(",")})
+        async with self._changing:
+            if name in self._watches.watched:
+                raise StreamerExists(streamer=name)
+            if len(self._watches.watched) >= streamers.STREAMERS_MAX:
+                raise TooManyStreamers(limit=streamers.STREAMERS_MAX)
+            _, mistakes = streamers.parse({"streamer": content}, f"{name}.toml", name)
+            for mistake in mistakes:
+                raise mistake
+            await self._write(self._files.write, name, {"streamer": content})
+
+    async def remove(self, name: str) -> None:
+        """Watch a streamer no more; a recording goes on. Raises NoSuchStreamer, StreamerReadOnly."""
+        async with self._changing:
+            self._own(name)
+            await self._write(self._files.remove, name)
+
+    async def enable(self, name: str, *, enabled: bool) -> None:
+        """Watch a streamer again, or for now no more; a recording goes on."""
+        async with self._changing:
+            streamer = self._own(name, unless_enabled=enabled)
+            if streamer.enabled != enabled:
+                await self._write(self._files.change, name, "streamer", "enabled", enabled)
+
+    def _own(self, name: str, *, unless_enabled: bool | None = None) -> Streamer:
+        streamer = self._watches.streamer(name)
+        if streamer is None:
+            raise NoSuchStreamer(streamer=name)
+        if not streamer.is_ours and streamer.enabled != unless_enabled:
+            raise StreamerReadOnly(streamer=name, file=streamer.file)
+        return streamer
+
+    async def _write(self, change: Callable[..., None], name: str, *more: Any) -> None:
+        try:
+            await asyncio.to_thread(change, name, *more)
+        except (OSError, ValueError) as error:
+            folder = str(self._files.path(name).parent)
+            raise DirectoryUnusable(directory=folder, why=str(error)) from error
+        await self.load()
+
+
+class Beginner:
+    """Begins the recordings of what the watcher saw."""
+
+    def __init__(
+        self,
+        *,
+        manager: Manager,
+        store: Store,
+        disk: Disk,
+        clock: Clock,
+        settings: Callable[[], Settings],
+        memory_refusal: Callable[[int], str | None],
+    ) -> None:
+        self._manager = manager
+        self._store = store
+        self._disk = disk
+        self._clock = clock
+        self._settings = settings
+        self._memory_refusal = memory_refusal
+
+    async def begin(self, streamer: Streamer, sighting: Sighting) -> Recorder:
+        """A recording of this broadcast; raises VaultError, and then there is none."""
+        settings = self._settings()
+        policy = streamer.policy_on(settings.policy)
+        why = self._memory_refusal(policy.memory_max)
+        if why is not None:
+            raise MemoryFull(streamer=streamer.name, why=why)
+        directory = Path(streamer.directory) if streamer.directory else settings.directory
+        await self._disk.admit(directory, streamer.name)
+        recorder = await self._store.create_recording(
+            streamer=streamer.name,
+            url=streamer.url,
+            quality=with_fallback(streamer.quality or settings.quality, sighting.streams),
+            directory=str(directory),
+            duration=streamer.max_duration,
+            policy=policy,
+            now=self._clock.now(),
+            broadcast=Broadcast(site_id=sighting.site_id, title=sighting.title, category=sighting.category),
+        )
+        self._manager.take(recorder)
+        begun = await self._manager.submit(recorder.recording.id, RecordRequested(at=self._clock.now()))
+        return begun or recorder

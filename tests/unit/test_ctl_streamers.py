@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""streamvaultctl's commands about streamers against a scripted daemon."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from streamvaultd.errors import NoSuchStreamer, StreamerReadOnly
+from tests.fakes.ctl import NOW, FakeDaemon, at, run
+
+
+def streamer(name: str = "alice", state: str = "offline", **runtime: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "context": {"url": f"https://site.example/{name}", "file": f"/f/{name}.toml", "own": True, "enabled": True},
+        "runtime": {"state": state, "since": at(NOW), "failures": 0, **runtime},
+    }
+
+
+def test_streamers() -> None:
+    every = [
+        streamer("alice", "recording", recording=348, title="A title\x1b[31m", siteId="1"),
+        streamer("bob", "trouble", detail="no such host", trouble="network"),
+    ]
+    ran = run(FakeDaemon().on("ListStreamers", {"streamers": every}), "streamers")
+    assert ran.out == (
+        "STREAMER  STATE      RECORDING  URL                         ABOUT\n"
+        "alice     recording        348  https://site.example/alice  A title\\x1b[31m\n"
+        "bob       trouble            -  https://site.example/bob    no such host\n"
+        "\n"
+        "2 streamers listed, 1 live.\n"
+    )
+
+
+def test_no_streamers() -> None:
+    assert run(FakeDaemon().on("ListStreamers", {"streamers": []}), "streamers").out == "0 streamers listed, 0 live.\n"
+
+
+def test_add_and_what_is_asked_for() -> None:
+    daemon = FakeDaemon().on("AddStreamer", {"streamer": streamer()})
+    ran = run(daemon, "add", "https://site.example/alice", "--quality", "720p,best")
+    assert (ran.code, ran.out, ran.err) == (0, "", "'alice' is watched.\n")
+    assert daemon.calls == [("AddStreamer", {"url": "https://site.example/alice", "quality": "720p,best"})]
+
+
+def test_enable_disable_remove() -> None:
+    daemon = (
+        FakeDaemon().on("EnableStreamer", {"streamer": streamer()}).on("DisableStreamer", {"streamer": streamer()})
+    )
+    daemon.on("RemoveStreamer", {})
+    assert run(daemon, "enable", "alice").err == "'alice' is watched.\n"
+    assert run(daemon, "disable", "alice").err == "'alice' is not watched for now.\n"
+    assert run(daemon, "remove", "alice").err == "'alice' is not watched any more.\n"
+    assert [parameters for _, parameters in daemon.calls] == [{"streamer": "alice"}] * 3
+
+
+def test_probe_tells_the_answer() -> None:
+    daemon = FakeDaemon().on("ProbeStreamer", {"streamer": streamer(state="trouble", detail="no such host")})
+    assert run(daemon, "probe", "alice").out == "alice is trouble: no such host\n"
+    assert json.loads(run(daemon, "probe", "alice", "--json=short").out)["streamer"]["name"] == "alice"
+
+
+def test_errors_say_what_to_do() -> None:
+    ran = run(FakeDaemon().on("RemoveStreamer", NoSuchStreamer(streamer="zoe")), "remove", "zoe")
+    assert (ran.code, ran.out) == (4, "")
+    assert "cannot find a streamer called 'zoe'" in ran.err
+    refused = StreamerReadOnly(streamer="zoe", file="/etc/streamvaultd/streamers.d/zoe.toml")
+    ran = run(FakeDaemon().on("DisableStreamer", refused), "disable", "zoe")
+    assert ran.code == 1
+    assert "systemctl reload streamvaultd" in ran.err
