@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from streamvaultd import streamers
+from streamvaultd import credentials, streamers
 from streamvaultd.api_streamers import StreamersApi
 from streamvaultd.clock import Clock
 from streamvaultd.config import Settings
@@ -18,11 +19,11 @@ from streamvaultd.core.model import Recorder, Recording
 from streamvaultd.core.streamer import Streamer
 from streamvaultd.core.watched import Sighting
 from streamvaultd.manager import Manager
-from streamvaultd.notices import PROBE_LOST, Journal
+from streamvaultd.notices import PROBE_LOST, SECRETS_REFUSED, STREAMERS_REFUSED, Journal
 from streamvaultd.ports import Disk, Store
 from streamvaultd.roster import Beginner, Roster
 from streamvaultd.streamer_files import StreamerFiles
-from streamvaultd.streamlinks import Streamlinks
+from streamvaultd.streamlinks import Options, Streamlinks
 from streamvaultd.watch.line import LINE_MAX, ProbeLine
 from streamvaultd.watch.sightings import Sightings
 from streamvaultd.watches import SourceProbes, Watches
@@ -51,8 +52,12 @@ class Watching:
     ) -> None:
         self._settings, self._store, self._clock, self._spawn = settings, store, clock, spawn
         self._manager, self._disk, self._memory_refusal = manager, disk, memory_refusal
+        self._journal = journal
+        self._credentials: Mapping[str, Options] = {}
+        self._refused: set[str] = set()
         self._streamlinks = streamlinks
         streamlinks.options_for = self.options_for
+        streamlinks.secrets_for = self.secrets_for
         self.line = ProbeLine(
             connect=_connect,
             python=self._python,
@@ -62,8 +67,8 @@ class Watching:
         asker = Sightings(
             line=self.line,
             options=lambda streamer: (*settings().streamlink_options, *streamer.options),
-            secrets=lambda streamer: (),
-            on_answer=lambda streamer, refused: None,
+            secrets=self._secrets_of,
+            on_answer=self._on_secrets_answered,
         )
         self.watches = Watches(
             asker=asker,
@@ -88,6 +93,11 @@ class Watching:
 
     async def start(self) -> None:
         """Read the files, learn from the store what was, and watch."""
+        directory = os.environ.get("CREDENTIALS_DIRECTORY")
+        self._credentials, mistakes = await asyncio.to_thread(credentials.load, Path(directory) if directory else None)
+        self.roster.known_secrets = frozenset(self._credentials)
+        for mistake in mistakes:
+            self._journal.tell(STREAMERS_REFUSED, why=mistake)
         await self.roster.load(await self._store.past())
         self._spawn(self.watches.run())
 
@@ -95,10 +105,25 @@ class Watching:
         """The methods about streamers."""
         return StreamersApi(roster=self.roster, watches=self.watches, plugins=self._streamlinks, clock=self._clock)
 
-    def options_for(self, recording: Recording) -> tuple[tuple[str, str], ...]:
+    def options_for(self, recording: Recording) -> Options:
         """What the streamer's file adds to streamlink's options."""
         streamer = self._streamer_of(recording)
         return streamer.options if streamer else ()
+
+    def secrets_for(self, recording: Recording) -> Options:
+        """What its credentials add, unless its site refuses them."""
+        streamer = self._streamer_of(recording)
+        return () if streamer is None or streamer.name in self._refused else self._secrets_of(streamer)
+
+    def _secrets_of(self, streamer: Streamer) -> Options:
+        return tuple(option for name in streamer.secrets for option in self._credentials.get(name, ()))
+
+    def _on_secrets_answered(self, streamer: Streamer, refused: bool) -> None:  # noqa: FBT001 - what was answered
+        if not refused:
+            self._refused.discard(streamer.name)
+        elif streamer.name not in self._refused:
+            self._refused.add(streamer.name)
+            self._journal.tell(SECRETS_REFUSED, streamer=streamer.name)
 
     def template_for(self, recording: Recording) -> str:
         """How the joined file is called."""

@@ -7,7 +7,7 @@ A change is on disk before it holds. What cannot be read changes nothing, and is
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,12 +20,14 @@ from streamvaultd.core.quality import with_fallback
 from streamvaultd.core.streamer import Streamer
 from streamvaultd.core.watched import Past, Rules, Sighting
 from streamvaultd.errors import (
+    ConfigInvalid,
     DirectoryUnusable,
     MemoryFull,
     NoSuchStreamer,
     StreamerExists,
     StreamerReadOnly,
     TooManyStreamers,
+    VaultError,
 )
 from streamvaultd.manager import Manager
 from streamvaultd.notices import STREAMERS_REFUSED, Journal
@@ -60,16 +62,26 @@ class Roster:
         self._settings = settings
         self._journal = journal
         self._changing = asyncio.Lock()
+        self.known_secrets: Set[str] = frozenset()
 
     async def load(self, past: Mapping[str, Past] | None = None) -> None:
         """Read all files; those with mistakes leave their streamers as they were, which is told."""
         before = {name: watched.streamer for name, watched in self._watches.watched.items()}
         found, mistakes = await asyncio.to_thread(streamers.load, self._folders, before)
+        mistakes = (*mistakes, *self._missing_secrets(found.values()))
         if mistakes:
             self._journal.tell(STREAMERS_REFUSED, why="; ".join(str(mistake) for mistake in mistakes))
         settings = self._settings()
         rules = Rules(interval=settings.watch_interval, spacing=settings.watch_spacing)
         self._watches.configure(found, rules, past or {})
+
+    def _missing_secrets(self, found: Iterable[Streamer]) -> Iterator[VaultError]:
+        """They are recorded all the same: without a token there may be advertisements, without a recording nothing."""
+        why = "there is no such credential, see SECRETS in streamvaultd.streamer(5); it goes on without"
+        for streamer in found:
+            for name in streamer.secrets:
+                if name not in self.known_secrets:
+                    yield ConfigInvalid(file=streamer.file, section="streamlink", key="secrets", value=name, why=why)
 
     async def add(self, name: str, url: str, quality: str | None) -> None:
         """Watch a streamer; raises StreamerExists, TooManyStreamers, ConfigInvalid, DirectoryUnusable."""

@@ -97,6 +97,13 @@ def _timezone(value: Any) -> str:
     return str(value)
 
 
+def _names(value: Any) -> tuple[str, ...]:
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list) or not all(isinstance(name, str) and NAME.fullmatch(name) for name in names):
+        raise Unfit("it must be a list of names of credentials, without 'streamvault.'")
+    return tuple(names)
+
+
 KEYS: Final = (
     Key("streamer", "url", _url, "url", "",
         "What streamlink is given: the channel's page, or a playlist. There is no default."),
@@ -144,6 +151,8 @@ KEYS: Final = (
         "A recording ends when title, category, day and hour do not match any more."),
     Key("streamlink", "options", options, "options", "{}",
         "Further long options of streamlink, without the dashes; they come after those of streamvaultd.toml."),
+    Key("streamlink", "secrets", _names, "secrets", "[]",
+        "Credentials with further options, such as tokens and cookies; see SECRETS."),
 )  # fmt: skip
 _BY_KEY: Final = {(known.section, known.key): known for known in KEYS}
 

@@ -27,6 +27,7 @@ class Streamlinks:
         self._state_dir = state_dir
         self._home = home
         self.options_for: Callable[[Recording], Options] = lambda _recording: ()
+        self.secrets_for: Callable[[Recording], Options] = lambda _recording: ()
         self._known = asyncio.Event()
         self._installation: Installation | None = None
         self._trouble: StreamlinkUnusable | None = None
@@ -70,10 +71,14 @@ class Streamlinks:
     async def command(self, recording: Recording) -> tuple[Sequence[str], int, Sequence[str]]:
         """argv, the descriptor of its configuration, and the secrets in it; raises StreamlinkUnusable."""
         installation = await self.usable()
-        options = (*self._settings().streamlink_options, *self.options_for(recording))
-        text = config_text(installation.version, recording.url, recording.quality, options)
+        options, secrets = (
+            (*self._settings().streamlink_options, *self.options_for(recording)),
+            self.secrets_for(recording),
+        )
+        text = config_text(installation.version, recording.url, recording.quality, (*options, *secrets))
         fd = memfd_with("streamlink-config", text)
-        return build_command(installation, fd), fd, secrets_in(options)
+        hidden = secrets_in([*options, *((f"auth-{name}", value) for name, value in secrets)])
+        return build_command(installation, fd), fd, hidden
 
     async def probe(self, url: str, quality: str) -> ProbeResult:
         """What the source offers now; trouble is an answer."""

@@ -85,6 +85,18 @@ class LiveSource:
         order = {key.rstrip("_"): value for key, value in order.items()}
         self.channel(name, order).control(order)
 
+    def go_off_air(self, name: str) -> None:
+        """Nothing is there: 404, until the next broadcast begins."""
+        self.control(name, gone=True)
+
+    def go_live(self, name: str, *, elapsed: float = 0.0, seconds: int | None = None) -> Channel:
+        """A new broadcast of a channel begins now; the last one is forgotten here, and returned then."""
+        spec = self.spec if seconds is None else replace(self.spec, seconds=seconds)
+        with self.lock:
+            begun = Channel(ensure_media(spec), self.window, elapsed)
+            self.channels[name] = begun
+        return begun
+
     def state(self, name: str) -> dict[str, Any]:
         """As GET /state/NAME."""
         return self.channels[name].state()

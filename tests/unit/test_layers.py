@@ -54,6 +54,7 @@ LAW: dict[str, set[str]] = {
     "streamlinks": LIBRARIES | {"capture", "watch"},  # which streamlink those two run
     "streamers": LIBRARIES | {"capture"},
     "streamer_files": set(),
+    "credentials": {"errors", "values"},
     # what decides and acts; it sees adapters through ports
     "ports": {"core"},
     "hub": WORDS,

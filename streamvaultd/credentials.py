@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Secrets for streamlink: credentials of the service (systemd.exec(5)), which only it can read.
+
+A credential "streamvault.NAME" holds one long option of streamlink a line, `option=value`; a streamer's file names it.
+Nothing of it is ever shown, not even in a mistake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from streamvaultd.errors import ConfigInvalid, ConfigUnreadable, VaultError
+from streamvaultd.values import Unfit, option
+
+PREFIX: Final = "streamvault."
+SIZE_MAX: Final = 64 << 10
+
+Options = tuple[tuple[str, str], ...]
+
+
+def load(directory: Path | None) -> tuple[Mapping[str, Options], tuple[VaultError, ...]]:
+    """The options of each credential by its name without the prefix, and what is wrong with others. Blocking."""
+    found: dict[str, Options] = {}
+    mistakes: list[VaultError] = []
+    for file in sorted(directory.glob(f"{PREFIX}*")) if directory is not None else ():
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            mistakes.append(ConfigUnreadable(file=file.name, why=str(why)))
+            continue
+        options, wrong = parse(text[:SIZE_MAX], file.name)
+        mistakes += wrong
+        if not wrong:
+            found[file.name.removeprefix(PREFIX)] = options
+    return found, tuple(mistakes)
+
+
+def parse(text: str, name: str) -> tuple[Options, list[VaultError]]:
+    """The options in a credential's text."""
+    found: list[tuple[str, str]] = []
+    mistakes: list[VaultError] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        key, equals, value = line.strip().partition("=")
+        if not key or key.startswith("#"):
+            continue
+        try:
+            found.append(option(key.strip(), value.strip() if equals else True))
+        except Unfit:
+            why = "it must be option=value, with an option of streamlink that the daemon does not set itself"
+            mistakes.append(ConfigInvalid(file=name, section=f"line {number}", key="***", value="***", why=why))
+    return tuple(found), mistakes

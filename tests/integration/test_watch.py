@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Streamers are watched on a real systemd: every broadcast is recorded from its first frame, once."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fakes.channel import Channel
+from tests.fakes.livesource import LiveSource
+from tests.integration.harness import SETTINGS, Ctl, configure
+from tests.testbed.box import Box
+from tests.testbed.frames import count_frames
+
+WATCH = """
+[watch]
+interval = "5s"
+spacing = "50ms"
+"""
+STREAMERS = 30
+LIVE = 6
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _watching(box: Box) -> None:
+    """Short intervals, so that whoever goes live is seen within seconds."""
+    configure(box, SETTINGS + WATCH)
+    box.run(["systemctl", "restart", "streamvaultd"])
+
+
+class Watched:
+    """A streamer in the box, and the broadcasts of its channel."""
+
+    def __init__(self, box: Box, source: LiveSource, name: str) -> None:
+        self.box, self.source, self.name = box, source, name
+        self.ctl = Ctl(box)
+        self.source.go_off_air(name)
+
+    def add(self, *options: str) -> None:
+        self.ctl("add", self.source.url(self.name), "--name", self.name, *options)
+
+    def runtime(self) -> dict[str, Any]:
+        told = {each["name"]: each["runtime"] for each in self.ctl.json("streamers")}
+        found: dict[str, Any] = told[self.name]
+        return found
+
+    def wait(self, state: str) -> None:
+        self.box.wait_for(lambda: self.runtime()["state"] == state, f"{self.name} is {state}", timeout=60)
+
+    def recordings(self) -> list[dict[str, Any]]:
+        """Oldest first."""
+        found: list[dict[str, Any]] = self.ctl.json("list", self.name, "--all")
+        return found[::-1]
+
+    def wait_completed(self, number: int) -> None:
+        def is_completed() -> bool:
+            states = [each["runtime"]["state"] for each in self.recordings()]
+            return states == ["completed"] * number
+
+        self.box.wait_for(is_completed, f"{number} recordings of {self.name} are complete", timeout=120)
+
+    def lose_nothing(self, recording: dict[str, Any], broadcast: Channel) -> None:
+        """The recording has every frame of the broadcast, once."""
+        with tempfile.TemporaryDirectory() as folder:
+            fetched = self.box.fetch(recording["runtime"]["path"], Path(folder) / "fetched.ts")
+            frames = count_frames(fetched, broadcast.media, first_segment=0, last_segment=broadcast.last())
+        assert frames.is_perfect, f"{self.name}: {frames}"
+
+
+def pass_segments(box: Box, broadcast: Channel, number: int) -> None:
+    """Let so many media segments of a broadcast pass."""
+    goal = broadcast.last() + number
+    box.wait_for(lambda: broadcast.last() >= goal, "the broadcast goes on", timeout=60)
+
+
+def test_added_live_over_and_live_again(box: Box, source: LiveSource) -> None:
+    alice = Watched(box, source, "alice")
+    alice.add()
+    alice.wait("offline")
+    first = source.go_live("alice")
+    alice.wait("recording")
+    pass_segments(box, first, 3)
+    source.control("alice", end=True)
+    alice.wait_completed(1)
+    alice.wait("offline")
+    second = source.go_live("alice")
+    alice.wait("recording")
+    pass_segments(box, second, 3)
+    source.control("alice", end=True)
+    alice.wait_completed(2)
+    for recording, broadcast in zip(alice.recordings(), (first, second), strict=True):
+        alice.lose_nothing(recording, broadcast)
+    assert len({each["stream"] for each in alice.recordings()}) == 2
+    alice.ctl("remove", "alice")
+    assert box.run(["ls", "/var/lib/streamvaultd/streamers.d"]).stdout == ""
+
+
+def test_the_probe_is_another_user_with_limits_and_is_replaced(box: Box, source: LiveSource) -> None:
+    bob = Watched(box, source, "bob")
+    bob.add()
+    bob.wait("offline")
+    (unit,) = probes(box)
+    shown = box.run(["systemctl", "show", "--property=MemoryMax,DynamicUser,WatchdogUSec,MainPID", unit]).stdout
+    assert f"MemoryMax={256 << 20}\nDynamicUser=yes" in shown.replace("\r", "") or "DynamicUser=yes" in shown
+    pid = shown.split("MainPID=")[1].split()[0]
+    status = box.run(["cat", f"/proc/{pid}/status"]).stdout
+    uid = box.run(["id", "-u", "_streamvault"]).stdout.strip()
+    assert status.split("Uid:")[1].split()[0] not in ("0", uid)
+    for signal in ("KILL", "STOP"):
+        box.run(["systemctl", "kill", f"--signal={signal}", unit])
+        live = source.go_live("bob")
+        bob.wait("recording")
+        pass_segments(box, live, 2)
+        source.control("bob", end=True)
+        bob.wait_completed(1 if signal == "KILL" else 2)
+        (unit,) = [each for each in probes(box) if each != unit][-1:] or [unit]
+    bob.ctl("remove", "bob")
+
+
+def probes(box: Box) -> list[str]:
+    """The instances that run."""
+    shown = box.run(["systemctl", "list-units", "--plain", "--no-legend", "--state=active", "streamvault-probe@*"])
+    return [line.split()[0] for line in shown.stdout.splitlines()]
+
+
+@pytest.mark.timeout(600)
+def test_thirty_streamers_of_whom_six_go_live(box: Box, source: LiveSource) -> None:
+    """Every broadcast from its first window, none twice, none missed; with a daemon that is killed meanwhile."""
+    dice = random.Random(6)  # noqa: S311 - no secret
+    many = [Watched(box, source, f"many{number:02d}") for number in range(STREAMERS)]
+    for each in many:
+        each.add()
+    many[-1].wait("offline")
+    live = {each: source.go_live(each.name) for each in dice.sample(many, LIVE)}
+    for each in live:
+        each.wait("recording")
+    box.run(["systemctl", "kill", "--signal=KILL", "streamvaultd"])
+    box.run(["systemctl", "is-active", "--wait", "streamvaultd"], check=False)
+    for each in live:
+        each.wait("recording")
+        source.control(each.name, end=True)
+    for each, broadcast in live.items():
+        each.wait_completed(1)
+        each.lose_nothing(each.recordings()[0], broadcast)
+    for each in many:
+        assert len(each.recordings()) == (1 if each in live else 0), each.name
+        each.ctl("remove", each.name)
+
+
+PLANTED = "planted-6f1d0c7e"
+CREDSTORE = "/etc/credstore"
+
+
+def test_no_secret_is_seen_and_one_that_is_refused_loses_no_broadcast(box: Box, source: LiveSource) -> None:
+    """X-Refuse is a token that the site does not want, the cookie one that it does not mind."""
+    box.run(["install", "-d", "-m", "700", CREDSTORE])
+    secrets = {"cookie": f"http-cookie=session={PLANTED}\n", "token": f"http-header=X-Refuse={PLANTED}\n"}
+    for name, text in secrets.items():
+        box.write_file(f"{CREDSTORE}/streamvault.{name}", text)
+        box.run(["chmod", "600", f"{CREDSTORE}/streamvault.{name}"])
+        source.go_off_air(name)
+        file = f"[streamer]\nurl = '{source.url(name)}'\n[streamlink]\nsecrets = ['{name}']\n"
+        box.write_file(f"/etc/streamvaultd/streamers.d/{name}.toml", file)
+    box.run(["systemctl", "restart", "streamvaultd"])
+    watched = [Watched(box, source, name) for name in secrets]
+    for each in watched:
+        each.wait("offline") if each.name == "cookie" else None
+        broadcast = source.go_live(each.name)
+        each.wait("recording")
+        pass_segments(box, broadcast, 2)
+    assert seen_by_others(box) == ""
+    for each in watched:
+        source.control(each.name, end=True)
+        each.wait_completed(1)
+        each.lose_nothing(each.recordings()[0], source.channels[each.name])
+    told = box.run(["journalctl", "--no-pager", "--all", "MESSAGE_ID=0b7a7be1fd4b4bd4a4f5c5e92e0d8c37"]).stdout
+    assert "refuses the secrets of his file" in told
+    assert "'token'" in told
+    assert "'cookie'" not in told
+    refused = each.ctl("remove", "token", check=False)
+    assert "is the administrator's" in refused.stderr
+    assert seen_by_others(box) == ""
+
+
+def seen_by_others(box: Box) -> str:
+    """Where the planted text can be seen by somebody who is neither root nor the daemon; and in the journal at all."""
+    script = f"""
+        ps axeww -o args | grep {PLANTED} | grep -v grep
+        systemctl show --all '*' | grep {PLANTED}
+        journalctl --all --no-pager --output=export | grep -a {PLANTED}
+        find /etc /run /var /tmp -xdev -type f -perm -o+r -size -4M -print0 2>/dev/null \\
+            | xargs -0 setpriv --reuid=nobody --clear-groups grep -l {PLANTED} 2>/dev/null
+        for file in /proc/[0-9]*/cmdline /proc/[0-9]*/environ; do
+            tr '\\0' '\\n' <$file 2>/dev/null | grep {PLANTED} | grep -v 'grep\\|^bash\\|^sh'
+        done
+        true
+    """
+    box.write_file("/root/seen.sh", script.replace(PLANTED, "$1"))
+    shown = box.run(["sh", "-c", "printf %s " + PLANTED[::-1] + " | rev | xargs sh /root/seen.sh"]).stdout
+    return "\n".join(line for line in shown.splitlines() if "seen.sh" not in line)
