@@ -38,6 +38,26 @@ def load(directory: Path | None) -> tuple[Mapping[str, Options], tuple[VaultErro
     return found, tuple(mistakes)
 
 
+HELIX: Final = "streamvaultd.helix"
+_HELIX_KEYS: Final = {"client_id", "client_secret", "api", "auth"}
+
+
+def load_helix(directory: Path | None) -> tuple[Mapping[str, str], tuple[VaultError, ...]]:
+    """client_id, client_secret, perhaps api and auth of Twitch's interface; nothing if there is no such credential."""
+    file = directory / HELIX if directory is not None else None
+    if file is None or not file.exists():
+        return {}, ()
+    try:
+        lines = [line.strip().partition("=") for line in file.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError):
+        return {}, (ConfigUnreadable(file=HELIX, why="it cannot be read"),)
+    found = {key.strip(): value.strip() for key, _, value in lines if key and not key.startswith("#")}
+    if {"client_id", "client_secret"} <= set(found) <= _HELIX_KEYS and all(found.values()):
+        return found, ()
+    why = "it must have the lines client_id=… and client_secret=…"
+    return {}, (ConfigInvalid(file=HELIX, section="", key="***", value="***", why=why),)
+
+
 def parse(text: str, name: str) -> tuple[Options, list[VaultError]]:
     """The options in a credential's text."""
     found: list[tuple[str, str]] = []

@@ -19,13 +19,14 @@ from streamvaultd.core.model import Recorder, Recording
 from streamvaultd.core.streamer import Streamer
 from streamvaultd.core.watched import Sighting
 from streamvaultd.manager import Manager
-from streamvaultd.notices import PROBE_LOST, SECRETS_REFUSED, STREAMERS_REFUSED, Journal
+from streamvaultd.notices import PROBE_LOST, SECRETS_REFUSED, STREAMERS_REFUSED, TWITCH_AWAY, Journal
 from streamvaultd.ports import Disk, Store
 from streamvaultd.roster import Beginner, Roster
 from streamvaultd.streamer_files import StreamerFiles
 from streamvaultd.streamlinks import Options, Streamlinks
 from streamvaultd.watch.line import LINE_MAX, ProbeLine
 from streamvaultd.watch.sightings import Sightings
+from streamvaultd.watch.twitch import Keys, TwitchRounds
 from streamvaultd.watches import SourceProbes, Watches
 
 PROBE_SOCKET: Final = Path("/run/streamvault-probe/socket")
@@ -99,7 +100,25 @@ class Watching:
         for mistake in mistakes:
             self._journal.tell(STREAMERS_REFUSED, why=mistake)
         await self.roster.load(await self._store.past())
+        await self._start_twitch(Path(directory) if directory else None)
         self._spawn(self.watches.run())
+
+    async def _start_twitch(self, directory: Path | None) -> None:
+        keys, mistakes = await asyncio.to_thread(credentials.load_helix, directory)
+        for mistake in mistakes:
+            self._journal.tell(STREAMERS_REFUSED, why=mistake)
+        if not keys:
+            return
+        more = {name: keys[name] for name in ("api", "auth") if name in keys}
+        rounds = TwitchRounds(
+            line=self.line,
+            keys=Keys(keys["client_id"], keys["client_secret"], **more),
+            streamers=lambda: [watched.streamer for watched in self.watches.watched.values()],
+            push=self.watches.push,
+            on_trouble=lambda why: self._journal.tell(TWITCH_AWAY, why=why),
+            interval=lambda: self._settings().watch_interval,
+        )
+        self._spawn(rounds.run())
 
     def api(self) -> StreamersApi:
         """The methods about streamers."""

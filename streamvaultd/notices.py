@@ -214,6 +214,11 @@ SECRETS_REFUSED: Final = Entry(
     WARNING,
     "The site of '{streamer}' refuses the secrets of his file, going on without them",
 )
+TWITCH_AWAY: Final = Entry(
+    "d2c8f3ab6e5b4a0f8f1c7f0a3f6b92ce",
+    WARNING,
+    "Twitch's interface cannot be used, its channels are asked one by one: {why}",
+)
 REMARKS: Final[Mapping[str, Entry]] = {
     Remark.LIVE: Entry("7c0a2b1f4bb24c8c9dc1f3b5a3be4f60", NOTICE, "'{streamer}' is live: {why}"),
     Remark.LEFT_OUT: Entry("a4dc92c44d7e4a58b6a0c9f45b1c2de7", INFO, "'{streamer}' is live and not recorded: {why}"),
@@ -230,6 +235,7 @@ OWN: Final = (
     STREAMERS_REFUSED,
     PROBE_LOST,
     SECRETS_REFUSED,
+    TWITCH_AWAY,
     *REMARKS.values(),
     DAEMON_STARTED,
     DAEMON_STOPPED,

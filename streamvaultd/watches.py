@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 from zoneinfo import ZoneInfo
@@ -108,6 +109,10 @@ class Watches:
         """A link or a route is there that was not."""
         self._queue_event(wt.NetworkReturned)
 
+    def push(self, streamer: Streamer, sighting: Sighting) -> None:
+        """Something was learnt of a streamer that was not asked for."""
+        self._queue_event(wt.Sighted, name=streamer.name, sighting=sighting, offset=self._offset(streamer))
+
     async def probe(self, name: str) -> Watched:
         """Ask a streamer's source now, and wait for the answer; raises NoSuchStreamer."""
         if name not in self._watch.streamers:
@@ -179,6 +184,9 @@ class Watches:
         return round(ahead.total_seconds()) if ahead is not None else 0
 
     async def _start(self, streamer: Streamer, sighting: Sighting) -> None:
+        if not sighting.streams:  # it was pushed: which qualities there are, only the source tells
+            offered = await self._asker.sight(streamer)
+            sighting = replace(sighting, streams=offered.streams)
         try:
             recorder = await self._begin(streamer, sighting)
         except AlreadyRecording as error:

@@ -172,6 +172,14 @@ class ProbeAnswered(_StreamerEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sighted(_StreamerEvent):
+    """What was learnt of a streamer without having asked for that one."""
+
+    sighting: Sighting
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RecordingBegan(_StreamerEvent):
     """A recording of this streamer runs, whoever asked for it."""
 
@@ -204,15 +212,9 @@ class Due(_Event):
 
 
 Happening = (
-    Configured
-    | ProbeWanted
-    | ProbeAnswered
-    | RecordingBegan
-    | RecordingRefused
-    | RecordingOver
-    | NetworkReturned
-    | Due
-)
+    Configured | ProbeWanted | ProbeAnswered | Sighted | RecordingBegan | RecordingRefused | RecordingOver
+    | NetworkReturned | Due
+)  # fmt: skip
 
 # --- what may be asked for -----------------------------------------------------------------------------------------
 

@@ -35,6 +35,7 @@ from streamvaultd.core.watched import (
     RecordingRefused,
     Remark,
     Rules,
+    Sighted,
     Sighting,
     Tell,
     Trouble,
@@ -71,6 +72,9 @@ NEAR_USUAL: Final = 20
 USUAL_MIN: Final = 2
 USUAL_KEPT: Final = 20
 """Minutes around a usual time of day; it is usual if so many of the last broadcasts began then."""
+
+PUSHED_WAIT: Final = 1.5
+"""Of what is learnt each interval without asking, one that is late is not asked for before so many intervals."""
 
 TOLD_FAILURES: Final = 3
 """Trouble is told when it has happened so often in a row."""
@@ -260,7 +264,7 @@ def is_usual(usual: tuple[int, ...], realtime: int) -> bool:
 # --- what follows from answers -------------------------------------------------------------------------------------
 
 
-_StreamerEvent: TypeAlias = ProbeWanted | ProbeAnswered | RecordingBegan | RecordingRefused | RecordingOver
+_StreamerEvent: TypeAlias = ProbeWanted | ProbeAnswered | Sighted | RecordingBegan | RecordingRefused | RecordingOver
 
 
 def _on_streamer(rules: Rules, watched: Watched, event: _StreamerEvent) -> One:
@@ -273,8 +277,25 @@ def _on_streamer(rules: Rules, watched: Watched, event: _StreamerEvent) -> One:
             return _on_refused(rules, watched, event)
         case RecordingOver():
             return _on_over(rules, watched, event)
+        case Sighted():
+            return _on_sighted(rules, watched, event)
         case ProbeWanted():
             return watched, ()
+
+
+def _on_sighted(rules: Rules, watched: Watched, event: Sighted) -> One:
+    """As an answer; while more of that is to be expected, the source need not be asked."""
+    if watched.asked_at is not None or watched.mood in (Mood.DISABLED, Mood.STARTING):
+        return watched, ()
+    answer = ProbeAnswered(
+        at=event.at, chance=event.chance, name=event.name, probe=watched.probe, sighting=event.sighting,
+        offset=event.offset,
+    )  # fmt: skip
+    after, wishes = _on_answer(rules, replace(watched, asked_at=event.at.monotonic), answer)
+    if after.probe_at is None or after.mood not in (Mood.OFFLINE, Mood.LIVE, Mood.RECORDING):
+        return after, wishes
+    patient = event.at.monotonic + PUSHED_WAIT * rules.interval * (0.9 + 0.2 * event.chance)
+    return replace(after, probe_at=max(after.probe_at, patient)), wishes
 
 
 def _on_answer(rules: Rules, watched: Watched, event: ProbeAnswered) -> One:

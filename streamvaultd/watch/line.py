@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -51,7 +51,22 @@ class Answer(msgspec.Struct, frozen=True):
     mark: str = ""
     trouble: Trouble | None = None
     refused: bool = False
+    live: dict[str, tuple[str, str, str]] = {}
+    retry: float = 0.0
     rss: int = 0
+
+
+class Keys(Protocol):
+    """What Twitch knows the application by; see twitch.py."""
+
+    @property
+    def client(self) -> str: ...
+    @property
+    def secret(self) -> str: ...
+    @property
+    def api(self) -> str: ...
+    @property
+    def auth(self) -> str: ...
 
 
 class _Lost(Exception):
@@ -122,6 +137,14 @@ class ProbeLine:
     ) -> Answer:
         """What the source offers now; never raises for what the process does."""
         question = {"verb": "probe", "url": url, "quality": quality, "options": options, "secrets": secrets}
+        return await self._ask_twice(question)
+
+    async def ask_helix(self, logins: Sequence[str], keys: Keys) -> Answer:
+        """Which of these channels of Twitch are live; as probe()."""
+        told = {"client": keys.client, "secret": keys.secret, "api": keys.api, "auth": keys.auth}
+        return await self._ask_twice({"verb": "helix", "logins": logins, **told})
+
+    async def _ask_twice(self, question: dict[str, Any]) -> Answer:
         why = ""
         for _ in range(TRIES):
             try:

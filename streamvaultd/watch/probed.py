@@ -41,10 +41,10 @@ def main() -> NoReturn:
     os.execv(python, [python, "-I", os.path.abspath(__file__), "serve"])  # noqa: S606, PTH100 - no shell, no symlinks
 
 
-def load_probe() -> Any:
-    """probe.py, which is no module of this interpreter."""
-    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "probe.py")  # noqa: PTH100, PTH118, PTH120
-    spec = importlib.util.spec_from_file_location("probe", path)
+def load(name: str) -> Any:
+    """A file beside this one, which is no module of this interpreter."""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), f"{name}.py")  # noqa: PTH100, PTH118, PTH120
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         sys.exit(f"cannot load {path}")
     module = importlib.util.module_from_spec(spec)
@@ -73,8 +73,9 @@ class Sessions(threading.local):
 class Service:
     """Takes questions from one queue in a few threads, and writes each answer whole."""
 
-    def __init__(self, probe: Any, output: Any) -> None:
+    def __init__(self, probe: Any, helix: Any, output: Any) -> None:
         self.probe = probe
+        self.helix = helix
         self.output = output
         self.lock = threading.Lock()
         self.sessions = Sessions(probe.new_session)
@@ -85,10 +86,18 @@ class Service:
         while True:
             question = self.questions.get()
             try:
-                found = self.probe.probe(question, self.sessions)
+                found = self.answer(question)
             except Exception as error:  # a plugin may raise anything
                 found = self.probe.answer("trouble", f"{type(error).__name__}: {error}", trouble="site")
             self.say({**found, "id": question["id"], "rss": resident()})
+
+    def answer(self, question: dict[str, Any]) -> dict[str, Any]:
+        """One answer."""
+        if question["verb"] == "helix":
+            found: dict[str, Any] = self.helix.answer(question)
+        else:
+            found = self.probe.probe(question, self.sessions)
+        return found
 
     def say(self, answer: dict[str, Any]) -> None:
         """Write a line."""
@@ -134,7 +143,7 @@ def serve() -> NoReturn:
     warnings.simplefilter("ignore")
     status = 0
     try:
-        service = Service(load_probe(), output)
+        service = Service(load("probe"), load("helix").Helix(), output)
         service.sessions([])  # here, for some of what streamlink imports wants the main thread
         for work in (feed_watchdog, *[service.work] * WORKERS):
             threading.Thread(target=work, daemon=True).start()

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Asks Twitch's own interface (Helix) for many channels at once. Loaded by probed.py, by its path: it imports the
+standard library and requests, which comes with streamlink, alone.
+
+A question has "logins" (100 at most), "client", "secret", "api" and "auth", the addresses. The answer has "live":
+login -> [id, title, category] of those that are; or is trouble, with "retry": seconds to leave the interface alone.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+LOGINS_MAX = 100
+TIMEOUT = 8.0
+TEXT_MAX = 140
+RETRY_MAX = 900.0
+EARLY = 60.0
+"""A token is renewed so long (s) before it expires."""
+
+
+class Refused(Exception):
+    """The interface answers something else than it should; `retry`: when to ask again (s)."""
+
+    def __init__(self, why: str, *, network: bool = False, retry: float = 0.0) -> None:
+        super().__init__(why)
+        self.network = network
+        self.retry = retry
+
+
+class Helix:
+    """Keeps the application's token, and what the rate limit says."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.token = ""
+        self.expires = 0.0
+        self.closed_until = 0.0
+
+    def answer(self, question: dict[str, Any]) -> dict[str, Any]:
+        """The answer to one question; never raises for what the interface does."""
+        with self.lock:
+            try:
+                return {"outcome": "live", "live": self.live(question)}
+            except Refused as error:
+                trouble = "network" if error.network else "site"
+                return {"outcome": "trouble", "detail": str(error), "trouble": trouble, "retry": error.retry}
+
+    def live(self, question: dict[str, Any]) -> dict[str, list[str]]:
+        """Those of the logins that are live."""
+        wait = self.closed_until - time.time()
+        if wait > 0:
+            raise Refused("Twitch allows no more requests for now", retry=wait)
+        response = self.get_streams(question)
+        if response.status_code == 401:  # the token was revoked, or has expired early
+            self.token = ""
+            response = self.get_streams(question)
+        self.note_limit(response)
+        if response.status_code != 200:
+            raise Refused(f"Twitch answers {response.status_code} to Helix requests")
+        return parse_streams(response)
+
+    def get_streams(self, question: dict[str, Any]) -> Any:
+        """The interface's answer, whatever it is."""
+        if not self.token or time.time() > self.expires - EARLY:
+            self.renew(question)
+        headers = {"Client-Id": question["client"], "Authorization": f"Bearer {self.token}"}
+        logins = [("user_login", login) for login in question["logins"][:LOGINS_MAX]]
+        url = f"{question['api']}/helix/streams"
+        return call("get", url, params=[*logins, ("first", str(LOGINS_MAX))], headers=headers)
+
+    def renew(self, question: dict[str, Any]) -> None:
+        """A new token for the application (OAuth client credentials)."""
+        given = {
+            "client_id": question["client"],
+            "client_secret": question["secret"],
+            "grant_type": "client_credentials",
+        }
+        response = call("post", f"{question['auth']}/oauth2/token", data=given)
+        if response.status_code != 200:
+            raise Refused(f"Twitch answers {response.status_code} when asked for a token: is the credential right?")
+        try:
+            told = response.json()
+            self.token, self.expires = str(told["access_token"]), time.time() + float(told["expires_in"])
+        except (ValueError, KeyError, TypeError):
+            raise Refused("Twitch's token cannot be read") from None
+
+    def note_limit(self, response: Any) -> None:
+        """Keep to the rate limit: when it is used up nobody is asked before it is reset."""
+        try:
+            remaining = int(response.headers.get("Ratelimit-Remaining", "1"))
+            reset = float(response.headers.get("Ratelimit-Reset", "0"))
+        except ValueError:
+            return
+        if remaining <= 0 or response.status_code == 429:
+            self.closed_until = min(max(reset, time.time() + 1.0), time.time() + RETRY_MAX)
+        if response.status_code == 429:
+            raise Refused("Twitch answers 429: too many requests", retry=self.closed_until - time.time())
+
+
+def call(method: str, url: str, **more: Any) -> Any:
+    """One request; raises Refused if there is no answer. Texts of errors may hold what was sent: not kept."""
+    import requests
+
+    try:
+        return requests.request(method, url, timeout=TIMEOUT, allow_redirects=False, **more)
+    except requests.RequestException as error:
+        raise Refused(f"Twitch cannot be reached ({type(error).__name__})", network=True) from None
+
+
+def parse_streams(response: Any) -> dict[str, list[str]]:
+    """login -> [id, title, category], of the streams in an answer."""
+    try:
+        return {
+            str(stream["user_login"]).lower(): [str(stream[name])[:TEXT_MAX] for name in ("id", "title", "game_name")]
+            for stream in response.json()["data"]
+            if stream["type"] == "live"
+        }
+    except (ValueError, KeyError, TypeError):
+        raise Refused("Twitch's answer cannot be read") from None

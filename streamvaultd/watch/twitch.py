@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Twitch at scale: all its streamers in as few requests as there are hundreds of them, once an interval.
+
+What is learnt is pushed to the watcher, who then asks none of them by itself. When it cannot be learnt nothing is
+pushed, and they are asked one by one: that is all there is to falling back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from streamvaultd.core.events import Outcome
+from streamvaultd.core.streamer import Streamer
+from streamvaultd.core.watched import Sighting
+from streamvaultd.watch.line import Answer
+
+BATCH: Final = 100
+RETRY_MIN: Final = 5.0
+RETRY_MAX: Final = 300.0
+LOGIN: Final = re.compile(r"(?:https?://)?(?:www\.|m\.)?twitch\.tv/([A-Za-z0-9_]{1,25})/?(?:\?.*)?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Of the application that Twitch knows; `api` and `auth` are where it is asked."""
+
+    client: str
+    secret: str = field(repr=False)
+    api: str = "https://api.twitch.tv"
+    auth: str = "https://id.twitch.tv"
+
+
+class Line(Protocol):
+    """The one process; see line.py."""
+
+    async def ask_helix(self, logins: Sequence[str], keys: Keys) -> Answer: ...
+
+
+class TwitchRounds:
+    """Asks for all of them again and again. `push` gets what was seen; `on_trouble` is told the first time only."""
+
+    def __init__(
+        self,
+        *,
+        line: Line,
+        keys: Keys,
+        streamers: Callable[[], Iterable[Streamer]],
+        push: Callable[[Streamer, Sighting], None],
+        on_trouble: Callable[[str], None],
+        interval: Callable[[], float],
+    ) -> None:
+        self._line = line
+        self._keys = keys
+        self._streamers = streamers
+        self._push = push
+        self._on_trouble = on_trouble
+        self._interval = interval
+        self._failures = 0
+
+    async def run(self) -> None:
+        """One round after the other, until cancelled."""
+        while True:  # noqa: ASYNC110 - the interface tells nothing by itself
+            await asyncio.sleep(await self.round())
+
+    async def round(self) -> float:
+        """Ask for all of them; seconds until the next round."""
+        by_login = logins_of(self._streamers())
+        for batch in batches(sorted(by_login)):
+            answer = await self._line.ask_helix(batch, self._keys)
+            if answer.outcome is Outcome.TROUBLE:
+                return self._later(answer)
+            for login in batch:
+                for streamer in by_login[login]:
+                    self._push(streamer, sighting_of(answer.live.get(login)))
+        self._failures = 0
+        return self._interval()
+
+    def _later(self, answer: Answer) -> float:
+        self._failures += 1
+        if self._failures == 1:
+            self._on_trouble(answer.detail)
+        return retry_after(self._failures, answer.retry)
+
+
+def retry_after(failures: int, wanted: float) -> float:
+    """Seconds until the next round after so many failures in a row, and not before the interface wants it."""
+    return max(min(RETRY_MIN * 2.0 ** min(failures - 1, 16), RETRY_MAX), wanted)
+
+
+def logins_of(streamers: Iterable[Streamer]) -> dict[str, list[Streamer]]:
+    """The streamers whose URL is a channel of Twitch, by its login."""
+    found: dict[str, list[Streamer]] = {}
+    for streamer in streamers:
+        match = LOGIN.fullmatch(streamer.url)
+        if streamer.enabled and match is not None:
+            found.setdefault(match[1].lower(), []).append(streamer)
+    return found
+
+
+def batches(logins: Sequence[str]) -> Iterator[Sequence[str]]:
+    """As many as one request may name."""
+    for start in range(0, len(logins), BATCH):
+        yield logins[start : start + BATCH]
+
+
+def sighting_of(stream: tuple[str, str, str] | None) -> Sighting:
+    """What the watcher is told of a channel."""
+    if stream is None:
+        return Sighting(outcome=Outcome.OFFLINE, detail="Twitch lists no stream")
+    site_id, title, category = stream
+    return Sighting(outcome=Outcome.LIVE, site_id=site_id, title=title, category=category)

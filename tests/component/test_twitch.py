@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Twitch's interface through the probe's process, against a server that behaves as it is documented to."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamvaultd import credentials
+from streamvaultd.core.events import Outcome
+from streamvaultd.core.streamer import Streamer
+from streamvaultd.core.watched import Sighting
+from streamvaultd.watch.twitch import Keys, TwitchRounds, logins_of, retry_after
+from tests.component.test_probe_line import World, world
+from tests.fakes.helix import CLIENT, SECRET, HelixServer
+
+
+@pytest.fixture(name="helix")
+def _helix() -> Iterator[HelixServer]:
+    with HelixServer() as found:
+        yield found
+
+
+@pytest.fixture(name="there")
+async def _there(tmp_path: Path) -> AsyncIterator[World]:
+    async with world(tmp_path) as found:
+        yield found
+
+
+def keys(helix: HelixServer, secret: str = SECRET) -> Keys:
+    return Keys(CLIENT, secret, api=helix.address, auth=helix.address)
+
+
+class Rounds:
+    """Rounds over so many streamers, and what they pushed and told."""
+
+    def __init__(self, there: World, helix: HelixServer, number: int = 1, **more: Any) -> None:
+        self.pushed: dict[str, Sighting] = {}
+        self.told: list[str] = []
+        every = [Streamer(name=f"s{at}", url=f"https://www.twitch.tv/Login{at}") for at in range(number)]
+        self.rounds = TwitchRounds(
+            line=there.line, keys=keys(helix, **more), streamers=lambda: every, push=self.push,
+            on_trouble=self.told.append, interval=lambda: 30.0,
+        )  # fmt: skip
+
+    def push(self, streamer: Streamer, sighting: Sighting) -> None:
+        self.pushed[streamer.name] = sighting
+
+
+async def test_as_many_requests_as_hundreds(there: World, helix: HelixServer) -> None:
+    helix.live = {"login7": ("4711", "A title", "Chess")}
+    rounds = Rounds(there, helix, 230)
+    assert await rounds.rounds.round() == 30.0
+    assert [len(request) for request in helix.requests] == [100, 100, 30]
+    assert helix.tokens == 1
+    live = Sighting(outcome=Outcome.LIVE, site_id="4711", title="A title", category="Chess")
+    assert len(rounds.pushed) == 230
+    assert {name: seen for name, seen in rounds.pushed.items() if seen.outcome is not Outcome.OFFLINE} == {"s7": live}
+
+
+async def test_a_token_that_is_refused_is_renewed(there: World, helix: HelixServer) -> None:
+    helix.faults = ["401"]
+    rounds = Rounds(there, helix)
+    assert await rounds.rounds.round() == 30.0
+    assert (helix.tokens, rounds.told, len(rounds.pushed)) == (2, [], 1)
+
+
+async def test_a_rate_limit_is_kept_to(there: World, helix: HelixServer) -> None:
+    helix.faults = ["429"]
+    rounds = Rounds(there, helix)
+    assert 20 < await rounds.rounds.round() <= 31
+    assert 20 < await rounds.rounds.round() <= 31
+    assert len(helix.requests) == 1
+    assert (rounds.pushed, rounds.told) == ({}, ["Twitch answers 429: too many requests"])
+
+
+@pytest.mark.parametrize("fault", ["500", "truncated"])
+async def test_what_is_no_answer_pushes_nothing(there: World, helix: HelixServer, fault: str) -> None:
+    helix.faults = [fault]
+    rounds = Rounds(there, helix)
+    assert await rounds.rounds.round() == retry_after(1, 0.0)
+    assert rounds.pushed == {}
+    assert len(rounds.told) == 1
+    assert await rounds.rounds.round() == 30.0
+    assert len(rounds.pushed) == 1
+
+
+async def test_a_wrong_secret_is_told_and_not_shown(there: World, helix: HelixServer) -> None:
+    rounds = Rounds(there, helix, secret="planted-secret")  # noqa: S106 - it is one
+    await rounds.rounds.round()
+    assert rounds.pushed == {}
+    assert "is the credential right?" in rounds.told[0]
+    assert "planted" not in rounds.told[0]
+    assert "planted" not in repr(keys(helix, "planted-secret"))
+
+
+async def test_nobody_there(there: World, helix: HelixServer) -> None:
+    answer = await there.line.ask_helix(["a"], Keys(CLIENT, SECRET, "http://127.0.0.1:9", "http://127.0.0.1:9"))
+    assert (answer.outcome, answer.trouble) == (Outcome.TROUBLE, "network")
+
+
+def test_only_channels_of_twitch_that_are_watched() -> None:
+    urls = {
+        "a": "https://www.twitch.tv/Alice", "b": "twitch.tv/alice/", "c": "https://www.twitch.tv/videos/1",
+        "d": "https://kick.com/x",
+    }  # fmt: skip
+    every = [Streamer(name=name, url=url) for name, url in urls.items()]
+    off = Streamer(name="e", url="https://twitch.tv/bob", enabled=False)
+    assert {login: [one.name for one in found] for login, found in logins_of([*every, off]).items()} == {
+        "alice": ["a", "b"]
+    }
+
+
+def test_the_credential(tmp_path: Path) -> None:
+    assert credentials.load_helix(tmp_path) == ({}, ())
+    (tmp_path / "streamvaultd.helix").write_text("client_id=a\nclient_secret=planted\n")
+    assert credentials.load_helix(tmp_path) == ({"client_id": "a", "client_secret": "planted"}, ())
+    (tmp_path / "streamvaultd.helix").write_text("client_secret=planted\n")
+    found, (mistake,) = credentials.load_helix(tmp_path)
+    assert found == {}
+    assert "planted" not in str(mistake)
