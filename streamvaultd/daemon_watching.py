@@ -25,7 +25,7 @@ from streamvaultd.roster import Beginner, Roster
 from streamvaultd.streamer_files import StreamerFiles
 from streamvaultd.streamlinks import Options, Streamlinks
 from streamvaultd.watch.line import LINE_MAX, ProbeLine
-from streamvaultd.watch.sightings import Sightings
+from streamvaultd.watch.sightings import PROXY, Sightings, proxy_options
 from streamvaultd.watch.twitch import Keys, TwitchRounds
 from streamvaultd.watches import SourceProbes, Watches
 
@@ -65,11 +65,12 @@ class Watching:
             spawn=spawn,
             on_loss=lambda why: journal.tell(PROBE_LOST, why=why),
         )
-        asker = Sightings(
+        self._asker = asker = Sightings(
             line=self.line,
             options=lambda streamer: (*settings().streamlink_options, *streamer.options),
             secrets=self._secrets_of,
             on_answer=self._on_secrets_answered,
+            clock=clock,
         )
         self.watches = Watches(
             asker=asker,
@@ -127,12 +128,23 @@ class Watching:
     def options_for(self, recording: Recording) -> Options:
         """What the streamer's file adds to streamlink's options."""
         streamer = self._streamer_of(recording)
-        return streamer.options if streamer else ()
+        if streamer is None:
+            return ()
+        proxy = self._asker.proxy_of(streamer)
+        return (*streamer.options, *proxy_options(None if proxy in self._hidden_proxies(streamer) else proxy))
 
     def secrets_for(self, recording: Recording) -> Options:
         """What its credentials add, unless its site refuses them."""
         streamer = self._streamer_of(recording)
-        return () if streamer is None or streamer.name in self._refused else self._secrets_of(streamer)
+        if streamer is None:
+            return ()
+        proxy = self._asker.proxy_of(streamer)
+        secrets = () if streamer.name in self._refused else self._secrets_of(streamer)
+        others = tuple(option for option in secrets if option[0] != PROXY)
+        return (*others, *proxy_options(proxy if proxy in self._hidden_proxies(streamer) else None))
+
+    def _hidden_proxies(self, streamer: Streamer) -> set[str | None]:
+        return {value for name, value in self._secrets_of(streamer) if name == PROXY}
 
     def _secrets_of(self, streamer: Streamer) -> Options:
         return tuple(option for name in streamer.secrets for option in self._credentials.get(name, ()))

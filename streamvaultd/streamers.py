@@ -20,6 +20,7 @@ import tomli
 
 from streamvaultd.capture.streamlink import check_url
 from streamvaultd.config import check_template
+from streamvaultd.core.proxies import DIRECT
 from streamvaultd.core.streamer import Filters, Streamer
 from streamvaultd.errors import ConfigInvalid, ConfigUnreadable, InvalidUrl, VaultError
 from streamvaultd.names import NAME
@@ -30,6 +31,7 @@ STREAMERS_MAX: Final = 2000
 """Files in both folders together."""
 
 FILE_MAX: Final = 64 << 10
+PROXIES_MAX: Final = 20
 PATTERN_MAX: Final = 200
 """Characters of a pattern; titles that it is searched for in are shorter than 500."""
 
@@ -104,6 +106,21 @@ def _names(value: Any) -> tuple[str, ...]:
     return tuple(names)
 
 
+def _proxies(value: Any) -> tuple[str, ...]:
+    urls = [value] if isinstance(value, str) else value
+    if not isinstance(urls, list) or not 0 < len(urls) <= PROXIES_MAX or not all(map(_is_proxy, urls)):
+        raise Unfit("it must be 'direct', a URL such as http://HOST:PORT or socks5://HOST:PORT, or a list of them")
+    if any("@" in url for url in urls):
+        raise Unfit("it must not hold a password: others may read this file. Put 'http-proxy=…' into a credential")
+    return tuple(dict.fromkeys(urls))
+
+
+def _is_proxy(value: Any) -> bool:
+    return isinstance(value, str) and bool(
+        value == DIRECT or re.fullmatch(r"(?:https?|socks[45][ah]?)://[^\s/]+:\d{1,5}/?", value)
+    )
+
+
 KEYS: Final = (
     Key("streamer", "url", _url, "url", "",
         "What streamlink is given: the channel's page, or a playlist. There is no default."),
@@ -151,6 +168,8 @@ KEYS: Final = (
         "A recording ends when title, category, day and hour do not match any more."),
     Key("streamlink", "options", options, "options", "{}",
         "Further long options of streamlink, without the dashes; they come after those of streamvaultd.toml."),
+    Key("streamlink", "proxy", _proxies, "proxies", "[]",
+        "Proxies, best first, as a URL or a list; \"direct\" among them stands for none. See PROXIES."),
     Key("streamlink", "secrets", _names, "secrets", "[]",
         "Credentials with further options, such as tokens and cookies; see SECRETS."),
 )  # fmt: skip

@@ -1,16 +1,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Asks for streamers by the line, each with its own options."""
+"""Asks for streamers by the line, each with its own options, secrets and proxies."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Protocol
 
+from streamvaultd.clock import Clock
+from streamvaultd.core.proxies import DIRECT, Health, choose, learn
 from streamvaultd.core.streamer import Streamer
-from streamvaultd.core.watched import Sighting
+from streamvaultd.core.watched import Sighting, Trouble
 from streamvaultd.watch.line import Answer, sighting_of
 
 Options = Sequence[tuple[str, str]]
+
+TRIES: Final = 3
+"""So many proxies are tried in one question."""
+
+PROXY: Final = "http-proxy"
 
 
 class Line(Protocol):
@@ -20,7 +27,7 @@ class Line(Protocol):
 
 
 class Sightings:
-    """Never raises; trouble is an answer. `on_refused` is told of streamers whose secrets the site does not want."""
+    """Never raises; trouble is an answer. `on_answer` is told whether a site refuses a streamer's secrets."""
 
     def __init__(
         self,
@@ -29,16 +36,43 @@ class Sightings:
         options: Callable[[Streamer], Options],
         secrets: Callable[[Streamer], Options],
         on_answer: Callable[[Streamer, bool], None],
+        clock: Clock,
     ) -> None:
         self._line = line
         self._options = options
         self._secrets = secrets
         self._on_answer = on_answer
+        self._clock = clock
+        self._health: Mapping[str, Health] = {}
+
+    def proxy_of(self, streamer: Streamer, tried: Sequence[str] = ()) -> str | None:
+        """The proxy that is used for a streamer now: of its file, and of its secrets."""
+        hidden = [value for name, value in self._secrets(streamer) if name == PROXY]
+        return choose([*streamer.proxies, *hidden], self._health, self._clock.now().monotonic, tried)
 
     async def sight(self, streamer: Streamer) -> Sighting:
-        """What the source offers now."""
-        options, secrets = self._options(streamer), self._secrets(streamer)
+        """What the source offers now; where a proxy does not lead to it, by the next one."""
+        tried: list[str] = []
+        while True:
+            proxy = self.proxy_of(streamer, tried)
+            sighting = await self._ask(streamer, proxy)
+            if proxy is None or sighting.trouble is Trouble.PROBE:
+                return sighting
+            worked = sighting.trouble is not Trouble.NETWORK
+            self._health = learn(self._health, proxy, self._clock.now().monotonic, worked=worked)
+            tried.append(proxy)
+            if worked or len(tried) >= TRIES or self.proxy_of(streamer, tried) is None:
+                return sighting
+
+    async def _ask(self, streamer: Streamer, proxy: str | None) -> Sighting:
+        options = [*self._options(streamer), *proxy_options(proxy)]
+        secrets = [option for option in self._secrets(streamer) if option[0] != PROXY]
         answer = await self._line.probe(streamer.url, streamer.quality or "best", options=options, secrets=secrets)
         if secrets:
             self._on_answer(streamer, answer.refused)
         return sighting_of(answer)
+
+
+def proxy_options(proxy: str | None) -> Options:
+    """streamlink's options for a proxy that was chosen."""
+    return () if proxy in (None, DIRECT) else ((PROXY, str(proxy)),)

@@ -188,17 +188,17 @@ def test_no_secret_is_seen_and_one_that_is_refused_loses_no_broadcast(box: Box, 
 
 def seen_by_others(box: Box) -> str:
     """Where the planted text can be seen by somebody who is neither root nor the daemon; and in the journal at all."""
-    script = f"""
-        ps axeww -o args | grep {PLANTED} | grep -v grep
-        systemctl show --all '*' | grep {PLANTED}
-        journalctl --all --no-pager --output=export | grep -a {PLANTED}
-        find /etc /run /var /tmp -xdev -type f -perm -o+r -size -4M -print0 2>/dev/null \\
-            | xargs -0 setpriv --reuid=nobody --clear-groups grep -l {PLANTED} 2>/dev/null
-        for file in /proc/[0-9]*/cmdline /proc/[0-9]*/environ; do
-            tr '\\0' '\\n' <$file 2>/dev/null | grep {PLANTED} | grep -v 'grep\\|^bash\\|^sh'
-        done
+    script = """
+        ps axeww -o args | grep -f /root/pattern
+        systemctl show --all '*' | grep -f /root/pattern
+        journalctl --all --no-pager --output=export | grep -a -f /root/pattern
+        cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n' | grep -f /root/pattern
+        setpriv --reuid=nobody --regid=nogroup --clear-groups \\
+            find /etc /run /var /tmp /dev/shm -xdev -type f -readable -size -4M -print0 2>/dev/null \\
+            | xargs -0 grep -l -f /root/pattern
         true
     """
-    box.write_file("/root/seen.sh", script.replace(PLANTED, "$1"))
-    shown = box.run(["sh", "-c", "printf %s " + PLANTED[::-1] + " | rev | xargs sh /root/seen.sh"]).stdout
-    return "\n".join(line for line in shown.splitlines() if "seen.sh" not in line)
+    box.write_file("/root/pattern", PLANTED + "\n")
+    box.write_file("/root/seen.sh", script)
+    box.run(["chmod", "600", "/root/pattern"])
+    return box.run(["sh", "/root/seen.sh"]).stdout

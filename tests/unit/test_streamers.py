@@ -136,6 +136,22 @@ def test_options_that_would_break_capturing_are_refused_with_the_reason(option: 
     assert RESERVED_OPTIONS[option] in str(mistakes[0])
 
 
+@pytest.mark.parametrize("proxy", ["http://user:planted@a:1", "a", "", [], [7], "ftp://a:1"])
+def test_proxies_that_are_none_or_hold_a_password(proxy: object) -> None:
+    document = {"streamer": {"url": "https://a.example/"}, "streamlink": {"proxy": proxy}}
+    found, mistakes = streamers.parse(document, "x.toml", "x")
+    assert found is None
+    assert "planted" not in str(mistakes[0])
+
+
+def test_proxies() -> None:
+    document = {"streamer": {"url": "https://a.example/"}, "streamlink": {"proxy": ["socks5h://a:1", "direct"]}}
+    found, mistakes = streamers.parse(document, "x.toml", "x")
+    assert mistakes == []
+    assert found is not None
+    assert found.proxies == ("socks5h://a:1", "direct")
+
+
 def test_names_of_files_are_names(folders: tuple[Path, Path]) -> None:
     put(folders[0], "not a name", "[streamer]\nurl = 'https://a.example/'\n")
     found, mistakes = streamers.load(folders, {})

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Asking by proxies: failover by what came of them, whoever they were used for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from streamvaultd.core.events import Outcome
+from streamvaultd.core.streamer import Streamer
+from streamvaultd.core.watched import Trouble
+from streamvaultd.watch.line import Answer
+from streamvaultd.watch.sightings import Sightings
+from tests.component.store_world import SetClock, later
+
+BAD = Answer(outcome=Outcome.TROUBLE, trouble=Trouble.NETWORK)
+WELL = Answer(outcome=Outcome.OFFLINE)
+
+
+class FakeLine:
+    """Answers by the proxy that is used."""
+
+    def __init__(self, answers: dict[str | None, Answer]) -> None:
+        self.answers = answers
+        self.asked: list[str | None] = []
+
+    async def probe(
+        self, _url: str, _quality: str, *, options: Sequence[tuple[str, str]] = (), secrets: Any = ()
+    ) -> Answer:
+        proxy = dict([*options, *secrets]).get("http-proxy")
+        self.asked.append(proxy)
+        return self.answers[proxy]
+
+
+def sightings(line: FakeLine, clock: SetClock, secrets: Sequence[tuple[str, str]] = ()) -> Sightings:
+    return Sightings(
+        line=line, options=lambda _streamer: (), secrets=lambda _streamer: secrets,
+        on_answer=lambda _streamer, _refused: None, clock=clock,
+    )  # fmt: skip
+
+
+def streamer(*proxies: str, name: str = "alice") -> Streamer:
+    return Streamer(name=name, url="https://a.example/", proxies=proxies)
+
+
+async def test_the_next_proxy_takes_over_at_once_and_for_others_too() -> None:
+    line, clock = FakeLine({"http://a:1": BAD, "http://b:1": WELL}), SetClock()
+    asking = sightings(line, clock)
+    assert (await asking.sight(streamer("http://a:1", "http://b:1"))).outcome is Outcome.OFFLINE
+    assert line.asked == ["http://a:1", "http://b:1"]
+    assert asking.proxy_of(streamer("http://a:1", "http://b:1", name="bob")) == "http://b:1"
+    clock.moment = later(20)
+    assert asking.proxy_of(streamer("http://a:1", "http://b:1")) == "http://a:1"
+
+
+async def test_direct_is_the_last_resort() -> None:
+    line = FakeLine({"http://a:1": BAD, None: WELL})
+    asking = sightings(line, SetClock())
+    assert (await asking.sight(streamer("http://a:1", "direct"))).outcome is Outcome.OFFLINE
+    assert line.asked == ["http://a:1", None]
+
+
+async def test_when_no_proxy_leads_there_it_is_trouble_of_the_network() -> None:
+    line = FakeLine({"http://a:1": BAD, "http://b:1": BAD})
+    assert (await sightings(line, SetClock()).sight(streamer("http://a:1", "http://b:1"))).trouble is Trouble.NETWORK
+    assert line.asked == ["http://a:1", "http://b:1"]
+
+
+async def test_proxies_of_a_credential_are_a_pool_too() -> None:
+    line = FakeLine({"http://u:p@a:1": BAD, "http://u:p@b:1": WELL})
+    secrets = [("http-proxy", "http://u:p@a:1"), ("http-proxy", "http://u:p@b:1")]
+    assert (await sightings(line, SetClock(), secrets).sight(streamer())).outcome is Outcome.OFFLINE
+    assert line.asked == ["http://u:p@a:1", "http://u:p@b:1"]
+
+
+async def test_without_proxies_there_is_one_question() -> None:
+    line = FakeLine({None: BAD})
+    await sightings(line, SetClock()).sight(streamer())
+    assert line.asked == [None]
