@@ -33,11 +33,13 @@ def answer(outcome: str, detail: str = "", **more: Any) -> dict[str, Any]:
     return {"outcome": outcome, "detail": detail[:TEXT_MAX], **more}
 
 
-def new_session(options: list[tuple[str, str]]) -> tuple[Any, Any]:
-    """A session with these options, and what they were parsed to."""
+def new_session(options: list[tuple[str, str]], plugins: Any = None) -> tuple[Any, Any]:
+    """A session with these options, and what they were parsed to; with all plugins, or those of an earlier one."""
     from streamlink.session.session import Streamlink
 
-    session = Streamlink()
+    session = Streamlink(plugins_builtin=plugins is None)
+    if plugins is not None:
+        session.plugins = plugins
     args = apply_options(session, options)
     session.set_option("http-timeout", TIMEOUT)
     return session, args

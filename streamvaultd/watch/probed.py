@@ -78,7 +78,10 @@ class Service:
         self.helix = helix
         self.output = output
         self.lock = threading.Lock()
-        self.sessions = Sessions(probe.new_session)
+        # Here, for some of what streamlink imports wants the main thread. Debian's streamlink executes every plugin for
+        # this, which takes a second, and two threads that do it at once get in each other's way.
+        plugins = shared(probe.new_session([])[0].plugins)
+        self.sessions = Sessions(lambda options: probe.new_session(options, plugins))
         self.questions: queue.Queue[dict[str, Any]] = queue.Queue()
 
     def work(self) -> None:
@@ -117,6 +120,18 @@ class Service:
             self.questions.put(question)
 
 
+def shared(plugins: Any) -> Any:
+    """streamlink's plugins, for many threads: those that are imported when they are needed are one after the other."""
+    lock, match_url = threading.Lock(), plugins.match_url
+
+    def match_one_at_a_time(url: str) -> Any:
+        with lock:
+            return match_url(url)
+
+    plugins.match_url = match_one_at_a_time
+    return plugins
+
+
 def resident() -> int:
     """Bytes of memory that this process holds."""
     with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123
@@ -144,7 +159,6 @@ def serve() -> NoReturn:
     status = 0
     try:
         service = Service(load("probe"), load("helix").Helix(), output)
-        service.sessions([])  # here, for some of what streamlink imports wants the main thread
         for work in (feed_watchdog, *[service.work] * WORKERS):
             threading.Thread(target=work, daemon=True).start()
         service.say({"ready": True})

@@ -77,6 +77,8 @@ class Channel:
     """the same broadcast in a larger picture, while it is offered"""
     changed: threading.Condition = field(default_factory=threading.Condition)
     playlists: int = 0
+    refused: int = 0
+    """requests for a playlist while the channel was gone"""
     delivered: list[int] = field(default_factory=list)
     deliveries: list[Delivery] = field(default_factory=list)
     """every time that a media segment was given away whole"""

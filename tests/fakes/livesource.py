@@ -156,6 +156,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         rendition = "" if name == "live" else name
         if channel.is_gone or (name != "master" and channel.rendition(rendition) is None):
+            channel.refused += 1
             self.answer(404)
         elif name == "master":
             self.answer(200, channel.master(), PLAYLIST_TYPE)
