@@ -14,10 +14,10 @@ from streamvaultd import credentials, streamers
 from streamvaultd.api_streamers import StreamersApi
 from streamvaultd.clock import Clock
 from streamvaultd.config import Settings
-from streamvaultd.core.events import Event
+from streamvaultd.core.events import Event, Outcome
 from streamvaultd.core.model import Recorder, Recording
 from streamvaultd.core.streamer import Streamer
-from streamvaultd.core.watched import Sighting
+from streamvaultd.core.watched import Sighting, Trouble
 from streamvaultd.manager import Manager
 from streamvaultd.notices import PROBE_LOST, SECRETS_REFUSED, STREAMERS_REFUSED, TWITCH_AWAY, Journal
 from streamvaultd.ports import Disk, Store
@@ -123,7 +123,14 @@ class Watching:
 
     def api(self) -> StreamersApi:
         """The methods about streamers."""
-        return StreamersApi(roster=self.roster, watches=self.watches, plugins=self._streamlinks, clock=self._clock)
+        return StreamersApi(roster=self.roster, watches=self.watches, plugins=self, clock=self._clock)
+
+    async def can_handle(self, url: str) -> bool:
+        """Whether a plugin of streamlink knows this URL; raises StreamlinkUnusable."""
+        answer = await self.line.resolve(url)
+        if answer.trouble is Trouble.PROBE:
+            return await self._streamlinks.can_handle(url)
+        return answer.outcome is not Outcome.UNSUPPORTED
 
     def options_for(self, recording: Recording) -> Options:
         """What the streamer's file adds to streamlink's options."""

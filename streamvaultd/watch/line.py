@@ -139,6 +139,10 @@ class ProbeLine:
         question = {"verb": "probe", "url": url, "quality": quality, "options": options, "secrets": secrets}
         return await self._ask_twice(question)
 
+    async def resolve(self, url: str) -> Answer:
+        """UNSUPPORTED if no plugin knows this URL; as probe()."""
+        return await self._ask_twice({"verb": "resolve", "url": url, "quality": ""})
+
     async def ask_helix(self, logins: Sequence[str], keys: Keys) -> Answer:
         """Which of these channels of Twitch are live; as probe()."""
         told = {"client": keys.client, "secret": keys.secret, "api": keys.api, "auth": keys.auth}

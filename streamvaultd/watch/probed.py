@@ -78,8 +78,8 @@ class Service:
         self.helix = helix
         self.output = output
         self.lock = threading.Lock()
-        # Here, for some of what streamlink imports wants the main thread. Debian's streamlink executes every plugin for
-        # this, which takes a second, and two threads that do it at once get in each other's way.
+        # Here, for some of what streamlink imports wants the main thread. Debian's streamlink executes every plugin
+        # for this, which takes a second, and two threads that do it at once get in each other's way.
         plugins = shared(probe.new_session([])[0].plugins)
         self.sessions = Sessions(lambda options: probe.new_session(options, plugins))
         self.questions: queue.Queue[dict[str, Any]] = queue.Queue()
