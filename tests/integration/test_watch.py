@@ -95,6 +95,7 @@ def test_added_live_over_and_live_again(box: Box, source: LiveSource) -> None:
     for recording, broadcast in zip(alice.recordings(), (first, second), strict=True):
         alice.lose_nothing(recording, broadcast)
     assert len({each["stream"] for each in alice.recordings()}) == 2
+    alice.ctl("check")
     alice.ctl("remove", "alice")
     assert box.run(["ls", "/var/lib/streamvaultd/streamers.d"]).stdout == ""
 

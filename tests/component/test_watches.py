@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Watching with real files and a real loop: sources, recordings and the journal are stand-ins."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from streamvaultd.api_streamers import StreamersApi
+from streamvaultd.clock import SystemClock
+from streamvaultd.config import Settings
+from streamvaultd.core.events import BroadcastOver, Event, Outcome
+from streamvaultd.core.model import Policy, Recorder, Recording, State, StopReason
+from streamvaultd.core.streamer import Streamer
+from streamvaultd.core.watched import Mood, Sighting, Trouble
+from streamvaultd.errors import (
+    AlreadyRecording,
+    ConfigInvalid,
+    NoSuchStreamer,
+    StreamerExists,
+    StreamerReadOnly,
+    UnsupportedUrl,
+)
+from streamvaultd.notices import STREAMERS_REFUSED, Entry
+from streamvaultd.roster import Roster
+from streamvaultd.streamer_files import StreamerFiles
+from streamvaultd.varlink.server import Call
+from streamvaultd.watches import SourceProbes, Watches
+
+OFF = Sighting(outcome=Outcome.OFFLINE)
+LIVE = Sighting(outcome=Outcome.LIVE, site_id="b1", title="one", streams=("best",))
+
+
+class World:
+    """Everything around the watcher. `air` is what sources answer, by name of the streamer."""
+
+    def __init__(self, folder: Path, spawn: Callable[[Coroutine[Any, Any, None]], None]) -> None:
+        self.clock = SystemClock()
+        self.air: dict[str, Sighting] = {}
+        self.recorders: dict[int, Recorder] = {}
+        self.begun: list[tuple[str, Sighting]] = []
+        self.posted: list[tuple[int, Event]] = []
+        self.noted: list[tuple[int, str]] = []
+        self.told: list[tuple[Entry, str]] = []
+        self.refusals: list[Exception] = []
+        self.changed = asyncio.Event()
+        self.etc, self.own = folder / "etc", folder / "own"
+        self.etc.mkdir()
+        self.watches = Watches(
+            asker=self, begin=self.begin, post=lambda recording, event: self.posted.append((recording, event)),
+            spawn=spawn, recorders=lambda: self.recorders, store=cast("Any", self), journal=cast("Any", self),
+            clock=self.clock, chance=lambda: 0.5,
+        )  # fmt: skip
+        self.roster = Roster(
+            watches=self.watches, folders=(self.etc, self.own), files=StreamerFiles(self.own),
+            settings=lambda: replace(Settings(), watch_interval=5.0, watch_spacing=0.0), journal=cast("Any", self),
+        )  # fmt: skip
+        self.api = StreamersApi(roster=self.roster, watches=self.watches, plugins=self, clock=self.clock).handlers()
+
+    async def sight(self, streamer: Streamer) -> Sighting:
+        return self.air.get(streamer.name, OFF)
+
+    async def can_handle(self, url: str) -> bool:
+        return "unknown" not in url
+
+    async def begin(self, streamer: Streamer, sighting: Sighting) -> Recorder:
+        if self.refusals:
+            raise self.refusals.pop()
+        self.begun.append((streamer.name, sighting))
+        recorder = recording(len(self.begun), streamer)
+        self.recorders[recorder.recording.id] = recorder
+        self.changed.set()
+        return recorder
+
+    def end(self, number: int, state: State = State.FINALIZING, stop: StopReason | None = None) -> None:
+        ended = replace(self.recorders.pop(number), state=state, stop=stop)
+        self.watches.on_recorder(ended)
+
+    async def note_broadcast(self, recording: int, broadcast: Any, _now: Any) -> None:
+        self.noted.append((recording, broadcast.title))
+        self.changed.set()
+
+    def tell(self, entry: Entry, **values: Any) -> None:
+        self.told.append((entry, str(values.get("why", ""))))
+
+    async def call(self, method: str, **parameters: Any) -> Any:
+        call = cast("Call", SimpleNamespace(parameters=parameters, more=False))
+        return await cast("Any", self.api[method])(call)
+
+    async def probe(self, name: str) -> Mood:
+        return (await self.watches.probe(name)).mood
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10):
+            while not condition():
+                await self.changed.wait()
+                self.changed.clear()
+
+
+def recording(number: int, streamer: Streamer) -> Recorder:
+    now = SystemClock().now()
+    wanted = Recording(
+        id=number, stream=number, streamer=streamer.name, url=streamer.url, quality="best", directory="/srv",
+        created=now, duration=None, policy=Policy(),
+    )  # fmt: skip
+    return Recorder(recording=wanted, state=State.RECORDING, since=now)
+
+
+@asynccontextmanager
+async def watching(folder: Path) -> AsyncIterator[World]:
+    async with asyncio.TaskGroup() as group:
+        there = World(folder, lambda work: [group.create_task(work)].clear())
+        await there.roster.load()
+        running = group.create_task(there.watches.run())
+        try:
+            yield there
+        finally:
+            running.cancel()
+
+
+@pytest.fixture(name="world")
+async def _world(tmp_path: Path) -> AsyncIterator[World]:
+    async with watching(tmp_path) as found:
+        yield found
+
+
+URL = "https://site.example/alice"
+
+
+async def test_added_asked_and_recorded(world: World) -> None:
+    world.air["alice"] = LIVE
+    answer = await world.call("AddStreamer", url=URL, quality="720p,best")
+    assert answer["streamer"]["name"] == "alice"
+    assert (world.own / "alice.toml").exists()
+    await world.until(lambda: bool(world.begun))
+    assert world.begun == [("alice", LIVE)]
+    assert (await world.call("ProbeStreamer", streamer="alice"))["streamer"]["runtime"]["state"] == "recording"
+    (listed,) = (await world.call("ListStreamers"))["streamers"]
+    assert (listed["runtime"]["recording"], listed["runtime"]["siteId"]) == (1, "b1")
+    assert listed["context"]["quality"] == "720p,best"
+
+
+async def test_what_was_stopped_is_left_alone_and_the_next_broadcast_is_not(world: World) -> None:
+    world.air["alice"] = LIVE
+    await world.call("AddStreamer", url=URL)
+    await world.until(lambda: bool(world.begun))
+    await world.probe("alice")
+    world.end(1, stop=StopReason.REQUESTED)
+    assert await world.probe("alice") is Mood.LIVE
+    world.air["alice"] = replace(LIVE, site_id="b2")
+    await world.probe("alice")
+    await world.until(lambda: len(world.begun) == 2)
+
+
+async def test_changes_of_a_broadcast(world: World) -> None:
+    world.air["alice"] = LIVE
+    await world.call("AddStreamer", url=URL)
+    await world.until(lambda: bool(world.begun))
+    await world.probe("alice")
+    world.air["alice"] = replace(LIVE, title="two")
+    await world.probe("alice")
+    await world.until(lambda: world.noted == [(1, "two")])
+    world.air["alice"] = replace(LIVE, site_id="b2")
+    await world.probe("alice")
+    ((number, event),) = world.posted
+    assert (number, type(event)) == (1, BroadcastOver)
+
+
+async def test_a_refused_recording_is_no_end_of_watching(world: World) -> None:
+    await world.call("AddStreamer", url=URL)
+    await world.probe("alice")
+    world.air["alice"] = LIVE
+    world.refusals = [ConfigInvalid(file="f", section="s", key="k", value="v", why="w")]
+    await world.probe("alice")
+    await world.probe("alice")
+    await world.until(lambda: bool(world.begun))
+
+
+async def test_a_recording_that_somebody_else_began_is_taken_for_what_it_is(world: World) -> None:
+    await world.call("AddStreamer", url=URL)
+    await world.probe("alice")
+    world.recorders[9] = recording(9, Streamer(name="alice", url=URL))
+    world.air["alice"] = LIVE
+    world.refusals = [AlreadyRecording(streamer="alice", recording=9)]
+    await world.probe("alice")
+    assert await world.probe("alice") is Mood.RECORDING
+    assert world.watches.watched["alice"].recording == 9
+
+
+async def test_enable_disable_remove(world: World) -> None:
+    await world.call("AddStreamer", url=URL)
+    answer = await world.call("DisableStreamer", streamer="alice")
+    assert (answer["streamer"]["runtime"]["state"], answer["streamer"]["context"]["enabled"]) == ("disabled", False)
+    answer = await world.call("EnableStreamer", streamer="alice")
+    assert answer["streamer"]["context"]["enabled"]
+    assert await world.call("RemoveStreamer", streamer="alice") == {}
+    assert (await world.call("ListStreamers"))["streamers"] == []
+    for method in ("RemoveStreamer", "EnableStreamer", "DisableStreamer", "ProbeStreamer"):
+        with pytest.raises(NoSuchStreamer):
+            await world.call(method, streamer="alice")
+
+
+async def test_what_is_refused_leaves_nothing_behind(world: World) -> None:
+    with pytest.raises(UnsupportedUrl):
+        await world.call("AddStreamer", url="https://unknown.example/")
+    with pytest.raises(ConfigInvalid):
+        await world.call("AddStreamer", url=URL, quality="best of all")
+    await world.call("AddStreamer", url=URL)
+    with pytest.raises(StreamerExists):
+        await world.call("AddStreamer", url=URL)
+    assert [file.name for file in world.own.iterdir()] == ["alice.toml"]
+
+
+async def test_the_administrators_files_are_read_and_never_changed(world: World) -> None:
+    file = world.etc / "bob.toml"
+    file.write_text(f"[streamer]\nurl = '{URL}'\n")
+    await world.roster.load()
+    for method in ("RemoveStreamer", "DisableStreamer"):
+        with pytest.raises(StreamerReadOnly):
+            await world.call(method, streamer="bob")
+    await world.call("EnableStreamer", streamer="bob")  # he is already
+    file.write_text("[streamer\n")
+    await world.roster.load()
+    assert world.watches.watched["bob"].streamer.url == URL
+    assert [entry for entry, _ in world.told] == [STREAMERS_REFUSED]
+    assert str(file) in world.told[0][1]
+
+
+async def test_a_secret_that_is_missing_is_told_and_no_reason_not_to_watch(world: World) -> None:
+    (world.etc / "bob.toml").write_text(f"[streamer]\nurl = '{URL}'\n[streamlink]\nsecrets = ['token']\n")
+    await world.roster.load()
+    assert "no such credential" in world.told[0][1]
+    assert await world.probe("bob") is Mood.OFFLINE
+
+
+class OneShot:
+    """Asks without knowing the streamer."""
+
+    async def probe(self, _url: str, _quality: str) -> Sighting:
+        return replace(OFF, detail="asked alone")
+
+
+async def test_a_recording_asks_for_its_source_as_the_streamers_file_has_it(world: World) -> None:
+    probes = SourceProbes(
+        watches=world.watches, asker=world, fallback=OneShot(),
+        post=lambda number, event: world.posted.append((number, event)), clock=world.clock,
+    )  # fmt: skip
+    world.air["alice"] = LIVE
+    await world.call("AddStreamer", url=URL)
+    await world.until(lambda: bool(world.begun))
+    await world.probe("alice")
+    mine = world.recorders[1].recording
+    assert (await probes.probe(mine)).outcome is Outcome.LIVE
+    assert (await probes.probe(replace(mine, url="https://elsewhere.example/"))).detail == "asked alone"
+    world.air["alice"] = Sighting(outcome=Outcome.TROUBLE, trouble=Trouble.PROBE)
+    assert (await probes.probe(mine)).detail == "asked alone"
+    world.air["alice"] = replace(LIVE, site_id="b2")
+    assert (await probes.probe(mine)).outcome is Outcome.ENDED
+    assert [(number, type(event)) for number, event in world.posted] == [(1, BroadcastOver)]
