@@ -34,7 +34,7 @@ from streamvaultd.core import admission
 from streamvaultd.core.disk import Margin
 from streamvaultd.core.events import Event, JoinEnded, NetworkBack
 from streamvaultd.core.model import Recorder, State
-from streamvaultd.daemon_watching import Watching
+from streamvaultd.daemon_watching import Watching, check_files
 from streamvaultd.diskguard import DiskGuard
 from streamvaultd.disks import Lanes
 from streamvaultd.errors import RECORDER, VaultError
@@ -484,6 +484,7 @@ def main() -> NoReturn:
     given = parser.parse_args()
     settings, mistakes = config.load(config.files())
     if given.check_config:
+        mistakes = (*mistakes, *check_files(STATE_DIR))
         sys.stderr.writelines(f"{mistake}\n" for mistake in mistakes)
         sys.exit(1 if mistakes else 0)
     os.umask(0o027)

@@ -18,6 +18,7 @@ from streamvaultd.core.events import Event, Outcome
 from streamvaultd.core.model import Recorder, Recording
 from streamvaultd.core.streamer import Streamer
 from streamvaultd.core.watched import Sighting, Trouble
+from streamvaultd.errors import VaultError
 from streamvaultd.manager import Manager
 from streamvaultd.notices import PROBE_LOST, SECRETS_REFUSED, STREAMERS_REFUSED, TWITCH_AWAY, Journal
 from streamvaultd.ports import Disk, Store
@@ -186,6 +187,11 @@ class Watching:
             memory_refusal=self._memory_refusal,
         )
         return await beginner.begin(streamer, sighting)
+
+
+def check_files(state_dir: Path) -> tuple[VaultError, ...]:
+    """Every mistake in the files of streamers."""
+    return streamers.load((ETC / streamers.FOLDER, state_dir / streamers.FOLDER), {})[1]
 
 
 async def _connect() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -101,7 +101,8 @@ class Watches:
             return
         if recorder.state.status == "recording":
             if known.recording != recording:
-                self._queue_event(wt.RecordingBegan, name=name, recording=recording)
+                foreign = recorder.recording.url != known.streamer.url
+                self._queue_event(wt.RecordingBegan, name=name, recording=recording, foreign=foreign)
         elif known.recording == recording:
             self._queue_event(wt.RecordingOver, name=name, recording=recording, ended=_how_it_ended(recorder))
 
@@ -191,7 +192,9 @@ class Watches:
             recorder = await self._begin(streamer, sighting)
         except AlreadyRecording as error:
             recording = int(error.fields["recording"])
-            self._queue_event(wt.RecordingBegan, name=streamer.name, recording=recording)
+            other = self._recorders().get(recording)
+            foreign = other is not None and other.recording.url != streamer.url
+            self._queue_event(wt.RecordingBegan, name=streamer.name, recording=recording, foreign=foreign)
         except VaultError as error:
             self._queue_event(wt.RecordingRefused, name=streamer.name, why=str(error))
         else:

@@ -181,9 +181,10 @@ class Sighted(_StreamerEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordingBegan(_StreamerEvent):
-    """A recording of this streamer runs, whoever asked for it."""
+    """A recording of this streamer runs, whoever asked for it. `foreign`: it is of another source than his file's."""
 
     recording: int
+    foreign: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

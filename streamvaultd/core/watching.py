@@ -443,7 +443,7 @@ def _on_began(watched: Watched, event: RecordingBegan) -> Watched:
     known = watched if is_asked_for else replace(watched, site_id="")
     again = event.at.monotonic + (RECORDED_WAIT if is_asked_for else 0.0)
     mood = Mood.RECORDING if watched.streamer.enabled else Mood.DISABLED
-    probe_at = again if watched.streamer.enabled else None
+    probe_at = again if watched.streamer.enabled and not event.foreign else None
     return _enter(known, mood, event.at, recording=event.recording, probe_at=probe_at, hold=None, ended_at=None)
 
 

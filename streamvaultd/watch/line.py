@@ -16,6 +16,7 @@ import msgspec
 
 from streamvaultd.core.events import Outcome
 from streamvaultd.core.watched import Sighting, Trouble
+from streamvaultd.errors import VaultError
 from streamvaultd.shim import redact
 
 LINE_MAX: Final = 64 << 10
@@ -76,8 +77,8 @@ class _Lost(Exception):
 class _Line:
     """One connection, and what waits for answers on it."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader, self.writer = reader, writer
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, python: str) -> None:
+        self.reader, self.writer, self.python = reader, writer, python
         self.waiting: dict[int, asyncio.Future[Answer]] = {}
         self.hung = 0
         self.is_over = False
@@ -100,6 +101,11 @@ class _Line:
             if not future.done():
                 future.set_exception(_Lost(why))
         self.waiting.clear()
+
+    def close_if_idle(self) -> None:
+        """End a process that was replaced, once it has answered all that it was asked."""
+        if not self.waiting:
+            self.close("it was replaced")
 
 
 class ProbeLine:
@@ -181,18 +187,23 @@ class ProbeLine:
             return Answer(outcome=Outcome.TROUBLE, detail=detail, trouble=Trouble.SITE)
         finally:
             line.waiting.pop(number, None)
-            if line is not self._line and not line.waiting:
-                line.close("it was replaced")  # it has answered all that it was asked
+            if line is not self._line:
+                line.close_if_idle()
 
     async def _open_line(self) -> _Line:
         async with self._opening:
+            python = await self._interpreter()
+            line = self._line
+            if line is not None and line.python != python:
+                self._line = None  # another streamlink was installed: this one answers what it was asked, and ends
+                line.close_if_idle()
             if self._line is not None and not self._line.is_over:
                 return self._line
             loop = asyncio.get_running_loop()
             if loop.time() < self._rest_until:
                 raise _Lost(self._rest_why)
             try:
-                self._line = await self._new_line()
+                self._line = await self._new_line(python)
             except (_Lost, OSError, TimeoutError) as error:
                 self._rest_until = loop.time() + REST
                 self._rest_why = f"the probe cannot be started: {str(error) or 'it does not begin'}"
@@ -201,10 +212,15 @@ class ProbeLine:
             self._spawn(self._listen(self._line))
             return self._line
 
-    async def _new_line(self) -> _Line:
-        python = await self._python()
+    async def _interpreter(self) -> str:
+        try:
+            return await self._python()
+        except VaultError as error:
+            raise _Lost(str(error)) from error
+
+    async def _new_line(self, python: str) -> _Line:
         async with asyncio.timeout(READY_LIMIT):
-            line = _Line(*await self._connect())
+            line = _Line(*await self._connect(), python)
             line.writer.write(msgspec.json.encode({"python": python}) + b"\n")
             try:
                 is_ready = (await line.read_answer()).ready

@@ -34,6 +34,7 @@ class World:
         self.home = home
         self.processes: list[asyncio.subprocess.Process] = []
         self.lost: list[str] = []
+        self.interpreter = python_of(real_streamlink())
         self.line = ProbeLine(
             connect=self.connect,
             python=self.python,
@@ -43,7 +44,7 @@ class World:
         )
 
     async def python(self) -> str:
-        return python_of(real_streamlink())
+        return self.interpreter
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         ours, theirs = socket.socketpair()
@@ -218,6 +219,16 @@ async def test_a_process_that_leaks_is_replaced_once_it_has_answered(tmp_path: P
         await there.processes[0].wait()
         assert (await there.line.probe("https://a.example/", "best")).outcome is Outcome.OFFLINE
         assert (len(there.processes), there.lost) == (2, ["it holds 200M"])
+
+
+async def test_another_streamlink_is_taken_by_another_process(tmp_path: Path) -> None:
+    async with world(tmp_path, fake("say(id=question['id'], outcome='offline')")) as there:
+        await there.line.probe("https://a.example/", "best")
+        there.interpreter = "/opt/another/python"
+        await there.line.probe("https://a.example/", "best")
+        await there.processes[0].wait()
+        assert len(there.processes) == 2
+        assert there.lost == []
 
 
 async def test_a_process_that_cannot_be_had_is_trouble_of_the_probe(tmp_path: Path) -> None:

@@ -152,6 +152,30 @@ def test_thirty_streamers_of_whom_six_go_live(box: Box, source: LiveSource) -> N
         each.ctl("remove", each.name)
 
 
+def test_the_newest_streamlink_is_used_for_asking_too(box: Box, source: LiveSource) -> None:
+    """It is below the state directory, of which the probe sees nothing else."""
+    carol = Watched(box, source, "carol")
+    carol.add()
+    carol.wait("offline")
+    newest = carol.ctl.json("streamlink", "install", timeout=300)
+    box.wait_for(lambda: newest["command"].rpartition("/")[0] in interpreter(box), "it asks with that", timeout=60)
+    pid = box.run(["systemctl", "show", "--property=MainPID", "--value", *probes(box)]).stdout.split()[0]
+    seen = box.run(["ls", f"/proc/{pid}/root/var/lib/streamvaultd"]).stdout.split()
+    assert seen == ["streamlink"]
+    broadcast = source.go_live("carol")
+    carol.wait("recording")
+    pass_segments(box, broadcast, 2)
+    source.control("carol", end=True)
+    carol.wait_completed(1)
+    carol.lose_nothing(carol.recordings()[0], broadcast)
+    carol.ctl("remove", "carol")
+
+
+def interpreter(box: Box) -> str:
+    """What the probes run with."""
+    return box.run(["sh", "-c", "ps -C python -C python3 -o args | grep probed.py"], check=False).stdout
+
+
 PLANTED = "planted-6f1d0c7e"
 FOLDER = "/run/planted"
 CREDENTIALS = f"[Service]\nEnvironment=CREDENTIALS_DIRECTORY={FOLDER}\n"

@@ -313,6 +313,15 @@ def test_somebody_elses_recording_counts(alice: Watcher) -> None:
     assert (alice.one().mood, alice.one().site_id) == (Mood.RECORDING, "b1")
 
 
+def test_a_recording_of_another_source_is_left_alone(alice: Watcher) -> None:
+    alice.hear(wt.RecordingBegan, name="alice", recording=3, foreign=True)
+    assert next_deadline(alice.watch) is None
+    alice.over(number=3)
+    alice.ask()
+    alice.answer(Outcome.OFFLINE)
+    alice.record()
+
+
 def test_filters_leave_out_and_let_in() -> None:
     watcher = Watcher()
     watcher.configure(streamer(filters=Filters(title_include="run")))
