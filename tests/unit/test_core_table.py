@@ -78,7 +78,6 @@ def all_events(recorder: Recorder, at: Moment) -> Iterator[ev.Event]:
     yield ev.JoinEnded(at=at, join=recorder.joins, path="/srv/r/demo/x.ts", size=1000)
     yield ev.JoinEnded(at=at, join=recorder.joins, why="cannot")
     yield ev.DiskLow(at=at, why="no room")
-    yield ev.BroadcastOver(at=at, why="another one")
     yield ev.Restarted(at=at)
     yield ev.Restarted(at=at, live={segment.number: segment.size for segment in recorder.live})
     for kind in (
@@ -87,6 +86,7 @@ def all_events(recorder: Recorder, at: Moment) -> Iterator[ev.Event]:
         ev.HostStays,
     ):  # fmt: skip
         yield kind(at=at)
+    yield ev.BroadcastOver(at=at, why="another one")
 
 
 def abstract(recorder: Recorder) -> object:
