@@ -176,6 +176,12 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
         "check",
         "cleanup",
         "verify",
+        "streamers",
+        "add",
+        "remove",
+        "enable",
+        "disable",
+        "probe",
         "streamlink",
     ]
     for name in names:
