@@ -83,6 +83,7 @@ class Watched:
     """
 
     streamer: Streamer
+    site: str  # of the streamer, kept because it is looked at all the time
     mood: Mood
     since: Moment
     detail: str = ""

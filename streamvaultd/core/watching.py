@@ -132,8 +132,8 @@ def _configure(watch: Watch, event: Configured) -> Watch:
 def _adopt(streamer: Streamer, event: Configured) -> Watched:
     past = event.past.get(streamer.name, Past())
     watched = Watched(
-        streamer=streamer, mood=Mood.DISABLED, since=event.at, site_id=past.site_id, usual=past.usual,
-        hold=_old_hold(past), recording=past.recording,
+        streamer=streamer, site=streamer.site, mood=Mood.DISABLED, since=event.at, site_id=past.site_id,
+        usual=past.usual, hold=_old_hold(past), recording=past.recording,
     )  # fmt: skip
     return _enable(watched, event.at) if streamer.enabled else watched
 
@@ -152,7 +152,7 @@ def _enable(watched: Watched, at: Moment) -> Watched:
 def _change(old: Watched, streamer: Streamer, event: Configured) -> Watched:
     if old.streamer == streamer:
         return old
-    watched = replace(old, streamer=streamer)
+    watched = replace(old, streamer=streamer, site=streamer.site)
     if old.streamer.url != streamer.url:
         # what was known is of another source; a recording of it goes on
         watched = replace(watched, hold=None, ended_at=None, site_id="", asked_at=None, probe_at=event.at.monotonic)
@@ -185,7 +185,7 @@ def _asked(watch: Watch) -> int:
 
 def _free_at(watch: Watch, watched: Watched) -> Instant:
     never = float("-inf")
-    return max(watch.free.get(watched.streamer.site, never), watch.free.get("", never))
+    return max(watch.free.get(watched.site, never), watch.free.get("", never))
 
 
 def _on_due(watch: Watch, event: Due) -> Step:
@@ -222,7 +222,7 @@ def _is_due(watched: Watched, now: Instant) -> bool:
 
 
 def _ask(watch: Watch, watched: Watched, at: Moment, wishes: tuple[Wish, ...]) -> Step:
-    name, site, now = watched.streamer.name, watched.streamer.site, at.monotonic
+    name, site, now = watched.streamer.name, watched.site, at.monotonic
     asked = replace(watched, probe=watched.probe + 1, asked_at=now, probe_at=None)
     busy = {site: now + watch.rules.spacing, "": now + watch.rules.pace}
     free = {known: instant for known, instant in watch.free.items() if instant > now} | busy
