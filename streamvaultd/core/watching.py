@@ -389,7 +389,7 @@ def _begin(known: Watched, event: ProbeAnswered) -> One:
     usual = (*known.usual, minute_of_day(event.at.realtime))[-USUAL_KEPT:]
     after = _enter(known, Mood.STARTING, event.at, site_id=event.sighting.site_id, usual=usual, probe_at=None)
     return after, (
-        Tell(known.streamer.name, Remark.LIVE, event.sighting.title),
+        Tell(known.streamer.name, Remark.LIVE, event.sighting.title or "a recording begins"),
         Begin(known.streamer.name, event.sighting),
     )
 
