@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a broadcast that was seen becomes a recording: what it is asked for with, and what keeps it from beginning."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from streamvaultd.config import Settings
+from streamvaultd.core.events import Outcome
+from streamvaultd.core.model import Recorder
+from streamvaultd.core.streamer import Streamer
+from streamvaultd.core.watched import Sighting
+from streamvaultd.errors import AlreadyRecording, DiskFull, MemoryFull
+from streamvaultd.roster import Beginner
+from tests.component.store_world import SetClock, open_store
+
+SEEN = Sighting(outcome=Outcome.LIVE, site_id="b1", title="one", category="chess", streams=("480p", "720p60", "best"))
+ALICE = Streamer(
+    name="alice", url="https://a.example/", quality="1080p60", directory="/srv/alice", max_duration=60.0,
+    policy=(("grace", 5.0),),
+)  # fmt: skip
+
+
+class World:
+    """A manager that takes what it is given, a disk and a memory that refuse at will."""
+
+    def __init__(self) -> None:
+        self.taken: list[Recorder] = []
+        self.disk_refusal: Exception | None = None
+        self.memory: str | None = None
+
+    def take(self, recorder: Recorder) -> None:
+        self.taken.append(recorder)
+
+    async def submit(self, _recording: int, _event: Any) -> Recorder | None:
+        return None
+
+    async def admit(self, _directory: Path, _streamer: str) -> None:
+        if self.disk_refusal is not None:
+            raise self.disk_refusal
+
+
+async def test_begun_as_the_streamers_file_has_it_and_refused_before_anything_exists(tmp_path: Path) -> None:
+    world, store = World(), await open_store(tmp_path / "store.db")
+    beginner = Beginner(
+        manager=cast("Any", world), store=cast("Any", store), disk=cast("Any", world), clock=SetClock(),
+        settings=Settings, memory_refusal=lambda _wanted: world.memory,
+    )  # fmt: skip
+    world.memory = "too little is left"
+    with pytest.raises(MemoryFull):
+        await beginner.begin(ALICE, SEEN)
+    world.memory, world.disk_refusal = None, DiskFull(directory="/srv/alice", why="no room")
+    with pytest.raises(DiskFull):
+        await beginner.begin(ALICE, SEEN)
+    world.disk_refusal = None
+    assert (world.taken, await store.list(all=True)) == ([], [])
+
+    begun = (await beginner.begin(ALICE, SEEN)).recording
+    assert [recorder.recording for recorder in world.taken] == [begun]
+    assert (begun.url, begun.directory, begun.duration) == ("https://a.example/", "/srv/alice", 60.0)
+    assert begun.policy == replace(Settings().policy, grace=5.0)
+    assert begun.quality.split(",")[:3] == ["1080p60", "720p60", "480p"]
+    with pytest.raises(AlreadyRecording):
+        await beginner.begin(ALICE, SEEN)
+    plain = Streamer(name="bob", url="https://b.example/")
+    assert (await beginner.begin(plain, SEEN)).recording.directory == str(Settings().directory)
+    assert world.taken[-1].recording.quality == "best"
+    await store.close()
