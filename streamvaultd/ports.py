@@ -199,8 +199,11 @@ class MediaWatcher(Protocol):
 class Capture(Protocol):
     """Knows how streamlink is run."""
 
-    async def command(self, recording: Recording) -> tuple[Sequence[str], int, Sequence[str]]:
-        """(argv, descriptor of its configuration, secrets in it); raises StreamlinkUnusable."""
+    async def command(self, recording: Recording, preferred: str | None) -> tuple[Sequence[str], int, Sequence[str]]:
+        """(argv, descriptor of its configuration, secrets in it); raises StreamlinkUnusable.
+
+        `preferred` is the quality to take if it is there.
+        """
 
 
 class ProbeAnswer(Protocol):

@@ -111,6 +111,7 @@ def segment_view(recorder: Recorder, segment: Segment, path: str, pid: int | Non
         startedAt=timestamp(segment.started) if segment.started else None,
         endedAt=timestamp(segment.ended) if segment.ended else None,
         pid=pid,
+        quality=segment.quality,
         cause=segment.cause,
         memoryMax=segment.memory_max,
         memoryPeak=segment.memory_peak,

@@ -76,9 +76,10 @@ class SizeMeasured(_RunEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentSpoke(_RunEvent):
-    """streamlink said something that matters while it runs."""
+    """streamlink said something that matters while it runs. `quality`: the one that it chose, if it told that."""
 
     line: Line
+    quality: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,6 +65,7 @@ class Segment(NamedTuple):
     ended: int | None
     bytes: int
     pid: int | None
+    quality: str | None
     cause: str | None
     memory_max: int | None
     memory_peak: int | None
@@ -248,6 +249,7 @@ def parse_segment(answer: Answer) -> Segment:
         ended=top.maybe_time("endedAt"),
         bytes=top.need("bytes", int),
         pid=top.integer("pid"),
+        quality=top.text("quality"),
         cause=top.text("cause"),
         memory_max=top.integer("memoryMax"),
         memory_peak=top.integer("memoryPeak"),

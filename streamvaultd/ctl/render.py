@@ -149,7 +149,7 @@ def _facts(recording: Recording, segments: Sequence[Segment], now: int) -> list[
         ("Started", format_since(recording.started, now)),
         ("Ended", "" if recording.ended is None else format_since(recording.ended, now)),
         ("URL", recording.url),
-        ("Quality", recording.quality),
+        ("Quality", _quality(recording, segments)),
         ("Duration", "" if recording.duration is None else f"{format_span(recording.duration)} of media"),
         ("Directory", "" if recording.path else recording.directory),
         ("Result", recording.path or ""),
@@ -159,6 +159,12 @@ def _facts(recording: Recording, segments: Sequence[Segment], now: int) -> list[
         ("Rotation", _rotation(recording, now)),
         ("Memory", _memory(recording, segments)),
     ]
+
+
+def _quality(recording: Recording, segments: Sequence[Segment]) -> str:
+    """What was asked for, and what is recorded if that is another name for it."""
+    chosen = {segment.quality: None for segment in segments if segment.quality not in (None, recording.quality)}
+    return recording.quality + (f" ({', '.join(map(str, chosen))})" if chosen else "")
 
 
 def _segment_count(recording: Recording) -> str:

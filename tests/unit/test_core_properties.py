@@ -65,6 +65,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "size": SIZE,
     "anon": st.sampled_from([None, 50 << 20, 250 << 20, 2 << 30]),
     "line": st.sampled_from(list(Line)),
+    "quality": st.sampled_from([None, "720p60"]),
     "disk": st.booleans(),
     "why": st.sampled_from(["refused", None]),
     "permanent": st.booleans(),
@@ -217,6 +218,11 @@ def stall(world: World) -> None:
         run.stalled = True
 
 
+def miss(world: World) -> None:
+    if world.scopes:
+        world.miss(max(world.scopes))
+
+
 def air(condition: Air) -> Callable[[World], None]:
     def change(world: World) -> None:
         world.change_air(condition)
@@ -253,6 +259,7 @@ STEPS: dict[str, Callable[[World], None]] = {
     "kill with shim": kill_with_shim,
     "kill all": kill_all,
     "kill shim": kill_shim,
+    "miss": miss,
     "oom": out_of_memory(),
     "oom, told by systemd": out_of_memory(record="status", unit=-0.1, twice=True),
     "oom, told by the journal": out_of_memory(record="none", journal=3.0),

@@ -122,7 +122,9 @@ def test_json_of_monitor_is_one_answer_a_line() -> None:
 def test_status_of_a_recording_reads_as_a_unit_of_systemctl() -> None:
     ended = segment(1, "ended", endedAt=at(NOW - 60_000_000), cause="signal:9", memoryPeak=60 << 20, memoryMax=1 << 28)
     get = one(deaths=1, rotationDueAt=at(NOW + 21 * HOUR), detail="segment 1 was killed")
-    daemon = FakeDaemon().on("Get", get).on("ListSegments", {"segments": [ended, segment(2, pid=4711)]})
+    daemon = (
+        FakeDaemon().on("Get", get).on("ListSegments", {"segments": [ended, segment(2, pid=4711, quality="1080p60")]})
+    )
     ran = run(daemon, "status", "demo")
     assert ran.code == 0
     assert ran.out == (
@@ -132,7 +134,7 @@ def test_status_of_a_recording_reads_as_a_unit_of_systemctl() -> None:
                segment 1 was killed
       Started: Wed 2026-11-18 09:03:40 UTC; 2h 3min ago
           URL: https://example.org/live.m3u8?token=***
-      Quality: best
+      Quality: best (1080p60)
     Directory: /srv/media
      Segments: 2 (1 death)
      Received: 3.0G
