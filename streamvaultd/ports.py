@@ -190,9 +190,9 @@ class Watcher(Protocol):
 
 
 class MediaWatcher(Protocol):
-    """Calls back once when a growing file has its first media."""
+    """Calls back once when a growing file has its first media, or as many bytes as are asked for."""
 
-    def watch(self, key: str, path: Path, on_media: Callable[[str], None]) -> None: ...
+    def watch(self, key: str, path: Path, on_media: Callable[[str], None], *, threshold: int = ...) -> None: ...
     def cancel(self, key: str) -> None: ...
 
 
