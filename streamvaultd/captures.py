@@ -29,6 +29,9 @@ RUNTIME_SLACK: Final = 3600.0
 QUALITY_WAIT: Final = 1.0
 """So long (s) a launch waits to hear which quality the segment before has."""
 
+FORGET_PAUSES: Final = (0.5, 2.0)
+"""After so long (s) each the broker is asked again to end what is left of a run."""
+
 Post = Callable[[int, ev.Event], None]
 
 
@@ -49,7 +52,7 @@ class Captures:
         lanes: Lanes,
         parse_record: Callable[[bytes | None], Evidence],
         is_overlap_proven: Callable[[Path, Path], bool],
-        anonymous_memory: Callable[[str], int | None],
+        scope_memory: Callable[[str], tuple[int | None, int | None]],
         memory_refusal: Callable[[int], str | None],
         is_link_down: Callable[[], bool],
     ) -> None:
@@ -64,7 +67,7 @@ class Captures:
         self._lanes = lanes
         self._parse_record = parse_record
         self._is_overlap_proven = is_overlap_proven
-        self._anonymous_memory = anonymous_memory
+        self._scope_memory = scope_memory
         self._memory_refusal = memory_refusal
         self._is_link_down = is_link_down
         self._measuring: set[Run] = set()
@@ -172,8 +175,9 @@ class Captures:
         finally:
             self._measuring.discard(run)
         group = self._runs.control_group(segment_unit(recording.id, attempt))
-        anon = None if group is None else self._anonymous_memory(group)
-        self._post(recording.id, ev.SizeMeasured(at=self._clock.now(), attempt=attempt, size=size, anon=anon))
+        anon, limit = (None, None) if group is None else self._scope_memory(group)
+        measured = ev.SizeMeasured(at=self._clock.now(), attempt=attempt, size=size, anon=anon, limit=limit)
+        self._post(recording.id, measured)
 
     async def check_overlap(self, recorder: Recorder, attempt: int, older: int) -> None:
         """-> OverlapChecked"""
@@ -187,19 +191,33 @@ class Captures:
     async def seal(self, recorder: Recorder, attempt: int) -> None:
         """-> SegmentSealed. Whatever is left of the run in its scope is ended first, so that nobody writes any more.
 
-        Raises VaultError, after the event is posted, when the broker cannot tell whether anything is left.
+        Raises VaultError, and posts nothing, when the broker cannot tell whether anything is left, not even after some
+        tries: what is in the file is durable then, and the core asks again.
         """
         recording = recorder.recording
         run = (recording.id, attempt)
+        path = self._files.segment_path(recording, attempt)
         self._qualities.pop(run, None)
         self._media.cancel(segment_unit(*run))
         self._writeback.cancel(segment_unit(*run))
-        try:
-            await self._runs.forget(segment_unit(*run), segment_fd_name(*run))
-        finally:
-            path = self._files.segment_path(recording, attempt)
-            size = await self._lanes.run(recording.directory, self._files.seal, path)
-            self._post(recording.id, ev.SegmentSealed(at=self._clock.now(), attempt=attempt, size=size))
+        trouble = await self._forget(*run)
+        size = await self._lanes.run(recording.directory, self._files.seal, path)
+        if trouble is not None:
+            raise trouble
+        self._post(recording.id, ev.SegmentSealed(at=self._clock.now(), attempt=attempt, size=size))
+
+    async def _forget(self, recording: int, attempt: int) -> VaultError | None:
+        """End what is left of a run; the error of the last try if that cannot be done. A broker soon comes back."""
+        trouble: VaultError | None = None
+        for pause in (0.0, *FORGET_PAUSES):
+            await asyncio.sleep(pause)
+            try:
+                await self._runs.forget(segment_unit(recording, attempt), segment_fd_name(recording, attempt))
+            except VaultError as error:
+                trouble = error
+            else:
+                return None
+        return trouble
 
     def on_unit_result(self, unit: str, result: str, active_state: str) -> None:
         """What systemd says about a scope; "success" is no evidence, for units that are unknown have it too."""

@@ -69,7 +69,7 @@ from streamvaultd.takeover import Takeover
 from streamvaultd.units import RECORDINGS_SLICE, slice_groups
 from streamvaultd.varlink.server import Info, Interface, Server, read_definition
 from streamvaultd.witnesses.bus import UnitBus
-from streamvaultd.witnesses.cgroups import anonymous_memory, group_memory
+from streamvaultd.witnesses.cgroups import group_memory, scope_memory
 from streamvaultd.witnesses.journal import JournalWatch
 from streamvaultd.witnesses.link import LinkWatch
 from streamvaultd.witnesses.media import MediaWatch
@@ -190,7 +190,7 @@ class Daemon:
             disk=self.disk,
             lanes=self._lanes,
             is_overlap_proven=_is_overlap_proven,
-            anonymous_memory=anonymous_memory,
+            scope_memory=scope_memory,
             memory_refusal=_memory_refusal,
             is_link_down=lambda: self.link_watch.is_down,
         )

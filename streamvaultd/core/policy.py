@@ -10,8 +10,14 @@ from streamvaultd.core.model import Instant, Policy, Recorder, Segment
 RETRY_DELAYS: Final = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Seconds; the longest leaves what a usual window (30 s) holds within reach."""
 PROBE_MIN: Final = 0.5
+PROBE_SOON: Final = 4.0
 PROBE_MAX: Final = 15.0
-"""Half of a usual window: what a source that is back has sent since the last look can still be fetched."""
+"""Seconds between two questions at most: in the first minutes of a silence, and later.
+
+When the source is back its window reaches back for what was sent meanwhile, and shrinks by this until it is noticed.
+"""
+PROBE_PATIENCE: Final = 150.0
+"""How long (s) a silence is asked about often: five usual windows."""
 
 PROBE_LAST: Final = 2.0
 """The source is asked once more so long (s) before it is given up."""
@@ -175,7 +181,8 @@ _NOT_SERVED: Final = frozenset({"source-refused", "start-timeout"})
 
 def next_probe(at: Instant, *, since: Instant, until: Instant) -> Instant:
     """When to ask a silent source again: after as long again as it has been silent, and shortly before the end."""
-    again = at + min(max(at - since, PROBE_MIN), PROBE_MAX)
+    longest = PROBE_SOON if at - since < PROBE_PATIENCE else PROBE_MAX
+    again = at + min(max(at - since, PROBE_MIN), longest)
     return max(min(again, until - PROBE_LAST), at + PROBE_MIN)
 
 

@@ -14,7 +14,7 @@ from streamvaultd.core import events as ev
 from streamvaultd.core.effects import Effect, Notice
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.loglines import quality_in
-from streamvaultd.core.model import Phase, Recorder, Segment, State, StopReason, is_death
+from streamvaultd.core.model import Instant, Phase, Recorder, Segment, State, StopReason, is_death
 from streamvaultd.core.policy import (
     JOIN_CHECK,
     JOINS_MAX,
@@ -218,6 +218,8 @@ def on_size_measured(recorder: Recorder, event: ev.SizeMeasured) -> Step:
 
 
 def _weighed(segment: Segment, event: ev.SizeMeasured) -> Segment:
+    if event.limit is not None:
+        segment = replace(segment, memory_max=event.limit)
     if event.anon is None:
         return segment
     now, rate = event.at.monotonic, 0.0
@@ -420,9 +422,20 @@ def _resume_segment(recorder: Recorder, segment: Segment, event: ev.Restarted) -
     if segment.phase is Phase.STOPPING:
         return put(recorder, segment, since=event.at), (*effects, fx.StopScope(segment.number))
     if segment.phase is Phase.WRITING:
-        size, now = max(segment.size, event.live[segment.number]), event.at.monotonic
-        return put(recorder, segment, size=size, grown_at=now, measure_at=now + 1.0, earlier_boot=False), effects
+        changes = {"grown_at": _last_growth(segment, event), "measure_at": event.at.monotonic + 1.0}
+        size = max(segment.size, event.live[segment.number])
+        return put(recorder, segment, size=size, earlier_boot=False, **changes), effects
     return recorder, effects
+
+
+def _last_growth(segment: Segment, event: ev.Restarted) -> Instant:
+    """When a run that lives has last written, also while there was no daemon: one that hangs goes on hanging."""
+    known, now = segment.grown_at, event.at.monotonic
+    if known is None:
+        known = segment.since.monotonic
+    if event.live[segment.number] <= segment.size:
+        return min(known, now)
+    return min(max(event.grown.get(segment.number, now), known), now)
 
 
 def _resume_state(recorder: Recorder, event: ev.Restarted) -> Step:

@@ -41,7 +41,7 @@ class Studio:
             lanes=Lanes(),
             parse_record=nobody,
             is_overlap_proven=nobody,
-            anonymous_memory=nobody,
+            scope_memory=nobody,
             memory_refusal=lambda _wanted: None,
             is_link_down=nobody,
         )

@@ -77,7 +77,7 @@ class Studio:
             lanes=Lanes(),
             parse_record=nobody,
             is_overlap_proven=nobody,
-            anonymous_memory=nobody,
+            scope_memory=nobody,
             memory_refusal=room.refuse,
             is_link_down=nobody,
         )

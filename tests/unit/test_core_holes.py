@@ -10,8 +10,16 @@ import pytest
 from streamvaultd.core import events as ev
 from streamvaultd.core.effects import Notice
 from streamvaultd.core.loglines import Line
-from streamvaultd.core.model import Moment, Phase, Segment, State
-from streamvaultd.core.policy import FILL_PAUSE_MAX, QUALITY_LATE, preferred_quality, quality_to_come
+from streamvaultd.core.model import Moment, Phase, Recorder, Segment, State
+from streamvaultd.core.policy import (
+    FILL_PAUSE,
+    FILL_PAUSE_MAX,
+    QUALITY_LATE,
+    fills_in_a_row,
+    may_fill,
+    preferred_quality,
+    quality_to_come,
+)
 from tests.unit.broadcast import Air
 from tests.unit.rows import new_recorder
 from tests.unit.stories import KILLED, begun, causes, ends_well, everything_aired, notices, reach, recording
@@ -37,31 +45,37 @@ def test_the_next_segment_fetches_what_one_has_missed(line: Line) -> None:
     assert Notice.ROTATION_STARTED not in notices(world)
 
 
-def fills(world: World, *, hours: float) -> list[int]:
-    """When segments were started for missed media, in minutes, while each segment misses some every eight seconds."""
-    begun, found = world.now.monotonic, []
-    while world.now.monotonic - begun < hours * 3600:
+def test_the_next_one_that_misses_something_at_once_is_left_to_itself() -> None:
+    world = recording()
+    for _ in range(5):
         world.miss(max(world.scopes))
-        before = notices(world).count(Notice.MEDIA_MISSED)
         world.advance(8.0)
-        if notices(world).count(Notice.MEDIA_MISSED) > before:
-            found.append(round((world.now.monotonic - begun) / 60))
-    return found
+    assert notices(world).count(Notice.MEDIA_MISSED) == 1
+    world.advance(FILL_PAUSE)
+    world.miss(max(world.scopes))
+    world.advance(8.0)
+    assert notices(world).count(Notice.MEDIA_MISSED) == 2
+    finish(world)
+
+
+def fills(recorder: Recorder, start: float, *, hours: float) -> tuple[Recorder, list[int]]:
+    """When segments are started for missed media, in minutes, while each segment misses some every eight seconds."""
+    found, at = [], start
+    while at < start + hours * 3600:
+        if may_fill(recorder, at):
+            recorder = replace(recorder, fills=fills_in_a_row(recorder, at) + 1, filled_at=at)
+            found.append(round((at - start) / 60))
+        at += 8.0
+    return recorder, found
 
 
 def test_what_nobody_can_fetch_is_asked_for_less_and_less_often() -> None:
     """A source that lacks media has every segment say so, and is not helped by a new connection each time."""
-    world = recording()
-    assert fills(world, hours=2.5) == [0, 1, 3, 7, 15, 31, 63, 123]
-    finish(world)
-
-
-def test_an_hour_without_forgets_that() -> None:
-    world = recording()
-    fills(world, hours=0.1)
-    world.advance(FILL_PAUSE_MAX)
-    assert fills(world, hours=0.1) == [0, 1, 3]
-    finish(world)
+    recorder, found = fills(new_recorder(), 1000.0, hours=2.5)
+    assert found == [0, 1, 3, 7, 15, 31, 63, 123]
+    assert recorder.filled_at is not None
+    _, found = fills(recorder, recorder.filled_at + FILL_PAUSE_MAX + 8.0, hours=0.1)
+    assert found == [0, 1, 3], "an hour without forgets it"
 
 
 def test_a_new_daemon_knows_what_was_tried() -> None:

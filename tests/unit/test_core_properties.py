@@ -64,6 +64,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "join": BACK,
     "size": SIZE,
     "anon": st.sampled_from([None, 50 << 20, 250 << 20, 2 << 30]),
+    "limit": st.sampled_from([None, 100 << 20, 256 << 20]),
     "line": st.sampled_from(list(Line)),
     "quality": st.sampled_from([None, "720p60"]),
     "disk": st.booleans(),
@@ -75,6 +76,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "detail": st.just("as it is"),
     "path": st.just("/srv/r/demo/x.ts"),
     "live": st.dictionaries(st.integers(1, 6), SIZE, max_size=3),
+    "grown": st.dictionaries(st.integers(1, 6), st.floats(0.0, 1e6), max_size=3),
 }
 Happening = tuple[float, type[ev.Event], dict[str, Any]]
 
