@@ -25,6 +25,9 @@ stream-segment-attempts = "3"
 
 MASTER = "master"
 
+# the first of them may have to wait until media are made
+pytestmark = pytest.mark.timeout(500)
+
 
 @pytest.fixture(scope="module", autouse=True)
 def larger_picture(source: LiveSource) -> None:
