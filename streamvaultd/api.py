@@ -36,6 +36,7 @@ from streamvaultd.errors import (
     VaultError,
 )
 from streamvaultd.hub import Hub, Subscription
+from streamvaultd.joinprogress import Progress
 from streamvaultd.manager import Manager
 from streamvaultd.ports import Catalogue, Disk, Files, Store, Watcher
 from streamvaultd.streamlinks import Streamlinks
@@ -65,6 +66,7 @@ class Api:
         memory_refusal: Callable[[int], str | None],
         settings: Callable[[], Settings],
         pid_of: Callable[[int], int | None],
+        progress: Callable[[int], Progress | None] = lambda _: None,
         catalogue: Catalogue | None = None,
     ) -> None:
         self._manager = manager
@@ -78,6 +80,7 @@ class Api:
         self._memory_refusal = memory_refusal
         self._settings = settings
         self._pid_of = pid_of
+        self._progress = progress
         self._catalogue = catalogue
         self._started = clock.now()
 
@@ -239,7 +242,7 @@ class Api:
         return self._manager.recorders.get(stored.recording.id, stored)
 
     def _view(self, recorder: Recorder) -> View:
-        return recording_view(recorder, self._clock.now())
+        return recording_view(recorder, self._clock.now(), self._progress(recorder.recording.id))
 
     def _segment_view(self, recorder: Recorder, index: int) -> View:
         segment = recorder.segments[index]

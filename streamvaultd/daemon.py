@@ -39,6 +39,7 @@ from streamvaultd.disks import Lanes
 from streamvaultd.errors import RECORDER, VaultError
 from streamvaultd.executor import Executor
 from streamvaultd.hub import Hub, News
+from streamvaultd.joinprogress import JoinProgress
 from streamvaultd.joins import Joins
 from streamvaultd.manager import Manager
 from streamvaultd.media.overlap import overlap_proven
@@ -68,7 +69,7 @@ from streamvaultd.takeover import Takeover
 from streamvaultd.units import RECORDINGS_SLICE, slice_groups
 from streamvaultd.varlink.server import Info, Interface, Server, read_definition
 from streamvaultd.witnesses.bus import UnitBus
-from streamvaultd.witnesses.cgroups import anonymous_memory, group_memory
+from streamvaultd.witnesses.cgroups import group_memory, scope_memory
 from streamvaultd.witnesses.journal import JournalWatch
 from streamvaultd.witnesses.link import LinkWatch
 from streamvaultd.witnesses.media import MediaWatch
@@ -129,7 +130,9 @@ class Daemon:
         self._lanes = Lanes()
         self._writeback = self._build_writeback()
         self.disk = self._build_disk_guard()
+        self._media: MediaWatch[str] = MediaWatch(asyncio.get_running_loop())
         captures = self._build_captures()
+        self._progress = JoinProgress(folder=STATE_DIR / "jobs", watcher=self._media, on_change=self._on_progress)
         self._joins = self._build_joins()
         self._executor = self._build_executor(captures)
         self.manager = Manager(executor=self._executor, clock=self._clock, on_change=self._on_change)
@@ -181,13 +184,13 @@ class Daemon:
             files=self._files,
             capture=self.streamlinks,
             runs=self._runs,
-            media=MediaWatch(asyncio.get_running_loop()),
+            media=self._media,
             parse_record=parse_exit_record,
             writeback=self._writeback,
             disk=self.disk,
             lanes=self._lanes,
             is_overlap_proven=_is_overlap_proven,
-            anonymous_memory=anonymous_memory,
+            scope_memory=scope_memory,
             memory_refusal=_memory_refusal,
             is_link_down=lambda: self.link_watch.is_down,
         )
@@ -206,7 +209,12 @@ class Daemon:
             argv=(sys.executable, "-I", "-m", "streamvaultd.jobs.join"),
             reports=STATE_DIR / "jobs",
             template=lambda: self._settings.filename,
+            progress=self._progress,
         )
+
+    def _on_progress(self, recording: int) -> None:
+        if (recorder := self.manager.recorders.get(recording)) is not None:
+            self._hub.publish(News(self._clock.now(), recorder))
 
     def _build_catalogue(self) -> Catalogue | None:
         if not self._settings.catalogue:
@@ -295,6 +303,7 @@ class Daemon:
             settings=lambda: self._settings,
             pid_of=pid_of,
             catalogue=self._catalogue,
+            progress=self._progress.of,
         )
         handlers = api.handlers() | AuditApi(self.audits).handlers() | ResultApi(self._store).handlers()
         interface = Interface(read_definition(RECORDER), handlers, frozenset({"Subscribe"}))

@@ -75,6 +75,11 @@ ENTRIES: Final[Mapping[str, Entry]] = {
         WARNING,
         "Rotation of '{streamer}' from segment {old} to {segment} went on without proof that they overlap",
     ),
+    Notice.MEDIA_MISSED: Entry(
+        "cba0a5c352664f9ab08f523f78d60150",
+        WARNING,
+        "Segment {segment} of '{streamer}' has missed media ({why}), segment {new} fetches what is still offered",
+    ),
     Notice.SOURCE_SILENT: Entry(
         "d8c5d9749ec74915b0db884e855b9e82",
         NOTICE,

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 from streamvaultd.core.model import Instant, Moment, Recorder, Segment, State
 from streamvaultd.core.policy import rotation_due
 from streamvaultd.hub import News
+from streamvaultd.joinprogress import Progress
 from streamvaultd.units import segment_unit
 
 View = dict[str, Any]
@@ -45,14 +46,14 @@ def optional(**values: Any) -> View:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def recording_view(recorder: Recorder, now: Moment) -> View:
-    """A Recording."""
+def recording_view(recorder: Recorder, now: Moment, progress: Progress | None = None) -> View:
+    """A Recording; `progress` is that of its join."""
     recording = recorder.recording
     return {
         "id": recording.id,
         "stream": recording.stream,
         "context": _context(recorder),
-        "runtime": _runtime(recorder, now),
+        "runtime": _runtime(recorder, now) | optional(progress=None if progress is None else _progress(progress)),
     }
 
 
@@ -87,6 +88,13 @@ def _runtime(recorder: Recorder, now: Moment) -> View:
     )
 
 
+def _progress(progress: Progress) -> View:
+    left = progress.left
+    return {"doneBytes": progress.done, "totalBytes": progress.total} | optional(
+        etaUSec=None if left is None else round(left * 1e6)
+    )
+
+
 def _rotation_due(recorder: Recorder) -> Instant | None:
     current = recorder.current
     if recorder.state is not State.RECORDING or current is None:
@@ -111,6 +119,7 @@ def segment_view(recorder: Recorder, segment: Segment, path: str, pid: int | Non
         startedAt=timestamp(segment.started) if segment.started else None,
         endedAt=timestamp(segment.ended) if segment.ended else None,
         pid=pid,
+        quality=segment.quality,
         cause=segment.cause,
         memoryMax=segment.memory_max,
         memoryPeak=segment.memory_peak,

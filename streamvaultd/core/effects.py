@@ -109,6 +109,7 @@ class Notice(StrEnum):
     ROTATION_GONE_ON = "rotation-gone-on"
     ROTATION_FAILED = "rotation-failed"
     OVERLAP_UNPROVEN = "overlap-unproven"
+    MEDIA_MISSED = "media-missed"
     SOURCE_SILENT = "source-silent"
     SOURCE_BACK = "source-back"
     STALLED = "stalled"

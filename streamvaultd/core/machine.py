@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from streamvaultd.core import events as ev
+from streamvaultd.core import spoken as lines
 from streamvaultd.core import surroundings as around
 from streamvaultd.core import transitions as on
 from streamvaultd.core.effects import Save
@@ -88,7 +89,8 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(ROTATING, ev.SegmentExited, on.on_exited, RECORDING, STARTING),
     _rule(EVERY - CAPTURING, ev.SegmentExited, on.on_exited),
     _rule(EVERY, ev.EvidenceArrived, around.on_evidence),
-    _rule(CAPTURING, ev.SegmentSpoke, on.on_spoke),
+    _rule(RECORDING, ev.SegmentSpoke, lines.on_spoke, ROTATING),
+    _rule(CAPTURING - {RECORDING}, ev.SegmentSpoke, lines.on_spoke),
     _rule(RUNNING, ev.SegmentSealed, on.on_sealed),
     _rule(STOPPING, ev.SegmentSealed, on.on_sealed, *ENDINGS),
     _rule(RUNNING, ev.SealTimedOut, on.on_seal_timed_out),

@@ -145,7 +145,13 @@ def _telling(session: Session) -> Iterator[Callable[[Recording], None]]:
         yield lambda state: None
         return
     with session.screen.progress() as tell:
-        yield lambda state: tell(render.progress(state))
+        is_live = session.screen.is_updating
+
+        def tell_state(state: Recording) -> None:
+            shown = f" {render.bar(state.progress)}" if is_live and state.progress is not None else ""
+            tell(render.progress(state) + shown)
+
+        yield tell_state
 
 
 def _interrupted(session: Session, state: Recording | None, what: str) -> int:

@@ -22,6 +22,14 @@ class BadAnswer(ValueError):
     """The answer does not have the shape that the interface promises; says at which field."""
 
 
+class Progress(NamedTuple):
+    """Of a join: bytes of the result, and microseconds that are left."""
+
+    done: int
+    total: int
+    left: int | None
+
+
 class Recording(NamedTuple):
     id: int
     stream: int
@@ -42,6 +50,7 @@ class Recording(NamedTuple):
     rotation_due: int | None
     path: str | None
     detail: str | None
+    progress: Progress | None
     answer: Answer
     """The object that all this was parsed from."""
 
@@ -65,6 +74,7 @@ class Segment(NamedTuple):
     ended: int | None
     bytes: int
     pid: int | None
+    quality: str | None
     cause: str | None
     memory_max: int | None
     memory_peak: int | None
@@ -232,8 +242,16 @@ def parse_recording(answer: Answer) -> Recording:
         rotation_due=runtime.maybe_time("rotationDueAt"),
         path=runtime.text("path"),
         detail=runtime.text("detail"),
+        progress=_parse_progress(runtime),
         answer=answer,
     )
+
+
+def _parse_progress(runtime: Fields) -> Progress | None:
+    if not runtime.has("progress"):
+        return None
+    found = runtime.child("progress")
+    return Progress(found.need("doneBytes", int), found.need("totalBytes", int), found.integer("etaUSec"))
 
 
 def parse_segment(answer: Answer) -> Segment:
@@ -248,6 +266,7 @@ def parse_segment(answer: Answer) -> Segment:
         ended=top.maybe_time("endedAt"),
         bytes=top.need("bytes", int),
         pid=top.integer("pid"),
+        quality=top.text("quality"),
         cause=top.text("cause"),
         memory_max=top.integer("memoryMax"),
         memory_peak=top.integer("memoryPeak"),

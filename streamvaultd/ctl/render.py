@@ -22,7 +22,7 @@ from streamvaultd.units import format_size, format_span
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from streamvaultd.ctl.records import DaemonStatus, Event, Recording, Segment, Streamlink
+    from streamvaultd.ctl.records import DaemonStatus, Event, Progress, Recording, Segment, Streamlink
 
 LAST_SEGMENTS: Final = 5
 """How many segments `status` shows."""
@@ -149,8 +149,9 @@ def _facts(recording: Recording, segments: Sequence[Segment], now: int) -> list[
         ("Started", format_since(recording.started, now)),
         ("Ended", "" if recording.ended is None else format_since(recording.ended, now)),
         ("URL", recording.url),
-        ("Quality", recording.quality),
+        ("Quality", _quality(recording, segments)),
         ("Duration", "" if recording.duration is None else f"{format_span(recording.duration)} of media"),
+        ("Joined", "" if recording.progress is None else bar(recording.progress)),
         ("Directory", "" if recording.path else recording.directory),
         ("Result", recording.path or ""),
         ("Segments", _segment_count(recording)),
@@ -159,6 +160,12 @@ def _facts(recording: Recording, segments: Sequence[Segment], now: int) -> list[
         ("Rotation", _rotation(recording, now)),
         ("Memory", _memory(recording, segments)),
     ]
+
+
+def _quality(recording: Recording, segments: Sequence[Segment]) -> str:
+    """What was asked for, and what is recorded if that is another name for it."""
+    chosen = {segment.quality: None for segment in segments if segment.quality not in (None, recording.quality)}
+    return recording.quality + (f" ({', '.join(map(str, chosen))})" if chosen else "")
 
 
 def _segment_count(recording: Recording) -> str:
@@ -250,6 +257,18 @@ def state_line(recording: Recording, now: int, *, is_new: bool) -> Line:
 def name_of(recording: Recording) -> str:
     """How notes call a recording."""
     return f"recording {recording.id} of '{recording.streamer}'"
+
+
+BAR_WIDTH: Final = 24
+
+
+def bar(progress: Progress) -> str:
+    """How far a join is, as a bar: share, bytes, and the time that is left if that is known."""
+    share = min(progress.done / progress.total, 1.0) if progress.total else 1.0
+    full = round(share * BAR_WIDTH)
+    left = "" if progress.left is None else f", {format_elapsed(progress.left)} left"
+    sizes = f"{format_size(progress.done)} of {format_size(progress.total)}"
+    return f"[{'#' * full}{'-' * (BAR_WIDTH - full)}] {int(100 * share):3d} %, {sizes}{left}"
 
 
 def progress(recording: Recording) -> str:

@@ -72,6 +72,11 @@ class Screen:
         with suppress(OSError):
             print(self._painted(item, self._err, has_colour=self._err_has_colour), file=self._err, flush=True)
 
+    @property
+    def is_updating(self) -> bool:
+        """Whether `progress` keeps one line up to date, so that what changes often may be told."""
+        return self._err_has_colour
+
     @contextmanager
     def progress(self) -> Iterator[Callable[[str], None]]:
         """A line that tells what is waited for: kept up to date on a terminal, else a note for each change."""

@@ -33,7 +33,7 @@ from sqlalchemy import (
 if TYPE_CHECKING:
     from sqlalchemy import Dialect
 
-REVISIONS: Final = ("0001", "0002")
+REVISIONS: Final = ("0001", "0002", "0003")
 """Every schema this program knows, oldest first."""
 
 HEAD: Final = REVISIONS[-1]
@@ -180,6 +180,8 @@ recordings = Table(
     _instant("rotate_retry_at"),
     _instant("overlap_at"),
     _instant("rotation_until"),
+    Column("fills", Integer, nullable=False, server_default="0"),
+    _instant("filled_at"),
     Column("memory_max", BigInteger),
     _instant("memory_since"),
     Column("bytes", BigInteger),
@@ -210,6 +212,7 @@ segments = Table(
     *_moment("started_at", nullable=True),
     *_moment("ended_at", nullable=True),
     *_moment("media_at", nullable=True),
+    Column("quality", Prose),
     Column("boot_id", Text, nullable=False),
     *_moment("since"),
     Column("bytes", BigInteger, nullable=False),

@@ -15,9 +15,13 @@ from streamvaultd.core.admission import GroupMemory
 CGROUP_ROOT: Final = Path("/sys/fs/cgroup")
 
 
-def anonymous_memory(control_group: str, root: Path = CGROUP_ROOT) -> int | None:
-    """Bytes that the processes of a control group hold and the kernel cannot take back, its page cache left out."""
-    return _stat(_folder(control_group, root)).get("anon")
+def scope_memory(control_group: str, root: Path = CGROUP_ROOT) -> tuple[int | None, int | None]:
+    """Bytes that the processes of a control group hold and the kernel cannot take back, its page cache left out.
+
+    And the group's limit. None is what is not known, or not limited.
+    """
+    folder = _folder(control_group, root)
+    return _stat(folder).get("anon"), _number(folder / "memory.max")
 
 
 def group_memory(control_group: str, root: Path = CGROUP_ROOT) -> GroupMemory | None:

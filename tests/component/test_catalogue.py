@@ -17,6 +17,7 @@ from streamvaultd.store.catalogue import BATCH_MAX, Catalogue
 from streamvaultd.store.local import LocalStore
 from streamvaultd.store.outbox import TABLES
 from streamvaultd.store.records import SeamRecord
+from streamvaultd.store.schema import HEAD
 from tests.component.store_world import DATABASES, NOW, open_store, start
 from tests.testbed.postgres import Postgres
 
@@ -251,7 +252,7 @@ async def test_a_newer_schema_is_left_alone(store: LocalStore, server: Postgres)
     later = Feeding(store, server.url)
     await later.until(lambda: bool(later.troubles))
     assert "9999" in later.troubles[0]
-    server.sql("UPDATE alembic_version SET version_num = '0002'")
+    server.sql(f"UPDATE alembic_version SET version_num = '{HEAD}'")  # noqa: S608
     await later.settled()
     await later.close()
     assert server.sql("SELECT count(*) FROM streamers") == [["2"]]

@@ -57,6 +57,8 @@ def run_events(at: Moment, attempt: int, segment: Segment) -> Iterator[ev.Event]
     yield ev.SizeMeasured(at=at, attempt=attempt, size=segment.size + 1000)
     yield ev.SizeMeasured(at=at, attempt=attempt, size=segment.size + 1000, anon=250 << 20)
     yield ev.SegmentSpoke(at=at, attempt=attempt, line=Line.FILTERING)
+    yield ev.SegmentSpoke(at=at, attempt=attempt, line=Line.FETCH_FAILED)
+    yield ev.SegmentSpoke(at=at, attempt=attempt, line=Line.OPENING, quality="720p60")
     yield ev.OverlapChecked(at=at, attempt=attempt, proven=False)
     yield ev.OverlapChecked(at=at, attempt=attempt, proven=True)
     yield from (ev.SegmentExited(at=at, attempt=attempt, evidence=evidence) for evidence in EXITS)
