@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import os
 import signal
-import socket
 import sys
 from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
@@ -19,9 +18,8 @@ from typing import Any, Final, NoReturn
 
 from streamvaultd import __version__, config
 from streamvaultd.api import Api
-from streamvaultd.api_audit import AuditApi
-from streamvaultd.api_result import ResultApi
 from streamvaultd.audits import Audits
+from streamvaultd.capture.discard import Discard
 from streamvaultd.capture.launch import Launcher, clean_environment, memfd_with
 from streamvaultd.capture.output import SegmentFiles
 from streamvaultd.capture.salvage import Salvage
@@ -36,9 +34,9 @@ from streamvaultd.core.events import Event, JoinEnded, NetworkBack
 from streamvaultd.core.model import Recorder, State
 from streamvaultd.diskguard import DiskGuard
 from streamvaultd.disks import Lanes
-from streamvaultd.errors import RECORDER, VaultError
+from streamvaultd.errors import VaultError
 from streamvaultd.executor import Executor
-from streamvaultd.hub import Hub, News
+from streamvaultd.hub import Hub, JobNews, News
 from streamvaultd.joins import Joins
 from streamvaultd.manager import Manager
 from streamvaultd.media.overlap import overlap_proven
@@ -61,12 +59,12 @@ from streamvaultd.notify import Notifier, stored_fds, watchdog_interval
 from streamvaultd.repairs import Repairs
 from streamvaultd.runs import Runs
 from streamvaultd.scopes import Scopes
+from streamvaultd.sockets import SOCKET_NAMES, Sockets, all_handlers
 from streamvaultd.store.catalogue import Catalogue
-from streamvaultd.store.recovery import RecoverableStore
+from streamvaultd.store.queries import QueryableStore
 from streamvaultd.streamlinks import Streamlinks
 from streamvaultd.takeover import Takeover
 from streamvaultd.units import RECORDINGS_SLICE, slice_groups
-from streamvaultd.varlink.server import Info, Interface, Server, read_definition
 from streamvaultd.witnesses.bus import UnitBus
 from streamvaultd.witnesses.cgroups import anonymous_memory, group_memory
 from streamvaultd.witnesses.journal import JournalWatch
@@ -78,7 +76,6 @@ from streamvaultd.witnesses.survey import Survey
 STATE_DIR: Final = Path(os.environ.get("STATE_DIRECTORY", "/var/lib/streamvaultd"))
 RUNTIME_DIR: Final = Path(os.environ.get("RUNTIME_DIRECTORY", "/run/streamvaultd"))
 BROKER_SOCKET: Final = Path("/run/streamvault-brokerd/io.streamvault.Broker")
-SOCKET_NAME: Final = "varlink"
 PASSFILE: Final = "pgpass"
 """The credential with the catalogue's password, in the format of libpq-pgpass."""
 
@@ -92,8 +89,6 @@ systemd starts only after it has gone: the scopes are ordered after the service.
 HOST_DRAIN_LIMIT: Final = 10.0
 """The same when the machine goes down: all segments have just ended, and are to be synced and stored."""
 
-URL: Final = "man:streamvaultd(8)"
-
 
 class _Stop(Exception):
     """The service was asked to stop."""
@@ -103,7 +98,7 @@ class Daemon:
     """The composition root: the only place that constructs."""
 
     def __init__(
-        self, settings: Settings, group: asyncio.TaskGroup, store: RecoverableStore, files: SegmentFiles
+        self, settings: Settings, group: asyncio.TaskGroup, store: QueryableStore, files: SegmentFiles
     ) -> None:
         self._settings, self._mistakes = settings, 0
         self._group = group
@@ -281,8 +276,8 @@ class Daemon:
             settings=lambda: self._settings,
         )
 
-    def _build_server(self) -> Server:
-        api = Api(
+    def _build_api(self) -> Api:
+        return Api(
             manager=self.manager,
             store=self._store,
             files=self._files,
@@ -296,9 +291,23 @@ class Daemon:
             pid_of=pid_of,
             catalogue=self._catalogue,
         )
-        handlers = api.handlers() | AuditApi(self.audits).handlers() | ResultApi(self._store).handlers()
-        interface = Interface(read_definition(RECORDER), handlers, frozenset({"Subscribe"}))
-        return Server(Info("StreamVault", "streamvaultd", __version__, URL), [interface])
+
+    def _build_sockets(self) -> Sockets:
+        handlers = all_handlers(
+            self._build_api(),
+            audits=self.audits,
+            manager=self.manager,
+            store=self._store,
+            files=self._files,
+            hub=self._hub,
+            clock=self._clock,
+            lanes=self._lanes,
+            media=Discard(),
+            settings=lambda: self._settings,
+            reload=self.reload,
+        )
+        self._store.on_job = lambda job: self._hub.publish(JobNews(job))
+        return Sockets(handlers, spawn=self.spawn)
 
     def _post(self, recording: int, event: Event) -> None:
         self.manager.post(recording, event)
@@ -317,19 +326,17 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        loop.add_signal_handler(signal.SIGHUP, lambda: self.spawn(self.reload()))
+        loop.add_signal_handler(signal.SIGHUP, lambda: self.spawn(self._on_hangup()))
         self.spawn(self.bus.run())
         if self._catalogue is not None:
             self.spawn(self._catalogue.run())
         self.spawn(self.link_watch.run())
         self.spawn(self._find_streamlink())
-        self.notifier.inherit(name for name in fds if name != SOCKET_NAME)
+        self.notifier.inherit(name for name in fds if name not in SOCKET_NAMES)
         adopted = await self._take_over(fds)
         self.spawn(self.manager.run())
         self.spawn(self.disk.run())
-        server = self._build_server()
-        for fd in fds.get(SOCKET_NAME, []):
-            self.spawn(server.serve(socket.socket(fileno=fd)))
+        self._build_sockets().serve(fds)
         self.spawn(self._feed_watchdog())
         self.notifier.ready(self.status())
         self.journal.tell(DAEMON_STARTED, version=__version__, adopted=adopted)
@@ -364,8 +371,11 @@ class Daemon:
         except TimeoutError:
             return  # the rows say what is left to do
 
-    async def reload(self) -> None:
-        """Read the settings again; bad ones leave the old ones in force."""
+    async def _on_hangup(self) -> None:
+        await self.reload()
+
+    async def reload(self) -> Sequence[VaultError]:
+        """Read the settings again; bad ones leave the old ones in force. Returns the mistakes."""
         self.notifier.reloading()
         settings, mistakes = config.load(config.files())
         self.tell_mistakes(SETTINGS_REFUSED, mistakes)
@@ -374,6 +384,7 @@ class Daemon:
             await self._find_streamlink()
             self.journal.tell(SETTINGS_APPLIED)
         self.notifier.ready(self.status())
+        return mistakes
 
     def tell_mistakes(self, entry: Entry, mistakes: Sequence[VaultError]) -> None:
         """Tell of mistakes in the settings, in the journal now and in the status until they are gone."""
@@ -443,7 +454,7 @@ async def serve(settings: Settings, mistakes: Sequence[VaultError]) -> None:
     valid applies, the defaults stand in for the rest, and the mistakes are told as an error.
     """
     files = SegmentFiles()
-    store = await RecoverableStore.open(
+    store = await QueryableStore.open(
         settings.store_path, paths=lambda recording, number: str(files.segment_path(recording, number))
     )
     try:

@@ -132,6 +132,16 @@ ENTRIES: Final[Mapping[str, Entry]] = {
     Notice.RECORDING_FAILED: Entry(
         "564dc4c7ea4a42cda0bab8564a0c2e0a", ERROR, "Recording {recording} of '{streamer}' failed: {why}"
     ),
+    Notice.RETRYING: Entry(
+        "98893ebdf5a84f299d047328c9939fe2",
+        NOTICE,
+        "Recording {recording} of '{streamer}' is tried again, it was {state}",
+    ),
+    Notice.MEDIA_PRUNED: Entry(
+        "84ded028e11f4c689e49e692f9e4699d",
+        NOTICE,
+        "The media of recording {recording} of '{streamer}' were removed by request: {files} files, {size} bytes",
+    ),
 }
 
 DAEMON_STARTED: Final = Entry(

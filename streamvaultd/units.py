@@ -126,6 +126,15 @@ def parse_size(text: str) -> int:
     return round(float(match[1]) * _SIZE_UNITS[match[2]])
 
 
+def exact_size(count: int) -> str:
+    """A size as `parse_size` reads it, with the greatest unit that leaves a whole number, e.g. ``256M``."""
+    suffixes = "KMGTP"
+    power = 0
+    while count and count % 1024 == 0 and power < len(suffixes):
+        count, power = count // 1024, power + 1
+    return f"{count}{suffixes[power - 1] if power else ''}"
+
+
 def format_size(count: int) -> str:
     """A size as systemd prints it, e.g. ``1.4G``."""
     size = float(count)

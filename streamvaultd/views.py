@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
+from streamvaultd.core.listing import Summary
 from streamvaultd.core.model import Instant, Moment, Recorder, Segment, State
 from streamvaultd.core.policy import rotation_due
 from streamvaultd.hub import News
@@ -54,6 +55,15 @@ def recording_view(recorder: Recorder, now: Moment) -> View:
         "context": _context(recorder),
         "runtime": _runtime(recorder, now),
     }
+
+
+def summary_view(summary: Summary, now: Moment) -> View:
+    """A Recording of which only the sums over its segments are known."""
+    view = recording_view(summary.recorder, now)
+    view["runtime"] |= {"segments": summary.segments, "deaths": summary.deaths}
+    if summary.recorder.result_bytes is None:
+        view["runtime"]["bytes"] = summary.bytes
+    return view
 
 
 def _context(recorder: Recorder) -> View:

@@ -54,6 +54,7 @@ SAMPLES["0002"] = (
     "UPDATE recordings SET memory_max = 402653184, memory_since_monotonic = 5009.5, silent_since_monotonic = 5008.5",
     """UPDATE segments SET memory_max = 268435456, evidence = '{"status"\\: -9, "log"\\: ["Killed"]}'""",
 )
+SAMPLES["0003"] = SAMPLES["0002"]
 """Rows as each schema had them; every one tells of the same recording."""
 
 NEW: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -63,6 +64,7 @@ NEW: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"memory_max": 256 << 20, "evidence": Evidence(status=-9, log=("Killed",))},
     ),
 }
+NEW["0003"] = NEW["0002"]
 """What each schema could say for the first time, of the recorder and of its segment."""
 
 
