@@ -67,6 +67,7 @@ class Api:
         memory_refusal: Callable[[int], str | None],
         settings: Callable[[], Settings],
         pid_of: Callable[[int], int | None],
+        memory_of: Callable[[str], tuple[int | None, int | None]] = lambda _unit: (None, None),
         catalogue: Catalogue | None = None,
     ) -> None:
         self._manager = manager
@@ -80,6 +81,7 @@ class Api:
         self._memory_refusal = memory_refusal
         self._settings = settings
         self._pid_of = pid_of
+        self._memory_of = memory_of
         self._catalogue = catalogue
         self._started = clock.now()
 
@@ -256,7 +258,10 @@ class Api:
         segment = recorder.segments[index]
         path = str(self._files.segment_path(recorder.recording, segment.number))
         pidfd = self._watcher.pidfd(segment_unit(recorder.recording.id, segment.number))
-        return segment_view(recorder, segment, path, None if pidfd is None else self._pid_of(pidfd))
+        pid = None if pidfd is None else self._pid_of(pidfd)
+        unit = segment_unit(recorder.recording.id, segment.number)
+        memory = self._memory_of(unit) if segment.phase.is_live else (None, None)
+        return segment_view(recorder, segment, path, pid, memory)
 
 
 async def _next_of(subscription: Subscription, recorder: Recorder) -> Recorder:

@@ -66,7 +66,7 @@ from streamvaultd.streamlinks import Streamlinks
 from streamvaultd.takeover import Takeover
 from streamvaultd.units import RECORDINGS_SLICE, slice_groups
 from streamvaultd.witnesses.bus import UnitBus
-from streamvaultd.witnesses.cgroups import anonymous_memory, group_memory
+from streamvaultd.witnesses.cgroups import anonymous_memory, group_memory, memory_use
 from streamvaultd.witnesses.journal import JournalWatch
 from streamvaultd.witnesses.link import LinkWatch
 from streamvaultd.witnesses.media import MediaWatch
@@ -289,6 +289,7 @@ class Daemon:
             memory_refusal=_memory_refusal,
             settings=lambda: self._settings,
             pid_of=pid_of,
+            memory_of=lambda unit: memory_use(f"{slice_groups(RECORDINGS_SLICE)[-1]}/{unit}"),
             catalogue=self._catalogue,
         )
 

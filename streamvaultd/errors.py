@@ -8,7 +8,10 @@ Varlink parameters, `hint` is shown by streamvaultctl below the message. Exit co
 
 from __future__ import annotations
 
-from typing import ClassVar
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import ClassVar
+
 
 RECORDER = "io.streamvault.Recorder"
 BROKER = "io.streamvault.Broker"

@@ -8,7 +8,11 @@ systemd.resource-control(5).
 from __future__ import annotations
 
 import re
-from typing import Final
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
 
 RECORDINGS_SLICE: Final = "streamvault-recordings.slice"
 JOBS_SLICE: Final = "streamvault-jobs.slice"

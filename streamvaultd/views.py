@@ -109,7 +109,9 @@ def _moment(instant: Instant, now: Moment) -> Moment:
     return Moment(monotonic=instant, realtime=now.realtime + round((instant - now.monotonic) * 1e6))
 
 
-def segment_view(recorder: Recorder, segment: Segment, path: str, pid: int | None) -> View:
+def segment_view(
+    recorder: Recorder, segment: Segment, path: str, pid: int | None, memory: tuple[int | None, int | None]
+) -> View:
     """A Segment."""
     return {
         "number": segment.number,
@@ -123,7 +125,8 @@ def segment_view(recorder: Recorder, segment: Segment, path: str, pid: int | Non
         pid=pid,
         cause=segment.cause,
         memoryMax=segment.memory_max,
-        memoryPeak=segment.memory_peak,
+        memoryPeak=segment.memory_peak if memory[1] is None else memory[1],
+        memoryCurrent=memory[0],
     )
 
 

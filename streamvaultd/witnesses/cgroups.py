@@ -20,6 +20,12 @@ def anonymous_memory(control_group: str, root: Path = CGROUP_ROOT) -> int | None
     return _stat(_folder(control_group, root)).get("anon")
 
 
+def memory_use(control_group: str, root: Path = CGROUP_ROOT) -> tuple[int | None, int | None]:
+    """Bytes that are charged to a control group now, its page cache included; and the most that ever were."""
+    folder = _folder(control_group, root)
+    return _number(folder / "memory.current"), _number(folder / "memory.peak")
+
+
 def group_memory(control_group: str, root: Path = CGROUP_ROOT) -> GroupMemory | None:
     """A control group's memory and its limit; None if it has no limit, or does not exist."""
     folder = _folder(control_group, root)
