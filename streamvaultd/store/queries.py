@@ -126,6 +126,8 @@ def _recordings(connection: Connection, query: RecordingQuery, present: Present)
 
 
 def _totals(connection: Connection, ids: list[int]) -> dict[int, tuple[int, int, int]]:
+    if not ids:
+        return {}
     is_death = and_(segments.c.cause.is_not(None), segments.c.cause.not_in(sorted(PLANNED_CAUSES)))
     totals = (
         select(

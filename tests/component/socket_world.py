@@ -73,7 +73,7 @@ class World:
         self.hub.publish(News(self.clock.now(), recorder, told))
 
     def handlers(self) -> dict[str, Handler]:
-        idle = cast("Any", SimpleNamespace(pidfd=lambda _unit: None))
+        idle = cast("Any", SimpleNamespace(pidfd=lambda _unit: None, settled=_settled))
         files = SegmentFiles()
         api = Api(
             manager=self.manager, store=self.store, files=files, hub=self.hub, clock=self.clock, streamlinks=idle,
@@ -125,6 +125,10 @@ class Feed:
 
     async def close(self) -> None:
         await asyncio.to_thread(cast("Any", self._replies).close)
+
+
+async def _settled() -> None:
+    """There is no streamlink here."""
 
 
 async def open_queryable(where: Path) -> QueryableStore:

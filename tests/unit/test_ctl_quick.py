@@ -13,6 +13,7 @@ from streamvaultd.ctl import cli, quick
 from streamvaultd.ctl.options import COMMON, Command
 from streamvaultd.ctl.outcome import Usage
 from streamvaultd.ctl.places import PLACES, find
+from streamvaultd.ctl.session import Session
 from streamvaultd.errors import NoSuchRecording
 from tests.fakes.ctl import FakeDaemon, recording, run
 
@@ -20,7 +21,8 @@ WORDS = st.lists(
     st.sampled_from([
         *PLACES, "demo", "348", "install", "https://x/y", "--all", "-a", "-n", "5", "0", "-n5", "--limit", "--limit=3",
         "--json", "--json=short", "short", "--no-pager", "-q", "-aq", "--socket", "/tmp/s", "--", "-", "--wait",
-        "--dry-run", "--older-than", "30d", "--since=2h", "-p", "err", "--lines", "-1", "", "--status", "failed", "--help", "-x",
+        "--dry-run",
+        "--older-than", "30d", "--since=2h", "-p", "err", "--lines", "-1", "", "--status", "failed", "--help", "-x",
         "bash",
     ]),
     max_size=6,
@@ -36,7 +38,7 @@ def by_click(argv: list[str], monkeypatch: pytest.MonkeyPatch) -> tuple[str, dic
         return 0
 
     monkeypatch.setattr(Command, "__call__", note)
-    session: Any = type("Session", (cli.Session,), {"__init__": lambda _self: None})()
+    session: Any = type("Session", (Session,), {"__init__": lambda _self: None})()
     try:
         cli.run(argv, session)
     except (Usage, SystemExit):
