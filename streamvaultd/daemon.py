@@ -28,7 +28,6 @@ from streamvaultd.capture.writeback import Writeback
 from streamvaultd.captures import Captures
 from streamvaultd.clock import SystemClock
 from streamvaultd.config import Settings
-from streamvaultd.core import admission
 from streamvaultd.core.disk import Margin
 from streamvaultd.core.events import Event, JoinEnded, NetworkBack
 from streamvaultd.core.model import Recorder, State
@@ -44,6 +43,7 @@ from streamvaultd.notices import (
     BUS_LOST,
     CATALOGUE_AWAY,
     CATALOGUE_BACK,
+    DAEMON_FAILED,
     DAEMON_STARTED,
     DAEMON_STOPPED,
     JOURNAL_GAP,
@@ -66,11 +66,11 @@ from streamvaultd.streamlinks import Streamlinks
 from streamvaultd.takeover import Takeover
 from streamvaultd.units import RECORDINGS_SLICE, slice_groups
 from streamvaultd.witnesses.bus import UnitBus
-from streamvaultd.witnesses.cgroups import anonymous_memory, group_memory, memory_use
+from streamvaultd.witnesses.cgroups import anonymous_memory, memory_refusal, memory_use
 from streamvaultd.witnesses.journal import JournalWatch
 from streamvaultd.witnesses.link import LinkWatch
 from streamvaultd.witnesses.media import MediaWatch
-from streamvaultd.witnesses.processes import ProcessWatch, adopt_pidfd, parse_exit_record, take_record
+from streamvaultd.witnesses.processes import ProcessWatch, adopt_pidfd, parse_exit_record, pid_of, take_record
 from streamvaultd.witnesses.survey import Survey
 
 STATE_DIR: Final = Path(os.environ.get("STATE_DIRECTORY", "/var/lib/streamvaultd"))
@@ -183,7 +183,7 @@ class Daemon:
             lanes=self._lanes,
             is_overlap_proven=_is_overlap_proven,
             anonymous_memory=anonymous_memory,
-            memory_refusal=_memory_refusal,
+            memory_refusal=memory_refusal,
             is_link_down=lambda: self.link_watch.is_down,
         )
 
@@ -286,7 +286,7 @@ class Daemon:
             streamlinks=self.streamlinks,
             watcher=self._watcher,
             disk=self.disk,
-            memory_refusal=_memory_refusal,
+            memory_refusal=memory_refusal,
             settings=lambda: self._settings,
             pid_of=pid_of,
             memory_of=lambda unit: memory_use(f"{slice_groups(RECORDINGS_SLICE)[-1]}/{unit}"),
@@ -427,22 +427,6 @@ class Daemon:
         self.journal.tell(BUS_LOST, why="it was restarted")
 
 
-def pid_of(pidfd: int) -> int | None:
-    """The process of a pidfd (proc_pid_fdinfo(5)), None once it is gone."""
-    try:
-        lines = Path(f"/proc/self/fdinfo/{pidfd}").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    pids = [int(line.split()[1]) for line in lines if line.startswith("Pid:")]
-    return pids[0] if pids and pids[0] > 0 else None
-
-
-def _memory_refusal(wanted: int) -> str | None:
-    """Why a segment that may take so much memory does not fit into its slices now; None if it does."""
-    found = (group_memory(group) for group in slice_groups(RECORDINGS_SLICE))
-    return admission.refusal((group for group in found if group is not None), wanted)
-
-
 def _is_overlap_proven(older: Path, newer: Path) -> bool:
     with older.open("rb") as older_file, newer.open("rb") as newer_file:
         return overlap_proven(older_file.fileno(), newer_file.fileno())
@@ -485,6 +469,9 @@ def main() -> NoReturn:
         asyncio.run(serve(settings, mistakes))
     except* VaultError as group:
         for error in group.exceptions:
-            sys.stderr.write(f"<3>{error}\n")
+            if "JOURNAL_STREAM" in os.environ:  # systemd.exec(5): a unit's stderr
+                Journal().tell(DAEMON_FAILED, why=error)
+            else:
+                sys.stderr.write(f"{error}\n")
         sys.exit(1)
     sys.exit(0)

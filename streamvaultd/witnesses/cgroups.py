@@ -10,7 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from streamvaultd.core.admission import GroupMemory
+from streamvaultd.core.admission import GroupMemory, refusal
+from streamvaultd.units import RECORDINGS_SLICE, slice_groups
 
 CGROUP_ROOT: Final = Path("/sys/fs/cgroup")
 
@@ -35,6 +36,12 @@ def group_memory(control_group: str, root: Path = CGROUP_ROOT) -> GroupMemory | 
     counts = _stat(folder)
     reclaimable = sum(counts.get(name, 0) for name in ("inactive_file", "active_file", "slab_reclaimable"))
     return GroupMemory(name=folder.name, used=max(current - reclaimable, 0), limit=limit)
+
+
+def memory_refusal(wanted: int) -> str | None:
+    """Why a segment that may take so much memory does not fit into its slices now; None if it does."""
+    found = (group_memory(group) for group in slice_groups(RECORDINGS_SLICE))
+    return refusal((group for group in found if group is not None), wanted)
 
 
 def _folder(control_group: str, root: Path) -> Path:
