@@ -57,6 +57,7 @@ class World:
     folder: Path
     settings: Settings = field(default_factory=Settings)
     mistakes: Sequence[VaultError] = ()
+    servers: Sequence[Server] = ()
 
     def __post_init__(self) -> None:
         self.hub = Hub()
@@ -146,6 +147,7 @@ async def served(folder: Path, members: Members | None = None) -> AsyncIterator[
             (acting(handlers, members or Members.of_socket(main), check_replies=True), main),
             (reading(handlers, check_replies=True), readonly),
         ]
+        world.servers = [server for server, _ in servers]
         tasks = [asyncio.create_task(server.serve(listener)) for server, listener in servers]
         tasks.append(asyncio.create_task(world.manager.run()))
         try:
