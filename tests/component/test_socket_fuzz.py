@@ -206,7 +206,7 @@ async def test_half_closed_and_slow_clients_are_served_like_all_others(world: Wo
 def test_what_is_held_is_counted_for_all_together() -> None:
     unsent = Unsent(100)
     with unsent.hold(60):
-        with pytest.raises(Exception, match="^$"), unsent.hold(60):
+        with pytest.raises(Exception, match=r"^$"), unsent.hold(60):
             pass
         with unsent.hold(40):
             assert unsent.held == 100
