@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     import click
     from click.shell_completion import CompletionItem
 
-SHELLS = ("bash", "zsh", "fish")
+SHELLS = {"bash": "streamvaultctl", "zsh": "_streamvaultctl", "fish": "streamvaultctl.fish"}
+"""The script of each, under the name under which it is looked for."""
+
 NAMES_MAX = 200
 
 
@@ -37,7 +39,7 @@ def script(shell: str) -> str:
     """What a shell has to read."""
     from importlib import resources
 
-    return resources.files(__package__).joinpath("completion", shell).read_text("utf-8")
+    return resources.files(__package__).joinpath("completion", SHELLS[shell]).read_text("utf-8")
 
 
 def completer(parameter: Parameter) -> Callable[[click.Context, click.Parameter, str], list[Any]] | None:

@@ -7,13 +7,10 @@ The path is on stdin, the verdict as JSON on stdout; the exit status is 0, or 1 
 from __future__ import annotations
 
 import json
-import os
 import sys
 from typing import Any
 
 from streamvaultd.media.inspect import Inspection, inspect_file
-
-NICE = 19
 
 
 def report(path: str, found: Inspection) -> dict[str, Any]:
@@ -35,7 +32,6 @@ def report(path: str, found: Inspection) -> dict[str, Any]:
 
 def main() -> int:
     """Answer one question."""
-    os.nice(NICE)
     path = sys.stdin.read()
     try:
         answer = report(path, inspect_file(path))

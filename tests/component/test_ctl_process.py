@@ -332,7 +332,7 @@ async def test_bash_completes_names_from_the_daemon(recorder: Recorder, address:
     program = tmp_path / "streamvaultctl"
     program.write_text(f"#!/bin/sh\nexec {sys.executable} -c '{RUN}' \"$@\"\n")
     program.chmod(0o755)
-    script = ROOT / "streamvaultd" / "ctl" / "completion" / "bash"
+    script = ROOT / "streamvaultd" / "ctl" / "completion" / "streamvaultctl"
     typed = f"COMP_WORDS=({program} --socket {address} status d); COMP_CWORD=4"
     asked = f'source {script}; {typed}; _streamvaultctl {program}; echo "${{COMPREPLY[@]}}"'
     process = await asyncio.create_subprocess_exec(
