@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Final
 
 from streamvaultd.clock import Clock
 from streamvaultd.core import events as ev
-from streamvaultd.core.loglines import Line
+from streamvaultd.core.loglines import Line, resolved_quality
 from streamvaultd.core.model import Recorder, ScopeLimits, State
+from streamvaultd.core.policy import preferred_quality, quality_to_come
 from streamvaultd.core.reconcile import Run
 from streamvaultd.core.verdict import Evidence
 from streamvaultd.disks import Lanes, is_no_room
@@ -23,6 +25,12 @@ from streamvaultd.units import parse_segment_unit, segment_fd_name, segment_unit
 
 RUNTIME_SLACK: Final = 3600.0
 """RuntimeMaxSec= of a scope is this much (s) above all that a segment may take: a backstop should the daemon hang."""
+
+QUALITY_WAIT: Final = 1.0
+"""So long (s) a launch waits to hear which quality the segment before has."""
+
+FORGET_PAUSES: Final = (0.5, 2.0)
+"""After so long (s) each the broker is asked again to end what is left of a run."""
 
 Post = Callable[[int, ev.Event], None]
 
@@ -44,7 +52,7 @@ class Captures:
         lanes: Lanes,
         parse_record: Callable[[bytes | None], Evidence],
         is_overlap_proven: Callable[[Path, Path], bool],
-        anonymous_memory: Callable[[str], int | None],
+        scope_memory: Callable[[str], tuple[int | None, int | None]],
         memory_refusal: Callable[[int], str | None],
         is_link_down: Callable[[], bool],
     ) -> None:
@@ -59,10 +67,11 @@ class Captures:
         self._lanes = lanes
         self._parse_record = parse_record
         self._is_overlap_proven = is_overlap_proven
-        self._anonymous_memory = anonymous_memory
+        self._scope_memory = scope_memory
         self._memory_refusal = memory_refusal
         self._is_link_down = is_link_down
         self._measuring: set[Run] = set()
+        self._qualities: dict[Run, asyncio.Future[str]] = {}
 
     async def launch(self, recorder: Recorder, attempt: int) -> None:
         """-> ScopeStarted | LaunchFailed"""
@@ -101,7 +110,7 @@ class Captures:
 
     async def _launch(self, recorder: Recorder, attempt: int, path: Path, output: int) -> None:
         recording = recorder.recording
-        argv, config, secrets = await self._capture.command(recording)
+        argv, config, secrets = await self._capture.command(recording, await self._preferred(recorder))
         try:
             command = Command(
                 argv=argv,
@@ -117,6 +126,21 @@ class Captures:
             os.close(config)
         self._post(recording.id, ev.ScopeStarted(at=self._clock.now(), attempt=attempt))
         self._watch_media(recording.id, attempt, path)
+
+    async def _preferred(self, recorder: Recorder) -> str | None:
+        """The quality to ask for; one that is told in a moment is waited for, since another would not join exactly."""
+        run = quality_to_come(recorder, self._clock.now().monotonic)
+        if run is None:
+            return preferred_quality(recorder)
+        try:
+            return await asyncio.wait_for(asyncio.shield(self._quality(recorder.recording.id, run)), QUALITY_WAIT)
+        except TimeoutError:
+            return preferred_quality(recorder)
+
+    def _quality(self, recording: int, attempt: int) -> asyncio.Future[str]:
+        if (recording, attempt) not in self._qualities:
+            self._qualities[recording, attempt] = asyncio.get_running_loop().create_future()
+        return self._qualities[recording, attempt]
 
     def adopt(self, recorder: Recorder, attempt: int) -> None:
         """Watch a run of an earlier daemon -> MediaArrived, SegmentExited"""
@@ -151,8 +175,9 @@ class Captures:
         finally:
             self._measuring.discard(run)
         group = self._runs.control_group(segment_unit(recording.id, attempt))
-        anon = None if group is None else self._anonymous_memory(group)
-        self._post(recording.id, ev.SizeMeasured(at=self._clock.now(), attempt=attempt, size=size, anon=anon))
+        anon, limit = (None, None) if group is None else self._scope_memory(group)
+        measured = ev.SizeMeasured(at=self._clock.now(), attempt=attempt, size=size, anon=anon, limit=limit)
+        self._post(recording.id, measured)
 
     async def check_overlap(self, recorder: Recorder, attempt: int, older: int) -> None:
         """-> OverlapChecked"""
@@ -166,18 +191,33 @@ class Captures:
     async def seal(self, recorder: Recorder, attempt: int) -> None:
         """-> SegmentSealed. Whatever is left of the run in its scope is ended first, so that nobody writes any more.
 
-        Raises VaultError, after the event is posted, when the broker cannot tell whether anything is left.
+        Raises VaultError, and posts nothing, when the broker cannot tell whether anything is left, not even after some
+        tries: what is in the file is durable then, and the core asks again.
         """
         recording = recorder.recording
         run = (recording.id, attempt)
+        path = self._files.segment_path(recording, attempt)
+        self._qualities.pop(run, None)
         self._media.cancel(segment_unit(*run))
         self._writeback.cancel(segment_unit(*run))
-        try:
-            await self._runs.forget(segment_unit(*run), segment_fd_name(*run))
-        finally:
-            path = self._files.segment_path(recording, attempt)
-            size = await self._lanes.run(recording.directory, self._files.seal, path)
-            self._post(recording.id, ev.SegmentSealed(at=self._clock.now(), attempt=attempt, size=size))
+        trouble = await self._forget(*run)
+        size = await self._lanes.run(recording.directory, self._files.seal, path)
+        if trouble is not None:
+            raise trouble
+        self._post(recording.id, ev.SegmentSealed(at=self._clock.now(), attempt=attempt, size=size))
+
+    async def _forget(self, recording: int, attempt: int) -> VaultError | None:
+        """End what is left of a run; the error of the last try if that cannot be done. A broker soon comes back."""
+        trouble: VaultError | None = None
+        for pause in (0.0, *FORGET_PAUSES):
+            await asyncio.sleep(pause)
+            try:
+                await self._runs.forget(segment_unit(recording, attempt), segment_fd_name(recording, attempt))
+            except VaultError as error:
+                trouble = error
+            else:
+                return None
+        return trouble
 
     def on_unit_result(self, unit: str, result: str, active_state: str) -> None:
         """What systemd says about a scope; "success" is no evidence, for units that are unknown have it too."""
@@ -196,9 +236,14 @@ class Captures:
         if run is not None:
             self._post(run[0], ev.EvidenceArrived(at=self._clock.now(), attempt=run[1], evidence=evidence))
 
-    def on_line(self, recording: int, attempt: int, line: Line, _text: str) -> None:
+    def on_line(self, recording: int, attempt: int, line: Line, text: str) -> None:
         """What streamlink says while it runs."""
-        self._post(recording, ev.SegmentSpoke(at=self._clock.now(), attempt=attempt, line=line))
+        quality = resolved_quality(text) if line is Line.OPENING else None
+        if quality is not None and self._runs.is_busy(segment_unit(recording, attempt)):
+            heard = self._quality(recording, attempt)
+            if not heard.done():
+                heard.set_result(quality)
+        self._post(recording, ev.SegmentSpoke(at=self._clock.now(), attempt=attempt, line=line, quality=quality))
 
     def _exit_handler(self, recording: int, attempt: int) -> OnExit:
         def on_exit(record: bytes | None, shim_status: int | None) -> None:

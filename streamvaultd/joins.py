@@ -20,6 +20,7 @@ from streamvaultd.clock import Clock
 from streamvaultd.core.events import JoinEnded
 from streamvaultd.core.model import Recorder, Recording, ScopeLimits, SeamRecord
 from streamvaultd.errors import VaultError
+from streamvaultd.joinprogress import JoinProgress
 from streamvaultd.notices import JOIN_WAITS, Journal, fields_of
 from streamvaultd.ports import Command, Disk, Files, JobRow, Store
 from streamvaultd.runs import OnExit, Place, Runs
@@ -81,6 +82,7 @@ class Joins:
         argv: tuple[str, ...],
         reports: Path,
         template: Callable[[Recording], str],
+        progress: JoinProgress,
     ) -> None:
         self._post = post
         self._spawn = spawn
@@ -94,6 +96,7 @@ class Joins:
         self._argv = argv
         self._reports = reports
         self._template = template
+        self._progress = progress
         self._at: set[int] = set()
 
     def is_at(self, job: int) -> bool:
@@ -129,7 +132,9 @@ class Joins:
         self._at.add(job)
         try:
             self._reports.mkdir(mode=0o750, exist_ok=True)
-            stdin = self._memfd("join-spec", json.dumps(spec | {"report": str(self._report(job))}))
+            self._progress.begin(recording.id, job)
+            paths = {"report": str(self._report(job)), "progress": str(self._progress.path(job))}
+            stdin = self._memfd("join-spec", json.dumps(spec | paths))
             try:
                 fields = fields_of(recorder) | {"SYSLOG_IDENTIFIER": "streamvault-join"}
                 command = Command(argv=self._argv, fields=fields, label=f"job-{job}", stdin_fd=stdin)
@@ -161,7 +166,10 @@ class Joins:
         return self._reports / f"job-{job}.json"
 
     def _adopt(self, recorder: Recorder, join: int, job: int) -> bool:
-        return self._runs.adopt(job_unit(job), self._exit_handler(recorder, join, job))
+        is_running = self._runs.adopt(job_unit(job), self._exit_handler(recorder, join, job))
+        if is_running:
+            self._progress.resume(recorder.recording.id, job)
+        return is_running
 
     def _exit_handler(self, recorder: Recorder, join: int, job: int) -> OnExit:
         def on_exit(_record: bytes | None, _status: int | None) -> None:
@@ -194,7 +202,7 @@ class Joins:
         await self._store.add_seams(recording, [SeamRecord(**msgspec.structs.asdict(seam)) for seam in report.seams])
         parts = [msgspec.structs.asdict(part) for part in report.parts]
         result = {"path": report.path, "bytes": report.bytes, "parts": parts, "notes": list(report.notes)}
-        await self._finish(job, ok=True, result=result)
+        await self._finish(recording, job, ok=True, result=result)
         self._post(recording, JoinEnded(at=self._clock.now(), join=join, path=report.path, size=report.bytes))
 
     async def _wait_for_room(self, recorder: Recorder, needed: int) -> bool:
@@ -218,13 +226,14 @@ class Joins:
         return await self._disk.missing(folder, needed) or await self._disk.missing(self._reports, 0)
 
     async def _give_up(self, recording: int, join: int, job: int, why: str, *, retry: Recorder | None = None) -> None:
-        await self._finish(job, ok=False, result={"why": why})
+        await self._finish(recording, job, ok=False, result={"why": why})
         if retry is not None:
             await self._start(retry, join)
             return
         self._post(recording, JoinEnded(at=self._clock.now(), join=join, why=why))
 
-    async def _finish(self, job: int, *, ok: bool, result: Mapping[str, object]) -> None:
+    async def _finish(self, recording: int, job: int, *, ok: bool, result: Mapping[str, object]) -> None:
+        self._progress.end(recording, job)
         await self._store.finish_job(job, ok=ok, result=result, now=self._clock.now())
         self._report(job).unlink(missing_ok=True)
 

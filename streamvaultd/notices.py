@@ -2,13 +2,14 @@
 """What the daemon tells people: one entry a notice, with its MESSAGE_ID, level and text, sent to the journal.
 
 The catalogue (systemd/streamvaultd.catalog) has an entry for each MESSAGE_ID; a test compares the two. Levels:
-an expected end is INFO or NOTICE, a recoverable surprise WARNING, ERROR only where media may be lost (syslog(3)).
+an expected end is INFO or NOTICE, a recoverable surprise WARNING, ERROR only where media may be lost, or where what an
+administrator ordered is not done (syslog(3)). The broker's own are in brokerd/notices.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from streamvaultd.core.effects import Announce, Notice
@@ -76,6 +77,11 @@ ENTRIES: Final[Mapping[str, Entry]] = {
         WARNING,
         "Rotation of '{streamer}' from segment {old} to {segment} went on without proof that they overlap",
     ),
+    Notice.MEDIA_MISSED: Entry(
+        "cba0a5c352664f9ab08f523f78d60150",
+        WARNING,
+        "Segment {segment} of '{streamer}' has missed media ({why}), segment {new} fetches what is still offered",
+    ),
     Notice.SOURCE_SILENT: Entry(
         "d8c5d9749ec74915b0db884e855b9e82",
         NOTICE,
@@ -121,7 +127,7 @@ ENTRIES: Final[Mapping[str, Entry]] = {
     ),
     Notice.JOIN_FAILED: Entry(
         "f0dc428c32ff4f52a050c57d1df92a1e",
-        ERROR,
+        WARNING,
         "Cannot join recording {recording} of '{streamer}' (try {tries}): {why}",
     ),
     Notice.RECORDING_COMPLETED: Entry(
@@ -133,6 +139,16 @@ ENTRIES: Final[Mapping[str, Entry]] = {
     Notice.RECORDING_FAILED: Entry(
         "564dc4c7ea4a42cda0bab8564a0c2e0a", ERROR, "Recording {recording} of '{streamer}' failed: {why}"
     ),
+    Notice.RETRYING: Entry(
+        "98893ebdf5a84f299d047328c9939fe2",
+        NOTICE,
+        "Recording {recording} of '{streamer}' is tried again, it was {state}",
+    ),
+    Notice.MEDIA_PRUNED: Entry(
+        "84ded028e11f4c689e49e692f9e4699d",
+        NOTICE,
+        "The media of recording {recording} of '{streamer}' were removed by request: {files} files, {size} bytes",
+    ),
 }
 
 DAEMON_STARTED: Final = Entry(
@@ -141,6 +157,7 @@ DAEMON_STARTED: Final = Entry(
 DAEMON_STOPPED: Final = Entry(
     "589b8266cbfc4d81b59e8c04b712f0a5", NOTICE, "streamvaultd stops; {live} segments record on without it"
 )
+DAEMON_FAILED: Final = Entry("53d9593ac8c64becb5bdfa90e12f8eca", ERROR, "streamvaultd ends, it cannot go on: {why}")
 SETTINGS_APPLIED: Final = Entry(
     "88a046b7dfde49e39a6575b23d5b53b8", NOTICE, "Settings reloaded; they apply to what starts next"
 )
@@ -239,6 +256,7 @@ OWN: Final = (
     *REMARKS.values(),
     DAEMON_STARTED,
     DAEMON_STOPPED,
+    DAEMON_FAILED,
     SETTINGS_APPLIED,
     SETTINGS_REFUSED,
     SETTINGS_MISTAKEN,
@@ -261,6 +279,17 @@ OWN: Final = (
     CATALOGUE_BACK,
 )
 """Notices of the daemon itself."""
+
+
+EXPECTED_DEATHS: Final = frozenset({"host-shutdown"})
+"""Causes of deaths that nobody is surprised at: they are told as a notice."""
+
+
+def priority_of(notice: Notice, cause: str | None) -> int:
+    """The level of a notice of the core."""
+    if notice is Notice.SEGMENT_DIED and cause in EXPECTED_DEATHS:
+        return NOTICE
+    return ENTRIES[notice].priority
 
 
 def fields_of(recorder: Recorder, attempt: int | None = None) -> dict[str, str]:
@@ -293,8 +322,9 @@ class Journal:
         if announce.cause is not None:
             extra["STREAMVAULT_CAUSE"] = announce.cause
         extra |= {f"STREAMVAULT_{name.upper()}": value for name, value in announce.fields}
-        self._send(entry, message, extra)
-        return Told(announce.notice.value, entry.priority, message, announce.cause, announce.attempt)
+        priority = priority_of(announce.notice, announce.cause)
+        self._send(replace(entry, priority=priority), message, extra)
+        return Told(announce.notice.value, priority, message, announce.cause, announce.attempt)
 
     def tell(self, entry: Entry, recorder: Recorder | None = None, **values: object) -> None:
         """Tell one notice of the daemon itself."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from streamvaultd.capture import installation as installations
 from streamvaultd.capture.launch import clean_environment, memfd_with
-from streamvaultd.capture.streamlink import Installation, build_command, config_text, secrets_in
+from streamvaultd.capture.streamlink import Installation, build_command, config_text, preferring, secrets_in
 from streamvaultd.config import Settings
 from streamvaultd.core.events import Outcome
 from streamvaultd.core.model import Recording
@@ -68,14 +68,15 @@ class Streamlinks:
             raise self._trouble or StreamlinkUnusable(command="streamlink", why="it was not looked for")
         return self._installation
 
-    async def command(self, recording: Recording) -> tuple[Sequence[str], int, Sequence[str]]:
-        """argv, the descriptor of its configuration, and the secrets in it; raises StreamlinkUnusable."""
-        installation = await self.usable()
-        options, secrets = (
-            (*self._settings().streamlink_options, *self.options_for(recording)),
-            self.secrets_for(recording),
-        )
-        text = config_text(installation.version, recording.url, recording.quality, (*options, *secrets))
+    async def command(self, recording: Recording, preferred: str | None) -> tuple[Sequence[str], int, Sequence[str]]:
+        """argv, the descriptor of its configuration, and the secrets in it; raises StreamlinkUnusable.
+
+        `preferred` is the quality to take if it is there, before those that were asked for.
+        """
+        installation, secrets = await self.usable(), self.secrets_for(recording)
+        options = (*self._settings().streamlink_options, *self.options_for(recording))
+        quality = preferring(preferred, recording.quality)
+        text = config_text(installation.version, recording.url, quality, (*options, *secrets))
         fd = memfd_with("streamlink-config", text)
         hidden = secrets_in([*options, *((f"auth-{name}", value) for name, value in secrets)])
         return build_command(installation, fd), fd, hidden

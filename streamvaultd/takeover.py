@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Set
 from typing import Any, Final, Protocol
 
 from streamvaultd.clock import Clock
-from streamvaultd.core.model import Recorder
+from streamvaultd.core.model import Instant, Recorder
 from streamvaultd.core.reconcile import Facts, Run, orphans, takeover
 from streamvaultd.core.verdict import Evidence
 from streamvaultd.errors import VaultError
@@ -92,6 +92,7 @@ class Takeover:
         facts = Facts(
             live=frozenset(run for unit in live if (run := parse_segment_unit(unit)) is not None),
             sizes=await asyncio.to_thread(self._sizes, recorders),
+            grown=await asyncio.to_thread(self._grown, recorders),
             evidence=self._evidence(loaded, pipes[1], told),
         )
         for recorder in recorders:
@@ -137,6 +138,16 @@ class Takeover:
             for recorder in recorders
             for segment in recorder.live
         }
+
+    def _grown(self, recorders: Iterable[Recorder]) -> dict[Run, Instant]:
+        """When the files of live segments were last written to, on the monotonic clock."""
+        now, found = self._clock.now(), {}
+        for recorder in recorders:
+            for segment in recorder.live:
+                written = self._files.written(self._files.segment_path(recorder.recording, segment.number))
+                if written is not None:
+                    found[recorder.recording.id, segment.number] = now.monotonic - (now.realtime - written) / 1e6
+        return found
 
     def _evidence(
         self, loaded: Mapping[str, LoadedScope], records: Mapping[Run, bytes | None], told: Mapping[str, Evidence]

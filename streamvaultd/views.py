@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
+from streamvaultd.core.listing import Summary
 from streamvaultd.core.model import Instant, Moment, Recorder, Segment, State
 from streamvaultd.core.policy import rotation_due
 from streamvaultd.hub import News
+from streamvaultd.joinprogress import Progress
 from streamvaultd.units import segment_unit
 
 View = dict[str, Any]
@@ -45,15 +47,24 @@ def optional(**values: Any) -> View:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def recording_view(recorder: Recorder, now: Moment) -> View:
-    """A Recording."""
+def recording_view(recorder: Recorder, now: Moment, progress: Progress | None = None) -> View:
+    """A Recording; `progress` is that of its join."""
     recording = recorder.recording
     return {
         "id": recording.id,
         "stream": recording.stream,
         "context": _context(recorder),
-        "runtime": _runtime(recorder, now),
+        "runtime": _runtime(recorder, now) | optional(progress=None if progress is None else _progress(progress)),
     }
+
+
+def summary_view(summary: Summary, now: Moment) -> View:
+    """A Recording of which only the sums over its segments are known."""
+    view = recording_view(summary.recorder, now)
+    view["runtime"] |= {"segments": summary.segments, "deaths": summary.deaths}
+    if summary.recorder.result_bytes is None:
+        view["runtime"]["bytes"] = summary.bytes
+    return view
 
 
 def _context(recorder: Recorder) -> View:
@@ -87,6 +98,13 @@ def _runtime(recorder: Recorder, now: Moment) -> View:
     )
 
 
+def _progress(progress: Progress) -> View:
+    left = progress.left
+    return {"doneBytes": progress.done, "totalBytes": progress.total} | optional(
+        etaUSec=None if left is None else round(left * 1e6)
+    )
+
+
 def _rotation_due(recorder: Recorder) -> Instant | None:
     current = recorder.current
     if recorder.state is not State.RECORDING or current is None:
@@ -99,7 +117,9 @@ def _moment(instant: Instant, now: Moment) -> Moment:
     return Moment(monotonic=instant, realtime=now.realtime + round((instant - now.monotonic) * 1e6))
 
 
-def segment_view(recorder: Recorder, segment: Segment, path: str, pid: int | None) -> View:
+def segment_view(
+    recorder: Recorder, segment: Segment, path: str, pid: int | None, memory: tuple[int | None, int | None]
+) -> View:
     """A Segment."""
     return {
         "number": segment.number,
@@ -111,9 +131,11 @@ def segment_view(recorder: Recorder, segment: Segment, path: str, pid: int | Non
         startedAt=timestamp(segment.started) if segment.started else None,
         endedAt=timestamp(segment.ended) if segment.ended else None,
         pid=pid,
+        quality=segment.quality,
         cause=segment.cause,
         memoryMax=segment.memory_max,
-        memoryPeak=segment.memory_peak,
+        memoryPeak=segment.memory_peak if memory[1] is None else memory[1],
+        memoryCurrent=memory[0],
     )
 
 

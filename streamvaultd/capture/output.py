@@ -79,6 +79,13 @@ class SegmentFiles:
         except FileNotFoundError:
             return 0
 
+    def written(self, path: Path) -> int | None:
+        """When the file was last written to (CLOCK_REALTIME, microseconds); None if there is none."""
+        try:
+            return path.stat().st_mtime_ns // 1000
+        except FileNotFoundError:
+            return None
+
     def seal(self, path: Path) -> int:
         """Make what was written survive a power loss, and tell its bytes; an empty file goes. May be repeated."""
         try:

@@ -140,6 +140,15 @@ def check_quality(quality: str) -> str:
     return quality
 
 
+def preferring(first: str | None, quality: str) -> str:
+    """The list of qualities with this one in front, if it is a name: it comes from a log line."""
+    names = [name for name in quality.split(",") if name != first]
+    if first is None or not _QUALITY.fullmatch(first) or "," in first:
+        return quality
+    preferred = ",".join([first, *names])
+    return preferred if len(preferred) <= QUALITY_MAX else quality
+
+
 def secrets_in(options: Iterable[tuple[str, str]]) -> tuple[str, ...]:
     """Texts that must not show in the journal: the values of options that carry credentials, whole and in parts."""
     found = []

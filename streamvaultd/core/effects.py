@@ -109,6 +109,7 @@ class Notice(StrEnum):
     ROTATION_GONE_ON = "rotation-gone-on"
     ROTATION_FAILED = "rotation-failed"
     OVERLAP_UNPROVEN = "overlap-unproven"
+    MEDIA_MISSED = "media-missed"
     SOURCE_SILENT = "source-silent"
     SOURCE_BACK = "source-back"
     STALLED = "stalled"
@@ -124,6 +125,8 @@ class Notice(StrEnum):
     RECORDING_COMPLETED = "recording-completed"
     RECORDING_STOPPED = "recording-stopped"
     RECORDING_FAILED = "recording-failed"
+    RETRYING = "retrying"
+    MEDIA_PRUNED = "media-pruned"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.loglines import Line
-from streamvaultd.core.model import Moment
+from streamvaultd.core.model import Instant, Moment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +51,19 @@ class RotateRequested(_Event):
     pass
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryRequested(_Event):
+    """Somebody has done something about what went wrong: try again now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaPruned(_Event):
+    """Somebody wanted the media gone, and they are: so many files, so many bytes."""
+
+    files: int
+    size: int
+
+
 # --- from the world ------------------------------------------------------------------------------------------------
 
 
@@ -75,17 +88,22 @@ class MediaArrived(_RunEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SizeMeasured(_RunEvent):
-    """Bytes in the file, and of anonymous memory in the scope if the kernel counts that."""
+    """Bytes in the file; and in the scope, if the kernel counts them, of anonymous memory, and its limit.
+
+    The limit is not the one that was asked for where a drop-in of the administrator sets another.
+    """
 
     size: int
     anon: int | None = None
+    limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentSpoke(_RunEvent):
-    """streamlink said something that matters while it runs."""
+    """streamlink said something that matters while it runs. `quality`: the one that it chose, if it told that."""
 
     line: Line
+    quality: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,9 +198,13 @@ class SegmentsRemoved(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restarted(_Event):
-    """The daemon took this recording over from its rows. `live`: attempts whose scope runs, with their file's size."""
+    """The daemon took this recording over from its rows. `live`: attempts whose scope runs, with their file's size.
+
+    `grown`: when each of these files was last written to, as far as that is known.
+    """
 
     live: dict[int, int] = field(default_factory=dict)
+    grown: dict[int, Instant] = field(default_factory=dict)
 
 
 # --- from the recorder's own deadlines -----------------------------------------------------------------------------
@@ -259,7 +281,7 @@ class JoinOverdue(_Event):
 
 
 Event = (
-    RecordRequested | StopRequested | BroadcastOver | RotateRequested
+    RecordRequested | StopRequested | BroadcastOver | RotateRequested | RetryRequested | MediaPruned
     | ScopeStarted | LaunchFailed | MediaArrived | SizeMeasured | OverlapChecked
     | SegmentExited | EvidenceArrived | SegmentSpoke | SegmentSealed | SourceProbed | NetworkBack | DiskLow | DiskFreed
     | HostStopping | HostStays | JoinEnded | SegmentsRemoved | Restarted

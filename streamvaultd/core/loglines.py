@@ -9,6 +9,7 @@ other programs parse them too.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final
 
@@ -74,3 +75,8 @@ def resolved_quality(text: str) -> str | None:
     """The quality that streamlink chose, if this is the line that tells it; "best" is a real name there."""
     match = _OPENING.search(text)
     return match[1] if match else None
+
+
+def quality_in(log: Iterable[str]) -> str | None:
+    """The quality that the lines of one run tell; None if the line that does is not among them."""
+    return next((quality for text in log if (quality := resolved_quality(text)) is not None), None)

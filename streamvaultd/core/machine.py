@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from streamvaultd.core import events as ev
+from streamvaultd.core import requests as asked
+from streamvaultd.core import spoken as lines
 from streamvaultd.core import surroundings as around
 from streamvaultd.core import transitions as on
 from streamvaultd.core.effects import Save
@@ -66,6 +68,10 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(CAPTURING, ev.DurationReached, on.on_duration_reached, STOPPING),
     _rule(WAITING, ev.DurationReached, on.on_duration_reached, STOPPING, FINALIZING, STOPPED),
     _rule(RECORDING, ev.RotateRequested, on.on_rotate, ROTATING),
+    _rule(BACKOFF, ev.RetryRequested, asked.on_retry_requested, STARTING),
+    _rule(frozenset({GRACE, PAUSED}), ev.RetryRequested, asked.on_retry_requested),
+    _rule(FAILED, ev.RetryRequested, asked.on_retry_requested, FINALIZING),
+    _rule(frozenset({COMPLETED, STOPPED, FAILED}), ev.MediaPruned, asked.on_media_pruned),
     # rotation
     _rule(RECORDING, ev.RotationDue, on.on_rotate, ROTATING),
     _rule(ROTATING, ev.OverlapDue, on.on_overlap_due),
@@ -91,7 +97,8 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(ROTATING, ev.SegmentExited, on.on_exited, RECORDING, STARTING),
     _rule(EVERY - CAPTURING, ev.SegmentExited, on.on_exited),
     _rule(EVERY, ev.EvidenceArrived, around.on_evidence),
-    _rule(CAPTURING, ev.SegmentSpoke, on.on_spoke),
+    _rule(RECORDING, ev.SegmentSpoke, lines.on_spoke, ROTATING),
+    _rule(CAPTURING - {RECORDING}, ev.SegmentSpoke, lines.on_spoke),
     _rule(RUNNING, ev.SegmentSealed, on.on_sealed),
     _rule(STOPPING, ev.SegmentSealed, on.on_sealed, *ENDINGS),
     _rule(RUNNING, ev.SealTimedOut, on.on_seal_timed_out),

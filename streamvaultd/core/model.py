@@ -141,6 +141,7 @@ class Segment:
     started: Moment | None = None
     ended: Moment | None = None
     media_at: Moment | None = None
+    quality: str | None = None  # the one that streamlink chose
     size: int = 0
     grown_at: Instant | None = None  # when `size` was last seen to grow
     measure_at: Instant | None = None
@@ -182,6 +183,8 @@ class Recorder:
     rotate_retry_at: Instant | None = None
     overlap_at: Instant | None = None  # next check whether the old segment contains the new one's head
     rotation_until: Instant | None = None
+    fills: int = 0  # segments started in a row because the one before had missed media
+    filled_at: Instant | None = None  # the last of them
     stop: StopReason | None = None
     memory_max: int | None = None
     memory_since: Instant | None = None

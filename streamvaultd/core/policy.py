@@ -10,8 +10,14 @@ from streamvaultd.core.model import Instant, Policy, Recorder, Segment
 RETRY_DELAYS: Final = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Seconds; the longest leaves what a usual window (30 s) holds within reach."""
 PROBE_MIN: Final = 0.5
+PROBE_SOON: Final = 4.0
 PROBE_MAX: Final = 15.0
-"""Half of a usual window: what a source that is back has sent since the last look can still be fetched."""
+"""Seconds between two questions at most: in the first minutes of a silence, and later.
+
+When the source is back its window reaches back for what was sent meanwhile, and shrinks by this until it is noticed.
+"""
+PROBE_PATIENCE: Final = 150.0
+"""How long (s) a silence is asked about often: five usual windows."""
 
 PROBE_LAST: Final = 2.0
 """The source is asked once more so long (s) before it is given up."""
@@ -21,6 +27,16 @@ LASTING: Final = 60.0
 
 MEASURE_MIN: Final = 0.5
 """The shortest time (s) between two looks at a file's size."""
+
+FILL_PAUSE: Final = 60.0
+FILL_PAUSE_MAX: Final = 3600.0
+"""Seconds between two segments that are started because the one before has missed media: at first, and at most.
+
+What the source itself does not have no segment can fetch, and each would say so again: the pause doubles every time.
+"""
+
+QUALITY_LATE: Final = 1.0
+"""So long (s) after its first media a segment's quality may not have been heard of yet."""
 
 OVERLAP_RECHECK: Final = 0.5
 """The old segment needs one reload of the playlist to reach the new one's head; looked at again after so long (s)."""
@@ -122,9 +138,51 @@ def is_memory_near(segment: Segment, at: Instant, room: int) -> bool:
     return at - segment.media_at.monotonic >= patience and segment.anon >= segment.memory_max * MEMORY_NEAR
 
 
+def fills_in_a_row(recorder: Recorder, at: Instant) -> int:
+    """How many segments were started lately because one had missed media; an hour without one forgets them."""
+    is_recent = recorder.filled_at is not None and at - recorder.filled_at <= FILL_PAUSE_MAX
+    return recorder.fills if is_recent else 0
+
+
+def may_fill(recorder: Recorder, at: Instant) -> bool:
+    """Whether to start a segment for what the one before has missed, or not again so soon."""
+    fills = fills_in_a_row(recorder, at)
+    if recorder.filled_at is None or fills == 0:
+        return True
+    return at >= recorder.filled_at + min(FILL_PAUSE * 2.0 ** min(fills - 1, 10), FILL_PAUSE_MAX)
+
+
+def preferred_quality(recorder: Recorder) -> str | None:
+    """The quality that the next segment is to take if it is there: that of the segment before, whose bytes it meets.
+
+    None if nothing is known; and for every other try after one that was refused it, or got nothing: a source may go on
+    listing what it does not serve any more, and then what was asked for has its turn.
+    """
+    refused = 0
+    for segment in reversed(recorder.segments):
+        if segment.media_at is None:
+            refused += segment.cause in _NOT_SERVED
+        elif segment.quality is not None:
+            return segment.quality if refused % 2 == 0 else None
+    return None
+
+
+def quality_to_come(recorder: Recorder, at: Instant) -> int | None:
+    """The segment whose quality will be known in a moment, None if there is none: journald tells with a delay."""
+    for segment in reversed(recorder.segments):
+        if segment.media_at is not None:
+            is_fresh = at - segment.media_at.monotonic < QUALITY_LATE
+            return segment.number if segment.quality is None and segment.phase.is_live and is_fresh else None
+    return None
+
+
+_NOT_SERVED: Final = frozenset({"source-refused", "start-timeout"})
+
+
 def next_probe(at: Instant, *, since: Instant, until: Instant) -> Instant:
     """When to ask a silent source again: after as long again as it has been silent, and shortly before the end."""
-    again = at + min(max(at - since, PROBE_MIN), PROBE_MAX)
+    longest = PROBE_SOON if at - since < PROBE_PATIENCE else PROBE_MAX
+    again = at + min(max(at - since, PROBE_MIN), longest)
     return max(min(again, until - PROBE_LAST), at + PROBE_MIN)
 
 

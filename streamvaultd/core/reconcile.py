@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from streamvaultd.core.events import Event, EvidenceArrived, LaunchFailed, MediaArrived, Restarted, SegmentExited
 from streamvaultd.core.evidence import Evidence
-from streamvaultd.core.model import Moment, Phase, Recorder, Segment
+from streamvaultd.core.model import Instant, Moment, Phase, Recorder, Segment
 
 Run = tuple[int, int]
 """(recording, attempt)"""
@@ -20,10 +20,14 @@ Run = tuple[int, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What was found in the world: runs whose scope is active, sizes of files, and what witnesses told of runs."""
+    """What was found in the world: runs whose scope is active, and what witnesses told of runs.
+
+    Of their files: how large they are, and when they were last written to.
+    """
 
     live: frozenset[Run]
     sizes: Mapping[Run, int] = field(default_factory=dict)
+    grown: Mapping[Run, Instant] = field(default_factory=dict)
     evidence: Mapping[Run, Evidence] = field(default_factory=dict)
 
 
@@ -46,7 +50,8 @@ def takeover(recorder: Recorder, facts: Facts, at: Moment) -> tuple[Event, ...]:
         for segment in recorder.segments
         if (recording, segment.number) in facts.evidence and (segment.number in live or not segment.phase.is_live)
     )
-    return (Restarted(at=at, live=live), *ended, *told)
+    grown = {number: facts.grown[recording, number] for number in live if (recording, number) in facts.grown}
+    return (Restarted(at=at, live=live, grown=grown), *ended, *told)
 
 
 def _ends(recorder: Recorder, segment: Segment, facts: Facts, at: Moment) -> Iterator[Event]:

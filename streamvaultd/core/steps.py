@@ -62,6 +62,13 @@ def launch(recorder: Recorder, at: Moment, state: State = State.STARTING, **chan
     return after, (fx.Launch(number),)
 
 
+def may_rotate(recorder: Recorder, segment: Segment, now: Instant) -> bool:
+    """Whether the next segment may be started beside this one now, for a reason that the core has itself."""
+    is_current = recorder.current is not None and recorder.current.number == segment.number
+    is_time = recorder.rotate_retry_at is None or recorder.rotate_retry_at <= now
+    return recorder.state is State.RECORDING and is_current and is_time and not is_host_stopping(recorder, now)
+
+
 def ask_to_stop(recorder: Recorder, segment: Segment, at: Moment, cause: str | None = None) -> Step:
     """Ask one live segment to end; `cause` is noted unless something worse turns out."""
     stopping = move(recorder, segment, Phase.STOPPING, at, stops=segment.stops + 1, cause=cause or segment.cause)

@@ -13,7 +13,7 @@ from streamvaultd.core import effects as fx
 from streamvaultd.core import events as ev
 from streamvaultd.core.effects import Effect, Notice
 from streamvaultd.core.evidence import Evidence
-from streamvaultd.core.loglines import Line
+from streamvaultd.core.loglines import quality_in
 from streamvaultd.core.model import Instant, Phase, Recorder, Segment, State, StopReason, is_death
 from streamvaultd.core.policy import (
     JOIN_CHECK,
@@ -40,6 +40,7 @@ from streamvaultd.core.steps import (
     join,
     launch,
     learn_from_end,
+    may_rotate,
     move,
     put,
     raise_memory,
@@ -216,24 +217,20 @@ def on_size_measured(recorder: Recorder, event: ev.SizeMeasured) -> Step:
     if has_advanced(measured):
         after = replace(after, grace_until=None, silent_since=None)
     room = max(memory_limit(after, now), raised_limit(measured.memory_max or 0, policy))
-    if is_memory_near(measured, now, room) and _may_rotate(after, measured, now):
+    if is_memory_near(measured, now, room) and may_rotate(after, measured, now):
         return _rotate_for_memory(after, measured, event)
     return after, ()
 
 
 def _weighed(segment: Segment, event: ev.SizeMeasured) -> Segment:
+    if event.limit is not None:
+        segment = replace(segment, memory_max=event.limit)
     if event.anon is None:
         return segment
     now, rate = event.at.monotonic, 0.0
     if segment.anon is not None and segment.anon_at is not None and now > segment.anon_at:
         rate = (event.anon - segment.anon) / (now - segment.anon_at)
     return replace(segment, anon=event.anon, anon_at=now, anon_rate=rate)
-
-
-def _may_rotate(recorder: Recorder, segment: Segment, now: Instant) -> bool:
-    is_current = recorder.current is not None and recorder.current.number == segment.number
-    is_time = recorder.rotate_retry_at is None or recorder.rotate_retry_at <= now
-    return recorder.state is State.RECORDING and is_current and is_time and not is_host_stopping(recorder, now)
 
 
 def _rotate_for_memory(recorder: Recorder, segment: Segment, event: ev.SizeMeasured) -> Step:
@@ -243,18 +240,6 @@ def _rotate_for_memory(recorder: Recorder, segment: Segment, event: ev.SizeMeasu
     new, anon = f"{after.segments[-1].number:03d}", f"{(segment.anon or 0) >> 20}M"
     limit = f"{(segment.memory_max or 0) >> 20}M"
     return after, (*effects, *raised, tell(Notice.MEMORY_NEAR, segment, anon=anon, limit=limit, new=new))
-
-
-def on_spoke(recorder: Recorder, event: ev.SegmentSpoke) -> Step:
-    """Advertisements that streamlink leaves out are no stall; it may take until after them to write again."""
-    segment = recorder.segment(event.attempt)
-    if segment is None or segment.phase is not Phase.WRITING:
-        return recorder, ()
-    if event.line is Line.FILTERING:
-        return put(recorder, segment, filtering=True), ()
-    if event.line is Line.RESUMING and segment.filtering:
-        return put(recorder, segment, filtering=False, grown_at=event.at.monotonic), ()
-    return recorder, ()
 
 
 def _replace_stalled(recorder: Recorder, segment: Segment, event: ev.SizeMeasured) -> Step:
@@ -320,6 +305,7 @@ def on_exited(recorder: Recorder, event: ev.SegmentExited) -> Step:
     after = move(
         recorder, segment, Phase.SEALING, event.at, ended=event.at, cause=verdict.cause, stops=0,
         evidence=evidence, memory_peak=evidence.memory_peak, exit_status=evidence.status,
+        quality=segment.quality or quality_in(evidence.log),
     )  # fmt: skip
     after, raised = learn_from_end(after, segment, event.at, verdict, evidence)
     effects: tuple[Effect, ...] = (fx.Seal(segment.number), _tell_end(segment, verdict), *raised)
@@ -441,9 +427,20 @@ def _resume_segment(recorder: Recorder, segment: Segment, event: ev.Restarted) -
     if segment.phase is Phase.STOPPING:
         return put(recorder, segment, since=event.at), (*effects, fx.StopScope(segment.number))
     if segment.phase is Phase.WRITING:
-        size, now = max(segment.size, event.live[segment.number]), event.at.monotonic
-        return put(recorder, segment, size=size, grown_at=now, measure_at=now + 1.0, earlier_boot=False), effects
+        changes = {"grown_at": _last_growth(segment, event), "measure_at": event.at.monotonic + 1.0}
+        size = max(segment.size, event.live[segment.number])
+        return put(recorder, segment, size=size, earlier_boot=False, **changes), effects
     return recorder, effects
+
+
+def _last_growth(segment: Segment, event: ev.Restarted) -> Instant:
+    """When a run that lives has last written, also while there was no daemon: one that hangs goes on hanging."""
+    known, now = segment.grown_at, event.at.monotonic
+    if known is None:
+        known = segment.since.monotonic
+    if event.live[segment.number] <= segment.size:
+        return min(known, now)
+    return min(max(event.grown.get(segment.number, now), known), now)
 
 
 def _resume_state(recorder: Recorder, event: ev.Restarted) -> Step:

@@ -6,13 +6,16 @@ Times are microseconds of UTC since 1970, spans microseconds, sizes bytes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
+from streamvaultd.ctl.record import Record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import TypeAlias, TypeVar
+
+    T = TypeVar("T")
 
 Answer: TypeAlias = "Mapping[str, object]"
-T = TypeVar("T")
 
 FINAL = frozenset({"completed", "stopped", "failed"})
 CAPTURING = frozenset({"recording", "rotating"})
@@ -22,7 +25,15 @@ class BadAnswer(ValueError):
     """The answer does not have the shape that the interface promises; says at which field."""
 
 
-class Recording(NamedTuple):
+class Progress(Record):
+    """Of a join: bytes of the result, and microseconds that are left."""
+
+    done: int
+    total: int
+    left: int | None
+
+
+class Recording(Record):
     id: int
     stream: int
     streamer: str
@@ -42,6 +53,7 @@ class Recording(NamedTuple):
     rotation_due: int | None
     path: str | None
     detail: str | None
+    progress: Progress | None
     answer: Answer
     """The object that all this was parsed from."""
 
@@ -56,7 +68,7 @@ class Recording(NamedTuple):
         return self.state in CAPTURING or self.bytes > 0
 
 
-class Segment(NamedTuple):
+class Segment(Record):
     number: int
     unit: str
     path: str
@@ -65,12 +77,14 @@ class Segment(NamedTuple):
     ended: int | None
     bytes: int
     pid: int | None
+    quality: str | None
     cause: str | None
     memory_max: int | None
     memory_peak: int | None
+    memory_now: int | None
 
 
-class Evidence(NamedTuple):
+class Evidence(Record):
     asked: str | None
     status: int | None
     error: str | None
@@ -90,7 +104,7 @@ class Evidence(NamedTuple):
     log: tuple[str, ...]
 
 
-class End(NamedTuple):
+class End(Record):
     segment: int
     phase: str
     started: int | None
@@ -108,7 +122,7 @@ class End(NamedTuple):
     events: tuple[Event, ...]
 
 
-class Event(NamedTuple):
+class Event(Record):
     at: int
     kind: str
     priority: int
@@ -116,7 +130,7 @@ class Event(NamedTuple):
     recording: int | None
 
 
-class DaemonStatus(NamedTuple):
+class DaemonStatus(Record):
     version: str
     state: str
     started: int
@@ -129,12 +143,12 @@ class DaemonStatus(NamedTuple):
     catalogue: Catalogue | None
 
 
-class Catalogue(NamedTuple):
+class Catalogue(Record):
     backlog: int
     trouble: str | None
 
 
-class Streamlink(NamedTuple):
+class Streamlink(Record):
     command: str
     version: str
     managed: bool
@@ -232,8 +246,17 @@ def parse_recording(answer: Answer) -> Recording:
         rotation_due=runtime.maybe_time("rotationDueAt"),
         path=runtime.text("path"),
         detail=runtime.text("detail"),
+        progress=_parse_progress(runtime),
         answer=answer,
     )
+
+
+def _parse_progress(runtime: Fields) -> Progress | None:
+    if not runtime.has("progress"):
+        return None
+    found = runtime.child("progress")
+    done, total = found.need("doneBytes", int), found.need("totalBytes", int)
+    return Progress(done=done, total=total, left=found.integer("etaUSec"))
 
 
 def parse_segment(answer: Answer) -> Segment:
@@ -248,9 +271,11 @@ def parse_segment(answer: Answer) -> Segment:
         ended=top.maybe_time("endedAt"),
         bytes=top.need("bytes", int),
         pid=top.integer("pid"),
+        quality=top.text("quality"),
         cause=top.text("cause"),
         memory_max=top.integer("memoryMax"),
         memory_peak=top.integer("memoryPeak"),
+        memory_now=top.integer("memoryCurrent"),
     )
 
 
@@ -331,7 +356,7 @@ def _parse_catalogue(answer: object) -> Catalogue | None:
     if answer is None:
         return None
     top = Fields(answer, "catalogue")
-    return Catalogue(top.need("backlog", int), top.text("trouble"))
+    return Catalogue(backlog=top.need("backlog", int), trouble=top.text("trouble"))
 
 
 def parse_streamlink(answer: Answer) -> Streamlink:

@@ -5,16 +5,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import click
-
 from streamvaultd.ctl import records
-from streamvaultd.ctl.options import common_options
+from streamvaultd.ctl.options import Command, argument, command, option
 from streamvaultd.ctl.records import Answer, BadAnswer
 from streamvaultd.ctl.session import Session
 from streamvaultd.ctl.table import Column, Table
 from streamvaultd.ctl.text import Span, Style, line, plural
 
-STREAMER = click.argument("streamer", metavar="NAME")
+STREAMER = argument("streamer", "NAME")
 STYLES = {
     "recording": Style.GOOD, "starting": Style.BUSY, "live": Style.BUSY, "trouble": Style.BAD,
     "unsupported": Style.BAD, "disabled": Style.FAINT,
@@ -30,9 +28,7 @@ class Streamer(NamedTuple):
     recording: int | None
 
 
-@click.command()
-@common_options
-@click.pass_obj
+@command("streamers")
 def streamers(session: Session) -> None:
     """List who is watched."""
     found = records.objects(session.call("ListStreamers"), "streamers")
@@ -47,21 +43,17 @@ def streamers(session: Session) -> None:
     session.show(lines)
 
 
-@click.command()
-@click.argument("url", metavar="URL")
-@click.option("--name", metavar="NAME", help="Name of the streamer. [default: taken from the URL]")
-@click.option("--quality", metavar="QUALITY", help="streamlink's stream names, best first: 1080p60,720p,best.")
-@common_options
-@click.pass_obj
+@command("add")
+@argument("url", "URL")
+@option("--name", metavar="NAME", help="Name of the streamer. [default: taken from the URL]")
+@option("--quality", metavar="QUALITY", help="streamlink's stream names, best first: 1080p60,720p,best.")
 def add(session: Session, *, url: str, name: str | None, quality: str | None) -> None:
     """Watch a streamer, and record every broadcast."""
     _report(session, session.call("AddStreamer", url=url, name=name, quality=quality), "is watched")
 
 
-@click.command()
+@command("remove")
 @STREAMER
-@common_options
-@click.pass_obj
 def remove(session: Session, *, streamer: str) -> None:
     """Watch a streamer no more.
 
@@ -71,19 +63,15 @@ def remove(session: Session, *, streamer: str) -> None:
     session.note(f"'{streamer}' is not watched any more.")
 
 
-@click.command()
+@command("enable")
 @STREAMER
-@common_options
-@click.pass_obj
 def enable(session: Session, *, streamer: str) -> None:
     """Watch a streamer again."""
     _report(session, session.call("EnableStreamer", streamer=streamer), "is watched")
 
 
-@click.command()
+@command("disable")
 @STREAMER
-@common_options
-@click.pass_obj
 def disable(session: Session, *, streamer: str) -> None:
     """Watch a streamer no more for now.
 
@@ -92,10 +80,8 @@ def disable(session: Session, *, streamer: str) -> None:
     _report(session, session.call("DisableStreamer", streamer=streamer), "is not watched for now")
 
 
-@click.command()
+@command("probe")
 @STREAMER
-@common_options
-@click.pass_obj
 def probe(session: Session, *, streamer: str) -> None:
     """Ask whether a streamer is live, now.
 
@@ -159,3 +145,8 @@ def streamer_table(every: list[Streamer]) -> Table:
         for streamer in every
     )
     return Table(columns, rows)
+
+
+COMMANDS: dict[str, Command] = {
+    "streamers": streamers, "add": add, "remove": remove, "enable": enable, "disable": disable, "probe": probe,
+}  # fmt: skip

@@ -5,9 +5,11 @@ Run as `python3 -m streamvaultd.jobs.join` in a scope of its own. Reads one JSON
 
     {"recording": 348, "segments": ["/…/segment_001.ts", …], "output": "/…/name without suffix", "report": "/…/report"}
 
+With "progress": "/…/file", a line of JSON is put to the end of that file, if it is there, for each percent.
+
 Writes `output` with the suffix of what it holds (.ts, .mp4), and `output`.part2 … where the source changed what one
 file cannot hold; then the report: {"ok": true, …} or {"ok": false, "error": …}.
-Exit status: 0 joined, 1 failed (the report says why), 2 no usable input. Lines of progress go to stdout as JSON.
+Exit status: 0 joined, 1 failed (the report says why), 2 no usable input.
 
 It may be killed at any point and started again: it then makes the same file, or finds the one it made. It never
 renames or removes a segment, changes one only behind its end (writer.py), and never replaces a file that it did not
@@ -23,7 +25,8 @@ import os
 import re
 import stat
 import sys
-from contextlib import ExitStack
+import time
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,6 +58,7 @@ class Spec:
     output: Path
     report: Path
     reserve: int = RESERVE
+    progress: Path | None = None
 
 
 def parse_spec(text: str) -> Spec:
@@ -74,7 +78,14 @@ def parse_spec(text: str) -> Spec:
         output=Path(given["output"]),
         report=Path(given["report"]),
         reserve=_reserve(given.get("reserve", RESERVE)),
+        progress=_progress(given.get("progress")),
     )
+
+
+def _progress(given: object) -> Path | None:
+    if given is not None and not isinstance(given, str):
+        raise InvalidParameter(parameter="progress")
+    return None if given is None else Path(given)
 
 
 def _reserve(given: object) -> int:
@@ -95,7 +106,8 @@ class Segment:
 class Join:
     """One run of the job. `reached` is called after each lasting effect, `progress` while bytes move.
 
-    `reserve` is how many bytes have to stay free beside a copy; a first segment of `append_min` bytes is appended to.
+    `progress` gets the bytes of the result that are done, and all of them. `reserve` is how many bytes have to stay
+    free beside a copy; a first segment of `append_min` bytes is appended to.
     """
 
     def __init__(
@@ -103,7 +115,7 @@ class Join:
         spec: Spec,
         *,
         reached: Callable[[str], None] = lambda _: None,
-        progress: Callable[[str, int, int], None] = lambda *_: None,
+        progress: Callable[[int, int], None] = lambda *_: None,
         reserve: int = RESERVE,
         append_min: int = APPEND_MIN,
     ) -> None:
@@ -112,6 +124,7 @@ class Join:
         self._reserve = reserve
         self._reached = reached
         self._progress = progress
+        self._done = self._total = 0
         self._notes: list[str] = []
         loaded = (Intent.load(path) for path in self._intents())
         self._sizes = {intent.inode: intent.size for intent in loaded if intent is not None}
@@ -141,7 +154,9 @@ class Join:
             ]
             if not segments:
                 raise self._fail("no segment holds any media")
-            parts = [self._part_of(*each, segments) for each in enumerate(self._plan(segments), 1)]
+            plans = self._plan(segments)
+            self._total = sum(plan.size for plan in plans)
+            parts = [self._part_of(*each, segments) for each in enumerate(plans, 1)]
             first = parts[0]
             seams = [seam for part in parts for seam in part.pop("seams")]
             return first | {
@@ -171,7 +186,7 @@ class Join:
             reserve=self._reserve,
             append_min=self._append_min,
             reached=self._reached,
-            moved=self._counter("copy", plan.size),
+            moved=self._count,
         )
 
     def _intents(self) -> list[Path]:
@@ -254,22 +269,16 @@ class Join:
     def _part(self, final: Path) -> Path:
         return final.with_name(f".{final.name}.part")
 
-    def _counter(self, step: str, total: int) -> Callable[[int], None]:
-        done = 0
-
-        def count(size: int) -> None:
-            nonlocal done
-            done += size
-            self._progress(step, done, total)
-
-        return count
+    def _count(self, size: int) -> None:
+        """So many more bytes of the result are where they belong; what was moved once may be looked at again."""
+        self._done = min(self._done + size, self._total)
+        self._progress(self._done, self._total)
 
     def _fault(self, plan: Plan, writer: Writer, fd: int, known: Sequence[tuple[int, int]]) -> str | None:
         """Why an open file is not what was planned, `known` ranges apart; None when it is."""
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             return "it is not a regular file"
-        count = self._counter("verify", plan.size)
-        return verify.find_fault(plan, writer.sources, FileSource.of(fd), count, known)
+        return verify.find_fault(plan, writer.sources, FileSource.of(fd), self._count, known)
 
     # --- reporting --------------------------------------------------------------------------------------------------
 
@@ -321,22 +330,30 @@ def _describe_seam(planned: PlannedSeam, segments: list[Segment]) -> dict[str, A
     }
 
 
-class _Progress:
-    """One JSON line for each percent; a reader that went away is no reason to stop."""
+class Progress:
+    """One JSON line for each percent: bytes done, bytes in all, and the seconds that are left, once that can be told.
 
-    def __init__(self) -> None:
-        self._last: tuple[str, int] | None = None
+    The speed is that since the first bytes: what the segments' files hold already takes no time. A file that cannot
+    be written to is no reason to stop.
+    """
 
-    def __call__(self, step: str, done: int, total: int) -> None:
-        percent = 100 * done // max(total, 1)
-        if self._last == (step, percent):
+    def __init__(self, path: Path | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._path = path
+        self._clock = clock
+        self._percent: int | None = None
+        self._first: tuple[float, int] | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        now, percent = self._clock(), 100 * done // max(total, 1)
+        since, before = self._first = self._first or (now, done)
+        if self._path is None or self._percent == percent:
             return
-        self._last = step, percent
-        line = json.dumps({"step": step, "done": done, "total": total})
-        try:
-            os.write(1, line.encode() + b"\n")
-        except OSError:
-            self._last = step, 100
+        self._percent = percent
+        moved, seconds = done - before, now - since
+        left = None if moved <= 0 or seconds <= 0 else round((total - done) * seconds / moved, 1)
+        line = json.dumps({"done": done, "total": total, "left": left})
+        with suppress(OSError), output.opened(self._path, os.O_WRONLY | os.O_APPEND) as fd:
+            os.write(fd, line.encode() + b"\n")
 
 
 def main() -> int:
@@ -347,7 +364,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     try:
-        return 0 if Join(spec, progress=_Progress(), reserve=spec.reserve).run() else 1
+        return 0 if Join(spec, progress=Progress(spec.progress), reserve=spec.reserve).run() else 1
     except OSError as error:
         print(f"cannot write the report of recording {spec.recording}: {error}", file=sys.stderr)
         return 1

@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 # renameat2(2), fcntl.h and linux/fs.h
 AT_FDCWD = -100
 RENAME_NOREPLACE = 1
-# Copied between two syncs. Dirty and cached pages count against the memory limit of the job's scope, and a fast writer
-# is killed before its pages are reclaimed, so they are written out and dropped as the copy goes.
+# linux/fs.h: begin to write; wait for what is being written, write, and wait for that
+SYNC_FILE_RANGE_WRITE = 2
+SYNC_FILE_RANGE_ALL = 7
+# Copied, then written out. Dirty and cached pages count against the memory limit of the job's scope, and a fast
+# writer is killed before its pages are reclaimed, so they are written out and dropped as the copy goes.
 CHUNK = 32 << 20
 # Compared at a time, and copied without copy_file_range(2)
 BUFFER = 4 << 20
@@ -30,6 +33,7 @@ MODE = 0o640
 
 _NO_COPY_RANGE = frozenset({errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM})
 _NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS})
+_NO_WRITE_OUT = frozenset({errno.ENOSYS, errno.EINVAL, errno.ESPIPE, errno.EOPNOTSUPP, errno.EPERM})
 # What ioctl_ficlonerange(2) answers where blocks cannot be shared
 NO_CLONE = frozenset({errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTTY, errno.ENOSYS})
 
@@ -87,9 +91,10 @@ def link(source: Path, part: Path) -> bool:
 
 
 def copy(source: int, start: int, end: int, target: int, progress: Callable[[int], None]) -> None:
-    """Puts source[start:end] at the target's position, on disk, and proves it: each chunk is read back and compared.
+    """Puts source[start:end] at the target's position, and proves it: each chunk is read back from disk and compared.
 
     Tells `progress` how many bytes came. The source must have them all. While a chunk is proven, the next is copied.
+    What a power failure may not undo is only what the caller syncs afterwards: that is done once, for all chunks.
     """
     at = os.lseek(target, 0, os.SEEK_CUR)
     os.posix_fadvise(source, start, min(CHUNK, end - start), os.POSIX_FADV_WILLNEED)
@@ -100,6 +105,7 @@ def copy(source: int, start: int, end: int, target: int, progress: Callable[[int
             if end > chunk + size:
                 os.posix_fadvise(source, chunk + size, min(CHUNK, end - chunk - size), os.POSIX_FADV_WILLNEED)
             _copy_all(source, chunk, chunk + size, target)
+            write_out(target, at + chunk - start, size, SYNC_FILE_RANGE_WRITE)
             if proof is not None:
                 proof.result()
             proof = prover.submit(_prove, source, chunk, target, at + chunk - start, size)
@@ -109,15 +115,31 @@ def copy(source: int, start: int, end: int, target: int, progress: Callable[[int
 
 
 def _prove(source: int, start: int, target: int, at: int, size: int) -> None:
-    """Puts a chunk on disk and out of memory, reads it back, and compares it; EIO when it is something else."""
-    os.fdatasync(target)
+    """Writes a chunk out of memory, reads it back, and compares it; EIO when it is something else."""
+    write_out(target, at, size, SYNC_FILE_RANGE_ALL)
     os.posix_fadvise(target, at, size, os.POSIX_FADV_DONTNEED)
+    os.posix_fadvise(target, at, size, os.POSIX_FADV_WILLNEED)
     for offset in range(0, size, BUFFER):
         length = min(BUFFER, size - offset)
         if os.pread(source, length, start + offset) != os.pread(target, length, at + offset):
             raise OSError(errno.EIO, "what was written is not what is read back")
     os.posix_fadvise(target, at, size, os.POSIX_FADV_DONTNEED)
     os.posix_fadvise(source, start, size, os.POSIX_FADV_DONTNEED)
+
+
+def write_out(target: int, at: int, size: int, flags: int) -> None:
+    """Has pages written without the commit and the flush of a sync, of which each chunk would need one.
+
+    Where sync_file_range(2) cannot be had, it is a sync.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not libc.sync_file_range(target, ctypes.c_int64(at), ctypes.c_int64(size), flags):
+        return
+    error = ctypes.get_errno()
+    if error not in _NO_WRITE_OUT:
+        raise OSError(error, os.strerror(error))
+    if flags == SYNC_FILE_RANGE_ALL:
+        os.fdatasync(target)
 
 
 def _copy_all(source: int, start: int, end: int, target: int) -> None:

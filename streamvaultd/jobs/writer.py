@@ -101,6 +101,7 @@ class Writer:
         if sole is None or self.sources[sole].size != plan.size or not output.link(self.paths[sole], part):
             return None
         self.reached("linked")
+        self.moved(plan.size)
         return plan
 
     def _share(self, plan: Plan, part: Path) -> Plan | None:
@@ -137,6 +138,7 @@ class Writer:
             self.intent.unlink()
             return None
         self.reached("linked")
+        self.moved(base.size)
         with output.opened(part, os.O_RDWR) as target:
             self._put_all(plan.pieces[1:], target, base.size)
         self.reached("written")

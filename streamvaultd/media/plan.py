@@ -116,19 +116,24 @@ def _uniform(index: int, file: Source) -> Sequence[Part]:
 
 
 def _take(files: Sequence[Source], chains: list[_Chain], piece: Part) -> None:
-    """Put a piece to the last part, or to an earlier one that is proven to have the same media, or begin another."""
+    """Put a piece to the part that is proven to have the same media, else to the last one, or begin another.
+
+    A source that comes back to an earlier initialisation has parts of equal headers: the last is not the first choice.
+    """
     source = Splice(files, (piece,))
+    last: Seam | None = None
     for chain in reversed(chains):
         seam = find_seam(Splice(files, chain.pieces), source)
-        is_proven = seam.certainty is Certainty.PROVEN and seam.kind in (SeamKind.EXACT, SeamKind.UNION)
-        if is_proven or (chain is chains[-1] and seam.kind is not SeamKind.BREAK):
+        if seam.certainty is Certainty.PROVEN and seam.kind in (SeamKind.EXACT, SeamKind.UNION):
             _extend(chain, seam, piece)
             return
+        last = last or seam
+    if last is not None and last.kind is not SeamKind.BREAK:
+        _extend(chains[-1], last, piece)
+        return
     chain = _Chain((piece,), [], piece.file)
-    if chains:
-        before = chains[-1]
-        broken = find_seam(Splice(files, before.pieces), source)
-        chain.seams.append(PlannedSeam(before.last, piece.file, None, broken))
+    if last is not None:
+        chain.seams.append(PlannedSeam(chains[-1].last, piece.file, None, last))
     chains.append(chain)
 
 

@@ -32,7 +32,7 @@ Values: TypeAlias = dict[str, Any]
 
 RECORDER_INSTANTS = (
     "retry_at", "probe_at", "grace_until", "silent_since", "rotate_retry_at", "overlap_at", "rotation_until",
-    "memory_since",
+    "memory_since", "filled_at",
 )  # fmt: skip
 SEGMENT_INSTANTS = ("grown_at", "measure_at")
 
@@ -92,6 +92,7 @@ def recording_values(recorder: Recorder, boot: str) -> Values:
         "probe": recorder.probe,
         "probing": recorder.probing,
         "joins": recorder.joins,
+        "fills": recorder.fills,
         "memory_max": recorder.memory_max,
         "bytes": recorder.result_bytes,
         "detail": recorder.detail,
@@ -110,6 +111,7 @@ def segment_values(segment: Segment, *, recording: int, path: str, boot: str) ->
         "status": segment.phase.value,
         "cause": segment.cause,
         "boot_id": boot,
+        "quality": segment.quality,
         "bytes": segment.size,
         "stops": segment.stops,
         "rotated": segment.rotated,
@@ -138,6 +140,7 @@ def parse_recorder(row: Row, segments: tuple[Segment, ...], present: Present) ->
         "stop": row["stop_reason"],
         "memory_max": row["memory_max"],
         "joins": row["joins"],
+        "fills": row["fills"],
         "path": row["recording_path"],
         "result_bytes": row["bytes"],
         "ended": present.moment(row, "end_time"),
@@ -156,6 +159,7 @@ def parse_segment(row: Row, present: Present) -> Segment:
         "started": present.moment(row, "started_at"),
         "ended": present.moment(row, "ended_at"),
         "media_at": present.moment(row, "media_at"),
+        "quality": row["quality"],
         "size": row["bytes"],
         "earlier_boot": not present.is_of(row),
         "stops": row["stops"],

@@ -33,7 +33,7 @@ from sqlalchemy import (
 if TYPE_CHECKING:
     from sqlalchemy import Dialect
 
-REVISIONS: Final = ("0001", "0002", "0003")
+REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005")
 """Every schema this program knows, oldest first."""
 
 HEAD: Final = REVISIONS[-1]
@@ -155,6 +155,7 @@ streams = Table(
         sqlite_where=text("site_id IS NOT NULL AND ended_at IS NULL"),
         postgresql_where=text("site_id IS NOT NULL AND ended_at IS NULL"),
     ),
+    Index(None, "started_at"),
     sqlite_autoincrement=True,
 )
 
@@ -188,6 +189,8 @@ recordings = Table(
     _instant("rotate_retry_at"),
     _instant("overlap_at"),
     _instant("rotation_until"),
+    Column("fills", Integer, nullable=False, server_default="0"),
+    _instant("filled_at"),
     Column("memory_max", BigInteger),
     _instant("memory_since"),
     Column("bytes", BigInteger),
@@ -195,6 +198,9 @@ recordings = Table(
     _one_of("status", STATUSES),
     Index(None, "streamer_id"),
     Index(None, "status"),
+    Index(None, "state"),
+    Index(None, "stream_id"),
+    Index(None, "start_time"),
     Index(
         "uq_recordings_running",
         "streamer_id",
@@ -218,6 +224,7 @@ segments = Table(
     *_moment("started_at", nullable=True),
     *_moment("ended_at", nullable=True),
     *_moment("media_at", nullable=True),
+    Column("quality", Prose),
     Column("boot_id", Text, nullable=False),
     *_moment("since"),
     Column("bytes", BigInteger, nullable=False),
@@ -263,6 +270,8 @@ events = Table(
     Column("cause", Prose),
     _json("fields"),
     Index(None, "recording_id"),
+    Index(None, "kind"),
+    Index(None, "at"),
 )
 
 jobs = Table(

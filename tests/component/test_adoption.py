@@ -3,16 +3,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from streamvaultd import captures as module
 from streamvaultd.captures import Captures
 from streamvaultd.core import events as ev
 from streamvaultd.core.model import Phase, Policy, Recorder, Recording, Segment, State
 from streamvaultd.disks import Lanes
+from streamvaultd.errors import ScopeFailed
 from streamvaultd.ports import Found
 from streamvaultd.runs import Runs
 from streamvaultd.witnesses.processes import parse_exit_record, take_record
@@ -45,7 +49,7 @@ def captures(runs: Any, posted: list[ev.Event]) -> Captures:
         lanes=Lanes(),
         parse_record=parse_exit_record,
         is_overlap_proven=NOBODY,
-        anonymous_memory=NOBODY,
+        scope_memory=NOBODY,
         memory_refusal=NOBODY,
         is_link_down=lambda: False,
     )
@@ -99,3 +103,43 @@ def test_a_stop_that_took_too_long_is_no_end_of_a_run(*, result: str, is_busy: b
     captures(runs, posted).on_unit_result(UNIT, result, "failed")
     results = [event.evidence.unit_result for event in posted if isinstance(event, ev.EvidenceArrived)]
     assert results == ([] if told is None else [told])
+
+
+class Leftovers:
+    """A scope whose leftovers the broker cannot stop so often."""
+
+    def __init__(self, failures: int) -> None:
+        self.failures = failures
+        self.sealed: list[Path] = []
+
+    async def forget(self, _unit: str, _pipe: str) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise ScopeFailed(unit=UNIT, why="the broker is away")
+
+    def segment_path(self, _recording: object, number: int) -> Path:
+        return Path(f"segment_{number:03d}.ts")
+
+    def seal(self, path: Path) -> int:
+        self.sealed.append(path)
+        return 188
+
+    def cancel(self, _key: str) -> None:
+        return
+
+
+@pytest.mark.parametrize(("failures", "is_sealed"), [(0, True), (2, True), (3, False)])
+async def test_a_segment_that_something_may_still_write_to_does_not_count_as_sealed(
+    monkeypatch: pytest.MonkeyPatch, failures: int, *, is_sealed: bool
+) -> None:
+    """What is in its file is put on disk all the same."""
+    monkeypatch.setattr(module, "FORGET_PAUSES", (0.0, 0.0))
+    posted: list[ev.Event] = []
+    world = cast("Any", Leftovers(failures))
+    found = captures(world, posted)
+    found._files = found._media = found._writeback = world
+    with contextlib.nullcontext() if is_sealed else pytest.raises(ScopeFailed):
+        await found.seal(recorder(), 1)
+    assert [event for event in posted if isinstance(event, ev.SegmentSealed)] == posted
+    assert len(posted) == is_sealed
+    assert world.sealed == [Path("segment_001.ts")]

@@ -17,6 +17,7 @@ from streamvaultd.capture.launch import memfd_with
 from streamvaultd.capture.output import SegmentFiles
 from streamvaultd.core.events import JoinEnded
 from streamvaultd.core.model import Phase, Recorder, Segment, State
+from streamvaultd.joinprogress import JoinProgress
 from streamvaultd.joins import Joins
 from streamvaultd.store.local import LocalStore
 from tests.component.store_world import NOW, SetClock, later, move, open_store, start
@@ -54,6 +55,7 @@ class World:
         self.specs: list[dict[str, Any]] = []
         self.ended: asyncio.Queue[JoinEnded] = asyncio.Queue()
         self.told: asyncio.Queue[str] = asyncio.Queue()
+        self.watched: list[str] = []
         self.tasks: list[asyncio.Task[None]] = []
         self.joins = self.build()
 
@@ -72,6 +74,7 @@ class World:
             argv=("join",),
             reports=self.folder / "jobs",
             template=lambda _recording: "joined",
+            progress=JoinProgress(folder=self.folder / "jobs", watcher=cast("Any", self), on_change=lambda _: None),
         )
 
     # as runs
@@ -92,6 +95,14 @@ class World:
 
     async def forget(self, _unit: str, _pipe: str) -> None:
         return
+
+    # as watcher
+
+    def watch(self, key: str, *_: object, **__: object) -> None:
+        self.watched.append(key)
+
+    def cancel(self, key: str) -> None:
+        self.watched.remove(key)
 
     # as journal
 
@@ -128,6 +139,16 @@ async def test_a_join_is_told_what_to_leave(world: World) -> None:
     await world.joins.join(recorder, 1)
     assert (await world.next_end()).path == "/srv/joined.ts"
     assert world.specs[0]["reserve"] == 12345
+
+
+async def test_how_far_a_join_is_is_watched_while_it_runs(world: World) -> None:
+    world.reports = [DONE]
+    await world.joins.join(await world.recorder(), 1)
+    assert world.watched == ["streamvault-job-1.scope"]
+    assert world.specs[0]["progress"] == str(world.folder / "jobs" / "job-1.progress")
+    await world.next_end()
+    assert world.watched == []
+    assert list((world.folder / "jobs").iterdir()) == []
 
 
 async def test_a_join_without_room_waits_and_begins_again_as_the_same_join(world: World) -> None:

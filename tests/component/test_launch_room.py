@@ -77,12 +77,12 @@ class Studio:
             lanes=Lanes(),
             parse_record=nobody,
             is_overlap_proven=nobody,
-            anonymous_memory=nobody,
+            scope_memory=nobody,
             memory_refusal=room.refuse,
             is_link_down=nobody,
         )
 
-    async def command(self, _recording: Recording) -> None:
+    async def command(self, _recording: Recording, _preferred: str | None) -> None:
         raise StreamlinkUnusable(command="streamlink", why="it is not there")
 
     async def launch(self, recorder: Recorder) -> ev.LaunchFailed:
@@ -103,7 +103,7 @@ def recorder(directory: Path, state: State = State.STARTING) -> Recorder:
         id=1, stream=1, streamer="demo", url="https://host/x", quality="best", directory=str(directory),
         created=NOW, duration=None, policy=Policy(),
     )  # fmt: skip
-    old = Segment(number=1, phase=Phase.WRITING, since=NOW, media_at=NOW)
+    old = Segment(number=1, phase=Phase.WRITING, since=NOW, media_at=NOW, quality="best")
     new = Segment(number=2, phase=Phase.LAUNCHING, since=NOW, memory_max=300 * MIB)
     return Recorder(recording=recording, state=state, since=NOW, segments=(old, new))
 

@@ -54,7 +54,13 @@ SAMPLES["0002"] = (
     "UPDATE recordings SET memory_max = 402653184, memory_since_monotonic = 5009.5, silent_since_monotonic = 5008.5",
     """UPDATE segments SET memory_max = 268435456, evidence = '{"status"\\: -9, "log"\\: ["Killed"]}'""",
 )
-SAMPLES["0003"] = SAMPLES["0002"]
+SAMPLES["0003"] = (
+    *SAMPLES["0002"],
+    "UPDATE segments SET quality = '720p60'",
+    "UPDATE recordings SET fills = 2, filled_at_monotonic = 5007.5",
+)
+SAMPLES["0004"] = SAMPLES["0003"]
+SAMPLES["0005"] = SAMPLES["0004"]
 """Rows as each schema had them; every one tells of the same recording."""
 
 NEW: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -64,7 +70,9 @@ NEW: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"memory_max": 256 << 20, "evidence": Evidence(status=-9, log=("Killed",))},
     ),
 }
-NEW["0003"] = NEW["0002"]
+NEW["0003"] = (NEW["0002"][0] | {"fills": 2, "filled_at": 5_007.5}, NEW["0002"][1] | {"quality": "720p60"})
+NEW["0004"] = NEW["0003"]
+NEW["0005"] = NEW["0004"]
 """What each schema could say for the first time, of the recorder and of its segment."""
 
 

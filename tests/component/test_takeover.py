@@ -74,6 +74,9 @@ class World:
     def size(self, path: str) -> int:
         return 188
 
+    def written(self, path: str) -> int | None:
+        return NOW.realtime
+
     def takeover(self) -> Takeover:
         """The take-over of this world."""
         us = cast("Any", self)

@@ -145,11 +145,12 @@ class Channel:
                             "only": [numbers of media segments]
         "high": bool        whether the multivariant playlist offers a larger picture, too
         """
+        high = ensure_media(replace(self.media.spec, size=OTHER_SIZE)) if order.get("high") else None
         with self.changed:
             if order.get("end") and self.final is None:
                 self.final, self.ended_at, self.ended_monotonic = self.last(), time.time(), time.monotonic()
             if "high" in order:
-                self.high = ensure_media(replace(self.media.spec, size=OTHER_SIZE)) if order["high"] else None
+                self.high = high
             self._set_gone(is_gone=order.get("gone", self.is_gone))
             if "fault" in order:
                 self._set_fault(order)

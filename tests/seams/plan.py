@@ -16,7 +16,7 @@ OUTAGE: Final = (0.1, 8.0)
 SIGNALS: Final = ("TERM", "KILL")
 MAIN_KINDS: Final = ("ts", "fmp4")
 OTHER_KINDS: Final = ("aes", "audio", "separate", "change", "fmp4-change")
-PARALLEL: Final = 3
+PARALLEL: Final = 4
 """Recordings of each main kind at most."""
 PER_RECORDING: Final = 4
 """Steps that are worth a recording of their own."""

@@ -174,7 +174,9 @@ class Box(Machine):
             "cgroup": str(self.cgroup),
             "layers": [str(layer) for layer in self.root.lower],
         }
-        (self.root.folder / "state.json").write_text(json.dumps(state))
+        new = self.root.folder / "state.new"
+        new.write_text(json.dumps(state))
+        new.replace(self.root.folder / "state.json")  # others read it while boxes come and go
 
     def attach(self) -> bool:
         """Find the running box of this name; what a dead one left behind is removed."""

@@ -14,7 +14,7 @@ import hashlib
 import json
 import shutil
 import subprocess
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from tests.testbed import host
@@ -157,10 +157,18 @@ def _locked(path: Path) -> Iterator[None]:
 
 def _prune(kind: str, *, keep: int) -> None:
     """Remove the layers of a kind that were used longest ago and that no box stands on."""
-    used = set()
+    layers = cache() / "layers"
+    with _locked(layers / f"{kind}.lock"):  # boxes are made by several processes at a time
+        used = _layers_in_use()
+        found = [path for path in layers.glob(f"{kind}-*") if path.suffix != ".new"]
+        for folder in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)[keep:]:
+            if str(folder / "upper") not in used:
+                shutil.rmtree(folder)
+
+
+def _layers_in_use() -> set[str]:
+    used: set[str] = set()
     for state in (cache() / "boxes").glob("*/state.json"):
-        used.update(json.loads(state.read_text())["layers"])
-    found = [path for path in (cache() / "layers").glob(f"{kind}-*") if path.suffix != ".new"]
-    for folder in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)[keep:]:
-        if str(folder / "upper") not in used:
-            shutil.rmtree(folder)
+        with suppress(FileNotFoundError):  # the box has just ended
+            used.update(json.loads(state.read_text())["layers"])
+    return used

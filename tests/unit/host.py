@@ -18,6 +18,7 @@ from streamvaultd.core.model import Moment
 from tests.unit.agenda import Agenda
 from tests.unit.broadcast import (
     CHUNK_BYTES,
+    CHUNK_SECONDS,
     INTERRUPTED,
     NO_SPACE,
     READ_ONLY,
@@ -68,6 +69,7 @@ class Host(Agenda):
         self.failed: dict[int, Evidence] = {}
         self.journal: dict[int, Evidence] = {}
         self.is_reachable = True
+        self.missed: set[tuple[int, int]] = set()  # runs, and chunks that they do not get
         self.disk: str | None = None  # "full" or "read-only"
         self.disk_seems_free = False  # whatever the disk is, it looks as if it had room
         self.is_going_down = False
@@ -120,6 +122,13 @@ class Host(Agenda):
 
         self.after(seconds, end)
 
+    def miss(self, attempt: int, line: Line = Line.FETCH_FAILED) -> None:
+        """A run does not get the next chunk, and says so."""
+        self._write()
+        if self.files.get(attempt):
+            self.missed.add((attempt, self.files[attempt][-1] + 1))
+            self.after(1.5 * CHUNK_SECONDS, lambda: self._speak(attempt, line))
+
     # --- the network -----------------------------------------------------------------------------------------------
 
     def lose_network(self) -> None:
@@ -159,7 +168,8 @@ class Host(Agenda):
         for attempt, run in self.scopes.items():
             chunks = self.files.get(attempt)
             if chunks and not run.stalled:
-                chunks.extend(range(chunks[-1] + 1, self.aired))
+                fresh = range(chunks[-1] + 1, self.aired)
+                chunks.extend(chunk for chunk in fresh if (attempt, chunk) not in self.missed)
 
     def _fetch_soon(self, attempt: int) -> None:
         self.after(0.5, lambda: self._first_media(attempt))

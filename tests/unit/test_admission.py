@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from streamvaultd.core.admission import GroupMemory, refusal
-from streamvaultd.witnesses.cgroups import anonymous_memory, group_memory
+from streamvaultd.witnesses.cgroups import group_memory, scope_memory
 
 MIB = 1 << 20
 FULL = GroupMemory(name="streamvault-recordings.slice", used=800 * MIB, limit=1000 * MIB)
@@ -50,13 +50,14 @@ STAT = "anon 4096\nfile 999\nkernel 100\ninactive_anon 4000\nactive_file 200\nin
 def test_what_can_be_reclaimed_is_not_in_use(tmp_path: Path) -> None:
     it = group(tmp_path, memory_max="8192\n", memory_current="5000\n", memory_stat=STAT)
     assert group_memory(it, tmp_path) == GroupMemory(name="b.slice", used=5000 - 550, limit=8192)
-    assert anonymous_memory(it, tmp_path) == 4096
+    assert scope_memory(it, tmp_path) == (4096, 8192)
 
 
 def test_a_group_without_a_limit_a_controller_or_existence_tells_nothing(tmp_path: Path) -> None:
     assert group_memory("/a.slice/b.slice", tmp_path) is None
-    assert anonymous_memory("/a.slice/b.slice", tmp_path) is None
+    assert scope_memory("/a.slice/b.slice", tmp_path) == (None, None)
     it = group(tmp_path, memory_max="max\n", memory_current="5000\n", memory_stat=STAT)
     assert group_memory(it, tmp_path) is None
+    assert scope_memory(it, tmp_path) == (4096, None)
     (tmp_path / "a.slice" / "b.slice" / "memory.max").unlink()
     assert group_memory(it, tmp_path) is None

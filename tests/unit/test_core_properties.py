@@ -64,16 +64,20 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "join": BACK,
     "size": SIZE,
     "anon": st.sampled_from([None, 50 << 20, 250 << 20, 2 << 30]),
+    "limit": st.sampled_from([None, 100 << 20, 256 << 20]),
     "line": st.sampled_from(list(Line)),
+    "quality": st.sampled_from([None, "720p60"]),
     "disk": st.booleans(),
     "why": st.sampled_from(["refused", None]),
     "permanent": st.booleans(),
+    "files": st.integers(0, 3),
     "proven": st.booleans(),
     "evidence": EVIDENCE,
     "outcome": st.sampled_from(list(ev.Outcome)),
     "detail": st.just("as it is"),
     "path": st.just("/srv/r/demo/x.ts"),
     "live": st.dictionaries(st.integers(1, 6), SIZE, max_size=3),
+    "grown": st.dictionaries(st.integers(1, 6), st.floats(0.0, 1e6), max_size=3),
 }
 Happening = tuple[float, type[ev.Event], dict[str, Any]]
 
@@ -217,6 +221,11 @@ def stall(world: World) -> None:
         run.stalled = True
 
 
+def miss(world: World) -> None:
+    if world.scopes:
+        world.miss(max(world.scopes))
+
+
 def air(condition: Air) -> Callable[[World], None]:
     def change(world: World) -> None:
         world.change_air(condition)
@@ -253,6 +262,7 @@ STEPS: dict[str, Callable[[World], None]] = {
     "kill with shim": kill_with_shim,
     "kill all": kill_all,
     "kill shim": kill_shim,
+    "miss": miss,
     "oom": out_of_memory(),
     "oom, told by systemd": out_of_memory(record="status", unit=-0.1, twice=True),
     "oom, told by the journal": out_of_memory(record="none", journal=3.0),

@@ -171,10 +171,15 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
         "why",
         "stop",
         "rotate",
+        "retry",
+        "jobs",
+        "events",
         "monitor",
+        "top",
         "logs",
         "check",
         "cleanup",
+        "prune",
         "verify",
         "streamers",
         "add",
@@ -182,7 +187,10 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
         "enable",
         "disable",
         "probe",
+        "settings",
+        "reload",
         "streamlink",
+        "completion",
     ]
     for name in names:
         assert main([name, "--help"]) == 0

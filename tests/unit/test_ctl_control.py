@@ -168,6 +168,19 @@ def test_stop_wait_subscribes_first_and_prints_the_result() -> None:
     assert daemon.methods == ["Get", "Subscribe", "Stop"]
 
 
+def test_waiting_for_a_join_shows_a_bar_on_a_terminal_and_nothing_in_a_pipe() -> None:
+    halfway = one("finalizing", progress={"doneBytes": 1 << 30, "totalBytes": 2 << 30, "etaUSec": 9_000_000})
+    states = [one(), one("finalizing"), halfway, one("stopped", path=RESULT)]
+    daemon = FakeDaemon().on("Get", one()).on("Stop", one("stopping")).on("Subscribe", *states)
+    ran = run(daemon, "stop", "demo", "--wait")
+    assert ran.err.count("finalizing") == 1
+    assert "%" not in ran.err
+    daemon = FakeDaemon().on("Get", one()).on("Stop", one("stopping"))
+    daemon.on("Subscribe", *states[:3], KeyboardInterrupt())
+    shown = run(daemon, "stop", "demo", "--wait", on_terminal=True).err
+    assert f"[{'#' * 12}{'-' * 12}]" in shown
+
+
 def test_stop_wait_of_a_recording_without_media_prints_no_path() -> None:
     daemon = FakeDaemon().on("Get", one()).on("Stop", one("stopping")).on("Subscribe", one(), one("stopped"))
     ran = run(daemon, "stop", "demo", "--wait")

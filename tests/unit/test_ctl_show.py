@@ -119,10 +119,35 @@ def test_json_of_monitor_is_one_answer_a_line() -> None:
 # --- status --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("progress", "shown"),
+    [
+        ({"doneBytes": 0, "totalBytes": 1 << 30}, f"[{'-' * 24}]   0 %, 0B of 1.0G"),
+        (
+            {"doneBytes": 3 << 28, "totalBytes": 1 << 30, "etaUSec": 12_000_000},
+            f"[{'#' * 18}{'-' * 6}]  75 %, 768.0M of 1.0G, 12s left",
+        ),
+        ({"doneBytes": 1 << 30, "totalBytes": 1 << 30, "etaUSec": 0}, f"[{'#' * 24}] 100 %, 1.0G of 1.0G, 0s left"),
+        ({"doneBytes": 0, "totalBytes": 0}, f"[{'#' * 24}] 100 %, 0B of 0B"),
+    ],
+)
+def test_status_shows_how_far_a_join_is(progress: dict[str, int], shown: str) -> None:
+    daemon = FakeDaemon().on("Get", one("finalizing", progress=progress)).on("ListSegments", {"segments": []})
+    assert f"       Joined: {shown}\n" in run(daemon, "status", "demo").out
+
+
 def test_status_of_a_recording_reads_as_a_unit_of_systemctl() -> None:
     ended = segment(1, "ended", endedAt=at(NOW - 60_000_000), cause="signal:9", memoryPeak=60 << 20, memoryMax=1 << 28)
     get = one(deaths=1, rotationDueAt=at(NOW + 21 * HOUR), detail="segment 1 was killed")
-    daemon = FakeDaemon().on("Get", get).on("ListSegments", {"segments": [ended, segment(2, pid=4711)]})
+    daemon = (
+        FakeDaemon()
+        .on("Get", get)
+        .on(
+            "ListSegments",
+            {"segments": [ended, segment(2, pid=4711, quality="1080p60", memoryCurrent=48 << 20)]},
+        )
+    )
+    daemon.printed = ["Nov 18 host streamlink[4711]: Opening stream"]
     ran = run(daemon, "status", "demo")
     assert ran.code == 0
     assert ran.out == (
@@ -132,17 +157,20 @@ def test_status_of_a_recording_reads_as_a_unit_of_systemctl() -> None:
                segment 1 was killed
       Started: Wed 2026-11-18 09:03:40 UTC; 2h 3min ago
           URL: https://example.org/live.m3u8?token=***
-      Quality: best
+      Quality: best (1080p60)
     Directory: /srv/media
      Segments: 2 (1 death)
+       Deaths: segment 001 signal:9, 1min ago
      Received: 3.0G
          Rate: 1.0M/s, average of segment 2
      Rotation: due Thu 2026-11-19 08:06:40 UTC; 21h left, or at 100.0G
-       Memory: limit 256.0M for each segment, peak 60.0M
+       Memory: 48.0M now, peak 60.0M, limit 256.0M for each segment
 
 SEGMENT  PHASE    SIZE  RUNTIME  CAUSE     UNIT                        PID   PEAK   LIMIT  STARTED              PATH
     001  ended    3.5G  59min    signal:9  streamvault-348-001.scope     -  60.0M  256.0M  2026-11-18 10:06:40  D/1.ts
     002  writing  3.5G  1h       -         streamvault-348-002.scope  4711      -       -  2026-11-18 10:06:40  D/2.ts
+
+Nov 18 host streamlink[4711]: Opening stream
 """.replace("D/", "/srv/media/demo/stream_77_segments/segment_00")
     )
 

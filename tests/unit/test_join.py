@@ -206,7 +206,7 @@ def test_a_result_that_differs_from_its_segments_gets_no_name(
     """What the disk gives back is not what was put on it."""
     job = Job(tmp_path, LIVE.window(0, 9), LIVE.window(6, 15))
     end = len(LIVE.window(0, 15))
-    monkeypatch.setattr(os, "fdatasync", lambda fd: os.pwrite(fd, b"!", end - 5000))
+    monkeypatch.setattr(output, "write_out", lambda fd, *_: os.pwrite(fd, b"!", end - 5000))
     assert "is not what is read back" in job.run(append_min=append_min)["error"]
     assert job.results == []
     assert job.paths[0].read_bytes() == job.contents[0]
@@ -291,13 +291,13 @@ def test_torn_writes_behind_a_segment_are_cut_off(tmp_path: Path) -> None:
 
 def test_a_failed_try_leaves_the_segment_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job = Job(tmp_path, LIVE.window(0, 9), LIVE.window(6, 15))
-    monkeypatch.setattr(os, "fdatasync", _no_room)
+    monkeypatch.setattr(output, "write_out", _no_room)
     assert "No space left" in job.run(append_min=1)["error"]
     assert job.paths[0].read_bytes() == job.contents[0]
     assert job.results == []
 
 
-def _no_room(_: int) -> None:
+def _no_room(*_: int) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 

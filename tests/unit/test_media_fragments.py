@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamvaultd.media import fragments
@@ -160,6 +160,14 @@ def test_a_change_and_back_are_three_parts() -> None:
     assert parts(capture([0, 1]) + other + capture([3, 4])) == [capture([0, 1]), other, capture([3, 4])]
 
 
+def test_a_capture_that_reaches_back_over_a_change_and_its_end_repeats_nothing() -> None:
+    """The first and the last part have equal initialisations; what it repeats belongs to the first."""
+    other = header(scale=90000) + fragment(2, scale=90000)
+    older = capture([0, 1]) + other + capture([3])
+    newer = capture([1]) + other + capture([3, 4])
+    assert parts(older, newer) == [capture([0, 1]), other, capture([3, 4])]
+
+
 def test_a_repeated_initialisation_changes_nothing() -> None:
     data = capture([0, 1]) + capture([2, 3])
     assert parts(data) == [data]
@@ -194,6 +202,7 @@ def test_a_union_is_the_union(older: set[int], newer: set[int], torn: int, end: 
     assert found == sorted(whole)
 
 
+@settings(deadline=None)
 @given(data=st.binary(max_size=400), at=st.integers(0, 4000), flips=st.integers(0, 255))
 def test_damage_is_an_answer(data: bytes, at: int, flips: int) -> None:
     hostile = bytearray(capture([0, 1, 2]))

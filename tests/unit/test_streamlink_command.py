@@ -15,6 +15,7 @@ from streamvaultd.capture.streamlink import (
     check_url,
     config_text,
     parse_version,
+    preferring,
     secrets_in,
     warning_about,
 )
@@ -102,6 +103,24 @@ def test_urls_are_taken_as_they_are(url: str) -> None:
 def test_qualities_that_are_no_list_of_names_are_refused(quality: str) -> None:
     with pytest.raises(InvalidQuality):
         check_quality(quality)
+
+
+@pytest.mark.parametrize(
+    ("first", "asked", "wanted"),
+    [
+        ("720p60", "best", "720p60,best"),
+        ("720p60", "1080p60,720p60,best", "720p60,1080p60,best"),
+        ("best", "best", "best"),
+        (None, "720p,best", "720p,best"),
+        ("no name", "best", "best"),
+        ("a,b", "best", "best"),
+        ("a\nurl=http://x", "best", "best"),
+        ("x" * 255, "best", "best"),
+    ],
+)
+def test_a_quality_is_put_before_those_asked_for_if_it_is_a_name(first: str | None, asked: str, wanted: str) -> None:
+    assert preferring(first, asked) == wanted
+    check_quality(wanted)
 
 
 @given(url=st.text(), quality=st.text(), value=st.text())

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which quality a segment is launched with, when the journal tells that of the one before only now."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from streamvaultd import captures as module
+from streamvaultd.capture.output import SegmentFiles
+from streamvaultd.captures import Captures
+from streamvaultd.core.loglines import Line
+from streamvaultd.core.model import Phase, Recorder, Segment, State
+from streamvaultd.disks import Lanes
+from streamvaultd.errors import StreamlinkUnusable
+from tests.component.store_world import NOW, SetClock
+from tests.component.test_launch_room import recorder
+
+OPENING = "info cli: Opening stream: 720p60 (hls)"
+
+
+class Studio:
+    """Captures that get as far as asking for streamlink, and remember for which quality."""
+
+    def __init__(self) -> None:
+        self.asked: list[str | None] = []
+        nobody = cast("Any", None)
+        self.captures = Captures(
+            post=lambda _number, _event: None,
+            clock=SetClock(),
+            files=SegmentFiles(mounts=Path("/dev/null")),
+            capture=cast("Any", self),
+            runs=cast("Any", self),
+            media=nobody,
+            writeback=nobody,
+            disk=cast("Any", self),
+            lanes=Lanes(),
+            parse_record=nobody,
+            is_overlap_proven=nobody,
+            scope_memory=nobody,
+            memory_refusal=lambda _wanted: None,
+            is_link_down=nobody,
+        )
+
+    async def command(self, _recording: object, preferred: str | None) -> None:
+        self.asked.append(preferred)
+        raise StreamlinkUnusable(command="streamlink", why="it is not there")
+
+    async def trouble(self, _recorder: Recorder) -> str | None:
+        return None
+
+    def is_busy(self, unit: str) -> bool:
+        return unit == "streamvault-1-001.scope"
+
+
+@pytest.fixture(name="studio")
+async def _studio() -> Studio:
+    return Studio()
+
+
+def rotation(directory: Path, **fields: Any) -> Recorder:
+    """Segment 1 has its first media just now, segment 2 is to be launched beside it."""
+    found = recorder(directory, State.ROTATING)
+    first = Segment(number=1, phase=Phase.WRITING, since=NOW, media_at=NOW)
+    return replace(found, segments=(replace(first, **fields), *found.segments[1:]))
+
+
+async def test_a_quality_that_is_about_to_be_told_is_waited_for(studio: Studio, tmp_path: Path) -> None:
+    launch = asyncio.create_task(studio.captures.launch(rotation(tmp_path), 2))
+    asyncio.get_running_loop().call_later(0.05, studio.captures.on_line, 1, 1, Line.OPENING, OPENING)
+    await launch
+    assert studio.asked == ["720p60"]
+
+
+async def test_one_that_was_told_since_the_decision_is_taken_at_once(studio: Studio, tmp_path: Path) -> None:
+    studio.captures.on_line(1, 1, Line.OPENING, OPENING)
+    studio.captures.on_line(1, 1, Line.OPENING, OPENING)
+    async with asyncio.timeout(module.QUALITY_WAIT / 2):
+        await studio.captures.launch(rotation(tmp_path), 2)
+    assert studio.asked == ["720p60"]
+
+
+async def test_nobody_waits_for_long(studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The journal may be away, or not be readable."""
+    monkeypatch.setattr(module, "QUALITY_WAIT", 0.01)
+    await studio.captures.launch(rotation(tmp_path), 2)
+    studio.captures.on_line(1, 7, Line.OPENING, OPENING)  # of a run that is none
+    assert studio.asked == [None]
+
+
+async def test_nor_for_what_is_known(studio: Studio, tmp_path: Path) -> None:
+    async with asyncio.timeout(module.QUALITY_WAIT / 2):
+        await studio.captures.launch(rotation(tmp_path, quality="480p"), 2)
+    assert studio.asked == ["480p"]

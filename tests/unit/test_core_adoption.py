@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a new daemon takes over of a run's growth: the clock of a stall goes on, whoever looks."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import pytest
+
+from streamvaultd.core import effects as fx
+from streamvaultd.core import events as ev
+from streamvaultd.core.machine import step
+from streamvaultd.core.model import Moment, Phase, Recorder, Segment, State
+from streamvaultd.core.policy import has_advanced, next_probe
+from streamvaultd.core.reconcile import Facts, takeover
+from tests.unit.rows import new_recorder
+
+MEDIA = Moment(1000.0, 0)
+SIZE = 5 << 20
+
+
+def writing(**fields: object) -> Recorder:
+    """A recording whose segment 1 had its first media at 1000 s, and was last seen to grow at 1003 s."""
+    values = {"media_at": MEDIA, "started": MEDIA, "size": SIZE, "grown_at": 1003.0} | fields
+    segment = Segment(number=1, phase=Phase.WRITING, since=MEDIA, **values)  # type: ignore[arg-type]
+    return replace(new_recorder(), state=State.RECORDING, since=MEDIA, segments=(segment,))
+
+
+def adopted(recorder: Recorder, at: float, size: int, grown: float | None = None) -> Segment:
+    """Segment 1 once a daemon has taken it over."""
+    facts = Facts(live=frozenset({(1, 1)}), sizes={(1, 1): size}, grown={} if grown is None else {(1, 1): grown})
+    for event in takeover(recorder, facts, Moment(at, 0)):
+        recorder, _ = step(recorder, event)
+    return recorder.segments[0]
+
+
+@pytest.mark.parametrize(
+    ("size", "written", "grown"),
+    [
+        (SIZE, None, 1003.0),  # it did not grow
+        (SIZE, 1500.0, 1003.0),
+        (SIZE + 1, 1004.5, 1004.5),  # it grew a little, long ago
+        (SIZE + 1, 1499.0, 1499.0),
+        (SIZE + 1, 1700.0, 1500.0),  # the clock was set meanwhile: never later than now, nor earlier than known
+        (SIZE + 1, 2.0, 1003.0),
+        (SIZE + 1, None, 1500.0),
+    ],
+)
+def test_a_file_tells_when_it_last_grew(size: int, written: float | None, grown: float) -> None:
+    segment = adopted(writing(), 1500.0, size, written)
+    assert (segment.grown_at, segment.measure_at) == (grown, 1501.0)
+
+
+def test_a_run_that_has_not_advanced_does_not_count_as_advanced_because_of_a_new_daemon() -> None:
+    """It fetched what the window of a frozen source held, and no more."""
+    segment = adopted(writing(), 1500.0, SIZE + 188, 1003.5)
+    assert not has_advanced(segment)
+
+
+def test_a_run_that_hung_while_nobody_looked_is_replaced_at_the_first_look() -> None:
+    recorder = replace(writing(), segments=(adopted(writing(), 1500.0, SIZE),))
+    measured = ev.SizeMeasured(at=Moment(1501.0, 0), attempt=1, size=SIZE)
+    after, effects = step(recorder, measured)
+    assert after.segments[0].cause == "stall"
+    assert fx.StopScope(1) in effects
+
+
+def test_a_row_without_a_moment_of_growth_counts_from_its_phase() -> None:
+    assert adopted(writing(grown_at=None), 1500.0, SIZE).grown_at == MEDIA.monotonic
+
+
+def test_a_limit_that_an_administrator_lowered_is_the_one_that_counts() -> None:
+    """A drop-in for the scope has the last word."""
+    recorder = writing(memory_max=256 << 20)
+    near = ev.SizeMeasured(at=Moment(1100.0, 0), attempt=1, size=SIZE + 1, anon=90 << 20, limit=100 << 20)
+    after, effects = step(recorder, near)
+    assert after.segments[0].memory_max == 100 << 20
+    assert after.state is State.ROTATING
+    assert fx.Launch(2) in effects
+    plain, _ = step(recorder, replace(near, limit=None))
+    assert plain.state is State.RECORDING
+
+
+def test_a_silent_source_is_asked_often_as_long_as_its_window_may_still_hold_something() -> None:
+    asked, at = [], 0.0
+    while at < 300.0:
+        at = next_probe(at, since=0.0, until=1000.0)
+        asked.append(at)
+    waits = [after - before for before, after in itertools.pairwise(asked)]
+    assert max(wait for wait, before in zip(waits, asked, strict=False) if before < 150.0) == 4.0
+    assert waits[-1] == 15.0
