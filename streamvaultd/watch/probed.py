@@ -164,7 +164,7 @@ def serve() -> NoReturn:
         service.say({"ready": True})
         service.read(sys.stdin.buffer)
     except (OSError, ValueError) as error:
-        sys.stderr.write(f"<4>The probe ends: {error}\n")
+        sys.stderr.write(f"The probe ends: {error}\n")
         status = 1
     os._exit(status)  # whatever its threads are doing
 

@@ -62,7 +62,7 @@ def test_only_loss_and_orders_that_are_not_followed_are_errors() -> None:
     }  # fmt: skip
     assert {entry for entry in OWN if entry.priority <= ERROR} == {
         notices.DAEMON_FAILED, notices.SETTINGS_REFUSED, notices.SETTINGS_MISTAKEN, notices.STORE_FAILED,
-        notices.SYNC_FAILED, notices.ROW_UNREADABLE,
+        notices.SYNC_FAILED, notices.ROW_UNREADABLE, notices.STREAMERS_REFUSED,
     }  # fmt: skip
 
 
