@@ -17,9 +17,11 @@ from streamvaultd import __version__
 from streamvaultd.capture.streamlink import check_quality, check_url
 from streamvaultd.clock import Clock
 from streamvaultd.config import Settings
-from streamvaultd.core.events import RecordRequested, RotateRequested, StopRequested
+from streamvaultd.core.events import RecordRequested, RetryRequested, RotateRequested, StopRequested
+from streamvaultd.core.listing import PAGE_MAX
 from streamvaultd.core.machine import RUNNING
 from streamvaultd.core.model import Recorder, State
+from streamvaultd.core.requests import why_not_retried
 from streamvaultd.ends import EVENTS_MAX, end_views
 from streamvaultd.errors import (
     AlreadyRecording,
@@ -29,13 +31,14 @@ from streamvaultd.errors import (
     MemoryFull,
     NoSuchRecording,
     NoSuchSegment,
+    NothingToRetry,
     NotRecording,
     ScopeFailed,
     SourceUnavailable,
     UnsupportedUrl,
     VaultError,
 )
-from streamvaultd.hub import Hub, Subscription
+from streamvaultd.hub import Hub, News, Subscription
 from streamvaultd.joinprogress import Progress
 from streamvaultd.manager import Manager
 from streamvaultd.ports import Catalogue, Disk, Files, Store, Watcher
@@ -43,10 +46,9 @@ from streamvaultd.streamlinks import Streamlinks
 from streamvaultd.units import SPAN_MAX_USEC, segment_unit
 from streamvaultd.varlink.server import Call, Handler, Stream
 from streamvaultd.varlink.server import Final as Last
-from streamvaultd.views import View, event_view, recording_view, redact_url, segment_view, timestamp
+from streamvaultd.views import View, optional, recording_view, redact_url, segment_view, timestamp
 
 NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}", re.ASCII)
-LIST_LIMIT: Final = 1000
 
 
 class Api:
@@ -67,6 +69,7 @@ class Api:
         settings: Callable[[], Settings],
         pid_of: Callable[[int], int | None],
         progress: Callable[[int], Progress | None] = lambda _: None,
+        memory_of: Callable[[str], tuple[int | None, int | None]] = lambda _unit: (None, None),
         catalogue: Catalogue | None = None,
     ) -> None:
         self._manager = manager
@@ -81,38 +84,48 @@ class Api:
         self._settings = settings
         self._pid_of = pid_of
         self._progress = progress
+        self._memory_of = memory_of
         self._catalogue = catalogue
         self._started = clock.now()
 
     def handlers(self) -> dict[str, Handler]:
         """Method name -> handler."""
         return {
-            "List": self.list,
             "Get": self.get,
             "ListSegments": self.list_segments,
+            "GetSegment": self.get_segment,
             "Why": self.why,
             "Record": self.record,
             "Stop": self.stop,
             "Rotate": self.rotate,
-            "Subscribe": self.subscribe,
+            "Retry": self.retry,
             "GetStatus": self.get_status,
             "ManageStreamlink": self.manage_streamlink,
         }
 
     # --- looking ---------------------------------------------------------------------------------------------------
 
-    async def list(self, call: Call) -> View:
-        given = call.parameters
-        limit = min(max(1, given.get("limit", LIST_LIMIT)), LIST_LIMIT)
-        stored = await self._store.list(given.get("streamer"), all=given.get("all", False), limit=limit)
-        return {"recordings": [self._view(self._present(recorder)) for recorder in stored]}
-
     async def get(self, call: Call) -> View:
         return {"recording": self._view(await self._find(call.parameters["recording"]))}
 
     async def list_segments(self, call: Call) -> View:
         recorder = await self._find(call.parameters["recording"])
-        return {"segments": [self._segment_view(recorder, number) for number in range(len(recorder.segments))]}
+        given = call.parameters
+        after, phase = given.get("after", 0), given.get("phase")
+        found = [
+            index for index, segment in enumerate(recorder.segments)
+            if segment.number > after and phase in (None, segment.phase.value)
+        ]  # fmt: skip
+        shown = found[: max(1, min(given.get("limit", PAGE_MAX), PAGE_MAX))]
+        further = recorder.segments[shown[-1]].number if len(shown) < len(found) else None
+        return {"segments": [self.segment_view(recorder, index) for index in shown]} | optional(next=further)
+
+    async def get_segment(self, call: Call) -> View:
+        recorder, wanted = await self._find(call.parameters["recording"]), call.parameters["segment"]
+        for index, segment in enumerate(recorder.segments):
+            if segment.number == wanted:
+                return {"segment": self.segment_view(recorder, index)}
+        raise NoSuchSegment(recording=recorder.recording.id, segment=wanted)
 
     async def why(self, call: Call) -> View:
         recorder = await self._find(call.parameters["recording"])
@@ -142,19 +155,6 @@ class Api:
                 {} if catalogue.trouble is None else {"trouble": catalogue.trouble}
             )
         return found | ({"streamlinkVersion": str(installation.version)} if installation else {})
-
-    async def subscribe(self, call: Call) -> Stream:
-        wanted = call.parameters.get("recording")
-        with self._hub.subscribe() as subscription:
-            found = await self._find(wanted) if wanted is not None else None
-            only = found.recording.id if found else None
-            for recorder in [found] if found else list(self._manager.recorders.values()):
-                yield {"recording": self._view(recorder)}
-            while True:
-                news = await subscription.get()
-                if only in (None, news.recorder.recording.id):
-                    event = event_view(news)
-                    yield {"recording": self._view(news.recorder)} | ({"event": event} if event else {})
 
     # --- acting ----------------------------------------------------------------------------------------------------
 
@@ -215,6 +215,18 @@ class Api:
         after = await self._manager.submit(recorder.recording.id, RotateRequested(at=self._clock.now()))
         return {"recording": self._view(after or recorder)}
 
+    async def retry(self, call: Call) -> View:
+        recorder = await self._find(call.parameters["recording"])
+        recording = recorder.recording.id
+        recorder = self._manager.known(recording) or recorder
+        why = why_not_retried(recorder)
+        if why is not None:
+            raise NothingToRetry(recording=recording, why=why)
+        if self._manager.known(recording) is None:
+            self._manager.take(recorder)
+        after = await asyncio.shield(self._manager.submit(recording, RetryRequested(at=self._clock.now())))
+        return {"recording": self._view(after or recorder)}
+
     async def manage_streamlink(self, call: Call) -> View:
         verb = call.parameters["verb"]
         if verb == "status":
@@ -244,17 +256,21 @@ class Api:
     def _view(self, recorder: Recorder) -> View:
         return recording_view(recorder, self._clock.now(), self._progress(recorder.recording.id))
 
-    def _segment_view(self, recorder: Recorder, index: int) -> View:
+    def segment_view(self, recorder: Recorder, index: int) -> View:
+        """A Segment of a recorder."""
         segment = recorder.segments[index]
         path = str(self._files.segment_path(recorder.recording, segment.number))
         pidfd = self._watcher.pidfd(segment_unit(recorder.recording.id, segment.number))
-        return segment_view(recorder, segment, path, None if pidfd is None else self._pid_of(pidfd))
+        pid = None if pidfd is None else self._pid_of(pidfd)
+        unit = segment_unit(recorder.recording.id, segment.number)
+        memory = self._memory_of(unit) if segment.phase.is_live else (None, None)
+        return segment_view(recorder, segment, path, pid, memory)
 
 
 async def _next_of(subscription: Subscription, recorder: Recorder) -> Recorder:
     while True:
         news = await subscription.get()
-        if news.recorder.recording.id == recorder.recording.id and news.told is None:
+        if isinstance(news, News) and news.recorder.recording.id == recorder.recording.id and news.told is None:
             return news.recorder
 
 

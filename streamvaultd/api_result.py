@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""io.streamvault.Recorder: ListSeams and ListParts, what the join of a recording found and made."""
+"""io.streamvault.Recorder: ListSeams, GetSeam and ListParts, what the join of a recording found and made."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Final, Protocol
 
 import msgspec
 
+from streamvaultd.core.listing import PAGE_MAX
 from streamvaultd.core.model import Recorder, SeamRecord
-from streamvaultd.errors import NoSuchRecording, RecordingUnreadable
+from streamvaultd.errors import NoSuchRecording, NoSuchSeam, RecordingUnreadable
 from streamvaultd.varlink.server import Call, Handler
 from streamvaultd.views import View, optional
 
@@ -44,18 +45,29 @@ class ResultStore(Protocol):
 
 
 class ResultApi:
-    """Handlers of the two methods; `handlers()` is what the server is given."""
+    """Handlers of these methods; `handlers()` is what the server is given."""
 
     def __init__(self, store: ResultStore) -> None:
         self._store = store
 
     def handlers(self) -> dict[str, Handler]:
         """Method name -> handler."""
-        return {"ListSeams": self.list_seams, "ListParts": self.list_parts}
+        return {"ListSeams": self.list_seams, "GetSeam": self.get_seam, "ListParts": self.list_parts}
 
     async def list_seams(self, call: Call) -> View:
         recording = await self._find(call)
-        return {"seams": [seam_view(seam) for seam in await self._store.seams(recording)]}
+        after, limit = call.parameters.get("after", 0), call.parameters.get("limit", PAGE_MAX)
+        found = [seam for seam in await self._store.seams(recording) if seam.older > after]
+        shown = found[: max(1, min(limit, PAGE_MAX))]
+        further = shown[-1].older if len(shown) < len(found) else None
+        return {"seams": [seam_view(seam) for seam in shown]} | optional(next=further)
+
+    async def get_seam(self, call: Call) -> View:
+        recording, older = await self._find(call), call.parameters["older"]
+        for seam in await self._store.seams(recording):
+            if seam.older == older:
+                return {"seam": seam_view(seam)}
+        raise NoSuchSeam(recording=recording, older=older)
 
     async def list_parts(self, call: Call) -> View:
         recording = await self._find(call)

@@ -20,7 +20,7 @@ import tomli
 
 from streamvaultd.core.model import Policy
 from streamvaultd.errors import ConfigInvalid, ConfigUnreadable, VaultError
-from streamvaultd.units import parse_size, parse_span
+from streamvaultd.units import exact_size, format_span, parse_size, parse_span
 
 TEMPLATE_FIELDS: Final = frozenset({"streamer", "start", "recording", "stream"})
 ROOT: Final = Path("/")
@@ -275,6 +275,28 @@ def _put(settings: Settings, target: str, value: Any) -> Settings:
     name, _, inner = target.partition(".")
     changes: dict[str, Any] = {name: replace(settings.policy, **{inner: value}) if inner else value}
     return replace(settings, **changes)
+
+
+HIDDEN: Final = "***"
+
+
+def shown(option: Option, settings: Settings) -> str:
+    """The value that an option has in these settings, as it is written in a file; streamlink's may be secrets."""
+    value: Any = settings
+    for name in option.target.split("."):
+        value = getattr(value, name)
+    if option.target == "streamlink_options":
+        return "{ " + ", ".join(f'{name} = "{HIDDEN}"' for name, _ in value) + " }" if value else "{}"
+    if isinstance(value, tuple):
+        return " ".join(value)
+    if isinstance(value, float):
+        return format_span(round(value * 1e6)) if value else "0"
+    if isinstance(value, int) and not isinstance(value, bool) and option.key in _SIZES:
+        return exact_size(value)
+    return str(value) if value != "" else "''"
+
+
+_SIZES: Final = frozenset({"size", "memory_max", "memory_ceiling", "job_memory_max", "floor"})
 
 
 def option_table() -> str:

@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import os
 import signal
-import socket
 import sys
 from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
@@ -19,9 +18,8 @@ from typing import Any, Final, NoReturn
 
 from streamvaultd import __version__, config
 from streamvaultd.api import Api
-from streamvaultd.api_audit import AuditApi
-from streamvaultd.api_result import ResultApi
 from streamvaultd.audits import Audits
+from streamvaultd.capture.discard import Discard
 from streamvaultd.capture.launch import Launcher, clean_environment, memfd_with
 from streamvaultd.capture.output import SegmentFiles
 from streamvaultd.capture.salvage import Salvage
@@ -30,15 +28,14 @@ from streamvaultd.capture.writeback import Writeback
 from streamvaultd.captures import Captures
 from streamvaultd.clock import SystemClock
 from streamvaultd.config import Settings
-from streamvaultd.core import admission
 from streamvaultd.core.disk import Margin
 from streamvaultd.core.events import Event, JoinEnded, NetworkBack
 from streamvaultd.core.model import Recorder, State
 from streamvaultd.diskguard import DiskGuard
 from streamvaultd.disks import Lanes
-from streamvaultd.errors import RECORDER, VaultError
+from streamvaultd.errors import VaultError
 from streamvaultd.executor import Executor
-from streamvaultd.hub import Hub, News
+from streamvaultd.hub import Hub, JobNews, News
 from streamvaultd.joinprogress import JoinProgress
 from streamvaultd.joins import Joins
 from streamvaultd.manager import Manager
@@ -47,6 +44,7 @@ from streamvaultd.notices import (
     BUS_LOST,
     CATALOGUE_AWAY,
     CATALOGUE_BACK,
+    DAEMON_FAILED,
     DAEMON_STARTED,
     DAEMON_STOPPED,
     JOURNAL_GAP,
@@ -62,24 +60,23 @@ from streamvaultd.notify import Notifier, stored_fds, watchdog_interval
 from streamvaultd.repairs import Repairs
 from streamvaultd.runs import Runs
 from streamvaultd.scopes import Scopes
+from streamvaultd.sockets import SOCKET_NAMES, Sockets, all_handlers
 from streamvaultd.store.catalogue import Catalogue
-from streamvaultd.store.recovery import RecoverableStore
+from streamvaultd.store.queries import QueryableStore
 from streamvaultd.streamlinks import Streamlinks
 from streamvaultd.takeover import Takeover
 from streamvaultd.units import RECORDINGS_SLICE, slice_groups
-from streamvaultd.varlink.server import Info, Interface, Server, read_definition
 from streamvaultd.witnesses.bus import UnitBus
-from streamvaultd.witnesses.cgroups import group_memory, scope_memory
+from streamvaultd.witnesses.cgroups import memory_refusal, memory_use, scope_memory
 from streamvaultd.witnesses.journal import JournalWatch
 from streamvaultd.witnesses.link import LinkWatch
 from streamvaultd.witnesses.media import MediaWatch
-from streamvaultd.witnesses.processes import ProcessWatch, adopt_pidfd, parse_exit_record, take_record
+from streamvaultd.witnesses.processes import ProcessWatch, adopt_pidfd, parse_exit_record, pid_of, take_record
 from streamvaultd.witnesses.survey import Survey
 
 STATE_DIR: Final = Path(os.environ.get("STATE_DIRECTORY", "/var/lib/streamvaultd"))
 RUNTIME_DIR: Final = Path(os.environ.get("RUNTIME_DIRECTORY", "/run/streamvaultd"))
 BROKER_SOCKET: Final = Path("/run/streamvault-brokerd/io.streamvault.Broker")
-SOCKET_NAME: Final = "varlink"
 PASSFILE: Final = "pgpass"
 """The credential with the catalogue's password, in the format of libpq-pgpass."""
 
@@ -93,8 +90,6 @@ systemd starts only after it has gone: the scopes are ordered after the service.
 HOST_DRAIN_LIMIT: Final = 10.0
 """The same when the machine goes down: all segments have just ended, and are to be synced and stored."""
 
-URL: Final = "man:streamvaultd(8)"
-
 
 class _Stop(Exception):
     """The service was asked to stop."""
@@ -104,7 +99,7 @@ class Daemon:
     """The composition root: the only place that constructs."""
 
     def __init__(
-        self, settings: Settings, group: asyncio.TaskGroup, store: RecoverableStore, files: SegmentFiles
+        self, settings: Settings, group: asyncio.TaskGroup, store: QueryableStore, files: SegmentFiles
     ) -> None:
         self._settings, self._mistakes = settings, 0
         self._group = group
@@ -191,7 +186,7 @@ class Daemon:
             lanes=self._lanes,
             is_overlap_proven=_is_overlap_proven,
             scope_memory=scope_memory,
-            memory_refusal=_memory_refusal,
+            memory_refusal=memory_refusal,
             is_link_down=lambda: self.link_watch.is_down,
         )
 
@@ -289,8 +284,8 @@ class Daemon:
             settings=lambda: self._settings,
         )
 
-    def _build_server(self) -> Server:
-        api = Api(
+    def _build_api(self) -> Api:
+        return Api(
             manager=self.manager,
             store=self._store,
             files=self._files,
@@ -299,15 +294,30 @@ class Daemon:
             streamlinks=self.streamlinks,
             watcher=self._watcher,
             disk=self.disk,
-            memory_refusal=_memory_refusal,
+            memory_refusal=memory_refusal,
             settings=lambda: self._settings,
             pid_of=pid_of,
+            memory_of=lambda unit: memory_use(f"{slice_groups(RECORDINGS_SLICE)[-1]}/{unit}"),
             catalogue=self._catalogue,
             progress=self._progress.of,
         )
-        handlers = api.handlers() | AuditApi(self.audits).handlers() | ResultApi(self._store).handlers()
-        interface = Interface(read_definition(RECORDER), handlers, frozenset({"Subscribe"}))
-        return Server(Info("StreamVault", "streamvaultd", __version__, URL), [interface])
+
+    def _build_sockets(self) -> Sockets:
+        handlers = all_handlers(
+            self._build_api(),
+            audits=self.audits,
+            manager=self.manager,
+            store=self._store,
+            files=self._files,
+            hub=self._hub,
+            clock=self._clock,
+            lanes=self._lanes,
+            media=Discard(),
+            settings=lambda: self._settings,
+            reload=self.reload,
+        )
+        self._store.on_job = lambda job: self._hub.publish(JobNews(job))
+        return Sockets(handlers, spawn=self.spawn)
 
     def _post(self, recording: int, event: Event) -> None:
         self.manager.post(recording, event)
@@ -326,19 +336,17 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        loop.add_signal_handler(signal.SIGHUP, lambda: self.spawn(self.reload()))
+        loop.add_signal_handler(signal.SIGHUP, lambda: self.spawn(self._on_hangup()))
         self.spawn(self.bus.run())
         if self._catalogue is not None:
             self.spawn(self._catalogue.run())
         self.spawn(self.link_watch.run())
         self.spawn(self._find_streamlink())
-        self.notifier.inherit(name for name in fds if name != SOCKET_NAME)
+        self.notifier.inherit(name for name in fds if name not in SOCKET_NAMES)
         adopted = await self._take_over(fds)
         self.spawn(self.manager.run())
         self.spawn(self.disk.run())
-        server = self._build_server()
-        for fd in fds.get(SOCKET_NAME, []):
-            self.spawn(server.serve(socket.socket(fileno=fd)))
+        self._build_sockets().serve(fds)
         self.spawn(self._feed_watchdog())
         self.notifier.ready(self.status())
         self.journal.tell(DAEMON_STARTED, version=__version__, adopted=adopted)
@@ -373,8 +381,11 @@ class Daemon:
         except TimeoutError:
             return  # the rows say what is left to do
 
-    async def reload(self) -> None:
-        """Read the settings again; bad ones leave the old ones in force."""
+    async def _on_hangup(self) -> None:
+        await self.reload()
+
+    async def reload(self) -> Sequence[VaultError]:
+        """Read the settings again; bad ones leave the old ones in force. Returns the mistakes."""
         self.notifier.reloading()
         settings, mistakes = config.load(config.files())
         self.tell_mistakes(SETTINGS_REFUSED, mistakes)
@@ -383,6 +394,7 @@ class Daemon:
             await self._find_streamlink()
             self.journal.tell(SETTINGS_APPLIED)
         self.notifier.ready(self.status())
+        return mistakes
 
     def tell_mistakes(self, entry: Entry, mistakes: Sequence[VaultError]) -> None:
         """Tell of mistakes in the settings, in the journal now and in the status until they are gone."""
@@ -424,22 +436,6 @@ class Daemon:
         self.journal.tell(BUS_LOST, why="it was restarted")
 
 
-def pid_of(pidfd: int) -> int | None:
-    """The process of a pidfd (proc_pid_fdinfo(5)), None once it is gone."""
-    try:
-        lines = Path(f"/proc/self/fdinfo/{pidfd}").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    pids = [int(line.split()[1]) for line in lines if line.startswith("Pid:")]
-    return pids[0] if pids and pids[0] > 0 else None
-
-
-def _memory_refusal(wanted: int) -> str | None:
-    """Why a segment that may take so much memory does not fit into its slices now; None if it does."""
-    found = (group_memory(group) for group in slice_groups(RECORDINGS_SLICE))
-    return admission.refusal((group for group in found if group is not None), wanted)
-
-
 def _is_overlap_proven(older: Path, newer: Path) -> bool:
     with older.open("rb") as older_file, newer.open("rb") as newer_file:
         return overlap_proven(older_file.fileno(), newer_file.fileno())
@@ -452,7 +448,7 @@ async def serve(settings: Settings, mistakes: Sequence[VaultError]) -> None:
     valid applies, the defaults stand in for the rest, and the mistakes are told as an error.
     """
     files = SegmentFiles()
-    store = await RecoverableStore.open(
+    store = await QueryableStore.open(
         settings.store_path, paths=lambda recording, number: str(files.segment_path(recording, number))
     )
     try:
@@ -482,6 +478,9 @@ def main() -> NoReturn:
         asyncio.run(serve(settings, mistakes))
     except* VaultError as group:
         for error in group.exceptions:
-            sys.stderr.write(f"<3>{error}\n")
+            if "JOURNAL_STREAM" in os.environ:  # systemd.exec(5): a unit's stderr
+                Journal().tell(DAEMON_FAILED, why=error)
+            else:
+                sys.stderr.write(f"{error}\n")
         sys.exit(1)
     sys.exit(0)

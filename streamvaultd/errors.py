@@ -8,7 +8,10 @@ Varlink parameters, `hint` is shown by streamvaultctl below the message. Exit co
 
 from __future__ import annotations
 
-from typing import ClassVar
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import ClassVar
+
 
 RECORDER = "io.streamvault.Recorder"
 BROKER = "io.streamvault.Broker"
@@ -101,6 +104,59 @@ class NoSuchSegment(VaultError):
     what = "cannot find segment {segment} of recording {recording}"
     hint = "'streamvaultctl segments {recording}' shows every segment by its number"
     exit_code = 4
+
+
+class NoSuchStream(VaultError):
+    name = f"{RECORDER}.NoSuchStream"
+    what = "cannot find stream {stream}"
+    hint = "the method ListStreams has every stream by its number"
+    exit_code = 4
+
+
+class NoSuchSeam(VaultError):
+    name = f"{RECORDER}.NoSuchSeam"
+    what = "cannot find a seam of recording {recording} behind segment {older}"
+    hint = "'streamvaultctl seams {recording}' shows every seam, once the recording is joined"
+    exit_code = 4
+
+
+class NoSuchJob(VaultError):
+    name = f"{RECORDER}.NoSuchJob"
+    what = "cannot find job {job}"
+    hint = "'streamvaultctl jobs --all' shows every job by its number"
+    exit_code = 4
+
+
+class NoSuchEvent(VaultError):
+    name = f"{RECORDER}.NoSuchEvent"
+    what = "cannot find event {event}"
+    hint = "'streamvaultctl events' shows the latest events"
+    exit_code = 4
+
+
+class NothingToRetry(VaultError):
+    name = f"{RECORDER}.NothingToRetry"
+    what = "cannot try recording {recording} again: {why}"
+    hint = "'streamvaultctl status {recording}' shows how it is; 'streamvaultctl record' makes a new recording"
+
+
+class NothingToVerify(VaultError):
+    name = f"{RECORDER}.NothingToVerify"
+    what = "cannot verify recording {recording}, it has no joined file: {why}"
+    hint = "'streamvaultctl status {recording}' shows how it is"
+
+
+class VerifyFailed(VaultError):
+    name = f"{RECORDER}.VerifyFailed"
+    what = "cannot verify {path}: {why}"
+    hint = "'streamvaultctl verify FILE' looks at a file without the daemon"
+
+
+class PruneUnbounded(VaultError):
+    name = f"{RECORDER}.PruneUnbounded"
+    what = "cannot remove media: {why}"
+    hint = "name a recording, or give an age such as --older-than 30d; --dry-run shows what would go"
+    exit_code = 2
 
 
 class NotRecording(VaultError):

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from streamvaultd.core.model import Moment, Recorder, Told
 from streamvaultd.errors import SubscriberTooSlow
@@ -25,21 +25,51 @@ class News:
     told: Told | None = None
 
 
+class JobRow(Protocol):
+    """A job as the store knows it."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def recording(self) -> int: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def attempts(self) -> int: ...
+    @property
+    def unit(self) -> str: ...
+    @property
+    def result(self) -> Mapping[str, object] | None: ...
+    @property
+    def created(self) -> int: ...
+    @property
+    def ended(self) -> int | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class JobNews:
+    """A job has begun or ended."""
+
+    job: JobRow
+
+
 class Subscription:
     """The news for one subscriber."""
 
     def __init__(self) -> None:
-        self._queue: asyncio.Queue[News] = asyncio.Queue(SUBSCRIBER_BACKLOG_MAX)
+        self._queue: asyncio.Queue[News | JobNews] = asyncio.Queue(SUBSCRIBER_BACKLOG_MAX)
         self._overrun = False
 
-    def put(self, news: News) -> None:
+    def put(self, news: News | JobNews) -> None:
         """Queue, or remember that there was no room."""
         try:
             self._queue.put_nowait(news)
         except asyncio.QueueFull:
             self._overrun = True
 
-    async def get(self) -> News:
+    async def get(self) -> News | JobNews:
         """The next news; raises SubscriberTooSlow once any was lost."""
         if self._overrun:
             raise SubscriberTooSlow(backlog=SUBSCRIBER_BACKLOG_MAX)
@@ -52,7 +82,7 @@ class Hub:
     def __init__(self) -> None:
         self._subscriptions: set[Subscription] = set()
 
-    def publish(self, news: News) -> None:
+    def publish(self, news: News | JobNews) -> None:
         """Tell every subscriber, without waiting for any."""
         for subscription in self._subscriptions:
             subscription.put(news)

@@ -55,6 +55,10 @@ class Manager:
         """Every recorder that is not settled, by the recording's number."""
         return self._recorders
 
+    def known(self, recording: int) -> Recorder | None:
+        """The recorder of this number, if it is not settled, or was settled lately."""
+        return self._recorders.get(recording) or self._settled.get(recording)
+
     def take(self, recorder: Recorder) -> None:
         """Own this recorder from now on."""
         self._remember(recorder)
@@ -80,7 +84,7 @@ class Manager:
         self._queue.put_nowait(_Entry(recording, event))
 
     async def submit(self, recording: int, event: Event) -> Recorder | None:
-        """Queue an event and wait until it is dealt with and saved; the recorder after it, None if it is not owned."""
+        """Queue an event and wait until it is dealt with and saved; the recorder after it, None if it is not known."""
         done: asyncio.Future[Recorder | None] = asyncio.get_running_loop().create_future()
         self._queue.put_nowait(_Entry(recording, event, done))
         return await done
@@ -134,9 +138,7 @@ class Manager:
                 await self._handle(_Entry(recording, event))
 
     async def _handle(self, entry: _Entry) -> None:
-        before = self._recorders.get(entry.recording)
-        if before is None and entry.done is None:
-            before = self._settled.get(entry.recording)
+        before = self.known(entry.recording)
         after = None
         if before is not None:
             after, effects = step(before, entry.event)

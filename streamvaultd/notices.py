@@ -2,13 +2,14 @@
 """What the daemon tells people: one entry a notice, with its MESSAGE_ID, level and text, sent to the journal.
 
 The catalogue (systemd/streamvaultd.catalog) has an entry for each MESSAGE_ID; a test compares the two. Levels:
-an expected end is INFO or NOTICE, a recoverable surprise WARNING, ERROR only where media may be lost (syslog(3)).
+an expected end is INFO or NOTICE, a recoverable surprise WARNING, ERROR only where media may be lost, or where what an
+administrator ordered is not done (syslog(3)). The broker's own are in brokerd/notices.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from streamvaultd.core.effects import Announce, Notice
@@ -125,7 +126,7 @@ ENTRIES: Final[Mapping[str, Entry]] = {
     ),
     Notice.JOIN_FAILED: Entry(
         "f0dc428c32ff4f52a050c57d1df92a1e",
-        ERROR,
+        WARNING,
         "Cannot join recording {recording} of '{streamer}' (try {tries}): {why}",
     ),
     Notice.RECORDING_COMPLETED: Entry(
@@ -137,6 +138,16 @@ ENTRIES: Final[Mapping[str, Entry]] = {
     Notice.RECORDING_FAILED: Entry(
         "564dc4c7ea4a42cda0bab8564a0c2e0a", ERROR, "Recording {recording} of '{streamer}' failed: {why}"
     ),
+    Notice.RETRYING: Entry(
+        "98893ebdf5a84f299d047328c9939fe2",
+        NOTICE,
+        "Recording {recording} of '{streamer}' is tried again, it was {state}",
+    ),
+    Notice.MEDIA_PRUNED: Entry(
+        "84ded028e11f4c689e49e692f9e4699d",
+        NOTICE,
+        "The media of recording {recording} of '{streamer}' were removed by request: {files} files, {size} bytes",
+    ),
 }
 
 DAEMON_STARTED: Final = Entry(
@@ -145,6 +156,7 @@ DAEMON_STARTED: Final = Entry(
 DAEMON_STOPPED: Final = Entry(
     "589b8266cbfc4d81b59e8c04b712f0a5", NOTICE, "streamvaultd stops; {live} segments record on without it"
 )
+DAEMON_FAILED: Final = Entry("53d9593ac8c64becb5bdfa90e12f8eca", ERROR, "streamvaultd ends, it cannot go on: {why}")
 SETTINGS_APPLIED: Final = Entry(
     "88a046b7dfde49e39a6575b23d5b53b8", NOTICE, "Settings reloaded; they apply to what starts next"
 )
@@ -208,6 +220,7 @@ CATALOGUE_BACK: Final = Entry(
 OWN: Final = (
     DAEMON_STARTED,
     DAEMON_STOPPED,
+    DAEMON_FAILED,
     SETTINGS_APPLIED,
     SETTINGS_REFUSED,
     SETTINGS_MISTAKEN,
@@ -230,6 +243,17 @@ OWN: Final = (
     CATALOGUE_BACK,
 )
 """Notices of the daemon itself."""
+
+
+EXPECTED_DEATHS: Final = frozenset({"host-shutdown"})
+"""Causes of deaths that nobody is surprised at: they are told as a notice."""
+
+
+def priority_of(notice: Notice, cause: str | None) -> int:
+    """The level of a notice of the core."""
+    if notice is Notice.SEGMENT_DIED and cause in EXPECTED_DEATHS:
+        return NOTICE
+    return ENTRIES[notice].priority
 
 
 def fields_of(recorder: Recorder, attempt: int | None = None) -> dict[str, str]:
@@ -262,8 +286,9 @@ class Journal:
         if announce.cause is not None:
             extra["STREAMVAULT_CAUSE"] = announce.cause
         extra |= {f"STREAMVAULT_{name.upper()}": value for name, value in announce.fields}
-        self._send(entry, message, extra)
-        return Told(announce.notice.value, entry.priority, message, announce.cause, announce.attempt)
+        priority = priority_of(announce.notice, announce.cause)
+        self._send(replace(entry, priority=priority), message, extra)
+        return Told(announce.notice.value, priority, message, announce.cause, announce.attempt)
 
     def tell(self, entry: Entry, recorder: Recorder | None = None, **values: object) -> None:
         """Tell one notice of the daemon itself."""

@@ -8,7 +8,11 @@ systemd.resource-control(5).
 from __future__ import annotations
 
 import re
-from typing import Final
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
 
 RECORDINGS_SLICE: Final = "streamvault-recordings.slice"
 JOBS_SLICE: Final = "streamvault-jobs.slice"
@@ -124,6 +128,15 @@ def parse_size(text: str) -> int:
     if match is None:
         raise ValueError("it is not a number with K, M, G, T or P, such as 100G")
     return round(float(match[1]) * _SIZE_UNITS[match[2]])
+
+
+def exact_size(count: int) -> str:
+    """A size as `parse_size` reads it, with the greatest unit that leaves a whole number, e.g. ``256M``."""
+    suffixes = "KMGTP"
+    power = 0
+    while count and count % 1024 == 0 and power < len(suffixes):
+        count, power = count // 1024, power + 1
+    return f"{count}{suffixes[power - 1] if power else ''}"
 
 
 def format_size(count: int) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
+from streamvaultd.core.listing import Summary
 from streamvaultd.core.model import Instant, Moment, Recorder, Segment, State
 from streamvaultd.core.policy import rotation_due
 from streamvaultd.hub import News
@@ -55,6 +56,15 @@ def recording_view(recorder: Recorder, now: Moment, progress: Progress | None = 
         "context": _context(recorder),
         "runtime": _runtime(recorder, now) | optional(progress=None if progress is None else _progress(progress)),
     }
+
+
+def summary_view(summary: Summary, now: Moment) -> View:
+    """A Recording of which only the sums over its segments are known."""
+    view = recording_view(summary.recorder, now)
+    view["runtime"] |= {"segments": summary.segments, "deaths": summary.deaths}
+    if summary.recorder.result_bytes is None:
+        view["runtime"]["bytes"] = summary.bytes
+    return view
 
 
 def _context(recorder: Recorder) -> View:
@@ -107,7 +117,9 @@ def _moment(instant: Instant, now: Moment) -> Moment:
     return Moment(monotonic=instant, realtime=now.realtime + round((instant - now.monotonic) * 1e6))
 
 
-def segment_view(recorder: Recorder, segment: Segment, path: str, pid: int | None) -> View:
+def segment_view(
+    recorder: Recorder, segment: Segment, path: str, pid: int | None, memory: tuple[int | None, int | None]
+) -> View:
     """A Segment."""
     return {
         "number": segment.number,
@@ -122,7 +134,8 @@ def segment_view(recorder: Recorder, segment: Segment, path: str, pid: int | Non
         quality=segment.quality,
         cause=segment.cause,
         memoryMax=segment.memory_max,
-        memoryPeak=segment.memory_peak,
+        memoryPeak=segment.memory_peak if memory[1] is None else memory[1],
+        memoryCurrent=memory[0],
     )
 
 

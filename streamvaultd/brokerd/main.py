@@ -10,11 +10,11 @@ import argparse
 import asyncio
 import pwd
 import socket
-import sys
 
 from streamvaultd import __version__
 from streamvaultd.brokerd import service
 from streamvaultd.brokerd.manager import Manager
+from streamvaultd.brokerd.notices import FAILED, tell
 from streamvaultd.systemd1 import BusError
 from streamvaultd.varlink.server import Info, Limits, Server
 from systemd import daemon
@@ -68,5 +68,5 @@ async def _fail_when_lost(manager: Manager) -> None:
 
 
 def _fail(text: str) -> int:
-    print(f"<3>{text}", file=sys.stderr, flush=True)
+    tell(FAILED, text)
     return 1

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from streamvaultd.brokerd import checks, process
 from streamvaultd.brokerd.manager import Properties, scope_properties
+from streamvaultd.brokerd.notices import REFUSED, tell
 from streamvaultd.errors import BROKER, NoSuchUnit, VaultError
 from streamvaultd.varlink.server import Call, Interface, read_definition
 
@@ -54,7 +54,7 @@ class _Broker:
             return await method(call)
         except VaultError as error:
             if not isinstance(error, NoSuchUnit):  # a scope that has ended by itself meanwhile surprises nobody
-                _log(f"{error} (asked by pid {call.peer.pid}, uid {call.peer.uid})")
+                tell(REFUSED, f"{error} (asked by pid {call.peer.pid}, uid {call.peer.uid})")
             raise
 
     async def start_scope(self, call: Call) -> Parameters:
@@ -82,9 +82,3 @@ class _Broker:
         checks.slice_of(name)
         await self._systemd.reset_failed(name)
         return {}
-
-
-def _log(text: str) -> None:
-    """One line to the journal at level warning (sd-daemon(3)); what a caller invented cannot make it two."""
-    line = "".join(char if char.isprintable() else "?" for char in text)
-    print(f"<4>{line}", file=sys.stderr, flush=True)

@@ -125,6 +125,8 @@ class Notice(StrEnum):
     RECORDING_COMPLETED = "recording-completed"
     RECORDING_STOPPED = "recording-stopped"
     RECORDING_FAILED = "recording-failed"
+    RETRYING = "retrying"
+    MEDIA_PRUNED = "media-pruned"
 
 
 @dataclass(frozen=True, slots=True)

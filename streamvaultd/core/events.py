@@ -44,6 +44,19 @@ class RotateRequested(_Event):
     pass
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryRequested(_Event):
+    """Somebody has done something about what went wrong: try again now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaPruned(_Event):
+    """Somebody wanted the media gone, and they are: so many files, so many bytes."""
+
+    files: int
+    size: int
+
+
 # --- from the world ------------------------------------------------------------------------------------------------
 
 
@@ -261,7 +274,7 @@ class JoinOverdue(_Event):
 
 
 Event = (
-    RecordRequested | StopRequested | RotateRequested
+    RecordRequested | StopRequested | RotateRequested | RetryRequested | MediaPruned
     | ScopeStarted | LaunchFailed | MediaArrived | SizeMeasured | OverlapChecked
     | SegmentExited | EvidenceArrived | SegmentSpoke | SegmentSealed | SourceProbed | NetworkBack | DiskLow | DiskFreed
     | HostStopping | HostStays | JoinEnded | SegmentsRemoved | Restarted

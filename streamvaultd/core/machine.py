@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from streamvaultd.core import events as ev
+from streamvaultd.core import requests as asked
 from streamvaultd.core import spoken as lines
 from streamvaultd.core import surroundings as around
 from streamvaultd.core import transitions as on
@@ -64,6 +65,10 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(CAPTURING, ev.DurationReached, on.on_duration_reached, STOPPING),
     _rule(WAITING, ev.DurationReached, on.on_duration_reached, STOPPING, FINALIZING, STOPPED),
     _rule(RECORDING, ev.RotateRequested, on.on_rotate, ROTATING),
+    _rule(BACKOFF, ev.RetryRequested, asked.on_retry_requested, STARTING),
+    _rule(frozenset({GRACE, PAUSED}), ev.RetryRequested, asked.on_retry_requested),
+    _rule(FAILED, ev.RetryRequested, asked.on_retry_requested, FINALIZING),
+    _rule(frozenset({COMPLETED, STOPPED, FAILED}), ev.MediaPruned, asked.on_media_pruned),
     # rotation
     _rule(RECORDING, ev.RotationDue, on.on_rotate, ROTATING),
     _rule(ROTATING, ev.OverlapDue, on.on_overlap_due),

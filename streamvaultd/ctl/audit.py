@@ -5,10 +5,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import click
-
 from streamvaultd.ctl import records
-from streamvaultd.ctl.options import common_options
+from streamvaultd.ctl.options import Command, command, option
 from streamvaultd.ctl.outcome import ExitCode
 from streamvaultd.ctl.records import Answer, BadAnswer
 from streamvaultd.ctl.session import Session
@@ -34,9 +32,7 @@ class Violation(NamedTuple):
     advice: str | None
 
 
-@click.command()
-@common_options
-@click.pass_obj
+@command("check")
 def check(session: Session) -> ExitCode:
     """Compare rows, units, processes and files, and print what is wrong.
 
@@ -52,10 +48,8 @@ def check(session: Session) -> ExitCode:
     return ExitCode.FAILED if found else ExitCode.DONE
 
 
-@click.command()
-@click.option("--dry-run", is_flag=True, help="Print what would be done, and change nothing.")
-@common_options
-@click.pass_obj
+@command("cleanup")
+@option("--dry-run", is_flag=True, help="Print what would be done, and change nothing.")
 def cleanup(session: Session, *, dry_run: bool) -> ExitCode:
     """Repair what 'check' names, and check again.
 
@@ -140,3 +134,6 @@ def _counts(answer: Answer) -> str:
 
 def _plural(count: int, noun: str) -> str:
     return f"{count} processes" if noun == "process" and count != 1 else plural(count, noun)
+
+
+COMMANDS: dict[str, Command] = {"check": check, "cleanup": cleanup}

@@ -7,12 +7,9 @@ import os
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
-import click
-
 from streamvaultd.ctl import follow, render
-from streamvaultd.ctl.commands import RECORDING
-from streamvaultd.ctl.options import common_options
-from streamvaultd.ctl.outcome import ExitCode, Failed
+from streamvaultd.ctl.options import RECORDING, Command, argument, command, option
+from streamvaultd.ctl.outcome import ExitCode, Failed, Usage
 from streamvaultd.ctl.session import Session, given, recording_of
 from streamvaultd.ctl.text import format_elapsed, plural
 from streamvaultd.errors import InvalidDuration
@@ -24,16 +21,16 @@ if TYPE_CHECKING:
     from streamvaultd.ctl.records import Recording
 
 
-@click.command()
-@click.argument("url", metavar="URL")
-@click.option("--name", metavar="NAME", help="Name of the streamer. [default: taken from the URL]")
-@click.option("--quality", metavar="QUALITY", help="streamlink's stream names, best first: 1080p60,720p,best.")
-@click.option("--directory", metavar="PATH", help="Where the files go, below a folder of the streamer's name.")
-@click.option("--duration", metavar="TIME", help="Stop after that much media: 90min, 2h 30min.")
-@click.option("--wait", is_flag=True, help="Wait until the recording has ended; print the path of its file.")
-@click.option("--no-block", is_flag=True, help="Do not wait until media arrive.")
-@common_options
-@click.pass_obj
+@command("record")
+@argument("url", "URL")
+@option("--name", metavar="NAME", help="Name of the streamer. [default: taken from the URL]")
+@option("--quality", metavar="QUALITY", help="streamlink's stream names, best first: 1080p60,720p,best.")
+@option(
+    "--directory", metavar="PATH", complete="file", help="Where the files go, below a folder of the streamer's name."
+)
+@option("--duration", metavar="TIME", help="Stop after that much media: 90min, 2h 30min.")
+@option("--wait", is_flag=True, help="Wait until the recording has ended; print the path of its file.")
+@option("--no-block", is_flag=True, help="Do not wait until media arrive.")
 def record(
     session: Session,
     *,
@@ -50,7 +47,7 @@ def record(
     Returns when media arrive, and prints the recording's number.
     """
     if wait and no_block:
-        raise click.UsageError("--wait and --no-block exclude each other")
+        raise Usage("--wait and --no-block exclude each other")
     parameters = given({
         "url": url,
         "name": name,
@@ -91,11 +88,9 @@ def _parse_duration(text: str) -> int:
     return usec
 
 
-@click.command()
+@command("stop")
 @RECORDING
-@click.option("--wait", is_flag=True, help="Wait until all is joined; print the path of the file.")
-@common_options
-@click.pass_obj
+@option("--wait", is_flag=True, help="Wait until all is joined; print the path of the file.")
 def stop(session: Session, *, recording: str, wait: bool) -> int:
     """Stop a recording.
 
@@ -115,11 +110,9 @@ def stop(session: Session, *, recording: str, wait: bool) -> int:
     return _report_end(session, state)
 
 
-@click.command()
+@command("rotate")
 @RECORDING
-@click.option("--wait", is_flag=True, help="Wait until the new segment has taken over.")
-@common_options
-@click.pass_obj
+@option("--wait", is_flag=True, help="Wait until the new segment has taken over.")
 def rotate(session: Session, *, recording: str, wait: bool) -> int:
     """Start the next segment of a recording.
 
@@ -137,6 +130,29 @@ def rotate(session: Session, *, recording: str, wait: bool) -> int:
     session.note(render.progress(state))
     session.json_only(state.answer)
     return ExitCode.DONE
+
+
+@command("retry")
+@RECORDING
+@option("--wait", is_flag=True, help="Wait until it is joined; print the path of the file.")
+def retry(session: Session, *, recording: str, wait: bool) -> int:
+    """Try again now what failed or waits.
+
+    A recording that failed and kept its segments is joined; one that waits for its next try, for its source or for
+    room on its disk does not wait any longer.
+    """
+    found = session.get(recording)
+    if not wait:
+        state = recording_of(session.call("Retry", recording=str(found.id)))
+        session.note(render.progress(state))
+        session.json_only(state.answer)
+        return ExitCode.DONE
+    try:
+        with _telling(session) as tell:
+            state = follow.retry(session, found, tell)
+    except KeyboardInterrupt:
+        return _interrupted(session, found, "is being tried again")
+    return _report_end(session, state)
 
 
 @contextmanager
@@ -186,3 +202,6 @@ def _failure(state: Recording) -> Failed:
         f"cannot complete {render.name_of(state)}: {why}",
         hint=f"'streamvaultctl logs {state.id}' tells the story",
     )
+
+
+COMMANDS: dict[str, Command] = {"record": record, "stop": stop, "rotate": rotate, "retry": retry}

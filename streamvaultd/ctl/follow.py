@@ -94,6 +94,18 @@ def stop(session: Session, recording: Recording, tell: Callable[[Recording], Non
     return state
 
 
+def retry(session: Session, recording: Recording, tell: Callable[[Recording], None]) -> Recording:
+    """Try a recording again and wait for its end; returns its final state."""
+    with changes(session, recording.id) as states:
+        next(states)
+        state = recording_of(session.call("Retry", recording=str(recording.id)))
+        while not state.is_final:
+            tell(state)
+            # what was told before it was tried again may still be on its way
+            state = next(states)
+    return state
+
+
 def rotate(session: Session, recording: Recording, tell: Callable[[Recording], None]) -> Recording:
     """Rotate a recording and wait until a new segment has taken over; raises Failed if none did."""
     with changes(session, recording.id) as states:

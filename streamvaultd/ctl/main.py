@@ -4,59 +4,28 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-import click
-
-from streamvaultd import __version__
-from streamvaultd.ctl import audit, commands, control, verify
-from streamvaultd.ctl.options import Group, UnknownCommand, common_options
-from streamvaultd.ctl.outcome import ExitCode, Failed, OutputClosed
+from streamvaultd.ctl import quick
+from streamvaultd.ctl.options import COMMON, remember
+from streamvaultd.ctl.outcome import ExitCode, Failed, OutputClosed, Usage
+from streamvaultd.ctl.places import PROGRAM, find
 from streamvaultd.ctl.records import BadAnswer
 from streamvaultd.ctl.screen import Screen
-from streamvaultd.ctl.session import Client, Session
+from streamvaultd.ctl.session import Session
 from streamvaultd.ctl.text import Span, Style
-from streamvaultd.errors import VaultError
+from streamvaultd.errors import NoSuchRecording, VaultError
 from streamvaultd.varlink.client import Client as VarlinkClient
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-PROGRAM = "streamvaultctl"
+    from streamvaultd.ctl.session import Client
 
-
-@click.group(PROGRAM, cls=Group, invoke_without_command=True)
-@common_options
-@click.version_option(__version__, prog_name=PROGRAM, message="%(prog)s %(version)s")
-@click.pass_context
-def cli(context: click.Context) -> None:
-    """Control streamvaultd, which records live streams. Without a command: list what is recorded.
-
-    Exit status: 0 done, 1 failed, 2 wrong usage, 3 the daemon is not running, 4 no such recording or segment.
-    """
-    if context.invoked_subcommand is None:
-        context.invoke(commands.list_)
-
-
-for _command in (
-    control.record,
-    commands.list_,
-    commands.status,
-    commands.segments,
-    commands.seams,
-    commands.why,
-    control.stop,
-    control.rotate,
-    commands.monitor,
-    commands.logs,
-    audit.check,
-    audit.cleanup,
-    verify.verify,
-    commands.streamlink,
-):
-    cli.add_command(_command)
+COMPLETION = "_STREAMVAULTCTL_COMPLETE"
+"""Set by a shell that wants to know what may come next."""
 
 
 def main(
@@ -66,19 +35,24 @@ def main(
     client_of: Callable[[str], Client] | None = None,
     now: Callable[[], int] | None = None,
     execute: Callable[[list[str]], None] | None = None,
+    read: Callable[[list[str]], list[str]] | None = None,
 ) -> int:
     """Run a command line (that of the process if None) and return its exit code."""
     session = Session(
         screen=screen or Screen.of_process(),
-        client_of=client_of or (lambda path: VarlinkClient(Path(path))),
+        client_of=client_of or VarlinkClient,
         now=now or (lambda: time.time_ns() // 1000),
         execute=execute or _replace_process,
+        read=read or _read_lines,
     )
     try:
-        result = cli.main(args=argv, prog_name=PROGRAM, obj=session, standalone_mode=False)
+        result = _run(sys.argv[1:] if argv is None else argv, session)
         session.screen.flush()
-    except click.UsageError as exc:
-        return _report(session, _usage_text(exc), _usage_hints(exc), ExitCode.USAGE)
+    except Usage as exc:
+        text = f"cannot understand this command: {str(exc)[:1].lower()}{str(exc)[1:]}"
+        return _report(session, text, exc.hints, ExitCode.USAGE)
+    except NoSuchRecording as exc:
+        return _report(session, str(exc), [_meant(session, exc), exc.advice], exc.exit_code)
     except VaultError as exc:
         return _report(session, str(exc), [exc.advice], exc.exit_code)
     except Failed as exc:
@@ -88,9 +62,30 @@ def main(
         return _report(session, f"cannot understand the daemon's answer: {exc}", [hint], ExitCode.FAILED)
     except OutputClosed:
         return ExitCode.OUTPUT_CLOSED
-    except (KeyboardInterrupt, click.Abort):
+    except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     return result if isinstance(result, int) else ExitCode.DONE
+
+
+def _run(argv: Sequence[str], session: Session) -> object:
+    parsed = None if COMPLETION in os.environ else quick.parse(argv, find, COMMON, "list")
+    if parsed is None:
+        from streamvaultd.ctl import cli  # click costs as much as all the rest
+
+        return cli.run(argv, session)
+    for name, value in parsed.common.items():
+        remember(session, name, value)
+    return parsed.command(session, **parsed.values)
+
+
+def _meant(session: Session, error: NoSuchRecording) -> str:
+    """Which name may have been mistyped."""
+    from difflib import get_close_matches
+
+    from streamvaultd.ctl.complete import known_names
+
+    close = get_close_matches(str(error.fields["recording"]), known_names(session), n=2)
+    return f"did you mean {' or '.join(repr(name) for name in close)}?" if close else ""
 
 
 def _report(session: Session, text: str, hints: Sequence[str], code: int) -> int:
@@ -101,22 +96,18 @@ def _report(session: Session, text: str, hints: Sequence[str], code: int) -> int
     return code
 
 
-def _usage_text(exc: click.UsageError) -> str:
-    message = exc.message if isinstance(exc, click.NoSuchOption) else exc.format_message()
-    message = message.rstrip(".")
-    return f"cannot understand this command: {message[:1].lower()}{message[1:]}"
-
-
-def _usage_hints(exc: click.UsageError) -> list[str]:
-    hints = []
-    if isinstance(exc, (click.NoSuchOption, UnknownCommand)) and exc.possibilities:
-        hints.append(f"did you mean {' or '.join(repr(name) for name in sorted(exc.possibilities))}?")
-    path = exc.ctx.command_path if exc.ctx is not None else PROGRAM
-    return [*hints, f"'{path} --help' shows how it is used"]
-
-
 def _replace_process(argv: list[str]) -> None:
     try:
         os.execvp(argv[0], argv)  # noqa: S606 - no shell on purpose
     except OSError as exc:
         raise Failed(f"cannot run {argv[0]}: {exc.strerror}") from exc
+
+
+def _read_lines(argv: list[str]) -> list[str]:
+    import subprocess
+
+    try:
+        ran = subprocess.run(argv, capture_output=True, text=True, errors="replace", check=False)
+    except OSError:
+        return []
+    return ran.stdout.splitlines() if ran.returncode == 0 else []

@@ -1,77 +1,145 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How commands are found, and the options that every command takes, before or after its name."""
+"""What commands look like: their options and arguments, declared once, without a parser.
+
+Two parsers read these declarations: quick.py, which is there at once and knows what is written plainly, and cli.py,
+which has click explain everything else: help, mistakes, completion.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
-
-import click
-
-from streamvaultd.ctl.session import SOCKET, Session
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
+    from typing import TypeVar
 
-F = TypeVar("F", bound="Callable[..., object]")
+    from streamvaultd.ctl.session import Session
 
+    F = TypeVar("F", bound="Callable[..., object]")
 
-class UnknownCommand(click.UsageError):
-    """There is no such command; `possibilities` are those that may have been meant."""
-
-    def __init__(self, name: str, known: Iterable[str], context: click.Context) -> None:
-        from difflib import get_close_matches  # only where it is needed: most runs do without it
-
-        super().__init__(f"there is no command '{name}'", context)
-        self.possibilities = get_close_matches(name, list(known), n=2)
+SOCKET = "/run/streamvaultd/io.streamvault.Recorder"
 
 
-class Group(click.Group):
-    """Lists its commands in the order of their definition, and knows what a mistyped one may have meant."""
+class Parameter:
+    """An option (it has `flags`) or an argument of a command.
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
+    `choices` are all values that it takes, `least` makes it a number that is not smaller. `complete` says of what its
+    values are the names: "recording", "file" or nothing.
+    """
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in self.commands and not args[0].startswith("-"):
-            raise UnknownCommand(args[0], self.commands, ctx)
-        return super().resolve_command(ctx, args)
+    def __init__(
+        self,
+        *flags: str,
+        name: str,
+        metavar: str | None = None,
+        is_flag: bool = False,
+        choices: tuple[str, ...] = (),
+        least: int | None = None,
+        help: str = "",  # noqa: A002 - as everybody calls it
+        required: bool = True,
+        complete: str = "",
+    ) -> None:
+        self.flags = flags
+        self.name = name
+        self.metavar = metavar
+        self.is_flag = is_flag
+        self.choices = choices
+        self.least = least
+        self.help = help
+        self.required = required and not flags
+        self.complete = complete
 
 
-def _remember(context: click.Context, option: click.Parameter, value: object) -> None:
-    # the same option may be given to the group and to the command: what is given stays, defaults change nothing
-    session = context.find_object(Session)
-    if session is not None and option.name is not None and value:
-        setattr(session, option.name, value)
+class Command:
+    """A command; or a group of `commands`, which does nothing itself."""
+
+    def __init__(self, name: str, function: Callable[..., object], parameters: list[Parameter]) -> None:
+        self.name = name
+        self.function = function
+        self.parameters = [*parameters, *COMMON]
+        self.help = function.__doc__ or ""
+        self.commands: dict[str, Command] = {}
+
+    def command(self, name: str) -> Callable[[Callable[..., object]], Command]:
+        """Decorate a function that is a command of this group."""
+
+        def declare(function: Callable[..., object]) -> Command:
+            self.commands[name] = command(name)(function)
+            return self.commands[name]
+
+        return declare
+
+    def __call__(self, session: Session, **values: object) -> object:
+        """Run it."""
+        return self.function(session, **values)
 
 
-def common_options(function: F) -> F:
-    """Decorate a command with the options of all commands; they are found in the Session."""
-    for option in reversed(
-        (
-            click.option(
-                "--json",
-                type=click.Choice(["pretty", "short", "off"]),
-                help="Print the daemon's answers as JSON, indented or on one line.",
-                expose_value=False,
-                callback=_remember,
-            ),
-            _flag("--no-pager", help="Do not pipe long output into a pager."),
-            _flag("--no-legend", help="Print neither column headers nor a footer."),
-            _flag("-q", "--quiet", help="Print results and errors only."),
-            click.option(
-                "--socket",
-                metavar="PATH",
-                help=f"Socket of the daemon. [default: {SOCKET}]",
-                expose_value=False,
-                callback=_remember,
-            ),
+def command(name: str) -> Callable[[Callable[..., object]], Command]:
+    """Decorate a function that is a command: it gets the Session, and each parameter by its name."""
+
+    def declare(function: Callable[..., object]) -> Command:
+        parameters = list(reversed(getattr(function, "declared", [])))
+        return Command(name, function, parameters)
+
+    return declare
+
+
+def option(
+    *flags: str,
+    name: str = "",
+    metavar: str | None = None,
+    is_flag: bool = False,
+    choices: tuple[str, ...] = (),
+    least: int | None = None,
+    help: str = "",  # noqa: A002
+    complete: str = "",
+) -> Callable[[F], F]:
+    """Decorate a command's function with an option; its name is that of the last flag unless one is given."""
+    name = name or flags[-1].lstrip("-").replace("-", "_")
+    return _declare(
+        Parameter(
+            *flags, name=name, metavar=metavar, is_flag=is_flag, choices=choices, least=least, help=help,
+            complete=complete,
         )
-    ):
-        function = option(function)
-    return function
+    )  # fmt: skip
 
 
-def _flag(*names: str, help: str) -> Callable[[F], F]:  # noqa: A002 - as click calls it
-    return click.option(*names, is_flag=True, help=help, expose_value=False, callback=_remember)
+def argument(
+    name: str, metavar: str, *, required: bool = True, least: int | None = None, complete: str = ""
+) -> Callable[[F], F]:
+    """Decorate a command's function with an argument."""
+    return _declare(Parameter(name=name, metavar=metavar, required=required, least=least, complete=complete))
+
+
+def _declare(parameter: Parameter) -> Callable[[F], F]:
+    def declare(function: F) -> F:
+        known = getattr(function, "declared", [])
+        function.declared = [*known, parameter]  # type: ignore[attr-defined]
+        return function
+
+    return declare
+
+
+RECORDING = argument("recording", "NAME|ID", complete="recording")
+MAYBE_RECORDING = argument("recording", "[NAME|ID]", required=False, complete="recording")
+
+COMMON = (
+    Parameter(
+        "--json",
+        name="json",
+        choices=("pretty", "short", "off"),
+        help="Print the daemon's answers as JSON, indented or on one line.",
+    ),
+    Parameter("--no-pager", name="no_pager", is_flag=True, help="Do not pipe long output into a pager."),
+    Parameter("--no-legend", name="no_legend", is_flag=True, help="Print neither column headers nor a footer."),
+    Parameter("-q", "--quiet", name="quiet", is_flag=True, help="Print results and errors only."),
+    Parameter(
+        "--socket", name="socket", metavar="PATH", help=f"Socket of the daemon. [default: {SOCKET}]", complete="file"
+    ),
+)
+"""The options of all commands, before or after their names; what they say is in the Session."""
+
+
+def remember(session: Session, name: str, value: object) -> None:
+    """Note a common option; one that says nothing changes nothing."""
+    if value:
+        setattr(session, name, value)

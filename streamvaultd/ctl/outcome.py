@@ -26,5 +26,13 @@ class Failed(Exception):
         self.hint = hint
 
 
+class Usage(Exception):
+    """The command line makes no sense; `hints` are lines that say how it would."""
+
+    def __init__(self, text: str, hints: list[str] | None = None) -> None:
+        super().__init__(text)
+        self.hints = hints or []
+
+
 class OutputClosed(Exception):
     """Nobody reads our output any more."""

@@ -6,13 +6,16 @@ Times are microseconds of UTC since 1970, spans microseconds, sizes bytes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
+from streamvaultd.ctl.record import Record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import TypeAlias, TypeVar
+
+    T = TypeVar("T")
 
 Answer: TypeAlias = "Mapping[str, object]"
-T = TypeVar("T")
 
 FINAL = frozenset({"completed", "stopped", "failed"})
 CAPTURING = frozenset({"recording", "rotating"})
@@ -22,7 +25,7 @@ class BadAnswer(ValueError):
     """The answer does not have the shape that the interface promises; says at which field."""
 
 
-class Progress(NamedTuple):
+class Progress(Record):
     """Of a join: bytes of the result, and microseconds that are left."""
 
     done: int
@@ -30,7 +33,7 @@ class Progress(NamedTuple):
     left: int | None
 
 
-class Recording(NamedTuple):
+class Recording(Record):
     id: int
     stream: int
     streamer: str
@@ -65,7 +68,7 @@ class Recording(NamedTuple):
         return self.state in CAPTURING or self.bytes > 0
 
 
-class Segment(NamedTuple):
+class Segment(Record):
     number: int
     unit: str
     path: str
@@ -78,9 +81,10 @@ class Segment(NamedTuple):
     cause: str | None
     memory_max: int | None
     memory_peak: int | None
+    memory_now: int | None
 
 
-class Evidence(NamedTuple):
+class Evidence(Record):
     asked: str | None
     status: int | None
     error: str | None
@@ -100,7 +104,7 @@ class Evidence(NamedTuple):
     log: tuple[str, ...]
 
 
-class End(NamedTuple):
+class End(Record):
     segment: int
     phase: str
     started: int | None
@@ -118,7 +122,7 @@ class End(NamedTuple):
     events: tuple[Event, ...]
 
 
-class Event(NamedTuple):
+class Event(Record):
     at: int
     kind: str
     priority: int
@@ -126,7 +130,7 @@ class Event(NamedTuple):
     recording: int | None
 
 
-class DaemonStatus(NamedTuple):
+class DaemonStatus(Record):
     version: str
     state: str
     started: int
@@ -139,12 +143,12 @@ class DaemonStatus(NamedTuple):
     catalogue: Catalogue | None
 
 
-class Catalogue(NamedTuple):
+class Catalogue(Record):
     backlog: int
     trouble: str | None
 
 
-class Streamlink(NamedTuple):
+class Streamlink(Record):
     command: str
     version: str
     managed: bool
@@ -251,7 +255,8 @@ def _parse_progress(runtime: Fields) -> Progress | None:
     if not runtime.has("progress"):
         return None
     found = runtime.child("progress")
-    return Progress(found.need("doneBytes", int), found.need("totalBytes", int), found.integer("etaUSec"))
+    done, total = found.need("doneBytes", int), found.need("totalBytes", int)
+    return Progress(done=done, total=total, left=found.integer("etaUSec"))
 
 
 def parse_segment(answer: Answer) -> Segment:
@@ -270,6 +275,7 @@ def parse_segment(answer: Answer) -> Segment:
         cause=top.text("cause"),
         memory_max=top.integer("memoryMax"),
         memory_peak=top.integer("memoryPeak"),
+        memory_now=top.integer("memoryCurrent"),
     )
 
 
@@ -350,7 +356,7 @@ def _parse_catalogue(answer: object) -> Catalogue | None:
     if answer is None:
         return None
     top = Fields(answer, "catalogue")
-    return Catalogue(top.need("backlog", int), top.text("trouble"))
+    return Catalogue(backlog=top.need("backlog", int), trouble=top.text("trouble"))
 
 
 def parse_streamlink(answer: Answer) -> Streamlink:

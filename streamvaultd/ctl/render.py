@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from streamvaultd.ctl.table import Column, Table
 from streamvaultd.ctl.text import (
     Line,
     Span,
     Style,
     format_elapsed,
+    format_relative,
     format_short_time,
     format_since,
     line,
@@ -19,10 +18,15 @@ from streamvaultd.ctl.text import (
 )
 from streamvaultd.units import format_size, format_span
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from typing import Final
 
     from streamvaultd.ctl.records import DaemonStatus, Event, Progress, Recording, Segment, Streamlink
+
+LAST_DEATHS: Final = 3
+"""How many deaths `status` names."""
 
 LAST_SEGMENTS: Final = 5
 """How many segments `status` shows."""
@@ -155,6 +159,7 @@ def _facts(recording: Recording, segments: Sequence[Segment], now: int) -> list[
         ("Directory", "" if recording.path else recording.directory),
         ("Result", recording.path or ""),
         ("Segments", _segment_count(recording)),
+        ("Deaths", _last_deaths(segments, now)),
         ("Received", format_size(recording.bytes)),
         ("Rate", _rate(segments, now)),
         ("Rotation", _rotation(recording, now)),
@@ -166,6 +171,14 @@ def _quality(recording: Recording, segments: Sequence[Segment]) -> str:
     """What was asked for, and what is recorded if that is another name for it."""
     chosen = {segment.quality: None for segment in segments if segment.quality not in (None, recording.quality)}
     return recording.quality + (f" ({', '.join(map(str, chosen))})" if chosen else "")
+
+
+def _last_deaths(segments: Sequence[Segment], now: int) -> str:
+    """The last ones, the latest first."""
+    died = [each for each in segments if each.cause and each.ended and each.cause not in _PLANNED_ENDS][-LAST_DEATHS:]
+    return "; ".join(
+        f"segment {each.number:03d} {each.cause}, {format_relative(each.ended or now, now)}" for each in reversed(died)
+    )
 
 
 def _segment_count(recording: Recording) -> str:
@@ -189,13 +202,16 @@ def _rotation(recording: Recording, now: int) -> str:
 
 
 def _memory(recording: Recording, segments: Sequence[Segment]) -> str:
+    now = [segment.memory_now for segment in segments if segment.memory_now is not None]
     peaks = [segment.memory_peak for segment in segments if segment.memory_peak is not None]
     limit = f"limit {format_size(recording.memory_max)} for each segment"
     latest = segments[-1] if segments else None
     if latest is not None and latest.memory_max not in (None, recording.memory_max):
         first = format_size(recording.memory_max)
         limit = f"limit {format_size(latest.memory_max or 0)} for segment {latest.number}, {first} at first"
-    return f"{limit}, peak {format_size(max(peaks))}" if peaks else limit
+    used = [f"{format_size(sum(now))} now"] if now else []
+    used += [f"peak {format_size(max(peaks))}"] if peaks else []
+    return ", ".join([*used, limit])
 
 
 def daemon_block(status: DaemonStatus, now: int) -> list[Line]:

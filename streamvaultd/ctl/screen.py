@@ -10,14 +10,14 @@ import json
 import os
 import sys
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final
 
 from streamvaultd.ctl.outcome import Failed, OutputClosed
 from streamvaultd.ctl.text import Line, Span, Style, escape, escape_json, line
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
-    from typing import TextIO
+    from typing import Final, TextIO
 
 _ASCII: Final = str.maketrans({"●": "*", "○": "o", "\N{MULTIPLICATION SIGN}": "x", "…": "~"})
 _FALLBACK_SIZE: Final = (80, 24)
@@ -29,7 +29,7 @@ class Screen:
     def __init__(self, out: TextIO, err: TextIO, environ: Mapping[str, str]) -> None:
         self._out, self._err, self._environ = out, err, environ
         self.is_terminal = out.isatty()
-        self._has_colour = self.is_terminal and _may_colour(environ)
+        self.has_colour = self.is_terminal and _may_colour(environ)
         self._err_has_colour = err.isatty() and _may_colour(environ)
 
     @classmethod
@@ -44,7 +44,7 @@ class Screen:
 
     def show(self, lines: Iterable[Line], *, paged: bool = False) -> None:
         """Print lines to stdout; through a pager if asked and if they do not fit the terminal."""
-        painted = [self._painted(item, self._out, has_colour=self._has_colour) for item in lines]
+        painted = [self._painted(item, self._out, has_colour=self.has_colour) for item in lines]
         text = "".join(f"{item}\n" for item in painted)
         if paged and self.is_terminal and len(painted) >= self._size()[1]:
             from streamvaultd.ctl.pager import page  # only where it is needed: it costs an import of subprocess

@@ -3,34 +3,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
-
 from streamvaultd.ctl import records
-from streamvaultd.errors import RECORDER
+from streamvaultd.ctl.options import SOCKET
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from typing import Protocol
 
     from streamvaultd.ctl.records import Answer, Recording, Segment
     from streamvaultd.ctl.screen import Screen
     from streamvaultd.ctl.table import Table
     from streamvaultd.ctl.text import Line
 
-SOCKET: Final = "/run/streamvaultd/io.streamvault.Recorder"
+    class Client(Protocol):
+        """Calls methods, each on a connection of its own; see streamvaultd.varlink.client."""
+
+        def call(self, method: str, parameters: Mapping[str, object]) -> Answer: ...
+
+        def more(self, method: str, parameters: Mapping[str, object]) -> Iterator[Answer]: ...
 
 
-class Client(Protocol):
-    """Calls methods, each on a connection of its own; see streamvaultd.varlink.client."""
-
-    def call(self, method: str, parameters: Mapping[str, object]) -> Answer: ...
-
-    def more(self, method: str, parameters: Mapping[str, object]) -> Iterator[Answer]: ...
+INTERFACE = "io.streamvault.Recorder"
+PAGE = 1000
 
 
 class Session:
     """One run of streamvaultctl.
 
-    `client_of` gives the client for a socket, `now` is µs of UTC since 1970, `execute` runs a command in our place.
+    `client_of` gives the client for a socket, `now` is µs of UTC since 1970, `execute` runs a command in our place,
+    `read` gives the lines that a command prints, none if it cannot be run.
     """
 
     def __init__(
@@ -40,10 +42,12 @@ class Session:
         client_of: Callable[[str], Client],
         now: Callable[[], int],
         execute: Callable[[list[str]], None],
+        read: Callable[[list[str]], list[str]] = lambda _argv: [],
     ) -> None:
         self.screen = screen
         self.now = now
         self.execute = execute
+        self.read = read
         self._client_of = client_of
         self.json = "off"
         self.socket = SOCKET
@@ -53,11 +57,24 @@ class Session:
 
     def call(self, method: str, **parameters: object) -> Answer:
         """The reply to one call; parameters that are None are left out. Raises VaultError."""
-        return self._client_of(self.socket).call(f"{RECORDER}.{method}", given(parameters))
+        return self._client_of(self.socket).call(f"{INTERFACE}.{method}", given(parameters))
 
     def more(self, method: str, **parameters: object) -> Iterator[Answer]:
         """The replies to one call as they come, however long it takes; otherwise as `call`."""
-        return self._client_of(self.socket).more(f"{RECORDER}.{method}", given(parameters))
+        return self._client_of(self.socket).more(f"{INTERFACE}.{method}", given(parameters))
+
+    def pages(self, method: str, name: str, *, limit: int | None = None, **parameters: object) -> list[Answer]:
+        """The items of a list that comes in pages: all, or as many as `limit`."""
+        found: list[Answer] = []
+        before = None
+        while limit is None or len(found) < limit:
+            wanted = None if limit is None else min(limit - len(found), PAGE)
+            answer = self.call(method, limit=wanted, before=before, **parameters)
+            found += records.objects(answer, name)
+            before = answer.get("next")
+            if before is None:
+                break
+        return found
 
     def get(self, recording: str) -> Recording:
         """The recording of this number or name; raises NoSuchRecording."""
@@ -65,8 +82,18 @@ class Session:
 
     def segments(self, recording: int) -> list[Segment]:
         """The segments of a recording, oldest first."""
-        answer = self.call("ListSegments", recording=str(recording))
-        return [records.parse_segment(item) for item in records.objects(answer, "segments")]
+        return [records.parse_segment(item) for item in self.segment_answers(str(recording))]
+
+    def segment_answers(self, recording: str) -> list[Answer]:
+        """As the daemon answers them."""
+        found: list[Answer] = []
+        after = None
+        while True:
+            answer = self.call("ListSegments", recording=recording, after=after)
+            found += records.objects(answer, "segments")
+            after = answer.get("next")
+            if after is None:
+                return found
 
     def note(self, text: str) -> None:
         """Tell people something that is no result; not with --quiet."""

@@ -3,30 +3,38 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
-
 from streamvaultd.ctl.text import Line, Span, Style, escape, shorten, width
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Final
 
 _GAP: Final = "  "
 
 
-class Column(NamedTuple):
+class Column:
     """`least`: it may be shortened to this width to fit (None: never). `can_drop`: it may be left out to fit."""
 
-    title: str
-    is_number: bool = False
-    least: int | None = None
-    can_drop: bool = False
+    __slots__ = ("can_drop", "is_number", "least", "title")
+
+    def __init__(
+        self, title: str, *, is_number: bool = False, least: int | None = None, can_drop: bool = False
+    ) -> None:
+        self.title = title
+        self.is_number = is_number
+        self.least = least
+        self.can_drop = can_drop
 
 
-class Table(NamedTuple):
+class Table:
     """Rows of as many cells as there are columns; an empty cell is shown as `-`."""
 
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[Span, ...], ...]
+    __slots__ = ("columns", "rows")
+
+    def __init__(self, columns: tuple[Column, ...], rows: tuple[tuple[Span, ...], ...]) -> None:
+        self.columns = columns
+        self.rows = rows
 
     def lines(self, *, columns: int | None, has_header: bool) -> list[Line]:
         """The table's lines, at most `columns` wide if that can be reached, as wide as needed if None."""

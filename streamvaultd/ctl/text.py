@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import re
 import time
-import unicodedata
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from streamvaultd.units import format_span
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Final, TypeAlias
 
 
 class Style(StrEnum):
@@ -27,14 +27,26 @@ class Style(StrEnum):
     HEAD = "4"
 
 
-class Span(NamedTuple):
+class Span:
     """A piece of a line."""
 
-    text: str
-    style: Style = Style.PLAIN
+    __slots__ = ("style", "text")
+
+    def __init__(self, text: str, style: Style = Style.PLAIN) -> None:
+        self.text = text
+        self.style = style
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Span) and (self.text, self.style) == (other.text, other.style)
+
+    def __hash__(self) -> int:
+        return hash((self.text, self.style))
+
+    def __repr__(self) -> str:
+        return f"Span({self.text!r}, {self.style!r})"
 
 
-Line: TypeAlias = tuple[Span, ...]
+Line: TypeAlias = "tuple[Span, ...]"
 
 # C0 and C1 controls, DEL, line separators, what reorders or hides text, and surrogates, which no encoding takes
 _UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
@@ -69,6 +81,8 @@ def width(text: str) -> int:
 
 
 def _columns(character: str) -> int:
+    import unicodedata  # only where it is needed: most text is ASCII
+
     if unicodedata.combining(character) or unicodedata.category(character) in {"Mn", "Me", "Cf"}:
         return 0
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1

@@ -5,9 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import click
-
-from streamvaultd.ctl.options import common_options
+from streamvaultd.ctl.options import Command, argument, command, option
 from streamvaultd.ctl.outcome import ExitCode, Failed
 from streamvaultd.ctl.session import Session
 from streamvaultd.ctl.text import Line, Span, Style, escape, format_elapsed, line, plural
@@ -18,11 +16,9 @@ DECODER_LINES_MAX = 20
 STYLES = {Soundness.SOUND: Style.GOOD, Soundness.DAMAGED: Style.BAD, Soundness.UNKNOWN: Style.BUSY}
 
 
-@click.command()
-@click.argument("target", metavar="FILE|RECORDING")
-@click.option("--decode", is_flag=True, help="Decode it with ffmpeg, too; takes long.")
-@common_options
-@click.pass_obj
+@command("verify")
+@argument("target", "FILE|RECORDING", complete="file")
+@option("--decode", is_flag=True, help="Decode it with ffmpeg, too; takes long.")
 def verify(session: Session, *, target: str, decode: bool) -> ExitCode:
     """Look whether a media file is sound.
 
@@ -111,3 +107,6 @@ def _answer(path: str, found: Inspection) -> dict[str, object]:
             for problem in found.problems
         ],
     }
+
+
+COMMANDS: dict[str, Command] = {"verify": verify}

@@ -28,7 +28,7 @@ def select_events(connection: Connection, recording: int, limit: int) -> list[Ev
     """The last events of a recording, oldest first."""
     newest = select(events).where(events.c.recording_id == recording).order_by(desc(events.c.id)).limit(limit)
     rows = connection.execute(newest).mappings().all()
-    return [_parse_event(row) for row in reversed(rows)]
+    return [parse_event(row) for row in reversed(rows)]
 
 
 def insert_job(connection: Connection, recording: int, kind: str, spec: Mapping[str, object], realtime: int) -> int:
@@ -52,7 +52,7 @@ def insert_job(connection: Connection, recording: int, kind: str, spec: Mapping[
 def select_jobs(connection: Connection, which: ColumnElement[bool]) -> list[JobRecord]:
     """These jobs, oldest first."""
     rows = connection.execute(select(jobs).where(which).order_by(jobs.c.id))
-    return [_parse_job(row) for row in rows.mappings()]
+    return [parse_job(row) for row in rows.mappings()]
 
 
 def end_job(connection: Connection, job: int, status: JobStatus, result: Mapping[str, object], realtime: int) -> bool:
@@ -80,7 +80,8 @@ def select_seams(connection: Connection, recording: int) -> list[SeamRecord]:
 _SEAM_COLUMNS = tuple(name for name in seams.c.keys() if name not in ("id", "recording_id"))  # noqa: SIM118
 
 
-def _parse_event(row: RowMapping) -> EventRecord:
+def parse_event(row: RowMapping) -> EventRecord:
+    """An event from its row."""
     return EventRecord(
         id=row["id"],
         at=row["at"],
@@ -94,7 +95,8 @@ def _parse_event(row: RowMapping) -> EventRecord:
     )
 
 
-def _parse_job(row: RowMapping) -> JobRecord:
+def parse_job(row: RowMapping) -> JobRecord:
+    """A job from its row."""
     return JobRecord(
         id=row["id"],
         recording=row["recording_id"],

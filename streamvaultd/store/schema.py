@@ -33,7 +33,7 @@ from sqlalchemy import (
 if TYPE_CHECKING:
     from sqlalchemy import Dialect
 
-REVISIONS: Final = ("0001", "0002", "0003")
+REVISIONS: Final = ("0001", "0002", "0003", "0004")
 """Every schema this program knows, oldest first."""
 
 HEAD: Final = REVISIONS[-1]
@@ -147,6 +147,7 @@ streams = Table(
     Column("started_at", Realtime, nullable=False),
     Column("ended_at", Realtime),
     Index(None, "streamer_id"),
+    Index(None, "started_at"),
     sqlite_autoincrement=True,
 )
 
@@ -189,6 +190,9 @@ recordings = Table(
     _one_of("status", STATUSES),
     Index(None, "streamer_id"),
     Index(None, "status"),
+    Index(None, "state"),
+    Index(None, "stream_id"),
+    Index(None, "start_time"),
     Index(
         "uq_recordings_running",
         "streamer_id",
@@ -258,6 +262,8 @@ events = Table(
     Column("cause", Prose),
     _json("fields"),
     Index(None, "recording_id"),
+    Index(None, "kind"),
+    Index(None, "at"),
 )
 
 jobs = Table(

@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 import socket
 import struct
-from typing import TYPE_CHECKING, Any
 
 from streamvaultd.errors import ConnectionLost, DaemonNotRunning, MessageTooLarge, from_wire
 from streamvaultd.varlink.framing import REPLY_BYTES_MAX, Splitter, reason
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
+    from typing import Any
 
 READ_BYTES = 1 << 16
 TIMEOUT_SECONDS = 90.0  # a call may start the daemon, whose start systemd gives as long
@@ -29,7 +30,7 @@ class Client:
     none, and whatever error the service answers, as its own class.
     """
 
-    def __init__(self, path: Path, timeout: float = TIMEOUT_SECONDS) -> None:
+    def __init__(self, path: Path | str, timeout: float = TIMEOUT_SECONDS) -> None:
         self._path = path
         self._timeout = timeout
 

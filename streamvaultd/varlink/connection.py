@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     import socket
 
 
+class _Over(Exception):
+    """This connection has come to its end; nothing went wrong."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What clients can make the server hold."""
@@ -37,6 +41,26 @@ class Limits:
     calls_ahead: int = 4  # read while an earlier call is answered; the rest waits in the kernel
     fds_per_message: int = 0
     write_seconds: float = 30.0  # within which a client must take a reply
+    unsent_bytes: int = 64 << 20  # of replies that clients do not take at once, all clients together
+
+
+class Unsent:
+    """Counts what is held for clients that are slow to take it, all of a server's together."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.held = 0
+
+    @contextmanager
+    def hold(self, count: int) -> Iterator[None]:
+        """Count so many bytes for the length of the block; _Over if it is too much."""
+        if self.held + count > self._limit:
+            raise _Over
+        self.held += count
+        try:
+            yield
+        finally:
+            self.held -= count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,19 +89,18 @@ class Incoming:
 Answer = Callable[[Incoming, sockets.Peer], AsyncGenerator[Reply, None]]
 
 
-class _Over(Exception):
-    """This connection has come to its end; nothing went wrong."""
-
-
 class Connection:
     """Serves one accepted socket, and owns it with all descriptors received, until `close()`."""
 
-    def __init__(self, sock: socket.socket, *, answer: Answer, limits: Limits, hang_ups: sockets.HangUps) -> None:
+    def __init__(
+        self, sock: socket.socket, *, answer: Answer, limits: Limits, hang_ups: sockets.HangUps, unsent: Unsent
+    ) -> None:
         self._sock = sock
         self._peer = sockets.peer_of(sock)
         self._answer = answer
         self._limits = limits
         self._hang_ups = hang_ups
+        self._unsent = unsent
         self._decoder = Decoder(limits.message_bytes)
         self._inbox: asyncio.Queue[Incoming | VaultError | None] = asyncio.Queue(limits.calls_ahead)
         self._fds: set[int] = set()
@@ -178,10 +201,13 @@ class Connection:
             sockets.close_all(incoming.fds)
 
     async def _send(self, reply: Reply) -> None:
-        """Write one reply; a client that does not take it in time is cut off."""
+        """Write one reply. A client that does not take it in time is cut off, or when too much is held for all."""
         data = encode(reply)
         try:
-            async with asyncio.timeout(self._limits.write_seconds):
-                await sockets.send(self._sock, data)
+            rest = sockets.send_now(self._sock, data)
+            if rest:
+                with self._unsent.hold(len(rest)):
+                    async with asyncio.timeout(self._limits.write_seconds):
+                        await sockets.send(self._sock, rest)
         except (OSError, TimeoutError) as error:
             raise _Over from error

@@ -31,10 +31,12 @@ from streamvaultd.errors import (
     InterfaceNotFound,
     MethodNotFound,
     MethodNotImplemented,
+    PermissionDenied,
     TooManyConnections,
+    VaultError,
 )
 from streamvaultd.varlink import idl
-from streamvaultd.varlink.connection import Call, Connection, Incoming, Limits
+from streamvaultd.varlink.connection import Call, Connection, Incoming, Limits, Unsent
 from streamvaultd.varlink.sockets import HangUps, Peer, peer_of, readable
 from streamvaultd.varlink.wire import Parameters, Reply, encode
 
@@ -71,16 +73,22 @@ class Info:
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """An interface definition and what answers its methods; without a handler: MethodNotImplemented."""
+    """An interface definition and what answers its methods; without a handler: MethodNotImplemented.
+
+    With `permitted`, all other methods are answered by PermissionDenied.
+    """
 
     description: str
     handlers: Mapping[str, Handler]
     streaming: frozenset[str] = frozenset()
+    permitted: frozenset[str] | None = None
     definition: idl.Interface = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "definition", idl.parse(self.description))
-        if unknown := (set(self.handlers) | self.streaming) - set(self.definition.methods):
+        if unknown := (set(self.handlers) | self.streaming | (self.permitted or frozenset())) - set(
+            self.definition.methods
+        ):
             raise ValueError(f"{self.definition.name} does not define {', '.join(sorted(unknown))}")
 
 
@@ -99,10 +107,16 @@ class Server:
         *,
         limits: Limits | None = None,
         check_replies: bool = False,
+        admits: Callable[[Peer], bool] = lambda _peer: True,
     ) -> None:
-        """With `check_replies`, a reply that does not fit its definition is a defect like any other."""
+        """With `check_replies`, a reply that does not fit its definition is a defect like any other.
+
+        Peers that `admits` does not let in are answered by PermissionDenied, whatever they want.
+        """
         self._info = info
         self._limits = limits or Limits()
+        self._unsent = Unsent(self._limits.unsent_bytes)
+        self._admits = admits
         self._check_replies = check_replies
         own = Interface(
             read_definition(SERVICE),
@@ -148,10 +162,14 @@ class Server:
 
     def _admit(self, sock: socket.socket, group: asyncio.TaskGroup, hang_ups: HangUps) -> None:
         sock.settimeout(0)
-        if (limit := self._exceeded(peer_of(sock).uid)) is not None:
+        peer = peer_of(sock)
+        if not self._admits(peer):
+            _refuse(sock, PermissionDenied())
+            return
+        if (limit := self._exceeded(peer.uid)) is not None:
             _refuse(sock, TooManyConnections(limit=limit))
             return
-        connection = Connection(sock, answer=self._answer, limits=self._limits, hang_ups=hang_ups)
+        connection = Connection(sock, answer=self._answer, limits=self._limits, hang_ups=hang_ups, unsent=self._unsent)
         self._count(connection.peer.uid, 1)
         # A callback and not a try: a task that is cancelled before its first step never enters one
         group.create_task(connection.run()).add_done_callback(partial(self._on_end, connection))
@@ -175,8 +193,11 @@ class Server:
     async def _answer(self, incoming: Incoming, peer: Peer) -> AsyncGenerator[Reply, None]:
         call = incoming.call
         interface, method = self._find(call.method)
-        parameters = call.parameters or {}
-        interface.definition.validate_parameters(method, parameters)
+        given = call.parameters or {}
+        interface.definition.validate_parameters(method, given)
+        parameters = {name: value for name, value in given.items() if value is not None}  # null is absent
+        if interface.permitted is not None and method not in interface.permitted:
+            raise PermissionDenied
         if call.upgrade or method not in interface.handlers:
             raise MethodNotImplemented(method=call.method)
         more = call.more and not call.oneway
@@ -239,7 +260,7 @@ async def _replies(result: Awaitable[Parameters] | Stream, *, more: bool) -> Asy
     yield Reply(parameters={})
 
 
-def _refuse(sock: socket.socket, error: TooManyConnections) -> None:
+def _refuse(sock: socket.socket, error: VaultError) -> None:
     """Answer before the first call: the client reads it as that call's reply."""
     with sock:
         try:

@@ -21,21 +21,54 @@ if TYPE_CHECKING:
 
 READ_BYTES = 1 << 16
 LISTEN_BACKLOG = 128
+SO_PEERGROUPS = 59  # asm-generic/socket.h, not in Python's socket module
+GROUPS_BYTES_MAX = 1024  # getsockopt() takes no larger buffer; 256 groups
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Who is at the other end, as the kernel saw it connect."""
+    """Who is at the other end, as the kernel saw it connect; `groups` are its supplementary ones."""
 
     pid: int
     uid: int
     gid: int
+    groups: frozenset[int] = frozenset()
 
 
 def peer_of(sock: socket.socket) -> Peer:
-    """Return the credentials the peer had when it connected (SO_PEERCRED)."""
+    """Return the credentials the peer had when it connected (SO_PEERCRED, SO_PEERGROUPS)."""
     credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    return Peer(*struct.unpack("3i", credentials))
+    try:
+        groups = array.array("i", sock.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, GROUPS_BYTES_MAX))
+    except OSError:  # ERANGE: it has more of them than anybody needs
+        groups = array.array("i")
+    pid, uid, gid = struct.unpack("3i", credentials)
+    return Peer(pid, uid, gid, frozenset(groups))
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """Who may use a listening socket: root, ourselves, and the owner and the group of the socket's file.
+
+    The mode of the file says the same, so this refuses nobody; unless somebody has widened the mode.
+    """
+
+    uids: frozenset[int]
+    gid: int | None
+
+    @classmethod
+    def of_socket(cls, listener: socket.socket) -> Members:
+        """Those of a listening socket; without a file, root and ourselves."""
+        ours = frozenset({0, os.geteuid()})
+        try:
+            found = os.stat(listener.getsockname())  # noqa: PTH116 - the name may be bytes
+        except (OSError, ValueError, TypeError):
+            return cls(ours, None)
+        return cls(ours | {found.st_uid}, found.st_gid)
+
+    def admit(self, peer: Peer) -> bool:
+        """Whether this peer is one of them."""
+        return peer.uid in self.uids or (self.gid is not None and self.gid in peer.groups | {peer.gid})
 
 
 def listen(path: Path, mode: int) -> socket.socket:
@@ -102,6 +135,15 @@ async def readable(sock: socket.socket) -> None:
 def _resolve(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
+
+
+def send_now(sock: socket.socket, data: bytes) -> bytes:
+    """Write what the peer takes at once; returns the rest."""
+    try:
+        sent = sock.send(data, socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return data
+    return data[sent:]
 
 
 async def send(sock: socket.socket, data: bytes, fds: Sequence[int] = ()) -> None:

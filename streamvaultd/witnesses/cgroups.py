@@ -10,7 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from streamvaultd.core.admission import GroupMemory
+from streamvaultd.core.admission import GroupMemory, refusal
+from streamvaultd.units import RECORDINGS_SLICE, slice_groups
 
 CGROUP_ROOT: Final = Path("/sys/fs/cgroup")
 
@@ -24,6 +25,12 @@ def scope_memory(control_group: str, root: Path = CGROUP_ROOT) -> tuple[int | No
     return _stat(folder).get("anon"), _number(folder / "memory.max")
 
 
+def memory_use(control_group: str, root: Path = CGROUP_ROOT) -> tuple[int | None, int | None]:
+    """Bytes that are charged to a control group now, its page cache included; and the most that ever were."""
+    folder = _folder(control_group, root)
+    return _number(folder / "memory.current"), _number(folder / "memory.peak")
+
+
 def group_memory(control_group: str, root: Path = CGROUP_ROOT) -> GroupMemory | None:
     """A control group's memory and its limit; None if it has no limit, or does not exist."""
     folder = _folder(control_group, root)
@@ -33,6 +40,12 @@ def group_memory(control_group: str, root: Path = CGROUP_ROOT) -> GroupMemory | 
     counts = _stat(folder)
     reclaimable = sum(counts.get(name, 0) for name in ("inactive_file", "active_file", "slab_reclaimable"))
     return GroupMemory(name=folder.name, used=max(current - reclaimable, 0), limit=limit)
+
+
+def memory_refusal(wanted: int) -> str | None:
+    """Why a segment that may take so much memory does not fit into its slices now; None if it does."""
+    found = (group_memory(group) for group in slice_groups(RECORDINGS_SLICE))
+    return refusal((group for group in found if group is not None), wanted)
 
 
 def _folder(control_group: str, root: Path) -> Path:

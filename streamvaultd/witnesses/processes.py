@@ -168,3 +168,13 @@ def _close(fds: tuple[int, int | None]) -> None:
     for fd in fds:
         if fd is not None:
             os.close(fd)
+
+
+def pid_of(pidfd: int) -> int | None:
+    """The process of a pidfd (proc_pid_fdinfo(5)), None once it is gone."""
+    try:
+        lines = Path(f"/proc/self/fdinfo/{pidfd}").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    pids = [int(line.split()[1]) for line in lines if line.startswith("Pid:")]
+    return pids[0] if pids and pids[0] > 0 else None

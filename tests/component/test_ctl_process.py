@@ -19,7 +19,7 @@ import pytest
 from streamvaultd.errors import SourceUnavailable
 from streamvaultd.varlink.server import Call, Final, Handler, Info, Interface, Server, read_definition
 from streamvaultd.varlink.sockets import listen
-from tests.fakes.ctl import recording, segment
+from tests.fakes.ctl import NOW, at, event, recording, segment
 
 if TYPE_CHECKING:
     import socket
@@ -50,12 +50,23 @@ class Recorder:
             "Record": self.record,
             "Rotate": self.rotate,
             "Subscribe": self.subscribe,
+            "GetStatus": self.get_status,
+            "ListEvents": self.list_events,
         }
         interface = Interface(read_definition("io.streamvault.Recorder"), handlers, streaming=frozenset({"Subscribe"}))
         return Server(Info("streamvault", "test", "1", "https://example.org/"), [interface], check_replies=True)
 
     async def list(self, _call: Call) -> dict[str, Any]:
         return {"recordings": [recording(number=number) for number in range(self.count, 0, -1)]}
+
+    async def get_status(self, _call: Call) -> dict[str, Any]:
+        return {
+            "version": "1", "state": "running", "startedAt": at(NOW), "recordings": 1, "segments": 1, "jobs": 0,
+            "streamlinkCommand": "streamlink", "store": "/var/lib/streamvaultd/streamvaultd.sqlite",
+        }  # fmt: skip
+
+    async def list_events(self, _call: Call) -> dict[str, Any]:
+        return {"events": [event(message="Segment 1 died")]}
 
     async def get(self, _call: Call) -> dict[str, Any]:
         return {"recording": self.states[-1]}
@@ -278,7 +289,7 @@ async def test_encoding_without_dots(recorder: Recorder, address: Path) -> None:
 async def test_a_pipe_costs_no_needless_imports(recorder: Recorder, address: Path) -> None:
     code = (
         "import sys; from streamvaultd.ctl.main import main; main(); "
-        "print({'rich', 'msgspec', 'asyncio', 'subprocess'} & set(sys.modules), file=sys.stderr)"
+        "print({'click', 'rich', 'msgspec', 'asyncio', 'subprocess'} & set(sys.modules), file=sys.stderr)"
     )
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", code, "--socket", str(address), "list"),
@@ -287,3 +298,63 @@ async def test_a_pipe_costs_no_needless_imports(recorder: Recorder, address: Pat
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert [text.decode() for text in await process.communicate()][1] == "set()\n"
+
+
+# --- completion, and the live view ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("streamvaultctl sta", {"status"}),
+        ("streamvaultctl status d", {"demo"}),
+        ("streamvaultctl status 34", {"34", "340", "341", "342", "343"}),
+        ("streamvaultctl list --status f", {"finalizing", "failed"}),
+        ("streamvaultctl streamlink in", {"install"}),
+        ("streamvaultctl list --no-", {"--no-pager", "--no-legend"}),
+    ],
+)
+async def test_words_are_completed(recorder: Recorder, address: Path, words: str, expected: set[str]) -> None:
+    recorder.count = 343
+    command, rest = words.split(" ", 1)
+    asked: dict[str, Any] = {
+        "COMP_WORDS": f"{command} --socket {address} {rest}",
+        "COMP_CWORD": str(len(words.split()) + 1),
+        "_STREAMVAULTCTL_COMPLETE": "bash_complete",
+    }
+    process = await start(address, **asked)
+    out = (await process.communicate())[0].decode()
+    assert {line.partition(",")[2] for line in out.splitlines()} == expected
+
+
+async def test_bash_completes_names_from_the_daemon(recorder: Recorder, address: Path, tmp_path: Path) -> None:
+    """The script that the package installs, in the shell that reads it."""
+    program = tmp_path / "streamvaultctl"
+    program.write_text(f"#!/bin/sh\nexec {sys.executable} -c '{RUN}' \"$@\"\n")
+    program.chmod(0o755)
+    script = ROOT / "streamvaultd" / "ctl" / "completion" / "streamvaultctl"
+    typed = f"COMP_WORDS=({program} --socket {address} status d); COMP_CWORD=4"
+    asked = f'source {script}; {typed}; _streamvaultctl {program}; echo "${{COMPREPLY[@]}}"'
+    process = await asyncio.create_subprocess_exec(
+        *("bash", "-c", asked), stdout=asyncio.subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    out, _ = await process.communicate()
+    assert out.decode() == "demo\n"
+
+
+async def test_top_fills_the_screen_until_it_is_interrupted(recorder: Recorder, address: Path) -> None:
+    master, slave = pty.openpty()
+    shown = b""
+    try:
+        process = await start(address, "top", "--interval", "1", out=slave, TERM="xterm", COLUMNS="100", LINES="30")
+        os.close(slave)
+        while b"Segment 1 died" not in shown:
+            shown += await asyncio.to_thread(os.read, master, 65536)
+        process.send_signal(signal.SIGINT)
+        rest = await read_terminal(master)
+        assert await process.wait() == 130
+    finally:
+        os.close(master)
+    assert b"\x1b[?1049h" in shown  # the other screen, and back
+    assert "\x1b[?1049l" in rest
+    assert b"demo" in shown

@@ -59,6 +59,7 @@ SAMPLES["0003"] = (
     "UPDATE segments SET quality = '720p60'",
     "UPDATE recordings SET fills = 2, filled_at_monotonic = 5007.5",
 )
+SAMPLES["0004"] = SAMPLES["0003"]
 """Rows as each schema had them; every one tells of the same recording."""
 
 NEW: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -69,6 +70,7 @@ NEW: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
 }
 NEW["0003"] = (NEW["0002"][0] | {"fills": 2, "filled_at": 5_007.5}, NEW["0002"][1] | {"quality": "720p60"})
+NEW["0004"] = NEW["0003"]
 """What each schema could say for the first time, of the recorder and of its segment."""
 
 

@@ -96,6 +96,10 @@ def not_running() -> DaemonNotRunning:
     return DaemonNotRunning(address="/run/socket", why="connection refused")
 
 
+_UNASKED: dict[str, list[list[Any]]] = {"List": [[{"recordings": []}]]}
+"""What is answered without a script: that nothing is called like what was not found."""
+
+
 class FakeDaemon:
     """Answers each method from its script: one script for each call; an exception in it is raised.
 
@@ -105,12 +109,17 @@ class FakeDaemon:
     def __init__(self) -> None:
         self.calls: list[tuple[str, Answer]] = []
         self.socket = ""
+        self.printed: list[str] = []
         self._scripts: dict[str, list[list[Answer | BaseException]]] = {}
 
     def on(self, method: str, *answers: Answer | BaseException) -> FakeDaemon:
         """Answer one more call of `method` so; the last script is used for all further calls."""
         self._scripts.setdefault(method, []).append(list(answers))
         return self
+
+    def read(self, _argv: list[str]) -> list[str]:
+        """What a command prints that is run to be read."""
+        return self.printed
 
     def client_of(self, path: str) -> FakeDaemon:
         self.socket = path
@@ -122,7 +131,7 @@ class FakeDaemon:
     def more(self, method: str, parameters: Mapping[str, object]) -> Iterator[Answer]:
         name = method.removeprefix("io.streamvault.Recorder.")
         self.calls.append((name, dict(parameters)))
-        scripts = self._scripts[name]
+        scripts = self._scripts.get(name) or _UNASKED[name]
         for answer in scripts.pop(0) if len(scripts) > 1 else scripts[0]:
             if isinstance(answer, BaseException):
                 raise answer
@@ -175,5 +184,6 @@ def run(daemon: FakeDaemon, *argv: str, on_terminal: bool = False, **environ: st
             client_of=daemon.client_of,
             now=lambda: NOW,
             execute=executed.append,
+            read=daemon.read,
         )
     return Ran(code, out.getvalue(), err.getvalue(), executed)

@@ -70,6 +70,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "disk": st.booleans(),
     "why": st.sampled_from(["refused", None]),
     "permanent": st.booleans(),
+    "files": st.integers(0, 3),
     "proven": st.booleans(),
     "evidence": EVIDENCE,
     "outcome": st.sampled_from(list(ev.Outcome)),

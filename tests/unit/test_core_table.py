@@ -17,6 +17,7 @@ from streamvaultd.core import events as ev
 from streamvaultd.core.loglines import Line
 from streamvaultd.core.machine import RULES, IllegalTransition, step
 from streamvaultd.core.model import Moment, Policy, Recorder, Segment, State
+from streamvaultd.core.policy import JOINS_MAX
 from streamvaultd.core.verdict import Evidence
 from tests.unit.broadcast import GONE, NO_SPACE, SILENT, UNKNOWN_SITE, UNREACHABLE
 from tests.unit.invariants import broken_by_step
@@ -80,12 +81,13 @@ def all_events(recorder: Recorder, at: Moment) -> Iterator[ev.Event]:
     yield ev.JoinEnded(at=at, join=recorder.joins, path="/srv/r/demo/x.ts", size=1000)
     yield ev.JoinEnded(at=at, join=recorder.joins, why="cannot")
     yield ev.DiskLow(at=at, why="no room")
+    yield ev.MediaPruned(at=at, files=1, size=1000)
     yield ev.Restarted(at=at)
     yield ev.Restarted(at=at, live={segment.number: segment.size for segment in recorder.live})
     for kind in (
         ev.RecordRequested, ev.StopRequested, ev.RotateRequested, ev.SegmentsRemoved, ev.RetryDue, ev.ProbeDue,
         ev.GraceOver, ev.DurationReached, ev.JoinOverdue, ev.NetworkBack, ev.DiskFreed, ev.DiskDue, ev.HostStopping,
-        ev.HostStays,
+        ev.HostStays, ev.RetryRequested,
     ):  # fmt: skip
         yield kind(at=at)
 
@@ -119,6 +121,7 @@ def everything_after(recorder: Recorder) -> Iterator[tuple[Recorder, ev.Event]]:
 
 STARTERS = (
     ev.RecordRequested, ev.Restarted, ev.SourceProbed, ev.DiskFreed, ev.RetryDue, ev.NetworkBack, ev.SegmentExited,
+    ev.RetryRequested,
 )  # fmt: skip
 
 
@@ -142,7 +145,8 @@ def explore() -> tuple[frozenset[Arrow], int, tuple[str, ...]]:
                 f"{text} ({type(event).__name__})" for text in broken_by_step(recorder, after, effects, event)
             )
             arrows.add((recorder.state, type(event), after.state))
-            if len(after.segments) <= SEGMENTS_MAX and (kind := abstract(after)) not in known:
+            is_bounded = len(after.segments) <= SEGMENTS_MAX and after.joins <= JOINS_MAX
+            if is_bounded and (kind := abstract(after)) not in known:
                 known.add(kind)
                 queue.append(after)
     return frozenset(arrows), len(known), tuple(sorted(broken))

@@ -171,12 +171,20 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
         "why",
         "stop",
         "rotate",
+        "retry",
+        "jobs",
+        "events",
         "monitor",
+        "top",
         "logs",
         "check",
         "cleanup",
+        "prune",
         "verify",
+        "settings",
+        "reload",
         "streamlink",
+        "completion",
     ]
     for name in names:
         assert main([name, "--help"]) == 0

@@ -140,8 +140,14 @@ def test_status_of_a_recording_reads_as_a_unit_of_systemctl() -> None:
     ended = segment(1, "ended", endedAt=at(NOW - 60_000_000), cause="signal:9", memoryPeak=60 << 20, memoryMax=1 << 28)
     get = one(deaths=1, rotationDueAt=at(NOW + 21 * HOUR), detail="segment 1 was killed")
     daemon = (
-        FakeDaemon().on("Get", get).on("ListSegments", {"segments": [ended, segment(2, pid=4711, quality="1080p60")]})
+        FakeDaemon()
+        .on("Get", get)
+        .on(
+            "ListSegments",
+            {"segments": [ended, segment(2, pid=4711, quality="1080p60", memoryCurrent=48 << 20)]},
+        )
     )
+    daemon.printed = ["Nov 18 host streamlink[4711]: Opening stream"]
     ran = run(daemon, "status", "demo")
     assert ran.code == 0
     assert ran.out == (
@@ -154,14 +160,17 @@ def test_status_of_a_recording_reads_as_a_unit_of_systemctl() -> None:
       Quality: best (1080p60)
     Directory: /srv/media
      Segments: 2 (1 death)
+       Deaths: segment 001 signal:9, 1min ago
      Received: 3.0G
          Rate: 1.0M/s, average of segment 2
      Rotation: due Thu 2026-11-19 08:06:40 UTC; 21h left, or at 100.0G
-       Memory: limit 256.0M for each segment, peak 60.0M
+       Memory: 48.0M now, peak 60.0M, limit 256.0M for each segment
 
 SEGMENT  PHASE    SIZE  RUNTIME  CAUSE     UNIT                        PID   PEAK   LIMIT  STARTED              PATH
     001  ended    3.5G  59min    signal:9  streamvault-348-001.scope     -  60.0M  256.0M  2026-11-18 10:06:40  D/1.ts
     002  writing  3.5G  1h       -         streamvault-348-002.scope  4711      -       -  2026-11-18 10:06:40  D/2.ts
+
+Nov 18 host streamlink[4711]: Opening stream
 """.replace("D/", "/srv/media/demo/stream_77_segments/segment_00")
     )
 

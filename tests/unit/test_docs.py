@@ -12,7 +12,7 @@ import pytest
 from streamvaultd import __version__, config, errors
 from streamvaultd.core import machine
 from streamvaultd.core.model import State
-from streamvaultd.ctl.main import cli
+from streamvaultd.ctl.cli import cli
 from streamvaultd.ctl.outcome import ExitCode
 from streamvaultd.varlink import idl
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from string import Formatter
 
 from streamvaultd import notices, units
+from streamvaultd.brokerd import notices as brokerd
 from streamvaultd.core.effects import Notice
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,6 +33,7 @@ def used_fields(entry: str) -> set[str]:
 
 def test_every_message_has_a_text_in_the_catalogue() -> None:
     told = {entry.message_id for entry in (*notices.ENTRIES.values(), *notices.OWN)}
+    told |= {brokerd.REFUSED.message_id, brokerd.FAILED.message_id}
     assert set(catalogue()) == told
 
 

@@ -65,6 +65,23 @@ LAW: dict[str, set[str]] = {
     "api": WORDS | {"hub", "joinprogress", "views", "ends", "manager", "streamlinks", "capture"},
     "api_audit": WORDS | {"audits", "repairs", "views"},
     "api_result": WORDS | {"views"},
+    "api_look": WORDS | {"hub", "views"},
+    "api_subscribe": WORDS | {"hub", "views", "api_look", "api_result"},
+    "api_prune": WORDS | {"manager", "views"},
+    "api_admin": WORDS | {"views"},
+    "sockets": WORDS
+    | {
+        "hub",
+        "manager",
+        "audits",
+        "api",
+        "api_audit",
+        "api_result",
+        "api_look",
+        "api_subscribe",
+        "api_prune",
+        "api_admin",
+    },
     # other programs
     "brokerd": {"__version__", "errors", "units", "systemd1", "varlink"},
     "jobs": {"errors", "units", "media"},

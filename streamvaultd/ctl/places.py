@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""In which module each command is, in the order of the help: only the one that is run is imported."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from streamvaultd.ctl.options import Command
+
+PROGRAM = "streamvaultctl"
+
+PLACES = {
+    "record": "control",
+    "list": "commands",
+    "status": "status",
+    "segments": "commands",
+    "seams": "commands",
+    "why": "commands",
+    "stop": "control",
+    "rotate": "control",
+    "retry": "control",
+    "jobs": "history",
+    "events": "history",
+    "monitor": "live",
+    "top": "top",
+    "logs": "live",
+    "check": "audit",
+    "cleanup": "audit",
+    "prune": "prune",
+    "verify": "verify",
+    "settings": "admin",
+    "reload": "admin",
+    "streamlink": "admin",
+    "completion": "complete",
+}
+
+
+def find(name: str) -> Command | None:
+    """The command of this name, None if there is none."""
+    place = PLACES.get(name)
+    if place is None:
+        return None
+    module = __import__(f"streamvaultd.ctl.{place}", fromlist=["*"])
+    command: Command = module.COMMANDS[name]
+    return command

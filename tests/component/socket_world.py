@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""All methods of the socket, on a real store, a real manager and real files, with nothing behind them that records."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+from streamvaultd.api import Api
+from streamvaultd.capture.discard import Discard
+from streamvaultd.capture.output import SegmentFiles
+from streamvaultd.config import Settings
+from streamvaultd.core import effects as fx
+from streamvaultd.disks import Lanes
+from streamvaultd.errors import VaultError
+from streamvaultd.hub import Hub, JobNews, News
+from streamvaultd.manager import Manager
+from streamvaultd.sockets import acting, all_handlers, reading
+from streamvaultd.store.queries import QueryableStore
+from streamvaultd.varlink.client import Client
+from streamvaultd.varlink.sockets import Members, listen
+from tests.component.store_world import BOOT, SetClock, later, segment_path
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Sequence
+    from pathlib import Path
+
+    from streamvaultd.core.model import Recorder, Told
+    from streamvaultd.varlink.server import Handler, Server
+
+RECORDER = "io.streamvault.Recorder"
+
+
+class Executor:
+    """Saves, and notes what else would be done."""
+
+    def __init__(self, store: QueryableStore) -> None:
+        self.done: list[fx.Effect] = []
+        self._store = store
+
+    async def perform(self, recorder: Recorder, effects: tuple[fx.Effect, ...]) -> None:
+        for effect in effects:
+            if isinstance(effect, fx.Save):
+                await self._store.save(effect.recorder, effect.changed)
+            else:
+                self.done.append(effect)
+
+
+@dataclass
+class World:
+    """`mistakes` are what a reload finds."""
+
+    store: QueryableStore
+    folder: Path
+    settings: Settings = field(default_factory=Settings)
+    mistakes: Sequence[VaultError] = ()
+    servers: Sequence[Server] = ()
+
+    def __post_init__(self) -> None:
+        self.hub = Hub()
+        self.executor = Executor(self.store)
+        self.clock = SetClock(later(120))
+        self.manager = Manager(
+            executor=self.executor,
+            clock=self.clock,
+            on_change=lambda recorder: self.hub.publish(News(self.clock.now(), recorder)),
+        )
+        self.store.on_job = lambda job: self.hub.publish(JobNews(job))
+
+    def tell(self, recorder: Recorder, told: Told) -> None:
+        self.hub.publish(News(self.clock.now(), recorder, told))
+
+    def handlers(self) -> dict[str, Handler]:
+        idle = cast("Any", SimpleNamespace(pidfd=lambda _unit: None, settled=_settled))
+        files = SegmentFiles()
+        api = Api(
+            manager=self.manager, store=self.store, files=files, hub=self.hub, clock=self.clock, streamlinks=idle,
+            watcher=idle, disk=idle, memory_refusal=idle, settings=lambda: self.settings, pid_of=idle,
+        )  # fmt: skip
+        return all_handlers(
+            api, audits=idle, manager=self.manager, store=self.store, files=files, hub=self.hub, clock=self.clock,
+            lanes=Lanes(), media=Discard(), settings=lambda: self.settings, reload=self._reload,
+        )  # fmt: skip
+
+    async def _reload(self) -> Sequence[VaultError]:
+        return self.mistakes
+
+    @property
+    def path(self) -> Path:
+        return self.folder / "socket"
+
+    async def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """One reply of the main socket."""
+        return await asyncio.to_thread(Client(self.path).call, f"{RECORDER}.{method}", parameters)
+
+    async def look(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """One reply of the read-only socket."""
+        client = Client(self.folder / "readonly")
+        return await asyncio.to_thread(client.call, f"{RECORDER}.{method}", parameters)
+
+    @asynccontextmanager
+    async def subscribed(self, **parameters: Any) -> AsyncIterator[Feed]:
+        """A subscription for the length of the block."""
+        replies = Client(self.path).more(f"{RECORDER}.Subscribe", parameters)
+        feed = Feed(replies)
+        try:
+            yield feed
+        finally:
+            await feed.close()
+
+
+class Feed:
+    """The answers of a subscription."""
+
+    def __init__(self, replies: Iterator[dict[str, Any]]) -> None:
+        self._replies = replies
+
+    async def next(self) -> dict[str, Any]:
+        return await asyncio.to_thread(self._next)
+
+    def _next(self) -> dict[str, Any]:
+        return next(self._replies)
+
+    async def close(self) -> None:
+        await asyncio.to_thread(cast("Any", self._replies).close)
+
+
+async def _settled() -> None:
+    """There is no streamlink here."""
+
+
+async def open_queryable(where: Path) -> QueryableStore:
+    return await QueryableStore.open(where, paths=segment_path, clock=SetClock(), boot=BOOT)
+
+
+@asynccontextmanager
+async def served(folder: Path, members: Members | None = None) -> AsyncIterator[World]:
+    """Both sockets in a folder."""
+    store = await open_queryable(folder / "store.db")
+    world = World(store, folder)
+    with listen(folder / "socket", 0o600) as main, listen(folder / "readonly", 0o666) as readonly:
+        handlers = world.handlers()
+        servers: list[tuple[Server, Any]] = [
+            (acting(handlers, members or Members.of_socket(main), check_replies=True), main),
+            (reading(handlers, check_replies=True), readonly),
+        ]
+        world.servers = [server for server, _ in servers]
+        tasks = [asyncio.create_task(server.serve(listener)) for server, listener in servers]
+        tasks.append(asyncio.create_task(world.manager.run()))
+        try:
+            yield world
+        finally:
+            for task in tasks:
+                task.cancel()
+            for task in tasks:
+                with suppress(asyncio.CancelledError):
+                    await task
+            await store.close()

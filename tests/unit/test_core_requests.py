@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""To try again, and to give up media: what is done in which state, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from streamvaultd.core import effects as fx
+from streamvaultd.core import events as ev
+from streamvaultd.core.effects import Notice
+from streamvaultd.core.machine import step
+from streamvaultd.core.model import Moment, Phase, Recorder, Segment, State
+from streamvaultd.core.policy import JOINS_MAX
+from streamvaultd.core.requests import why_not_pruned, why_not_retried
+from tests.unit.rows import new_recorder
+from tests.unit.stories import KILLED, notices, reach
+
+AT = Moment(monotonic=9_000.0, realtime=1_795_000_000_000_000)
+PRUNED = ev.MediaPruned(at=AT, files=2, size=3000)
+
+
+def over(state: State, *phases: Phase, path: str | None = None, size: int = 1000) -> Recorder:
+    """A recording that is over, with segments in these phases."""
+    parts = [
+        Segment(number=number, phase=phase, since=AT, started=AT, media_at=AT, ended=AT, size=size, cause="stopped")
+        for number, phase in enumerate(phases, 1)
+    ]
+    return replace(
+        new_recorder(), state=state, segments=tuple(parts), path=path, joins=JOINS_MAX, ended=AT, detail="because"
+    )
+
+
+def told(effects: tuple[fx.Effect, ...]) -> list[Notice]:
+    return [effect.notice for effect in effects if isinstance(effect, fx.Announce)]
+
+
+# --- retry ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_recording_that_failed_to_be_joined_is_joined_again() -> None:
+    after, effects = step(over(State.FAILED, Phase.ENDED, Phase.ENDED), ev.RetryRequested(at=AT))
+    assert (after.state, after.joins, after.ended, after.detail) == (State.FINALIZING, JOINS_MAX + 1, None, None)
+    assert isinstance(effects[0], fx.Save)
+    assert fx.Join(JOINS_MAX + 1) in effects
+    assert told(effects) == [Notice.JOIN_STARTED, Notice.RETRYING]
+    failed, _ = step(after, ev.JoinEnded(at=AT, join=after.joins, why="still broken"))
+    assert (failed.state, failed.detail) == (State.FAILED, "cannot join: still broken")
+    done, _ = step(after, ev.JoinEnded(at=AT, join=after.joins, path="/srv/x.ts", size=9))
+    assert (done.state, done.path) == (State.COMPLETED, "/srv/x.ts")
+
+
+def test_what_waits_does_not_wait_any_longer() -> None:
+    world = reach(State.BACKOFF)
+    runs = len(world.recorder.segments)
+    world.ask(lambda at: ev.RetryRequested(at=at))
+    assert (world.recorder.state, len(world.recorder.segments)) == (State.STARTING, runs + 1)
+    assert notices(world)[-1] is Notice.RETRYING
+    world = reach(State.GRACE)
+    asked = world.recorder.probe
+    world.ask(lambda at: ev.RetryRequested(at=at))
+    assert world.advance_until(lambda world: world.recorder.probe > asked)
+    world = reach(State.PAUSED)
+    world.ask(lambda at: ev.RetryRequested(at=at))
+    assert world.recorder.retry_at is not None
+    assert world.recorder.state is State.PAUSED
+
+
+@pytest.mark.parametrize("state", [State.RECORDING, State.COMPLETED, State.STOPPED])
+def test_where_there_is_nothing_to_retry_nothing_is_done(state: State) -> None:
+    recorder = reach(state).recorder
+    assert why_not_retried(recorder)
+    assert step(recorder, ev.RetryRequested(at=AT)) == (recorder, ())
+
+
+@pytest.mark.parametrize("phases", [(), (Phase.REMOVED,)])
+def test_a_failed_recording_without_segments_cannot_be_retried(phases: tuple[Phase, ...]) -> None:
+    recorder = over(State.FAILED, *phases)
+    assert why_not_retried(recorder) == "it kept no segments that could be joined"
+    assert step(recorder, ev.RetryRequested(at=AT)) == (recorder, ())
+
+
+def test_a_retry_counts_its_deaths_as_ever() -> None:
+    world = reach(State.BACKOFF)
+    world.ask(lambda at: ev.RetryRequested(at=at))
+    world.advance(0.3)
+    world.exit_run(max(world.scopes), KILLED)
+    assert world.advance_until(lambda world: world.recorder.state is State.RECORDING)
+    assert world.broken == []
+
+
+# --- prune ---------------------------------------------------------------------------------------------------------
+
+
+def test_media_of_a_joined_recording_are_given_up() -> None:
+    after, effects = step(over(State.COMPLETED, Phase.REMOVED, path="/srv/x.ts"), PRUNED)
+    assert (after.state, after.path, after.detail) == (State.COMPLETED, None, "its media were removed by request")
+    assert isinstance(effects[0], fx.Save)
+    assert fx.DiscardFolder() in effects
+    assert told(effects) == [Notice.MEDIA_PRUNED]
+    assert step(after, PRUNED) == (after, ())
+
+
+def test_segments_of_a_failed_recording_are_removed_in_its_rows() -> None:
+    after, _ = step(over(State.FAILED, Phase.ENDED, Phase.ENDED), PRUNED)
+    assert {segment.phase for segment in after.segments} == {Phase.REMOVED}
+    assert why_not_retried(after) == "it kept no segments that could be joined"
+
+
+@pytest.mark.parametrize(
+    ("recorder", "failed", "why"),
+    [
+        (over(State.COMPLETED, Phase.REMOVED, path="/srv/x.ts"), False, None),
+        (over(State.COMPLETED, Phase.ENDED, path="/srv/x.ts"), True, "its segments are not removed yet"),
+        (over(State.COMPLETED, Phase.REMOVED), True, "it has no media"),
+        (over(State.FAILED, Phase.ENDED), False, "its segments were never joined: they are all there is of it"),
+        (over(State.FAILED, Phase.ENDED), True, None),
+        (over(State.FAILED, Phase.ENDED, size=0), True, "it has no media"),
+        (over(State.FAILED, Phase.SEALING), True, "a segment of it is not over"),
+        (over(State.FINALIZING, Phase.ENDED), True, "it is finalizing"),
+        (over(State.RECORDING, Phase.WRITING), True, "it is recording"),
+    ],
+)
+def test_only_what_is_over_and_kept_elsewhere_may_go(recorder: Recorder, failed: bool, why: str | None) -> None:
+    assert why_not_pruned(recorder, failed=failed) == why
+    if why is not None and failed:
+        assert step(recorder, PRUNED) == (recorder, ())
