@@ -93,7 +93,7 @@ def test_systemds_client_calls_every_method_that_looks(box: Box, ctl: Ctl, sourc
     assert call(box, "Reload") == {"applied": True, "mistakes": []}
     first = box.run(["sh", "-c", f"timeout 5 varlinkctl call --more --json=short {SOCKET} {INTERFACE}.Subscribe "
                      f"'{json.dumps({'recording': recording})}' | head -n 1"]).stdout  # fmt: skip
-    assert json.loads(first)["recording"]["id"] == int(recording)
+    assert json.loads(first.lstrip("\x1e"))["recording"]["id"] == int(recording)
 
 
 def test_whatever_comes_over_the_socket_disturbs_no_recording(
