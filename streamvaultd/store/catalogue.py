@@ -82,6 +82,9 @@ class Catalogue:
         self._on_well = on_well
         self._changed = asyncio.Event()
         self._engine: Engine | None = None
+        self._has_ended = False
+        self._lock = threading.Lock()
+        """held while one of the two above changes hands between the loop and the feeding thread"""
         self._trouble: str | None = None
 
     def poke(self) -> None:
@@ -107,6 +110,11 @@ class Catalogue:
                 else:
                     await self._changed.wait()
         finally:
+            self._end()
+
+    def _end(self) -> None:
+        with self._lock:
+            self._has_ended = True
             if self._engine is not None:
                 self._engine.dispose()
 
@@ -141,7 +149,11 @@ class Catalogue:
         except BaseException:
             engine.dispose()
             raise
-        self._engine = engine
+        with self._lock:  # nobody may wait for this thread any more
+            if self._has_ended:
+                engine.dispose()
+            else:
+                self._engine = engine
 
     def _connect(self, instance: str) -> Engine:
         """Connect, bring the schema up to date, and make sure that no other store feeds the same catalogue."""
