@@ -31,6 +31,7 @@ from streamvaultd.config import Settings
 from streamvaultd.core.disk import Margin
 from streamvaultd.core.events import Event, JoinEnded, NetworkBack
 from streamvaultd.core.model import Recorder, State
+from streamvaultd.daemon_ledger import Ledger
 from streamvaultd.daemon_watching import Watching, check_files
 from streamvaultd.diskguard import DiskGuard
 from streamvaultd.disks import Lanes
@@ -40,7 +41,7 @@ from streamvaultd.hub import Hub, JobNews, News
 from streamvaultd.joinprogress import JoinProgress
 from streamvaultd.joins import Joins
 from streamvaultd.manager import Manager
-from streamvaultd.media.overlap import overlap_proven
+from streamvaultd.media.overlap import are_overlapping
 from streamvaultd.notices import (
     BUS_LOST,
     CATALOGUE_AWAY,
@@ -143,10 +144,14 @@ class Daemon:
             on_result=captures.on_unit_result,
             on_memory=captures.on_unit_memory,
             spawn=self.spawn,
-            on_reconnect=self._on_reconnect,
+            on_reconnect=lambda: self.journal.tell(BUS_LOST, why="it was restarted"),
             on_shutdown=self.manager.on_shutdown,
             on_shutdown_cancelled=self.manager.on_shutdown_cancelled,
         )
+        self.ledger = Ledger(
+            settings=lambda: self._settings, store=store, manager=lambda: self.manager, lanes=self._lanes,
+            clock=self._clock, journal=self.journal, spawn=self.spawn,
+        )  # fmt: skip
         self._repairs = self._build_repairs()
         self.audits = self._build_audits()
 
@@ -192,7 +197,7 @@ class Daemon:
             writeback=self._writeback,
             disk=self.disk,
             lanes=self._lanes,
-            is_overlap_proven=_is_overlap_proven,
+            is_overlap_proven=are_overlapping,
             scope_memory=scope_memory,
             memory_refusal=memory_refusal,
             is_link_down=lambda: self.link_watch.is_down,
@@ -323,7 +328,7 @@ class Daemon:
             media=Discard(),
             settings=lambda: self._settings,
             reload=self.reload,
-            more=self.watching.api().handlers(),
+            more=self.watching.api().handlers() | self.ledger.handlers(),
         )
         self._store.on_job = lambda job: self._hub.publish(JobNews(job))
         return Sockets(handlers, spawn=self.spawn)
@@ -353,6 +358,7 @@ class Daemon:
         self.spawn(self._find_streamlink())
         self.notifier.inherit(name for name in fds if name not in SOCKET_NAMES)
         adopted = await self._take_over(fds)
+        self.ledger.start(self.manager.recorders.values())
         self.spawn(self.manager.run())
         await self.watching.start()
         self.spawn(self.disk.run())
@@ -436,6 +442,7 @@ class Daemon:
             await asyncio.sleep(interval)
 
     def _on_change(self, recorder: Recorder) -> None:
+        self.ledger.on_change(recorder)
         self._hub.publish(News(self._clock.now(), recorder))
         self.watching.watches.on_recorder(recorder)
         self.notifier.status(self.status())
@@ -444,14 +451,6 @@ class Daemon:
         self.watching.watches.on_network_back()
         for recording in self.manager.recorders:
             self._post(recording, NetworkBack(at=self._clock.now()))
-
-    def _on_reconnect(self) -> None:
-        self.journal.tell(BUS_LOST, why="it was restarted")
-
-
-def _is_overlap_proven(older: Path, newer: Path) -> bool:
-    with older.open("rb") as older_file, newer.open("rb") as newer_file:
-        return overlap_proven(older_file.fileno(), newer_file.fileno())
 
 
 async def serve(settings: Settings, mistakes: Sequence[VaultError]) -> None:

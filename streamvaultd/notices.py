@@ -209,6 +209,14 @@ AUDIT_UNPROVEN: Final = Entry(
     "Recording {recording} of '{streamer}' keeps its segments, {path} cannot be proven to be what they make: {why}",
 )
 AUDIT_FAILED: Final = Entry("a6e527caf5964c09ad8619273f245d8a", WARNING, "The audit was not finished: {why}")
+MANIFEST_FAILED: Final = Entry(
+    "d0b2a6e3f5c94f6c8a7e5a0b1c9d4e72",
+    WARNING,
+    "Cannot write {path}, the manifest of recording {recording} of '{streamer}': {why}",
+)
+RESCAN_DONE: Final = Entry(
+    "5e8f0c1d7b3a4c2f9d6e4b8a2f1c7d30", NOTICE, "Rebuilt {rebuilt} recordings from {found} found on disk"
+)
 FILES_TROUBLE: Final = Entry("41cb4b9221184f75837fde1378776211", WARNING, "Cannot tidy up after '{streamer}': {why}")
 
 CATALOGUE_AWAY: Final = Entry(
@@ -274,6 +282,8 @@ OWN: Final = (
     AUDIT_REPAIRED,
     AUDIT_UNPROVEN,
     AUDIT_FAILED,
+    MANIFEST_FAILED,
+    RESCAN_DONE,
     FILES_TROUBLE,
     CATALOGUE_AWAY,
     CATALOGUE_BACK,

@@ -26,6 +26,7 @@ PLACES = {
     "logs": "live",
     "check": "audit",
     "cleanup": "audit",
+    "rescan": "rescan",
     "prune": "prune",
     "verify": "verify",
     "streamers": "streamers",

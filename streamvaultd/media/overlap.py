@@ -8,6 +8,8 @@ takes the union.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from streamvaultd.media import fmp4, timeline
 from streamvaultd.media.pes_splice import find_pes_splice
 from streamvaultd.media.seam import HEAD, REACH
@@ -53,3 +55,9 @@ def _end_of(source: Source, start: int) -> bytes:
     if low < start or (not fmp4.is_fmp4(source) and not any(timeline.units(source, low, end))):
         return b""
     return source.read(low, HEAD)
+
+
+def are_overlapping(older: Path, newer: Path) -> bool:
+    """overlap_proven() of two files by their paths."""
+    with older.open("rb") as older_file, newer.open("rb") as newer_file:
+        return overlap_proven(older_file.fileno(), newer_file.fileno())

@@ -77,6 +77,29 @@ class RecoverableStore(LocalStore):
         """Note that a joined file is not where its row says; False if the row says otherwise by now."""
         return await self._write(lambda connection: _forget_result(connection, recording, path, now.realtime))
 
+    async def known_as(self, streamer: str, started: int) -> int | None:
+        """The number of the recording of a streamer that began at this moment (realtime)."""
+        same = select(recordings.c.id).join(streamers).where(streamers.c.username == streamer)
+        query = same.where(recordings.c.start_time == started).limit(1)
+        return await self._read(lambda connection: connection.scalar(query))
+
+    async def is_stream_used(self, stream: int) -> bool:
+        """Whether there is a recording of the stream of this number."""
+        query = select(recordings.c.id).where(recordings.c.stream_id == stream).limit(1)
+        return await self._read(lambda connection: connection.scalar(query) is not None)
+
+    async def insert_rebuilt(self, recorder: Recorder) -> Recorder:
+        """A recording that is not in the store, under its own numbers as far as they are free; as it is then."""
+        return await self._write(lambda connection: self._insert_rebuilt(connection, recorder))
+
+    def _insert_rebuilt(self, connection: Connection, recorder: Recorder) -> Recorder:
+        wanted = recorder.recording
+        began = wanted.created.realtime
+        stream = _claim_stream(connection, wanted.streamer, wanted.url, wanted.stream, began)
+        taken = connection.scalar(select(recordings.c.id).where(recordings.c.id == wanted.id))
+        number = wanted.id if taken is None and 0 < wanted.id <= STREAM_MAX else None
+        return self._insert(connection, replace(recorder, recording=replace(wanted, stream=stream)), number)
+
     def _insert(self, connection: Connection, recorder: Recorder, number: int | None) -> Recorder:
         wanted = recorder.recording
         streamer = _put_streamer(connection, wanted.streamer, wanted.url, wanted.created.realtime)

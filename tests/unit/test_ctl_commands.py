@@ -179,6 +179,7 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
         "logs",
         "check",
         "cleanup",
+        "rescan",
         "prune",
         "verify",
         "streamers",

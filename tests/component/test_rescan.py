@@ -1,0 +1,362 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Manifests beside the media, and a store that is rebuilt from them: real files, a real store, a real manager."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import stat
+import threading
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from streamvaultd import manifest
+from streamvaultd.capture.manifests import ManifestFiles
+from streamvaultd.capture.output import SegmentFiles
+from streamvaultd.capture.salvage import Salvage
+from streamvaultd.clock import SystemClock
+from streamvaultd.config import Settings
+from streamvaultd.core import effects as fx
+from streamvaultd.core.model import Moment, Phase, Policy, Recorder, Segment, State
+from streamvaultd.disks import Lanes
+from streamvaultd.errors import DirectoryUnusable
+from streamvaultd.manager import Manager
+from streamvaultd.manifests import Manifests
+from streamvaultd.notices import MANIFEST_FAILED, Entry
+from streamvaultd.rescan import Rescan, Verdict
+from streamvaultd.store.recovery import RecoverableStore
+
+CLOCK = SystemClock()
+FILES = SegmentFiles()
+MEDIA = b"media" * 100
+URL = "https://user:secret@example.org/live.m3u8?token=hidden"
+
+
+class Executor:
+    def __init__(self, store: RecoverableStore) -> None:
+        self.store = store
+        self.performed: list[fx.Effect] = []
+
+    async def perform(self, recorder: Recorder, effects: tuple[fx.Effect, ...]) -> None:
+        for effect in effects:
+            if isinstance(effect, fx.Save):
+                await self.store.save(effect.recorder, effect.changed)
+            else:
+                self.performed.append(effect)
+
+
+class Journal:
+    def __init__(self) -> None:
+        self.told: list[Entry] = []
+
+    def tell(self, entry: Entry, recorder: Recorder | None = None, **values: object) -> None:
+        entry.text.format_map({"streamer": "x", **values})
+        self.told.append(entry)
+
+
+class Writer:
+    """Manifests, and a way to wait for them."""
+
+    def __init__(self, files: Any = None) -> None:
+        self.journal = Journal()
+        self.tasks: list[asyncio.Task[None]] = []
+        self.manifests = Manifests(
+            spawn=self.spawn, lanes=Lanes(), files=files or ManifestFiles(), journal=cast("Any", self.journal)
+        )
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        self.tasks.append(asyncio.get_running_loop().create_task(work))
+
+    async def note(self, recorder: Recorder) -> None:
+        self.manifests.note(recorder)
+        await asyncio.gather(*self.tasks)
+
+
+class House:
+    """A store, and what a daemon has around it."""
+
+    def __init__(self, store: RecoverableStore, root: Path) -> None:
+        self.store, self.root, self.journal = store, root, Journal()
+        self.executor = Executor(store)
+        self.manager = Manager(executor=self.executor, clock=CLOCK, on_change=lambda _: None)
+        self.rescan = Rescan(
+            manager=self.manager,
+            store=store,
+            files=ManifestFiles(),
+            salvage=Salvage(),
+            lanes=Lanes(),
+            clock=CLOCK,
+            journal=cast("Any", self.journal),
+            settings=lambda: Settings(directory=root),
+        )
+
+    async def start(self, streamer: str = "demo") -> Recorder:
+        return await self.store.create_recording(
+            streamer=streamer,
+            url=URL,
+            quality="best",
+            directory=str(self.root),
+            duration=None,
+            policy=Policy(),
+            now=CLOCK.now(),
+        )
+
+    async def run(self, *, dry_run: bool = False) -> dict[str, Verdict]:
+        """What became of each recording on disk, by the name of what it was found by."""
+        found = await self.rescan.run(None, dry_run=dry_run)
+        return {Path(one.path).name: one.verdict for one in found}
+
+
+@asynccontextmanager
+async def house(database: Path, root: Path) -> AsyncIterator[House]:
+    store = await RecoverableStore.open(
+        database, paths=lambda recording, number: str(FILES.segment_path(recording, number))
+    )
+    try:
+        yield House(store, root)
+    finally:
+        await store.close()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    made = tmp_path / "recordings"
+    made.mkdir()
+    return made
+
+
+def segment(number: int, now: Moment, **more: Any) -> Segment:
+    return Segment(number=number, phase=Phase.ENDED, since=now, started=now, ended=now, media_at=now, **more)
+
+
+def put(path: Path, media: bytes = MEDIA) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(media)
+
+
+async def complete(home: House, streamer: str = "demo") -> Recorder:
+    """A recording that is joined, with its manifest; its segments are gone."""
+    recorder, now = await home.start(streamer), CLOCK.now()
+    parts = tuple(
+        replace(segment(number, now, size=250, cause="oom", memory_peak=7), phase=Phase.REMOVED) for number in (1, 2)
+    )
+    path = home.root / streamer / f"result_{recorder.recording.id}.ts"
+    put(path)
+    done = replace(
+        recorder, state=State.COMPLETED, segments=parts, path=str(path), result_bytes=len(MEDIA), ended=now, since=now
+    )
+    await home.store.save(done, parts)
+    await Writer().note(done)
+    return done
+
+
+async def interrupted(home: House, streamer: str = "demo") -> Recorder:
+    """A recording that ran when its store was lost: two segments on disk."""
+    recorder, now = await home.start(streamer), CLOCK.now()
+    parts = segment(1, now, size=len(MEDIA), cause="oom"), replace(segment(2, now), phase=Phase.WRITING)
+    for part in parts:
+        put(FILES.segment_path(recorder.recording, part.number))
+    running = replace(recorder, state=State.RECORDING, segments=parts)
+    await home.store.save(running, parts)
+    await Writer().note(running)
+    return running
+
+
+def rows(database: Path, table: str, columns: str) -> list[tuple[object, ...]]:
+    with sqlite3.connect(database) as connection:
+        return connection.execute(f"SELECT {columns} FROM {table} ORDER BY id").fetchall()  # noqa: S608
+
+
+@pytest.fixture
+def databases(tmp_path: Path) -> tuple[Path, Path]:
+    """The store that is lost, and the one that is rebuilt."""
+    return tmp_path / "lost.db", tmp_path / "new.db"
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_manifest_says_what_the_rows_say_without_secrets(root: Path, databases: tuple[Path, Path]) -> None:
+    async with house(databases[0], root) as home:
+        done = await complete(home)
+    path = root / "demo" / f".stream_{done.recording.stream}.json"
+    text = path.read_text()
+    found = json.loads(text)
+    assert (found["recording"], found["status"], found["result_bytes"]) == (1, "completed", len(MEDIA))
+    assert [part["cause"] for part in found["segments"]] == ["oom", "oom"]
+    assert "secret" not in text
+    assert "hidden" not in text
+    assert stat.S_IMODE(path.stat().st_mode) & 0o007 == 0
+    assert [entry.name for entry in path.parent.iterdir() if entry.name.endswith(".new")] == []
+
+
+async def test_nothing_is_written_before_media(root: Path, databases: tuple[Path, Path]) -> None:
+    async with house(databases[0], root) as home:
+        recorder = await home.start()
+        (root / "demo").mkdir()
+        await Writer().note(recorder)
+    assert list((root / "demo").iterdir()) == []
+
+
+async def test_only_changes_are_written(root: Path, databases: tuple[Path, Path]) -> None:
+    written: list[bytes] = []
+
+    class Counting(ManifestFiles):
+        def write(self, path: Path, text: bytes) -> None:
+            written.append(text)
+            super().write(path, text)
+
+    async with house(databases[0], root) as home:
+        running = await interrupted(home)
+        writer = Writer(Counting())
+        await writer.note(running)
+        grown = replace(running, segments=(running.segments[0], replace(running.segments[1], size=5)))
+        await writer.note(grown)
+        assert len(written) == 1
+        await writer.note(replace(grown, state=State.FINALIZING))
+        assert len(written) == 2
+
+
+async def test_a_disk_that_refuses_is_told_once(root: Path, databases: tuple[Path, Path]) -> None:
+    class Refusing(ManifestFiles):
+        def write(self, path: Path, text: bytes) -> None:
+            raise OSError(28, "No space left on device")
+
+    async with house(databases[0], root) as home:
+        running = await interrupted(home)
+        writer = Writer(Refusing())
+        await writer.note(running)
+        await writer.note(replace(running, state=State.FINALIZING))
+    assert writer.journal.told == [MANIFEST_FAILED]
+
+
+async def test_a_disk_that_hangs_holds_nothing_up_but_its_manifests(root: Path, databases: tuple[Path, Path]) -> None:
+    answers = threading.Event()
+
+    class Hanging(ManifestFiles):
+        def write(self, path: Path, text: bytes) -> None:
+            assert answers.wait(10)
+            super().write(path, text)
+
+    async with house(databases[0], root) as home:
+        running = await interrupted(home)
+        path = root / "demo" / f".stream_{running.recording.stream}.json"
+        path.unlink()
+        lanes, writer = Lanes(), Writer(Hanging())
+        writer.manifests = Manifests(
+            spawn=writer.spawn, lanes=lanes, files=Hanging(), journal=cast("Any", writer.journal)
+        )
+        writer.manifests.note(running)
+        await asyncio.sleep(0)
+        launched = await lanes.run(running.recording.directory, lambda: "launched")
+        assert (launched, path.exists()) == ("launched", False)
+        answers.set()
+        await asyncio.gather(*writer.tasks)
+        assert path.exists()
+
+
+# --- rebuilding ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_lost_store_is_rebuilt(root: Path, databases: tuple[Path, Path]) -> None:
+    lost, new = databases
+    async with house(lost, root) as home:
+        first = await complete(home)
+        running = await interrupted(home, "other")
+    async with house(new, root) as home:
+        names = f".stream_{first.recording.stream}.json", f".stream_{running.recording.stream}.json"
+        assert await home.run(dry_run=True) == dict.fromkeys(names, Verdict.REBUILT)
+        assert await home.store.list(all=True) == []
+        assert await home.run() == dict.fromkeys(names, Verdict.REBUILT)
+        await home.manager.drain()
+        assert await home.run() == dict.fromkeys(names, Verdict.KNOWN)
+        assert list(home.manager.recorders) == [running.recording.id]
+        assert home.manager.recorders[running.recording.id].state is State.FINALIZING
+        assert any(isinstance(effect, fx.Join) for effect in home.executor.performed)
+    columns = "id, stream_id, status, recording_path, start_time, bytes"
+    assert rows(new, "recordings", columns)[0] == rows(lost, "recordings", columns)[0]
+    assert [row[2] for row in rows(new, "recordings", columns)] == ["completed", "finalizing"]
+    parts = "recording_id, number, path, unit, cause, memory_peak"
+    assert rows(new, "segments", parts) == rows(lost, "segments", parts)
+    media = [FILES.segment_path(running.recording, number).read_bytes() for number in (1, 2)]
+    assert media == [MEDIA, MEDIA]
+
+
+async def test_numbers_of_others_are_not_taken(root: Path, databases: tuple[Path, Path]) -> None:
+    lost, new = databases
+    async with house(lost, root) as home:
+        joined, running = await complete(home), await interrupted(home, "other")
+    async with house(new, root) as home:
+        for number in (1, 2):
+            await home.start(f"occupant-{number}")
+        found = await home.rescan.run(None, dry_run=False)
+        verdicts = {one.path: (one.verdict, one.recording) for one in found}
+        folder = root / "demo" / f".stream_{joined.recording.stream}.json"
+        assert verdicts[str(folder)] == (Verdict.REBUILT, 3)
+        conflict = root / "other" / f".stream_{running.recording.stream}.json"
+        assert verdicts[str(conflict)] == (Verdict.CONFLICT, None)
+        assert await home.run() == {folder.name: Verdict.KNOWN, conflict.name: Verdict.CONFLICT}
+
+
+async def test_what_cannot_be_read_is_told(root: Path, databases: tuple[Path, Path]) -> None:
+    put(root / "demo" / ".stream_1.json", b"{")
+    put(root / "demo" / ".stream_2.json", b'{"format": 99}')
+    put(root / "demo" / "stream_3_segments" / "segment_001.ts")
+    (root / "demo" / ".stream_4.json").symlink_to("/etc/passwd")
+    async with house(databases[0], root) as home:
+        assert await home.run() == {
+            ".stream_1.json": Verdict.UNREADABLE,
+            ".stream_2.json": Verdict.UNREADABLE,
+            "stream_3_segments": Verdict.NO_MANIFEST,
+        }
+        assert await home.store.list(all=True) == []
+
+
+async def test_segments_that_are_written_to_wait(root: Path, databases: tuple[Path, Path]) -> None:
+    lost, new = databases
+    async with house(lost, root) as home:
+        running = await interrupted(home)
+    async with house(new, root) as home:
+        name = f".stream_{running.recording.stream}.json"
+        with FILES.segment_path(running.recording, 2).open("ab"):
+            assert await home.run() == {name: Verdict.BUSY}
+        assert await home.run() == {name: Verdict.REBUILT}
+
+
+async def test_a_joined_file_that_is_cut_is_not_taken_for_the_whole(root: Path, databases: tuple[Path, Path]) -> None:
+    lost, new = databases
+    async with house(lost, root) as home:
+        done = await complete(home)
+    put(Path(done.path or ""), MEDIA[:-1])
+    async with house(new, root) as home:
+        await home.run()
+        (found,) = await home.store.list(all=True)
+    assert (found.state, found.path) == (State.COMPLETED, None)
+    assert SegmentFiles().size(Path(done.path or "")) == len(MEDIA) - 1
+
+
+async def test_a_directory_that_is_a_file_is_no_error_and_one_that_loops_is(
+    root: Path, databases: tuple[Path, Path]
+) -> None:
+    (root / "loop").symlink_to(root / "loop")
+    async with house(databases[0], root) as home:
+        with pytest.raises(DirectoryUnusable):
+            await home.rescan.run(str(root / "loop"), dry_run=False)
+
+
+@pytest.mark.parametrize("result", ["../x", "a/b", "", ".."])
+def test_a_manifest_names_no_file_elsewhere(result: str) -> None:
+    text = json.dumps(
+        {
+            "format": 1, "recording": 1, "stream": 1, "streamer": "x", "url": "", "quality": "best",
+            "status": "completed", "start_time": 1, "result": result,
+        }
+    )  # fmt: skip
+    with pytest.raises(manifest.ManifestUnreadable):
+        manifest.parse(text.encode())
