@@ -66,6 +66,8 @@ class Manifests:
         try:
             await self._lanes.run(f"manifests {directory}", self._files.write, path, manifest.to_text(recorder))
         except OSError as error:
+            if isinstance(error, FileNotFoundError) and recorder.state.is_final:
+                return  # its folder went with its media
             self._gists.pop(recorder.recording.id, None)  # the next change tries again
             if directory not in self._troubled:
                 self._troubled.add(directory)

@@ -53,7 +53,9 @@ class ManifestFiles:
         return Path(recording.directory) / recording.streamer / f".stream_{recording.stream}.json"
 
     def write(self, path: Path, text: bytes) -> None:
-        """Put it there, durably, all or nothing. Its folder must exist."""
+        """Put it there, durably, all or nothing; what is there already is left. Its folder must exist."""
+        if path.is_file() and _read(str(path))[0] == text:
+            return
         draft = path.with_name(f"{path.name}.new")
         try:
             fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)

@@ -133,7 +133,7 @@ def leaks_of(machine: Machine, strikes: tuple[Strike, ...]) -> Leaks:
     units = ["systemctl", "list-units", "--all", "--plain", "--no-legend", "--type=scope", "streamvault-*"]
     failed = ["systemctl", "list-units", "--failed", "--plain", "--no-legend"]
     kept = {row["path"] for row in query(machine, "SELECT recording_path AS path FROM recordings")}
-    files = lines(machine, ["find", RECORDINGS, SMALL_DISK, "-type", "f"])
+    files = lines(machine, ["find", RECORDINGS, SMALL_DISK, "-type", "f", "-not", "-name", ".stream_*.json"])
     empty = lines(
         machine, ["find", "/var/lib/streamvaultd", "-type", "f", "-size", "0", "-not", "-name", "*.sqlite-*"]
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import sqlite3
 import stat
 import threading
@@ -259,6 +260,21 @@ async def test_a_disk_that_hangs_holds_nothing_up_but_its_manifests(root: Path, 
         answers.set()
         await asyncio.gather(*writer.tasks)
         assert path.exists()
+
+
+async def test_what_is_there_already_is_left_and_a_folder_that_is_gone_is_no_trouble(
+    root: Path, databases: tuple[Path, Path]
+) -> None:
+    async with house(databases[0], root) as home:
+        done = await complete(home)
+        path = root / "demo" / f".stream_{done.recording.stream}.json"
+        before = path.stat()
+        await Writer().note(done)
+        assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+        shutil.rmtree(root / "demo")
+        writer = Writer()
+        await writer.note(done)
+        assert writer.journal.told == []
 
 
 # --- rebuilding ------------------------------------------------------------------------------------------------------

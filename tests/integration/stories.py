@@ -91,6 +91,7 @@ def told(machine: Machine, entry: Any, recording: int) -> list[str]:
 
 
 def files_of(machine: Machine, folder: str) -> dict[str, int]:
-    """Files below a folder, by name, with their sizes."""
-    lines = machine.run(["find", folder, "-type", "f", "-printf", "%p %s\n"], check=False).stdout.splitlines()
+    """Files below a folder, by name, with their sizes; manifests are left out."""
+    which = ["-type", "f", "-not", "-name", ".stream_*.json*", "-printf", "%p %s\n"]
+    lines = machine.run(["find", folder, *which], check=False).stdout.splitlines()
     return {Path(path).name: int(size) for path, _, size in (line.rpartition(" ") for line in lines)}

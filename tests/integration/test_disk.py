@@ -79,8 +79,9 @@ class Disk:
         self.box.run(["rm", f"{POINT}/filler"])
 
     def files(self, *options: str) -> list[str]:
-        """Files of recordings that are there."""
-        found = self.box.run(["find", POINT, "-type", "f", "!", "-name", "filler", *options]).stdout
+        """Files of recordings that are there, manifests left out."""
+        others = ["!", "-name", "filler", "!", "-name", ".stream_*"]
+        found = self.box.run(["find", POINT, "-type", "f", *others, *options]).stdout
         return sorted(found.splitlines())
 
     def close(self) -> None:

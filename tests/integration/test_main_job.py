@@ -51,7 +51,8 @@ def streamlink_pid(box: Box, unit: str) -> int:
 
 
 def files_of(box: Box, name: str) -> list[str]:
-    found = box.run(["find", f"{RECORDINGS}/{name}", "-type", "f"], check=False).stdout.split()
+    which = ["-type", "f", "-not", "-name", ".stream_*.json*"]
+    found = box.run(["find", f"{RECORDINGS}/{name}", *which], check=False).stdout.split()
     return [Path(file).name for file in found]
 
 
@@ -256,15 +257,18 @@ REFUSALS = {
 }
 
 
+FIND = ["find", "/var/lib/streamvaultd", "-not", "-name", "*.sqlite*", "-not", "-name", ".stream_*.json.new"]
+
+
 @pytest.mark.parametrize("case", REFUSALS)
 def test_a_refused_recording_leaves_nothing_behind(box: Box, ctl: Ctl, case: str) -> None:
     arguments, code, text = REFUSALS[case]
-    before = box.run(["find", "/var/lib/streamvaultd", "-not", "-name", "*.sqlite*"]).stdout
+    before = box.run(FIND).stdout
     refused = ctl("record", *arguments, check=False, timeout=90)
     assert (refused.returncode, text in refused.stderr) == (code, True), refused.stderr
     assert any(line.startswith("streamvaultctl: cannot") for line in refused.stderr.splitlines())
     assert scopes(box) == []
-    assert box.run(["find", "/var/lib/streamvaultd", "-not", "-name", "*.sqlite*"]).stdout == before
+    assert box.run(FIND).stdout == before
     assert ctl.json("list") == []
 
 
