@@ -8,9 +8,11 @@ as systemd writes them. All mistakes of all files are reported at once; nothing 
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -62,6 +64,8 @@ class Settings:
     watch_spacing: float = 0.5
     disk_reserve: float = 300.0
     disk_floor: int = 16 << 20
+    metrics_listen: str = ""
+    metrics_textfile: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +118,38 @@ def _catalogue(value: Any) -> str:
     return "postgresql" + str(value)[len(url.scheme) :]
 
 
+def _listen(value: Any) -> str:
+    """An address that nobody else's machine can reach: a Unix socket, or a port on loopback."""
+    if value == "":
+        return ""
+    text = _text(value)
+    if text.startswith("unix:"):
+        path = _path(text.removeprefix("unix:"))
+        if len(str(path).encode()) > SOCKET_PATH_MAX:
+            raise _Unfit(f"a socket's path has at most {SOCKET_PATH_MAX} bytes (unix(7))")
+        return text
+    host, _, port = text.rpartition(":")
+    try:
+        is_loopback = ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        is_loopback = False
+    if not is_loopback or not re.fullmatch(r"[1-9]\d{0,4}", port, re.ASCII) or int(port) > PORT_MAX:
+        raise _Unfit('it must be "unix:/PATH", or a port of a loopback address such as 127.0.0.1:9464 or [::1]:9464')
+    return text
+
+
+def _textfile(value: Any) -> str:
+    if value == "":
+        return ""
+    path = _path(value)
+    if path.suffix != ".prom":
+        raise _Unfit("the node exporter reads files whose names end in .prom")
+    return str(path)
+
+
+SOCKET_PATH_MAX: Final = 107
+PORT_MAX: Final = 65535
+
 OPTIONS: Final = (
     Option("recording", "directory", _path, "directory", "/var/lib/streamvaultd/recordings",
            "Where recordings go: DIRECTORY/STREAMER/FILE. Must be in ReadWritePaths= of the service."),
@@ -161,6 +197,10 @@ OPTIONS: Final = (
            "A PostgreSQL database that gets a copy of all that is recorded: a URL without a password; empty: none."),
     Option("store", "path", _path, "store_path", "/var/lib/streamvaultd/streamvaultd.sqlite",
            "The SQLite file of the recorder's state."),
+    Option("metrics", "listen", _listen, "metrics_listen", "''",
+           "Where metrics are served: unix:PATH, or a loopback address and port; empty: nowhere."),
+    Option("metrics", "textfile", _textfile, "metrics_textfile", "''",
+           "A file that gets the metrics, for the node exporter's textfile collector; empty: none."),
 )  # fmt: skip
 _BY_KEY: Final = {(option.section, option.key): option for option in OPTIONS}
 

@@ -149,8 +149,8 @@ class Daemon:
             on_shutdown_cancelled=self.manager.on_shutdown_cancelled,
         )
         self.ledger = Ledger(
-            settings=lambda: self._settings, store=store, manager=lambda: self.manager, lanes=self._lanes,
-            clock=self._clock, journal=self.journal, spawn=self.spawn,
+            settings=lambda: self._settings, store=store, manager=lambda: self.manager, outlook=self.disk.outlook,
+            catalogue=self._catalogue, lanes=self._lanes, clock=self._clock, journal=self.journal, spawn=self.spawn,
         )  # fmt: skip
         self._repairs = self._build_repairs()
         self.audits = self._build_audits()

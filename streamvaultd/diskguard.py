@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import math
 from collections.abc import Callable, Coroutine, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
@@ -77,6 +78,7 @@ class DiskGuard:
         self._interval = interval
         self._asked: set[str] = set()
         self._devices: dict[int, int] = {}
+        self._rooms: dict[int, Room] = {}
         self._rates: dict[int, float] = {}
         self._states: dict[int, str | None] = {}
 
@@ -142,6 +144,18 @@ class DiskGuard:
         """What was wrong with a recording's disk when it was last looked at: "full", "read-only"; None: nothing."""
         return self._states.get(recording)
 
+    def outlook(self) -> list[tuple[str, int, float]]:
+        """The file systems that are recorded to, as last measured: place, free bytes, and seconds until the floor."""
+        floor = self._margin().floor
+        found = []
+        for device in sorted({on for number, on in self._devices.items() if number in self._recorders()}):
+            room = self._rooms.get(device)
+            if room is not None and room.free is not None:
+                rate = self._pace_on(device, BRAKED).steady
+                left = max(room.free - floor, 0) / rate if rate > 0 else math.inf
+                found.append((room.place, room.free, left))
+        return found
+
     def on_sync_failed(self, unit: str, error: OSError) -> None:
         """A segment's media could not be put on disk: tell it, and find out whether more can be."""
         run = parse_segment_unit(unit)
@@ -159,6 +173,8 @@ class DiskGuard:
         for known in (self._devices, self._states):
             for number in known.keys() - recorders.keys():
                 del known[number]
+        for device in self._rooms.keys() - set(self._devices.values()):
+            del self._rooms[device]
         for number in self._rates.keys() - {recorder.recording.id for recorder in self._in({State.PAUSED})}:
             del self._rates[number]
 
@@ -223,6 +239,7 @@ class DiskGuard:
         rooms = await self._answer(recorders[0].recording.directory, self._space.measure, folders)
         for recorder, room in zip(recorders, rooms, strict=True):
             self._devices[recorder.recording.id] = room.device
+            self._rooms[room.device] = room
         return rooms
 
     async def _try_writing(self, recorder: Recorder, size: int) -> None:

@@ -217,6 +217,7 @@ MANIFEST_FAILED: Final = Entry(
 RESCAN_DONE: Final = Entry(
     "5e8f0c1d7b3a4c2f9d6e4b8a2f1c7d30", NOTICE, "Rebuilt {rebuilt} recordings from {found} found on disk"
 )
+METRICS_FAILED: Final = Entry("b7e0d6a41f0d4a3c9a6c1b5f5b0e2d87", WARNING, "Cannot provide metrics in {what}: {why}")
 FILES_TROUBLE: Final = Entry("41cb4b9221184f75837fde1378776211", WARNING, "Cannot tidy up after '{streamer}': {why}")
 
 CATALOGUE_AWAY: Final = Entry(
@@ -284,6 +285,7 @@ OWN: Final = (
     AUDIT_FAILED,
     MANIFEST_FAILED,
     RESCAN_DONE,
+    METRICS_FAILED,
     FILES_TROUBLE,
     CATALOGUE_AWAY,
     CATALOGUE_BACK,

@@ -12,6 +12,7 @@ from sqlalchemy import desc, insert, select, update
 from streamvaultd.core.census import Row, RowSegment
 from streamvaultd.core.model import State
 from streamvaultd.errors import NoSuchRecording
+from streamvaultd.store.figures import Figures, select_figures
 from streamvaultd.store.ledger import insert_event
 from streamvaultd.store.local import LocalStore
 from streamvaultd.store.recordings import update_recording
@@ -76,6 +77,10 @@ class RecoverableStore(LocalStore):
     async def forget_result(self, recording: int, path: str, now: Moment) -> bool:
         """Note that a joined file is not where its row says; False if the row says otherwise by now."""
         return await self._write(lambda connection: _forget_result(connection, recording, path, now.realtime))
+
+    async def figures(self) -> Figures:
+        """Sums over everything that was recorded."""
+        return await self._read(select_figures)
 
     async def known_as(self, streamer: str, started: int) -> int | None:
         """The number of the recording of a streamer that began at this moment (realtime)."""

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sums over everything that was ever recorded, for metrics. Each function is one part of its caller's transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import func, select
+
+from streamvaultd.store.schema import recordings, seams, segments
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sqlalchemy import Connection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """Recordings by status, segments by cause of their end, bytes received, and seams by kind with their gaps (ms)."""
+
+    recordings: Mapping[str, int]
+    causes: Mapping[str, int]
+    bytes: int
+    seams: Mapping[str, int]
+    gap_ms: float
+
+
+def select_figures(connection: Connection) -> Figures:
+    """The figures now: four statements, each over one table or one of its indexes."""
+    by_status = select(recordings.c.status, func.count()).group_by(recordings.c.status)
+    by_cause = select(segments.c.cause, func.count()).where(segments.c.cause.is_not(None)).group_by(segments.c.cause)
+    by_kind = select(seams.c.kind, func.count(), func.coalesce(func.sum(seams.c.gap_ms), 0.0)).group_by(seams.c.kind)
+    kinds = [(str(kind), int(count), float(gap)) for kind, count, gap in connection.execute(by_kind)]
+    return Figures(
+        recordings={str(status): int(count) for status, count in connection.execute(by_status)},
+        causes={str(cause): int(count) for cause, count in connection.execute(by_cause)},
+        bytes=int(connection.scalar(select(func.sum(segments.c.bytes))) or 0),
+        seams={kind: count for kind, count, _ in kinds},
+        gap_ms=sum(gap for _, _, gap in kinds),
+    )
