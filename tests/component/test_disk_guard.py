@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import math
 import os
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import replace
@@ -344,3 +345,16 @@ async def test_what_is_over_is_forgotten(world: World) -> None:
     await world.look()
     assert world.guard.state_of(1) is None
     assert world.guard.state_of(2) == "full"
+
+
+async def test_the_outlook_is_of_disks_that_are_recorded_to(world: World) -> None:
+    world.space.free = {"a": 510 * MIB, "b": 20 * MIB}
+    world.add(1, "/a", rate=2 * MIB)
+    world.add(2, "/a", rate=3 * MIB)
+    world.add(3, "/b")
+    assert world.guard.outlook() == []
+    for directory in ("/a", "/b"):
+        await world.guard._look(directory)
+    assert world.guard.outlook() == [("/a", 510 * MIB, 100.0), ("/b", 20 * MIB, math.inf)]
+    del world.recorders[3]
+    assert [place for place, _, _ in world.guard.outlook()] == ["/a"]
