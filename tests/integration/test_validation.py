@@ -12,7 +12,7 @@ import pytest
 
 from tests.fakes.livesource import LiveSource
 from tests.integration.harness import Ctl, configure, streamlink_pid
-from tests.integration.stories import ends_well, kill, wait_segments
+from tests.integration.stories import ends_well, kill, wait_segments, wait_writing
 from tests.testbed.box import Box
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "validation.md"
@@ -26,7 +26,6 @@ grace = "2s"
 start_timeout = "30s"
 stall_timeout = "25s"
 [rotation]
-age = "10s"
 overlap_limit = "5s"
 """
 
@@ -46,8 +45,8 @@ def run_step(box: Box, step: str) -> list[subprocess.CompletedProcess[str]]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def short_days(box: Box) -> None:
-    """Segments are rotated at the age of ten seconds."""
+def short_spans(box: Box) -> None:
+    """An end is an end within seconds."""
     configure(box, SETTINGS)
     box.run(["systemctl", "restart", "streamvaultd"])
 
@@ -56,7 +55,9 @@ def test_the_steps(box: Box, ctl: Ctl, source: LiveSource, channel: str) -> None
     ctl("record", source.url(channel), "--name", NAME)
     recording = ctl.recording(NAME)["id"]
     kill(box, "KILL", streamlink_pid(box, f"streamvault-{recording}-001.scope"))
-    wait_segments(box, ctl, NAME, ["signal:9", "rotated", None])
+    wait_writing(box, ctl, NAME, 2, timeout=120)
+    ctl("rotate", NAME)
+    wait_segments(box, ctl, NAME, ["signal:9", "rotated", None], timeout=120)
 
     listed, segments = run_step(box, "3")
     sizes = {name: size for size, name in SIZE.findall(listed.stdout)}
@@ -134,7 +135,9 @@ def postgresql(box: Box) -> None:
 def test_the_statement_of_that_time(box: Box, ctl: Ctl, source: LiveSource, channel: str) -> None:
     assert psql(box, "SHOW server_version_num")[0].startswith("17")
     ctl("record", source.url(channel), "--name", channel)
-    wait_segments(box, ctl, channel, ["rotated", None])
+    wait_writing(box, ctl, channel, 1, timeout=120)
+    ctl("rotate", channel)
+    wait_segments(box, ctl, channel, ["rotated", None], timeout=120)
     running = "SELECT count(*) FROM recordings WHERE status = 'recording'"
     box.wait_for(lambda: psql(box, running) == ["1"], "the catalogue has it", timeout=60)
     statement = blocks("5-postgresql")
