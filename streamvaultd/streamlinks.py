@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
 from streamvaultd.capture import installation as installations
 from streamvaultd.capture.launch import clean_environment, memfd_with
@@ -18,6 +20,9 @@ from streamvaultd.watch.prober import Prober, ProbeResult
 
 Options = tuple[tuple[str, str], ...]
 
+PROBES_MAX: Final = min(max(os.cpu_count() or 1, 2), 8)
+"""Sources that are asked at a time: each question is a process of its own, and many recordings may lose one source."""
+
 
 class Streamlinks:
     """Captures and probes with the present installation; both wait until it is known."""
@@ -29,6 +34,7 @@ class Streamlinks:
         self.options_for: Callable[[Recording], Options] = lambda _recording: ()
         self.secrets_for: Callable[[Recording], Options] = lambda _recording: ()
         self._known = asyncio.Event()
+        self._probes = asyncio.Semaphore(PROBES_MAX)
         self._installation: Installation | None = None
         self._trouble: StreamlinkUnusable | None = None
 
@@ -82,9 +88,10 @@ class Streamlinks:
         return build_command(installation, fd), fd, hidden
 
     async def probe(self, url: str, quality: str) -> ProbeResult:
-        """What the source offers now; trouble is an answer."""
+        """What the source offers now; trouble is an answer. Not more than PROBES_MAX at a time: others wait."""
         try:
-            return await (await self._prober()).probe(url, quality)
+            async with self._probes:
+                return await (await self._prober()).probe(url, quality)
         except StreamlinkUnusable as error:
             return ProbeResult(outcome=Outcome.TROUBLE, detail=str(error))
 

@@ -19,6 +19,9 @@ When the source is back its window reaches back for what was sent meanwhile, and
 PROBE_PATIENCE: Final = 150.0
 """How long (s) a silence is asked about often: five usual windows."""
 
+PROBE_REST: Final = 2.0
+"""A question that took long is followed by a rest this many times as long: the machine is slow, or the site."""
+
 PROBE_LAST: Final = 2.0
 """The source is asked once more so long (s) before it is given up."""
 
@@ -41,8 +44,11 @@ QUALITY_LATE: Final = 1.0
 OVERLAP_RECHECK: Final = 0.5
 """The old segment needs one reload of the playlist to reach the new one's head; looked at again after so long (s)."""
 
-PROBE_LIMIT: Final = 30.0
+PROBE_LIMIT: Final = 45.0
 """An answer that takes longer (s) is given up and asked for again."""
+
+GRACE_ANEW: Final = 30.0
+"""A daemon that was away gives a silent source so long (s) at least: nobody has asked it meanwhile."""
 
 SEAL_LIMIT: Final = 60.0
 """An fsync that takes longer (s) is asked for again."""
@@ -179,10 +185,14 @@ def quality_to_come(recorder: Recorder, at: Instant) -> int | None:
 _NOT_SERVED: Final = frozenset({"source-refused", "start-timeout"})
 
 
-def next_probe(at: Instant, *, since: Instant, until: Instant) -> Instant:
-    """When to ask a silent source again: after as long again as it has been silent, and shortly before the end."""
+def next_probe(at: Instant, *, since: Instant, until: Instant, took: float = 0.0) -> Instant:
+    """When to ask a silent source again: after as long again as it has been silent, and shortly before the end.
+
+    `took` is how long (s) the last answer took.
+    """
     longest = PROBE_SOON if at - since < PROBE_PATIENCE else PROBE_MAX
-    again = at + min(max(at - since, PROBE_MIN), longest)
+    wait = min(max(at - since, PROBE_MIN), longest)
+    again = at + max(wait, min(took * PROBE_REST, PROBE_MAX))
     return max(min(again, until - PROBE_LAST), at + PROBE_MIN)
 
 

@@ -124,11 +124,11 @@ def begin_grace(recorder: Recorder, at: Moment, why: str) -> Step:
     return after, (tell(Notice.SOURCE_SILENT, why=why, grace=f"{grace:g}s"),)
 
 
-def probe_instant(recorder: Recorder, at: Moment) -> Instant:
-    """When to ask the source next, in the grace period that is under way."""
+def probe_instant(recorder: Recorder, at: Moment, took: float = 0.0) -> Instant:
+    """When to ask the source next, in the grace period that is under way; the last answer `took` so long (s)."""
     until = at.monotonic if recorder.grace_until is None else recorder.grace_until
     since = until - recorder.recording.policy.grace if recorder.silent_since is None else recorder.silent_since
-    return next_probe(at.monotonic, since=since, until=until)
+    return next_probe(at.monotonic, since=since, until=until, took=took)
 
 
 def grace_after_trouble(recorder: Recorder, now: Instant) -> Instant | None:

@@ -72,7 +72,8 @@ def on_probed(recorder: Recorder, event: ev.SourceProbed) -> Step:
         return wind_up(replace(recorder, detail=event.detail), event.at)
     if event.outcome is ev.Outcome.TROUBLE:
         recorder = replace(recorder, grace_until=grace_after_trouble(recorder, event.at.monotonic))
-    again = probe_instant(recorder, event.at)
+    took = 0.0 if recorder.probe_at is None else event.at.monotonic - recorder.probe_at
+    again = probe_instant(recorder, event.at, took)
     return replace(recorder, probing=False, probe_at=again, detail=event.detail), ()
 
 

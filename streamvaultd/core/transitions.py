@@ -16,10 +16,10 @@ from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.loglines import quality_in
 from streamvaultd.core.model import Instant, Phase, Recorder, Segment, State, StopReason, is_death
 from streamvaultd.core.policy import (
+    GRACE_ANEW,
     JOIN_CHECK,
     JOINS_MAX,
     OVERLAP_RECHECK,
-    PROBE_LIMIT,
     SEALS_MAX,
     STOPS_MAX,
     has_advanced,
@@ -446,7 +446,7 @@ def _last_growth(segment: Segment, event: ev.Restarted) -> Instant:
 def _resume_state(recorder: Recorder, event: ev.Restarted) -> Step:
     now = event.at.monotonic
     if recorder.grace_until is not None:  # nobody asked the source for as long as there was no daemon
-        anew = now + max(recorder.recording.policy.grace, PROBE_LIMIT)
+        anew = now + max(recorder.recording.policy.grace, GRACE_ANEW)
         recorder = replace(recorder, grace_until=max(recorder.grace_until, anew))
     match recorder.state:
         case State.ROTATING if recorder.overlap_at is not None:

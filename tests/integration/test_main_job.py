@@ -155,9 +155,10 @@ def test_a_source_that_comes_back_continues_the_recording(
     """The playlist is gone for longer than streamlink waits, and back within the grace period."""
     ctl("record", source.url(channel), "--name", "flapping")
     recording = ctl.recording("flapping")["id"]
+    source.control(channel, fault="404")
     box.run(["kill", "-KILL", str(streamlink_pid(box, f"streamvault-{recording}-001.scope"))])
-    source.control(channel, **{"fault": "404", "for": 3})
     box.wait_for(lambda: ctl.state("flapping") in ("grace", "backoff"), "it waits for the source", timeout=30)
+    source.control(channel, fault=None)
     wait_state(box, ctl, "flapping", "recording")
     wait_media(box, source, channel, 1)
     source.control(channel, end=True)

@@ -52,6 +52,11 @@ def kinds(ctl: Ctl, name: str) -> list[str]:
     return [seam["kind"] for seam in ctl.json("seams", name)]
 
 
+def wait_qualities(box: Box, ctl: Ctl, name: str, wanted: list[str]) -> None:
+    """Until it is known in which quality each segment records: the journal tells that a moment after the media."""
+    box.wait_for(lambda: [segment.get("quality") for segment in ctl.segments(name)] == wanted, f"{name} in {wanted}")
+
+
 def test_a_better_quality_that_comes_later_is_not_taken(box: Box, ctl: Ctl, source: LiveSource, channel: str) -> None:
     """ "best" is another one by then, and its bytes would meet those that there are in a gap."""
     ctl("record", source.url(channel, MASTER), "--name", "steady")
@@ -60,7 +65,7 @@ def test_a_better_quality_that_comes_later_is_not_taken(box: Box, ctl: Ctl, sour
         ctl("rotate", "steady")
         wait_writing(box, ctl, "steady", number)
         box.wait_for(lambda: ctl.state("steady") == "recording", "it has taken over")
-    assert [segment["quality"] for segment in ctl.segments("steady")] == ["180p"] * 3
+    wait_qualities(box, ctl, "steady", ["180p"] * 3)
     ends_well(box, ctl, source, channel, "steady")
     assert kinds(ctl, "steady") == ["exact", "exact"]
 
@@ -73,7 +78,7 @@ def test_a_quality_that_is_gone_is_replaced_by_what_was_asked_for(
     source.control(channel, high=False)
     ctl("rotate", "fallen")
     wait_writing(box, ctl, "fallen", 2)
-    assert [segment["quality"] for segment in ctl.segments("fallen")] == ["240p", "180p"]
+    wait_qualities(box, ctl, "fallen", ["240p", "180p"])
     ctl("stop", "fallen")
     box.wait_for(lambda: ctl.state("fallen") == "stopped", "it is joined", timeout=60)
 

@@ -90,3 +90,11 @@ def test_a_silent_source_is_asked_often_as_long_as_its_window_may_still_hold_som
     waits = [after - before for before, after in itertools.pairwise(asked)]
     assert max(wait for wait, before in zip(waits, asked, strict=False) if before < 150.0) == 4.0
     assert waits[-1] == 15.0
+
+
+def test_who_answers_slowly_is_asked_less_often() -> None:
+    """What takes long is a site or a machine that has enough to do; but the last question before the end is asked."""
+    assert next_probe(100.0, since=90.0, until=1000.0, took=0.5) == 104.0
+    assert next_probe(100.0, since=90.0, until=1000.0, took=5.0) == 110.0
+    assert next_probe(100.0, since=90.0, until=1000.0, took=60.0) == 115.0
+    assert next_probe(100.0, since=90.0, until=110.0, took=60.0) == 108.0

@@ -11,6 +11,7 @@ import pytest
 from streamvaultd.core import events as ev
 from streamvaultd.core.effects import Notice
 from streamvaultd.core.model import Phase, State
+from streamvaultd.core.policy import PROBE_LIMIT
 from streamvaultd.core.verdict import Evidence
 from tests.unit.broadcast import Air
 from tests.unit.rows import POLICY
@@ -164,7 +165,7 @@ def test_an_answer_that_never_comes_is_asked_for_again() -> None:
     world.change_air(Air.ENDED)
     assert world.advance_until(lambda world: world.recorder.probing)
     world._agenda = [item for item in world._agenda if item[2] == -1]
-    assert world.advance_until(lambda world: world.recorder.probe == 2, 31.0)
+    assert world.advance_until(lambda world: world.recorder.probe == 2, PROBE_LIMIT + 1.0)
     stale = ev.SourceProbed(at=world.now, probe=1, outcome=ev.Outcome.LIVE, detail="")
     world.handle(stale)
     assert world.recorder.state is State.GRACE

@@ -41,6 +41,13 @@ def test_every_notice_has_a_message() -> None:
     assert set(notices.ENTRIES) == set(Notice)
 
 
+def test_an_empty_line_stands_before_each_entry_of_the_catalogue() -> None:
+    """Without it systemd takes the entry for more text of the one above."""
+    lines = CATALOG.splitlines()
+    starts = [number for number, line in enumerate(lines) if line.startswith("-- ")]
+    assert [lines[number] for number in starts if number and lines[number - 1]] == []
+
+
 def test_catalogue_entries_are_complete() -> None:
     for message_id, entry in catalogue().items():
         head, _, body = entry.strip().partition("\n\n")
