@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 from streamvaultd.api import Api
+from streamvaultd.api_rescan import RescanApi
 from streamvaultd.api_streamers import StreamersApi
 from streamvaultd.capture.discard import Discard
 from streamvaultd.capture.output import SegmentFiles
@@ -84,7 +85,8 @@ class World:
         return all_handlers(
             api, audits=idle, manager=self.manager, store=self.store, files=files, hub=self.hub, clock=self.clock,
             lanes=Lanes(), media=Discard(), settings=lambda: self.settings, reload=self._reload,
-            more=StreamersApi(roster=idle, watches=idle, plugins=idle, clock=self.clock).handlers(),
+            more=StreamersApi(roster=idle, watches=idle, plugins=idle, clock=self.clock).handlers()
+            | RescanApi(idle).handlers(),
         )  # fmt: skip
 
     async def _reload(self) -> Sequence[VaultError]:
