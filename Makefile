@@ -8,8 +8,8 @@ PYTHON ?= python3
 help:
 	@echo "make demo    build, install on a real systemd, record a live broadcast, join it; 'make demo HOST=1' uses"
 	@echo "             this machine's own systemd instead of a box in namespaces"
-	@echo "make test    everything: lint, unit, component, package, and what can go wrong, in boxes and in a vm"
-	@echo "make faults  only what can go wrong, in boxes and in a vm with a kernel of its own"
+	@echo "make test    lint, unit, component, package and integration tests, in boxes with a real systemd"
+	@echo "make faults  faults at random, every frame counted, and a vm with a kernel of its own: wants an idle machine"
 	@echo "make check   lint and unit tests only"
 	@echo "make deb     build the package into dist/"
 	@echo "make box     boot a box with the package installed, and open a shell in it"
@@ -25,7 +25,7 @@ test:
 	$(PYTHON) -m tests.testbed.stages
 
 faults:
-	$(PYTHON) -m tests.testbed.stages setup integration seams chaos vm
+	$(PYTHON) -m tests.testbed.stages setup seams chaos vm
 
 check:
 	$(PYTHON) -m tests.testbed.stages setup lint unit

@@ -76,6 +76,10 @@ MEMORY_STEP: Final = 1.5
 MEMORY_NEAR: Final = 0.8
 """A segment whose anonymous memory reaches this share of its limit is rotated before the kernel kills it."""
 
+MEMORY_CLOSE: Final = 0.55
+MEMORY_LOOK: Final = 5.0
+"""A segment that holds so much of its limit, and less than is near it, is looked at every so many seconds."""
+
 MEMORY_PATIENCE: Final = 600.0
 """Where no more may be given, only a segment older than this (s) is rotated for it: the next may need as much."""
 
@@ -226,11 +230,17 @@ def next_measure(segment: Segment, policy: Policy, at: Instant) -> Instant:
 
 
 def _memory_wait(segment: Segment) -> float:
-    """Halfway (s) to where the memory is near its limit, at the rate at which it grew between the last two looks."""
-    if segment.anon is None or segment.memory_max is None or segment.anon_rate <= 0:
+    """Halfway (s) to where the memory is near its limit, at the rate at which it grew between the last two looks.
+
+    A rate may change: on the last third of the way it is looked at often.
+    """
+    if segment.anon is None or segment.memory_max is None:
         return float("inf")
     left = segment.memory_max * MEMORY_NEAR - segment.anon
-    return left / segment.anon_rate / 2 if left > 0 else float("inf")
+    if left <= 0:
+        return float("inf")
+    soon = MEMORY_LOOK if segment.anon >= segment.memory_max * MEMORY_CLOSE else float("inf")
+    return min(soon, left / segment.anon_rate / 2) if segment.anon_rate > 0 else soon
 
 
 def has_advanced(segment: Segment) -> bool:
