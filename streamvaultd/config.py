@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -22,7 +22,7 @@ import tomli
 from streamvaultd.core.model import Policy
 from streamvaultd.errors import ConfigInvalid, ConfigUnreadable, VaultError
 from streamvaultd.units import exact_size, format_span
-from streamvaultd.values import DAY, RESERVED_OPTIONS
+from streamvaultd.values import DAY, RESERVED_OPTIONS, Option
 from streamvaultd.values import Unfit as _Unfit
 from streamvaultd.values import count as _count
 from streamvaultd.values import options as _options
@@ -66,18 +66,6 @@ class Settings:
     disk_floor: int = 16 << 20
     metrics_listen: str = ""
     metrics_textfile: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One key of a section: how its value is read, and where it goes (a dotted path from Settings)."""
-
-    section: str
-    key: str
-    parse: Callable[[Any], Any]
-    target: str
-    default: str
-    about: str
 
 
 def check_template(value: Any) -> str:

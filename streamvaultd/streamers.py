@@ -9,8 +9,8 @@ is told with file, section, key, value and reason.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -24,7 +24,7 @@ from streamvaultd.core.proxies import DIRECT
 from streamvaultd.core.streamer import Filters, Streamer
 from streamvaultd.errors import ConfigInvalid, ConfigUnreadable, InvalidUrl, VaultError
 from streamvaultd.names import NAME
-from streamvaultd.values import DAY, Unfit, count, flag, options, path, quality, size, span, text
+from streamvaultd.values import DAY, Option, Unfit, count, flag, options, path, quality, size, span, text
 
 FOLDER: Final = "streamers.d"
 STREAMERS_MAX: Final = 2000
@@ -36,18 +36,6 @@ PATTERN_MAX: Final = 200
 """Characters of a pattern; titles that it is searched for in are shorter than 500."""
 
 DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """One key of a section: how its value is read, and where it goes: a field, or policy.FIELD, or filters.FIELD."""
-
-    section: str
-    key: str
-    parse: Callable[[Any], Any]
-    target: str
-    default: str
-    about: str
 
 
 def _url(value: Any) -> str:
@@ -122,22 +110,22 @@ def _is_proxy(value: Any) -> bool:
 
 
 KEYS: Final = (
-    Key("streamer", "url", _url, "url", "",
+    Option("streamer", "url", _url, "url", "",
         "What streamlink is given: the channel's page, or a playlist. There is no default."),
-    Key("streamer", "enabled", flag, "enabled", "true", "Whether it is watched."),
-    Key("streamer", "quality", _quality, "quality", "that of streamvaultd.toml",
+    Option("streamer", "enabled", flag, "enabled", "true", "Whether it is watched."),
+    Option("streamer", "quality", _quality, "quality", "that of streamvaultd.toml",
         "Streamlink's names of qualities, best first, as a list or separated by commas. If none of them is offered, "
         "the nearest below the last one is recorded, or else the nearest above."),
-    Key("streamer", "interval", span(5, DAY), "interval", "[watch] interval",
+    Option("streamer", "interval", span(5, DAY), "interval", "[watch] interval",
         "So often, it is asked whether this streamer is live."),
-    Key("recording", "directory", _directory, "directory", "that of streamvaultd.toml",
+    Option("recording", "directory", _directory, "directory", "that of streamvaultd.toml",
         "Where recordings go: DIRECTORY/STREAMER/FILE. Must be in ReadWritePaths= of the service."),
-    Key("recording", "filename", check_template, "filename", "that of streamvaultd.toml",
+    Option("recording", "filename", check_template, "filename", "that of streamvaultd.toml",
         "Name of the joined file, without its suffix. Fields: {streamer} {start} {recording} {stream}."),
-    Key("recording", "max_duration", span(1, 30 * DAY), "max_duration", "none",
+    Option("recording", "max_duration", span(1, 30 * DAY), "max_duration", "none",
         "After so much media a recording ends; the rest of the broadcast is not recorded."),
     *(
-        Key(section, key, parse, f"policy.{field}", "that of streamvaultd.toml", "As in streamvaultd.toml(5).")
+        Option(section, key, parse, f"policy.{field}", "that of streamvaultd.toml", "As in streamvaultd.toml(5).")
         for section, key, field, parse in (
             ("recording", "grace", "grace", span(0, DAY)),
             ("recording", "outage", "outage", span(0, 30 * DAY)),
@@ -153,24 +141,24 @@ KEYS: Final = (
             ("limits", "job_memory_max", "job_memory_max", size(64 << 20, 64 << 30)),
         )
     ),
-    Key("filters", "title_include", _pattern, "filters.title_include", "all",
+    Option("filters", "title_include", _pattern, "filters.title_include", "all",
         "Only broadcasts are recorded whose title holds a match of this regular expression, whatever the case."),
-    Key("filters", "title_exclude", _pattern, "filters.title_exclude", "none", "Broadcasts are not recorded then."),
-    Key("filters", "category_include", _pattern, "filters.category_include", "all", "The same for the category."),
-    Key("filters", "category_exclude", _pattern, "filters.category_exclude", "none", "The same for the category."),
-    Key("filters", "days", _days, "filters.days", "all",
+    Option("filters", "title_exclude", _pattern, "filters.title_exclude", "none", "Broadcasts are not recorded then."),
+    Option("filters", "category_include", _pattern, "filters.category_include", "all", "The same for the category."),
+    Option("filters", "category_exclude", _pattern, "filters.category_exclude", "none", "The same for the category."),
+    Option("filters", "days", _days, "filters.days", "all",
         "Weekdays on which a recording may begin: mon, tue, wed, thu, fri, sat, sun."),
-    Key("filters", "hours", _hours, "filters.hours", "all",
+    Option("filters", "hours", _hours, "filters.hours", "all",
         "Times between which a recording may begin, such as 18:00-02:30; what is after midnight belongs to the day "
         "before."),
-    Key("filters", "timezone", _timezone, "filters.timezone", "UTC", "Of days and hours, such as Europe/Berlin."),
-    Key("filters", "stop_on_change", flag, "filters.stop_on_change", "false",
+    Option("filters", "timezone", _timezone, "filters.timezone", "UTC", "Of days and hours, such as Europe/Berlin."),
+    Option("filters", "stop_on_change", flag, "filters.stop_on_change", "false",
         "A recording ends when title, category, day and hour do not match any more."),
-    Key("streamlink", "options", options, "options", "{}",
+    Option("streamlink", "options", options, "options", "{}",
         "Further long options of streamlink, without the dashes; they come after those of streamvaultd.toml."),
-    Key("streamlink", "proxy", _proxies, "proxies", "[]",
+    Option("streamlink", "proxy", _proxies, "proxies", "[]",
         "Proxies, best first, as a URL or a list; \"direct\" among them stands for none. See PROXIES."),
-    Key("streamlink", "secrets", _names, "secrets", "[]",
+    Option("streamlink", "secrets", _names, "secrets", "[]",
         "Credentials with further options, such as tokens and cookies; see SECRETS."),
 )  # fmt: skip
 _BY_KEY: Final = {(known.section, known.key): known for known in KEYS}
@@ -200,7 +188,7 @@ def parse(document: Mapping[str, Any], file: str, name: str) -> tuple[Streamer |
     return Streamer(name=name, file=file, policy=policy, filters=filters, **found[""]), []
 
 
-def _key(section: str, key: str) -> Key:
+def _key(section: str, key: str) -> Option:
     known = _BY_KEY.get((section, key))
     if known is None:
         raise Unfit(f"no such setting; there are {_known(section)}")

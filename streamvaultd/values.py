@@ -5,12 +5,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from streamvaultd.units import parse_size, parse_span
 
 DAY: Final = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One key of a section: how its value is read, and where it goes (a dotted path)."""
+
+    section: str
+    key: str
+    parse: Callable[[Any], Any]
+    target: str
+    default: str
+    about: str
 
 
 class Unfit(ValueError):
