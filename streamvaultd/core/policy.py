@@ -226,19 +226,21 @@ def next_measure(segment: Segment, policy: Policy, at: Instant) -> Instant:
         wait = min(wait, (policy.rotate_size - segment.size) / rate / 2)
     if segment.grown_at is not None:
         wait = min(wait, segment.grown_at + stall_limit(segment, policy) - at)
-    return at + max(min(wait, _memory_wait(segment)), MEASURE_MIN)
+    return at + max(min(wait, _memory_wait(segment, at)), MEASURE_MIN)
 
 
-def _memory_wait(segment: Segment) -> float:
+def _memory_wait(segment: Segment, at: Instant) -> float:
     """Halfway (s) to where the memory is near its limit, at the rate at which it grew between the last two looks.
 
-    A rate may change: on the last third of the way it is looked at often.
+    A rate may change: on the last third of the way it is looked at often. One that is near its limit before it is old
+    enough to be replaced for it is looked at when it is.
     """
-    if segment.anon is None or segment.memory_max is None:
+    if segment.anon is None or segment.memory_max is None or segment.media_at is None:
         return float("inf")
     left = segment.memory_max * MEMORY_NEAR - segment.anon
     if left <= 0:
-        return float("inf")
+        age = at - segment.media_at.monotonic
+        return LASTING - age if age < LASTING else float("inf")
     soon = MEMORY_LOOK if segment.anon >= segment.memory_max * MEMORY_CLOSE else float("inf")
     return min(soon, left / segment.anon_rate / 2) if segment.anon_rate > 0 else soon
 

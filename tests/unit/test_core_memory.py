@@ -306,6 +306,13 @@ def test_a_young_run_is_not_rotated_for_its_memory() -> None:
     assert len(world.recorder.segments) == 1
 
 
+def test_a_run_that_is_near_its_limit_early_is_rotated_as_soon_as_it_is_old_enough() -> None:
+    world = begun(World(policy=replace(STEADY_POLICY, stall_timeout=90.0)))
+    world.anon = round(LIMIT * MEMORY_NEAR) + MIB
+    world.advance(LASTING + 2.0)
+    assert len(world.recorder.segments) == 2
+
+
 def test_where_the_kernel_does_not_count_memory_nothing_is_concluded_from_it() -> None:
     world = begun(World(policy=STEADY_POLICY))
     world.advance(600.0)
