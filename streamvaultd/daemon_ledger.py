@@ -53,7 +53,7 @@ class Ledger:
         self._restarts = Restarts()
         self._observe: Callable[[float], None] = lambda _: None
         self._files = ManifestFiles()
-        self._manifests = Manifests(spawn=spawn, lanes=lanes, files=self._files, journal=journal)
+        self._manifests = Manifests(spawn=spawn, store=store, lanes=lanes, files=self._files, journal=journal)
 
     def start(self, recorders: Iterable[Recorder]) -> None:
         """Write down what the daemon has found at its start, and begin to tell of it."""

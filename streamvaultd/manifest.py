@@ -7,13 +7,13 @@ streamer's folder, so a disk that is mounted elsewhere keeps its meaning. Dates 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Final
 
 import msgspec
 
-from streamvaultd.core.model import Moment, Phase, Policy, Recorder, Recording, Segment, State
+from streamvaultd.core.model import Broadcast, Moment, Phase, Policy, Recorder, Recording, SeamRecord, Segment, State
 from streamvaultd.views import redact_url
 
 FORMAT: Final = 1
@@ -57,6 +57,15 @@ class Manifest(msgspec.Struct, omit_defaults=True):
     result_bytes: int | None = None
     detail: str | None = None
     segments: tuple[ManifestSegment, ...] = ()
+    site_id: str = ""
+    title: str = ""
+    category: str = ""
+    seams: tuple[SeamRecord, ...] = ()
+
+    @property
+    def broadcast(self) -> Broadcast:
+        """What the site said about the stream."""
+        return Broadcast(site_id=self.site_id, title=self.title, category=self.category)
 
 
 class ManifestUnreadable(ValueError):
@@ -74,8 +83,8 @@ def gist(recorder: Recorder) -> object:
     return recorder.state.status, recorder.path, recorder.result_bytes, recorder.detail, parts
 
 
-def to_text(recorder: Recorder) -> bytes:
-    """The manifest of a recorder."""
+def to_text(recorder: Recorder, broadcast: Broadcast, seams: Sequence[SeamRecord]) -> bytes:
+    """The manifest of a recorder, of its stream as the site describes it, and of the seams in its joined file."""
     recording = recorder.recording
     found = Manifest(
         format=FORMAT,
@@ -92,6 +101,10 @@ def to_text(recorder: Recorder) -> bytes:
         result_bytes=recorder.result_bytes,
         detail=recorder.detail,
         segments=tuple(_segment(segment) for segment in recorder.segments),
+        site_id=broadcast.site_id,
+        title=broadcast.title,
+        category=broadcast.category,
+        seams=tuple(seams),
     )
     return msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n"
 
@@ -107,6 +120,8 @@ def parse(text: bytes) -> Manifest:
     numbers = [segment.number for segment in found.segments]
     if numbers != sorted(set(numbers)) or len(numbers) > SEGMENTS_MAX or (numbers and numbers[0] < 1):
         raise ManifestUnreadable("its segments are not numbered in order")
+    if len(found.seams) > SEGMENTS_MAX:
+        raise ManifestUnreadable("it has more seams than segments can have")
     if found.result is not None and (PurePath(found.result).name != found.result or found.result in ("", "..")):
         raise ManifestUnreadable("its result is no file name")
     if min(found.recording, found.stream) < 1 or found.start_time < 0:

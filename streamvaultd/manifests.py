@@ -8,13 +8,14 @@ once until it takes one again; the recording is not concerned.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from streamvaultd import manifest
-from streamvaultd.core.model import Recorder, Recording
+from streamvaultd.core.model import Broadcast, Recorder, Recording, SeamRecord
 from streamvaultd.disks import Lanes
+from streamvaultd.errors import StoreUnavailable
 from streamvaultd.notices import MANIFEST_FAILED, Journal
 
 
@@ -25,13 +26,27 @@ class Files(Protocol):
     def write(self, path: Path, text: bytes) -> None: ...
 
 
+class Store(Protocol):
+    """Raises StoreUnavailable."""
+
+    async def broadcast(self, recording: int) -> Broadcast: ...
+    async def seams(self, recording: int) -> Sequence[SeamRecord]: ...
+
+
 class Manifests:
     """Writes a recording's manifest when what it says has changed."""
 
     def __init__(
-        self, *, spawn: Callable[[Coroutine[Any, Any, None]], None], lanes: Lanes, files: Files, journal: Journal
+        self,
+        *,
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        store: Store,
+        lanes: Lanes,
+        files: Files,
+        journal: Journal,
     ) -> None:
         self._spawn = spawn
+        self._store = store
         self._lanes = lanes
         self._files = files
         self._journal = journal
@@ -64,14 +79,19 @@ class Manifests:
         directory = recorder.recording.directory
         path = self._files.path(recorder.recording)
         try:
-            await self._lanes.run(f"manifests {directory}", self._files.write, path, manifest.to_text(recorder))
-        except OSError as error:
+            text = await self._text(recorder)
+            await self._lanes.run(f"manifests {directory}", self._files.write, path, text)
+        except (OSError, StoreUnavailable) as error:
             if isinstance(error, FileNotFoundError) and recorder.state.is_final:
                 return  # its folder went with its media
             self._gists.pop(recorder.recording.id, None)  # the next change tries again
             if directory not in self._troubled:
                 self._troubled.add(directory)
-                number = recorder.recording.id
-                self._journal.tell(MANIFEST_FAILED, recorder, path=path, recording=number, why=error.strerror or error)
+                number, why = recorder.recording.id, getattr(error, "strerror", None) or error
+                self._journal.tell(MANIFEST_FAILED, recorder, path=path, recording=number, why=why)
         else:
             self._troubled.discard(directory)
+
+    async def _text(self, recorder: Recorder) -> bytes:
+        recording = recorder.recording.id
+        return manifest.to_text(recorder, await self._store.broadcast(recording), await self._store.seams(recording))

@@ -18,7 +18,7 @@ from typing import Protocol
 from streamvaultd import manifest
 from streamvaultd.clock import Clock
 from streamvaultd.config import Settings
-from streamvaultd.core.model import Moment, Recorder
+from streamvaultd.core.model import Broadcast, Moment, Recorder, SeamRecord
 from streamvaultd.core.reconcile import Facts, takeover
 from streamvaultd.core.recovery import is_streamer, reopened
 from streamvaultd.disks import Lanes
@@ -89,7 +89,8 @@ class Store(Protocol):
     async def directories(self) -> list[str]: ...
     async def known_as(self, streamer: str, started: int) -> int | None: ...
     async def is_stream_used(self, stream: int) -> bool: ...
-    async def insert_rebuilt(self, recorder: Recorder) -> Recorder: ...
+    async def insert_rebuilt(self, recorder: Recorder, broadcast: Broadcast) -> Recorder: ...
+    async def add_seams(self, recording: int, seams: Iterable[SeamRecord]) -> None: ...
 
 
 class Rescan:
@@ -179,8 +180,10 @@ class Rescan:
             return Found(path=traces.path, verdict=Verdict.BUSY, text="has segments that somebody writes to")
         if dry_run:
             return Found(path=traces.path, verdict=Verdict.REBUILT, text=f"would be {made.state.value}")
-        kept = await self._store.insert_rebuilt(made)
+        kept = await self._store.insert_rebuilt(made, wanted.broadcast)
         recording = kept.recording.id
+        if kept.path is not None:
+            await self._store.add_seams(recording, wanted.seams)
         if not kept.state.is_final:
             self._own(kept, self._clock.now())
         other = "" if recording == wanted.recording else f" (its number {wanted.recording} is another one's)"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import desc, insert, select, update
 
+from streamvaultd.core.model import Broadcast
 from streamvaultd.core.watched import Ended, Past
 from streamvaultd.core.watching import USUAL_KEPT, minute_of_day
 from streamvaultd.store.ledger import insert_event
@@ -15,7 +16,6 @@ from streamvaultd.store.schema import recordings, streamers, streams
 if TYPE_CHECKING:
     from sqlalchemy import Connection, RowMapping
 
-    from streamvaultd.core.model import Broadcast
 
 PAST_MAX: Final = 20_000
 """So many recordings are looked through for what is usual, the latest."""
@@ -50,6 +50,26 @@ def note_broadcast(connection: Connection, recording: int, broadcast: Broadcast,
                 "recording_id": recording, "fields": {"title": broadcast.title, "category": broadcast.category},
             },
         )  # fmt: skip
+
+
+def select_broadcast(connection: Connection, recording: int) -> Broadcast:
+    """What the site said about a recording's stream."""
+    columns = streams.c.site_id, streams.c.title, streams.c.category
+    query = (
+        select(*columns).join(recordings, recordings.c.stream_id == streams.c.id).where(recordings.c.id == recording)
+    )
+    row = connection.execute(query.where(recordings.c.id == recording)).one_or_none()
+    site_id, title, category = row or ("", "", "")
+    return Broadcast(site_id=site_id or "", title=title or "", category=category or "")
+
+
+def describe_stream(connection: Connection, stream: int, broadcast: Broadcast, ended: int) -> None:
+    """What is known of a stream that is over."""
+    values = {
+        "site_id": broadcast.site_id or None, "title": broadcast.title or None,
+        "category": broadcast.category or None, "ended_at": ended,
+    }  # fmt: skip
+    connection.execute(update(streams).where(streams.c.id == stream).values(values))
 
 
 def select_past(connection: Connection, realtime: int) -> dict[str, Past]:

@@ -18,7 +18,7 @@ from sqlalchemy import select, true
 from streamvaultd.clock import SystemClock
 from streamvaultd.core.model import Recorder, Recording
 from streamvaultd.store import outbox
-from streamvaultd.store.broadcasts import note_broadcast, select_past
+from streamvaultd.store.broadcasts import note_broadcast, select_broadcast, select_past
 from streamvaultd.store.engine import create_file, open_engine, sqlite_url, translated, unavailable
 from streamvaultd.store.ledger import (
     end_job,
@@ -251,6 +251,10 @@ class LocalStore:
     async def seams(self, recording: int) -> Sequence[SeamRecord]:
         """The seams of a recording, in order."""
         return await self._read(lambda connection: select_seams(connection, recording))
+
+    async def broadcast(self, recording: int) -> Broadcast:
+        """What the site said about a recording's stream."""
+        return await self._read(lambda connection: select_broadcast(connection, recording))
 
     async def instance(self) -> str:
         """The identity of this store, given when it was made."""

@@ -12,6 +12,7 @@ from sqlalchemy import desc, insert, select, update
 from streamvaultd.core.census import Row, RowSegment
 from streamvaultd.core.model import State
 from streamvaultd.errors import NoSuchRecording
+from streamvaultd.store.broadcasts import describe_stream
 from streamvaultd.store.figures import Figures, select_figures
 from streamvaultd.store.ledger import insert_event
 from streamvaultd.store.local import LocalStore
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, RowMapping, Table
 
-    from streamvaultd.core.model import Moment, Recorder, Segment
+    from streamvaultd.core.model import Broadcast, Moment, Recorder, Segment
 
 PAGE: Final = 500
 """Recordings that are read in one transaction: saves wait for it."""
@@ -93,14 +94,15 @@ class RecoverableStore(LocalStore):
         query = select(recordings.c.id).where(recordings.c.stream_id == stream).limit(1)
         return await self._read(lambda connection: connection.scalar(query) is not None)
 
-    async def insert_rebuilt(self, recorder: Recorder) -> Recorder:
+    async def insert_rebuilt(self, recorder: Recorder, broadcast: Broadcast) -> Recorder:
         """A recording that is not in the store, under its own numbers as far as they are free; as it is then."""
-        return await self._write(lambda connection: self._insert_rebuilt(connection, recorder))
+        return await self._write(lambda connection: self._insert_rebuilt(connection, recorder, broadcast))
 
-    def _insert_rebuilt(self, connection: Connection, recorder: Recorder) -> Recorder:
+    def _insert_rebuilt(self, connection: Connection, recorder: Recorder, broadcast: Broadcast) -> Recorder:
         wanted = recorder.recording
         began = wanted.created.realtime
         stream = _claim_stream(connection, wanted.streamer, wanted.url, wanted.stream, began)
+        describe_stream(connection, stream, broadcast, (recorder.ended or recorder.since).realtime)
         taken = connection.scalar(select(recordings.c.id).where(recordings.c.id == wanted.id))
         number = wanted.id if taken is None and 0 < wanted.id <= STREAM_MAX else None
         return self._insert(connection, replace(recorder, recording=replace(wanted, stream=stream)), number)

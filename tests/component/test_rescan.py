@@ -24,7 +24,7 @@ from streamvaultd.capture.salvage import Salvage
 from streamvaultd.clock import SystemClock
 from streamvaultd.config import Settings
 from streamvaultd.core import effects as fx
-from streamvaultd.core.model import Moment, Phase, Policy, Recorder, Segment, State
+from streamvaultd.core.model import Broadcast, Moment, Phase, Policy, Recorder, SeamRecord, Segment, State
 from streamvaultd.disks import Lanes
 from streamvaultd.errors import DirectoryUnusable
 from streamvaultd.manager import Manager
@@ -36,6 +36,7 @@ from streamvaultd.store.recovery import RecoverableStore
 CLOCK = SystemClock()
 FILES = SegmentFiles()
 MEDIA = b"media" * 100
+SEAM = SeamRecord(older=1, newer=2, kind="gap", method="pts", gap_ms=28_000.0, certainty="measured", note="a note")
 URL = "https://user:secret@example.org/live.m3u8?token=hidden"
 
 
@@ -64,11 +65,15 @@ class Journal:
 class Writer:
     """Manifests, and a way to wait for them."""
 
-    def __init__(self, files: Any = None) -> None:
+    def __init__(self, store: RecoverableStore, files: Any = None, lanes: Lanes | None = None) -> None:
         self.journal = Journal()
         self.tasks: list[asyncio.Task[None]] = []
         self.manifests = Manifests(
-            spawn=self.spawn, lanes=Lanes(), files=files or ManifestFiles(), journal=cast("Any", self.journal)
+            spawn=self.spawn,
+            store=store,
+            lanes=lanes or Lanes(),
+            files=files or ManifestFiles(),
+            journal=cast("Any", self.journal),
         )
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -153,7 +158,9 @@ async def complete(home: House, streamer: str = "demo") -> Recorder:
         recorder, state=State.COMPLETED, segments=parts, path=str(path), result_bytes=len(MEDIA), ended=now, since=now
     )
     await home.store.save(done, parts)
-    await Writer().note(done)
+    await home.store.note_broadcast(recorder.recording.id, Broadcast(title="Café", category="Art"), now)
+    await home.store.add_seams(recorder.recording.id, [SEAM])
+    await Writer(home.store).note(done)
     return done
 
 
@@ -165,7 +172,7 @@ async def interrupted(home: House, streamer: str = "demo") -> Recorder:
         put(FILES.segment_path(recorder.recording, part.number))
     running = replace(recorder, state=State.RECORDING, segments=parts)
     await home.store.save(running, parts)
-    await Writer().note(running)
+    await Writer(home.store).note(running)
     return running
 
 
@@ -201,7 +208,7 @@ async def test_nothing_is_written_before_media(root: Path, databases: tuple[Path
     async with house(databases[0], root) as home:
         recorder = await home.start()
         (root / "demo").mkdir()
-        await Writer().note(recorder)
+        await Writer(home.store).note(recorder)
     assert list((root / "demo").iterdir()) == []
 
 
@@ -215,7 +222,7 @@ async def test_only_changes_are_written(root: Path, databases: tuple[Path, Path]
 
     async with house(databases[0], root) as home:
         running = await interrupted(home)
-        writer = Writer(Counting())
+        writer = Writer(home.store, Counting())
         await writer.note(running)
         grown = replace(running, segments=(running.segments[0], replace(running.segments[1], size=5)))
         await writer.note(grown)
@@ -231,17 +238,18 @@ async def test_a_disk_that_refuses_is_told_once(root: Path, databases: tuple[Pat
 
     async with house(databases[0], root) as home:
         running = await interrupted(home)
-        writer = Writer(Refusing())
+        writer = Writer(home.store, Refusing())
         await writer.note(running)
         await writer.note(replace(running, state=State.FINALIZING))
     assert writer.journal.told == [MANIFEST_FAILED]
 
 
 async def test_a_disk_that_hangs_holds_nothing_up_but_its_manifests(root: Path, databases: tuple[Path, Path]) -> None:
-    answers = threading.Event()
+    started, answers = threading.Event(), threading.Event()
 
     class Hanging(ManifestFiles):
         def write(self, path: Path, text: bytes) -> None:
+            started.set()
             assert answers.wait(10)
             super().write(path, text)
 
@@ -249,12 +257,10 @@ async def test_a_disk_that_hangs_holds_nothing_up_but_its_manifests(root: Path, 
         running = await interrupted(home)
         path = root / "demo" / f".stream_{running.recording.stream}.json"
         path.unlink()
-        lanes, writer = Lanes(), Writer(Hanging())
-        writer.manifests = Manifests(
-            spawn=writer.spawn, lanes=lanes, files=Hanging(), journal=cast("Any", writer.journal)
-        )
+        lanes = Lanes()
+        writer = Writer(home.store, Hanging(), lanes)
         writer.manifests.note(running)
-        await asyncio.sleep(0)
+        assert await asyncio.to_thread(started.wait, 10)
         launched = await lanes.run(running.recording.directory, lambda: "launched")
         assert (launched, path.exists()) == ("launched", False)
         answers.set()
@@ -269,10 +275,10 @@ async def test_what_is_there_already_is_left_and_a_folder_that_is_gone_is_no_tro
         done = await complete(home)
         path = root / "demo" / f".stream_{done.recording.stream}.json"
         before = path.stat()
-        await Writer().note(done)
+        await Writer(home.store).note(done)
         assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
         shutil.rmtree(root / "demo")
-        writer = Writer()
+        writer = Writer(home.store)
         await writer.note(done)
         assert writer.journal.told == []
 
@@ -295,6 +301,8 @@ async def test_a_lost_store_is_rebuilt(root: Path, databases: tuple[Path, Path])
         assert list(home.manager.recorders) == [running.recording.id]
         assert home.manager.recorders[running.recording.id].state is State.FINALIZING
         assert any(isinstance(effect, fx.Join) for effect in home.executor.performed)
+        assert await home.store.seams(first.recording.id) == [SEAM]
+        assert await home.store.broadcast(first.recording.id) == Broadcast(title="Café", category="Art")
     columns = "id, stream_id, status, recording_path, start_time, bytes"
     assert rows(new, "recordings", columns)[0] == rows(lost, "recordings", columns)[0]
     assert [row[2] for row in rows(new, "recordings", columns)] == ["completed", "finalizing"]
