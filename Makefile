@@ -3,13 +3,13 @@
 
 PYTHON ?= python3
 
-.PHONY: help demo test check deb box faults chaos seams bench clean
+.PHONY: help demo test check deb box chaos seams bench clean
 
 help:
 	@echo "make demo    build, install on a real systemd, record a live broadcast, join it; 'make demo HOST=1' uses"
 	@echo "             this machine's own systemd instead of a box in namespaces"
-	@echo "make test    lint, unit, component, package and integration tests, in boxes with a real systemd"
-	@echo "make faults  faults at random, every frame counted, and a vm with a kernel of its own: wants an idle machine"
+	@echo "make test    lint, unit, component and package; in boxes with a real systemd: integration, faults at random,"
+	@echo "             every frame counted; and a vm with a kernel of its own. Wants an idle machine, 40 minutes"
 	@echo "make check   lint and unit tests only"
 	@echo "make deb     build the package into dist/"
 	@echo "make box     boot a box with the package installed, and open a shell in it"
@@ -23,9 +23,6 @@ demo:
 
 test:
 	$(PYTHON) -m tests.testbed.stages
-
-faults:
-	$(PYTHON) -m tests.testbed.stages setup seams chaos vm
 
 check:
 	$(PYTHON) -m tests.testbed.stages setup lint unit

@@ -80,8 +80,6 @@ STAGES: dict[str, Callable[[Path], bool]] = {
     "seams": pytest("tests/seams"),
     "vm": pytest("tests/vm"),
 }
-USUAL = ("setup", "lint", "unit", "component", "deb", "integration")
-"""The stages that run unless others are named; the rest takes long, and wants a machine of its own."""
 
 
 def logged(command: list[str], log: Path, *, show: bool = False) -> bool:
@@ -125,13 +123,13 @@ def run_stage(name: str) -> bool:
 
 
 def main(names: list[str]) -> int:
-    """Run these stages one after the other, or the usual ones; 0 when all are ok."""
+    """Run these stages one after the other, or all of them; 0 when all are ok."""
     if unknown := [name for name in names if name not in STAGES]:
         print(f"no such stage: {' '.join(unknown)}; there are {' '.join(STAGES)}", file=sys.stderr)
         return 2
     shutil.rmtree(LOGS, ignore_errors=True)
     LOGS.mkdir(parents=True)
-    failed = [name for name in names or USUAL if not run_stage(name)]
+    failed = [name for name in names or STAGES if not run_stage(name)]
     if failed:
         print(f"FAILED: {' '.join(failed)}; everything about it is in {LOGS}")
     return 1 if failed else 0
