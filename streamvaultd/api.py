@@ -197,7 +197,7 @@ class Api:
 
     async def stop(self, call: Call) -> View:
         recorder = await self._find(call.parameters["recording"])
-        if recorder.state in (State.STOPPING, State.FINALIZING):
+        if recorder.state in (State.STOPPING, State.FINALIZING, State.DISCARDING):
             return {"recording": self._view(recorder)}
         if recorder.state not in RUNNING:
             raise _not_recording("stop", recorder)

@@ -15,25 +15,17 @@ from typing import Any, Final, Protocol
 
 from streamvaultd.clock import Clock
 from streamvaultd.core.events import MediaPruned
-from streamvaultd.core.model import Phase, Recorder
+from streamvaultd.core.model import Recorder
 from streamvaultd.core.requests import why_not_pruned
-from streamvaultd.disks import Lanes
 from streamvaultd.errors import NoSuchRecording, PruneUnbounded, RecordingUnreadable, VaultError
 from streamvaultd.manager import Manager
-from streamvaultd.ports import Files, JobRow
+from streamvaultd.ports import JobRow
+from streamvaultd.removal import Removal
 from streamvaultd.varlink.server import Call, Handler
 from streamvaultd.views import View, optional
 
-LANE: Final = "prune"
 PRUNED_MAX: Final = 500
 """Recordings of one call; "more" says that there are others."""
-
-
-class DoneJob(Protocol):
-    """A job that has ended, and what it made."""
-
-    @property
-    def result(self) -> Mapping[str, object] | None: ...
 
 
 class PruneStore(Protocol):
@@ -44,15 +36,7 @@ class PruneStore(Protocol):
     async def prunable(
         self, streamer: str | None, ended_before: int, *, failed: bool, limit: int
     ) -> Sequence[int]: ...
-    async def last_done_job(self, recording: int, kind: str) -> DoneJob | None: ...
     async def unfinished_jobs(self) -> Sequence[JobRow]: ...
-
-
-class MediaFiles(Protocol):
-    """Files of recordings; blocking, raises OSError."""
-
-    def sizes(self, paths: Sequence[Path]) -> dict[Path, int]: ...
-    def remove(self, paths: Sequence[Path]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,14 +51,10 @@ class Pruned:
 class PruneApi:
     """The handler; one call at a time."""
 
-    def __init__(
-        self, *, store: PruneStore, manager: Manager, files: Files, media: MediaFiles, lanes: Lanes, clock: Clock
-    ) -> None:
+    def __init__(self, *, store: PruneStore, manager: Manager, removal: Removal, clock: Clock) -> None:
         self._store = store
         self._manager = manager
-        self._files = files
-        self._media = media
-        self._lanes = lanes
+        self._removal = removal
         self._clock = clock
         self._turn = asyncio.Lock()
 
@@ -125,12 +105,8 @@ class PruneApi:
             why = "a job works on it"
         if why is not None:
             return Pruned(recorder=recorder, sizes={}, why=why)
-        paths = await self._paths(recorder)
-        strange = [path for path in paths if not _is_own(recorder, path)]
-        if strange:
-            return Pruned(recorder=recorder, sizes={}, why=f"{strange[0]} is not where its files are")
         try:
-            sizes = await self._lanes.run(LANE, self._media.sizes, paths)
+            sizes = await self._removal.sizes(recorder)
             if not is_dry:
                 await self._remove(recorder, sizes)
         except OSError as error:
@@ -140,28 +116,12 @@ class PruneApi:
         return Pruned(recorder=recorder, sizes=sizes)
 
     async def _remove(self, recorder: Recorder, sizes: Mapping[Path, int]) -> None:
-        await self._lanes.run(LANE, self._media.remove, list(sizes))
+        await self._removal.remove(recorder, list(sizes))
         recording = recorder.recording.id
         if self._manager.known(recording) is None:
             self._manager.take(recorder)
         event = MediaPruned(at=self._clock.now(), files=len(sizes), size=sum(sizes.values()))
         await self._manager.submit(recording, event)
-
-    async def _paths(self, recorder: Recorder) -> list[Path]:
-        """The files of a recording that is over: its result with all parts, or its segments."""
-        if recorder.path is None:
-            kept = [segment for segment in recorder.segments if segment.phase is Phase.ENDED]
-            return [self._files.segment_path(recorder.recording, segment.number) for segment in kept]
-        job = await self._store.last_done_job(recorder.recording.id, "join")
-        parts = (job.result or {}).get("parts") if job is not None else None
-        named = [part.get("path") for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
-        return list(dict.fromkeys(Path(path) for path in [recorder.path, *named] if isinstance(path, str)))
-
-
-def _is_own(recorder: Recorder, path: Path) -> bool:
-    """Whether a path is below the streamer's folder: a row may have been written by another hand."""
-    folder = Path(recorder.recording.directory) / recorder.recording.streamer
-    return path.is_absolute() and ".." not in path.parts and path.is_relative_to(folder) and path != folder
 
 
 def _view(each: Pruned) -> View:

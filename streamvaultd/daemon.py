@@ -59,6 +59,7 @@ from streamvaultd.notices import (
     Journal,
 )
 from streamvaultd.notify import Notifier, stored_fds, watchdog_interval
+from streamvaultd.removal import Removal
 from streamvaultd.repairs import Repairs
 from streamvaultd.runs import Runs
 from streamvaultd.scopes import Scopes
@@ -130,6 +131,7 @@ class Daemon:
         self._media: MediaWatch[str] = MediaWatch(asyncio.get_running_loop())
         captures = self._build_captures()
         self._progress = JoinProgress(folder=STATE_DIR / "jobs", watcher=self._media, on_change=self._on_progress)
+        self._removal = Removal(store=store, files=files, media=Discard(), lanes=self._lanes)
         self._joins = self._build_joins()
         self._executor = self._build_executor(captures)
         self.manager = Manager(executor=self._executor, clock=self._clock, on_change=self._on_change)
@@ -250,6 +252,7 @@ class Daemon:
             disk=self.disk,
             lanes=self._lanes,
             joins=self._joins,
+            removal=self._removal,
             prober=self.watching.probes,
             journal=self.journal,
             hub=self._hub,
@@ -321,11 +324,9 @@ class Daemon:
             audits=self.audits,
             manager=self.manager,
             store=self._store,
-            files=self._files,
             hub=self._hub,
             clock=self._clock,
-            lanes=self._lanes,
-            media=Discard(),
+            removal=self._removal,
             settings=lambda: self._settings,
             reload=self.reload,
             more=self.watching.api().handlers() | self.ledger.handlers(),
@@ -422,7 +423,7 @@ class Daemon:
     def status(self) -> str:
         """The line that systemctl status shows."""
         recorders = self.manager.recorders.values()
-        running = sum(not recorder.state.is_final and recorder.state is not State.FINALIZING for recorder in recorders)
+        running = sum(recorder.state.status == "recording" for recorder in recorders)
         live = sum(len(recorder.live) for recorder in recorders)
         joining = sum(recorder.state is State.FINALIZING for recorder in recorders)
         trouble = f"; {self._mistakes} mistakes in the settings, see the journal" if self._mistakes else ""

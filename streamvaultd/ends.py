@@ -35,7 +35,9 @@ _SIGNS: Final = frozenset({
 })  # fmt: skip
 """What may lead to the end of a segment."""
 
-_OVER: Final = frozenset({Notice.RECORDING_COMPLETED, Notice.RECORDING_STOPPED, Notice.RECORDING_FAILED})
+_OVER: Final = frozenset({
+    Notice.RECORDING_COMPLETED, Notice.RECORDING_STOPPED, Notice.RECORDING_FAILED, Notice.NOT_KEPT,
+})  # fmt: skip
 _NAMES: Final = {
     "max_rss": "maxRSS", "cpu_usec": "cpuUSec", "journal_oom": "journalOOM", "journal_oomd": "journalOOMD",
     "oom_kills": "oomKills", "kernel_oom": "kernelOOM",

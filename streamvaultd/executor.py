@@ -22,6 +22,7 @@ from streamvaultd.hub import Hub, News
 from streamvaultd.joins import Joins
 from streamvaultd.notices import FILES_TROUBLE, SCOPE_TROUBLE, STORE_FAILED, Journal
 from streamvaultd.ports import Disk, Files, Prober, Store
+from streamvaultd.removal import Removal
 from streamvaultd.units import segment_unit
 
 SAVE_RETRY: Final = 2.0
@@ -45,6 +46,7 @@ class Executor:
         disk: Disk,
         lanes: Lanes,
         joins: Joins,
+        removal: Removal,
         prober: Prober,
         journal: Journal,
         hub: Hub,
@@ -58,6 +60,7 @@ class Executor:
         self._disk = disk
         self._lanes = lanes
         self._joins = joins
+        self._removal = removal
         self._prober = prober
         self._journal = journal
         self._hub = hub
@@ -125,6 +128,8 @@ class Executor:
                 return self._remove_segments(recorder)
             case fx.DiscardFolder():
                 return self._discard_folder(recorder)
+            case fx.Discard():
+                return self._discard(recorder)
             case _:
                 raise TypeError(f"{type(effect).__name__} is not performed as a task")
 
@@ -205,6 +210,16 @@ class Executor:
             await self._lanes.run(recorder.recording.directory, self._files.discard_folder, folder)
         except OSError as error:
             self._journal.tell(FILES_TROUBLE, recorder, why=error)
+
+    async def _discard(self, recorder: Recorder) -> None:
+        try:
+            sizes = await self._removal.discard(recorder)
+        except (OSError, VaultError) as error:
+            # not stuck: DiscardOverdue asks again
+            self._journal.tell(FILES_TROUBLE, recorder, why=error)
+            return
+        discarded = ev.MediaDiscarded(at=self._clock.now(), files=len(sizes), size=sum(sizes.values()))
+        self._post(recorder.recording.id, discarded)
 
     # --- the source ------------------------------------------------------------------------------------------------
 

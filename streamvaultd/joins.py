@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -203,7 +203,10 @@ class Joins:
         parts = [msgspec.structs.asdict(part) for part in report.parts]
         result = {"path": report.path, "bytes": report.bytes, "parts": parts, "notes": list(report.notes)}
         await self._finish(recording, job, ok=True, result=result)
-        self._post(recording, JoinEnded(at=self._clock.now(), join=join, path=report.path, size=report.bytes))
+        ended = JoinEnded(
+            at=self._clock.now(), join=join, path=report.path, size=report.bytes, duration=_duration(report.parts)
+        )
+        self._post(recording, ended)
 
     async def _wait_for_room(self, recorder: Recorder, needed: int) -> bool:
         """Wait until a join that found no room has some; False if that takes too long.
@@ -236,6 +239,12 @@ class Joins:
         self._progress.end(recording, job)
         await self._store.finish_job(job, ok=ok, result=result, now=self._clock.now())
         self._report(job).unlink(missing_ok=True)
+
+
+def _duration(parts: Sequence[_Part]) -> float | None:
+    """Seconds of media in all parts; None if that of one is not known."""
+    known = [part.duration_ms for part in parts if part.duration_ms is not None]
+    return sum(known) / 1000 if parts and len(known) == len(parts) else None
 
 
 def _place(recorder: Recorder, job: int) -> Place:

@@ -149,6 +149,14 @@ ENTRIES: Final[Mapping[str, Entry]] = {
         NOTICE,
         "The media of recording {recording} of '{streamer}' were removed by request: {files} files, {size} bytes",
     ),
+    Notice.NOT_KEPT: Entry(
+        "3b5e7f0a9c4d4e1f8a6b2c0d7e9f1a34", NOTICE, "Recording {recording} of '{streamer}' is not kept: {why}"
+    ),
+    Notice.MEDIA_DISCARDED: Entry(
+        "c1f4a8d2e6b049739d5e0f7a3b8c2d61",
+        NOTICE,
+        "The media of recording {recording} of '{streamer}' are discarded: {files} files, {size} bytes",
+    ),
 }
 
 DAEMON_STARTED: Final = Entry(

@@ -18,17 +18,16 @@ from streamvaultd.api import Api
 from streamvaultd.api_admin import AdminApi, AdminStore
 from streamvaultd.api_audit import AuditApi
 from streamvaultd.api_look import LookApi, LookStore
-from streamvaultd.api_prune import MediaFiles, PruneApi, PruneStore
+from streamvaultd.api_prune import PruneApi, PruneStore
 from streamvaultd.api_result import ResultApi, ResultStore
 from streamvaultd.api_subscribe import FeedStore, SubscribeApi
 from streamvaultd.audits import Audits
 from streamvaultd.clock import Clock
 from streamvaultd.config import Settings
-from streamvaultd.disks import Lanes
 from streamvaultd.errors import RECORDER, VaultError
 from streamvaultd.hub import Hub
 from streamvaultd.manager import Manager
-from streamvaultd.ports import Files
+from streamvaultd.removal import Removal
 from streamvaultd.varlink.server import Handler, Info, Interface, Limits, Server, read_definition
 from streamvaultd.varlink.sockets import Members
 
@@ -65,11 +64,9 @@ def all_handlers(
     audits: Audits,
     manager: Manager,
     store: Store,
-    files: Files,
     hub: Hub,
     clock: Clock,
-    lanes: Lanes,
-    media: MediaFiles,
+    removal: Removal,
     settings: Callable[[], Settings],
     reload: Callable[[], Awaitable[Sequence[VaultError]]],
     more: Mapping[str, Handler],
@@ -85,7 +82,7 @@ def all_handlers(
         **ResultApi(store).handlers(),
         **LookApi(store, clock, recorders).handlers(),
         **SubscribeApi(store=store, hub=hub, clock=clock, recorders=recorders, segment_of=api.segment_view).handlers(),
-        **PruneApi(store=store, manager=manager, files=files, media=media, lanes=lanes, clock=clock).handlers(),
+        **PruneApi(store=store, manager=manager, removal=removal, clock=clock).handlers(),
         **more,
         **AdminApi(store=store, settings=settings, reload=reload, verifier=VERIFIER).handlers(),
     }

@@ -124,6 +124,9 @@ KEYS: Final = (
         "Name of the joined file, without its suffix. Fields: {streamer} {start} {recording} {stream}."),
     Option("recording", "max_duration", span(1, 30 * DAY), "max_duration", "none",
         "After so much media a recording ends; the rest of the broadcast is not recorded."),
+    Option("recording", "min_duration", span(0, DAY), "policy.min_duration", "0",
+        "A broadcast of which there is less, once it is over, is not kept: its media are removed. See WHAT IS NOT "
+        "RECORDED."),
     *(
         Option(section, key, parse, f"policy.{field}", "that of streamvaultd.toml", "As in streamvaultd.toml(5).")
         for section, key, field, parse in (
@@ -182,6 +185,10 @@ def parse(document: Mapping[str, Any], file: str, name: str) -> tuple[Streamer |
                 mistakes.append(wrong(section=section, key=key, value=_shown(key, value), why=str(error)))
     if not mistakes and "url" not in found[""]:
         mistakes.append(wrong(section="streamer", key="url", value="''", why="it must be there"))
+    longest, least = found[""].get("max_duration"), found["policy"].get("min_duration", 0)
+    if not mistakes and longest is not None and longest < least:
+        why = "it must not be more than max_duration: nothing would ever be kept"
+        mistakes.append(wrong(section="recording", key="min_duration", value=f"{least:g}", why=why))
     if mistakes:
         return None, mistakes
     policy, filters = tuple(sorted(found["policy"].items())), Filters(**found["filters"])

@@ -163,8 +163,8 @@ class Watches:
                 self._spawn(self._ask(streamer, probe))
             case wt.Begin(_, sighting):
                 self._spawn(self._start(streamer, sighting))
-            case wt.EndBroadcast(_, recording, why):
-                self._post(recording, BroadcastOver(at=self._clock.now(), why=why))
+            case wt.EndBroadcast(_, recording, why, unwanted):
+                self._post(recording, BroadcastOver(at=self._clock.now(), why=why, unwanted=unwanted))
             case wt.NoteChange(_, recording, title, category):
                 self._spawn(self._note(recording, Broadcast(title=title, category=category)))
             case wt.Tell(name, remark, why):
@@ -213,7 +213,7 @@ def _how_it_ended(recorder: Recorder) -> Ended:
             return Ended.REQUESTED
         case StopReason.DURATION:
             return Ended.DURATION
-        case StopReason.CHANGED:
+        case StopReason.CHANGED | StopReason.UNWANTED:
             return Ended.CHANGED
         case _:
             return Ended.FAILED if recorder.state is State.FAILED and recorder.size == 0 else Ended.BROADCAST

@@ -26,6 +26,7 @@ REMOVAL_LIMIT: Final = 60.0
 
 _STATES: Final = {state.value: state for state in State}
 _JOINED: Final = frozenset({State.COMPLETED.value, State.STOPPED.value})
+_GIVEN_UP: Final = _JOINED | {State.DISCARDING.value}
 _GONE: Final = frozenset({Result.GONE, Result.FOLDER_GONE})
 _WITH_MEDIA: Final = frozenset({Phase.WRITING.value, Phase.ENDED.value})
 
@@ -183,8 +184,8 @@ def media(world: World) -> Iterator[Violation]:
         segments = row.segments if recorder is None else tuple(map(_row_segment, recorder.segments))
         wanted = [segment for segment in segments if segment.phase in _WITH_MEDIA and segment.size > 0]
         missing = [segment for segment in wanted if (row.folder, segment.number) not in there]
-        # what was joined is in the result; what has failed for good may be thrown away
-        is_over = row.state in _JOINED or (row.state == State.FAILED and len(missing) == len(wanted))
+        # what was joined is in the result, or not kept; what has failed for good may be thrown away
+        is_over = row.state in _GIVEN_UP or (row.state == State.FAILED and len(missing) == len(wanted))
         if not is_over and (recorder is not None or row.state == State.FAILED):
             for segment in missing:
                 what = f"Its file with {segment.size} bytes is not there any more."

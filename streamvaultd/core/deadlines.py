@@ -34,7 +34,7 @@ def _deadlines(recorder: Recorder) -> Iterator[Deadline]:
             yield _of_segment(recorder, segment)
     yield from _OF_STATE.get(recorder.state, _of_nothing)(recorder)
     started = recorder.media_started
-    is_ending = recorder.state in (State.STOPPING, State.FINALIZING)
+    is_ending = recorder.state in (State.STOPPING, State.FINALIZING, State.DISCARDING)
     if recorder.recording.duration is not None and started is not None and not is_ending:
         yield started.monotonic + recorder.recording.duration, lambda now: ev.DurationReached(at=now)
 
@@ -107,6 +107,10 @@ def _of_finalizing(recorder: Recorder) -> Iterator[Deadline]:
     yield recorder.retry_at or recorder.since.monotonic, lambda now: ev.JoinOverdue(at=now)
 
 
+def _of_discarding(recorder: Recorder) -> Iterator[Deadline]:
+    yield recorder.retry_at or recorder.since.monotonic, lambda now: ev.DiscardOverdue(at=now)
+
+
 _OF_STATE: dict[State, Callable[[Recorder], Iterator[Deadline]]] = {
     State.STARTING: _of_starting,
     State.RECORDING: _of_recording,
@@ -115,4 +119,5 @@ _OF_STATE: dict[State, Callable[[Recorder], Iterator[Deadline]]] = {
     State.GRACE: _of_grace,
     State.PAUSED: _of_paused,
     State.FINALIZING: _of_finalizing,
+    State.DISCARDING: _of_discarding,
 }

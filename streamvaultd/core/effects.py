@@ -93,6 +93,11 @@ class DiscardFolder:
     """Remove the folders of a recording that never had media, as far as they are empty."""
 
 
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """Remove the media of a recording that is not kept, joined and not joined. -> MediaDiscarded"""
+
+
 class Notice(StrEnum):
     """What is worth telling people. Each has a MESSAGE_ID, a priority and a catalogue text (notices.py)."""
 
@@ -127,6 +132,8 @@ class Notice(StrEnum):
     RECORDING_FAILED = "recording-failed"
     RETRYING = "retrying"
     MEDIA_PRUNED = "media-pruned"
+    NOT_KEPT = "not-kept"
+    MEDIA_DISCARDED = "media-discarded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,5 +148,5 @@ class Announce:
 
 Effect = (
     Save | Launch | StopScope | Watch | Measure | CheckOverlap | Seal | Probe | CheckDisk | Join | RemoveSegments
-    | DiscardFolder | Announce
+    | DiscardFolder | Discard | Announce
 )  # fmt: skip

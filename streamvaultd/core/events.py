@@ -41,9 +41,10 @@ class StopRequested(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BroadcastOver(_Event):
-    """Whoever watches the site says that another broadcast began, or that this one is not wanted any more."""
+    """Whoever watches the site says that another broadcast began, or that this one is `unwanted` from now on."""
 
     why: str
+    unwanted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,17 +184,29 @@ class HostStays(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JoinEnded(_Event):
-    """The join job number `join` of this recording ended; `why` is None when it succeeded."""
+    """The join job number `join` of this recording ended; `why` is None when it succeeded.
+
+    `duration`: seconds of media in the result, overlaps counted once and gaps as if they were media; None: unknown.
+    """
 
     join: int
     path: str | None = None
     size: int = 0
+    duration: float | None = None
     why: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentsRemoved(_Event):
     """The files of the joined segments are gone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaDiscarded(_Event):
+    """The media that were not to be kept are gone: so many files, so many bytes in this try."""
+
+    files: int
+    size: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -280,12 +293,17 @@ class JoinOverdue(_Event):
     """Nothing was heard of the join for long: make sure that it runs."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiscardOverdue(_Event):
+    """Media that are not to be kept are still there, as far as is known: remove them again."""
+
+
 Event = (
     RecordRequested | StopRequested | BroadcastOver | RotateRequested | RetryRequested | MediaPruned
     | ScopeStarted | LaunchFailed | MediaArrived | SizeMeasured | OverlapChecked
     | SegmentExited | EvidenceArrived | SegmentSpoke | SegmentSealed | SourceProbed | NetworkBack | DiskLow | DiskFreed
-    | HostStopping | HostStays | JoinEnded | SegmentsRemoved | Restarted
+    | HostStopping | HostStays | JoinEnded | SegmentsRemoved | MediaDiscarded | Restarted
     | LaunchTimedOut | MediaTimedOut | MeasureDue | RotationDue | OverlapDue | OverlapTimedOut | StopTimedOut
-    | SealTimedOut | RetryDue | ProbeDue | DiskDue | GraceOver | DurationReached | JoinOverdue
+    | SealTimedOut | RetryDue | ProbeDue | DiskDue | GraceOver | DurationReached | JoinOverdue | DiscardOverdue
 )  # fmt: skip
 EVENTS: tuple[type[Event], ...] = Event.__args__

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from streamvaultd.core import events as ev
+from streamvaultd.core import keeping as kept
 from streamvaultd.core import requests as asked
 from streamvaultd.core import spoken as lines
 from streamvaultd.core import surroundings as around
@@ -28,7 +29,10 @@ from streamvaultd.core.steps import Step
 
 Handler = Callable[[Recorder, Any], Step]
 
-STARTING, RECORDING, ROTATING, BACKOFF, GRACE, PAUSED, STOPPING, FINALIZING, COMPLETED, STOPPED, FAILED = State
+(
+    STARTING, RECORDING, ROTATING, BACKOFF, GRACE, PAUSED, STOPPING, FINALIZING, DISCARDING, COMPLETED, STOPPED,
+    FAILED,
+) = State  # fmt: skip
 RUNNING: Final = frozenset({STARTING, RECORDING, ROTATING, BACKOFF, GRACE, PAUSED})
 ACTIVE: Final = RUNNING | {STOPPING}
 EVERY: Final = frozenset(State)
@@ -115,11 +119,13 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(PAUSED, ev.DiskLow, around.on_disk_still_low),
     _rule(PAUSED, ev.DiskDue, around.on_disk_due, STOPPING, FINALIZING, FAILED),
     _rule(PAUSED, ev.DiskFreed, around.on_disk_freed, STARTING, BACKOFF),
-    _rule(ACTIVE | {FINALIZING}, ev.HostStopping, around.on_host_stopping),
-    _rule(ACTIVE | {FINALIZING}, ev.HostStays, around.on_host_stays),
+    _rule(ACTIVE | {FINALIZING, DISCARDING}, ev.HostStopping, around.on_host_stopping),
+    _rule(ACTIVE | {FINALIZING, DISCARDING}, ev.HostStays, around.on_host_stays),
     # the end
-    _rule(FINALIZING, ev.JoinEnded, on.on_join_ended, COMPLETED, STOPPED, FAILED),
+    _rule(FINALIZING, ev.JoinEnded, on.on_join_ended, DISCARDING, COMPLETED, STOPPED, FAILED),
     _rule(FINALIZING, ev.JoinOverdue, on.on_join_overdue),
+    _rule(DISCARDING, ev.MediaDiscarded, kept.on_media_discarded, COMPLETED),
+    _rule(DISCARDING, ev.DiscardOverdue, kept.on_discard_overdue),
     _rule(frozenset({COMPLETED, STOPPED}), ev.SegmentsRemoved, on.on_segments_removed),
     # a new daemon
     _rule(STARTING, ev.Restarted, on.on_restarted, BACKOFF),

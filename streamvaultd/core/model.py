@@ -27,7 +27,7 @@ class Moment:
 
 
 class State(StrEnum):
-    """Of a recording. All but FINALIZING and the last three mean status `recording` in the catalogue."""
+    """Of a recording. All but the last five mean status `recording` in the catalogue, DISCARDING `finalizing`."""
 
     STARTING = "starting"  # a segment is on its way, no media yet (the first one, or after a death)
     RECORDING = "recording"  # a segment writes media
@@ -37,6 +37,7 @@ class State(StrEnum):
     PAUSED = "paused"  # the disk is full: nothing runs until there is room
     STOPPING = "stopping"  # asked to stop; segments are ending
     FINALIZING = "finalizing"  # nothing runs; the join job does
+    DISCARDING = "discarding"  # too short to be kept: its media are being removed
     COMPLETED = "completed"
     STOPPED = "stopped"
     FAILED = "failed"
@@ -49,7 +50,9 @@ class State(StrEnum):
     @property
     def status(self) -> str:
         """The value of recordings.status in the catalogue."""
-        return self.value if self.is_final or self is State.FINALIZING else "recording"
+        if self.is_final:
+            return self.value
+        return "finalizing" if self in (State.FINALIZING, State.DISCARDING) else "recording"
 
 
 class Phase(StrEnum):
@@ -75,11 +78,13 @@ class Phase(StrEnum):
 
 
 class StopReason(StrEnum):
-    """Why a recording was asked to end."""
+    """Why a recording came to its end, as far as that is known."""
 
     REQUESTED = "requested"
     DURATION = "duration"
-    CHANGED = "changed"  # another broadcast began, or this one is not wanted any more
+    CHANGED = "changed"  # another broadcast began
+    UNWANTED = "unwanted"  # the broadcast goes on, and is not wanted any more
+    OVER = "over"  # the source itself said so, and did so until the end of the grace period
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +114,7 @@ class Policy:
     memory_ceiling: int = 1 << 30
     tasks_max: int = 64
     job_memory_max: int = 512 << 20
+    min_duration: float = 0.0  # a broadcast with less media is not kept; 0: all are
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +185,7 @@ class Recorder:
     probe_at: Instant | None = None
     probing: bool = False
     grace_until: Instant | None = None
+    gone: bool = False  # the latest answer was that the broadcast is over; not stored
     silent_since: Instant | None = None
     rotate_retry_at: Instant | None = None
     overlap_at: Instant | None = None  # next check whether the old segment contains the new one's head

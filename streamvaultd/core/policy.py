@@ -56,6 +56,9 @@ SEAL_LIMIT: Final = 60.0
 JOIN_CHECK: Final = 600.0
 """How often (s) to make sure that a join which says nothing still runs."""
 
+DISCARD_CHECK: Final = 600.0
+"""How often (s) to try to remove media that are not kept, if that fails."""
+
 DISK_CHECK: Final = 10.0
 DISK_CHECK_MAX: Final = 60.0
 """How often (s) to look whether a full disk has room again: at first, and when it has been full for long."""

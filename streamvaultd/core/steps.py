@@ -9,7 +9,7 @@ from typing import Any
 from streamvaultd.core import effects as fx
 from streamvaultd.core.effects import Announce, Effect, Notice
 from streamvaultd.core.evidence import Evidence
-from streamvaultd.core.model import Instant, Moment, Phase, Recorder, Segment, State
+from streamvaultd.core.model import Instant, Moment, Phase, Recorder, Segment, State, StopReason
 from streamvaultd.core.policy import (
     DISK_CHECK,
     JOIN_CHECK,
@@ -94,7 +94,7 @@ def conclude(recorder: Recorder, at: Moment) -> Step:
         return join(recorder, at)
     state, notice = State.FAILED, Notice.RECORDING_FAILED
     detail = recorder.detail or "no media arrived"
-    if recorder.stop is not None:
+    if recorder.stop not in (None, StopReason.OVER):
         state, notice, detail = State.STOPPED, Notice.RECORDING_STOPPED, "stopped before media arrived"
     after = enter(recorder, state, at, ended=at, detail=detail)
     return after, (fx.DiscardFolder(), tell(notice, why=detail, path="-"))
@@ -105,6 +105,11 @@ def join(recorder: Recorder, at: Moment) -> Step:
     number = recorder.joins + 1
     after = enter(recorder, State.FINALIZING, at, joins=number, retry_at=at.monotonic + JOIN_CHECK)
     return after, (fx.Join(number), tell(Notice.JOIN_STARTED, segments=len(recorder.segments)))
+
+
+def last_end(recorder: Recorder, at: Moment) -> Moment:
+    """When the last segment of a recording ended; `at` if nobody knows."""
+    return max((each.ended for each in recorder.segments if each.ended), key=lambda one: one.realtime, default=at)
 
 
 def back_off(recorder: Recorder, at: Moment, why: str) -> Step:
@@ -120,7 +125,7 @@ def begin_grace(recorder: Recorder, at: Moment, why: str) -> Step:
     """The source seems to be over: look whether it is, and whether it comes back."""
     grace = recorder.recording.policy.grace
     counted = replace(recorder, failures=recorder.failures + 1, detail=why)
-    after = enter(counted, State.GRACE, at, probe_at=probe_instant(counted, at))
+    after = enter(counted, State.GRACE, at, probe_at=probe_instant(counted, at), gone=False)
     return after, (tell(Notice.SOURCE_SILENT, why=why, grace=f"{grace:g}s"),)
 
 

@@ -9,7 +9,7 @@ from streamvaultd.core import effects as fx
 from streamvaultd.core import events as ev
 from streamvaultd.core.effects import Effect, Notice
 from streamvaultd.core.evidence import Evidence
-from streamvaultd.core.model import Instant, Recorder, Segment, State
+from streamvaultd.core.model import Instant, Recorder, Segment, State, StopReason
 from streamvaultd.core.policy import DISK_CHECK, HOST_HOLD, HOST_WINDOW, PAUSE_MAX, disk_delay, next_disk_check
 from streamvaultd.core.steps import (
     Step,
@@ -74,12 +74,14 @@ def on_probed(recorder: Recorder, event: ev.SourceProbed) -> Step:
         recorder = replace(recorder, grace_until=grace_after_trouble(recorder, event.at.monotonic))
     took = 0.0 if recorder.probe_at is None else event.at.monotonic - recorder.probe_at
     again = probe_instant(recorder, event.at, took)
-    return replace(recorder, probing=False, probe_at=again, detail=event.detail), ()
+    is_gone = event.outcome in (ev.Outcome.ENDED, ev.Outcome.OFFLINE)
+    return replace(recorder, probing=False, probe_at=again, gone=is_gone, detail=event.detail), ()
 
 
 def on_grace_over(recorder: Recorder, event: ev.GraceOver) -> Step:
     if not recorder.probing:
-        return wind_up(recorder, event.at)
+        is_said = recorder.gone and recorder.stop is None
+        return wind_up(replace(recorder, stop=StopReason.OVER) if is_said else recorder, event.at)
     until = grace_after_trouble(recorder, event.at.monotonic)  # the last question was not answered either
     if until is None or until <= event.at.monotonic:
         return wind_up(recorder, event.at)

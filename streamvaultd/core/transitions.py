@@ -13,6 +13,7 @@ from streamvaultd.core import effects as fx
 from streamvaultd.core import events as ev
 from streamvaultd.core.effects import Effect, Notice
 from streamvaultd.core.evidence import Evidence
+from streamvaultd.core.keeping import discard, is_too_short
 from streamvaultd.core.loglines import quality_in
 from streamvaultd.core.model import Instant, Phase, Recorder, Segment, State, StopReason, is_death
 from streamvaultd.core.policy import (
@@ -38,6 +39,7 @@ from streamvaultd.core.steps import (
     enter,
     go_on_without,
     join,
+    last_end,
     launch,
     learn_from_end,
     may_rotate,
@@ -64,7 +66,8 @@ def on_stop_requested(recorder: Recorder, event: ev.StopRequested) -> Step:
 
 
 def on_broadcast_over(recorder: Recorder, event: ev.BroadcastOver) -> Step:
-    after, effects = wind_up(replace(recorder, stop=StopReason.CHANGED), event.at)
+    reason = StopReason.UNWANTED if event.unwanted else StopReason.CHANGED
+    after, effects = wind_up(replace(recorder, stop=reason), event.at)
     return after, (*effects, tell(Notice.STOPPING, why=event.why))
 
 
@@ -365,7 +368,7 @@ def on_join_ended(recorder: Recorder, event: ev.JoinEnded) -> Step:
     if event.join != recorder.joins or (event.why is not None and is_host_stopping(recorder, event.at.monotonic)):
         return recorder, ()  # a join that ended with the machine is begun anew by the next daemon
     if event.why is None:
-        return _finish(recorder, event)
+        return discard(recorder, event) if is_too_short(recorder, event.duration) else _finish(recorder, event)
     told = tell(Notice.JOIN_FAILED, why=event.why, tries=recorder.joins)
     if recorder.joins < JOINS_MAX:
         after, effects = join(recorder, event.at)
@@ -379,7 +382,7 @@ def _finish(recorder: Recorder, event: ev.JoinEnded) -> Step:
     stopped = recorder.stop is StopReason.REQUESTED
     state = State.STOPPED if stopped else State.COMPLETED
     notice = Notice.RECORDING_STOPPED if stopped else Notice.RECORDING_COMPLETED
-    ended = max((s.ended for s in recorder.segments if s.ended), key=lambda m: m.realtime, default=event.at)
+    ended = last_end(recorder, event.at)
     after = enter(recorder, state, event.at, ended=ended, path=event.path, result_bytes=event.size, detail=None)
     return after, (fx.RemoveSegments(), tell(notice, path=event.path, size=event.size, why="joined"))
 
@@ -457,6 +460,8 @@ def _resume_state(recorder: Recorder, event: ev.Restarted) -> Step:
             return replace(recorder, retry_at=now), ()
         case State.FINALIZING:
             return recorder, (fx.Join(recorder.joins),)
+        case State.DISCARDING:
+            return recorder, (fx.Discard(),)
         case State.COMPLETED | State.STOPPED if recorder.path is not None:
             return recorder, (fx.RemoveSegments(),)
         case _:

@@ -239,11 +239,12 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class EndBroadcast:
-    """The broadcast of this recording is over, or not wanted any more. -> RecordingOver"""
+    """The broadcast of this recording is over, or goes on and is `unwanted`. -> RecordingOver"""
 
     name: str
     recording: int
     why: str
+    unwanted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

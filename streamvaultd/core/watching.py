@@ -423,7 +423,7 @@ def _while_recording(rules: Rules, watched: Watched, event: ProbeAnswered) -> On
     if filters.stop_on_change:
         why = filters.refusal(sighting.title, sighting.category, event.at.realtime, event.offset)
         if why is not None:
-            wishes += (EndBroadcast(name, recording, why),)
+            wishes += (EndBroadcast(name, recording, why, unwanted=True),)
     after = replace(
         watched, title=sighting.title, category=sighting.category, site_id=watched.site_id or sighting.site_id
     )

@@ -101,4 +101,6 @@ def _past(row: RowMapping, usual: tuple[int, ...], realtime: int) -> Past:
     return Past(site_id=site_id, ended=ended, ago=max(0, realtime - over) / 1e6, usual=usual)
 
 
-_ENDED: Final = {"requested": Ended.REQUESTED, "duration": Ended.DURATION, "changed": Ended.CHANGED}
+_ENDED: Final = {
+    "requested": Ended.REQUESTED, "duration": Ended.DURATION, "changed": Ended.CHANGED, "unwanted": Ended.CHANGED,
+}  # fmt: skip

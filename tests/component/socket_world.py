@@ -20,6 +20,7 @@ from streamvaultd.disks import Lanes
 from streamvaultd.errors import VaultError
 from streamvaultd.hub import Hub, JobNews, News
 from streamvaultd.manager import Manager
+from streamvaultd.removal import Removal
 from streamvaultd.sockets import acting, all_handlers, reading
 from streamvaultd.store.queries import QueryableStore
 from streamvaultd.varlink.client import Client
@@ -83,8 +84,9 @@ class World:
             watcher=idle, disk=idle, memory_refusal=idle, settings=lambda: self.settings, pid_of=idle,
         )  # fmt: skip
         return all_handlers(
-            api, audits=idle, manager=self.manager, store=self.store, files=files, hub=self.hub, clock=self.clock,
-            lanes=Lanes(), media=Discard(), settings=lambda: self.settings, reload=self._reload,
+            api, audits=idle, manager=self.manager, store=self.store, hub=self.hub, clock=self.clock,
+            removal=Removal(store=self.store, files=files, media=Discard(), lanes=Lanes()),
+            settings=lambda: self.settings, reload=self._reload,
             more=StreamersApi(roster=idle, watches=idle, plugins=idle, clock=self.clock).handlers()
             | RescanApi(idle).handlers(),
         )  # fmt: skip

@@ -163,5 +163,5 @@ RECORDERS = records(
     memory_max=SIZE,
     result_bytes=SIZE,
     probe=_LARGE,
-    **_forgotten("host_stopping"),
+    **_forgotten("host_stopping", "gone"),
 )

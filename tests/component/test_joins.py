@@ -217,3 +217,13 @@ async def test_room_is_not_waited_for_for_ever(world: World) -> None:
         await world.told.get()
     world.clock.moment = later(module.ROOM_WAIT_MAX)
     assert (await world.next_end()).why == "5 bytes free"
+
+
+@pytest.mark.parametrize(("lengths", "seconds"), [((1500, 500), 2.0), ((1500, None), None), ((), None)])
+async def test_how_much_there_is_is_known_if_it_is_of_every_part(
+    world: World, lengths: tuple[int | None, ...], seconds: float | None
+) -> None:
+    parts = [{"path": "/srv/joined.ts", "bytes": 5, "durationMs": length} for length in lengths]
+    world.reports = [{"ok": True, "path": "/srv/joined.ts", "bytes": 188, "parts": parts}]
+    await world.joins.join(await world.recorder(), 1)
+    assert (await world.next_end()).duration == seconds

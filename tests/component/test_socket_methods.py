@@ -378,7 +378,7 @@ async def test_prune_wants_a_bound_and_touches_no_file_elsewhere(world: World, t
     recorder, _ = await joined(world, tmp_path)
     await move(world.store, recorder, State.COMPLETED, ended(1), path=str(victim))
     kept = (await world.call("Prune", recording="1"))["pruned"][0]
-    assert (kept["done"], kept["why"]) == (False, f"{victim} is not where its files are")
+    assert (kept["done"], kept["why"]) == (False, f"{victim}: it is not where the files of this recording are")
     link = tmp_path / "demo" / "link.ts"
     link.symlink_to(victim)
     await move(world.store, recorder, State.COMPLETED, ended(1), path=str(link))

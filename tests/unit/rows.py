@@ -61,7 +61,7 @@ def stored_segment(segment: Segment) -> Segment:
 def stored(recorder: Recorder) -> Recorder:
     """Without what is not stored."""
     segments = tuple(stored_segment(segment) for segment in recorder.segments)
-    return replace(recorder, segments=segments, host_stopping=None)
+    return replace(recorder, segments=segments, host_stopping=None, gone=False)
 
 
 def new_recorder(*, policy: Policy = POLICY, duration: float | None = None, at: float = BOOTED) -> Recorder:

@@ -10,7 +10,7 @@ import pytest
 from streamvaultd.core import effects as fx
 from streamvaultd.core import events as ev
 from streamvaultd.core.effects import Notice
-from streamvaultd.core.model import State
+from streamvaultd.core.model import State, StopReason
 from streamvaultd.core.policy import HOST_HOLD, HOST_WINDOW
 from streamvaultd.core.verdict import Evidence
 from tests.unit.broadcast import Air
@@ -275,7 +275,7 @@ def test_the_same_recording_goes_on_after_a_boot(state: State, how: Callable[[Wo
     world.change_air(Air.LIVE)
     world.free_disk()
     world.advance(130.0)
-    stopped = world.recorder.stop is not None
+    stopped = world.recorder.stop is StopReason.REQUESTED
     assert state_of(world) in ((State.STOPPED,) if stopped else (State.RECORDING, State.ROTATING))
     world.change_air(Air.ENDED)
     ends_well(world, State.STOPPED if stopped else State.COMPLETED)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -23,7 +24,7 @@ from streamvaultd.core.verdict import Evidence
 from tests.unit.broadcast import CHUNK_BYTES, GONE, SILENT, UNKNOWN_SITE, UNREACHABLE, Air
 from tests.unit.host import Witnesses
 from tests.unit.invariants import broken_by_step
-from tests.unit.rows import BOOTED, EPOCH, new_recorder
+from tests.unit.rows import BOOTED, EPOCH, POLICY, new_recorder
 from tests.unit.world import World
 
 settings.register_profile(
@@ -71,6 +72,8 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "why": st.sampled_from(["refused", None]),
     "permanent": st.booleans(),
     "files": st.integers(0, 3),
+    "unwanted": st.booleans(),
+    "duration": st.sampled_from([None, 3.0, 300.0]),
     "proven": st.booleans(),
     "evidence": EVIDENCE,
     "outcome": st.sampled_from(list(ev.Outcome)),
@@ -106,7 +109,7 @@ class Script:
     """A recorder to which anything happens, and a count of what was asked for each scope."""
 
     def __init__(self, duration: float | None) -> None:
-        self.recorder = new_recorder(duration=duration)
+        self.recorder = new_recorder(policy=replace(POLICY, min_duration=60.0), duration=duration)
         self.seconds = 0.0
         self.launched: set[int] = set()
         self.came_up: set[int] = set()
@@ -296,6 +299,8 @@ STEPS: dict[str, Callable[[World], None]] = {
     "reboot": World.reboot,
     "stop": lambda world: world.ask(lambda at: ev.StopRequested(at=at)),
     "over": lambda world: world.ask(lambda at: ev.BroadcastOver(at=at, why="another one")),
+    "unwanted": lambda world: world.ask(lambda at: ev.BroadcastOver(at=at, why="its title", unwanted=True)),
+    "discard fails": fault("discards_fail", 2),
     "rotate": lambda world: world.ask(lambda at: ev.RotateRequested(at=at)),
     **{f"again {back}": again(back) for back in (0, 1, 2, 5, 10)},
 }
@@ -308,7 +313,7 @@ WAIT = st.sampled_from([0.0, 0.01, 0.05, 0.3, 0.7, 2.0, 10.0, 40.0])
     st.sampled_from([Air.OFFLINE, Air.ENDED, Air.FROZEN]),
 )
 def test_any_story_comes_to_its_end(story: list[tuple[float, str]], duration: float | None, end: Air) -> None:
-    world = World(duration=duration)
+    world = World(policy=replace(POLICY, min_duration=60.0), duration=duration)
     world.post(lambda at: ev.RecordRequested(at=at))
     for wait, name in story:
         world.advance(wait)

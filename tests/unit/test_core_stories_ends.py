@@ -10,7 +10,7 @@ import pytest
 
 from streamvaultd.core import events as ev
 from streamvaultd.core.effects import Notice
-from streamvaultd.core.model import Phase, State
+from streamvaultd.core.model import Phase, State, StopReason
 from streamvaultd.core.policy import PROBE_LIMIT
 from streamvaultd.core.verdict import Evidence
 from tests.unit.broadcast import Air
@@ -220,7 +220,8 @@ def test_restart_and_reboot_in_every_state(state: State, do: Callable[[World], N
     world.free_disk()
     world.advance(5.0)
     world.change_air(Air.ENDED)
-    ends_well(world, State.STOPPED if world.recorder.stop else State.COMPLETED)
+    asked = world.recorder.stop is StopReason.REQUESTED
+    ends_well(world, State.STOPPED if asked else State.COMPLETED)
     assert len(world.joined) == 1
 
 

@@ -16,7 +16,7 @@ import pytest
 from streamvaultd.core import events as ev
 from streamvaultd.core.loglines import Line
 from streamvaultd.core.machine import RULES, IllegalTransition, step
-from streamvaultd.core.model import Moment, Policy, Recorder, Segment, State
+from streamvaultd.core.model import Moment, Policy, Recorder, Segment, State, StopReason
 from streamvaultd.core.policy import JOINS_MAX
 from streamvaultd.core.verdict import Evidence
 from tests.unit.broadcast import GONE, NO_SPACE, SILENT, UNKNOWN_SITE, UNREACHABLE
@@ -24,7 +24,7 @@ from tests.unit.invariants import broken_by_step
 from tests.unit.rows import BOOTED, EPOCH, new_recorder
 
 SEGMENTS_MAX = 2
-POLICY = Policy(start_attempts=2, grace=1000.0)
+POLICY = Policy(start_attempts=2, grace=1000.0, min_duration=60.0)
 
 EXITS = (
     Evidence(),
@@ -79,7 +79,9 @@ def all_events(recorder: Recorder, at: Moment) -> Iterator[ev.Event]:
     for outcome in ev.Outcome:
         yield ev.SourceProbed(at=at, probe=recorder.probe, outcome=outcome, detail="")
     yield ev.JoinEnded(at=at, join=recorder.joins, path="/srv/r/demo/x.ts", size=1000)
+    yield ev.JoinEnded(at=at, join=recorder.joins, path="/srv/r/demo/x.ts", size=1000, duration=5.0)
     yield ev.JoinEnded(at=at, join=recorder.joins, why="cannot")
+    yield ev.MediaDiscarded(at=at, files=2, size=2000)
     yield ev.DiskLow(at=at, why="no room")
     yield ev.MediaPruned(at=at, files=1, size=1000)
     yield ev.Restarted(at=at)
@@ -87,10 +89,11 @@ def all_events(recorder: Recorder, at: Moment) -> Iterator[ev.Event]:
     for kind in (
         ev.RecordRequested, ev.StopRequested, ev.RotateRequested, ev.SegmentsRemoved, ev.RetryDue, ev.ProbeDue,
         ev.GraceOver, ev.DurationReached, ev.JoinOverdue, ev.NetworkBack, ev.DiskFreed, ev.DiskDue, ev.HostStopping,
-        ev.HostStays, ev.RetryRequested,
+        ev.HostStays, ev.RetryRequested, ev.DiscardOverdue,
     ):  # fmt: skip
         yield kind(at=at)
     yield ev.BroadcastOver(at=at, why="another one")
+    yield ev.BroadcastOver(at=at, why="its title", unwanted=True)
 
 
 def abstract(recorder: Recorder) -> object:
@@ -102,10 +105,15 @@ def abstract(recorder: Recorder) -> object:
     waiting = () if stopping else (min(recorder.failures, 1), recorder.grace_until is not None)
     refused = recorder.state is State.BACKOFF and recorder.segments[-1:] and recorder.segments[-1].cause == "network"
     return (
-        recorder.state, running, tries, waiting, len(recorder.segments), recorder.stop is not None, recorder.probing,
+        recorder.state, running, tries, waiting, len(recorder.segments), _reason(recorder), recorder.probing,
         recorder.media_started is not None, recorder.size > 0, recorder.joins, recorder.overlap_at is not None,
-        refused,
+        refused, recorder.gone and recorder.state is State.GRACE,
     )  # fmt: skip
+
+
+def _reason(recorder: Recorder) -> StopReason | None:
+    """Why it ended, as far as it matters."""
+    return recorder.stop if recorder.stop in (None, StopReason.OVER, StopReason.CHANGED) else StopReason.REQUESTED
 
 
 def everything_after(recorder: Recorder) -> Iterator[tuple[Recorder, ev.Event]]:

@@ -105,6 +105,18 @@ keep = "10d"
     assert "no such setting; there are [streamer], [recording]" in str(mistakes[-1])
 
 
+def test_what_is_too_short_to_be_kept_must_leave_something(folders: tuple[Path, Path]) -> None:
+    head = "[streamer]\nurl = 'https://a.example/1'\n[recording]\n"
+    put(folders[0], "alice", head + "min_duration = '2min'\n")
+    file = put(folders[0], "bob", head + "min_duration = '2min'\nmax_duration = 60\n")
+    found, mistakes = streamers.load(folders, {})
+    assert found["alice"].policy_on(Policy()) == replace(Policy(), min_duration=120.0)
+    assert Policy().min_duration == 0
+    (mistake,) = mistakes
+    assert mistake.fields["file"] == str(file)
+    assert "nothing would ever be kept" in str(mistake)
+
+
 def test_a_bad_file_changes_its_streamer_not_and_no_other(folders: tuple[Path, Path]) -> None:
     put(folders[0], "alice", "[streamer]\nurl = 'https://a.example/1'\n")
     put(folders[0], "bob", "[streamer]\nurl = 'https://a.example/2'\n")

@@ -341,7 +341,7 @@ def test_stop_on_change() -> None:
     watcher.record(category="chess", site_id="b1")
     watcher.ask()
     assert watcher.answer(category="talk", site_id="b1")[-1] == wt.EndBroadcast(
-        "alice", 7, "its category does not match category_include"
+        "alice", 7, "its category does not match category_include", unwanted=True
     )
     watcher.over(Ended.CHANGED)
     watcher.ask()

@@ -70,7 +70,7 @@ class Story:
                 assert sighting.outcome is Outcome.LIVE, "W4"
                 assert self.watch.streamers[name].streamer.enabled
                 self.begun.add(name)
-            case wt.EndBroadcast(name, recording, _):
+            case wt.EndBroadcast(name, recording):
                 assert self.running[name] == recording
                 sighting = event.sighting  # type: ignore[union-attr]
                 assert sighting.outcome is Outcome.LIVE, "W4"

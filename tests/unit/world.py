@@ -30,7 +30,7 @@ from streamvaultd.core.machine import step
 from streamvaultd.core.model import Moment, Phase, Policy, Recorder, State
 from streamvaultd.core.reconcile import Facts, orphans, takeover
 from tests.unit.agenda import ANYBODY
-from tests.unit.broadcast import CHUNK_BYTES, PROBED, Run
+from tests.unit.broadcast import CHUNK_BYTES, CHUNK_SECONDS, PROBED, Run
 from tests.unit.host import EventAt, Host
 from tests.unit.invariants import DUE_MAX, broken_by_step
 from tests.unit.rows import POLICY, Rows, new_recorder
@@ -59,15 +59,14 @@ class World(Host):
         self.job: int | None = None
         self.job_results: dict[int, ev.JoinEnded] = {}
         self.joined: list[set[int]] = []
-        self.folder = False
+        self.folder = self.result = False
         # faults
-        self.broker_refuses = 0
+        self.broker_refuses = self.discards_fail = 0
         self.permanently = False
         self.join_failures = 0
-        self.seals_hang = 0
+        self.seals_hang = self.launches_hang = 0
         self.probes_hang = False
         self.probe_seconds = 0.3
-        self.launches_hang = 0
         self.scope_without_gate = False
         self.next_stops_needed = 1
         # the daemon
@@ -309,6 +308,8 @@ class World(Host):
                 self._remove_segments()
             case fx.DiscardFolder():
                 self.folder = self.folder and bool(self.files)
+            case fx.Discard():
+                self._discard()
             case fx.Announce():
                 self.told.append(effect)
 
@@ -403,8 +404,10 @@ class World(Host):
             why = "cannot read segment 002"
         else:
             self.joined.append({chunk for chunks in self.files.values() for chunk in chunks})
-            path, size = "/srv/r/demo/x.ts", len(self.joined[-1]) * CHUNK_BYTES
-        self.job_results[join] = ev.JoinEnded(at=self.now, join=join, path=path, size=size, why=why)
+            path, size, self.result = "/srv/r/demo/x.ts", len(self.joined[-1]) * CHUNK_BYTES, True
+        seconds = size / CHUNK_BYTES * CHUNK_SECONDS
+        told = ev.JoinEnded(at=self.now, join=join, path=path, size=size, duration=seconds, why=why)
+        self.job_results[join] = told
         if self.up and fx.Join(join) in self.performed:
             self._tell_join(join)
 
@@ -421,6 +424,19 @@ class World(Host):
         self.files.clear()
         self.folder = False
         self.post(lambda at: ev.SegmentsRemoved(at=at), 0.02)
+
+    def _discard(self) -> None:
+        """The segments first; a daemon that ends on the way leaves the result."""
+        if self.rows.recorder.state is not State.DISCARDING:
+            self._breaks("I8: media are discarded before the row says so")
+        self.discards_fail -= 1
+        if self.discards_fail < 0:
+            self.files.clear()
+            self._plan(0.05, self._epoch, self._discard_result)
+
+    def _discard_result(self) -> None:
+        self.result = False
+        self.post(lambda at: ev.MediaDiscarded(at=at, files=2, size=CHUNK_BYTES))
 
     # --- invariants ----------------------------------------------------------------------------------------------
 
@@ -477,6 +493,8 @@ class World(Host):
         left += [f"empty file {attempt}" for attempt, chunks in self.files.items() if not chunks]
         left += [f"live segment {segment.number}" for segment in self.recorder.live]
         left += [f"exit record {attempt}" for attempt in self.pipes]
+        if self.result and self.recorder.path is None:
+            left.append("joined file")
         if self.recorder.path is not None:
             left += [f"file {attempt}" for attempt in self.files]
         return left
