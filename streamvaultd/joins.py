@@ -154,6 +154,7 @@ class Joins:
             "segments": [str(self._files.segment_path(recording, segment.number)) for segment in parts],
             "numbers": [segment.number for segment in parts],
             "output": str(self._stem(recorder)),
+            "least": round(recording.policy.min_duration * 1000),
         }
 
     def _stem(self, recorder: Recorder) -> Path:

@@ -5,6 +5,7 @@ Run as `python3 -m streamvaultd.jobs.join` in a scope of its own. Reads one JSON
 
     {"recording": 348, "segments": ["/…/segment_001.ts", …], "output": "/…/name without suffix", "report": "/…/report"}
 
+With "least": N, less than N ms of media are counted by every timestamp, for somebody will decide by that.
 With "progress": "/…/file", a line of JSON is put to the end of that file, if it is there, for each percent.
 
 Writes `output` with the suffix of what it holds (.ts, .mp4), and `output`.part2 … where the source changed what one
@@ -59,6 +60,7 @@ class Spec:
     report: Path
     reserve: int = RESERVE
     progress: Path | None = None
+    least: int = 0
 
 
 def parse_spec(text: str) -> Spec:
@@ -77,8 +79,9 @@ def parse_spec(text: str) -> Spec:
         segments=tuple(Path(path) for path in given["segments"]),
         output=Path(given["output"]),
         report=Path(given["report"]),
-        reserve=_reserve(given.get("reserve", RESERVE)),
+        reserve=_count("reserve", given.get("reserve", RESERVE)),
         progress=_progress(given.get("progress")),
+        least=_count("least", given.get("least", 0)),
     )
 
 
@@ -88,9 +91,9 @@ def _progress(given: object) -> Path | None:
     return None if given is None else Path(given)
 
 
-def _reserve(given: object) -> int:
+def _count(name: str, given: object) -> int:
     if not isinstance(given, int) or given < 0:
-        raise InvalidParameter(parameter="reserve")
+        raise InvalidParameter(parameter=name)
     return given
 
 
@@ -285,6 +288,8 @@ class Join:
     def _describe(self, plan: Plan, segments: list[Segment], final: Path, result: FileSource) -> dict[str, Any]:
         is_ts = plan.container is Container.TS
         duration = timeline.duration_ms(result, plan.places()) if is_ts else fragments.duration_ms(result)
+        if is_ts and duration is not None and duration < self._spec.least:
+            duration = timeline.counted_ms(result, self._spec.least)
         return {
             "path": str(final),
             "bytes": result.size,

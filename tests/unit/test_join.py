@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +88,17 @@ def steps_of(job: Job) -> list[str]:
     steps: list[str] = []
     job.run(steps.append)
     return steps
+
+
+def test_what_will_be_decided_by_is_counted_and_not_estimated(tmp_path: Path) -> None:
+    """Within one segment the encoder begins anew: both ends tell of a moment, and there are two seconds between."""
+    job = Job(tmp_path, LIVE.window(5, 7) + LIVE.window(0, 1))
+    assert job.run()["durationMs"] < 400
+    whole = 5 * FRAMES_PER_SEGMENT * 1000 // 30
+    assert Join(replace(job.spec, least=60_000)).run()
+    assert json.loads(job.spec.report.read_text())["durationMs"] == whole
+    assert Join(replace(job.spec, least=1000)).run()
+    assert json.loads(job.spec.report.read_text())["durationMs"] >= 1000
 
 
 def test_two_overlapping_segments_become_one_file(tmp_path: Path) -> None:
