@@ -21,7 +21,7 @@ from streamvaultd.core.events import JoinEnded
 from streamvaultd.core.model import Recorder, Recording, ScopeLimits, SeamRecord
 from streamvaultd.errors import VaultError
 from streamvaultd.joinprogress import JoinProgress
-from streamvaultd.notices import JOIN_WAITS, Journal, fields_of
+from streamvaultd.notices import JOIN_WAITS, LEAD_LEFT_OUT, Journal, fields_of
 from streamvaultd.ports import Command, Disk, Files, JobRow, Store
 from streamvaultd.runs import OnExit, Place, Runs
 from streamvaultd.units import job_fd_name, job_unit
@@ -53,6 +53,11 @@ class _Part(msgspec.Struct, rename="camel"):
     duration_ms: int | None = None
 
 
+class _Lead(msgspec.Struct, rename="camel"):
+    bytes: int
+    ms: float | None = None
+
+
 class _Report(msgspec.Struct, rename="camel"):
     ok: bool
     path: str | None = None
@@ -62,6 +67,7 @@ class _Report(msgspec.Struct, rename="camel"):
     parts: tuple[_Part, ...] = ()
     notes: tuple[str, ...] = ()
     room: int | None = None
+    lead: _Lead | None = None
 
 
 class Joins:
@@ -128,6 +134,8 @@ class Joins:
     async def _start(self, recorder: Recorder, join: int) -> None:
         recording = recorder.recording
         spec = self._spec(recorder) | {"reserve": await self._disk.kept(self._stem(recorder).parent)}
+        if (before := await self._store.result_before(recording.id)) is not None:
+            spec |= {"before": before[0], "previous": before[1]}
         job = await self._store.create_job(recording.id, KIND, spec | {"join": join}, self._clock.now())
         self._at.add(job)
         try:
@@ -204,6 +212,9 @@ class Joins:
         parts = [msgspec.structs.asdict(part) for part in report.parts]
         result = {"path": report.path, "bytes": report.bytes, "parts": parts, "notes": list(report.notes)}
         await self._finish(recording, job, ok=True, result=result)
+        if report.lead is not None:
+            seconds = "-" if report.lead.ms is None else f"{report.lead.ms / 1000:.1f}"
+            self._journal.tell(LEAD_LEFT_OUT, recorder, recording=recording, seconds=seconds, size=report.lead.bytes)
         ended = JoinEnded(
             at=self._clock.now(), join=join, path=report.path, size=report.bytes, duration=_duration(report.parts)
         )

@@ -201,6 +201,12 @@ JOIN_WAITS: Final = Entry(
     WARNING,
     "The join of recording {recording} of '{streamer}' waits for room: {why}",
 )
+LEAD_LEFT_OUT: Final = Entry(
+    "8d2f6b1e4a7c4c0fb93d5e7a1c0b8f42",
+    NOTICE,
+    "The first {seconds} s of recording {recording} of '{streamer}' are left out, the recording before ends with them: "
+    "{size} bytes",
+)
 SCOPE_TROUBLE: Final = Entry(
     "e3bad67998604fc2a28156c10cd90187", WARNING, "Cannot stop scope {unit}: {why}, trying again"
 )
@@ -285,6 +291,7 @@ OWN: Final = (
     JOURNAL_GAP,
     SYNC_FAILED,
     JOIN_WAITS,
+    LEAD_LEFT_OUT,
     SCOPE_TROUBLE,
     ROW_UNREADABLE,
     AUDIT_FOUND,

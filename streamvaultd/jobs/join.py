@@ -6,6 +6,7 @@ Run as `python3 -m streamvaultd.jobs.join` in a scope of its own. Reads one JSON
     {"recording": 348, "segments": ["/…/segment_001.ts", …], "output": "/…/name without suffix", "report": "/…/report"}
 
 With "least": N, less than N ms of media are counted by every timestamp, for somebody will decide by that.
+With "previous": "/…/file", the result of the broadcast before, media at the start that are its very end are left out.
 With "progress": "/…/file", a line of JSON is put to the end of that file, if it is there, for each percent.
 
 Writes `output` with the suffix of what it holds (.ts, .mp4), and `output`.part2 … where the source changed what one
@@ -36,6 +37,7 @@ from streamvaultd.errors import InvalidParameter, JoinFailed, VaultError
 from streamvaultd.jobs import output, verify
 from streamvaultd.jobs.writer import APPEND_MIN, Intent, Writer, align
 from streamvaultd.media import fragments, timeline, ts
+from streamvaultd.media.lead import Lead, find_lead, without_lead
 from streamvaultd.media.plan import Container, Plan, PlannedSeam, plan_join
 from streamvaultd.media.seam import SeamKind
 from streamvaultd.media.source import FileSource
@@ -61,6 +63,7 @@ class Spec:
     reserve: int = RESERVE
     progress: Path | None = None
     least: int = 0
+    previous: Path | None = None
 
 
 def parse_spec(text: str) -> Spec:
@@ -80,14 +83,15 @@ def parse_spec(text: str) -> Spec:
         output=Path(given["output"]),
         report=Path(given["report"]),
         reserve=_count("reserve", given.get("reserve", RESERVE)),
-        progress=_progress(given.get("progress")),
+        progress=_path("progress", given.get("progress")),
+        previous=_path("previous", given.get("previous")),
         least=_count("least", given.get("least", 0)),
     )
 
 
-def _progress(given: object) -> Path | None:
+def _path(name: str, given: object) -> Path | None:
     if given is not None and not isinstance(given, str):
-        raise InvalidParameter(parameter="progress")
+        raise InvalidParameter(parameter=name)
     return None if given is None else Path(given)
 
 
@@ -129,6 +133,7 @@ class Join:
         self._progress = progress
         self._done = self._total = 0
         self._notes: list[str] = []
+        self._lead: Lead | None = None
         loaded = (Intent.load(path) for path in self._intents())
         self._sizes = {intent.inode: intent.size for intent in loaded if intent is not None}
 
@@ -167,12 +172,12 @@ class Join:
                 "parts": parts,
                 "seams": _one_each(seams),
                 "notes": self._notes,
+                "lead": None if self._lead is None else {"bytes": self._lead.size, "ms": self._lead.ms},
             }
 
     def _part_of(self, number: int, plan: Plan, segments: list[Segment]) -> dict[str, Any]:
         """Makes one part of the result, and describes it."""
-        name = self._spec.output.name + ("" if number == 1 else f".part{number}")
-        final = self._spec.output.with_name(name + plan.container.value)
+        final = self._final(number, plan)
         writer = self._writer(plan, segments, final)
         if final.is_symlink() or final.exists():
             plan = self._accept(plan, writer, final)
@@ -180,6 +185,10 @@ class Join:
             plan = self._make(plan, writer, final)
         with output.opened(final, os.O_RDONLY) as fd:
             return self._describe(plan, segments, final, FileSource.of(fd))
+
+    def _final(self, number: int, plan: Plan) -> Path:
+        name = self._spec.output.name + ("" if number == 1 else f".part{number}")
+        return self._spec.output.with_name(name + plan.container.value)
 
     def _writer(self, plan: Plan, segments: list[Segment], final: Path) -> Writer:
         return Writer(
@@ -218,6 +227,7 @@ class Join:
         plans = plan_join([segment.source for segment in segments])
         if not any(plan.size for plan in plans):
             raise self._fail("no segment holds any media")
+        plans = self._cut_lead([segment.source for segment in segments], tuple(plan for plan in plans if plan.size))
         for number, plan in enumerate(plans, 1):
             for planned in plan.seams:
                 if planned.seam.kind is SeamKind.BREAK:
@@ -226,6 +236,41 @@ class Join:
             if plan.torn:
                 self._notes.append(f"{plan.torn} bytes at the end of part {number} are torn and left out")
         return tuple(plan for plan in plans if plan.size)
+
+    def _cut_lead(self, sources: list[FileSource], plans: tuple[Plan, ...]) -> tuple[Plan, ...]:
+        """The parts without what is the end of the broadcast before."""
+        previous = self._spec.previous
+        if previous is None:
+            return plans
+        try:
+            with output.opened(previous, os.O_RDONLY | os.O_NONBLOCK) as fd:
+                is_file = stat.S_ISREG(os.fstat(fd).st_mode)
+                lead = find_lead(sources, plans[0], FileSource.of(fd)) if is_file else None
+        except OSError as error:
+            self._notes.append(f"{previous.name}, which may hold the start of this, cannot be read: {error.strerror}")
+            return plans
+        if lead is None:
+            return plans
+        if lead.whole and len(plans) == 1:
+            self._notes.append(f"all of it is in {previous.name}, too: it is kept here as well")
+            return plans
+        if why := self._why_uncut(plans[0], sources[0].fd):
+            self._notes.append(f"it begins with the end of {previous.name}, which stays in it: {why}")
+            return plans
+        self._lead = lead
+        seconds = "start" if lead.ms is None else f"first {lead.ms / 1000:.1f} s"
+        self._notes.append(f"the {seconds} of what was received is left out: it is the end of {previous.name}")
+        return plans[1:] if lead.whole else (without_lead(plans[0], lead), *plans[1:])
+
+    def _why_uncut(self, plan: Plan, fd: int) -> str | None:
+        """Why the first part is to begin with the end of the broadcast before all the same."""
+        final = self._final(1, plan)
+        disk = os.fstatvfs(fd)
+        if final.exists() and final.stat().st_size in (plan.size, align(plan, disk.f_bsize).size):
+            return "an earlier try has made it so"
+        is_costly = plan.size >= self._append_min  # nothing can be appended to a file that begins elsewhere
+        is_full = disk.f_bavail * disk.f_frsize < plan.size + self._reserve
+        return "there is no room for a copy" if is_costly and is_full else None
 
     # --- writing ----------------------------------------------------------------------------------------------------
 

@@ -10,8 +10,9 @@ from sqlalchemy import desc, insert, select, update
 from streamvaultd.core.model import Broadcast
 from streamvaultd.core.watched import Ended, Past
 from streamvaultd.core.watching import USUAL_KEPT, minute_of_day
-from streamvaultd.store.ledger import insert_event
-from streamvaultd.store.schema import recordings, streamers, streams
+from streamvaultd.store.ledger import insert_event, select_jobs
+from streamvaultd.store.records import JobStatus
+from streamvaultd.store.schema import jobs, recordings, streamers, streams
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, RowMapping
@@ -70,6 +71,39 @@ def describe_stream(connection: Connection, stream: int, broadcast: Broadcast, e
         "category": broadcast.category or None, "ended_at": ended,
     }  # fmt: skip
     connection.execute(update(streams).where(streams.c.id == stream).values(values))
+
+
+def select_result_before(connection: Connection, recording: int) -> tuple[int, str] | None:
+    """The latest earlier recording of the same source that has a result, and the last file of that.
+
+    None if it is of the same broadcast, or may hold the beginning of this one: it did not end with its broadcast.
+    """
+    columns = recordings.c.streamer_id, recordings.c.url, streams.c.site_id
+    mine = connection.execute(select(*columns).join(streams).where(recordings.c.id == recording)).mappings().first()
+    if mine is None:
+        return None
+    wanted = (
+        recordings.c.id, recordings.c.status, recordings.c.stop_reason, recordings.c.recording_path, streams.c.site_id,
+    )  # fmt: skip
+    same = recordings.c.streamer_id == mine["streamer_id"], recordings.c.url == mine["url"]
+    earlier = select(*wanted).join(streams).where(
+        *same, recordings.c.id < recording, recordings.c.recording_path.is_not(None)
+    )  # fmt: skip
+    found = connection.execute(earlier.order_by(desc(recordings.c.id)).limit(1)).mappings().first()
+    if found is None or found["status"] != "completed" or found["stop_reason"] not in (None, "over"):
+        return None
+    if found["site_id"] is not None and found["site_id"] == mine["site_id"]:
+        return None
+    return found["id"], _last_part(connection, found["id"]) or found["recording_path"]
+
+
+def _last_part(connection: Connection, recording: int) -> str | None:
+    which = (jobs.c.recording_id == recording) & (jobs.c.kind == "join") & (jobs.c.status == JobStatus.DONE.value)
+    done = select_jobs(connection, which)
+    parts = (done[-1].result or {}).get("parts") if done else None
+    last = parts[-1] if isinstance(parts, list) and parts else None
+    path = last.get("path") if isinstance(last, dict) else None
+    return path if isinstance(path, str) else None
 
 
 def select_past(connection: Connection, realtime: int) -> dict[str, Past]:

@@ -18,7 +18,7 @@ from sqlalchemy import select, true
 from streamvaultd.clock import SystemClock
 from streamvaultd.core.model import Recorder, Recording
 from streamvaultd.store import outbox
-from streamvaultd.store.broadcasts import note_broadcast, select_broadcast, select_past
+from streamvaultd.store.broadcasts import note_broadcast, select_broadcast, select_past, select_result_before
 from streamvaultd.store.engine import create_file, open_engine, sqlite_url, translated, unavailable
 from streamvaultd.store.ledger import (
     end_job,
@@ -141,6 +141,10 @@ class LocalStore:
     async def past(self) -> dict[str, Past]:
         """What is known of each streamer's earlier broadcasts, by name."""
         return await self._read(lambda connection: select_past(connection, self._clock.now().realtime))
+
+    async def result_before(self, recording: int) -> tuple[int, str] | None:
+        """The recording before of the same source, and the last file of its result; see select_result_before()."""
+        return await self._read(lambda connection: select_result_before(connection, recording))
 
     async def save(self, recorder: Recorder, changed: tuple[Segment, ...]) -> None:
         """Write a recorder and those of its segments that changed; raises NoSuchRecording."""

@@ -19,6 +19,7 @@ from streamvaultd.core.events import JoinEnded
 from streamvaultd.core.model import Phase, Recorder, Segment, State
 from streamvaultd.joinprogress import JoinProgress
 from streamvaultd.joins import Joins
+from streamvaultd.notices import LEAD_LEFT_OUT
 from streamvaultd.store.local import LocalStore
 from tests.component.store_world import NOW, SetClock, later, move, open_store, start
 
@@ -106,8 +107,9 @@ class World:
 
     # as journal
 
-    def tell(self, _entry: object, _recorder: Recorder, *, recording: int, why: str) -> None:
-        self.told.put_nowait(f"{recording}: {why}")
+    def tell(self, entry: object, _recorder: Recorder, *, recording: int, **fields: object) -> None:
+        what = "{seconds} s, {size} bytes" if entry is LEAD_LEFT_OUT else "{why}"
+        self.told.put_nowait(f"{recording}: {what.format(**fields)}")
 
     async def recorder(self) -> Recorder:
         segment = Segment(number=1, phase=Phase.ENDED, since=NOW, media_at=NOW, ended=NOW, size=188)
@@ -227,3 +229,12 @@ async def test_how_much_there_is_is_known_if_it_is_of_every_part(
     world.reports = [{"ok": True, "path": "/srv/joined.ts", "bytes": 188, "parts": parts}]
     await world.joins.join(await world.recorder(), 1)
     assert (await world.next_end()).duration == seconds
+
+
+async def test_a_join_is_told_what_the_broadcast_before_ended_with(world: World) -> None:
+    world.reports = [{"ok": True, "path": "/srv/joined.ts", "bytes": 188, "lead": {"bytes": 564, "ms": 1500.0}}]
+    before = await move(world.store, await start(world.store), State.COMPLETED, path="/srv/before.ts", ended=NOW)
+    await world.joins.join(await world.recorder(), 1)
+    assert (await world.next_end()).why is None
+    assert (world.specs[0]["previous"], world.specs[0]["before"]) == ("/srv/before.ts", before.recording.id)
+    assert world.told.get_nowait() == "2: 1.5 s, 564 bytes"

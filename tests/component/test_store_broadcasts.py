@@ -81,3 +81,35 @@ async def test_the_past(store: LocalStore) -> None:
         "bob": Past(site_id="b2", ended=Ended.REQUESTED, ago=300.0, usual=minute),
         "carol": Past(ended=Ended.BROADCAST, ago=60.0, usual=minute),
     }
+
+
+PARTS = {"parts": [{"path": "/srv/1.ts"}, {"path": "/srv/1.part2.mp4"}]}
+
+
+@pytest.mark.parametrize(
+    ("state", "stop", "sites", "result", "expected"),
+    [
+        (State.COMPLETED, StopReason.OVER, ("b1", "b2"), None, "/srv/1.ts"),
+        (State.COMPLETED, None, ("", ""), None, "/srv/1.ts"),
+        (State.COMPLETED, StopReason.OVER, ("", ""), PARTS, "/srv/1.part2.mp4"),
+        (State.COMPLETED, StopReason.OVER, ("b1", "b1"), None, None),  # it goes on: this is a part of it
+        (State.COMPLETED, StopReason.CHANGED, ("b1", "b2"), None, None),  # it has the beginning of this one
+        (State.STOPPED, StopReason.REQUESTED, ("b1", "b2"), None, None),  # somebody stopped it before its end
+    ],
+)
+async def test_the_result_before(
+    store: LocalStore, state: State, stop: StopReason | None, sites: tuple[str, str],
+    result: dict[str, Any] | None, expected: str | None,
+) -> None:  # fmt: skip
+    first = await begin(store, sites[0])
+    await move(store, first, state, stop=stop, path="/srv/1.ts", ended=later(60))
+    if result is not None:
+        job = await store.create_job(first.recording.id, "join", {}, later(60))
+        await store.finish_job(job, ok=True, result=result, now=later(60))
+    second = await begin(store, sites[1], 90)
+    number = first.recording.id
+    assert await store.result_before(second.recording.id) == (None if expected is None else (number, expected))
+    assert await store.result_before(number) is None
+    other = await begin(store, "", 90, streamer="bob")
+    assert await store.result_before(other.recording.id) is None
+    assert await store.result_before(999) is None
