@@ -85,6 +85,8 @@ class Channel:
     dripping: int = 0
     """media segments that are given away slowly just now"""
     begun: float = 0.0
+    shows: list[int] = field(default_factory=list)
+    """the media segments with which further shows of the channel begin"""
     spells: list[Spell] = field(default_factory=list)
     """its log: how it misbehaved, and when"""
 
@@ -129,7 +131,7 @@ class Channel:
         media = self.rendition(rendition)
         assert media is not None
         offered = range(self.first(), self.last() + 1)
-        return media_playlist(media, rendition, offered, is_ended=self.is_ended())
+        return media_playlist(media, rendition, offered, is_ended=self.is_ended(), shows=self.shows)
 
     def master(self) -> bytes:
         """Multivariant playlist, as it is now."""
@@ -140,6 +142,7 @@ class Channel:
         """Obey one order; keys that are absent change nothing.
 
         "end": true         the broadcast is over: ENDLIST after what was offered so far
+        "again": true       the next show begins, behind what the playlist still offers of the one that is over
         "gone": bool        404 for everything
         "fault": kind|null  one of FAULTS, with "on": "playlist"|"media"|"all", "for": seconds, "rate": bytes/s,
                             "only": [numbers of media segments]
@@ -149,12 +152,21 @@ class Channel:
         with self.changed:
             if order.get("end") and self.final is None:
                 self.final, self.ended_at, self.ended_monotonic = self.last(), time.time(), time.monotonic()
+            if order.get("again") and self.final is not None and self.ended_monotonic is not None:
+                self._begin_again(self.final + 1, self.ended_monotonic)
             if "high" in order:
                 self.high = high
             self._set_gone(is_gone=order.get("gone", self.is_gone))
             if "fault" in order:
                 self._set_fault(order)
             self.changed.notify_all()
+
+    def _begin_again(self, first: int, ended: float) -> None:
+        now = time.monotonic()
+        self.started += now - ended
+        self.spells.append(Spell("freeze", "playlist", ended, now))
+        self.shows.append(first)
+        self.final = self.ended_at = self.ended_monotonic = None
 
     def _set_gone(self, *, is_gone: bool) -> None:
         if is_gone != self.is_gone:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
 
     from tests.fakes.media import Media
 
@@ -15,18 +15,20 @@ HIGH = "high"
 """Renditions of a broadcast beside the main one: audio of its own, and a larger picture. Names begin with them."""
 
 
-def media_playlist(media: Media, rendition: str, offered: range, *, is_ended: bool) -> bytes:
-    """The media segments that are offered."""
+def media_playlist(
+    media: Media, rendition: str, offered: range, *, is_ended: bool, shows: Container[int] = ()
+) -> bytes:
+    """The media segments that are offered; with some of them other shows begin."""
     seconds = media.spec.segment
     lines = ["#EXTM3U", "#EXT-X-VERSION:3", f"#EXT-X-TARGETDURATION:{seconds}"]
     lines.append(f"#EXT-X-MEDIA-SEQUENCE:{offered.start}")
-    if gone := sum(is_changed(media, index) for index in range(offered.start)):
+    if gone := sum(is_changed(media, index) or index in shows for index in range(offered.start)):
         lines.append(f"#EXT-X-DISCONTINUITY-SEQUENCE:{gone}")
     if media.key is not None:
         lines.append('#EXT-X-KEY:METHOD=AES-128,URI="key"')
     prefix = f"{rendition}-" if rendition else ""
     for index in offered:
-        if is_changed(media, index):
+        if is_changed(media, index) or index in shows:
             lines.append("#EXT-X-DISCONTINUITY")
         init = media.init(media.variant(index))
         if init is not None and (index == offered.start or is_changed(media, index)):
