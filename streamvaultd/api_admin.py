@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from streamvaultd.children import ask
-from streamvaultd.config import OPTIONS, Settings, shown
+from streamvaultd.config import Settings, in_force
 from streamvaultd.core.model import Recorder
 from streamvaultd.errors import NoSuchRecording, NothingToVerify, VaultError, VerifyFailed
 from streamvaultd.varlink.server import Call, Handler
@@ -78,11 +78,11 @@ class AdminApi:
                 {
                     "section": option.section,
                     "key": option.key,
-                    "value": shown(option, settings),
+                    "value": value,
                     "default": option.default,
                     "about": option.about,
                 }
-                for option in OPTIONS
+                for option, value in in_force(settings)
             ]
         }
 

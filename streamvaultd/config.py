@@ -19,7 +19,9 @@ from urllib.parse import urlsplit
 
 import tomli
 
+from streamvaultd import pools
 from streamvaultd.core.model import Policy
+from streamvaultd.core.proxies import Pool
 from streamvaultd.errors import ConfigInvalid, ConfigUnreadable, VaultError
 from streamvaultd.units import exact_size, format_span
 from streamvaultd.values import DAY, RESERVED_OPTIONS, Option
@@ -66,6 +68,7 @@ class Settings:
     disk_floor: int = 16 << 20
     metrics_listen: str = ""
     metrics_textfile: str = ""
+    pools: Mapping[str, Pool] = field(default_factory=dict)
 
 
 def check_template(value: Any) -> str:
@@ -224,15 +227,30 @@ def apply(settings: Settings, document: Mapping[str, Any], file: str) -> tuple[S
             if option is not None:
                 settings = _put(settings, option.target, option.parse(value))
                 continue
+            if section.startswith(f"{pools.SECTION}."):
+                name = section.removeprefix(f"{pools.SECTION}.")
+                settings = replace(settings, pools=pools.put(settings.pools, name, key, value))
+                continue
         except _Unfit as error:
             why = str(error)
-        mistakes.append(ConfigInvalid(file=file, section=section, key=key, value=repr(value), why=why))
+        mistakes.append(ConfigInvalid(file=file, section=section, key=key, value=_told(section, value), why=why))
     return settings, mistakes
+
+
+def _told(section: str, value: object) -> str:
+    """Values that may hold credentials are not shown."""
+    return HIDDEN if section.partition(".")[0] in ("streamlink", pools.SECTION) else repr(value)
 
 
 def _entries(document: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
     for section, content in document.items():
-        if isinstance(content, dict) and section in {option.section for option in OPTIONS}:
+        if (
+            section == pools.SECTION
+            and isinstance(content, dict)
+            and all(isinstance(c, dict) for c in content.values())
+        ):
+            yield from ((f"{section}.{name}", key, value) for name in content for key, value in content[name].items())
+        elif isinstance(content, dict) and section in {option.section for option in OPTIONS}:
             yield from ((section, key, value) for key, value in content.items())
         else:
             yield section, "", content
@@ -240,7 +258,8 @@ def _entries(document: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
 
 def _known(section: str) -> str:
     keys = [option.key for option in OPTIONS if option.section == section]
-    return ", ".join(keys) if keys else "[" + "], [".join(dict.fromkeys(o.section for o in OPTIONS)) + "]"
+    sections = dict.fromkeys([*(o.section for o in OPTIONS), pools.ANY])
+    return ", ".join(keys) if keys else "[" + "], [".join(sections) + "]"
 
 
 def _put(settings: Settings, target: str, value: Any) -> Settings:
@@ -271,12 +290,22 @@ def shown(option: Option, settings: Settings) -> str:
 _SIZES: Final = frozenset({"size", "memory_max", "memory_ceiling", "job_memory_max", "floor"})
 
 
+def in_force(settings: Settings) -> Iterator[tuple[Option, str]]:
+    """Every setting with the value that it has; secrets are not shown."""
+    for option in OPTIONS:
+        yield option, shown(option, settings)
+    for name, pool in sorted(settings.pools.items()):
+        for option in pools.OPTIONS:
+            yield replace(option, section=f"{pools.SECTION}.{name}"), " ".join(getattr(pool, option.target)) or "[]"
+
+
 def option_table() -> str:
     """The settings as reStructuredText definitions, for streamvaultd.toml(5)."""
     lines: list[str] = []
-    for section in dict.fromkeys(option.section for option in OPTIONS):
+    every = (*OPTIONS, *pools.OPTIONS)
+    for section in dict.fromkeys(option.section for option in every):
         lines += [f"[{section}]", "-" * (len(section) + 2), ""]
-        for option in (o for o in OPTIONS if o.section == section):
+        for option in (o for o in every if o.section == section):
             lines += [f"``{option.key}`` (default: ``{option.default}``)", f"    {option.about}", ""]
     return "\n".join(lines)
 

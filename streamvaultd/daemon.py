@@ -484,7 +484,7 @@ def main() -> NoReturn:
     given = parser.parse_args()
     settings, mistakes = config.load(config.files())
     if given.check_config:
-        mistakes = (*mistakes, *check_files(STATE_DIR))
+        mistakes = (*mistakes, *check_files(STATE_DIR, settings))
         sys.stderr.writelines(f"{mistake}\n" for mistake in mistakes)
         sys.exit(1 if mistakes else 0)
     os.umask(0o027)

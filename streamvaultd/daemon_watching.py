@@ -70,6 +70,7 @@ class Watching:
             line=self.line,
             options=lambda streamer: (*settings().streamlink_options, *streamer.options),
             secrets=self._secrets_of,
+            credential=lambda name: self._credentials.get(name, ()),
             on_answer=self._on_secrets_answered,
             clock=clock,
         )
@@ -139,7 +140,7 @@ class Watching:
         if streamer is None:
             return ()
         proxy = self._asker.proxy_of(streamer)
-        return (*streamer.options, *proxy_options(None if proxy in self._hidden_proxies(streamer) else proxy))
+        return (*streamer.options, *proxy_options(None if proxy in self._asker.hidden_of(streamer) else proxy))
 
     def secrets_for(self, recording: Recording) -> Options:
         """What its credentials add, unless its site refuses them."""
@@ -149,10 +150,7 @@ class Watching:
         proxy = self._asker.proxy_of(streamer)
         secrets = () if streamer.name in self._refused else self._secrets_of(streamer)
         others = tuple(option for option in secrets if option[0] != PROXY)
-        return (*others, *proxy_options(proxy if proxy in self._hidden_proxies(streamer) else None))
-
-    def _hidden_proxies(self, streamer: Streamer) -> set[str | None]:
-        return {value for name, value in self._secrets_of(streamer) if name == PROXY}
+        return (*others, *proxy_options(proxy if proxy in self._asker.hidden_of(streamer) else None))
 
     def _secrets_of(self, streamer: Streamer) -> Options:
         return tuple(option for name in streamer.secrets for option in self._credentials.get(name, ()))
@@ -189,9 +187,9 @@ class Watching:
         return await beginner.begin(streamer, sighting)
 
 
-def check_files(state_dir: Path) -> tuple[VaultError, ...]:
+def check_files(state_dir: Path, settings: Settings) -> tuple[VaultError, ...]:
     """Every mistake in the files of streamers."""
-    return streamers.load((ETC / streamers.FOLDER, state_dir / streamers.FOLDER), {})[1]
+    return streamers.load((ETC / streamers.FOLDER, state_dir / streamers.FOLDER), {}, settings.pools)[1]
 
 
 async def _connect() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -31,6 +31,7 @@ from streamvaultd.errors import (
 )
 from streamvaultd.manager import Manager
 from streamvaultd.notices import STREAMERS_REFUSED, Journal
+from streamvaultd.pools import SECTION
 from streamvaultd.ports import Disk, Store
 from streamvaultd.watches import Watches
 
@@ -67,11 +68,11 @@ class Roster:
     async def load(self, past: Mapping[str, Past] | None = None) -> None:
         """Read all files; those with mistakes leave their streamers as they were, which is told."""
         before = {name: watched.streamer for name, watched in self._watches.watched.items()}
-        found, mistakes = await asyncio.to_thread(streamers.load, self._folders, before)
-        mistakes = (*mistakes, *self._missing_secrets(found.values()))
+        settings = self._settings()
+        found, mistakes = await asyncio.to_thread(streamers.load, self._folders, before, settings.pools)
+        mistakes = (*mistakes, *self._missing_secrets(found.values()), *self._missing_proxies(settings))
         if mistakes:
             self._journal.tell(STREAMERS_REFUSED, why="; ".join(str(mistake) for mistake in mistakes))
-        settings = self._settings()
         rules = Rules(interval=settings.watch_interval, spacing=settings.watch_spacing)
         self._watches.configure(found, rules, past or {})
 
@@ -82,6 +83,13 @@ class Roster:
             for name in streamer.secrets:
                 if name not in self.known_secrets:
                     yield ConfigInvalid(file=streamer.file, section="streamlink", key="secrets", value=name, why=why)
+
+    def _missing_proxies(self, settings: Settings) -> Iterator[VaultError]:
+        why = "there is no such credential, see PROXIES in streamvaultd.streamer(5); the pool goes without"
+        for pool, each in sorted(settings.pools.items()):
+            for name in (name for name in each.secrets if name not in self.known_secrets):
+                section = f"{SECTION}.{pool}"
+                yield ConfigInvalid(file="streamvaultd.toml", section=section, key="secrets", value=name, why=why)
 
     async def add(self, name: str, url: str, quality: str | None) -> None:
         """Watch a streamer; raises StreamerExists, TooManyStreamers, ConfigInvalid, DirectoryUnusable."""

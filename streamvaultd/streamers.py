@@ -20,10 +20,11 @@ import tomli
 
 from streamvaultd.capture.streamlink import check_url
 from streamvaultd.config import check_template
-from streamvaultd.core.proxies import DIRECT
+from streamvaultd.core.proxies import Pool
 from streamvaultd.core.streamer import Filters, Streamer
 from streamvaultd.errors import ConfigInvalid, ConfigUnreadable, InvalidUrl, VaultError
 from streamvaultd.names import NAME
+from streamvaultd.pools import choice, expand, names
 from streamvaultd.values import DAY, Option, Unfit, count, flag, options, path, quality, size, span, text
 
 FOLDER: Final = "streamers.d"
@@ -31,7 +32,6 @@ STREAMERS_MAX: Final = 2000
 """Files in both folders together."""
 
 FILE_MAX: Final = 64 << 10
-PROXIES_MAX: Final = 20
 PATTERN_MAX: Final = 200
 """Characters of a pattern; titles that it is searched for in are shorter than 500."""
 
@@ -87,28 +87,6 @@ def _timezone(value: Any) -> str:
     return str(value)
 
 
-def _names(value: Any) -> tuple[str, ...]:
-    names = [value] if isinstance(value, str) else value
-    if not isinstance(names, list) or not all(isinstance(name, str) and NAME.fullmatch(name) for name in names):
-        raise Unfit("it must be a list of names of credentials, without 'streamvault.'")
-    return tuple(names)
-
-
-def _proxies(value: Any) -> tuple[str, ...]:
-    urls = [value] if isinstance(value, str) else value
-    if not isinstance(urls, list) or not 0 < len(urls) <= PROXIES_MAX or not all(map(_is_proxy, urls)):
-        raise Unfit("it must be 'direct', a URL such as http://HOST:PORT or socks5://HOST:PORT, or a list of them")
-    if any("@" in url for url in urls):
-        raise Unfit("it must not hold a password: others may read this file. Put 'http-proxy=…' into a credential")
-    return tuple(dict.fromkeys(urls))
-
-
-def _is_proxy(value: Any) -> bool:
-    return isinstance(value, str) and bool(
-        value == DIRECT or re.fullmatch(r"(?:https?|socks[45][ah]?)://[^\s/]+:\d{1,5}/?", value)
-    )
-
-
 KEYS: Final = (
     Option("streamer", "url", _url, "url", "",
         "What streamlink is given: the channel's page, or a playlist. There is no default."),
@@ -159,16 +137,22 @@ KEYS: Final = (
         "A recording ends when title, category, day and hour do not match any more."),
     Option("streamlink", "options", options, "options", "{}",
         "Further long options of streamlink, without the dashes; they come after those of streamvaultd.toml."),
-    Option("streamlink", "proxy", _proxies, "proxies", "[]",
-        "Proxies, best first, as a URL or a list; \"direct\" among them stands for none. See PROXIES."),
-    Option("streamlink", "secrets", _names, "secrets", "[]",
+    Option("streamlink", "proxy", choice, "proxies", "[]",
+        "Proxies, best first, as a URL or a list; a name stands for those of a pool in streamvaultd.toml, and "
+        "\"direct\" for none. See PROXIES."),
+    Option("streamlink", "secrets", names, "secrets", "[]",
         "Credentials with further options, such as tokens and cookies; see SECRETS."),
 )  # fmt: skip
 _BY_KEY: Final = {(known.section, known.key): known for known in KEYS}
 
 
-def parse(document: Mapping[str, Any], file: str, name: str) -> tuple[Streamer | None, list[VaultError]]:
-    """The streamer that a parsed file describes, None if it has mistakes; and those, all of them."""
+def parse(
+    document: Mapping[str, Any], file: str, name: str, pools: Mapping[str, Pool] | None = None
+) -> tuple[Streamer | None, list[VaultError]]:
+    """The streamer that a parsed file describes, None if it has mistakes; and those, all of them.
+
+    The pools of proxies that it names are put in their place.
+    """
     found: dict[str, dict[str, Any]] = {"": {}, "policy": {}, "filters": {}}
     wrong = partial(ConfigInvalid, file=file)
     mistakes: list[VaultError] = []
@@ -189,6 +173,10 @@ def parse(document: Mapping[str, Any], file: str, name: str) -> tuple[Streamer |
     if not mistakes and longest is not None and longest < least:
         why = "it must not be more than max_duration: nothing would ever be kept"
         mistakes.append(wrong(section="recording", key="min_duration", value=f"{least:g}", why=why))
+    try:
+        found[""]["proxies"] = expand(found[""].get("proxies", ()), pools or {})
+    except Unfit as error:
+        mistakes.append(wrong(section="streamlink", key="proxy", value="***", why=str(error)))
     if mistakes:
         return None, mistakes
     policy, filters = tuple(sorted(found["policy"].items())), Filters(**found["filters"])
@@ -213,7 +201,7 @@ def _shown(key: str, value: object) -> str:
 
 
 def load(
-    folders: tuple[Path, Path], before: Mapping[str, Streamer]
+    folders: tuple[Path, Path], before: Mapping[str, Streamer], pools: Mapping[str, Pool] | None = None
 ) -> tuple[dict[str, Streamer], tuple[VaultError, ...]]:
     """All streamers of these folders, the administrator's first, and every mistake.
 
@@ -234,7 +222,7 @@ def load(
             if len(found) >= STREAMERS_MAX:
                 mistakes.append(ConfigUnreadable(file=str(file), why=f"there are more than {STREAMERS_MAX} streamers"))
                 return found, tuple(mistakes)
-            streamer, wrong = read(file)
+            streamer, wrong = read(file, pools)
             mistakes += wrong
             kept = before.get(name) if streamer is None else replace(streamer, is_ours=is_ours)
             if kept is not None:
@@ -242,13 +230,13 @@ def load(
     return found, tuple(mistakes)
 
 
-def read(file: Path) -> tuple[Streamer | None, list[VaultError]]:
+def read(file: Path, pools: Mapping[str, Pool] | None = None) -> tuple[Streamer | None, list[VaultError]]:
     """The streamer in a file, or its mistakes."""
     try:
         document = tomli.loads(_content(file))
     except (OSError, ValueError, RecursionError) as error:
         return None, [ConfigUnreadable(file=str(file), why=str(error))]
-    return parse(document, str(file), file.stem)
+    return parse(document, str(file), file.stem, pools)
 
 
 def _content(file: Path) -> str:

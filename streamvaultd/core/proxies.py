@@ -11,9 +11,20 @@ from streamvaultd.core.model import Instant
 DIRECT = "direct"
 """In a list of proxies: none."""
 
+CREDENTIAL = "credential:"
+"""In a list of proxies: before the name of a credential, whose proxies stand there."""
+
 REST_MIN = 15.0
 REST_MAX = 600.0
 """How long (s) a proxy is left alone after one failure, and after many."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """Proxies that have a name: URLs, and credentials with others."""
+
+    urls: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

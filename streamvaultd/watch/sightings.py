@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from streamvaultd.clock import Clock
-from streamvaultd.core.proxies import DIRECT, Health, choose, learn
+from streamvaultd.core.proxies import CREDENTIAL, DIRECT, Health, choose, learn
 from streamvaultd.core.streamer import Streamer
 from streamvaultd.core.watched import Sighting, Trouble
 from streamvaultd.watch.line import Answer, sighting_of
@@ -35,20 +35,35 @@ class Sightings:
         line: Line,
         options: Callable[[Streamer], Options],
         secrets: Callable[[Streamer], Options],
+        credential: Callable[[str], Options],
         on_answer: Callable[[Streamer, bool], None],
         clock: Clock,
     ) -> None:
         self._line = line
         self._options = options
         self._secrets = secrets
+        self._credential = credential
         self._on_answer = on_answer
         self._clock = clock
         self._health: Mapping[str, Health] = {}
 
     def proxy_of(self, streamer: Streamer, tried: Sequence[str] = ()) -> str | None:
         """The proxy that is used for a streamer now: of its file, and of its secrets."""
-        hidden = [value for name, value in self._secrets(streamer) if name == PROXY]
-        return choose([*streamer.proxies, *hidden], self._health, self._clock.now().monotonic, tried)
+        listed = [proxy for item in streamer.proxies for proxy in self._proxies_of(item)]
+        own = proxies_in(self._secrets(streamer))
+        return choose(list(dict.fromkeys([*listed, *own])), self._health, self._clock.now().monotonic, tried)
+
+    def hidden_of(self, streamer: Streamer) -> frozenset[str]:
+        """Those of its proxies that are secrets."""
+        pooled = (
+            proxy for item in streamer.proxies if item.startswith(CREDENTIAL) for proxy in self._proxies_of(item)
+        )
+        return frozenset([*pooled, *proxies_in(self._secrets(streamer))])
+
+    def _proxies_of(self, item: str) -> Sequence[str]:
+        if not item.startswith(CREDENTIAL):
+            return (item,)
+        return proxies_in(self._credential(item.removeprefix(CREDENTIAL)))
 
     async def sight(self, streamer: Streamer) -> Sighting:
         """What the source offers now; where a proxy does not lead to it, by the next one."""
@@ -71,6 +86,11 @@ class Sightings:
         if secrets:
             self._on_answer(streamer, answer.refused)
         return sighting_of(answer)
+
+
+def proxies_in(options: Options) -> Sequence[str]:
+    """The proxies among options."""
+    return [value for name, value in options if name == PROXY]
 
 
 def proxy_options(proxy: str | None) -> Options:

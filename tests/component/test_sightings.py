@@ -15,6 +15,7 @@ from tests.component.store_world import SetClock, later
 
 BAD = Answer(outcome=Outcome.TROUBLE, trouble=Trouble.NETWORK)
 WELL = Answer(outcome=Outcome.OFFLINE)
+CREDENTIALS = {"eu": (("http-proxy", "http://u:p@a:1"), ("http-cookie", "planted"), ("http-proxy", "http://u:p@b:1"))}
 
 
 class FakeLine:
@@ -35,6 +36,7 @@ class FakeLine:
 def sightings(line: FakeLine, clock: SetClock, secrets: Sequence[tuple[str, str]] = ()) -> Sightings:
     return Sightings(
         line=line, options=lambda _streamer: (), secrets=lambda _streamer: secrets,
+        credential=lambda name: CREDENTIALS.get(name, ()),
         on_answer=lambda _streamer, _refused: None, clock=clock,
     )  # fmt: skip
 
@@ -71,6 +73,23 @@ async def test_proxies_of_a_credential_are_a_pool_too() -> None:
     secrets = [("http-proxy", "http://u:p@a:1"), ("http-proxy", "http://u:p@b:1")]
     assert (await sightings(line, SetClock(), secrets).sight(streamer())).outcome is Outcome.OFFLINE
     assert line.asked == ["http://u:p@a:1", "http://u:p@b:1"]
+
+
+async def test_the_credential_of_a_pool_stands_where_the_pool_does() -> None:
+    line = FakeLine({"http://u:p@a:1": BAD, "http://u:p@b:1": BAD, None: WELL})
+    asking = sightings(line, SetClock())
+    alice = streamer("credential:eu", "direct")
+    assert (await asking.sight(alice)).outcome is Outcome.OFFLINE
+    assert line.asked == ["http://u:p@a:1", "http://u:p@b:1", None]
+    assert asking.hidden_of(alice) == {"http://u:p@a:1", "http://u:p@b:1"}
+
+
+async def test_what_one_streamer_finds_out_spares_the_others_of_his_pool_the_try() -> None:
+    line = FakeLine({"http://a:1": BAD, "http://b:1": WELL})
+    asking = sightings(line, SetClock())
+    for name in ("alice", "bob", "carol"):
+        await asking.sight(streamer("http://a:1", "http://b:1", name=name))
+    assert line.asked == ["http://a:1", *["http://b:1"] * 3]
 
 
 async def test_without_proxies_there_is_one_question() -> None:

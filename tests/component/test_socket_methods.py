@@ -13,6 +13,7 @@ import varlink
 
 from streamvaultd.core import effects as fx
 from streamvaultd.core.model import Phase, Recorder, SeamRecord, Segment, State, Told
+from streamvaultd.core.proxies import Pool
 from streamvaultd.errors import (
     ConfigInvalid,
     ConfigUnreadable,
@@ -412,11 +413,15 @@ async def test_verify_looks_into_the_joined_file(world: World, tmp_path: Path) -
 
 
 async def test_settings_are_shown_without_secrets_and_reloaded(world: World) -> None:
-    world.settings = world.settings.__class__(streamlink_options=(("http-cookie", "token=s3cret"),))
+    pool = Pool(urls=("http://a:1", "direct"))
+    world.settings = world.settings.__class__(
+        streamlink_options=(("http-cookie", "token=s3cret"),), pools={"eu": pool}
+    )
     settings = {(each["section"], each["key"]): each for each in (await world.look("GetSettings"))["settings"]}
     assert settings["rotation", "age"]["value"] == "23h 58min 48s"
     assert settings["limits", "memory_max"]["value"] == settings["limits", "memory_max"]["default"] == "256M"
     assert settings["streamlink", "options"]["value"] == '{ http-cookie = "***" }'
+    assert settings["proxies.eu", "urls"]["value"] == "http://a:1 direct"
     assert "s3cret" not in json.dumps(list(settings.values()))
     assert await world.call("Reload") == {"applied": True, "mistakes": []}
     world.mistakes = (

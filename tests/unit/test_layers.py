@@ -39,7 +39,8 @@ LAW: dict[str, set[str]] = {
     "clock": {"core"},
     "values": {"units"},
     "names": {"errors"},
-    "config": {"core", "errors", "units", "values"},
+    "pools": {"core", "names", "values"},
+    "config": {"core", "errors", "units", "values", "pools"},
     "varlink": {"errors"},
     "systemd1": {"errors"},
     "media": set(),
@@ -52,7 +53,7 @@ LAW: dict[str, set[str]] = {
     "notify": LIBRARIES,
     "scopes": LIBRARIES,
     "streamlinks": LIBRARIES | {"capture", "watch"},  # which streamlink those two run
-    "streamers": LIBRARIES | {"capture"},
+    "streamers": LIBRARIES | {"capture", "pools"},
     "streamer_files": set(),
     "credentials": {"errors", "values"},
     # what decides and acts; it sees adapters through ports
@@ -71,7 +72,7 @@ LAW: dict[str, set[str]] = {
     "audits": WORDS | {"runs", "joins", "manager", "repairs"},
     "views": WORDS | {"hub", "joinprogress"},
     "watches": WORDS,
-    "roster": WORDS | {"streamers", "manager", "watches"},
+    "roster": WORDS | {"pools", "streamers", "manager", "watches"},
     "api_streamers": WORDS | {"roster", "views", "watches"},
     "manifest": LIBRARIES | {"views"},
     "manifests": WORDS | {"manifest"},
