@@ -143,6 +143,16 @@ KEYS: Final = (
     Option("streamlink", "secrets", names, "secrets", "[]",
         "Credentials with further options, such as tokens and cookies; see SECRETS."),
 )  # fmt: skip
+NOT_BY_STREAMER: Final[Mapping[str, str]] = {
+    "post-processing": "nothing is done by streamer once a recording is joined. 'streamvaultctl monitor', events on "
+    "the socket and the journal say when one is complete: start from there what is to be done",
+    "retention": "no media are removed for their age. 'streamvaultctl prune --streamer NAME --older-than TIME' "
+    "does that, from a timer for instance",
+    "notifications": "nobody is told by streamer. 'streamvaultctl monitor', events on the socket and the journal tell "
+    "everything: pass on from there what somebody is to know",
+}
+"""What people look for in a streamer's file and do not find, and what to do instead; see streamvaultd.streamer(5)."""
+
 _BY_KEY: Final = {(known.section, known.key): known for known in KEYS}
 
 
@@ -185,6 +195,9 @@ def parse(
 
 def _key(section: str, key: str) -> Option:
     known = _BY_KEY.get((section, key))
+    for word in (section, key) if known is None else ():
+        if word.replace("_", "-") in NOT_BY_STREAMER:
+            raise Unfit(NOT_BY_STREAMER[word.replace("_", "-")])
     if known is None:
         raise Unfit(f"no such setting; there are {_known(section)}")
     return known

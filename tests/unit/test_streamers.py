@@ -17,6 +17,8 @@ from streamvaultd.core.streamer import Filters, Streamer, site_of
 from streamvaultd.streamer_files import StreamerFiles, dump
 from streamvaultd.values import RESERVED_OPTIONS
 
+DOCS = Path(__file__).parents[2] / "docs"
+
 WHOLE = """
 [streamer]
 url = "https://www.twitch.tv/alice"
@@ -87,8 +89,8 @@ title_include = "(("
 days = ["someday"]
 hours = "25:00-26:00"
 timezone = "Mars/Olympus"
-[retention]
-keep = "10d"
+[rotations]
+age = "10d"
 """,
     )
     found, mistakes = streamers.load(folders, {})
@@ -99,7 +101,7 @@ keep = "10d"
         for section, key in (
             ("typo", ""), ("streamer", "url"), ("streamer", "enabled"), ("streamer", "quality"),
             ("filters", "title_include"), ("filters", "days"), ("filters", "hours"), ("filters", "timezone"),
-            ("retention", "keep"),
+            ("rotations", "age"),
         )
     ]  # fmt: skip
     assert "no such setting; there are [streamer], [recording]" in str(mistakes[-1])
@@ -162,6 +164,16 @@ def test_proxies() -> None:
     assert mistakes == []
     assert found is not None
     assert found.proxies == ("socks5h://a:1", "direct")
+
+
+@pytest.mark.parametrize("word", sorted(streamers.NOT_BY_STREAMER))
+def test_what_is_not_set_by_streamer_is_refused_with_what_to_do_instead(word: str) -> None:
+    for document in ({word: {"keep": "10d"}}, {"recording": {word: "10d"}}, {word.replace("-", "_"): 7}):
+        found, mistakes = streamers.parse({"streamer": {"url": "https://a.example/"}} | document, "x.toml", "x")
+        assert found is None
+        assert [mistake.fields["why"] for mistake in mistakes] == [streamers.NOT_BY_STREAMER[word]]
+    page = (DOCS / "man" / "streamvaultd.streamer.5.rst").read_text()
+    assert word in page.split("WHAT IS NOT HERE\n", 1)[1].split("EXAMPLE\n", 1)[0]
 
 
 def test_names_of_files_are_names(folders: tuple[Path, Path]) -> None:
