@@ -91,8 +91,15 @@ def _recording_row(recording: Recording, now: int) -> tuple[Span, ...]:
         Span(format_size(recording.bytes)),
         Span(format_short_time(recording.started)),
         Span(format_elapsed((recording.ended or now) - recording.started)),
-        Span(recording.path or ""),
+        _result(recording),
     )
+
+
+def _result(recording: Recording) -> Span:
+    """The joined file; of a recording that is over and has none, why."""
+    if recording.path is not None:
+        return Span(recording.path)
+    return Span((recording.detail or "") if recording.is_final else "", Style.FAINT)
 
 
 def segment_table(segments: Iterable[Segment], now: int) -> Table:

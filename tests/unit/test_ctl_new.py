@@ -27,6 +27,17 @@ def test_list_asks_for_what_is_filtered() -> None:
     assert daemon.calls == [("List", asked)]
 
 
+def test_list_says_why_there_is_no_file() -> None:
+    why = "not kept: 8.0 s of media, and min_duration is 120 s"
+    found = [
+        recording("completed", number=2, detail=why),
+        recording("backoff", number=1, detail="the network is away"),
+    ]
+    out = run(FakeDaemon().on("List", {"recordings": found}), "list", "--all").out
+    assert why in out
+    assert "the network is away" not in out
+
+
 def test_list_goes_on_until_there_are_no_more_pages() -> None:
     daemon = FakeDaemon().on("List", {"recordings": [recording(number=3)], "next": 3})
     daemon.on("List", {"recordings": [recording(number=2)], "next": 2}).on("List", {"recordings": []})

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What becomes of watched broadcasts on a real systemd: too short ones go, and each show has a file of its own."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.livesource import LiveSource
+from tests.integration.harness import SETTINGS, configure
+from tests.integration.test_watch import WATCH, Watched, pass_segments
+from tests.testbed.box import Box
+from tests.testbed.frames import FrameCount, count_frames
+
+RECORDINGS = "/var/lib/streamvaultd/recordings"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _watching(box: Box) -> None:
+    configure(box, SETTINGS + WATCH)
+    box.run(["systemctl", "restart", "streamvaultd"])
+
+
+def files(box: Box, name: str) -> list[str]:
+    """What is in a streamer's folder, manifests apart."""
+    found = box.run(["find", f"{RECORDINGS}/{name}", "-type", "f", "-not", "-name", ".stream_*.json"], check=False)
+    return found.stdout.split()
+
+
+def frames_of(watched: Watched, recording: int, source: LiveSource, last: int) -> FrameCount:
+    """The frames of a joined file, from its own first one to a media segment of the channel."""
+    path = watched.recordings()[recording]["runtime"]["path"]
+    with tempfile.TemporaryDirectory() as folder:
+        fetched = watched.box.fetch(path, Path(folder) / "fetched.ts")
+        return count_frames(fetched, source.channels[watched.name].media, last_segment=last)
+
+
+def test_a_broadcast_that_is_too_short_leaves_its_row_and_a_longer_one_a_file(box: Box, source: LiveSource) -> None:
+    erin = Watched(box, source, "erin")
+    url = source.url("erin")
+    file = f'[streamer]\nurl = "{url}"\n[recording]\nmin_duration = "20s"\n'
+    box.write_file("/etc/streamvaultd/streamers.d/erin.toml", file)
+    box.run(["systemctl", "reload", "streamvaultd"])
+    erin.wait("offline")
+    tried = source.go_live("erin")
+    erin.wait("recording")
+    pass_segments(box, tried, 2)
+    source.control("erin", end=True)
+    erin.wait_completed(1)
+    (recording,) = erin.recordings()
+    assert "path" not in recording["runtime"]
+    assert recording["runtime"]["detail"].startswith("not kept: ")
+    assert "min_duration is 20 s" in recording["runtime"]["detail"]
+    assert files(box, "erin") == []
+    kinds = [event["kind"] for event in erin.ctl.json("events", str(recording["id"]))]
+    assert [kind for kind in kinds if kind in ("not-kept", "media-discarded")] == ["not-kept", "media-discarded"]
+    erin.ctl("check")
+    erin.wait("offline")
+    meant = source.go_live("erin")
+    erin.wait("recording")
+    box.wait_for(lambda: meant.last() >= 11, "it is long enough", timeout=90)
+    source.control("erin", end=True)
+    erin.wait_completed(2)
+    erin.lose_nothing(erin.recordings()[1], meant)
+    box.run(["rm", "/etc/streamvaultd/streamers.d/erin.toml"])
+    box.run(["systemctl", "reload", "streamvaultd"])
+
+
+def test_two_shows_in_one_window_are_two_files_each_with_its_own_frames(box: Box, source: LiveSource) -> None:
+    frank = Watched(box, source, "frank")
+    frank.add()
+    frank.wait("offline")
+    shows = source.go_live("frank")
+    frank.wait("recording")
+    pass_segments(box, shows, 4)
+    source.control("frank", end=True)
+    end = shows.last()
+    frank.wait_completed(1)
+    frank.wait("offline")
+    source.control("frank", again=True)
+    frank.wait("recording")
+    pass_segments(box, shows, 4)
+    source.control("frank", end=True)
+    frank.wait_completed(2)
+    first, second = frames_of(frank, 0, source, end), frames_of(frank, 1, source, shows.last())
+    assert (first.is_perfect, first.first) == (True, 0), first
+    assert (second.is_perfect, second.first) == (True, (end + 1) * shows.media.frames_per_segment), second
+    assert "it is the end of frank_" in frank.ctl("status", str(frank.recordings()[1]["id"])).stdout
+    frank.ctl("check")
+    frank.ctl("remove", "frank")
