@@ -6,13 +6,16 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any
 from unittest.mock import AsyncMock, MagicMock
 
 from streamvaultd.core import effects as fx
 from streamvaultd.core.effects import Notice
+from streamvaultd.core.events import MediaDiscarded
 from streamvaultd.core.steps import tell
 from streamvaultd.executor import Executor
+from streamvaultd.notices import FILES_TROUBLE
 from tests.unit.rows import new_recorder
 
 
@@ -89,3 +92,17 @@ async def test_work_that_fails_is_not_under_way_any_more() -> None:
     world.tasks[0].cancel()
     await world.executor.finish()
     assert world.executor.is_idle
+
+
+async def test_what_was_discarded_is_told_and_what_could_not_be_is_not() -> None:
+    world = World()
+    removal, post, journal = AsyncMock(), MagicMock(), MagicMock()
+    removal.discard.side_effect = [{Path("/srv/1.ts"): 5, Path("/srv/2.ts"): 6}, OSError(30, "read-only", "/srv")]
+    world.executor._removal, world.executor._post, world.executor._journal = removal, post, journal
+    for _ in range(2):
+        await world.executor.perform(new_recorder(), (fx.Discard(),))
+        await asyncio.gather(*world.tasks)
+    ((recording, event),) = (call.args for call in post.call_args_list)
+    assert (recording, type(event), event.files, event.size) == (1, MediaDiscarded, 2, 11)
+    ((entry, _),) = (call.args for call in journal.tell.call_args_list)
+    assert entry is FILES_TROUBLE
