@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import tomli
 
 from streamvaultd import pools
-from streamvaultd.core.model import Policy
+from streamvaultd.core.model import Container, Policy
 from streamvaultd.core.proxies import Pool
 from streamvaultd.errors import ConfigInvalid, ConfigUnreadable, VaultError
 from streamvaultd.units import exact_size, format_span
@@ -40,6 +40,7 @@ __all__ = [
     "Option",
     "Settings",
     "apply",
+    "check_container",
     "check_template",
     "files",
     "load",
@@ -69,6 +70,14 @@ class Settings:
     metrics_listen: str = ""
     metrics_textfile: str = ""
     pools: Mapping[str, Pool] = field(default_factory=dict)
+
+
+def check_container(value: Any) -> Container:
+    """What a recording ends up as."""
+    try:
+        return Container(_text(value))
+    except ValueError:
+        raise _Unfit(f"it must be {' or '.join(Container)}") from None
 
 
 def check_template(value: Any) -> str:
@@ -147,6 +156,9 @@ OPTIONS: Final = (
     Option("recording", "filename", check_template, "filename", "{streamer}_{start}_{recording}",
            "Name of the joined file, without its suffix. Fields: {streamer} {start} {recording} {stream}."),
     Option("recording", "quality", _quality, "quality", "best", "Streamlink's names of qualities, best first."),
+    Option("recording", "container", check_container, "policy.container", "received",
+           "What the joined file is: received (as the source sends it), or mp4, which ffmpeg makes of a transport "
+           "stream without a change to picture and sound."),
     Option("recording", "grace", _span(0, DAY), "policy.grace", "60s",
            "How long a source that ended or fell silent may take to come back into the same recording."),
     Option("recording", "outage", _span(0, 30 * DAY), "policy.outage", "30min",

@@ -18,7 +18,7 @@ import msgspec
 
 from streamvaultd.clock import Clock
 from streamvaultd.core.events import JoinEnded
-from streamvaultd.core.model import Recorder, Recording, ScopeLimits, SeamRecord
+from streamvaultd.core.model import Container, Recorder, Recording, ScopeLimits, SeamRecord
 from streamvaultd.errors import VaultError
 from streamvaultd.joinprogress import JoinProgress
 from streamvaultd.notices import JOIN_WAITS, LEAD_LEFT_OUT, Journal, fields_of
@@ -133,7 +133,7 @@ class Joins:
 
     async def _start(self, recorder: Recorder, join: int) -> None:
         recording = recorder.recording
-        spec = self._spec(recorder) | {"reserve": await self._disk.kept(self._stem(recorder).parent)}
+        spec = self._spec(recorder, join) | {"reserve": await self._disk.kept(self._stem(recorder).parent)}
         if (before := await self._store.result_before(recording.id)) is not None:
             spec |= {"before": before[0], "previous": before[1]}
         job = await self._store.create_job(recording.id, KIND, spec | {"join": join}, self._clock.now())
@@ -154,7 +154,7 @@ class Joins:
         finally:
             self._at.discard(job)
 
-    def _spec(self, recorder: Recorder) -> dict[str, object]:
+    def _spec(self, recorder: Recorder, join: int) -> dict[str, object]:
         recording = recorder.recording
         parts = [segment for segment in recorder.segments if segment.size > 0]
         return {
@@ -162,6 +162,9 @@ class Joins:
             "segments": [str(self._files.segment_path(recording, segment.number)) for segment in parts],
             "numbers": [segment.number for segment in parts],
             "output": str(self._stem(recorder)),
+            "mp4": recording.policy.container is Container.MP4,
+            "tries": join,
+            "memory": recording.policy.job_memory_max,
             "least": round(recording.policy.min_duration * 1000),
         }
 

@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 import tomli
 
 from streamvaultd.capture.streamlink import check_url
-from streamvaultd.config import check_template
+from streamvaultd.config import check_container, check_template
 from streamvaultd.core.proxies import Pool
 from streamvaultd.core.streamer import Filters, Streamer
 from streamvaultd.errors import ConfigInvalid, ConfigUnreadable, InvalidUrl, VaultError
@@ -108,6 +108,7 @@ KEYS: Final = (
     *(
         Option(section, key, parse, f"policy.{field}", "that of streamvaultd.toml", "As in streamvaultd.toml(5).")
         for section, key, field, parse in (
+            ("recording", "container", "container", check_container),
             ("recording", "grace", "grace", span(0, DAY)),
             ("recording", "outage", "outage", span(0, 30 * DAY)),
             ("recording", "start_timeout", "start_timeout", span(5, 3600)),
@@ -144,8 +145,8 @@ KEYS: Final = (
         "Credentials with further options, such as tokens and cookies; see SECRETS."),
 )  # fmt: skip
 NOT_BY_STREAMER: Final[Mapping[str, str]] = {
-    "post-processing": "nothing is done by streamer once a recording is joined. 'streamvaultctl monitor', events on "
-    "the socket and the journal say when one is complete: start from there what is to be done",
+    "post-processing": '"container" in [recording] says what a joined file is made. For what else is to be done, '
+    "'streamvaultctl monitor', events on the socket and the journal say when a recording is complete",
     "retention": "no media are removed for their age. 'streamvaultctl prune --streamer NAME --older-than TIME' "
     "does that, from a timer for instance",
     "notifications": "nobody is told by streamer. 'streamvaultctl monitor', events on the socket and the journal tell "

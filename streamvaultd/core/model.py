@@ -96,6 +96,13 @@ class Broadcast:
     category: str = ""
 
 
+class Container(StrEnum):
+    """What a recording ends up as."""
+
+    RECEIVED = "received"  # as the source sends it: a transport stream, or fragmented MP4
+    MP4 = "mp4"  # transport streams become MP4 when they are joined
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """What one recording goes by; taken from the settings when it starts and kept for its life. Seconds and bytes."""
@@ -114,6 +121,7 @@ class Policy:
     memory_ceiling: int = 1 << 30
     tasks_max: int = 64
     job_memory_max: int = 512 << 20
+    container: Container = Container.RECEIVED
     min_duration: float = 0.0  # a broadcast with less media is not kept; 0: all are
 
 

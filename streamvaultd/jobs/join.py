@@ -5,6 +5,8 @@ Run as `python3 -m streamvaultd.jobs.join` in a scope of its own. Reads one JSON
 
     {"recording": 348, "segments": ["/…/segment_001.ts", …], "output": "/…/name without suffix", "report": "/…/report"}
 
+With "mp4": true, transport streams are made MP4s in the end (remux.py), unless "tries" is more than 1; "memory" is
+what the job's scope may have, in bytes.
 With "least": N, less than N ms of media are counted by every timestamp, for somebody will decide by that.
 With "previous": "/…/file", the result of the broadcast before, media at the start that are its very end are left out.
 With "progress": "/…/file", a line of JSON is put to the end of that file, if it is there, for each percent.
@@ -34,7 +36,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streamvaultd.errors import InvalidParameter, JoinFailed, VaultError
-from streamvaultd.jobs import output, verify
+from streamvaultd.jobs import output, remux, verify
 from streamvaultd.jobs.writer import APPEND_MIN, Intent, Writer, align
 from streamvaultd.media import fragments, timeline, ts
 from streamvaultd.media.lead import Lead, find_lead, without_lead
@@ -48,6 +50,8 @@ if TYPE_CHECKING:
 
 # Left free on the file system beside the result, unless the input says how much the captures that run need
 RESERVE = 64 << 20
+# What the job's scope may have, unless the input says so
+MEMORY = 512 << 20
 
 _NUMBER = re.compile(r"(\d+)$")
 
@@ -64,6 +68,9 @@ class Spec:
     progress: Path | None = None
     least: int = 0
     previous: Path | None = None
+    mp4: bool = False
+    memory: int = MEMORY
+    tries: int = 1
 
 
 def parse_spec(text: str) -> Spec:
@@ -86,6 +93,9 @@ def parse_spec(text: str) -> Spec:
         progress=_path("progress", given.get("progress")),
         previous=_path("previous", given.get("previous")),
         least=_count("least", given.get("least", 0)),
+        mp4=given.get("mp4") is True,
+        memory=_count("memory", given.get("memory", MEMORY)),
+        tries=_count("tries", given.get("tries", 1)),
     )
 
 
@@ -163,8 +173,11 @@ class Join:
             if not segments:
                 raise self._fail("no segment holds any media")
             plans = self._plan(segments)
-            self._total = sum(plan.size for plan in plans)
+            self._total = sum(plan.size * (1 + self._is_for_mp4(plan)) for plan in plans)
             parts = [self._part_of(*each, segments) for each in enumerate(plans, 1)]
+            for plan, part in zip(plans, parts, strict=True):
+                if self._is_for_mp4(plan):
+                    self._remux(part)
             first = parts[0]
             seams = [seam for part in parts for seam in part.pop("seams")]
             return first | {
@@ -327,6 +340,29 @@ class Join:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             return "it is not a regular file"
         return verify.find_fault(plan, writer.sources, FileSource.of(fd), self._count, known)
+
+    # --- post-processing --------------------------------------------------------------------------------------------
+
+    def _is_for_mp4(self, plan: Plan) -> bool:
+        return self._spec.mp4 and plan.container is Container.TS
+
+    def _remux(self, part: dict[str, Any]) -> None:
+        """Makes an MP4 of a part, and says so in its description; or a note says why not."""
+        made = Path(part["path"])
+        try:
+            found = remux.to_mp4(
+                made,
+                part["durationMs"],
+                reserve=self._reserve,
+                memory=self._spec.memory,
+                moved=self._count,
+                has_failed=self._spec.tries > 1,
+            )
+        except (remux.Kept, OSError) as error:
+            self._notes.append(f"{made.name} stays a transport stream: {error}")
+        else:
+            part |= {"path": str(found), "bytes": found.stat().st_size, "packets": None}
+        self._reached("remuxed")
 
     # --- reporting --------------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from enum import Enum
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
-from streamvaultd.media import fmp4, fragments, timeline, ts
+from streamvaultd.media import fmp4, fragments, mp4, timeline, ts
 from streamvaultd.media.plan import Container, sniff
 from streamvaultd.media.source import FileSource
 
@@ -164,6 +164,35 @@ def _look_at_boxes(source: Source, found: Inspection) -> None:
         found.note(0, "header", "there is no initialisation before the media: players show nothing")
     found.is_known = bool(count)
     found.duration_ms = fragments.duration_ms(source)
+    if not count:
+        _look_at_index(source, found)
+
+
+def _look_at_index(source: Source, found: Inspection) -> None:
+    """Whether all that the index of an MP4 file names is there, and the times at which it is shown."""
+    media = [(box.start, box.end) for box in fmp4.boxes(source) if box.kind == b"mdat"]
+    try:
+        tracks = mp4.tracks(source)
+        for track in tracks:
+            for offset, size, samples in mp4.chunks(source, track):
+                at = bisect_right(media, (offset, source.size)) - 1
+                if at < 0 or offset + size > media[at][1]:
+                    found.note(offset, "missing", f"{samples} samples of {size} bytes are not in the file")
+            found.duration_ms = max(found.duration_ms or 0, _length_ms(source, track, found))
+    except mp4.Unreadable as error:
+        found.note(0, "index", f"the index cannot be followed: {error}")
+        tracks = []
+    found.is_known = bool(tracks)
+
+
+def _length_ms(source: Source, track: mp4.Track, found: Inspection) -> int:
+    ticks = 0
+    for samples, delta in mp4.steps(source, track):
+        lasts = delta * 1000 / track.timescale
+        if lasts > PAUSE_MS:
+            found.note(0, "gap", f"{lasts:.0f} ms without anything new", round(ticks * 1000 / track.timescale))
+        ticks += samples * delta
+    return round(ticks * 1000 / track.timescale)
 
 
 def inspect_file(path: str, progress: Callable[[int], None] = lambda _: None) -> Inspection:

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,19 @@ def streamlink_pid(box: Box, unit: str) -> int:
     pids = box.run(["cat", f"/sys/fs/cgroup{group}/cgroup.procs"]).stdout.split()
     lines = {pid: box.run(["cat", f"/proc/{pid}/cmdline"]).stdout for pid in pids}
     return next(int(pid) for pid, line in lines.items() if "shim.py" not in line)
+
+
+@contextmanager
+def settings(box: Box, text: str) -> Iterator[None]:
+    """What is started meanwhile goes by these settings, too."""
+    file = box.path("/etc/streamvaultd/conf.d/zz-test.toml")
+    file.write_text(text)
+    box.run(["systemctl", "reload", "streamvaultd"])
+    try:
+        yield
+    finally:
+        file.unlink()
+        box.run(["systemctl", "reload", "streamvaultd"])
 
 
 def files_of(box: Box, name: str) -> list[str]:
@@ -133,13 +148,8 @@ def test_a_duration_ends_a_recording(box: Box, ctl: Ctl, source: LiveSource, cha
 
 def test_size_rotates(box: Box, ctl: Ctl, source: LiveSource, channel: str) -> None:
     """1 MiB is reached within half a minute at the source's rate."""
-    box.path("/etc/streamvaultd/conf.d/zz-size.toml").write_text('[rotation]\nsize = "1M"\n')
-    box.run(["systemctl", "reload", "streamvaultd"])
-    try:
+    with settings(box, '[rotation]\nsize = "1M"\n'):
         ctl("record", source.url(channel), "--name", "large")
-    finally:
-        box.path("/etc/streamvaultd/conf.d/zz-size.toml").unlink()
-        box.run(["systemctl", "reload", "streamvaultd"])
     box.wait_for(lambda: len(ctl.segments("large")) >= 2, "a second segment", timeout=90)
     wait_writing(box, ctl, "large", 2)
     wait_media(box, source, channel, 1)
@@ -147,6 +157,22 @@ def test_size_rotates(box: Box, ctl: Ctl, source: LiveSource, channel: str) -> N
     wait_state(box, ctl, "large", "completed")
     frames = count(box, ctl.recording("large")["runtime"]["path"], source, channel, first_segment=0)
     assert frames.is_perfect, frames
+
+
+def test_an_mp4_by_request(box: Box, ctl: Ctl, source: LiveSource, channel: str) -> None:
+    with settings(box, '[recording]\ncontainer = "mp4"\n'):
+        ctl("record", source.url(channel), "--name", "film")
+    ctl("rotate", "film")
+    wait_writing(box, ctl, "film", 2)
+    wait_media(box, source, channel, 1)
+    source.control(channel, end=True)
+    wait_state(box, ctl, "film", "completed")
+    path = ctl.recording("film")["runtime"]["path"]
+    assert files_of(box, "film") == [Path(path).name]
+    assert path.endswith(".mp4")
+    frames = count(box, path, source, channel, first_segment=0)
+    assert frames.is_perfect, frames
+    assert ctl("check").returncode == 0
 
 
 def test_a_source_that_comes_back_continues_the_recording(

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""MP4 files with an index (ISO/IEC 14496-12, moov with sample tables): where its samples are, and when.
+
+Everything is read in slices: a day of media has an index of hundreds of megabytes. What an index says is not trusted.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from itertools import islice, repeat
+from typing import TYPE_CHECKING, Final
+
+from streamvaultd.media import fmp4
+from streamvaultd.media.fmp4 import Box
+from streamvaultd.media.source import Clipped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from streamvaultd.media.source import Source
+
+SLICE: Final = 1 << 16
+"""Bytes of a table that are read at a time; a multiple of every entry's size."""
+
+PARTS_MAX: Final = 64
+"""Boxes of an index that are looked at, tracks among them."""
+
+PATH: Final = (b"mdia", b"minf", b"stbl")
+TABLES: Final = (b"stts", b"stsz", b"stsc")
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """The boxes of one track, by kind; `timescale` is in units per second."""
+
+    timescale: int
+    tables: dict[bytes, Box]
+
+
+class Unreadable(Exception):
+    """What an index lacks."""
+
+
+def tracks(source: Source) -> list[Track]:
+    """The tracks of the file; none where there is no index, or one that says that fragments follow (mvex).
+
+    Raises Unreadable for one that cannot be followed.
+    """
+    moov = next((box for box in fmp4.boxes(source) if box.kind == b"moov"), None)
+    parts = [] if moov is None else list(islice(_inside(source, moov), PARTS_MAX))
+    if any(box.kind == b"mvex" for box in parts):
+        return []
+    return [_track(source, box) for box in parts if box.kind == b"trak"]
+
+
+def _inside(source: Source, box: Box) -> Iterator[Box]:
+    head = 16 if source.read(box.start, 4) == b"\0\0\0\1" else 8
+    return fmp4.boxes(Clipped(source, box.end), box.start + head)
+
+
+def _track(source: Source, trak: Box) -> Track:
+    where = trak
+    timescale = 0
+    for kind in PATH:
+        found = {box.kind: box for box in _inside(source, where)}
+        if b"mdhd" in found:
+            at = found[b"mdhd"].start + 8
+            is_long = source.read(at, 1) == b"\1"
+            timescale = int.from_bytes(source.read(at + (20 if is_long else 12), 4), "big")
+        if kind not in found:
+            raise Unreadable(f"a track has no {kind.decode()}")
+        where = found[kind]
+    tables = {box.kind: box for box in _inside(source, where)}
+    missing = [kind.decode() for kind in TABLES if kind not in tables]
+    if missing or not (b"stco" in tables or b"co64" in tables):
+        raise Unreadable(f"a track has no {(missing or ['stco'])[0]}")
+    if not timescale:
+        raise Unreadable("a track has no timescale")
+    return Track(timescale, tables)
+
+
+def chunks(source: Source, track: Track) -> Iterator[tuple[int, int, int]]:
+    """(offset, bytes, samples) of each run of samples in the file, in order; raises Unreadable."""
+    sizes, per_chunk = _Sizes(source, track.tables[b"stsz"]), _samples_per_chunk(source, track.tables[b"stsc"])
+    wide = b"co64" in track.tables
+    places = _entries(source, track.tables[b"co64" if wide else b"stco"], ">Q" if wide else ">I")
+    for (offset,), samples in zip(places, per_chunk, strict=False):
+        yield offset, sizes.take(samples), samples
+    if sizes.left:
+        raise Unreadable("there are more samples than their chunks have")
+
+
+def steps(source: Source, track: Track) -> Iterator[tuple[int, int]]:
+    """(samples, ticks that each of them lasts), in order."""
+    return ((count, delta) for count, delta in _entries(source, track.tables[b"stts"], ">II"))
+
+
+def _entries(source: Source, table: Box, form: str, head: int = 16) -> Iterator[tuple[int, ...]]:
+    """The entries of a table, as far as it says to have them and does."""
+    count = int.from_bytes(source.read(table.start + head - 4, 4), "big")
+    size = struct.calcsize(form)
+    end = min(table.start + head + count * size, table.end)
+    for at in range(table.start + head, end - size + 1, SLICE):
+        data = source.read(at, min(SLICE, end - at))
+        yield from struct.iter_unpack(form, data[: len(data) // size * size])
+
+
+class _Sizes:
+    """The sizes of samples, in order; all may have the same."""
+
+    def __init__(self, source: Source, table: Box) -> None:
+        self._same, self.left = struct.unpack(">II", source.read(table.start + 12, 8).ljust(8, b"\0"))
+        self._each = _entries(source, table, ">I", head=20)
+
+    def take(self, samples: int) -> int:
+        """Bytes of the next samples."""
+        found = () if self._same else tuple(islice(self._each, samples))
+        if samples > self.left or len(found) < samples * (not self._same):
+            raise Unreadable("there are fewer samples than their chunks have")
+        self.left -= samples
+        return self._same * samples if self._same else sum(size for (size,) in found)
+
+
+def _samples_per_chunk(source: Source, table: Box) -> Iterator[int]:
+    """How many samples each chunk has, for ever as the last entry says."""
+    entries = _entries(source, table, ">III")
+    known = next(entries, None)
+    while known is not None:
+        first, samples, _ = known
+        if not 0 < samples <= SLICE:
+            raise Unreadable(f"a chunk has {samples} samples")
+        known = next(entries, None)
+        if known is None:
+            yield from repeat(samples)
+        elif known[0] <= first:
+            raise Unreadable("its chunks are not in order")
+        else:
+            yield from repeat(samples, known[0] - first)

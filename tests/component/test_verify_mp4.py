@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""MP4 files with an index, as ffmpeg writes them, whole, cut, and with an index that lies."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from streamvaultd.media.inspect import Soundness, inspect
+from streamvaultd.media.source import BytesSource
+from tests.component.test_join_media import ffmpeg
+
+SECONDS = 4
+
+
+@pytest.fixture(scope="module", params=["+faststart", "+write_colr"], ids=["index first", "index last"])
+def film(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path: Path = tmp_path_factory.mktemp("film") / "film.mp4"
+    ffmpeg(
+        *("-f", "lavfi", "-i", "testsrc2=size=192x108:rate=30", "-f", "lavfi", "-i", "sine=sample_rate=48000"),
+        *(
+            "-t",
+            str(SECONDS),
+            "-c:v",
+            "libx264",
+            "-preset",
+            "ultrafast",
+            "-c:a",
+            "aac",
+            "-movflags",
+            request.param,
+            path,
+        ),
+    )
+    return path.read_bytes()
+
+
+def test_a_whole_file_is_sound_and_its_length_is_known(film: bytes) -> None:
+    found = inspect(BytesSource(film))
+    assert (found.soundness, found.problems) == (Soundness.SOUND, [])
+    assert found.duration_ms == pytest.approx(SECONDS * 1000, abs=50)
+
+
+def test_what_is_cut_off_is_told(film: bytes) -> None:
+    found = inspect(BytesSource(film[: len(film) * 2 // 3]))
+    assert found.soundness is not Soundness.SOUND
+    assert found.problems
+
+
+def test_media_that_were_cut_out_are_told_with_their_place(film: bytes) -> None:
+    at = film.index(b"mdat") - 4
+    size = int.from_bytes(film[at : at + 4], "big")
+    less = 5000
+    film = film[:at] + (size - less).to_bytes(4, "big") + film[at + 4 : at + size - less] + film[at + size :]
+    found = inspect(BytesSource(film))
+    assert found.soundness is Soundness.DAMAGED
+    assert {problem.kind for problem in found.problems} == {"missing"}
+
+
+def test_an_index_may_say_what_it_likes(film: bytes) -> None:
+    """Whatever is wrong with it, there is an answer, soon."""
+    start = film.index(b"moov")
+    end = start + int.from_bytes(film[start - 4 : start], "big")
+    for seed in range(300):
+        dice = random.Random(seed)  # noqa: S311
+        damaged = bytearray(film)
+        for _ in range(dice.randint(1, 20)):
+            damaged[dice.randrange(start, end - 4)] = dice.choice((0, 1, 0x7F, 0xFF, dice.randrange(256)))
+        assert inspect(BytesSource(bytes(damaged))).soundness in Soundness
