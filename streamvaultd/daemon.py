@@ -31,7 +31,7 @@ from streamvaultd.config import Settings
 from streamvaultd.core.disk import Margin
 from streamvaultd.core.events import Event, JoinEnded, NetworkBack
 from streamvaultd.core.model import Recorder, State
-from streamvaultd.daemon_ledger import Ledger
+from streamvaultd.daemon_ledger import Ledger, open_store
 from streamvaultd.daemon_watching import Watching, check_files
 from streamvaultd.diskguard import DiskGuard
 from streamvaultd.disks import Lanes
@@ -457,9 +457,7 @@ async def serve(settings: Settings, mistakes: Sequence[VaultError]) -> None:
     valid applies, the defaults stand in for the rest, and the mistakes are told as an error.
     """
     files = SegmentFiles()
-    store = await QueryableStore.open(
-        settings.store_path, paths=lambda recording, number: str(files.segment_path(recording, number))
-    )
+    store = await open_store(settings, lambda recording, number: str(files.segment_path(recording, number)))
     try:
         await store.feed_catalogue(wanted=bool(settings.catalogue))
         async with asyncio.TaskGroup() as group:

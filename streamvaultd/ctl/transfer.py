@@ -31,7 +31,7 @@ STORE = "SQLite file or URL of the store. [default: the daemon's]"
 @argument("target", "FILE|URL|-", complete="file")
 @option("--from", name="source", metavar="STORE", help=STORE, complete="file")
 def export(session: Session, *, target: str, source: str | None) -> None:
-    """Copy the store into a file, or into a PostgreSQL database.
+    """Copy the store into a file or a PostgreSQL database.
 
     All or nothing, and compared afterwards. The daemon may run; while it does not, it is noted that this database has
     everything, and the daemon goes on feeding it from there.
@@ -53,7 +53,7 @@ def export(session: Session, *, target: str, source: str | None) -> None:
 @argument("source", "FILE|URL|-", complete="file")
 @option("--to", name="target", metavar="STORE", help=STORE, complete="file")
 def import_(session: Session, *, source: str, target: str | None) -> None:
-    """Copy what was exported, or a PostgreSQL database, into the store.
+    """Copy a dump or a PostgreSQL database into the store.
 
     All or nothing, and compared afterwards. The daemon must be stopped. What the store has already must be equal: this
     fills an empty store, or one that was filled so before, and never overwrites.

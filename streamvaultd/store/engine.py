@@ -79,18 +79,19 @@ def create_file(path: Path) -> None:
         raise StoreUnavailable(url=str(sqlite_url(path)), why=str(error.strerror)) from error
 
 
-def hold(path: Path) -> int:
+def hold(path: Path, *, wait: bool = False) -> int:
     """Lock a store's file for the one program that changes it: a descriptor that keeps the lock until it is closed.
 
     flock(2) on the file itself, which SQLite's own locks know nothing of. Take it before the database is opened, and
-    close it after: closing a descriptor of the file drops SQLite's locks. Raises StoreInUse and StoreUnavailable.
+    close it after: closing a descriptor of the file drops SQLite's locks. Raises StoreUnavailable, and StoreInUse
+    unless it is to wait for the other program.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise StoreUnavailable(url=str(sqlite_url(path)), why=str(error.strerror)) from error
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError as error:
         os.close(fd)
         raise StoreInUse(url=str(sqlite_url(path))) from error

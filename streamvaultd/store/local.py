@@ -90,15 +90,16 @@ class LocalStore:
         paths: Callable[[Recording, int], str],
         clock: Clock | None = None,
         boot: str | None = None,
+        wait: bool = False,
     ) -> Self:
         """Open the database in a file, or at a URL; a missing file is created, an older schema upgraded.
 
         A file is locked for this process: import must not change it meanwhile. `paths` names the file of a segment for
-        its row. Raises StoreUnavailable, StoreTooNew and StoreInUse.
+        its row. Raises StoreUnavailable, StoreTooNew, and StoreInUse unless it is to `wait` for an import to end.
         """
         thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
         try:
-            engine, held = await asyncio.get_running_loop().run_in_executor(thread, _open, where)
+            engine, held = await asyncio.get_running_loop().run_in_executor(thread, _open, where, wait)
         except BaseException:
             thread.shutdown(wait=False)
             raise
@@ -302,11 +303,11 @@ class LocalStore:
         return await asyncio.get_running_loop().run_in_executor(self._thread, _transact, engine, work)
 
 
-def _open(where: Path | URL) -> tuple[Engine, int | None]:
+def _open(where: Path | URL, wait: bool) -> tuple[Engine, int | None]:  # noqa: FBT001 - by position, for the thread
     if not isinstance(where, Path):
         return open_engine(where), None
     create_file(where)
-    held = hold(where)
+    held = hold(where, wait=wait)
     try:
         return open_engine(sqlite_url(where)), held
     except BaseException:

@@ -88,7 +88,7 @@ class _Snapshot:
 def dump_to(source: Where, file: IO[bytes]) -> Copied:
     """Write a dump of a store. Raises StoreUnavailable, StoreTooNew, and OSError for the file."""
     tally = Tally()
-    with _opened_source(source) as store, _snapshot(store) as reading:
+    with _opened_source(source, alone=False) as store, _snapshot(store) as reading:
         dump.write(file, reading.identity, tally.over(_rows(reading.connection)))
     return Copied(tally.rows, sum(tally.rows.values()), tally.sha256)
 
@@ -112,7 +112,7 @@ def copy(source: Where, target: Where) -> Copied:
     """
     if source == target:
         raise TransferConflict(url=_shown(target), why="it is what is to be copied")
-    with _opened_target(target) as there, _opened_source(source) as here:
+    with _opened_target(target) as there, _opened_source(source, alone=True) as here:
         # the target first: what feeds it waits, and what it has been fed is in the snapshot
         with _writing(there) as writing, _snapshot(here) as reading:
             is_known = _claim(writing, reading.identity)
@@ -132,11 +132,14 @@ def copy(source: Where, target: Where) -> Copied:
 
 
 @contextmanager
-def _opened_source(where: Where) -> Iterator[_Opened]:
-    """A store that is there; while a daemon has it, it is not changed in any way."""
+def _opened_source(where: Where, *, alone: bool) -> Iterator[_Opened]:
+    """A store that is there; while a daemon has it, it is not changed in any way.
+
+    If none has it, one that starts waits: until the end if we want to be `alone`, or have to upgrade it.
+    """
     with ExitStack() as stack:
         is_held = False
-        if isinstance(where, Path):
+        if isinstance(where, Path) and (alone or not _is_present(where)):
             with suppress(StoreInUse):
                 stack.callback(os.close, hold(where))
                 is_held = True
@@ -163,9 +166,20 @@ def _remove_if_failed(path: Path, kind: type[BaseException] | None, *_: object) 
         path.unlink(missing_ok=True)
 
 
+def _is_present(where: Path) -> bool:
+    """Whether a store has the present schema."""
+    try:
+        with _engine(where, create=False, upgrade=False):
+            return True
+    except StoreInUse:  # or would be, of who upgrades it
+        return False
+
+
 @contextmanager
 def _engine(where: Where, *, create: bool, upgrade: bool) -> Iterator[Engine]:
     if isinstance(where, Path):
+        if not create and not where.exists():  # SQLite would make it
+            raise unavailable(sqlite_url(where), "there is no such file")
         engine = open_engine(sqlite_url(where), create=create, upgrade=upgrade)
     else:
         given = arguments(credential(), statement_timeout_ms=0)

@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
+import os
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, insert
@@ -16,11 +19,12 @@ from sqlalchemy import create_engine, insert
 from streamvaultd.core.model import State
 from streamvaultd.errors import DumpInvalid, StoreInUse, StoreTooNew, StoreUnavailable, TransferConflict
 from streamvaultd.store import outbox, transfer
-from streamvaultd.store.engine import sqlite_url
+from streamvaultd.store.engine import hold, sqlite_url
+from streamvaultd.store.local import LocalStore
 from streamvaultd.store.records import SeamRecord
 from streamvaultd.store.schema import HEAD, metadata
 from streamvaultd.store.server import server_url
-from tests.component.store_world import NOW, open_store, start
+from tests.component.store_world import NOW, open_store, segment_path, start
 from tests.component.test_catalogue import Feeding
 from tests.component.transfer_world import ROWS, content, dumped, known, load, raw, rows, sealed
 from tests.testbed.postgres import Postgres
@@ -240,8 +244,25 @@ async def test_a_store_has_one_daemon(filled: Path) -> None:
     opened = await open_store(filled)
     with pytest.raises(StoreInUse):
         await open_store(filled)
+    waiting = asyncio.create_task(LocalStore.open(filled, paths=segment_path, wait=True))
+    await opened.add_event(at=NOW, kind="x", priority=6, message="still there")
+    assert not waiting.done()
     await opened.close()
-    await (await open_store(filled)).close()
+    await (await waiting).close()
+
+
+async def test_a_daemon_can_start_while_a_dump_is_written(filled: Path) -> None:
+    started: list[int] = []
+
+    class Slow(io.BytesIO):
+        def write(self, text: Any) -> int:
+            if not started:
+                started.append(hold(filled))
+            return super().write(text)
+
+    with closing(Slow()) as file:
+        transfer.dump_to(filled, file)
+    os.close(started[0])
 
 
 def test_a_row_that_differs_is_told_and_kept(filled: Path, fresh: Path, server: Postgres) -> None:
