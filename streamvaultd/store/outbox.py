@@ -56,7 +56,9 @@ def attach(connection: Connection) -> None:
 def claim(connection: Connection, catalogue: str) -> None:
     """What is noted is for the catalogue of this identity; if it was for another one, everything is noted anew."""
     known = _catalogue(connection)
-    if known is not None and known != catalogue:
+    if known == catalogue:
+        return
+    if known is not None:
         connection.execute(text("DELETE FROM outbox"))
         _note_all(connection)
     _remember(connection, catalogue)
