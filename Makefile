@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 
-.PHONY: help demo test check deb box chaos seams bench clean
+.PHONY: help demo test check html deb box chaos seams bench clean
 
 help:
 	@echo "make demo    build, install on a real systemd, record a live broadcast, join it; 'make demo HOST=1' uses"
@@ -11,6 +11,7 @@ help:
 	@echo "make test    lint, unit, component and package; in boxes with a real systemd: integration, faults at random,"
 	@echo "             every frame counted; and a vm with a kernel of its own. Wants an idle machine, 40 minutes"
 	@echo "make check   lint and unit tests only"
+	@echo "make html    the documents and man pages as a web site, in build/html/"
 	@echo "make deb     build the package into dist/"
 	@echo "make box     boot a box with the package installed, and open a shell in it"
 	@echo "make chaos   faults at random instants, then an account of every frame and death: SEED=… MINUTES=… RECORDINGS=…"
@@ -26,6 +27,9 @@ test:
 
 check:
 	$(PYTHON) -m tests.testbed.stages setup lint unit
+
+html:
+	$(PYTHON) -m tests.testbed.stages setup html
 
 deb:
 	$(PYTHON) -m tests.testbed setup

@@ -40,6 +40,7 @@ __all__ = [
     "Option",
     "Settings",
     "apply",
+    "check_catalogue",
     "check_container",
     "check_template",
     "files",
@@ -103,7 +104,8 @@ def _command(value: Any) -> tuple[str, ...]:
     return tuple(words)
 
 
-def _catalogue(value: Any) -> str:
+def check_catalogue(value: Any) -> str:
+    """The URL of a PostgreSQL database, without a password, or ""; else ValueError with the reason."""
     if value == "":
         return ""
     try:
@@ -114,7 +116,7 @@ def _catalogue(value: Any) -> str:
     if not is_known or not url.path.strip("/"):
         raise _Unfit("it must be a URL such as postgresql://USER@HOST/DATABASE")
     if has_password or "password" in url.query:
-        raise _Unfit("it must not hold the password: others may read this file. Use a pgpass credential")
+        raise _Unfit("it must not hold the password: others can read it here. Use a pgpass credential")
     return "postgresql" + str(value)[len(url.scheme) :]
 
 
@@ -196,7 +198,7 @@ OPTIONS: Final = (
            "The streamlink to run while none is installed by 'streamvaultctl streamlink install'."),
     Option("streamlink", "options", _options, "streamlink_options", "{}",
            "Further long options of streamlink, without the dashes."),
-    Option("store", "catalogue", _catalogue, "catalogue", "''",
+    Option("store", "catalogue", check_catalogue, "catalogue", "''",
            "A PostgreSQL database that gets a copy of all that is recorded: a URL without a password; empty: none."),
     Option("store", "path", _path, "store_path", "/var/lib/streamvaultd/streamvaultd.sqlite",
            "The SQLite file of the recorder's state."),

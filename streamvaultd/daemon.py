@@ -31,7 +31,7 @@ from streamvaultd.config import Settings
 from streamvaultd.core.disk import Margin
 from streamvaultd.core.events import Event, JoinEnded, NetworkBack
 from streamvaultd.core.model import Recorder, State
-from streamvaultd.daemon_ledger import Ledger
+from streamvaultd.daemon_ledger import Ledger, open_store
 from streamvaultd.daemon_watching import Watching, check_files
 from streamvaultd.diskguard import DiskGuard
 from streamvaultd.disks import Lanes
@@ -66,6 +66,7 @@ from streamvaultd.scopes import Scopes
 from streamvaultd.sockets import SOCKET_NAMES, Sockets, all_handlers
 from streamvaultd.store.catalogue import Catalogue
 from streamvaultd.store.queries import QueryableStore
+from streamvaultd.store.server import credential
 from streamvaultd.streamlinks import Streamlinks
 from streamvaultd.takeover import Takeover
 from streamvaultd.units import RECORDINGS_SLICE, slice_groups
@@ -80,8 +81,6 @@ from streamvaultd.witnesses.survey import Survey
 STATE_DIR: Final = Path(os.environ.get("STATE_DIRECTORY", "/var/lib/streamvaultd"))
 RUNTIME_DIR: Final = Path(os.environ.get("RUNTIME_DIRECTORY", "/run/streamvaultd"))
 BROKER_SOCKET: Final = Path("/run/streamvault-brokerd/io.streamvault.Broker")
-PASSFILE: Final = "pgpass"
-"""The credential with the catalogue's password, in the format of libpq-pgpass."""
 
 STUCK_LIMIT: Final = 20.0
 """The watchdog is not fed while one event has taken longer than this (s)."""
@@ -229,12 +228,10 @@ class Daemon:
     def _build_catalogue(self) -> Catalogue | None:
         if not self._settings.catalogue:
             return None
-        credentials = os.environ.get("CREDENTIALS_DIRECTORY")
-        passfile = Path(credentials) / PASSFILE if credentials else None
         catalogue = Catalogue(
             self._settings.catalogue,
             self._store,
-            passfile=passfile if passfile is not None and passfile.exists() else None,
+            passfile=credential(),
             on_trouble=lambda why: self.journal.tell(CATALOGUE_AWAY, why=why),
             on_well=lambda backlog: self.journal.tell(CATALOGUE_BACK, backlog=backlog),
         )
@@ -461,9 +458,7 @@ async def serve(settings: Settings, mistakes: Sequence[VaultError]) -> None:
     valid applies, the defaults stand in for the rest, and the mistakes are told as an error.
     """
     files = SegmentFiles()
-    store = await QueryableStore.open(
-        settings.store_path, paths=lambda recording, number: str(files.segment_path(recording, number))
-    )
+    store = await open_store(settings, lambda recording, number: str(files.segment_path(recording, number)))
     try:
         await store.feed_catalogue(wanted=bool(settings.catalogue))
         async with asyncio.TaskGroup() as group:

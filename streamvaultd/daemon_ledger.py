@@ -13,22 +13,36 @@ from streamvaultd.capture.manifests import ManifestFiles
 from streamvaultd.capture.salvage import Salvage
 from streamvaultd.clock import Clock
 from streamvaultd.config import Settings
-from streamvaultd.core.model import Recorder
+from streamvaultd.core.model import Recorder, Recording
 from streamvaultd.disks import Lanes
-from streamvaultd.errors import StoreUnavailable
+from streamvaultd.errors import StoreInUse, StoreUnavailable
 from streamvaultd.figures import DiskFigures, Restarts
 from streamvaultd.manager import Manager
 from streamvaultd.manifests import Manifests
 from streamvaultd.meter import TEXTFILE_INTERVAL, Meter, provide
 from streamvaultd.metrics.serve import Server, write_textfile
 from streamvaultd.notices import METRICS_FAILED, Journal
+from streamvaultd.notify import Notifier
 from streamvaultd.rescan import Rescan
 from streamvaultd.store.catalogue import Catalogue, CatalogueState
+from streamvaultd.store.queries import QueryableStore
 from streamvaultd.store.recovery import RecoverableStore
 from streamvaultd.varlink.server import Handler
 
 CATCH_UP_MAX: Final = 100
 """Recordings whose manifests are compared with their rows at the start."""
+
+
+async def open_store(settings: Settings, paths: Callable[[Recording, int], str]) -> QueryableStore:
+    """The store, once no import has it any more; raises StoreUnavailable and StoreTooNew.
+
+    Waiting is not limited here: systemd does so with every start.
+    """
+    try:
+        return await QueryableStore.open(settings.store_path, paths=paths)
+    except StoreInUse as error:
+        Notifier().status(f"Waiting for its end: {error}")
+        return await QueryableStore.open(settings.store_path, paths=paths, wait=True)
 
 
 class Ledger:

@@ -286,6 +286,24 @@ class StoreTooNew(VaultError):
     hint = "a newer streamvaultd wrote it: install that version again; nothing was changed"
 
 
+class StoreInUse(VaultError):
+    name = f"{RECORDER}.StoreInUse"
+    what = "cannot change the store {url}: a streamvaultd, or another copy, is using it"
+    hint = "'systemctl stop streamvaultd.socket streamvaultd.service' first; recordings run on, and are adopted again"
+
+
+class DumpInvalid(VaultError):
+    name = f"{RECORDER}.DumpInvalid"
+    what = "cannot use {file} as a dump: {why}"
+    hint = "nothing was changed; take another copy of the file, or export again"
+
+
+class TransferConflict(VaultError):
+    name = f"{RECORDER}.TransferConflict"
+    what = "cannot copy into {url}: {why}"
+    hint = "nothing was changed there; give an empty database, or move that one away"
+
+
 class RecordingUnreadable(VaultError):
     name = f"{RECORDER}.RecordingUnreadable"
     what = "cannot read recording {recording} in the store: {why}"

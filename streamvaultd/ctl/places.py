@@ -27,6 +27,8 @@ PLACES = {
     "check": "audit",
     "cleanup": "audit",
     "rescan": "rescan",
+    "export": "transfer",
+    "import": "transfer",
     "prune": "prune",
     "verify": "verify",
     "streamers": "streamers",

@@ -18,15 +18,16 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
-from sqlalchemy import create_engine, delete, insert, make_url, select, text
+from sqlalchemy import delete, insert, select, text
 from sqlalchemy.dialects import postgresql
 
 from streamvaultd.errors import StoreTooNew, StoreUnavailable
-from streamvaultd.store.engine import prepare, translated, unavailable
+from streamvaultd.store.engine import open_engine, translated, unavailable
 from streamvaultd.store.outbox import TABLES, Batch
 from streamvaultd.store.schema import meta
+from streamvaultd.store.server import arguments, server_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,21 +36,26 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
 CHANNEL: Final = "streamvault"
+FED_BY: Final = "fed_by"
+"""Key in a catalogue's meta: the identity of the store whose copy it is."""
+
 BATCH_MAX: Final = 500
 """Changes in one transaction: read in some milliseconds of the store's thread."""
 
-CONNECT_TIMEOUT: Final = 10
 STATEMENT_TIMEOUT_MS: Final = 60_000
-KEEPALIVE_IDLE: Final = 30
 RETRY_SECONDS: Final = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 IDS_TOLD_MAX: Final = 100
 """In one NOTIFY, whose payload must be shorter than 8000 bytes (sql-notify)."""
+
+
+Result = TypeVar("Result")
 
 
 class Outbox(Protocol):
     """The local store, as far as it is needed here. Raises StoreUnavailable."""
 
     async def instance(self) -> str: ...
+    async def outbox_claim(self, catalogue: str) -> None: ...
     async def outbox_backlog(self) -> int: ...
     async def outbox_batch(self, limit: int) -> Batch | None: ...
     async def outbox_forget(self, last: int) -> None: ...
@@ -75,7 +81,7 @@ class Catalogue:
         on_trouble: Callable[[str], None],
         on_well: Callable[[int], None],
     ) -> None:
-        self._url = make_url(url).set(drivername="postgresql+psycopg")
+        self._url = server_url(url)
         self._outbox = outbox
         self._passfile = passfile
         self._on_trouble = on_trouble
@@ -125,9 +131,11 @@ class Catalogue:
 
     async def _feed_all(self) -> None:
         self._changed.clear()
-        instance = await self._outbox.instance()
+        if self._engine is None:
+            instance = await self._outbox.instance()
+            await self._outbox.outbox_claim(await _in_thread(partial(self._connect, instance)))
         while (batch := await self._outbox.outbox_batch(BATCH_MAX)) is not None:
-            await _in_thread(partial(self._feed, batch, instance))
+            await _in_thread(partial(self._feed, batch))
             await self._outbox.outbox_forget(batch.last)
         if self._trouble is not None:
             self._trouble = None
@@ -140,80 +148,69 @@ class Catalogue:
 
     # --- in the thread -----------------------------------------------------------------------------------------------
 
-    def _feed(self, batch: Batch, instance: str) -> None:
-        engine = self._engine or self._connect(instance)
-        self._engine = None  # until this has gone well: after trouble, all is looked at anew
+    def _connect(self, instance: str) -> str:
+        """Connect, bring the schema up to date, and make sure that no other store feeds the same catalogue.
+
+        Returns the catalogue's identity.
+        """
+        given = arguments(self._passfile, statement_timeout_ms=STATEMENT_TIMEOUT_MS)
+        engine = open_engine(self._url, arguments=given)
+        catalogue = self._with(engine, lambda connection: claim(connection, instance))
+        self._keep(engine)
+        return catalogue
+
+    def _feed(self, batch: Batch) -> None:
+        engine, self._engine = self._engine, None  # until this has gone well: after trouble, all is looked at anew
+        if engine is not None:  # the daemon has not ended
+            self._with(engine, lambda connection: _apply(connection, batch))
+            self._keep(engine)
+
+    def _with(self, engine: Engine, work: Callable[[Connection], Result]) -> Result:
         try:
             with translated(engine.url), engine.begin() as connection:
-                _apply(connection, batch)
+                return work(connection)
         except BaseException:
             engine.dispose()
             raise
+
+    def _keep(self, engine: Engine) -> None:
         with self._lock:  # nobody may wait for this thread any more
             if self._has_ended:
                 engine.dispose()
             else:
                 self._engine = engine
 
-    def _connect(self, instance: str) -> Engine:
-        """Connect, bring the schema up to date, and make sure that no other store feeds the same catalogue."""
-        with translated(self._url):
-            engine = create_engine(
-                self._url, pool_size=1, max_overflow=0, hide_parameters=True, connect_args=self._arguments()
-            )
-            try:
-                with engine.connect() as connection:
-                    prepare(connection)
-                    _claim(connection, instance)
-            except BaseException:
-                engine.dispose()
-                raise
-        return engine
 
-    def _arguments(self) -> dict[str, Any]:
-        arguments = {
-            "connect_timeout": CONNECT_TIMEOUT,
-            "keepalives_idle": KEEPALIVE_IDLE,
-            "tcp_user_timeout": STATEMENT_TIMEOUT_MS,
-            "application_name": "streamvaultd",
-            "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c timezone=UTC",
-        }
-        return arguments | ({"passfile": str(self._passfile)} if self._passfile is not None else {})
-
-
-async def _in_thread(work: Callable[[], None]) -> None:
+async def _in_thread(work: Callable[[], Result]) -> Result:
     """Run it in a thread that ends with the process, and wait for it; its errors are raised here."""
     loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
+    done: asyncio.Future[Result] = loop.create_future()
 
-    def conclude(error: BaseException | None) -> None:
-        if not done.done():  # nobody waits any more
-            done.set_exception(error) if error else done.set_result(None)
+    def conclude(told: Callable[[], None]) -> None:
+        if not done.done():  # somebody still waits
+            told()
 
     def run() -> None:
-        error: BaseException | None = None
         try:
-            work()
-        except BaseException as caught:
-            error = caught
+            told = partial(done.set_result, work())
+        except BaseException as error:
+            told = partial(done.set_exception, error)
         with suppress(RuntimeError):  # the loop is closed: the daemon has ended
-            loop.call_soon_threadsafe(conclude, error)
+            loop.call_soon_threadsafe(conclude, told)
 
     threading.Thread(target=run, name="catalogue", daemon=True).start()
-    await done
+    return await done
 
 
-def _claim(connection: Connection, instance: str) -> None:
-    """A catalogue belongs to the store that first fed it; another one's rows would overwrite it."""
-    with connection.begin():
-        fed_by = select(meta.c.value).where(meta.c.key == "fed_by")
-        owner = connection.execute(fed_by).scalar_one_or_none()
-        if owner is None:
-            connection.execute(insert(meta).values(key="fed_by", value=instance))
-        elif owner != instance:
-            raise unavailable(
-                connection.engine.url, f"another store ({owner}) feeds it; give this one its own database"
-            )
+def claim(connection: Connection, instance: str) -> str:
+    """The catalogue's identity. It belongs to the store that first fed it; another one's rows would overwrite it."""
+    known = {row.key: row.value for row in connection.execute(select(meta))}
+    owner = known.get(FED_BY)
+    if owner is None:
+        connection.execute(insert(meta).values(key=FED_BY, value=instance))
+    elif owner != instance:
+        raise unavailable(connection.engine.url, f"another store ({owner}) feeds it; give this one its own database")
+    return str(known["instance"])
 
 
 def _apply(connection: Connection, batch: Batch) -> None:

@@ -8,6 +8,7 @@ begun explicitly, so that an upgrade of the schema is one of them.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import uuid
 from contextlib import contextmanager, suppress
@@ -16,11 +17,11 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import URL, create_engine, event, insert, inspect, select
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from streamvaultd.errors import StoreTooNew, StoreUnavailable
+from streamvaultd.errors import StoreInUse, StoreTooNew, StoreUnavailable
 from streamvaultd.store.schema import HEAD, REVISIONS, meta
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from sqlalchemy import Connection, Engine
@@ -34,21 +35,26 @@ def sqlite_url(path: Path) -> URL:
     return URL.create("sqlite", database=str(path))
 
 
-def open_engine(url: URL) -> Engine:
+def open_engine(
+    url: URL, *, arguments: Mapping[str, object] | None = None, create: bool = True, upgrade: bool = True
+) -> Engine:
     """An engine of one connection, for use in one thread, whose database has the present schema.
 
-    Creates an empty database's tables and upgrades older ones, all or nothing. Raises StoreTooNew, having changed
-    nothing, and StoreUnavailable for what cannot be opened or is not a store.
+    Creates an empty database's tables if it may, and upgrades older ones if it may, all or nothing. `arguments` are
+    for the driver. Raises StoreTooNew and StoreInUse, having changed nothing, and StoreUnavailable for what cannot be
+    opened or is not a store.
     """
     with translated(url):
         # parameters may hold URLs with credentials: they stay out of error texts
-        engine = create_engine(url, pool_size=1, max_overflow=0, hide_parameters=True)
+        engine = create_engine(
+            url, pool_size=1, max_overflow=0, hide_parameters=True, connect_args=dict(arguments or {})
+        )
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", _set_up_sqlite)
             event.listen(engine, "begin", _begin_sqlite)
         try:
             with engine.connect() as connection:
-                prepare(connection)
+                prepare(connection, create=create, upgrade=upgrade)
         except BaseException:
             engine.dispose()
             raise
@@ -71,6 +77,25 @@ def create_file(path: Path) -> None:
             os.close(folder)
     except OSError as error:
         raise StoreUnavailable(url=str(sqlite_url(path)), why=str(error.strerror)) from error
+
+
+def hold(path: Path, *, wait: bool = False) -> int:
+    """Lock a store's file for the one program that changes it: a descriptor that keeps the lock until it is closed.
+
+    flock(2) on the file itself, which SQLite's own locks know nothing of. Take it before the database is opened, and
+    close it after: closing a descriptor of the file drops SQLite's locks. Raises StoreUnavailable, and StoreInUse
+    unless it is to wait for the other program.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise StoreUnavailable(url=str(sqlite_url(path)), why=str(error.strerror)) from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError as error:
+        os.close(fd)
+        raise StoreInUse(url=str(sqlite_url(path))) from error
+    return fd
 
 
 @contextmanager
@@ -100,13 +125,17 @@ def schema_revision(connection: Connection) -> str | None:
     return str(found[0])
 
 
-def prepare(connection: Connection) -> None:
-    """Make sure that the database has the present schema. Raises StoreTooNew and StoreUnavailable."""
+def prepare(connection: Connection, *, create: bool = True, upgrade: bool = True) -> None:
+    """Make sure that the database has the present schema. Raises StoreTooNew, StoreInUse and StoreUnavailable."""
     with connection.begin():
         found = schema_revision(connection)
+    url = connection.engine.url.render_as_string(hide_password=True)
+    if found is None and not create:
+        raise unavailable(connection.engine.url, "it is empty")
     if found is not None and found not in REVISIONS:
-        url = connection.engine.url.render_as_string(hide_password=True)
         raise StoreTooNew(url=url, found=found, known=HEAD)
+    if found != HEAD and not upgrade:
+        raise StoreInUse(url=url)
     if found != HEAD:
         _upgrade(connection)
     if connection.dialect.name == "sqlite":

@@ -9,6 +9,7 @@ What the database refuses is raised as StoreUnavailable.
 from __future__ import annotations
 
 import asyncio
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self, TypeAlias, TypeVar
@@ -19,7 +20,7 @@ from streamvaultd.clock import SystemClock
 from streamvaultd.core.model import Recorder, Recording
 from streamvaultd.store import outbox
 from streamvaultd.store.broadcasts import note_broadcast, select_broadcast, select_past, select_result_before
-from streamvaultd.store.engine import create_file, open_engine, sqlite_url, translated, unavailable
+from streamvaultd.store.engine import create_file, hold, open_engine, sqlite_url, translated, unavailable
 from streamvaultd.store.ledger import (
     end_job,
     insert_event,
@@ -70,9 +71,12 @@ def read_boot_id() -> str:
 class LocalStore:
     """Recordings, events, jobs and seams; made by open()."""
 
-    def __init__(self, *, engine: Engine, thread: ThreadPoolExecutor, place: Place, clock: Clock) -> None:
+    def __init__(
+        self, *, engine: Engine, held: int | None, thread: ThreadPoolExecutor, place: Place, clock: Clock
+    ) -> None:
         self.on_write: Callable[[], None] = lambda: None
         self._engine = engine
+        self._held = held
         self._reads = engine.execution_options(reads=True)
         self._thread = thread
         self._place = place
@@ -86,23 +90,25 @@ class LocalStore:
         paths: Callable[[Recording, int], str],
         clock: Clock | None = None,
         boot: str | None = None,
+        wait: bool = False,
     ) -> Self:
         """Open the database in a file, or at a URL; a missing file is created, an older schema upgraded.
 
-        `paths` names the file of a segment for its row. Raises StoreUnavailable and StoreTooNew.
+        A file is locked for this process: import must not change it meanwhile. `paths` names the file of a segment for
+        its row. Raises StoreUnavailable, StoreTooNew, and StoreInUse unless it is to `wait` for an import to end.
         """
         thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
         try:
-            engine = await asyncio.get_running_loop().run_in_executor(thread, _open, where)
+            engine, held = await asyncio.get_running_loop().run_in_executor(thread, _open, where, wait)
         except BaseException:
             thread.shutdown(wait=False)
             raise
         place = Place(boot=boot or read_boot_id(), paths=paths)
-        return cls(engine=engine, thread=thread, place=place, clock=clock or SystemClock())
+        return cls(engine=engine, held=held, thread=thread, place=place, clock=clock or SystemClock())
 
     async def close(self) -> None:
         """Close the database after the calls that were made before; no call may follow."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.dispose)
+        await asyncio.get_running_loop().run_in_executor(self._thread, _close, self._engine, self._held)
         self._thread.shutdown(wait=False)
 
     async def create_recording(
@@ -269,6 +275,10 @@ class LocalStore:
         """Note for a catalogue what changes from now on, or stop doing so; see store/outbox.py."""
         await self._call(self._engine, outbox.attach if wanted else outbox.detach)
 
+    async def outbox_claim(self, catalogue: str) -> None:
+        """The catalogue of this identity is fed; if it was another one up to now, everything is noted for this one."""
+        await self._call(self._engine, lambda connection: outbox.claim(connection, catalogue))
+
     async def outbox_backlog(self) -> int:
         """Changes that are not in the catalogue yet."""
         return await self._read(outbox.backlog)
@@ -301,11 +311,22 @@ class LocalStore:
         return await asyncio.get_running_loop().run_in_executor(self._thread, _transact, engine, work)
 
 
-def _open(where: Path | URL) -> Engine:
-    if isinstance(where, Path):
-        create_file(where)
-        where = sqlite_url(where)
-    return open_engine(where)
+def _open(where: Path | URL, wait: bool) -> tuple[Engine, int | None]:  # noqa: FBT001 - by position, for the thread
+    if not isinstance(where, Path):
+        return open_engine(where), None
+    create_file(where)
+    held = hold(where, wait=wait)
+    try:
+        return open_engine(sqlite_url(where)), held
+    except BaseException:
+        os.close(held)
+        raise
+
+
+def _close(engine: Engine, held: int | None) -> None:
+    engine.dispose()
+    if held is not None:
+        os.close(held)
 
 
 def _transact(engine: Engine, work: Callable[[Connection], Result]) -> Result:

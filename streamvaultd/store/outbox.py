@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import bindparam, select, text
+from sqlalchemy import bindparam, delete, insert, select, text
 
 from streamvaultd.store.schema import meta, metadata
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 TABLES: Final = tuple(table for table in metadata.sorted_tables if table.name != meta.name)
 """What the catalogue holds, each after those that its rows refer to."""
+
+FEEDS: Final = "feeds"
+"""Key in meta: the identity of the catalogue for which changes are noted, once it was reached."""
 
 _CHANGES: Final = {"INSERT": "NEW", "UPDATE": "NEW", "DELETE": "OLD"}
 _NOTE: Final = 'INSERT INTO outbox ("table", "row")'
@@ -45,14 +48,64 @@ class Batch:
 
 def attach(connection: Connection) -> None:
     """Note changes from now on; the first time, everything that is there is noted as changed."""
-    if _is_attached(connection):
+    if not _is_attached(connection):
+        _create(connection)
+        _note_all(connection)
+
+
+def claim(connection: Connection, catalogue: str) -> None:
+    """What is noted is for the catalogue of this identity; if it was for another one, everything is noted anew."""
+    known = _catalogue(connection)
+    if known == catalogue:
         return
+    if known is not None:
+        connection.execute(text("DELETE FROM outbox"))
+        _note_all(connection)
+    _remember(connection, catalogue)
+
+
+def settle(connection: Connection, catalogue: str, last: int | None) -> None:
+    """The catalogue of this identity has everything, or what was noted up to `last`: feeding goes on from there."""
+    if not _is_attached(connection):
+        _create(connection)
+    elif last is None:
+        connection.execute(text("DELETE FROM outbox"))
+    else:
+        forget(connection, last)
+    _remember(connection, catalogue)
+
+
+def newest(connection: Connection) -> int:
+    """The latest note; 0 if there is none."""
+    if not _is_attached(connection):
+        return 0
+    return int(connection.execute(text("SELECT coalesce(max(seq), 0) FROM outbox")).scalar_one())
+
+
+def _create(connection: Connection) -> None:
     connection.execute(text(_CREATE))
     for table in TABLES:
-        connection.execute(text(f"{_NOTE} SELECT '{table.name}', id FROM {table.name}"))  # noqa: S608 - our own names
         for change, which in _CHANGES.items():
             head = f"CREATE TRIGGER {_trigger(table.name, change)} AFTER {change} ON {table.name}"
             connection.execute(text(f"{head} BEGIN {_NOTE} VALUES ('{table.name}', {which}.id); END"))
+
+
+def _note_all(connection: Connection) -> None:
+    for table in TABLES:
+        connection.execute(text(f"{_NOTE} SELECT '{table.name}', id FROM {table.name}"))  # noqa: S608 - our own names
+
+
+def _catalogue(connection: Connection) -> str | None:
+    return connection.execute(select(meta.c.value).where(meta.c.key == FEEDS)).scalar_one_or_none()
+
+
+def _remember(connection: Connection, catalogue: str) -> None:
+    _forget_catalogue(connection)
+    connection.execute(insert(meta).values(key=FEEDS, value=catalogue))
+
+
+def _forget_catalogue(connection: Connection) -> None:
+    connection.execute(delete(meta).where(meta.c.key == FEEDS))
 
 
 def detach(connection: Connection) -> None:
@@ -63,6 +116,7 @@ def detach(connection: Connection) -> None:
         for change in _CHANGES:
             connection.execute(text(f"DROP TRIGGER {_trigger(table.name, change)}"))
     connection.execute(text("DROP TABLE outbox"))
+    _forget_catalogue(connection)
 
 
 def backlog(connection: Connection) -> int:

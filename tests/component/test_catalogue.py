@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,23 +29,6 @@ SEED = """
 """
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Postgres]:
-    # not below pytest's own folder: only root may enter that
-    server = Postgres(Path(tempfile.mkdtemp(prefix="streamvaultd-postgres-")))
-    server.start()
-    server.create_database()
-    yield server
-    server.remove()
-
-
-@pytest.fixture
-def server(cluster: Postgres) -> Postgres:
-    """Running, and with an empty database."""
-    cluster.sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
-    return cluster
-
-
 class Told:
     """The store as the catalogue sees it; tells when it has been fed."""
 
@@ -55,6 +37,7 @@ class Told:
         self._fed = fed
         self.instance = store.instance
         self.outbox_backlog = store.outbox_backlog
+        self.outbox_claim = store.outbox_claim
         self.outbox_batch = store.outbox_batch
 
     async def outbox_forget(self, last: int) -> None:
@@ -240,6 +223,26 @@ async def test_a_catalogue_has_one_owner(store: LocalStore, server: Postgres, tm
     await second.close()
     await other.close()
     assert server.sql("SELECT username FROM streamers") == [["alice"]]
+
+
+async def test_another_catalogue_is_fed_everything(store: LocalStore, server: Postgres, tmp_path: Path) -> None:
+    """Also if nothing has changed since the earlier one was fed."""
+    await finish(store, await start(store, "alice"))
+    feeding = Feeding(store, server.url)
+    await feeding.settled()
+    await feeding.close()
+    server.sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    other = Feeding(store, server.url)
+    await other.until(lambda: server.sql("SELECT to_regclass('recordings') IS NOT NULL") == [["t"]])
+    await other.settled()
+    assert_equal(server, tmp_path)
+    before = server.sql("SELECT xmin FROM recordings")
+    await other.close()
+    again = Feeding(store, server.url)  # the same one is not fed anew
+    await finish(store, await start(store, "bob"))
+    await again.settled()
+    await again.close()
+    assert server.sql("SELECT xmin FROM recordings WHERE id = 1") == before
 
 
 async def test_a_newer_schema_is_left_alone(store: LocalStore, server: Postgres) -> None:

@@ -120,7 +120,7 @@ def psql(box: Box, statement: str, database: str = "streamvault") -> list[str]:
     return box.run([*command, "-c", statement]).stdout.splitlines()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def postgresql(box: Box) -> None:
     """Debian's own server, with a database for the service's user, who is trusted on the server's socket (peer)."""
     box.run(["sh", "-ec", INSTALL], timeout=600)
@@ -154,3 +154,36 @@ def test_the_statement_of_that_time(box: Box, ctl: Ctl, source: LiveSource, chan
     wanted = ["|".join(str(value) for value in row.values()) for row in rows(box, ALL)]
     box.wait_for(lambda: psql(box, ALL) == wanted, "both are equal", timeout=60)
     assert psql(box, statement) == []
+
+
+# --- and back ------------------------------------------------------------------------------------------------------
+
+URL = "postgresql://_streamvault@/streamvault"
+DAEMON = ["streamvaultd.socket", "streamvaultd.service"]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.usefixtures("postgresql")
+def test_the_store_goes_to_postgresql_and_comes_back(box: Box, ctl: Ctl) -> None:
+    """With the daemon stopped; afterwards it goes on from there, and feeds nothing anew."""
+    as_user = ["runuser", "-u", "_streamvault", "--", "streamvaultctl"]
+    before = rows(box, ALL)
+    assert before
+    refused = box.run([*as_user, "import", URL], check=False)
+    assert (refused.returncode, "systemctl stop" in refused.stderr) == (1, True)
+    box.run(["systemctl", "stop", *DAEMON])
+    psql(box, 'DROP SCHEMA public CASCADE; CREATE SCHEMA public AUTHORIZATION "_streamvault"')
+    there = json.loads(box.run([*as_user, "--json=short", "export", URL]).stdout)
+    assert there["rows"]["recordings"] == len(before)
+    box.run(["streamvaultctl", "export", "/root/dump.jsonl"])
+    box.run(["sh", "-c", f"rm {DATABASE}*"])
+    back = json.loads(box.run([*as_user, "--json=short", "import", URL]).stdout)
+    assert (back["sha256"], back["rows"]) == (there["sha256"], there["rows"])
+    again = json.loads(box.run(["streamvaultctl", "--json=short", "import", "/root/dump.jsonl"]).stdout)
+    assert (again["sha256"], again["added"]) == (there["sha256"], 0)
+    assert rows(box, ALL) == before
+    assert rows(box, "SELECT count(*) AS waiting FROM outbox") == [{"waiting": 0}]
+    box.run(["systemctl", "start", *DAEMON])
+    assert len(ctl.json("list", "--all")) == len(before)
+    owner = box.run(["stat", "-c", "%U %a", DATABASE]).stdout
+    assert owner == "_streamvault 600\n"

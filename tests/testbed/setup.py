@@ -82,5 +82,5 @@ def ensure_venv() -> None:
         return
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=True)
     pip = [str(VENV / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "--editable", f"{PROJECT}[dev]"], check=True)
+    subprocess.run([*pip, "--editable", f"{PROJECT}[dev,docs]"], check=True)
     stamp.write_text(digest)

@@ -23,6 +23,8 @@ TAIL_LINES = 60
 # Who runs us in the background ignores SIGINT and SIGQUIT, and what is tested would inherit that.
 DEFAULT_SIGNALS = ["env", "--default-signal"]
 BIN = setup.VENV / "bin"
+# Without what an earlier run made of them (-E): a document that is gone would stay. A warning is an error (-W).
+HTML = [str(BIN / "sphinx-build"), "-q", "-E", "-W", "--keep-going", "-d", "build/doctrees", "docs", "build/html"]
 
 
 def run_setup(log: Path) -> bool:
@@ -34,7 +36,7 @@ def run_setup(log: Path) -> bool:
 
 
 def run_lint(log: Path) -> bool:
-    """Style, types, spelling."""
+    """Style, types, spelling, and documents that Sphinx understands."""
     files = [str(file) for file in deb.source_files()]
     commands = [
         [str(BIN / "ruff"), "check"],
@@ -42,8 +44,14 @@ def run_lint(log: Path) -> bool:
         [str(BIN / "mypy")],
         [str(BIN / "codespell"), *files],
         ["shellcheck", *(file for file in files if is_shell(PROJECT / file))],
+        HTML,
     ]
     return all(logged(command, log) for command in commands)
+
+
+def run_html(log: Path) -> bool:
+    """The documents as a web site, in build/html."""
+    return logged(HTML, log)
 
 
 def is_shell(path: Path) -> bool:
@@ -72,6 +80,7 @@ IN_BOXES = ["--numprocesses=3", "--dist=loadfile", "tests/integration"]
 STAGES: dict[str, Callable[[Path], bool]] = {
     "setup": run_setup,
     "lint": run_lint,
+    "html": run_html,
     "unit": pytest("tests/unit"),
     "component": pytest("tests/component"),
     "deb": run_deb,

@@ -180,6 +180,8 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
         "check",
         "cleanup",
         "rescan",
+        "export",
+        "import",
         "prune",
         "verify",
         "streamers",

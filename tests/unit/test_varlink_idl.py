@@ -15,8 +15,8 @@ from streamvaultd.varlink import idl
 from streamvaultd.varlink.server import read_definition
 
 NAMES = ["io.streamvault.Broker", "io.streamvault.Recorder", "org.varlink.service"]
-# Raised by clients about a service they cannot reach or understand: no service answers them
-OF_CLIENTS = {"DaemonNotRunning", "ConnectionLost", "RemoteError"}
+# Raised by clients about a service that they cannot reach or understand, or need not: no service answers them
+OF_CLIENTS = {"DaemonNotRunning", "ConnectionLost", "RemoteError", "DumpInvalid", "TransferConflict"}
 
 EXAMPLE = """# What it is
 interface org.example.Test-1

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a PostgreSQL server is reached: libpq's ways, and a password only from a file that others cannot read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import make_url
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
+
+PASSFILE: Final = "pgpass"
+"""The credential with the password, in the format of libpq-pgpass."""
+
+CONNECT_TIMEOUT: Final = 10
+KEEPALIVE_IDLE: Final = 30
+SILENCE_TIMEOUT_MS: Final = 60_000
+"""A server that acknowledges nothing for so long is away."""
+
+
+def server_url(url: str) -> URL:
+    """The URL of a setting or a command line, for our driver."""
+    return make_url(url).set(drivername="postgresql+psycopg")
+
+
+def credential() -> Path | None:
+    """The service's credential with the password; None if it has none, and libpq looks where it always does."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    file = Path(folder) / PASSFILE if folder else None
+    return file if file is not None and file.exists() else None
+
+
+def arguments(passfile: Path | None, *, statement_timeout_ms: int) -> dict[str, object]:
+    """What the driver is given to connect; a timeout of 0 is none."""
+    found: dict[str, object] = {
+        "connect_timeout": CONNECT_TIMEOUT,
+        "keepalives_idle": KEEPALIVE_IDLE,
+        "tcp_user_timeout": SILENCE_TIMEOUT_MS,
+        "application_name": "streamvaultd",
+        "options": f"-c statement_timeout={statement_timeout_ms} -c timezone=UTC",
+    }
+    return found | ({"passfile": str(passfile)} if passfile is not None else {})
