@@ -211,6 +211,8 @@ class EventSubServer:
     def _say(self, session: Session, kind: str, payload: dict[str, Any], message: str | None = None) -> None:
         if session.is_silent:
             return
-        session.said_at = time.monotonic()
+        with self.changed:
+            session.said_at = time.monotonic()
+            self.changed.notify_all()
         metadata = {"message_id": message or f"m{next(self.numbers)}", "message_type": kind}
         session.socket.send(json.dumps({"metadata": metadata, "payload": payload}))

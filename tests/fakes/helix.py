@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tests.fakes.eventsub import EventSubServer
 
-CLIENT, SECRET, REFRESH = "client-0", "secret-0", "refresh-0"
+CLIENT, SECRET, REFRESH = "client-0", "planted-secret-0", "planted-refresh-0"
 LOGINS_MAX = 100
 HANG = 60.0
 
@@ -36,6 +36,8 @@ class HelixServer:
         """When each request of streams came, on the monotonic clock."""
         self.answered = 0
         """Requests of streams that got an answer."""
+        self.looked_at: list[str] = []
+        """Channels that somebody looked at by /site/LOGIN, which stands for the pages of the site."""
         self.tokens = 0
         self.user_tokens = 0
         self.events: EventSubServer | None = None
@@ -70,12 +72,12 @@ class HelixServer:
     @property
     def token(self) -> str:
         """The only one that is valid for the application."""
-        return f"token-{self.tokens}"
+        return f"planted-token-{self.tokens}"
 
     @property
     def user_token(self) -> str:
         """The only one that is valid for the user."""
-        return f"user-token-{self.user_tokens}"
+        return f"planted-user-{self.user_tokens}"
 
 
 class _Server(ThreadingHTTPServer):
@@ -133,6 +135,10 @@ class _Handler(BaseHTTPRequestHandler):
                 self.say(200, {"data": [{"id": id_of(login), "login": login} for login in logins]})
         elif parts.path == "/helix/streams":
             self.do_streams([value for name, value in parse_qsl(parts.query) if name == "user_login"])
+        elif parts.path.startswith("/site/"):
+            login = parts.path.removeprefix("/site/")
+            self.helix.looked_at.append(login)
+            self.say(200, self.helix.live.get(login))
         else:
             self.say(404, {"status": 404})
 
