@@ -63,10 +63,9 @@ def test_two_hundred_channels_of_whom_six_go_live(box: Box, source: LiveSource, 
     batches = math.ceil(CHANNELS / BATCH)
     twitch.site.looked_at.clear()
     first = rounds(twitch)
-    box.wait_for(lambda: rounds(twitch) >= first + 6 * batches, "six rounds", timeout=90)
-    asked = twitch.helix.asked_at[first:]
-    per_minute = 60 * (len(asked) - 1) / (asked[-1] - asked[0])
-    assert 0.7 * batches * 60 / INTERVAL <= per_minute <= 1.1 * batches * 60 / INTERVAL
+    box.wait_for(lambda: rounds(twitch) >= first + 6 * batches, "six rounds or so", timeout=90)
+    per_minute = requests_per_minute(twitch.helix.asked_at[first:])
+    assert 0.7 * batches * 60 / INTERVAL <= per_minute <= 1.05 * batches * 60 / INTERVAL
     assert {len(logins) for logins in twitch.helix.requests} == {BATCH, CHANNELS % BATCH}
     assert twitch.site.looked_at == []
 
@@ -87,6 +86,14 @@ def test_two_hundred_channels_of_whom_six_go_live(box: Box, source: LiveSource, 
     recorded = [each["context"]["streamer"] for each in Ctl(box).json("list", "--all")]
     assert sorted(recorded) == sorted(each.name for each in live)
     Ctl(box)("check")
+
+
+def requests_per_minute(asked: list[float]) -> float:
+    """Over all rounds that are whole."""
+    begun = [number for number, (one, next_one) in enumerate(pairwise(asked), 1) if next_one - one > INTERVAL / 2]
+    found = 60 * (begun[-1] - begun[0]) / (asked[begun[-1]] - asked[begun[0]])
+    print(f"{found:.1f} requests a minute")
+    return found
 
 
 def title_events(box: Box, each: Watched) -> list[str]:
