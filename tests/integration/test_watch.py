@@ -16,6 +16,7 @@ from tests.integration.harness import SETTINGS, Ctl, configure
 from tests.integration.twitch import give_credentials
 from tests.testbed.box import Box
 from tests.testbed.frames import count_frames
+from tests.testbed.machine import Machine
 
 WATCH = """
 [watch]
@@ -226,7 +227,7 @@ def test_no_secret_is_seen_and_one_that_is_refused_loses_no_broadcast(box: Box, 
     assert seen_by_others(box, PLANTED) == ""
 
 
-def seen_by_others(box: Box, *planted: str) -> str:
+def seen_by_others(box: Machine, *planted: str) -> str:
     """Where a planted text can be seen by somebody who is neither root nor the daemon; and in the journal at all."""
     script = """
         ps axeww -o args | grep -f /root/pattern
@@ -241,4 +242,4 @@ def seen_by_others(box: Box, *planted: str) -> str:
     box.write_file("/root/pattern", "\n".join(planted) + "\n")
     box.write_file("/root/seen.sh", script)
     box.run(["chmod", "600", "/root/pattern"])
-    return box.run(["sh", "/root/seen.sh"]).stdout
+    return box.run(["sh", "/root/seen.sh"], timeout=180).stdout
