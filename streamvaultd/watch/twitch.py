@@ -38,7 +38,7 @@ LOOKS: Final = (5.0, 10.0, 15.0)
 """Twitch says "online" before there is a playlist: seconds from one further look to the next."""
 
 HINT_REST: Final = 1.0
-"""Further hints of the same streamer within so long (s) are no news."""
+"""Hints at the same streamer are so far (s) apart, however much there is to tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,9 @@ class TwitchEvents:
         self._spawn = spawn
         self._interval = interval
         self._is_well = True
-        self._hinted: dict[str, float] = {}
+        self._resting: dict[str, bool] = {}
+        """Who has just been hinted at, and whether there is more to hint at."""
+        self._looking: set[str] = set()
 
     async def run(self) -> None:
         """Say again and again whom to listen to, until cancelled."""
@@ -151,21 +153,34 @@ class TwitchEvents:
 
     def heard(self, login: str, kind: str) -> None:
         """Twitch has told something of a channel."""
-        now = asyncio.get_running_loop().time()
         for streamer in logins_of(self._streamers()).get(login, ()):
-            if now - self._hinted.get(streamer.name, -HINT_REST) < HINT_REST:
-                continue
-            self._hinted[streamer.name] = now
-            self._hint(streamer.name)
-            if kind == ONLINE:
-                self._spawn(self._look_again(streamer.name))
+            name = streamer.name
+            if name in self._resting:
+                self._resting[name] = True
+            else:
+                self._resting[name] = False
+                self._hint(name)
+                self._spawn(self._rest(name))
+            if kind == ONLINE and name not in self._looking:
+                self._looking.add(name)
+                self._spawn(self._look_again(name))
+
+    async def _rest(self, name: str) -> None:
+        """What is told of him meanwhile is one further hint."""
+        await asyncio.sleep(HINT_REST)
+        while self._resting[name]:
+            self._resting[name] = False
+            self._hint(name)
+            await asyncio.sleep(HINT_REST)
+        del self._resting[name]
 
     async def _look_again(self, name: str) -> None:
         for wait in LOOKS:
             await asyncio.sleep(wait)
             if self._is_seen(name):
-                return
+                break
             self._hint(name)
+        self._looking.remove(name)
 
 
 def retry_after(failures: int, wanted: float) -> float:

@@ -123,25 +123,30 @@ async def test_what_is_subscribed_to_and_heard(there: World, helix: HelixServer)
 async def test_hints_become_looks_at_the_streamers_of_that_channel(
     there: World, helix: HelixServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Twitch says "online" before there is a playlist: it is looked at again until something is seen."""
     monkeypatch.setattr(twitch, "LOOKS", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(twitch, "HINT_REST", 0.0)
     seen: set[str] = set()
     listener = Listener(there, helix, "alice")
     works: list[Any] = []
     listener.twitch._spawn, listener.twitch._is_seen = works.append, lambda name: name in seen
-    listener.twitch.heard("alice", "channel.update")
-    assert (listener.hinted, works) == (["the-alice"], [])
-    listener.twitch.heard("alice", "stream.online")  # within a second: no news
-    listener.twitch.heard("nobody", "stream.online")
-    assert listener.hinted == ["the-alice"]
-    listener.twitch._hinted.clear()
-    listener.twitch.heard("alice", "stream.online")
-    await works.pop()
-    assert listener.hinted == ["the-alice"] * 5  # Twitch says so before there is a playlist
-    listener.twitch._hinted.clear()
+
+    async def hints(*told: tuple[str, str]) -> int:
+        before = len(listener.hinted)
+        for login, kind in told:
+            listener.twitch.heard(login, kind)
+        while works:
+            await works.pop(0)
+        assert set(listener.hinted) <= {"the-alice"}
+        return len(listener.hinted) - before
+
+    online, update = ("alice", "stream.online"), ("alice", "channel.update")
+    assert await hints(update) == 1
+    assert await hints(update, update, update) == 2  # the others at the end of the rest
+    assert await hints(("nobody", "stream.online")) == 0
+    assert await hints(online) == 1 + 3
     seen.add("the-alice")
-    listener.twitch.heard("alice", "stream.online")
-    await works.pop()
-    assert listener.hinted == ["the-alice"] * 6
+    assert await hints(online, online) == 2
 
 
 async def test_a_message_that_is_sent_twice_is_heard_once(there: World, helix: HelixServer) -> None:
