@@ -39,11 +39,14 @@ def load(directory: Path | None) -> tuple[Mapping[str, Options], tuple[VaultErro
 
 
 HELIX: Final = "streamvaultd.helix"
-_HELIX_KEYS: Final = {"client_id", "client_secret", "api", "auth"}
+_HELIX_KEYS: Final = {
+    "client_id": "client", "client_secret": "secret", "user_token": "token", "refresh_token": "refresh",
+    "api": "api", "auth": "auth", "events": "events",
+}  # fmt: skip
 
 
 def load_helix(directory: Path | None) -> tuple[Mapping[str, str], tuple[VaultError, ...]]:
-    """client_id, client_secret, perhaps api and auth of Twitch's interface; nothing if there is no such credential."""
+    """What Twitch knows us by, as Keys of watch/twitch.py has it; nothing if there is no such credential."""
     file = directory / HELIX if directory is not None else None
     if file is None or not file.exists():
         return {}, ()
@@ -52,9 +55,10 @@ def load_helix(directory: Path | None) -> tuple[Mapping[str, str], tuple[VaultEr
     except (OSError, UnicodeDecodeError):
         return {}, (ConfigUnreadable(file=HELIX, why="it cannot be read"),)
     found = {key.strip(): value.strip() for key, _, value in lines if key and not key.startswith("#")}
-    if {"client_id", "client_secret"} <= set(found) <= _HELIX_KEYS and all(found.values()):
-        return found, ()
-    why = "it must have the lines client_id=… and client_secret=…"
+    is_whole = {"client_id", "client_secret"} <= set(found) <= set(_HELIX_KEYS) and all(found.values())
+    if is_whole and ("refresh_token" not in found or "user_token" in found):
+        return {_HELIX_KEYS[key]: value for key, value in found.items()}, ()
+    why = "it must have the lines client_id=… and client_secret=…, and may have user_token=… and refresh_token=…"
     return {}, (ConfigInvalid(file=HELIX, section="", key="***", value="***", why=why),)
 
 

@@ -20,14 +20,14 @@ from streamvaultd.core.streamer import Streamer
 from streamvaultd.core.watched import Sighting, Trouble
 from streamvaultd.errors import VaultError
 from streamvaultd.manager import Manager
-from streamvaultd.notices import PROBE_LOST, SECRETS_REFUSED, STREAMERS_REFUSED, TWITCH_AWAY, Journal
+from streamvaultd.notices import PROBE_LOST, SECRETS_REFUSED, STREAMERS_REFUSED, TWITCH_AWAY, TWITCH_SILENT, Journal
 from streamvaultd.ports import Disk, Store
 from streamvaultd.roster import Beginner, Roster
 from streamvaultd.streamer_files import StreamerFiles
 from streamvaultd.streamlinks import Options, Streamlinks
 from streamvaultd.watch.line import LINE_MAX, ProbeLine
 from streamvaultd.watch.sightings import PROXY, Sightings, proxy_options
-from streamvaultd.watch.twitch import Keys, TwitchRounds
+from streamvaultd.watch.twitch import Keys, TwitchEvents, TwitchRounds
 from streamvaultd.watches import SourceProbes, Watches
 
 PROBE_SOCKET: Final = Path("/run/streamvault-probe/socket")
@@ -57,6 +57,7 @@ class Watching:
         self._journal = journal
         self._credentials: Mapping[str, Options] = {}
         self._refused: set[str] = set()
+        self._events: TwitchEvents | None = None
         self._streamlinks = streamlinks
         streamlinks.options_for = self.options_for
         streamlinks.secrets_for = self.secrets_for
@@ -65,6 +66,7 @@ class Watching:
             python=self._python,
             spawn=spawn,
             on_loss=lambda why: journal.tell(PROBE_LOST, why=why),
+            on_hint=self._on_hint,
         )
         self._asker = asker = Sightings(
             line=self.line,
@@ -112,16 +114,35 @@ class Watching:
             self._journal.tell(STREAMERS_REFUSED, why=mistake)
         if not keys:
             return
-        more = {name: keys[name] for name in ("api", "auth") if name in keys}
         rounds = TwitchRounds(
             line=self.line,
-            keys=Keys(keys["client_id"], keys["client_secret"], **more),
-            streamers=lambda: [watched.streamer for watched in self.watches.watched.values()],
+            keys=Keys(**keys),
+            streamers=self._watched_streamers,
             push=self.watches.push,
             on_trouble=lambda why: self._journal.tell(TWITCH_AWAY, why=why),
             interval=lambda: self._settings().watch_interval,
         )
         self._spawn(rounds.run())
+        if "token" not in keys:
+            return
+        self._events = TwitchEvents(
+            line=self.line,
+            keys=Keys(**keys),
+            streamers=self._watched_streamers,
+            hint=self.watches.hint,
+            is_seen=self.watches.is_seen,
+            on_trouble=lambda why: self._journal.tell(TWITCH_SILENT, why=why),
+            spawn=self._spawn,
+            interval=lambda: self._settings().watch_interval,
+        )
+        self._spawn(self._events.run())
+
+    def _watched_streamers(self) -> list[Streamer]:
+        return [watched.streamer for watched in self.watches.watched.values()]
+
+    def _on_hint(self, login: str, kind: str) -> None:
+        if self._events is not None:
+            self._events.heard(login, kind)
 
     def api(self) -> StreamersApi:
         """The methods about streamers."""

@@ -259,6 +259,11 @@ TWITCH_AWAY: Final = Entry(
     WARNING,
     "Twitch's interface cannot be used, its channels are asked one by one: {why}",
 )
+TWITCH_SILENT: Final = Entry(
+    "5b1f0c4a9d0e4b7cb8f5e2a6d3c1970e",
+    WARNING,
+    "Twitch's events cannot be had, its channels are asked as often as ever: {why}",
+)
 REMARKS: Final[Mapping[str, Entry]] = {
     Remark.LIVE: Entry("7c0a2b1f4bb24c8c9dc1f3b5a3be4f60", NOTICE, "'{streamer}' is live: {why}"),
     Remark.LEFT_OUT: Entry("a4dc92c44d7e4a58b6a0c9f45b1c2de7", INFO, "'{streamer}' is live and not recorded: {why}"),
@@ -276,6 +281,7 @@ OWN: Final = (
     PROBE_LOST,
     SECRETS_REFUSED,
     TWITCH_AWAY,
+    TWITCH_SILENT,
     *REMARKS.values(),
     DAEMON_STARTED,
     DAEMON_STOPPED,

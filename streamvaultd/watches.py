@@ -19,7 +19,7 @@ from streamvaultd.core import watched as wt
 from streamvaultd.core.events import BroadcastOver, Event, Outcome
 from streamvaultd.core.model import Broadcast, Recorder, Recording, State, StopReason
 from streamvaultd.core.streamer import Streamer
-from streamvaultd.core.watched import Configured, Ended, Rules, Sighting, Watch, Watched
+from streamvaultd.core.watched import Configured, Ended, Mood, Rules, Sighting, Watch, Watched
 from streamvaultd.core.watching import is_another, next_deadline, step
 from streamvaultd.errors import AlreadyRecording, NoSuchStreamer, StoreUnavailable, VaultError
 from streamvaultd.notices import REMARKS, STORE_FAILED, Journal
@@ -113,6 +113,15 @@ class Watches:
     def push(self, streamer: Streamer, sighting: Sighting) -> None:
         """Something was learnt of a streamer that was not asked for."""
         self._queue_event(wt.Sighted, name=streamer.name, sighting=sighting, offset=self._offset(streamer))
+
+    def hint(self, name: str) -> None:
+        """There is a reason to ask this streamer's source soon."""
+        self._queue_event(wt.Hinted, name=name)
+
+    def is_seen(self, name: str) -> bool:
+        """Whether a broadcast of this streamer is known of."""
+        found = self._watch.streamers.get(name)
+        return found is not None and found.mood in (Mood.LIVE, Mood.STARTING, Mood.RECORDING)
 
     async def probe(self, name: str) -> Watched:
         """Ask a streamer's source now, and wait for the answer; raises NoSuchStreamer."""

@@ -92,6 +92,7 @@ class Watched:
     probe_at: Instant | None = None
     failures: int = 0
     recording: int | None = None
+    foreign: bool = False  # that recording is of another source than the streamer's file names
     site_id: str = ""
     title: str = ""
     category: str = ""
@@ -181,6 +182,11 @@ class Sighted(_StreamerEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Hinted(_StreamerEvent):
+    """Somebody says that there is something to be seen: no answer, but a reason to ask before all others."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RecordingBegan(_StreamerEvent):
     """A recording of this streamer runs, whoever asked for it. `foreign`: it is of another source than his file's."""
 
@@ -214,7 +220,7 @@ class Due(_Event):
 
 
 Happening = (
-    Configured | ProbeWanted | ProbeAnswered | Sighted | RecordingBegan | RecordingRefused | RecordingOver
+    Configured | ProbeWanted | ProbeAnswered | Sighted | Hinted | RecordingBegan | RecordingRefused | RecordingOver
     | NetworkReturned | Due
 )  # fmt: skip
 

@@ -23,6 +23,7 @@ from streamvaultd.core.watched import (
     EndBroadcast,
     Ended,
     Happening,
+    Hinted,
     Hold,
     Mood,
     NetworkReturned,
@@ -75,6 +76,9 @@ USUAL_KEPT: Final = 20
 
 PUSHED_WAIT: Final = 1.5
 """Of what is learnt each interval without asking, one that is late is not asked for before so many intervals."""
+
+HASTE: Final = 3600.0
+"""A streamer of whom there is a hint is asked as if he had waited so long (s)."""
 
 TOLD_FAILURES: Final = 3
 """Trouble is told when it has happened so often in a row."""
@@ -264,7 +268,9 @@ def is_usual(usual: tuple[int, ...], realtime: int) -> bool:
 # --- what follows from answers -------------------------------------------------------------------------------------
 
 
-_StreamerEvent: TypeAlias = ProbeWanted | ProbeAnswered | Sighted | RecordingBegan | RecordingRefused | RecordingOver
+_StreamerEvent: TypeAlias = (
+    ProbeWanted | ProbeAnswered | Sighted | Hinted | RecordingBegan | RecordingRefused | RecordingOver
+)
 
 
 def _on_streamer(rules: Rules, watched: Watched, event: _StreamerEvent) -> One:
@@ -279,13 +285,15 @@ def _on_streamer(rules: Rules, watched: Watched, event: _StreamerEvent) -> One:
             return _on_over(rules, watched, event)
         case Sighted():
             return _on_sighted(rules, watched, event)
+        case Hinted():
+            return _on_hint(watched, event), ()
         case ProbeWanted():
             return watched, ()
 
 
 def _on_sighted(rules: Rules, watched: Watched, event: Sighted) -> One:
     """As an answer; while more of that is to be expected, the source need not be asked."""
-    if watched.asked_at is not None or watched.mood in (Mood.DISABLED, Mood.STARTING):
+    if watched.asked_at is not None or watched.foreign or watched.mood in (Mood.DISABLED, Mood.STARTING):
         return watched, ()
     answer = ProbeAnswered(
         at=event.at, chance=event.chance, name=event.name, probe=watched.probe, sighting=event.sighting,
@@ -298,12 +306,21 @@ def _on_sighted(rules: Rules, watched: Watched, event: Sighted) -> One:
     return replace(after, probe_at=max(after.probe_at, patient)), wishes
 
 
+def _on_hint(watched: Watched, event: Hinted) -> Watched:
+    """He is the next to be asked; sites are spaced all the same."""
+    if watched.asked_at is not None or watched.foreign or watched.mood in (Mood.DISABLED, Mood.STARTING):
+        return watched
+    return replace(watched, probe_at=event.at.monotonic - HASTE)
+
+
 def _on_answer(rules: Rules, watched: Watched, event: ProbeAnswered) -> One:
     if event.probe != watched.probe or watched.asked_at is None:
         return watched, ()
     watched = replace(watched, asked_at=None)
     if watched.mood is Mood.DISABLED:  # a person wanted to know
         return replace(watched, detail=event.sighting.detail or event.sighting.outcome.value), ()
+    if watched.foreign:  # likewise
+        return watched, ()
     if watched.recording is not None:
         return _while_recording(rules, watched, event)
     after, wishes = _OUTCOMES[event.sighting.outcome](rules, watched, event)
@@ -444,7 +461,10 @@ def _on_began(watched: Watched, event: RecordingBegan) -> Watched:
     again = event.at.monotonic + (RECORDED_WAIT if is_asked_for else 0.0)
     mood = Mood.RECORDING if watched.streamer.enabled else Mood.DISABLED
     probe_at = again if watched.streamer.enabled and not event.foreign else None
-    return _enter(known, mood, event.at, recording=event.recording, probe_at=probe_at, hold=None, ended_at=None)
+    return _enter(
+        known, mood, event.at, recording=event.recording, foreign=event.foreign, probe_at=probe_at, hold=None,
+        ended_at=None,
+    )  # fmt: skip
 
 
 def _on_refused(rules: Rules, watched: Watched, event: RecordingRefused) -> One:
@@ -456,7 +476,7 @@ def _on_refused(rules: Rules, watched: Watched, event: RecordingRefused) -> One:
 def _on_over(rules: Rules, watched: Watched, event: RecordingOver) -> One:
     if watched.recording != event.recording:
         return watched, ()
-    over = replace(watched, recording=None, ended_at=event.at.monotonic, mark="", asked_at=None)
+    over = replace(watched, recording=None, foreign=False, ended_at=event.at.monotonic, mark="", asked_at=None)
     if not watched.streamer.enabled:
         return _enter(over, Mood.DISABLED, event.at, probe_at=None), ()
     if event.ended is Ended.FAILED:

@@ -54,20 +54,27 @@ class Answer(msgspec.Struct, frozen=True):
     refused: bool = False
     live: dict[str, tuple[str, str, str]] = {}
     retry: float = 0.0
+    hint: tuple[str, str] | None = None
     rss: int = 0
 
 
 class Keys(Protocol):
-    """What Twitch knows the application by; see twitch.py."""
+    """What Twitch knows the application and a user by; see twitch.py."""
 
     @property
     def client(self) -> str: ...
     @property
     def secret(self) -> str: ...
     @property
+    def token(self) -> str: ...
+    @property
+    def refresh(self) -> str: ...
+    @property
     def api(self) -> str: ...
     @property
     def auth(self) -> str: ...
+    @property
+    def events(self) -> str: ...
 
 
 class _Lost(Exception):
@@ -109,7 +116,10 @@ class _Line:
 
 
 class ProbeLine:
-    """Asks the one process. `connect` gives a new one, `python` the interpreter that it is to run with."""
+    """Asks the one process. `connect` gives a new one, `python` the interpreter that it is to run with.
+
+    `on_hint` gets the login of a channel of Twitch and what there is to be seen, when the process hears of it.
+    """
 
     def __init__(
         self,
@@ -118,6 +128,7 @@ class ProbeLine:
         python: Callable[[], Awaitable[str]],
         spawn: Callable[[Coroutine[Any, Any, None]], None],
         on_loss: Callable[[str], None] = lambda _why: None,
+        on_hint: Callable[[str, str], None] = lambda _login, _kind: None,
         answer_limit: float = ANSWER_LIMIT,
         rss_max: int = RSS_MAX,
     ) -> None:
@@ -125,6 +136,7 @@ class ProbeLine:
         self._python = python
         self._spawn = spawn
         self._on_loss = on_loss
+        self._on_hint = on_hint
         self._answer_limit = answer_limit
         self._rss_max = rss_max
         self._line: _Line | None = None
@@ -153,6 +165,12 @@ class ProbeLine:
         """Which of these channels of Twitch are live; as probe()."""
         told = {"client": keys.client, "secret": keys.secret, "api": keys.api, "auth": keys.auth}
         return await self._ask_twice({"verb": "helix", "logins": logins, **told})
+
+    async def listen_to(self, logins: Sequence[str], keys: Keys) -> Answer:
+        """Listen to these channels of Twitch from now on, for as long as the process lives; as probe()."""
+        told = {"client": keys.client, "secret": keys.secret, "token": keys.token, "refresh": keys.refresh}
+        where = {"api": keys.api, "auth": keys.auth, "events": keys.events}
+        return await self._ask_twice({"verb": "eventsub", "logins": logins, **told, **where})
 
     async def _ask_twice(self, question: dict[str, Any]) -> Answer:
         why = ""
@@ -236,6 +254,8 @@ class ProbeLine:
         try:
             while not line.is_over:
                 answer = await line.read_answer()
+                if answer.hint is not None:
+                    self._on_hint(*answer.hint)
                 future = line.waiting.get(answer.id)
                 if future is not None and not future.done():
                     future.set_result(answer)

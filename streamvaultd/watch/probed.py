@@ -3,8 +3,9 @@
 
 It starts under our own interpreter and is told which one has streamlink: {"python": PATH}; that one then executes this
 file again, which imports the standard library and streamlink alone. From then on it reads one question a line, as
-probe.py has them, with an "id"; and writes one answer a line, with the same id and "rss", the bytes it holds. The
-first line that it writes is {"ready": true}. It ends when the connection does, whatever its threads are doing.
+probe.py, helix.py and eventsub.py have them, with an "id"; and writes one answer a line, with the same id and "rss",
+the bytes it holds; what nobody asked for has the id 0. The first line that it writes is {"ready": true}. It ends when
+the connection does, whatever its threads are doing.
 """
 
 from __future__ import annotations
@@ -73,9 +74,10 @@ class Sessions(threading.local):
 class Service:
     """Takes questions from one queue in a few threads, and writes each answer whole."""
 
-    def __init__(self, probe: Any, helix: Any, output: Any) -> None:
+    def __init__(self, probe: Any, helix: Any, eventsub: Any, output: Any) -> None:
         self.probe = probe
-        self.helix = helix
+        self.helix = helix.Helix()
+        self.eventsub = eventsub.EventSub(helix, self.say)
         self.output = output
         self.lock = threading.Lock()
         # Here, for some of what streamlink imports wants the main thread. Debian's streamlink executes every plugin
@@ -96,10 +98,8 @@ class Service:
 
     def answer(self, question: dict[str, Any]) -> dict[str, Any]:
         """One answer."""
-        if question["verb"] == "helix":
-            found: dict[str, Any] = self.helix.answer(question)
-        else:
-            found = self.probe.probe(question, self.sessions)
+        ask = {"helix": self.helix.answer, "eventsub": self.eventsub.answer}.get(question["verb"])
+        found: dict[str, Any] = ask(question) if ask else self.probe.probe(question, self.sessions)
         return found
 
     def say(self, answer: dict[str, Any]) -> None:
@@ -158,7 +158,7 @@ def serve() -> NoReturn:
     warnings.simplefilter("ignore")
     status = 0
     try:
-        service = Service(load("probe"), load("helix").Helix(), output)
+        service = Service(load("probe"), load("helix"), load("eventsub"), output)
         for work in (feed_watchdog, *[service.work] * WORKERS):
             threading.Thread(target=work, daemon=True).start()
         service.say({"ready": True})

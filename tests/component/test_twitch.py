@@ -117,8 +117,15 @@ def test_only_channels_of_twitch_that_are_watched() -> None:
 def test_the_credential(tmp_path: Path) -> None:
     assert credentials.load_helix(tmp_path) == ({}, ())
     (tmp_path / "streamvaultd.helix").write_text("client_id=a\nclient_secret=planted\n")
-    assert credentials.load_helix(tmp_path) == ({"client_id": "a", "client_secret": "planted"}, ())
-    (tmp_path / "streamvaultd.helix").write_text("client_secret=planted\n")
-    found, (mistake,) = credentials.load_helix(tmp_path)
-    assert found == {}
-    assert "planted" not in str(mistake)
+    assert credentials.load_helix(tmp_path) == ({"client": "a", "secret": "planted"}, ())
+    more = "user_token=planted1\nrefresh_token=planted2\nevents=ws://127.0.0.1:1/\n"
+    (tmp_path / "streamvaultd.helix").write_text(f"client_id=a\nclient_secret=planted\n{more}")
+    found, mistakes = credentials.load_helix(tmp_path)
+    assert (found["token"], found["refresh"], found["events"]) == ("planted1", "planted2", "ws://127.0.0.1:1/")
+    assert mistakes == ()
+    assert "planted" not in repr(Keys(**found))
+    for text in ("client_secret=planted\n", "client_id=a\nclient_secret=planted\nrefresh_token=planted\n"):
+        (tmp_path / "streamvaultd.helix").write_text(text)
+        found, (mistake,) = credentials.load_helix(tmp_path)
+        assert found == {}
+        assert "planted" not in str(mistake)

@@ -159,6 +159,18 @@ async def test_what_was_stopped_is_left_alone_and_the_next_broadcast_is_not(worl
     await world.until(lambda: len(world.begun) == 2)
 
 
+async def test_a_hint_is_followed_by_a_look(world: World) -> None:
+    await world.call("AddStreamer", url=URL)
+    assert await world.probe("alice") is Mood.OFFLINE
+    assert not world.watches.is_seen("alice")
+    world.air["alice"] = LIVE
+    world.watches.hint("nobody")
+    world.watches.hint("alice")
+    await world.until(lambda: bool(world.begun))
+    assert world.watches.is_seen("alice")
+    assert not world.watches.is_seen("nobody")
+
+
 async def test_changes_of_a_broadcast(world: World) -> None:
     world.air["alice"] = LIVE
     await world.call("AddStreamer", url=URL)

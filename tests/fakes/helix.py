@@ -13,29 +13,57 @@ from urllib.parse import parse_qs, parse_qsl, urlsplit
 if TYPE_CHECKING:
     from types import TracebackType
 
-CLIENT, SECRET = "client-0", "secret-0"
+    from tests.fakes.eventsub import EventSubServer
+
+CLIENT, SECRET, REFRESH = "client-0", "planted-secret-0", "planted-refresh-0"
 LOGINS_MAX = 100
+HANG = 60.0
 
 
 class HelixServer:
-    """`live` maps logins to (id, title, category); `faults` are given, one a request of streams, before answers."""
+    """`live` maps logins to (id, title, category). `faults` are given, one a request of streams, before answers;
+    `fault` is given to every one of them, until it is "" again. `events` has the sessions for subscriptions.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.live: dict[str, tuple[str, str, str]] = {}
         self.faults: list[str] = []
+        self.fault = ""
+        self.reset_after = 30.0
+        """When the limit on requests is reset, in seconds after it was reached."""
         self.requests: list[list[str]] = []
+        self.asked_at: list[float] = []
+        """When each request of streams came, on the monotonic clock."""
+        self.answered = 0
+        """Requests of streams that got an answer."""
+        self.looked_at: list[str] = []
+        """Channels that somebody looked at by /site/LOGIN, which stands for the pages of the site."""
         self.tokens = 0
-        self.server = _Server(("127.0.0.1", 0), self)
+        self.user_tokens = 0
+        self.events: EventSubServer | None = None
+        self.over = threading.Event()
+        self.server = _Server(("127.0.0.1", port), self)
 
     def __enter__(self) -> HelixServer:
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.serve()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.over.set()
+        self.refuse()
+
+    def refuse(self) -> None:
+        """Connections are refused, until `serve()`."""
         self.server.shutdown()
         self.server.server_close()
+
+    def serve(self) -> None:
+        """Answer, at the address that it always had."""
+        if self.server.socket.fileno() < 0:
+            self.server = _Server(self.server.server_address[:2], self)  # type: ignore[arg-type]
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     @property
     def address(self) -> str:
@@ -43,8 +71,13 @@ class HelixServer:
 
     @property
     def token(self) -> str:
-        """The only one that is valid."""
-        return f"token-{self.tokens}"
+        """The only one that is valid for the application."""
+        return f"planted-token-{self.tokens}"
+
+    @property
+    def user_token(self) -> str:
+        """The only one that is valid for the user."""
+        return f"planted-user-{self.user_tokens}"
 
 
 class _Server(ThreadingHTTPServer):
@@ -53,6 +86,9 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], helix: HelixServer) -> None:
         super().__init__(address, _Handler)
         self.helix = helix
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients that have waited long enough go away."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -65,34 +101,79 @@ class _Handler(BaseHTTPRequestHandler):
         """Nothing on stderr for each request."""
 
     def do_POST(self) -> None:
-        form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
-        wanted = {"client_id": [CLIENT], "client_secret": [SECRET], "grant_type": ["client_credentials"]}
-        if urlsplit(self.path).path != "/oauth2/token" or form != wanted:
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        path = urlsplit(self.path).path
+        if path == "/oauth2/token":
+            self.do_token(parse_qs(body))
+        elif path != "/helix/eventsub/subscriptions" or self.helix.events is None:
+            self.say(404, {"status": 404})
+        elif self.is_user():
+            status, answer, headers = self.helix.events.subscribe(json.loads(body))
+            self.say(status, answer, headers)
+
+    def do_token(self, form: dict[str, list[str]]) -> None:
+        application = {"client_id": [CLIENT], "client_secret": [SECRET]}
+        if form == {**application, "grant_type": ["client_credentials"]}:
+            self.helix.tokens += 1
+            self.say(200, {"access_token": self.helix.token, "expires_in": 5_000_000, "token_type": "bearer"})
+        elif form == {**application, "grant_type": ["refresh_token"], "refresh_token": [REFRESH]}:
+            self.helix.user_tokens += 1
+            self.say(200, {"access_token": self.helix.user_token, "refresh_token": REFRESH, "token_type": "bearer"})
+        else:
             self.say(403, {"status": 403, "message": "invalid client secret"})
-            return
-        self.helix.tokens += 1
-        self.say(200, {"access_token": self.helix.token, "expires_in": 5_000_000, "token_type": "bearer"})
+
+    def do_DELETE(self) -> None:
+        number = dict(parse_qsl(urlsplit(self.path).query)).get("id", "")
+        if self.helix.events is not None and self.is_user():
+            self.say(204 if self.helix.events.unsubscribe(number) else 404, {})
 
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
-        logins = [value for name, value in parse_qsl(parts.query) if name == "user_login"]
-        self.helix.requests.append(logins)
-        fault = self.helix.faults.pop(0) if self.helix.faults else ""
-        authorized = (self.headers["Client-Id"], self.headers["Authorization"])
-        if fault == "401" or authorized != (CLIENT, f"Bearer {self.helix.token}"):
+        if parts.path == "/helix/users":
+            if self.is_user():
+                logins = [value for name, value in parse_qsl(parts.query) if name == "login"]
+                self.say(200, {"data": [{"id": id_of(login), "login": login} for login in logins]})
+        elif parts.path == "/helix/streams":
+            self.do_streams([value for name, value in parse_qsl(parts.query) if name == "user_login"])
+        elif parts.path.startswith("/site/"):
+            login = parts.path.removeprefix("/site/")
+            self.helix.looked_at.append(login)
+            self.say(200, self.helix.live.get(login))
+        else:
+            self.say(404, {"status": 404})
+
+    def do_streams(self, logins: list[str]) -> None:
+        helix = self.helix
+        helix.requests.append(logins)
+        helix.asked_at.append(time.monotonic())
+        fault = helix.faults.pop(0) if helix.faults else helix.fault
+        if fault == "timeout":
+            helix.over.wait(HANG)
+        elif fault == "401" or not self.is_authorized(helix.token):
             self.say(401, {"error": "Unauthorized", "status": 401, "message": "Invalid OAuth token"})
         elif fault == "429":
-            reset = str(int(time.time()) + 30)
+            reset = str(int(time.time() + helix.reset_after))
             self.say(429, {"status": 429}, {"Ratelimit-Remaining": "0", "Ratelimit-Reset": reset})
         elif fault == "500":
             self.say(500, {"status": 500})
         elif fault == "truncated":
             self.say(200, self.streams(logins), cut=10)
-        elif parts.path != "/helix/streams" or not 0 < len(logins) <= LOGINS_MAX:
+        elif not 0 < len(logins) <= LOGINS_MAX:
             self.say(400, {"error": "Bad Request", "status": 400})
         else:
+            helix.answered += 1
             limits = {"Ratelimit-Limit": "800", "Ratelimit-Remaining": "799", "Ratelimit-Reset": "0"}
             self.say(200, self.streams(logins), limits)
+
+    def is_authorized(self, token: str) -> bool:
+        return (self.headers["Client-Id"], self.headers["Authorization"]) == (CLIENT, f"Bearer {token}")
+
+    def is_user(self) -> bool:
+        """Whether the request has the user's token; it is answered if it has not."""
+        if self.is_authorized(self.helix.user_token):
+            return True
+        self.say(401, {"error": "Unauthorized", "status": 401, "message": "Invalid OAuth token"})
+        return False
 
     def streams(self, logins: list[str]) -> dict[str, Any]:
         data = [
@@ -114,3 +195,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(text)
+
+
+def id_of(login: str) -> str:
+    """The number that stands for a channel."""
+    return f"id-{login}"

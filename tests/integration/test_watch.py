@@ -13,8 +13,10 @@ import pytest
 from tests.fakes.channel import Channel
 from tests.fakes.livesource import LiveSource
 from tests.integration.harness import SETTINGS, Ctl, configure
+from tests.integration.twitch import give_credentials
 from tests.testbed.box import Box
 from tests.testbed.frames import count_frames
+from tests.testbed.machine import Machine
 
 WATCH = """
 [watch]
@@ -177,25 +179,31 @@ def interpreter(box: Box) -> str:
 
 
 PLANTED = "planted-6f1d0c7e"
-FOLDER = "/run/planted"
-CREDENTIALS = f"[Service]\nEnvironment=CREDENTIALS_DIRECTORY={FOLDER}\n"
+AWAY = ("d2c8f3ab6e5b4a0f8f1c7f0a3f6b92ce", "5b1f0c4a9d0e4b7cb8f5e2a6d3c1970e")
+"""Twitch's interface, and its events."""
+
+NOBODY = "http://127.0.0.1:9"
+TWITCH = f"""
+client_id=somebody
+client_secret={PLANTED}
+user_token={PLANTED}
+refresh_token={PLANTED}
+api={NOBODY}
+auth={NOBODY}
+events=ws://127.0.0.1:9/ws
+"""
 
 
 def test_no_secret_is_seen_and_one_that_is_refused_loses_no_broadcast(box: Box, source: LiveSource) -> None:
-    """X-Refuse is a token that the site does not want, the cookie one that it does not mind.
-
-    systemd passes no credentials in a box: its mount is not seen there. So a folder stands in for what it makes.
-    """
-    box.write_file("/etc/systemd/system/streamvaultd.service.d/credentials.conf", CREDENTIALS)
-    box.run(["systemctl", "daemon-reload"])
+    """X-Refuse is a token that the site does not want, the cookie one that it does not mind. Twitch is away."""
     secrets = {"cookie": f"http-cookie=session={PLANTED}\n", "token": f"http-header=X-Refuse={PLANTED}\n"}
-    for name, text in secrets.items():
-        box.write_file(f"{FOLDER}/streamvault.{name}", text)
+    for name in secrets:
         source.go_off_air(name)
         file = f"[streamer]\nurl = '{source.url(name)}'\n[streamlink]\nsecrets = ['{name}']\n"
         box.write_file(f"/etc/streamvaultd/streamers.d/{name}.toml", file)
-    box.run(["chown", "-R", "_streamvault:", FOLDER])
-    box.run(["chmod", "-R", "u=rX,go=", FOLDER])
+    box.write_file("/etc/streamvaultd/streamers.d/far.toml", "[streamer]\nurl = 'https://www.twitch.tv/far'\n")
+    credentials = {f"streamvault.{name}": text for name, text in secrets.items()}
+    give_credentials(box, {**credentials, "streamvaultd.helix": TWITCH})
     box.run(["systemctl", "restart", "streamvaultd"])
     watched = [Watched(box, source, name) for name in secrets]
     for each in watched:
@@ -203,7 +211,9 @@ def test_no_secret_is_seen_and_one_that_is_refused_loses_no_broadcast(box: Box, 
         broadcast = source.go_live(each.name)
         each.wait("recording")
         pass_segments(box, broadcast, 2)
-    assert seen_by_others(box) == ""
+    for message in AWAY:
+        box.wait_journal(f"MESSAGE_ID={message}", timeout=60)
+    assert seen_by_others(box, PLANTED) == ""
     for each in watched:
         source.control(each.name, end=True)
         each.wait_completed(1)
@@ -214,11 +224,11 @@ def test_no_secret_is_seen_and_one_that_is_refused_loses_no_broadcast(box: Box, 
     assert "'cookie'" not in told
     refused = each.ctl("remove", "token", check=False)
     assert "is the administrator's" in refused.stderr
-    assert seen_by_others(box) == ""
+    assert seen_by_others(box, PLANTED) == ""
 
 
-def seen_by_others(box: Box) -> str:
-    """Where the planted text can be seen by somebody who is neither root nor the daemon; and in the journal at all."""
+def seen_by_others(box: Machine, *planted: str) -> str:
+    """Where a planted text can be seen by somebody who is neither root nor the daemon; and in the journal at all."""
     script = """
         ps axeww -o args | grep -f /root/pattern
         systemctl show --all '*' | grep -f /root/pattern
@@ -229,7 +239,7 @@ def seen_by_others(box: Box) -> str:
             | xargs -0 grep -l -f /root/pattern
         true
     """
-    box.write_file("/root/pattern", PLANTED + "\n")
+    box.write_file("/root/pattern", "\n".join(planted) + "\n")
     box.write_file("/root/seen.sh", script)
     box.run(["chmod", "600", "/root/pattern"])
-    return box.run(["sh", "/root/seen.sh"]).stdout
+    return box.run(["sh", "/root/seen.sh"], timeout=180).stdout

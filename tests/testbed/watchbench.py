@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Watching in numbers, in a box: `python3 -m tests.testbed.watchbench [--streamers N] [--live N] [--minutes M]`.
 
+With --twitch all of them are channels of Twitch, whose interface is asked: its requests a minute are counted.
+
 So many streamers are watched, and so many go live at random instants. Printed as JSON: how long the first round
 takes, what probe and daemon cost while nobody is live, how long after going live a recording began, and how many
 broadcasts have every frame, once. The exit status is 1 unless all have, and nobody else was recorded.
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import random
 import statistics
@@ -22,6 +25,7 @@ from typing import Any
 from tests.fakes.channel import Channel
 from tests.fakes.livesource import LiveSource
 from tests.integration.harness import SETTINGS, Ctl, configure
+from tests.integration.twitch import Twitch
 from tests.testbed import layers
 from tests.testbed.box import Box
 from tests.testbed.deb import ensure_deb
@@ -48,6 +52,13 @@ class Bench:
 
     def begin(self) -> float:
         """Watch all of them; seconds until each was asked once."""
+        self.write_files()
+        started = time.monotonic()
+        self.box.run(["systemctl", "restart", "streamvaultd"])
+        self.box.wait_for(lambda: set(self.states().values()) == {"offline"}, "all were asked", timeout=300)
+        return time.monotonic() - started
+
+    def write_files(self) -> None:
         lines = ["mkdir -p /etc/streamvaultd/streamers.d"]
         for name in self.names:
             self.source.go_off_air(name)
@@ -55,10 +66,6 @@ class Bench:
             lines.append(f"printf '[streamer]\\nurl = \"{self.source.url(name)}\"\\n' >{file}")
         self.box.write_file("/root/streamers.sh", "\n".join(lines))
         self.box.run(["sh", "/root/streamers.sh"])
-        started = time.monotonic()
-        self.box.run(["systemctl", "restart", "streamvaultd"])
-        self.box.wait_for(lambda: set(self.states().values()) == {"offline"}, "all were asked", timeout=300)
-        return time.monotonic() - started
 
     def states(self) -> dict[str, str]:
         return {each["name"]: each["runtime"]["state"] for each in self.ctl.json("streamers")}
@@ -68,16 +75,35 @@ class Bench:
         shown = self.box.run(["systemctl", "list-units", "--plain", "--no-legend", "streamvault-probe@*"]).stdout
         pids = {"daemon": main_pid(self.box, "streamvaultd"), "probe": main_pid(self.box, shown.split()[0])}
         before = {name: cpu_seconds(self.box, pid) for name, pid in pids.items()}
-        asked = sum(channel.refused for channel in self.source.channels.values())
+        asked, requests = self.questions(), self.requests()
         self.box.pause(minutes * 60)
         used = {name: cpu_seconds(self.box, pid) - before[name] for name, pid in pids.items()}
-        questions = sum(channel.refused for channel in self.source.channels.values()) - asked
+        questions, requested = self.questions() - asked, self.requests() - requests
         return {
+            **self.interface(requested / minutes),
             "questions per minute": round(questions / minutes),
             **{f"{name} CPU % of a core": round(100 * used[name] / (minutes * 60), 2) for name in pids},
             **{f"{name} CPU ms per question": round(1000 * used[name] / max(questions, 1), 2) for name in pids},
             **{f"{name} KiB": memory_kib(self.box, pid) for name, pid in pids.items()},
         }
+
+    def questions(self) -> int:
+        """How often a channel was looked at so far."""
+        return sum(channel.refused for channel in self.source.channels.values())
+
+    def requests(self) -> int:
+        """How often an interface was asked for many so far."""
+        return 0
+
+    def interface(self, _per_minute: float) -> dict[str, Any]:
+        """What is to be said of that."""
+        return {}
+
+    def go_live(self, name: str) -> Channel:
+        return self.source.go_live(name)
+
+    def end(self, name: str) -> None:
+        self.source.control(name, end=True)
 
     def broadcast(self, number: int) -> None:
         """So many go live, and end once all are recorded."""
@@ -86,10 +112,10 @@ class Bench:
         begun = time.monotonic()
         for wait, name in sorted((dice.uniform(0, SPREAD), name) for name in names):
             self.box.pause(max(0.0, begun + wait - time.monotonic()))
-            self.live[name] = self.source.go_live(name)
+            self.live[name] = self.go_live(name)
         self.box.wait_for(lambda: self.recorded() >= set(names), "all of them are recorded", timeout=180)
         for name in names:
-            self.source.control(name, end=True)
+            self.end(name)
         self.box.wait_for(lambda: len(self.completed()) >= number, "all are complete", timeout=600)
 
     def recorded(self) -> set[str]:
@@ -124,16 +150,50 @@ class Bench:
         return frames.is_perfect
 
 
+class TwitchBench(Bench):
+    """All of them are channels of Twitch."""
+
+    def __init__(self, box: Box, source: LiveSource, number: int, twitch: Twitch) -> None:
+        super().__init__(box, source, number)
+        self.twitch = twitch
+
+    def write_files(self) -> None:
+        self.twitch.install()
+        self.twitch.watch(self.names)
+
+    def questions(self) -> int:
+        return len(self.twitch.site.looked_at)
+
+    def requests(self) -> int:
+        return len(self.twitch.helix.asked_at)
+
+    def interface(self, per_minute: float) -> dict[str, Any]:
+        expected = math.ceil(len(self.names) / 100) * 60 / INTERVAL
+        return {"requests per minute": round(per_minute, 1), "requests per minute as computed": round(expected, 1)}
+
+    def go_live(self, name: str) -> Channel:
+        return self.twitch.go_live(name, f"broadcast-{name}")
+
+    def end(self, name: str) -> None:
+        self.twitch.end(name)
+
+
 def main() -> int:
     """The bench."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--streamers", type=int, default=200)
     parser.add_argument("--live", type=int, default=20)
     parser.add_argument("--minutes", type=float, default=1.0)
+    parser.add_argument("--twitch", action="store_true", help="they are channels of Twitch")
     given = parser.parse_args()
-    with LiveSource() as source, Box(f"watchbench-{os.getpid()}", layers.installed(ensure_deb())) as box:
+    with (
+        LiveSource() as source,
+        Box(f"watchbench-{os.getpid()}", layers.installed(ensure_deb())) as box,
+        Twitch(box, source) as twitch,
+    ):
         configure(box, SETTINGS + WATCH)
-        bench = Bench(box, source, given.streamers)
+        number = given.streamers
+        bench = TwitchBench(box, source, number, twitch) if given.twitch else Bench(box, source, number)
         found: dict[str, Any] = {"streamers": given.streamers, "interval s": INTERVAL}
         found["first round s"] = round(bench.begin(), 1)
         found["while nobody is live"] = bench.cost(given.minutes)

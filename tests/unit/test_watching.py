@@ -322,6 +322,65 @@ def test_a_recording_of_another_source_is_left_alone(alice: Watcher) -> None:
     alice.record()
 
 
+def test_what_is_seen_of_a_streamer_says_nothing_of_a_recording_of_another_source(alice: Watcher) -> None:
+    alice.hear(wt.RecordingBegan, name="alice", recording=3, foreign=True)
+    for identity in ("b1", "b2"):
+        seen = Sighting(outcome=Outcome.LIVE, site_id=identity, title=identity)
+        assert alice.hear(wt.Sighted, name="alice", sighting=seen) == []
+        alice.hear(wt.Hinted, name="alice")
+        alice.hear(wt.ProbeWanted, name="alice")
+        assert alice.answer(site_id=identity, title=identity) == []
+    assert next_deadline(alice.watch) is None
+    alice.over(number=3)
+    alice.record(site_id="b2")
+
+
+def test_a_hint_makes_a_streamer_the_next_to_be_asked() -> None:
+    watcher = Watcher()
+    watcher.configure(*(streamer(f"s{number}") for number in range(9)))
+    asked = watcher.wait()
+    assert asked == [wt.Ask("s0", 1)]
+    watcher.hear(wt.Hinted, name="s8")
+    began = watcher.now
+    assert watcher.wait() == [wt.Ask("s8", 1)]
+    assert watcher.now == pytest.approx(began + watcher.rules.spacing)
+
+
+def test_a_hint_ends_the_wait_after_trouble_and_begins_nothing_by_itself(alice: Watcher) -> None:
+    for _ in range(6):
+        alice.ask()
+        alice.answer(Outcome.TROUBLE)
+    assert alice.hear(wt.Hinted, name="alice") == []
+    began = alice.now
+    alice.ask()
+    assert alice.now <= began + alice.rules.spacing
+    alice.answer(Outcome.OFFLINE)
+    assert alice.one().mood is Mood.OFFLINE
+
+
+def test_a_hint_about_a_recorded_broadcast_tells_its_title_at_once(alice: Watcher) -> None:
+    alice.record(site_id="b1", title="one")
+    alice.hear(wt.Hinted, name="alice")
+    began = alice.now
+    alice.ask()
+    assert alice.now <= began + alice.rules.spacing
+    assert alice.answer(site_id="b1", title="two") == [wt.NoteChange("alice", 7, "two", "")]
+
+
+def test_a_hint_changes_nothing_where_nobody_is_to_be_asked(alice: Watcher) -> None:
+    alice.ask()
+    before = alice.one()
+    alice.hear(wt.Hinted, name="alice")
+    assert alice.one() == before
+    assert begun(alice.answer())
+    alice.hear(wt.Hinted, name="alice")
+    assert alice.one().mood is Mood.STARTING
+    alice.configure(streamer(enabled=False))
+    alice.hear(wt.Hinted, name="alice")
+    assert next_deadline(alice.watch) is None
+    alice.hear(wt.Hinted, name="nobody")
+
+
 def test_filters_leave_out_and_let_in() -> None:
     watcher = Watcher()
     watcher.configure(streamer(filters=Filters(title_include="run")))

@@ -119,6 +119,9 @@ class Story:
     def push(self, name: str, chance: float, seen: Sighting, _ended: Ended) -> None:
         self.hear(wt.Sighted, chance, name=name, sighting=seen)
 
+    def hint(self, name: str, chance: float, _seen: Sighting, _ended: Ended) -> None:
+        self.hear(wt.Hinted, chance, name=name)
+
     def want(self, name: str, chance: float, _seen: Sighting, _ended: Ended) -> None:
         self.hear(wt.ProbeWanted, chance, name=name)
 
@@ -152,7 +155,20 @@ class Story:
 
 ACTIONS: dict[str, Callable[[Story, str, float, Sighting, Ended], None]] = {
     name: getattr(Story, name)
-    for name in ("due", "answer", "latest", "push", "want", "start", "refuse", "end", "disable", "enable", "network")
+    for name in (
+        "due",
+        "answer",
+        "latest",
+        "push",
+        "hint",
+        "want",
+        "start",
+        "refuse",
+        "end",
+        "disable",
+        "enable",
+        "network",
+    )
 }
 SIGHTING = st.builds(
     Sighting, outcome=st.sampled_from(Outcome), site_id=st.sampled_from(["", "b1", "b2"]),

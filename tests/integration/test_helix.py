@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Twitch at scale, on a real systemd: its interface, its events, and whatever may be wrong with either."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+
+import pytest
+
+from tests.fakes.livesource import LiveSource
+from tests.integration.harness import SETTINGS, Ctl, configure
+from tests.integration.test_watch import Watched, pass_segments, seen_by_others
+from tests.integration.twitch import Twitch
+from tests.testbed.box import Box
+
+INTERVAL = 5.0
+WATCH = """
+[watch]
+interval = "{interval:g}s"
+spacing = "50ms"
+"""
+CHANNELS = 205
+BATCH = 100
+LIVE = 6
+LONG = 600.0
+TYPES = ("stream.online", "channel.update", "stream.offline")
+
+
+@pytest.fixture(scope="module", name="twitch")
+def _twitch(box: Box, source: LiveSource) -> Iterator[Twitch]:
+    with Twitch(box, source) as found:
+        found.install()
+        yield found
+
+
+def begin(box: Box, twitch: Twitch, names: list[str], interval: float = INTERVAL) -> list[Watched]:
+    """Watch these channels, with a new daemon; until it is known of each that it is off air."""
+    many = [Watched(box, twitch.source, name) for name in names]
+    twitch.watch(names)
+    configure(box, SETTINGS + WATCH.format(interval=interval))
+    box.run(["systemctl", "restart", "streamvaultd"])
+    box.wait_for(lambda: set(states(box).values()) == {"offline"}, "all are seen to be off air", timeout=120)
+    return many
+
+
+def states(box: Box) -> dict[str, str]:
+    return {each["name"]: each["runtime"]["state"] for each in Ctl(box).json("streamers")}
+
+
+def rounds(twitch: Twitch) -> int:
+    """Requests about streams so far."""
+    return len(twitch.helix.asked_at)
+
+
+@pytest.mark.timeout(600)
+def test_two_hundred_channels_of_whom_six_go_live(box: Box, source: LiveSource, twitch: Twitch) -> None:
+    """Three requests an interval for 205 channels; nobody else is looked at; titles become events."""
+    many = begin(box, twitch, [f"channel{number:03d}" for number in range(CHANNELS)])
+    batches = math.ceil(CHANNELS / BATCH)
+    twitch.site.looked_at.clear()
+    first = rounds(twitch)
+    box.wait_for(lambda: rounds(twitch) >= first + 6 * batches, "six rounds or so", timeout=90)
+    per_minute = requests_per_minute(twitch.helix.asked_at[first:])
+    assert 0.7 * batches * 60 / INTERVAL <= per_minute <= 1.05 * batches * 60 / INTERVAL
+    assert {len(logins) for logins in twitch.helix.requests} == {BATCH, CHANNELS % BATCH}
+    assert twitch.site.looked_at == []
+
+    dice = random.Random(6)  # noqa: S311 - no secret
+    live = {each: twitch.go_live(each.name, f"b-{each.name}") for each in dice.sample(many, LIVE)}
+    for each in live:
+        each.wait("recording")
+    assert set(twitch.site.looked_at) <= {each.name for each in live}
+    renamed = next(iter(live))
+    twitch.tell(renamed.name, f"b-{renamed.name}", "Another title", "Go")
+    assert title_events(box, renamed) == ["Another title"]
+    for each, broadcast in live.items():
+        pass_segments(box, broadcast, 1)
+        twitch.end(each.name)
+    for each, broadcast in live.items():
+        each.wait_completed(1)
+        each.lose_nothing(each.recordings()[0], broadcast)
+    recorded = [each["context"]["streamer"] for each in Ctl(box).json("list", "--all")]
+    assert sorted(recorded) == sorted(each.name for each in live)
+    Ctl(box)("check")
+
+
+def requests_per_minute(asked: list[float]) -> float:
+    """Over all rounds that are whole."""
+    begun = [number for number, (one, next_one) in enumerate(pairwise(asked), 1) if next_one - one > INTERVAL / 2]
+    found = 60 * (begun[-1] - begun[0]) / (asked[begun[-1]] - asked[begun[0]])
+    print(f"{found:.1f} requests a minute")
+    return found
+
+
+def title_events(box: Box, each: Watched) -> list[str]:
+    """The titles that were noted of the recording that runs, once there are any."""
+
+    def noted() -> list[str]:
+        found = Ctl(box).json("events", each.name, "--kind", "stream-changed")
+        return [event["message"].split("'")[1] for event in found]
+
+    return box.wait_for(noted, "the title is noted", timeout=30)
+
+
+@pytest.mark.timeout(600)
+def test_an_interface_that_fails_hurts_nobody_and_is_used_again(box: Box, source: LiveSource, twitch: Twitch) -> None:
+    """In each of its ways to fail a broadcast begins, and is seen by looking at the channel itself."""
+    names = [f"failing{number}" for number in range(8)]
+    many = begin(box, twitch, names)
+    other = Watched(box, source, "elsewhere")
+    other.add()
+    broadcast = source.go_live("elsewhere")
+    other.wait("recording")
+    twitch.helix.reset_after = INTERVAL
+    for each, fault in zip(many, ("401", "429", "500", "truncated", "timeout", "refused"), strict=False):
+        first, tokens = rounds(twitch), twitch.helix.tokens
+        fail(box, twitch, fault)
+        live = twitch.go_live(each.name, f"b-{fault}")
+        each.wait("recording")
+        assert each.name in twitch.site.looked_at
+        assert states(box)["elsewhere"] == "recording"
+        if fault == "401":
+            assert twitch.helix.tokens > tokens
+        answered = twitch.helix.answered
+        recover(twitch, fault)
+        box.wait_for(lambda before=answered: twitch.helix.answered > before + 1, "it is used again", timeout=60)  # type: ignore[misc]
+        if fault == "429":
+            gaps = [later - earlier for earlier, later in pairwise(twitch.helix.asked_at[first:])]
+            assert max(gaps) >= INTERVAL - 1.0
+        twitch.end(each.name)
+        each.wait_completed(1)
+        each.lose_nothing(each.recordings()[0], live)
+    assert states(box)["elsewhere"] == "recording"
+    source.control("elsewhere", end=True)
+    other.wait_completed(1)
+    other.lose_nothing(other.recordings()[0], broadcast)
+    other.ctl("remove", "elsewhere")
+
+
+def fail(box: Box, twitch: Twitch, fault: str) -> None:
+    """The interface fails, and the daemon has seen it."""
+    first, started = rounds(twitch), time.monotonic()
+    if fault == "refused":
+        twitch.helix.refuse()
+        box.wait_for(lambda: time.monotonic() > started + 2 * INTERVAL, "a round or two", timeout=30)
+    else:
+        twitch.helix.fault = fault
+        box.wait_for(lambda: rounds(twitch) > first, "a request fails", timeout=60)
+
+
+def recover(twitch: Twitch, fault: str) -> None:
+    twitch.helix.fault = ""
+    if fault == "refused":
+        twitch.helix.serve()
+
+
+@pytest.mark.timeout(300)
+def test_events_hasten_the_next_look(box: Box, source: LiveSource, twitch: Twitch) -> None:
+    """Asked every ten minutes only, and told by Twitch, a broadcast is recorded within seconds; and so is the next
+    one when the probe's process, which listens, was killed meanwhile. No secret is seen.
+    """
+    twitch.install(user=True)
+    (alice, bob) = begin(box, twitch, ["alice", "bob"], LONG)
+    wanted = {
+        (kind, name) for kind in ("stream.online", "stream.offline", "channel.update") for name in ("alice", "bob")
+    }
+    box.wait_for(lambda: twitch.events.held == wanted, "they are subscribed to", timeout=60)
+    assert twitch.helix.user_tokens == 1
+    first = twitch.go_live("alice", "b1", listed=False)
+    asked, began = rounds(twitch), time.monotonic()
+    twitch.events.notify("stream.online", "alice")
+    alice.wait("recording")
+    print(f"recorded {time.monotonic() - began:.1f} s after the event")
+    assert rounds(twitch) == asked
+    twitch.tell("alice", "b1", "Another title", "Go", listed=False)
+    twitch.events.notify("channel.update", "alice")
+    assert title_events(box, alice) == ["Another title"]
+
+    box.run(["systemctl", "kill", "--signal=KILL", "streamvault-probe@*.service"])
+    box.wait_for(lambda: not twitch.events.sessions, "the session is over", timeout=30)
+    box.wait_for(lambda: twitch.events.held == wanted, "another process listens", timeout=120)
+    second = twitch.go_live("bob", "b2", listed=False)
+    twitch.events.notify("stream.online", "bob")
+    bob.wait("recording")
+    planted = ["planted-secret", "planted-refresh", "planted-token", "planted-user", "planted-old"]
+    assert seen_by_others(box, *planted) == ""
+    for each, broadcast in ((alice, first), (bob, second)):
+        pass_segments(box, broadcast, 1)
+        twitch.end(each.name)
+        each.wait_completed(1)
+        each.lose_nothing(each.recordings()[0], broadcast)
