@@ -75,14 +75,15 @@ def pytest(*paths: str) -> Callable[[Path], bool]:
     return run
 
 
+ON_BOTH_CORES = ["--numprocesses=2", "--dist=loadfile"]
 IN_BOXES = ["--numprocesses=3", "--dist=loadfile", "tests/integration"]
 """Most of the time these wait for broadcasts, so that several boxes share this host."""
 STAGES: dict[str, Callable[[Path], bool]] = {
     "setup": run_setup,
     "lint": run_lint,
     "html": run_html,
-    "unit": pytest("tests/unit"),
-    "component": pytest("tests/component"),
+    "unit": pytest(*ON_BOTH_CORES, "tests/unit"),
+    "component": pytest(*ON_BOTH_CORES, "tests/component"),
     "deb": run_deb,
     "integration": pytest(*IN_BOXES),
     "chaos": pytest("tests/chaos"),

@@ -75,13 +75,13 @@ def test_a_slice_that_is_full(vm: Vm, ctl: VmCtl, source: LiveSource, channel: s
 
 
 def test_what_is_on_disk_is_out_of_memory(vm: Vm, ctl: VmCtl, source: LiveSource, channel: str) -> None:
-    source.channel(channel, {"bitrate": "6M", "seconds": 180})
+    source.channel(channel, {"bitrate": "6M", "seconds": 120})
     ctl("record", vm.reach(source.url(channel)), "--name", "large", timeout=120)
     recording = ctl.recording("large")["id"]
     path = Path(ctl.segments("large")[0]["path"])
-    vm.wait_for(lambda: int(vm.run(["stat", "-c", "%s", str(path)]).stdout) > 30 * MIB, "30M", timeout=180)
+    vm.wait_for(lambda: int(vm.run(["stat", "-c", "%s", str(path)]).stdout) > 20 * MIB, "20M", timeout=180)
     found = counts(vm, f"streamvault-{recording}-001.scope")
-    assert found["file"] < 15 * MIB, found
+    assert found["file"] < 10 * MIB, found
     ends_well(vm, ctl, source, channel, "large")
 
 
