@@ -27,7 +27,7 @@ from streamvaultd.errors import StoreTooNew, StoreUnavailable
 from streamvaultd.store.engine import open_engine, translated, unavailable
 from streamvaultd.store.outbox import TABLES, Batch
 from streamvaultd.store.schema import meta
-from streamvaultd.store.server import arguments, server_url
+from streamvaultd.store.server import arguments, lock_writers, server_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -204,6 +204,7 @@ async def _in_thread(work: Callable[[], Result]) -> Result:
 
 def claim(connection: Connection, instance: str) -> str:
     """The catalogue's identity. It belongs to the store that first fed it; another one's rows would overwrite it."""
+    lock_writers(connection)
     known = {row.key: row.value for row in connection.execute(select(meta))}
     owner = known.get(FED_BY)
     if owner is None:
@@ -215,6 +216,7 @@ def claim(connection: Connection, instance: str) -> str:
 
 def _apply(connection: Connection, batch: Batch) -> None:
     """Make the batch's rows in the catalogue what they are in the store, and tell listeners."""
+    lock_writers(connection)
     for table in reversed(TABLES):
         if ids := batch.gone.get(table.name):
             connection.execute(delete(table).where(table.c.id.in_(ids)))

@@ -95,6 +95,9 @@ def hold(path: Path, *, wait: bool = False) -> int:
     except OSError as error:
         os.close(fd)
         raise StoreInUse(url=str(sqlite_url(path))) from error
+    if not (path.exists() and path.samefile(f"/proc/self/fd/{fd}")):  # an import that failed takes its new file away
+        os.close(fd)
+        raise StoreUnavailable(url=str(sqlite_url(path)), why="it was removed while it was waited for")
     return fd
 
 

@@ -7,13 +7,16 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import make_url
+from sqlalchemy import func, make_url, select
 
 if TYPE_CHECKING:
-    from sqlalchemy import URL
+    from sqlalchemy import URL, Connection
 
 PASSFILE: Final = "pgpass"
 """The credential with the password, in the format of libpq-pgpass."""
+
+WRITERS: Final = 0x73747265616D76
+"""Number of the lock: "streamv"."""
 
 CONNECT_TIMEOUT: Final = 10
 KEEPALIVE_IDLE: Final = 30
@@ -24,6 +27,14 @@ SILENCE_TIMEOUT_MS: Final = 60_000
 def server_url(url: str) -> URL:
     """The URL of a setting or a command line, for our driver."""
     return make_url(url).set(drivername="postgresql+psycopg")
+
+
+def lock_writers(connection: Connection) -> None:
+    """Wait until nobody else of us writes there, and keep them waiting until the end of this transaction.
+
+    One lock for all tables: who feeds takes them in another order than who copies, and each would wait for the other.
+    """
+    connection.execute(select(func.pg_advisory_xact_lock(WRITERS)))
 
 
 def credential() -> Path | None:

@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Final, TypeAlias
 
-from sqlalchemy import URL, Connection, Engine, Table, delete, func, insert, select, text, update
+from sqlalchemy import URL, Connection, Engine, Table, delete, func, insert, select, update
 from sqlalchemy.exc import ArgumentError, DataError, IntegrityError
 
 from streamvaultd.config import check_catalogue
@@ -31,8 +31,8 @@ from streamvaultd.store.engine import create_file, hold, open_engine, sqlite_url
 from streamvaultd.store.outbox import TABLES
 from streamvaultd.store.portable import BATCH_MAX, Row, Rows, Tally, batches, checked
 from streamvaultd.store.recordings import ROW_ERRORS
-from streamvaultd.store.schema import meta
-from streamvaultd.store.server import arguments, credential, server_url
+from streamvaultd.store.schema import events, jobs, meta, recordings, streams
+from streamvaultd.store.server import arguments, credential, lock_writers, server_url
 
 Where: TypeAlias = Path | URL
 """A store's SQLite file, or a database in a PostgreSQL server."""
@@ -117,7 +117,7 @@ def copy(source: Where, target: Where) -> Copied:
         with _writing(there) as writing, _snapshot(here) as reading:
             is_known = _claim(writing, reading.identity)
             if is_known and there.is_server and not here.is_server:
-                _empty(writing)  # an earlier state of the very same store
+                _empty(writing, reading.connection)
             copied = _fill(writing, _rows(reading.connection))
             catalogue = reading.own if here.is_server else _known(writing)[INSTANCE]
             if here.is_server and not there.is_server:
@@ -214,11 +214,10 @@ def _snapshot(store: _Opened) -> Iterator[_Snapshot]:
 
 @contextmanager
 def _writing(store: _Opened) -> Iterator[Connection]:
-    """A transaction that nobody else writes beside."""
+    """A transaction that nobody else of us writes beside."""
     with translated(store.engine.url), store.engine.begin() as connection:
         if store.is_server:
-            names = ", ".join(table.name for table in (*TABLES, meta))
-            connection.execute(text(f"LOCK TABLE {names} IN SHARE ROW EXCLUSIVE MODE"))
+            lock_writers(connection)
         yield connection
 
 
@@ -299,9 +298,21 @@ def _put(connection: Connection, table: Table, batch: list[Row]) -> int:
     return len(missing)
 
 
-def _empty(connection: Connection) -> None:
+def _empty(connection: Connection, source: Connection) -> None:
+    """Make room for a later state of the very same store. Raises TransferConflict if what is there is the later one.
+
+    That is so if the store was restored from an older dump. Rows of these tables are never deleted.
+    """
+    for table in (streams, recordings, jobs, events):
+        if _highest(connection, table) > _highest(source, table):
+            raise _conflict(connection, f"it has newer rows of {table.name} than what is copied; import it instead")
     for table in reversed(TABLES):
         connection.execute(delete(table))
+
+
+def _highest(connection: Connection, table: Table) -> int:
+    with translated(connection.engine.url):
+        return int(connection.scalar(select(func.max(table.c.id))) or 0)
 
 
 def _count(connection: Connection, table: Table) -> int:
@@ -311,8 +322,7 @@ def _count(connection: Connection, table: Table) -> int:
 def _advance_numbers(connection: Connection) -> None:
     """PostgreSQL's sequences know nothing of ids that were given: the next number is one that is free."""
     for table in TABLES:
-        highest = connection.scalar(select(func.max(table.c.id)))
-        if highest is not None:
+        if highest := _highest(connection, table):
             sequence = func.pg_get_serial_sequence(table.name, "id")
             connection.execute(select(func.setval(sequence, highest)))
 

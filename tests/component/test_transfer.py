@@ -19,7 +19,7 @@ from sqlalchemy import create_engine, insert
 from streamvaultd.core.model import State
 from streamvaultd.errors import DumpInvalid, StoreInUse, StoreTooNew, StoreUnavailable, TransferConflict
 from streamvaultd.store import outbox, transfer
-from streamvaultd.store.engine import hold, sqlite_url
+from streamvaultd.store.engine import create_file, hold, sqlite_url
 from streamvaultd.store.local import LocalStore
 from streamvaultd.store.records import SeamRecord
 from streamvaultd.store.schema import HEAD, metadata
@@ -190,6 +190,19 @@ async def test_a_catalogue_that_is_behind_is_brought_up_by_its_store(filled: Pat
     assert await backlog(filled) == 0
 
 
+async def test_a_catalogue_that_is_newer_is_kept(filled: Path, template: Path, server: Postgres) -> None:
+    """The store was restored from an older copy."""
+    there = server_url(server.url)
+    opened = await open_store(filled)
+    await start(opened, "carol")
+    await opened.close()
+    transfer.copy(filled, there)
+    before = rows(there)
+    with pytest.raises(TransferConflict, match="newer rows of streams"):
+        transfer.copy(template, there)
+    assert rows(there) == before
+
+
 async def test_an_export_beside_a_daemon_leaves_its_notes_alone(filled: Path, server: Postgres) -> None:
     opened = await open_store(filled)
     await opened.feed_catalogue(wanted=True)
@@ -249,6 +262,25 @@ async def test_a_store_has_one_daemon(filled: Path) -> None:
     assert not waiting.done()
     await opened.close()
     await (await waiting).close()
+
+
+async def test_a_store_that_an_import_takes_away_is_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "new.db"
+    create_file(path)
+    held = hold(path)
+    waiting = asyncio.create_task(LocalStore.open(path, paths=segment_path, wait=True))
+    while not is_waited_for(path):  # noqa: ASYNC110 - the kernel tells nobody
+        await asyncio.sleep(0)
+    path.unlink()
+    os.close(held)
+    with pytest.raises(StoreUnavailable, match="it was removed"):
+        await waiting
+
+
+def is_waited_for(path: Path) -> bool:
+    """Whether somebody waits for the lock: proc_locks(5)."""
+    inode = f":{path.stat().st_ino} "
+    return any("->" in line and inode in line for line in Path("/proc/locks").read_text().splitlines())
 
 
 async def test_a_daemon_can_start_while_a_dump_is_written(filled: Path) -> None:
