@@ -36,6 +36,9 @@ PACE = 0.1
 AGAIN = 30.0
 """A subscription that Twitch could not make is tried again after so long (s)."""
 
+VALID = 3600.0
+"""Twitch wants tokens to be validated when they are first used, and so often (s)."""
+
 RETRY_MIN = 1.0
 RETRY_MAX = 600.0
 WELL = 60.0
@@ -59,6 +62,7 @@ class Account:
         self.web = web
         self.question = question
         self.token, self.fresh = question["token"], question.get("refresh", "")
+        self.validated_at = float("-inf")
 
     def request(self, method: str, path: str, **more: Any) -> Any:
         """The interface's answer; raises the web's Refused if there is none, or the token is no good."""
@@ -89,6 +93,21 @@ class Account:
             self.token, self.fresh = str(told["access_token"]), str(told.get("refresh_token") or self.fresh)
         except (ValueError, KeyError, TypeError, AttributeError):
             raise self.web.Refused("Twitch's token cannot be read") from None
+
+    def keep_valid(self) -> None:
+        """Validate the token if it is time to. No answer says nothing about the token."""
+        if time.monotonic() < self.validated_at + VALID:
+            return
+        self.validated_at = time.monotonic()
+        headers = {"Authorization": f"OAuth {self.token}"}
+        try:
+            response = self.web.call("get", f"{self.question['auth']}/oauth2/validate", headers=headers)
+        except self.web.Refused:
+            return
+        if response.status_code == 401:
+            if not self.fresh:
+                raise self.web.Refused("Twitch refuses the user's token")
+            self.renew()
 
     def ids_of(self, logins: list[str]) -> dict[str, str]:
         """login -> id, of those that there are."""
@@ -307,6 +326,7 @@ class EventSub:
         with self.changed:
             self.changed.wait_for(lambda: self.logins)
             account, logins = self.account, self.logins
+        account.keep_valid()
         ids = account.ids_of(logins)  # before the connection, which has to be used within seconds
         if not ids:
             raise self.web.Refused("Twitch knows none of the channels")
@@ -318,6 +338,7 @@ class EventSub:
                 if self.logins is not logins:
                     logins = self.logins
                     book.follow(account.ids_of(logins))
+                account.keep_valid()
                 self.tend(book)
                 connection = self.hear(connection, book)
         finally:

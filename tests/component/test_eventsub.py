@@ -13,7 +13,8 @@ import pytest
 from websockets.sync.server import ServerConnection
 
 from streamvaultd.core.streamer import Streamer
-from streamvaultd.watch import twitch
+from streamvaultd.watch import eventsub, twitch
+from streamvaultd.watch import helix as web
 from streamvaultd.watch.twitch import Keys, TwitchEvents
 from tests.component.test_probe_line import World, world
 from tests.fakes.eventsub import EventSubServer
@@ -280,6 +281,27 @@ async def test_a_token_that_has_expired_is_renewed(there: World, helix: HelixSer
     assert helix.user_tokens == 1
     await listener.twitch.keep()
     assert listener.troubles == []
+
+
+def test_a_token_is_validated_at_first_and_every_hour(helix: HelixServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = {"client": CLIENT, "secret": SECRET, "token": helix.user_token, "auth": helix.address}
+    account = eventsub.Account(web, keys)
+    for _ in range(3):
+        account.keep_valid()
+    assert helix.validated == [f"OAuth {helix.user_token}"]
+    monkeypatch.setattr(eventsub, "VALID", 0.0)
+    account.keep_valid()
+    helix.user_tokens += 1
+    with pytest.raises(web.Refused, match="user's token"):
+        account.keep_valid()
+    assert len(helix.validated) == 3
+    account.fresh = REFRESH
+    account.keep_valid()
+    assert account.token == helix.user_token
+    helix.refuse()
+    account.keep_valid()
+    assert account.token == helix.user_token
+    helix.serve()
 
 
 @pytest.mark.parametrize("refresh", ["", "planted-refresh"])

@@ -40,6 +40,8 @@ class HelixServer:
         """Channels that somebody looked at by /site/LOGIN, which stands for the pages of the site."""
         self.tokens = 0
         self.user_tokens = 0
+        self.validated: list[str] = []
+        """What tokens were asked about."""
         self.events: EventSubServer | None = None
         self.over = threading.Event()
         self.server = _Server(("127.0.0.1", port), self)
@@ -135,6 +137,10 @@ class _Handler(BaseHTTPRequestHandler):
                 self.say(200, {"data": [{"id": id_of(login), "login": login} for login in logins]})
         elif parts.path == "/helix/streams":
             self.do_streams([value for name, value in parse_qsl(parts.query) if name == "user_login"])
+        elif parts.path == "/oauth2/validate":
+            self.helix.validated.append(self.headers["Authorization"])
+            is_valid = self.helix.validated[-1] == f"OAuth {self.helix.user_token}"
+            self.say(200 if is_valid else 401, {"client_id": CLIENT, "expires_in": 5_000, "scopes": []})
         elif parts.path.startswith("/site/"):
             login = parts.path.removeprefix("/site/")
             self.helix.looked_at.append(login)
