@@ -115,8 +115,9 @@ def translated(url: URL) -> Iterator[None]:
 
 
 def _words(error: object) -> str:
-    """What a driver says; PostgreSQL's further lines (DETAIL) may show whole rows."""
-    return str(getattr(getattr(error, "diag", None), "message_primary", None) or error)
+    """What a driver says, in one line; what PostgreSQL tells besides (DETAIL) may show whole rows."""
+    said = getattr(getattr(error, "diag", None), "message_primary", None) or error
+    return " ".join(str(said).split())
 
 
 def unavailable(url: URL, why: str) -> StoreUnavailable:
