@@ -104,10 +104,10 @@ async def ask(request: pytest.FixtureRequest, store: LocalStore, tmp_path: Path)
     """Runs a statement on the store, or on the catalogue that it has fed."""
     if request.param == "sqlite":
         return lambda text: ask_sqlite(tmp_path / "store.db", text)
-    postgres: Postgres = request.getfixturevalue("postgres")
-    await fed(store, postgres)
-    assert_equal(postgres, tmp_path)
-    return postgres.sql
+    server: Postgres = request.getfixturevalue("server")
+    await fed(store, server)
+    assert_equal(server, tmp_path)
+    return server.sql
 
 
 def ask_sqlite(file: Path, text: str) -> Rows:
@@ -139,16 +139,16 @@ async def test_which_recordings_are_concerned(ask: Ask) -> None:
     assert all(row[1] and row[2] and row[3] for row in rows)
 
 
-async def test_a_backup_is_all_of_it(store: LocalStore, postgres: Postgres, tmp_path: Path) -> None:
+async def test_a_backup_is_all_of_it(store: LocalStore, server: Postgres, tmp_path: Path) -> None:
     """pg_dump of the catalogue, and what is made from it."""
-    await fed(store, postgres)
-    postgres.copy("restored")
+    await fed(store, server)
+    server.copy("restored")
     try:
-        assert_equal(postgres, tmp_path, "restored")
-        names = [row[1] for row in postgres.sql(STUCK_WITH_NAMES, "restored")]
+        assert_equal(server, tmp_path, "restored")
+        names = [row[1] for row in server.sql(STUCK_WITH_NAMES, "restored")]
         assert sorted(names) == EXPECTED
     finally:
-        postgres.sql("DROP DATABASE restored")
+        server.sql("DROP DATABASE restored")
 
 
 def test_the_documented_statement_for_sqlite_is_the_same_but_for_the_time() -> None:
