@@ -15,6 +15,7 @@ help:
 	@echo "make deb     build the package into dist/"
 	@echo "make box     boot a box with the package installed, and open a shell in it"
 	@echo "make chaos   faults at random instants, then an account of every frame and death: SEED=… MINUTES=… RECORDINGS=…"
+	@echo "             POSTGRES=1: with a catalogue in PostgreSQL, which is killed, stopped and frozen, too"
 	@echo "make seams   rotations and kills at random instants, every frame counted: ROTATIONS=… KILLS=… SEED=…"
 	@echo "make bench   from a death to its replacement's exec, side by side with systemd's own Restart=: KILLS=…"
 	@echo "make clean   remove what was built here; the cache in /var/cache/streamvaultd-testbed stays"
@@ -43,7 +44,7 @@ box: deb
 chaos:
 	$(PYTHON) -m tests.testbed setup
 	$(PYTHON) -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) \
-		$(if $(RECORDINGS),--recordings $(RECORDINGS)) $(if $(VM),--machine vm)
+		$(if $(RECORDINGS),--recordings $(RECORDINGS)) $(if $(VM),--machine vm) $(if $(POSTGRES),--postgres)
 
 bench:
 	$(PYTHON) -m tests.testbed setup

@@ -111,9 +111,10 @@ def check_catalogue(value: Any) -> str:
     try:
         url = urlsplit(_text(value))
         is_known, has_password = url.scheme in ("postgresql", "postgres"), url.password is not None
+        has_port = url.port is not None or not url.netloc.endswith(":")
     except ValueError as error:
         raise _Unfit(str(error)) from None
-    if not is_known or not url.path.strip("/"):
+    if not (is_known and has_port and value[len(url.scheme) :].startswith("://") and url.path.strip("/")):
         raise _Unfit("it must be a URL such as postgresql://USER@HOST/DATABASE")
     if has_password or "password" in url.query:
         raise _Unfit("it must not hold the password: others can read it here. Use a pgpass credential")
@@ -247,13 +248,14 @@ def apply(settings: Settings, document: Mapping[str, Any], file: str) -> tuple[S
                 continue
         except _Unfit as error:
             why = str(error)
-        mistakes.append(ConfigInvalid(file=file, section=section, key=key, value=_told(section, value), why=why))
+        mistakes.append(ConfigInvalid(file=file, section=section, key=key, value=_told(section, key, value), why=why))
     return settings, mistakes
 
 
-def _told(section: str, value: object) -> str:
+def _told(section: str, key: str, value: object) -> str:
     """Values that may hold credentials are not shown."""
-    return HIDDEN if section.partition(".")[0] in ("streamlink", pools.SECTION) else repr(value)
+    is_secret = section.partition(".")[0] in ("streamlink", pools.SECTION) or key == "catalogue"
+    return HIDDEN if is_secret else repr(value)
 
 
 def _entries(document: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:

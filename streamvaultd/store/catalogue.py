@@ -13,40 +13,25 @@ does not answer must not hold that up.
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
-from sqlalchemy import delete, insert, select, text
-from sqlalchemy.dialects import postgresql
-
 from streamvaultd.errors import StoreTooNew, StoreUnavailable
-from streamvaultd.store.engine import open_engine, translated, unavailable
-from streamvaultd.store.outbox import TABLES, Batch
-from streamvaultd.store.schema import meta
-from streamvaultd.store.server import arguments, lock_writers, server_url
+from streamvaultd.store.feeder import Feeder, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from sqlalchemy import Connection, Engine
-
-CHANNEL: Final = "streamvault"
-FED_BY: Final = "fed_by"
-"""Key in a catalogue's meta: the identity of the store whose copy it is."""
+    from streamvaultd.store.outbox import Batch
 
 BATCH_MAX: Final = 500
 """Changes in one transaction: read in some milliseconds of the store's thread."""
-
-STATEMENT_TIMEOUT_MS: Final = 60_000
-RETRY_SECONDS: Final = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
-IDS_TOLD_MAX: Final = 100
-"""In one NOTIFY, whose payload must be shorter than 8000 bytes (sql-notify)."""
-
+SMALLER: Final = 8
+"""After trouble so many times fewer are tried: a server may be too slow for as many. Each success doubles them."""
 
 Result = TypeVar("Result")
 
@@ -80,17 +65,15 @@ class Catalogue:
         passfile: Path | None,
         on_trouble: Callable[[str], None],
         on_well: Callable[[int], None],
+        limits: Limits | None = None,
     ) -> None:
-        self._url = server_url(url)
         self._outbox = outbox
-        self._passfile = passfile
         self._on_trouble = on_trouble
         self._on_well = on_well
+        self._limits = limits or Limits()
+        self._feeder = Feeder(url, passfile=passfile, limits=self._limits)
         self._changed = asyncio.Event()
-        self._engine: Engine | None = None
-        self._has_ended = False
-        self._lock = threading.Lock()
-        """held while one of the two above changes hands between the loop and the feeding thread"""
+        self._batch = BATCH_MAX
         self._trouble: str | None = None
 
     def poke(self) -> None:
@@ -111,74 +94,38 @@ class Catalogue:
                     tries = 0
                 except (StoreUnavailable, StoreTooNew) as error:
                     self._note_trouble(str(error))
-                    await self._wait(RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)])
+                    await asyncio.sleep(self._limits.pauses[min(tries, len(self._limits.pauses) - 1)])
                     tries += 1
                 else:
                     await self._changed.wait()
         finally:
-            self._end()
-
-    def _end(self) -> None:
-        with self._lock:
-            self._has_ended = True
-            if self._engine is not None:
-                self._engine.dispose()
-
-    async def _wait(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await asyncio.Event().wait()
+            self._feeder.end()
 
     async def _feed_all(self) -> None:
         self._changed.clear()
-        if self._engine is None:
-            instance = await self._outbox.instance()
-            await self._outbox.outbox_claim(await _in_thread(partial(self._connect, instance)))
-        while (batch := await self._outbox.outbox_batch(BATCH_MAX)) is not None:
-            await _in_thread(partial(self._feed, batch))
+        instance = await self._outbox.instance()
+        if (catalogue := await self._in_time(partial(self._feeder.connect, instance))) is not None:
+            await self._outbox.outbox_claim(catalogue)
+        while (batch := await self._outbox.outbox_batch(self._batch)) is not None:
+            await self._in_time(partial(self._feeder.feed, batch))
             await self._outbox.outbox_forget(batch.last)
+            self._batch = min(BATCH_MAX, 2 * self._batch)
         if self._trouble is not None:
             self._trouble = None
             self._on_well(await self._outbox.outbox_backlog())
 
+    async def _in_time(self, work: Callable[[], Result]) -> Result:
+        too_late = asyncio.get_running_loop().call_later(self._limits.batch, self._feeder.hang_up)
+        try:
+            return await _in_thread(work)
+        finally:
+            too_late.cancel()
+
     def _note_trouble(self, why: str) -> None:
+        self._batch = max(1, self._batch // SMALLER)
         if self._trouble is None:
             self._on_trouble(why)
         self._trouble = why
-
-    # --- in the thread -----------------------------------------------------------------------------------------------
-
-    def _connect(self, instance: str) -> str:
-        """Connect, bring the schema up to date, and make sure that no other store feeds the same catalogue.
-
-        Returns the catalogue's identity.
-        """
-        given = arguments(self._passfile, statement_timeout_ms=STATEMENT_TIMEOUT_MS)
-        engine = open_engine(self._url, arguments=given)
-        catalogue = self._with(engine, lambda connection: claim(connection, instance))
-        self._keep(engine)
-        return catalogue
-
-    def _feed(self, batch: Batch) -> None:
-        engine, self._engine = self._engine, None  # until this has gone well: after trouble, all is looked at anew
-        if engine is not None:  # the daemon has not ended
-            self._with(engine, lambda connection: _apply(connection, batch))
-            self._keep(engine)
-
-    def _with(self, engine: Engine, work: Callable[[Connection], Result]) -> Result:
-        try:
-            with translated(engine.url), engine.begin() as connection:
-                return work(connection)
-        except BaseException:
-            engine.dispose()
-            raise
-
-    def _keep(self, engine: Engine) -> None:
-        with self._lock:  # nobody may wait for this thread any more
-            if self._has_ended:
-                engine.dispose()
-            else:
-                self._engine = engine
 
 
 async def _in_thread(work: Callable[[], Result]) -> Result:
@@ -200,33 +147,3 @@ async def _in_thread(work: Callable[[], Result]) -> Result:
 
     threading.Thread(target=run, name="catalogue", daemon=True).start()
     return await done
-
-
-def claim(connection: Connection, instance: str) -> str:
-    """The catalogue's identity. It belongs to the store that first fed it; another one's rows would overwrite it."""
-    lock_writers(connection)
-    known = {row.key: row.value for row in connection.execute(select(meta))}
-    owner = known.get(FED_BY)
-    if owner is None:
-        connection.execute(insert(meta).values(key=FED_BY, value=instance))
-    elif owner != instance:
-        raise unavailable(connection.engine.url, f"another store ({owner}) feeds it; give this one its own database")
-    return str(known["instance"])
-
-
-def _apply(connection: Connection, batch: Batch) -> None:
-    """Make the batch's rows in the catalogue what they are in the store, and tell listeners."""
-    lock_writers(connection)
-    for table in reversed(TABLES):
-        if ids := batch.gone.get(table.name):
-            connection.execute(delete(table).where(table.c.id.in_(ids)))
-    for table in TABLES:
-        if rows := batch.rows.get(table.name):
-            upsert = postgresql.insert(table)
-            changed = {column.name: upsert.excluded[column.name] for column in table.c if column.name != "id"}
-            connection.execute(upsert.on_conflict_do_update(index_elements=[table.c.id], set_=changed), rows)
-    for table in TABLES:
-        ids = [row["id"] for row in batch.rows.get(table.name, ())] + list(batch.gone.get(table.name, ()))
-        for start in range(0, len(ids), IDS_TOLD_MAX):
-            payload = json.dumps({"table": table.name, "ids": ids[start : start + IDS_TOLD_MAX]})
-            connection.execute(text("SELECT pg_notify(:channel, :payload)"), {"channel": CHANNEL, "payload": payload})

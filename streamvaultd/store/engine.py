@@ -21,7 +21,7 @@ from streamvaultd.errors import StoreInUse, StoreTooNew, StoreUnavailable
 from streamvaultd.store.schema import HEAD, REVISIONS, meta
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from sqlalchemy import Connection, Engine
@@ -36,13 +36,18 @@ def sqlite_url(path: Path) -> URL:
 
 
 def open_engine(
-    url: URL, *, arguments: Mapping[str, object] | None = None, create: bool = True, upgrade: bool = True
+    url: URL,
+    *,
+    arguments: Mapping[str, object] | None = None,
+    create: bool = True,
+    upgrade: bool = True,
+    on_connect: Callable[[Any, object], None] | None = None,
 ) -> Engine:
     """An engine of one connection, for use in one thread, whose database has the present schema.
 
     Creates an empty database's tables if it may, and upgrades older ones if it may, all or nothing. `arguments` are
-    for the driver. Raises StoreTooNew and StoreInUse, having changed nothing, and StoreUnavailable for what cannot be
-    opened or is not a store.
+    for the driver, `on_connect` is given its connection. Raises StoreTooNew and StoreInUse, having changed nothing,
+    and StoreUnavailable for what cannot be opened or is not a store.
     """
     with translated(url):
         # parameters may hold URLs with credentials: they stay out of error texts
@@ -52,6 +57,8 @@ def open_engine(
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", _set_up_sqlite)
             event.listen(engine, "begin", _begin_sqlite)
+        if on_connect is not None:
+            event.listen(engine, "connect", on_connect)
         try:
             with engine.connect() as connection:
                 prepare(connection, create=create, upgrade=upgrade)
@@ -107,12 +114,23 @@ def translated(url: URL) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        raise unavailable(url, str(error.orig)) from error
+        raise unavailable(url, _words(error.orig)) from error
+
+
+def _words(error: object) -> str:
+    """What a driver says, in one line; what PostgreSQL tells besides (DETAIL) may show whole rows."""
+    said = getattr(getattr(error, "diag", None), "message_primary", None) or error
+    return " ".join(str(said).split())
 
 
 def unavailable(url: URL, why: str) -> StoreUnavailable:
-    """The error of a database, without the password that its URL may hold."""
-    return StoreUnavailable(url=url.render_as_string(hide_password=True), why=why)
+    """The error of a database."""
+    return StoreUnavailable(url=_shown(url), why=why)
+
+
+def _shown(url: URL) -> str:
+    """As people write it, without the password that it may hold."""
+    return url.set(drivername=url.get_backend_name()).render_as_string(hide_password=True)
 
 
 def schema_revision(connection: Connection) -> str | None:
@@ -132,7 +150,7 @@ def prepare(connection: Connection, *, create: bool = True, upgrade: bool = True
     """Make sure that the database has the present schema. Raises StoreTooNew, StoreInUse and StoreUnavailable."""
     with connection.begin():
         found = schema_revision(connection)
-    url = connection.engine.url.render_as_string(hide_password=True)
+    url = _shown(connection.engine.url)
     if found is None and not create:
         raise unavailable(connection.engine.url, "it is empty")
     if found is not None and found not in REVISIONS:

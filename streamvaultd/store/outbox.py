@@ -19,7 +19,7 @@ from streamvaultd.store.schema import meta, metadata
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Table
 
 TABLES: Final = tuple(table for table in metadata.sorted_tables if table.name != meta.name)
 """What the catalogue holds, each after those that its rows refer to."""
@@ -47,10 +47,12 @@ class Batch:
 
 
 def attach(connection: Connection) -> None:
-    """Note changes from now on; the first time, everything that is there is noted as changed."""
-    if not _is_attached(connection):
-        _create(connection)
-        _note_all(connection)
+    """Note changes from now on; of a table whose changes were not noted, all rows are noted as changed.
+
+    These are all tables the first time, and later those that an upgrade has made, or has made anew.
+    """
+    for table in _complete(connection):
+        _note_all(connection, table)
 
 
 def claim(connection: Connection, catalogue: str) -> None:
@@ -60,14 +62,15 @@ def claim(connection: Connection, catalogue: str) -> None:
         return
     if known is not None:
         connection.execute(text("DELETE FROM outbox"))
-        _note_all(connection)
+        for table in TABLES:
+            _note_all(connection, table)
     _remember(connection, catalogue)
 
 
 def settle(connection: Connection, catalogue: str, last: int | None) -> None:
     """The catalogue of this identity has everything, or what was noted up to `last`: feeding goes on from there."""
     if not _is_attached(connection):
-        _create(connection)
+        _complete(connection)
     elif last is None:
         connection.execute(text("DELETE FROM outbox"))
     else:
@@ -82,17 +85,21 @@ def newest(connection: Connection) -> int:
     return int(connection.execute(text("SELECT coalesce(max(seq), 0) FROM outbox")).scalar_one())
 
 
-def _create(connection: Connection) -> None:
-    connection.execute(text(_CREATE))
-    for table in TABLES:
+def _complete(connection: Connection) -> list[Table]:
+    """Make what is missing; the tables of which changes were not noted."""
+    if not _is_attached(connection):
+        connection.execute(text(_CREATE))
+    there = set(connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'trigger'")).scalars())
+    unnoted = [table for table in TABLES if not {_trigger(table.name, change) for change in _CHANGES} <= there]
+    for table in unnoted:
         for change, which in _CHANGES.items():
-            head = f"CREATE TRIGGER {_trigger(table.name, change)} AFTER {change} ON {table.name}"
+            head = f"CREATE TRIGGER IF NOT EXISTS {_trigger(table.name, change)} AFTER {change} ON {table.name}"
             connection.execute(text(f"{head} BEGIN {_NOTE} VALUES ('{table.name}', {which}.id); END"))
+    return unnoted
 
 
-def _note_all(connection: Connection) -> None:
-    for table in TABLES:
-        connection.execute(text(f"{_NOTE} SELECT '{table.name}', id FROM {table.name}"))  # noqa: S608 - our own names
+def _note_all(connection: Connection, table: Table) -> None:
+    connection.execute(text(f"{_NOTE} SELECT '{table.name}', id FROM {table.name}"))  # noqa: S608 - our own names
 
 
 def _catalogue(connection: Connection) -> str | None:
@@ -114,14 +121,16 @@ def detach(connection: Connection) -> None:
         return
     for table in TABLES:
         for change in _CHANGES:
-            connection.execute(text(f"DROP TRIGGER {_trigger(table.name, change)}"))
+            connection.execute(text(f"DROP TRIGGER IF EXISTS {_trigger(table.name, change)}"))
     connection.execute(text("DROP TABLE outbox"))
     _forget_catalogue(connection)
 
 
 def backlog(connection: Connection) -> int:
     """How many changes the catalogue has not been told."""
-    return int(connection.execute(text("SELECT count(*) FROM outbox")).scalar_one())
+    # nothing is missing in between: numbers are given in order, and the oldest go first
+    query = "SELECT (SELECT max(seq) FROM outbox) - (SELECT min(seq) FROM outbox) + 1"
+    return connection.execute(text(query)).scalar_one() or 0
 
 
 def next_batch(connection: Connection, limit: int) -> Batch | None:

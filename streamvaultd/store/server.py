@@ -22,6 +22,8 @@ CONNECT_TIMEOUT: Final = 10
 KEEPALIVE_IDLE: Final = 30
 SILENCE_TIMEOUT_MS: Final = 60_000
 """A server that acknowledges nothing for so long is away."""
+CHECK_INTERVAL_MS: Final = 10_000
+"""A server gives up what it does for a connection that is gone at most so long after (PostgreSQL 14)."""
 
 
 def server_url(url: str) -> URL:
@@ -44,13 +46,21 @@ def credential() -> Path | None:
     return file if file is not None and file.exists() else None
 
 
-def arguments(passfile: Path | None, *, statement_timeout_ms: int) -> dict[str, object]:
-    """What the driver is given to connect; a timeout of 0 is none."""
+def arguments(
+    passfile: Path | None, *, statement_timeout_ms: int, connect_timeout: int = CONNECT_TIMEOUT
+) -> dict[str, object]:
+    """What the driver is given to connect; a statement's timeout of 0 is none."""
+    check_interval = min(CHECK_INTERVAL_MS, statement_timeout_ms or CHECK_INTERVAL_MS)
+    options = {
+        "statement_timeout": statement_timeout_ms,
+        "client_connection_check_interval": check_interval,
+        "timezone": "UTC",
+    }
     found: dict[str, object] = {
-        "connect_timeout": CONNECT_TIMEOUT,
+        "connect_timeout": connect_timeout,
         "keepalives_idle": KEEPALIVE_IDLE,
         "tcp_user_timeout": SILENCE_TIMEOUT_MS,
         "application_name": "streamvaultd",
-        "options": f"-c statement_timeout={statement_timeout_ms} -c timezone=UTC",
+        "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
     }
     return found | ({"passfile": str(passfile)} if passfile is not None else {})

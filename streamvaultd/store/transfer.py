@@ -26,8 +26,8 @@ from sqlalchemy.exc import ArgumentError, DataError, IntegrityError
 from streamvaultd.config import check_catalogue
 from streamvaultd.errors import StoreInUse, StoreUnavailable, TransferConflict
 from streamvaultd.store import dump, outbox
-from streamvaultd.store.catalogue import FED_BY
 from streamvaultd.store.engine import create_file, hold, open_engine, sqlite_url, translated, unavailable
+from streamvaultd.store.feeder import FED_BY
 from streamvaultd.store.outbox import TABLES
 from streamvaultd.store.portable import BATCH_MAX, Row, Rows, Tally, batches, checked
 from streamvaultd.store.recordings import ROW_ERRORS

@@ -20,11 +20,14 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=4.0, help="of faults; some more pass until all is joined")
     parser.add_argument("--recordings", type=int, default=3)
     parser.add_argument("--machine", choices=list(SLOWNESS), default="box", help="a vm runs out of memory, too")
+    parser.add_argument(
+        "--postgres", action="store_true", help="with a catalogue in PostgreSQL, to which things are done, too"
+    )
     parser.add_argument("--deb", type=Path, help="the package to install; by default that of this tree")
     parser.add_argument("--dry-run", action="store_true", help="print the schedule, and do nothing")
     args = parser.parse_args()
     seed = random.randrange(1 << 31) if args.seed is None else args.seed  # noqa: S311
-    schedule = plan(seed, args.minutes, args.recordings, args.machine)
+    schedule = plan(seed, args.minutes, args.recordings, args.machine, postgresql=args.postgres)
     print(f"SEED={seed} MINUTES={args.minutes:g} RECORDINGS={args.recordings}: {len(schedule.faults)} faults")
     if args.dry_run:
         print(*schedule.faults, sep="\n")

@@ -8,8 +8,9 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from tests.chaos import catalogue
 from tests.chaos.account import Account, draw_up
-from tests.chaos.facts import Facts, Leaks, quickened, quickened_strikes
+from tests.chaos.facts import CatalogueFacts, Facts, Leaks, quickened, quickened_strikes
 from tests.chaos.faults import SMALL_DISK, Faults, Strike, Target
 from tests.chaos.gather import RECORDINGS, facts_of, leaks_of, query
 from tests.chaos.schedule import WINDOW, Fault, Schedule
@@ -60,6 +61,8 @@ class Result:
     facts: list[Facts]
     accounts: list[Account]
     leaks: Leaks
+    catalogue: CatalogueFacts | None = None
+    """None: the daemon had none"""
 
 
 @dataclass(slots=True)
@@ -91,6 +94,8 @@ class Campaign:
         return self._account(targets, faults)
 
     def _configure(self) -> None:
+        if self.schedule.postgresql:
+            catalogue.prepare(self.machine)
         self.machine.write_file(CONFIG, self._settings())
         self.machine.write_file(WATCHDOG_FILE, WATCHDOG.format(round(WATCHDOG_SECONDS * self.schedule.slowness)))
         self.machine.run(["systemctl", "daemon-reload"])
@@ -99,9 +104,10 @@ class Campaign:
     def _settings(self) -> str:
         schedule = self.schedule
         start = round(START_TIMEOUT * schedule.slowness)
-        return SETTINGS.format(
+        settings = SETTINGS.format(
             grace=schedule.grace, outage=2 * schedule.grace, stall=schedule.stall_timeout, start=start
         )
+        return settings + (catalogue.SETTINGS if schedule.postgresql else "")
 
     def _start(self) -> tuple[Target, ...]:
         """Begin all recordings, and wait until all have media."""
@@ -183,7 +189,9 @@ class Campaign:
         slowness = self.schedule.slowness
         surroundings = quickened_strikes(daemon, self.began, slowness)
         accounts = [draw_up(quickened(known, slowness), surroundings) for known in facts]
-        return Result(self.schedule, self.began, list(strikes), self.missed, facts, accounts, self._leaks(strikes))
+        leaks = self._leaks(strikes)
+        fed = catalogue.catalogue_of(self.machine, slowness, self.say) if self.schedule.postgresql else None
+        return Result(self.schedule, self.began, list(strikes), self.missed, facts, accounts, leaks, fed)
 
     def _leaks(self, strikes: tuple[Strike, ...]) -> Leaks:
         """What is left when everything had the time to go."""
@@ -225,6 +233,7 @@ def as_json(result: Result) -> dict[str, Any]:
         "segments": {facts.name: [asdict(row) for row in facts.rows] for facts in result.facts},
         "began": result.began,
         "leaks": asdict(result.leaks),
+        "catalogue": None if result.catalogue is None else asdict(result.catalogue),
         "strikes": [asdict(strike) for strike in result.strikes],
         "missed": [asdict(fault) for fault in result.missed],
     }

@@ -110,3 +110,14 @@ class Leaks:
     crashes: tuple[str, ...] = ()
     """ends of the daemon or the broker that nobody brought about"""
     failed_units: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogueFacts:
+    """What the catalogue lacks when every recording is final; `rows` that the store has, in all tables."""
+
+    rows: int
+    differing: tuple[str, ...] = ()
+    """must be empty: each row that is not the same in both, every column counted"""
+    backlog: int = 0
+    """must be 0: changes that it was not told"""

@@ -65,6 +65,8 @@ FREEZE: Final = """
 systemctl is-active --quiet streamvaultd.service &&
 systemctl kill --signal=STOP --kill-whom=main streamvaultd.service
 """
+POSTGRESQL: Final = "postgresql@17-main.service"
+# One of the server's processes that is killed makes it end all connections and recover, by itself.
 COMMANDS: Final = {
     "daemon-kill": ("systemctl", "kill", "--signal=KILL", "--kill-whom=main", "streamvaultd.service"),
     "daemon-freeze": ("sh", "-c", FREEZE),
@@ -75,8 +77,18 @@ COMMANDS: Final = {
     "broker-kill": ("systemctl", "kill", "--signal=KILL", "streamvault-brokerd.service"),
     "bus-restart": ("systemctl", "restart", "--no-block", "dbus.service"),
     "journal-restart": ("systemctl", "restart", "--no-block", "systemd-journald.service"),
+    "postgresql-kill": ("systemctl", "kill", "--signal=KILL", POSTGRESQL),
+    "postgresql-crash": ("pkill", "-KILL", "-f", "^postgres: .* _streamvault "),
+    "postgresql-stop": ("systemctl", "stop", "--no-block", POSTGRESQL),
+    "postgresql-restart": ("systemctl", "restart", "--no-block", POSTGRESQL),
+    "postgresql-freeze": ("systemctl", "kill", "--signal=STOP", POSTGRESQL),
 }
-MAY_MISS: Final = frozenset({"daemon-kill", "daemon-freeze", "daemon-reload", "broker-kill"})
+MAY_MISS: Final = frozenset(
+    {
+        *("daemon-kill", "daemon-freeze", "daemon-reload", "broker-kill"),
+        *("postgresql-kill", "postgresql-crash", "postgresql-freeze"),
+    }
+)
 """What cannot be done to something that is not there at the moment."""
 # A file system cannot promise its last blocks: what is left after a large file is written.
 FILL_DISK: Final = r"""
@@ -88,7 +100,14 @@ FREE_DISK: Final = ("rm", "-f", f"{SMALL_DISK}/filler", f"{SMALL_DISK}/filler-2"
 ORDER_LIMIT: Final = "20"
 UNANSWERED: Final = (3, 124)
 """Exit codes of an order that may or may not have arrived."""
-START_DAEMON: Final = ("systemctl", "start", "--no-block", "streamvaultd.service")
+START_POSTGRESQL: Final = ("systemctl", "start", "--no-block", POSTGRESQL)
+UNDO: Final = {
+    "daemon-stop": ("systemctl", "start", "--no-block", "streamvaultd.service"),
+    "postgresql-kill": START_POSTGRESQL,
+    "postgresql-stop": START_POSTGRESQL,
+    "postgresql-freeze": ("systemctl", "kill", "--signal=CONT", POSTGRESQL),
+}
+"""What undoes a command that lasts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,8 +220,8 @@ class Faults:
         done = self.machine.run(list(COMMANDS[fault.kind]), check=fault.kind not in MAY_MISS)
         if done.returncode != 0:
             return False
-        if fault.kind == "daemon-stop":
-            self.undo.append((before + fault.lasts, lambda: self._run(START_DAEMON)))
+        if fault.kind in UNDO:
+            self.undo.append((before + fault.lasts, lambda: self._run(UNDO[fault.kind])))
         self._note(fault, before)
         return True
 

@@ -10,7 +10,7 @@ from tests.chaos.account import MUST_BE_ZERO, Account
 
 if TYPE_CHECKING:
     from tests.chaos.campaign import Result
-    from tests.chaos.facts import Leaks
+    from tests.chaos.facts import CatalogueFacts, Leaks
 
 COUNTS = tuple(field.name for field in fields(Account) if field.name not in ("name", "losses", "complaints"))
 WIDTH = 12
@@ -28,7 +28,14 @@ def total(accounts: list[Account], name: str) -> int:
 def is_good(result: Result) -> bool:
     """0 in everything that must be 0."""
     wrong = [total(result.accounts, name) for name in MUST_BE_ZERO] + list(leaked(result.leaks).values())
-    return not any(wrong)
+    return not any(wrong) and not any(lacking(result.catalogue).values())
+
+
+def lacking(catalogue: CatalogueFacts | None) -> dict[str, int]:
+    """What the catalogue lacks; nothing where there is none."""
+    if catalogue is None:
+        return {}
+    return {"rows differing": len(catalogue.differing), "backlog": catalogue.backlog}
 
 
 def table(result: Result) -> str:
@@ -41,6 +48,12 @@ def table(result: Result) -> str:
     empty = [""] * len(result.accounts)
     for name, value in leaked(result.leaks).items():
         lines.append(_line([f"leaked: {name.replace('_', ' ')}", *empty, value], marked=True))
+    if result.catalogue is not None:
+        lines.append(_line(["catalogue: rows", *empty, result.catalogue.rows]))
+        lines += [
+            _line([f"catalogue: {name}", *empty, value], marked=True)
+            for name, value in lacking(result.catalogue).items()
+        ]
     lines.append(f"\n{len(result.strikes)} faults, {len(result.missed)} found nothing to strike")
     lost = [f"{account.name}: {loss}" for account in result.accounts for loss in account.losses]
     wrong = [f"MUST NOT BE: {complaint}" for complaint in complaints(result)]
@@ -58,4 +71,7 @@ def complaints(result: Result) -> list[str]:
     found = [f"{account.name}: {complaint}" for account in result.accounts for complaint in account.complaints]
     for name, value in asdict(result.leaks).items():
         found += [f"{name}: {item}" for item in (value if isinstance(value, tuple) else [value] if value else [])]
+    if result.catalogue is not None:
+        found += [f"catalogue: {row}" for row in result.catalogue.differing]
+        found += [f"catalogue: {result.catalogue.backlog} changes are left"] if result.catalogue.backlog else []
     return found

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from tests.chaos import catalogue
 from tests.chaos.campaign import Campaign, Result, as_json, media_for
 from tests.chaos.faults import SMALL_DISK
 from tests.chaos.schedule import Schedule, draw
@@ -47,9 +48,9 @@ def reports_folder(schedule: Schedule, folder: Path = FOLDER) -> Path:
     return folder / str(schedule.seed)
 
 
-def plan(seed: int, minutes: float, recordings: int, machine: str = "box") -> Schedule:
+def plan(seed: int, minutes: float, recordings: int, machine: str = "box", *, postgresql: bool = False) -> Schedule:
     """The schedule of a campaign on this kind of machine."""
-    return draw(seed, minutes, recordings, slowness=SLOWNESS[machine], memory=machine == "vm")
+    return draw(seed, minutes, recordings, slowness=SLOWNESS[machine], memory=machine == "vm", postgresql=postgresql)
 
 
 def run(
@@ -67,30 +68,38 @@ def run(
     spec = media_for(schedule)
     with (
         LiveSource(spec, window=round(schedule.window / spec.segment)) as source,
-        MACHINES[machine](deb, reports) as there,
+        MACHINES[machine](layers_for(schedule, deb, machine), reports) as there,
     ):
         try:
             result = Campaign(there, source, schedule, reports, say).run()
         finally:
             save_reports(there, reports)
+            if schedule.postgresql:
+                catalogue.save_log(there, reports)
     account_file(schedule, folder).write_text(json.dumps(as_json(result), indent=1))
     return result
 
 
+def layers_for(schedule: Schedule, deb: Path, machine: str) -> tuple[Path, ...]:
+    """The root of the machine: what the campaign needs, and the package on top."""
+    below = layers.kernel() if machine == "vm" else layers.base()
+    return layers.installed(deb, layers.postgresql(below) if schedule.postgresql else below)
+
+
 @contextmanager
-def in_box(deb: Path, reports: Path) -> Iterator[Machine]:
-    """A box with the package and a small disk."""
-    with Box(f"chaos-{os.getpid()}", layers.installed(deb)) as box, small_disk(reports / "disk.img") as device:
+def in_box(root: tuple[Path, ...], reports: Path) -> Iterator[Machine]:
+    """A box with a small disk."""
+    with Box(f"chaos-{os.getpid()}", root) as box, small_disk(reports / "disk.img") as device:
         number = Path(device).stat().st_rdev
         box.run(["sh", "-ec", MOUNT_IN_BOX, "sh", device, str(os.major(number)), str(os.minor(number))])
         yield box
 
 
 @contextmanager
-def in_vm(deb: Path, reports: Path) -> Iterator[Machine]:
-    """A vm with the package and a small disk."""
+def in_vm(root: tuple[Path, ...], reports: Path) -> Iterator[Machine]:
+    """A vm with a small disk."""
     del reports
-    with Vm(f"chaos-{os.getpid()}", layers.installed(deb, layers.kernel())) as vm:
+    with Vm(f"chaos-{os.getpid()}", root) as vm:
         vm.run(["sh", "-ec", MOUNT_IN_VM, "sh", "/var/tmp/disk.img"], timeout=120)
         yield vm
 

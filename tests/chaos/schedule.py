@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 MEAN_PAUSE: Final = 3.5
 """Seconds between two faults, on average."""
@@ -51,7 +51,7 @@ class Kind:
     """How a kind of fault is drawn: `cards` of it are in each deck, `busy` seconds until its target is free again.
 
     `whom`: "capture" and "source" are one recording's, "disk" is the last recording's, which has one of its own,
-    "daemon" is everybody's. `lasts`: from … to, in seconds.
+    "daemon" is everybody's, "database" the catalogue's. `lasts`: from … to, in seconds.
     """
 
     whom: str
@@ -97,6 +97,14 @@ KINDS: Final = {
     "source-flap": Kind("source", lasts=(6.0, 12.0)),
     "source-gone": Kind("source", lasts=GONE),
 }
+DATABASE_KINDS: Final = {
+    "postgresql-kill": Kind("database", lasts=(0.5, 6.0)),
+    "postgresql-crash": Kind("database", 2, busy=2.0),
+    "postgresql-stop": Kind("database", lasts=(2.0, 12.0)),
+    "postgresql-restart": Kind("database"),
+    "postgresql-freeze": Kind("database", lasts=(2.0, 10.0)),
+}
+"""What is done to the catalogue's server, one after the other, beside all the rest of a seed, which stays as it is."""
 NEEDS_MEMORY: Final = frozenset({"segment-oom"})
 """Kinds that need a machine whose memory is limited by its kernel: a vm."""
 PAIRS: Final = {
@@ -129,6 +137,8 @@ class Schedule:
     recordings: int
     slowness: float
     faults: tuple[Fault, ...]
+    postgresql: bool = False
+    """the daemon has a catalogue, whose server suffers too"""
 
     @property
     def length(self) -> float:
@@ -153,32 +163,63 @@ class Schedule:
         return any(fault.kind == "source-gone" for fault in self.faults)
 
 
-def draw(seed: int, minutes: float, recordings: int, *, slowness: float = 1.0, memory: bool = False) -> Schedule:
-    """The schedule of a campaign; equal arguments give equal schedules. `memory`: with what only a vm can suffer."""
+def draw(
+    seed: int,
+    minutes: float,
+    recordings: int,
+    *,
+    slowness: float = 1.0,
+    memory: bool = False,
+    postgresql: bool = False,
+) -> Schedule:
+    """The schedule of a campaign; equal arguments give equal schedules.
+
+    `memory`: with what only a vm can suffer; `postgresql`: with what the catalogue's server can.
+    """
     rng = random.Random(seed)  # noqa: S311 - to be repeatable is what it is for
     length = minutes * 60 / slowness
     busy = _Busy(recordings)
     left_out = set() if memory else set(NEEDS_MEMORY)
     if length < LONG_ENOUGH_FOR_GONE:
         left_out.add("source-gone")
-    deck = _deal(rng, left_out)
+    deck = _deal(rng, {name: kind for name, kind in KINDS.items() if name not in left_out})
     faults: list[Fault] = []
     at = 0.0
     while (at := at + MIN_PAUSE + rng.expovariate(1 / (MEAN_PAUSE - MIN_PAUSE))) < length:
         faults += _draw_fault(rng, busy, next(deck), at, length)
     for kind in rng.sample(TAIL, k=2):
         faults.append(Fault(at=length + rng.uniform(0.0, TAIL_LENGTH), kind=kind))
+    if postgresql:
+        faults += _draw_database(seed, length)
     faults.sort(key=lambda fault: fault.at)
-    return Schedule(seed, minutes, recordings, slowness, tuple(_stretch(fault, slowness) for fault in faults))
+    stretched = tuple(_stretch(fault, slowness) for fault in faults)
+    return Schedule(seed, minutes, recordings, slowness, stretched, postgresql)
+
+
+def _draw_database(seed: int, length: float) -> Iterator[Fault]:
+    """The server's faults, one after the other, and that it is away while the broadcasts end."""
+    rng = random.Random(f"{seed} postgresql")  # noqa: S311
+    deck = _deal(rng, DATABASE_KINDS)
+    at = 0.0
+    while True:
+        name = next(deck)
+        kind = DATABASE_KINDS[name]
+        at, lasts = at + MIN_PAUSE + rng.expovariate(1 / (MEAN_PAUSE - MIN_PAUSE)), rng.uniform(*kind.lasts)
+        if at + lasts > length:
+            break
+        yield Fault(at=at, kind=name, lasts=lasts)
+        at += lasts + kind.busy
+    lasts = rng.uniform(*DATABASE_KINDS["postgresql-stop"].lasts)
+    yield Fault(at=length + rng.uniform(0.0, TAIL_LENGTH / 2), kind="postgresql-stop", lasts=lasts)
 
 
 def _stretch(fault: Fault, slowness: float) -> Fault:
     return replace(fault, at=round(fault.at * slowness, 2), lasts=round(fault.lasts * slowness, 2))
 
 
-def _deal(rng: random.Random, left_out: set[str]) -> Iterator[str]:
+def _deal(rng: random.Random, kinds: Mapping[str, Kind]) -> Iterator[str]:
     """Kinds without end, from decks that hold each kind as often as it has cards: so none is left out for long."""
-    cards = [name for name, kind in KINDS.items() for _ in range(kind.cards) if name not in left_out]
+    cards = [name for name, kind in kinds.items() for _ in range(kind.cards)]
     while True:
         rng.shuffle(cards)
         yield from list(cards)

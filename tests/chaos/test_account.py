@@ -4,15 +4,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
-from tests.chaos.account import MUST_BE_ZERO, Account, draw_up
-from tests.chaos.facts import Facts, Row, Told
-from tests.chaos.faults import Strike
-from tests.chaos.schedule import GONE, KINDS, WINDOW, draw
+from tests.chaos.account import DAEMON_AWAY, LAUNCH_TROUBLE, MUST_BE_ZERO, Account, draw_up
+from tests.chaos.campaign import Result
+from tests.chaos.facts import CatalogueFacts, Facts, Leaks, Row, Told
+from tests.chaos.faults import COMMANDS, UNDO, Strike
+from tests.chaos.report import complaints, is_good, table
+from tests.chaos.schedule import DATABASE_KINDS, GONE, KINDS, WINDOW, draw
 from tests.fakes.channel import Spell
 from tests.testbed.frames import FrameCount
+from tests.testbed.tables import NAMES, differences
+from tests.testbed.tables import Row as TableRow
 
 PER_OFFER = 60
 OFFERS = 60
@@ -161,3 +166,90 @@ def test_a_schedule_is_bounded(seed: int) -> None:
             assert not is_later or second.at > first.at + first.lasts
     kinds = {fault.kind for fault in schedule.faults}
     assert len(kinds & KINDS.keys()) > len(KINDS) * 2 / 3
+
+
+# --- the catalogue -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_catalogue_takes_part_beside_the_other_faults_of_a_seed(seed: int) -> None:
+    without, both = draw(seed, 3.0, 3), draw(seed, 3.0, 3, postgresql=True)
+    assert both == draw(seed, 3.0, 3, postgresql=True)
+    added = [fault for fault in both.faults if fault.kind in DATABASE_KINDS]
+    assert tuple(fault for fault in both.faults if fault not in added) == without.faults
+    assert {fault.kind for fault in added} == set(DATABASE_KINDS)
+    times = [fault.at for fault in both.faults]
+    assert times == sorted(times)
+    for first, second in pairwise(added):
+        assert first.at + first.lasts < second.at
+    assert added[-1].kind == "postgresql-stop"
+    assert added[-1].at >= both.length > added[-2].at + added[-2].lasts
+
+
+def test_what_is_done_to_the_catalogue_is_undone_and_excuses_nothing() -> None:
+    assert set(DATABASE_KINDS) <= set(COMMANDS)
+    assert {name for name, kind in DATABASE_KINDS.items() if kind.lasts[1]} == set(DATABASE_KINDS) & set(UNDO)
+    assert not set(DATABASE_KINDS) & (set(DAEMON_AWAY) | set(LAUNCH_TROUBLE))
+
+
+def result(catalogue: CatalogueFacts | None) -> Result:
+    good = draw_up(GOOD, ())
+    return Result(draw(3, 1.0, 1), BEGAN, [], [], [GOOD], [good], Leaks(), catalogue)
+
+
+def test_a_catalogue_that_is_behind_or_differs_is_complained_of() -> None:
+    assert is_good(result(None))
+    assert "catalogue" not in table(result(None))
+    equal = result(CatalogueFacts(rows=50))
+    assert is_good(equal)
+    assert complaints(equal) == []
+    for bad in (
+        CatalogueFacts(rows=50, backlog=3),
+        CatalogueFacts(rows=50, differing=("seams 7: not in the catalogue",)),
+    ):
+        assert not is_good(result(bad))
+        assert len(complaints(result(bad))) == 1
+        assert "MUST BE 0" in table(result(bad))
+
+
+def tables(**rows: TableRow) -> dict[str, list[TableRow]]:
+    return {name: [rows[name]] if name in rows else [] for name in NAMES}
+
+
+IN_STORE: TableRow = {"id": 1, "created_at": "2026-11-23 09:00:00.000001", "settings": '{"a": 1.5}', "url": None}
+IN_CATALOGUE: TableRow = {
+    "id": 1,
+    "created_at": "2026-11-23T09:00:00.000001+00:00",
+    "settings": {"a": 1.5},
+    "url": None,
+}
+
+
+def test_the_same_row_is_the_same_in_both_ways_of_writing() -> None:
+    assert differences(tables(streamers=IN_STORE), tables(streamers=IN_CATALOGUE)) == []
+    ours, theirs = {"id": 1, "rotated": 1, "evidence": None}, {"id": 1, "rotated": True, "evidence": None}
+    assert differences(tables(segments=ours), tables(segments=theirs)) == []
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"created_at": "2026-11-23T09:00:00.000002+00:00"},
+        {"created_at": "2026-11-23T10:00:00.000001+00:00"},
+        {"created_at": None},
+        {"settings": {"a": 1.50000001}},
+        {"settings": '{"a": 1.5}'},
+        {"url": ""},
+        {"more": None},
+        {"id": 2},
+    ],
+)
+def test_each_difference_of_a_row_is_found(other: TableRow) -> None:
+    found = differences(tables(streamers=IN_STORE), tables(streamers=IN_CATALOGUE | other))
+    assert len(found) == (2 if "id" in other else 1)
+    assert all(line.startswith("streamers ") for line in found)
+
+
+def test_rows_that_only_one_of_them_has_are_found() -> None:
+    assert differences(tables(streamers=IN_STORE), tables()) == ["streamers 1: not in the catalogue"]
+    assert differences(tables(), tables(streamers=IN_CATALOGUE)) == ["streamers 1: only in the catalogue"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One minute of faults: `make chaos` has as many as you like."""
+"""One minute of faults, the catalogue's included: `make chaos` has as many as you like."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ RECORDINGS = 3
 
 
 @pytest.mark.integration
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(400)
 def test_a_short_campaign() -> None:
     logs = os.environ.get("STREAMVAULTD_TEST_LOGS")
     folder = Path(logs) / "chaos" if logs else FOLDER
-    result = run(plan(SEED, MINUTES, RECORDINGS), ensure_deb(), folder=folder)
+    result = run(plan(SEED, MINUTES, RECORDINGS, postgresql=True), ensure_deb(), folder=folder)
     print(table(result))
     assert is_good(result), table(result)
+    assert result.catalogue is not None
+    assert result.catalogue.rows > RECORDINGS
     # a campaign in which nothing died and nothing was lost for a moment would show nothing
     assert sum(account.deaths_recorded for account in result.accounts) >= RECORDINGS

@@ -27,6 +27,8 @@ def cluster() -> Iterator[Postgres]:
 @pytest.fixture
 def server(cluster: Postgres) -> Postgres:
     """A PostgreSQL server, running, and with an empty database."""
+    if not cluster.is_running:  # a test failed before it had started it again
+        cluster.start()
     cluster.sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
     return cluster
 

@@ -24,8 +24,8 @@ from streamvaultd.store.local import LocalStore
 from streamvaultd.store.records import SeamRecord
 from streamvaultd.store.schema import HEAD, metadata
 from streamvaultd.store.server import server_url
+from tests.component.catalogue_world import Feeding
 from tests.component.store_world import NOW, open_store, segment_path, start
-from tests.component.test_catalogue import Feeding
 from tests.component.transfer_world import ROWS, content, dumped, known, load, raw, rows, sealed
 from tests.testbed.postgres import Postgres
 

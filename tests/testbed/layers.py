@@ -4,7 +4,8 @@
 base       Debian with systemd and all that the .deb depends on
 build      on base: what builds the .deb and checks it
 kernel     on base: a kernel and what a machine of its own needs, for vms
-installed  on base or kernel: one .deb, installed as a user would install it
+postgresql on base or kernel: Debian's PostgreSQL server, with a cluster
+installed  on any of those: one .deb, installed as a user would install it
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ KERNEL_PACKAGES = (
     *("linux-image-cloud-amd64", "tiny-initramfs", "udev", "e2fsprogs"),
     "systemd-oomd",
 )
+POSTGRESQL_PACKAGES = ("postgresql",)
 TIMERS = ("apt-daily", "apt-daily-upgrade", "dpkg-db-backup", "systemd-tmpfiles-clean")
 # Runs inside the finished root: what the first boot would do, once instead of at each boot.
 SEAL_BASE = """
@@ -66,26 +68,17 @@ def base() -> tuple[Path, ...]:
 
 def build() -> tuple[Path, ...]:
     """base and what builds packages."""
-    below = base()
-
-    def make(root: Root) -> None:
-        packages = " ".join(BUILD_PACKAGES)
-        run_in_root(root, f"apt-get update -q && apt-get install -qy --no-install-recommends {packages}")
-
-    return (_layer("build", f"{below} {BUILD_PACKAGES}", make, below), *below)
+    return _packages("build", BUILD_PACKAGES, base())
 
 
 def kernel() -> tuple[Path, ...]:
     """base and a kernel."""
-    below = base()
+    return _packages("kernel", KERNEL_PACKAGES, base())
 
-    def make(root: Root) -> None:
-        packages = " ".join(KERNEL_PACKAGES)
-        run_in_root(
-            root, f"apt-get update -q && apt-get install -qy --no-install-recommends {packages} && apt-get clean"
-        )
 
-    return (_layer("kernel", f"{below} {KERNEL_PACKAGES}", make, below), *below)
+def postgresql(below: tuple[Path, ...] | None = None) -> tuple[Path, ...]:
+    """base, or `below`, and a database server."""
+    return _packages("postgresql", POSTGRESQL_PACKAGES, below or base())
 
 
 def installed(deb: Path, below: tuple[Path, ...] | None = None) -> tuple[Path, ...]:
@@ -119,6 +112,13 @@ def run_in_root(root: Root, script: str, *, bind: tuple[Path, str] | None = None
     )
     if done.returncode != 0:
         raise BoxError(f"cannot finish in {root.folder}: the script gave {done.returncode}")
+
+
+def _packages(kind: str, packages: tuple[str, ...], below: tuple[Path, ...]) -> tuple[Path, ...]:
+    """`below`, and above it a layer with these packages of Debian's."""
+    install = f"apt-get update -q && apt-get install -qy --no-install-recommends {' '.join(packages)} && apt-get clean"
+    layer = _layer(kind, f"{below} {packages}", lambda root: run_in_root(root, install), below)
+    return (layer, *below)
 
 
 def _make_base(root: Root) -> None:

@@ -43,25 +43,59 @@ class Postgres:
     @property
     def url(self) -> str:
         """The database, for libpq and SQLAlchemy."""
-        return f"postgresql://{USER}@/{DATABASE}?host={self.folder}"
+        return self.url_for()
+
+    def url_for(self, user: str = USER, database: str = DATABASE) -> str:
+        """A database for a user."""
+        return f"postgresql://{user}@/{database}?host={self.folder}"
+
+    @property
+    def is_running(self) -> bool:
+        return (self.data / "postmaster.pid").exists()
 
     def start(self) -> None:
         """Start it and wait until it answers."""
         options = f"-k {self.folder} -c listen_addresses='' -c fsync=off -c shared_buffers=16MB"
         self._run("pg_ctl", "-D", str(self.data), "-w", "-l", str(self.folder / "log"), "-o", options, "start")
 
-    def create_database(self) -> None:
-        self._run("createdb", "-h", str(self.folder), DATABASE)
+    def create_database(self, name: str = DATABASE, *options: str) -> None:
+        self._run("createdb", "-h", str(self.folder), *options, name)
 
     def stop(self) -> None:
         """Stop it as an administrator does who cannot wait."""
         self._run("pg_ctl", "-D", str(self.data), "-w", "-m", "fast", "stop")
 
+    def restart(self) -> None:
+        """Break off all that it does, and start it again."""
+        self._run("pg_ctl", "-D", str(self.data), "-w", "-m", "immediate", "-l", str(self.folder / "log"), "restart")
+
+    def allow(self, line: str) -> None:
+        """Put a line before all others of pg_hba.conf; "" takes it away."""
+        file = self.data / "pg_hba.conf"
+        old = [each for each in file.read_text().splitlines() if not each.endswith("# ours")]
+        file.write_text("\n".join([f"{line} # ours" if line else "", *old, ""]))
+        self._run("pg_ctl", "-D", str(self.data), "reload")
+
+    def freeze(self) -> None:
+        """All its processes stop where they are, and keep what they hold."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for pid in self._pids():
+            os.kill(pid, number)
+
+    def _pids(self) -> list[int]:
+        """The server's first process, and its children."""
+        pid = int((self.data / "postmaster.pid").read_text().split()[0])
+        return [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
+
     def kill(self) -> None:
         """End it as a power cut does."""
-        pid = int((self.data / "postmaster.pid").read_text().split()[0])
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        ended = [os.pidfd_open(int(child)) for child in children]
+        pid, *children = self._pids()
+        ended = [os.pidfd_open(child) for child in children]
         os.kill(pid, signal.SIGKILL)
         for fd in ended:  # they go when they see it, and hold the cluster until then
             select.select([fd], [], [], KILL_TIMEOUT)
@@ -71,14 +105,25 @@ class Postgres:
             lock.unlink()
 
     def remove(self) -> None:
-        if (self.data / "postmaster.pid").exists():
+        if self.is_running:
             self._run("pg_ctl", "-D", str(self.data), "-w", "-m", "immediate", "stop")
         shutil.rmtree(self.folder)
 
-    def sql(self, statement: str) -> list[list[str]]:
+    def sql(self, statement: str, database: str = DATABASE) -> list[list[str]]:
         """The rows that a statement gives, as psql prints them."""
-        out = self._run("psql", "-h", str(self.folder), "-d", DATABASE, "-AtqX", "-F", "\t", "-c", statement)
-        return [line.split("\t") for line in out.splitlines()]
+        return [line.split("\t") for line in self.psql(statement, database).splitlines()]
+
+    def psql(self, statement: str, database: str = DATABASE) -> str:
+        """What psql prints, without any decoration; columns are separated by tabs."""
+        return self._run("psql", "-h", str(self.folder), "-d", database, "-AtqX", "-F", "\t", "-c", statement)
+
+    def copy(self, to: str) -> None:
+        """A backup by pg_dump, and a new database from it."""
+        dump = self._run("pg_dump", "-h", str(self.folder), DATABASE)
+        self.create_database(to)
+        file = self.folder / "dump.sql"
+        file.write_text(dump)
+        self._run("psql", "-h", str(self.folder), "-d", to, "-qX", "-v", "ON_ERROR_STOP=1", "-f", str(file))
 
     def _run(self, program: str, *arguments: str) -> str:
         command = ["runuser", "-u", USER, "--", str(self._bin / program), *arguments]
