@@ -12,7 +12,6 @@ from tests.fakes.helix import CLIENT, SECRET, HelixServer
 from tests.fakes.livesource import LiveSource
 from tests.integration.test_watch import seen_by_others
 from tests.testbed.vm import Vm
-from tests.vm.calls import VmCtl
 
 PLANTED = "planted-4c1e77aa"
 SITE = "/etc/credstore/streamvault.site"
@@ -33,9 +32,9 @@ def tidy(vm: Vm) -> Iterator[None]:
 
 @pytest.mark.usefixtures("tidy")
 @pytest.mark.timeout(900)
-def test_credentials_reach_the_probe_and_nobody_else(vm: Vm, ctl: VmCtl, source: LiveSource) -> None:
-    """One plain, which its site refuses, and one encrypted, with which Twitch is asked."""
-    source.channel("refused")
+def test_credentials_reach_the_probe_and_nobody_else(vm: Vm, source: LiveSource) -> None:
+    """One plain, which its site refuses, and one encrypted, with which Twitch is asked. Nobody is live."""
+    source.go_off_air("refused")
     with HelixServer() as helix:
         address = vm.reach(helix.address)
         keys = f"client_id={CLIENT}\nclient_secret={SECRET}\napi={address}\nauth={address}\n"
