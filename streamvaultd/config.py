@@ -22,11 +22,13 @@ import tomli
 from streamvaultd import pools
 from streamvaultd.core.model import Container, Policy
 from streamvaultd.core.proxies import Pool
+from streamvaultd.core.retention import Rules
 from streamvaultd.errors import ConfigInvalid, ConfigUnreadable, VaultError
 from streamvaultd.units import exact_size, format_span
-from streamvaultd.values import DAY, RESERVED_OPTIONS, Option
+from streamvaultd.values import DAY, INFINITY, RESERVED_OPTIONS, Option
 from streamvaultd.values import Unfit as _Unfit
 from streamvaultd.values import count as _count
+from streamvaultd.values import limit as _limit
 from streamvaultd.values import options as _options
 from streamvaultd.values import path as _path
 from streamvaultd.values import quality as _quality
@@ -71,6 +73,7 @@ class Settings:
     metrics_listen: str = ""
     metrics_textfile: str = ""
     pools: Mapping[str, Pool] = field(default_factory=dict)
+    retention: Rules = field(default_factory=Rules)
 
 
 def check_container(value: Any) -> Container:
@@ -153,6 +156,9 @@ def _textfile(value: Any) -> str:
 SOCKET_PATH_MAX: Final = 107
 PORT_MAX: Final = 65535
 
+HOUR: Final = 3600.0
+TEN_YEARS: Final = 3650 * DAY
+
 OPTIONS: Final = (
     Option("recording", "directory", _path, "directory", "/var/lib/streamvaultd/recordings",
            "Where recordings go: DIRECTORY/STREAMER/FILE. Must be in ReadWritePaths= of the service."),
@@ -187,6 +193,12 @@ OPTIONS: Final = (
     Option("limits", "tasks_max", _count(8, 4096), "policy.tasks_max", "64", "TasksMax= of each segment's scope."),
     Option("limits", "job_memory_max", _size(64 << 20, 64 << 30), "policy.job_memory_max", "512M",
            "MemoryMax= of each job's scope."),
+    Option("retention", "keep_for", _limit(_span(HOUR, TEN_YEARS)), "retention.keep_for", INFINITY,
+           "Media of a recording that ended longer ago are removed. See WHAT IS KEPT."),
+    Option("retention", "keep_recordings", _limit(_count(1, 1_000_000)), "retention.keep_recordings", INFINITY,
+           "So many recordings of each streamer keep their media, the newest ones."),
+    Option("retention", "keep_size", _limit(_size(1 << 20, 1 << 50)), "retention.keep_size", INFINITY,
+           "So much of each streamer is kept: the newest recordings that fit, and the newest one in any case."),
     Option("disk", "reserve", _span(0, DAY), "disk_reserve", "5min",
            "Recordings pause when the disk will be full in less than this, at the rate at which it is written to."),
     Option("disk", "floor", _size(0, 1 << 50), "disk_floor", "16M",
@@ -280,7 +292,7 @@ def _known(section: str) -> str:
 
 def _put(settings: Settings, target: str, value: Any) -> Settings:
     name, _, inner = target.partition(".")
-    changes: dict[str, Any] = {name: replace(settings.policy, **{inner: value}) if inner else value}
+    changes: dict[str, Any] = {name: replace(getattr(settings, name), **{inner: value}) if inner else value}
     return replace(settings, **changes)
 
 
@@ -296,6 +308,8 @@ def shown(option: Option, settings: Settings) -> str:
         return "{ " + ", ".join(f'{name} = "{HIDDEN}"' for name, _ in value) + " }" if value else "{}"
     if isinstance(value, tuple):
         return " ".join(value)
+    if value is None:
+        return INFINITY
     if isinstance(value, float):
         return format_span(round(value * 1e6)) if value else "0"
     if isinstance(value, int) and not isinstance(value, bool) and option.key in _SIZES:
@@ -303,7 +317,7 @@ def shown(option: Option, settings: Settings) -> str:
     return str(value) if value != "" else "''"
 
 
-_SIZES: Final = frozenset({"size", "memory_max", "memory_ceiling", "job_memory_max", "floor"})
+_SIZES: Final = frozenset({"size", "memory_max", "memory_ceiling", "job_memory_max", "floor", "keep_size"})
 
 
 def in_force(settings: Settings) -> Iterator[tuple[Option, str]]:

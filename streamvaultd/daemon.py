@@ -59,8 +59,10 @@ from streamvaultd.notices import (
     Journal,
 )
 from streamvaultd.notify import Notifier, stored_fds, watchdog_interval
+from streamvaultd.pruning import Pruning
 from streamvaultd.removal import Removal
 from streamvaultd.repairs import Repairs
+from streamvaultd.retention import Retention
 from streamvaultd.runs import Runs
 from streamvaultd.scopes import Scopes
 from streamvaultd.sockets import SOCKET_NAMES, Sockets, all_handlers
@@ -153,6 +155,8 @@ class Daemon:
             settings=lambda: self._settings, store=store, manager=lambda: self.manager, outlook=self.disk.outlook,
             catalogue=self._catalogue, lanes=self._lanes, clock=self._clock, journal=self.journal, spawn=self.spawn,
         )  # fmt: skip
+        self._pruning = Pruning(store=store, manager=self.manager, removal=self._removal, clock=self._clock)
+        self.retention = self._build_retention()
         self._repairs = self._build_repairs()
         self.audits = self._build_audits()
 
@@ -240,20 +244,19 @@ class Daemon:
 
     def _build_executor(self, captures: Captures) -> Executor:
         return Executor(
-            post=self._post,
-            spawn=self.spawn,
-            clock=self._clock,
-            store=self._store,
-            files=self._files,
-            captures=captures,
-            disk=self.disk,
-            lanes=self._lanes,
-            joins=self._joins,
-            removal=self._removal,
-            prober=self.watching.probes,
-            journal=self.journal,
-            hub=self._hub,
-        )
+            post=self._post, spawn=self.spawn, clock=self._clock, store=self._store, files=self._files,
+            captures=captures, disk=self.disk, lanes=self._lanes, joins=self._joins, removal=self._removal,
+            prober=self.watching.probes, journal=self.journal, hub=self._hub,
+        )  # fmt: skip
+
+    def _build_retention(self) -> Retention:
+        roster = self.watching.roster
+        retention = Retention(
+            store=self._store, pruning=self._pruning, clock=self._clock, journal=self.journal,
+            rules=lambda name: None if self._mistakes else roster.retention_of(name),
+        )  # fmt: skip
+        roster.on_retention = retention.hold
+        return retention
 
     def _build_takeover(self) -> Takeover:
         return Takeover(
@@ -317,17 +320,10 @@ class Daemon:
 
     def _build_sockets(self) -> Sockets:
         handlers = all_handlers(
-            self._build_api(),
-            audits=self.audits,
-            manager=self.manager,
-            store=self._store,
-            hub=self._hub,
-            clock=self._clock,
-            removal=self._removal,
-            settings=lambda: self._settings,
-            reload=self.reload,
-            more=self.watching.api().handlers() | self.ledger.handlers(),
-        )
+            self._build_api(), audits=self.audits, manager=self.manager, store=self._store, hub=self._hub,
+            clock=self._clock, pruning=self._pruning, retention=self.retention, settings=lambda: self._settings,
+            reload=self.reload, more=self.watching.api().handlers() | self.ledger.handlers(),
+        )  # fmt: skip
         self._store.on_job = lambda job: self._hub.publish(JobNews(job))
         return Sockets(handlers, spawn=self.spawn)
 
@@ -360,6 +356,7 @@ class Daemon:
         self.spawn(self.manager.run())
         await self.watching.start()
         self.spawn(self.disk.run())
+        self.spawn(self.retention.run())
         self._build_sockets().serve(fds)
         self.spawn(self._feed_watchdog())
         self.notifier.ready(self.status())
@@ -401,6 +398,7 @@ class Daemon:
     async def reload(self) -> Sequence[VaultError]:
         """Read the settings again; bad ones leave the old ones in force. Returns the mistakes."""
         self.notifier.reloading()
+        self.retention.hold()
         settings, mistakes = config.load(config.files())
         self.tell_mistakes(SETTINGS_REFUSED, mistakes)
         if not mistakes:
@@ -441,6 +439,7 @@ class Daemon:
 
     def _on_change(self, recorder: Recorder) -> None:
         self.ledger.on_change(recorder)
+        self.retention.on_change(recorder)
         self._hub.publish(News(self._clock.now(), recorder))
         self.watching.watches.on_recorder(recorder)
         self.notifier.status(self.status())

@@ -149,6 +149,12 @@ ENTRIES: Final[Mapping[str, Entry]] = {
         NOTICE,
         "The media of recording {recording} of '{streamer}' were removed by request: {files} files, {size} bytes",
     ),
+    Notice.MEDIA_EXPIRED: Entry(
+        "6a1d4c8e92f74b0fb35e7d2a90c6f814",
+        NOTICE,
+        "The media of recording {recording} of '{streamer}' are not kept any longer ({rule}), they were removed: "
+        "{files} files, {size} bytes",
+    ),
     Notice.NOT_KEPT: Entry(
         "3b5e7f0a9c4d4e1f8a6b2c0d7e9f1a34", NOTICE, "Recording {recording} of '{streamer}' is not kept: {why}"
     ),
@@ -233,6 +239,16 @@ RESCAN_DONE: Final = Entry(
 )
 METRICS_FAILED: Final = Entry("b7e0d6a41f0d4a3c9a6c1b5f5b0e2d87", WARNING, "Cannot provide metrics in {what}: {why}")
 FILES_TROUBLE: Final = Entry("41cb4b9221184f75837fde1378776211", WARNING, "Cannot tidy up after '{streamer}': {why}")
+RETENTION_FAILED: Final = Entry(
+    "e84b07f35c1a4d6c92d8a1f6b7305e2d",
+    WARNING,
+    "Cannot remove the media of recording {recording} of '{streamer}', which are not to be kept ({rule}): {why}",
+)
+CLOCK_STEPPED: Final = Entry(
+    "2c95e0b7d84f4a13b6f2903dce7a518b",
+    NOTICE,
+    "The clock was set, or the machine slept: for {wait} no media are removed for their age",
+)
 
 CATALOGUE_AWAY: Final = Entry(
     "13853f4e24714bbaa7ad279ce51d10d8", WARNING, "The catalogue cannot be fed, what happens is kept for it: {why}"
@@ -308,6 +324,8 @@ OWN: Final = (
     RESCAN_DONE,
     METRICS_FAILED,
     FILES_TROUBLE,
+    RETENTION_FAILED,
+    CLOCK_STEPPED,
     CATALOGUE_AWAY,
     CATALOGUE_BACK,
 )

@@ -53,11 +53,16 @@ class Removal:
         """After this returns they are gone for good."""
         await self._lanes.run(recorder.recording.directory, self._media.remove, paths)
 
+    async def require_disk(self, recorder: Recorder) -> None:
+        """Raises OSError if the streamer's folder is not there: then missing files do not mean that they are gone."""
+        folder = _folder(recorder)
+        if not await self._lanes.run(recorder.recording.directory, folder.is_dir):
+            raise OSError(0, "it is not there; is its disk mounted?", str(folder))
+
     async def discard(self, recorder: Recorder) -> dict[Path, int]:
         """Remove the result of the last join as well as the segments; what was there of them. May be repeated."""
-        lane, folder = recorder.recording.directory, _folder(recorder)
-        if not await self._lanes.run(lane, folder.is_dir):
-            raise OSError(0, "it is not there; is its disk mounted?", str(folder))
+        await self.require_disk(recorder)
+        lane = recorder.recording.directory
         segments, result = self._segments(recorder), await self._result(recorder)
         found = await self._sizes(recorder, [*segments, *result])
         if segments:

@@ -17,6 +17,7 @@ from streamvaultd.config import Settings
 from streamvaultd.core.events import RecordRequested
 from streamvaultd.core.model import Broadcast, Recorder
 from streamvaultd.core.quality import with_fallback
+from streamvaultd.core.retention import Rules as Retention
 from streamvaultd.core.streamer import Streamer
 from streamvaultd.core.watched import Past, Rules, Sighting
 from streamvaultd.errors import (
@@ -46,7 +47,7 @@ class Files(Protocol):
 
 
 class Roster:
-    """The streamers. Changes are made one after the other."""
+    """The streamers. Changes are made one after the other. `on_retention` is told when it is another one by a file."""
 
     def __init__(
         self,
@@ -63,18 +64,33 @@ class Roster:
         self._settings = settings
         self._journal = journal
         self._changing = asyncio.Lock()
+        self._doubtful: Set[str] | None = None
         self.known_secrets: Set[str] = frozenset()
+        self.on_retention: Callable[[], None] = lambda: None
 
     async def load(self, past: Mapping[str, Past] | None = None) -> None:
         """Read all files; those with mistakes leave their streamers as they were, which is told."""
         before = {name: watched.streamer for name, watched in self._watches.watched.items()}
         settings = self._settings()
         found, mistakes = await asyncio.to_thread(streamers.load, self._folders, before, settings.pools)
+        self._doubtful = streamers.doubtful(mistakes)
+        if _retentions(found) != _retentions(before):
+            self.on_retention()
         mistakes = (*mistakes, *self._missing_secrets(found.values()), *self._missing_proxies(settings))
         if mistakes:
             self._journal.tell(STREAMERS_REFUSED, why="; ".join(str(mistake) for mistake in mistakes))
         rules = Rules(interval=settings.watch_interval, spacing=settings.watch_spacing)
         self._watches.configure(found, rules, past or {})
+
+    def retention_of(self, name: str) -> Retention | None:
+        """What is kept of a streamer's recordings; None while his file has mistakes, or was not read yet.
+
+        Whoever has no file goes by the settings.
+        """
+        if self._doubtful is None or name in self._doubtful:
+            return None
+        streamer, base = self._watches.streamer(name), self._settings().retention
+        return base if streamer is None else streamer.retention_on(base)
 
     def _missing_secrets(self, found: Iterable[Streamer]) -> Iterator[VaultError]:
         """They are recorded all the same: without a token there may be advertisements, without a recording nothing."""
@@ -132,6 +148,10 @@ class Roster:
             folder = str(self._files.path(name).parent)
             raise DirectoryUnusable(directory=folder, why=str(error)) from error
         await self.load()
+
+
+def _retentions(found: Mapping[str, Streamer]) -> dict[str, tuple[tuple[str, Any], ...]]:
+    return {name: streamer.retention for name, streamer in found.items() if streamer.retention}
 
 
 class Beginner:

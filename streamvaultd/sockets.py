@@ -27,7 +27,8 @@ from streamvaultd.config import Settings
 from streamvaultd.errors import RECORDER, VaultError
 from streamvaultd.hub import Hub
 from streamvaultd.manager import Manager
-from streamvaultd.removal import Removal
+from streamvaultd.pruning import Pruning
+from streamvaultd.retention import Retention
 from streamvaultd.varlink.server import Handler, Info, Interface, Limits, Server, read_definition
 from streamvaultd.varlink.sockets import Members
 
@@ -66,7 +67,8 @@ def all_handlers(
     store: Store,
     hub: Hub,
     clock: Clock,
-    removal: Removal,
+    pruning: Pruning,
+    retention: Retention,
     settings: Callable[[], Settings],
     reload: Callable[[], Awaitable[Sequence[VaultError]]],
     more: Mapping[str, Handler],
@@ -82,7 +84,7 @@ def all_handlers(
         **ResultApi(store).handlers(),
         **LookApi(store, clock, recorders).handlers(),
         **SubscribeApi(store=store, hub=hub, clock=clock, recorders=recorders, segment_of=api.segment_view).handlers(),
-        **PruneApi(store=store, manager=manager, removal=removal, clock=clock).handlers(),
+        **PruneApi(store=store, pruning=pruning, retention=retention, clock=clock).handlers(),
         **more,
         **AdminApi(store=store, settings=settings, reload=reload, verifier=VERIFIER).handlers(),
     }

@@ -9,7 +9,7 @@ is told with file, section, key, value and reason.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 import tomli
 
 from streamvaultd.capture.streamlink import check_url
+from streamvaultd.config import OPTIONS as SETTINGS
 from streamvaultd.config import check_container, check_template
 from streamvaultd.core.proxies import Pool
 from streamvaultd.core.streamer import Filters, Streamer
@@ -123,6 +124,11 @@ KEYS: Final = (
             ("limits", "job_memory_max", "job_memory_max", size(64 << 20, 64 << 30)),
         )
     ),
+    *(
+        replace(setting, default="that of streamvaultd.toml", about="As in streamvaultd.toml(5).")
+        for setting in SETTINGS
+        if setting.section == "retention"
+    ),
     Option("filters", "title_include", _pattern, "filters.title_include", "all",
         "Only broadcasts are recorded whose title holds a match of this regular expression, whatever the case."),
     Option("filters", "title_exclude", _pattern, "filters.title_exclude", "none", "Broadcasts are not recorded then."),
@@ -147,8 +153,6 @@ KEYS: Final = (
 NOT_BY_STREAMER: Final[Mapping[str, str]] = {
     "post-processing": '"container" in [recording] says what a joined file is made. For what else is to be done, '
     "'streamvaultctl monitor', events on the socket and the journal say when a recording is complete",
-    "retention": "no media are removed for their age. 'streamvaultctl prune --streamer NAME --older-than TIME' "
-    "does that, from a timer for instance",
     "notifications": "nobody is told by streamer. 'streamvaultctl monitor', events on the socket and the journal tell "
     "everything: pass on from there what somebody is to know",
 }
@@ -164,7 +168,7 @@ def parse(
 
     The pools of proxies that it names are put in their place.
     """
-    found: dict[str, dict[str, Any]] = {"": {}, "policy": {}, "filters": {}}
+    found: dict[str, dict[str, Any]] = {"": {}, "policy": {}, "filters": {}, "retention": {}}
     wrong = partial(ConfigInvalid, file=file)
     mistakes: list[VaultError] = []
     if not NAME.fullmatch(name):
@@ -190,8 +194,9 @@ def parse(
         mistakes.append(wrong(section="streamlink", key="proxy", value="***", why=str(error)))
     if mistakes:
         return None, mistakes
-    policy, filters = tuple(sorted(found["policy"].items())), Filters(**found["filters"])
-    return Streamer(name=name, file=file, policy=policy, filters=filters, **found[""]), []
+    policy, retention = (tuple(sorted(found[part].items())) for part in ("policy", "retention"))
+    filters = Filters(**found["filters"])
+    return Streamer(name=name, file=file, policy=policy, retention=retention, filters=filters, **found[""]), []
 
 
 def _key(section: str, key: str) -> Option:
@@ -225,8 +230,10 @@ def load(
     mistakes: list[VaultError] = []
     for folder, is_ours in zip(folders, (False, True), strict=True):
         try:
-            files = sorted(folder.glob("*.toml"))
-        except OSError as error:
+            files = sorted(file for file in folder.iterdir() if file.suffix == ".toml")
+        except FileNotFoundError:
+            continue
+        except OSError as error:  # must not pass for a folder without files
             mistakes.append(ConfigUnreadable(file=str(folder), why=error.strerror or str(error)))
             continue
         for file in files:
@@ -234,7 +241,8 @@ def load(
             if name in found:
                 continue
             if len(found) >= STREAMERS_MAX:
-                mistakes.append(ConfigUnreadable(file=str(file), why=f"there are more than {STREAMERS_MAX} streamers"))
+                why = f"there are more than {STREAMERS_MAX} streamers, {file.name} and what follows are left out"
+                mistakes.append(ConfigUnreadable(file=str(folder), why=why))
                 return found, tuple(mistakes)
             streamer, wrong = read(file, pools)
             mistakes += wrong
@@ -242,6 +250,12 @@ def load(
             if kept is not None:
                 found[name] = kept
     return found, tuple(mistakes)
+
+
+def doubtful(mistakes: Iterable[VaultError]) -> frozenset[str] | None:
+    """The names of those whose own files have these mistakes; None if it may be anybody's."""
+    files = [Path(str(mistake.fields["file"])) for mistake in mistakes]
+    return frozenset(file.stem for file in files) if all(file.suffix == ".toml" for file in files) else None
 
 
 def read(file: Path, pools: Mapping[str, Pool] | None = None) -> tuple[Streamer | None, list[VaultError]]:

@@ -89,6 +89,23 @@ def size(low: int, high: int) -> Callable[[Any], int]:
     return parse
 
 
+INFINITY: Final = "infinity"
+
+
+def limit(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """What `parse` accepts, or "infinity", which is None."""
+
+    def parse_limit(value: Any) -> Any:
+        if value == INFINITY:
+            return None
+        try:
+            return parse(value)
+        except Unfit as error:
+            raise Unfit(f"{error}; or 'infinity'") from None
+
+    return parse_limit
+
+
 def count(low: int, high: int) -> Callable[[Any], int]:
     """A whole number between these."""
 

@@ -132,6 +132,7 @@ class Notice(StrEnum):
     RECORDING_FAILED = "recording-failed"
     RETRYING = "retrying"
     MEDIA_PRUNED = "media-pruned"
+    MEDIA_EXPIRED = "media-expired"
     NOT_KEPT = "not-kept"
     MEDIA_DISCARDED = "media-discarded"
 

@@ -59,10 +59,11 @@ class RetryRequested(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaPruned(_Event):
-    """Somebody wanted the media gone, and they are: so many files, so many bytes."""
+    """The media were to go, and are gone: so many files, so many bytes. `rule` is that of retention, or None."""
 
     files: int
     size: int
+    rule: str | None = None
 
 
 # --- from the world ------------------------------------------------------------------------------------------------

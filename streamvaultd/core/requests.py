@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What people may ask of a recording that waits or is over: to try again, and to give up its media."""
+"""What people may ask of a recording that waits or is over: to try again, and to give up its media.
+
+Retention gives media up on the same terms, see retention.py.
+"""
 
 from __future__ import annotations
 
@@ -61,10 +64,14 @@ def why_not_pruned(recorder: Recorder, *, failed: bool) -> str | None:
 
 def on_media_pruned(recorder: Recorder, event: ev.MediaPruned) -> Step:
     """Its media are gone; its rows say so from now on."""
-    if why_not_pruned(recorder, failed=True) is not None:
+    if why_not_pruned(recorder, failed=event.rule is None) is not None:
         return recorder, ()
     told = tell(Notice.MEDIA_PRUNED, files=event.files, size=event.size)
+    detail = "its media were removed by request"
+    if event.rule is not None:
+        told = tell(Notice.MEDIA_EXPIRED, files=event.files, size=event.size, rule=event.rule)
+        detail = f"its media were not to be kept any longer, {event.rule}"
     for segment in recorder.segments:
         if segment.phase is Phase.ENDED:
             recorder = move(recorder, segment, Phase.REMOVED, event.at)
-    return replace(recorder, path=None, detail="its media were removed by request"), (fx.DiscardFolder(), told)
+    return replace(recorder, path=None, detail=detail), (fx.DiscardFolder(), told)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from streamvaultd.core.model import Policy
+from streamvaultd.core.retention import Rules
 
 MINUTES = 24 * 60
 DAY_USEC = 86_400_000_000
@@ -61,7 +62,8 @@ class Streamer:
     """One streamer's file. What is None or empty is as streamvaultd.toml(5) has it.
 
     `file` is where it was read from; `is_ours` whether the daemon may change that. `policy` are changes of the
-    recordings' policy. `options`, `proxies` and `secrets` are for streamlink; the last are names of credentials.
+    recordings' policy, `retention` of what is kept of them. `options`, `proxies` and `secrets` are for streamlink; the
+    last are names of credentials.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Streamer:
     max_duration: float | None = None
     interval: float | None = None
     policy: tuple[tuple[str, Any], ...] = ()
+    retention: tuple[tuple[str, Any], ...] = ()
     filters: Filters = field(default_factory=Filters)
     options: tuple[tuple[str, str], ...] = ()
     proxies: tuple[str, ...] = ()
@@ -88,6 +91,10 @@ class Streamer:
     def policy_on(self, base: Policy) -> Policy:
         """The policy of its recordings."""
         return replace(base, **dict(self.policy))
+
+    def retention_on(self, base: Rules) -> Rules:
+        """What is kept of its recordings."""
+        return replace(base, **dict(self.retention))
 
 
 def site_of(url: str) -> str:

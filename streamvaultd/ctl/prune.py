@@ -16,8 +16,14 @@ from streamvaultd.units import format_size, parse_span
 @command("prune")
 @MAYBE_RECORDING
 @option("--older-than", metavar="TIME", help="Remove media of all recordings that ended so long ago: 30d, 12w.")
-@option("--streamer", metavar="NAME", complete="recording", help="With --older-than: of this streamer only.")
+@option(
+    "--streamer",
+    metavar="NAME",
+    complete="recording",
+    help="With --older-than or --by-retention: of this streamer only.",
+)
 @option("--failed", is_flag=True, help="Also segments of recordings that could not be joined: all there is of them.")
+@option("--by-retention", is_flag=True, help="Remove what [retention] does not let be kept, without waiting for it.")
 @option("--dry-run", is_flag=True, help="Print what would be removed, and change nothing.")
 def prune(
     session: Session,
@@ -26,20 +32,27 @@ def prune(
     older_than: str | None,
     streamer: str | None,
     failed: bool,
+    by_retention: bool,
     dry_run: bool,
 ) -> ExitCode:
     """Remove media of recordings that are over.
 
-    Of one, or of all that ended so long ago. What runs or is being joined is never touched. The recordings stay in the
-    list, and say that their media are gone. Exit status 1 if something was kept that was asked for.
+    Of one, of all that ended so long ago, or of those that retention will remove by itself. What runs or is being
+    joined is never touched. The recordings stay in the list, and say that their media are gone. Exit status 1 if
+    something was kept that was asked for.
     """
-    if (recording is None) == (older_than is None):
-        raise Usage("give a recording, or --older-than", ["'streamvaultctl prune --older-than 30d --dry-run'"])
+    if [recording is not None, older_than is not None, by_retention].count(True) != 1 or (failed and by_retention):
+        hints = [
+            "'streamvaultctl prune --older-than 30d --dry-run'",
+            "'streamvaultctl prune --by-retention --dry-run'",
+        ]
+        raise Usage("give a recording, or --older-than, or --by-retention without --failed", hints)
     asked: dict[str, object] = {
         "recording": recording,
         "streamer": streamer,
         "olderThanUSec": None if older_than is None else _parse_age(older_than),
         "failed": failed or None,
+        "byRetention": by_retention or None,
         "dryRun": dry_run or None,
     }
     answers = _all(session, asked, is_repeated=not dry_run)
@@ -47,6 +60,7 @@ def prune(
     kept = [item for item in found if not item.get("done")]
     if not session.show_json(answers[-1] | {"pruned": found, "bytes": _bytes(answers)}):
         lines = [_line(Fields(item, "pruned"), dry_run=dry_run) for item in found]
+        lines += [line(f"note: {note}.") for note in _notes(answers[-1])]
         if not session.no_legend and not session.quiet:
             verb = "would be removed" if dry_run else "removed"
             footer = f"{format_size(_bytes(answers))} {verb}, of {plural(len(found) - len(kept), 'recording')}."
@@ -71,6 +85,11 @@ def _bytes(answers: list[dict[str, object]]) -> int:
     return sum(Fields(answer, "prune").need("bytes", int) for answer in answers)
 
 
+def _notes(answer: dict[str, object]) -> tuple[str, ...]:
+    fields = Fields(answer, "prune")
+    return fields.texts("notes") if fields.has("notes") else ()
+
+
 def _parse_age(text: str) -> int:
     try:
         return parse_span(text)
@@ -84,7 +103,8 @@ def _line(top: Fields, *, dry_run: bool) -> Line:
         return (Span("kept   ", Style.BUSY), Span(f" {about}: {top.text('why')}."))
     files = ", ".join(top.texts("files")) or "its files were gone already"
     word = "dry-run" if dry_run else "removed"
-    return (Span(word, Style.GOOD), Span(f" {about}: {format_size(top.need('bytes', int))}, {files}."))
+    rule = f" ({top.text('rule')})" if top.text("rule") else ""
+    return (Span(word, Style.GOOD), Span(f" {about}{rule}: {format_size(top.need('bytes', int))}, {files}."))
 
 
 COMMANDS: dict[str, Command] = {"prune": prune}

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import and_, case, desc, exists, func, or_, select
@@ -19,6 +20,7 @@ from streamvaultd.core.listing import (
     Summary,
 )
 from streamvaultd.core.model import PLANNED_CAUSES, Moment
+from streamvaultd.core.retention import Result
 from streamvaultd.store.ledger import parse_event, parse_job
 from streamvaultd.store.recordings import ROW_ERRORS
 from streamvaultd.store.recovery import RecoverableStore
@@ -33,6 +35,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 FINAL = ("completed", "stopped", "failed")
+
+_HAS_RESULT = and_(
+    recordings.c.status.in_(("completed", "stopped")),
+    recordings.c.recording_path.is_not(None),
+    recordings.c.end_time.is_not(None),
+)
 
 
 class QueryableStore(RecoverableStore):
@@ -85,6 +93,15 @@ class QueryableStore(RecoverableStore):
     async def prunable(self, streamer: str | None, ended_before: int, *, failed: bool, limit: int) -> Sequence[int]:
         """The numbers of recordings that are over since then and have media, oldest first."""
         return await self._read(lambda connection: _prunable(connection, streamer, ended_before, limit, failed=failed))
+
+    async def streamer_names(self) -> Sequence[str]:
+        """Everybody who was ever recorded, by name."""
+        query = select(streamers.c.username).order_by(streamers.c.username)
+        return await self._read(lambda connection: [str(name) for name in connection.scalars(query)])
+
+    async def results(self, streamer: str) -> Sequence[Result]:
+        """The joined files of a streamer; those whose rows cannot be read are left out."""
+        return await self._read(lambda connection: _results(connection, streamer))
 
 
 def _page(
@@ -215,3 +232,24 @@ def _prunable(
         .limit(limit)
     )
     return [int(recording) for recording in connection.scalars(chosen)]
+
+
+def _results(connection: Connection, streamer: str) -> list[Result]:
+    which = [_HAS_RESULT, *_of_streamer(recordings.c.streamer_id, streamer)]
+    columns = select(recordings.c.id, recordings.c.end_time, recordings.c.bytes)
+    try:
+        return [_result(row) for row in connection.execute(columns.where(*which)).mappings()]
+    except ROW_ERRORS:
+        found = []
+        for recording in connection.scalars(select(recordings.c.id).where(*which)).all():
+            with suppress(*ROW_ERRORS):
+                of_one = columns.where(recordings.c.id == recording)
+                found += [_result(row) for row in connection.execute(of_one).mappings()]
+        return found
+
+
+def _result(row: RowMapping) -> Result:
+    size = 0 if row["bytes"] is None else row["bytes"]  # a rebuilt row may not know it
+    if not isinstance(size, int):
+        raise TypeError(size)
+    return Result(recording=row["id"], ended=row["end_time"], size=size)

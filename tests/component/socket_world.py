@@ -16,11 +16,14 @@ from streamvaultd.capture.discard import Discard
 from streamvaultd.capture.output import SegmentFiles
 from streamvaultd.config import Settings
 from streamvaultd.core import effects as fx
+from streamvaultd.core.retention import Rules
 from streamvaultd.disks import Lanes
 from streamvaultd.errors import VaultError
 from streamvaultd.hub import Hub, JobNews, News
 from streamvaultd.manager import Manager
+from streamvaultd.pruning import Pruning
 from streamvaultd.removal import Removal
+from streamvaultd.retention import Retention
 from streamvaultd.sockets import acting, all_handlers, reading
 from streamvaultd.store.queries import QueryableStore
 from streamvaultd.varlink.client import Client
@@ -61,6 +64,7 @@ class World:
     settings: Settings = field(default_factory=Settings)
     mistakes: Sequence[VaultError] = ()
     servers: Sequence[Server] = ()
+    rules: dict[str, Rules] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.hub = Hub()
@@ -79,13 +83,18 @@ class World:
     def handlers(self) -> dict[str, Handler]:
         idle = cast("Any", SimpleNamespace(pidfd=lambda _unit: None, settled=_settled, watched={}))
         files = SegmentFiles()
+        removal = Removal(store=self.store, files=files, media=Discard(), lanes=Lanes())
+        pruning = Pruning(store=self.store, manager=self.manager, removal=removal, clock=self.clock)
+        self.retention = Retention(
+            store=self.store, pruning=pruning, clock=self.clock, journal=idle, rules=lambda name: self.rules.get(name),
+        )  # fmt: skip
         api = Api(
             manager=self.manager, store=self.store, files=files, hub=self.hub, clock=self.clock, streamlinks=idle,
             watcher=idle, disk=idle, memory_refusal=idle, settings=lambda: self.settings, pid_of=idle,
         )  # fmt: skip
         return all_handlers(
             api, audits=idle, manager=self.manager, store=self.store, hub=self.hub, clock=self.clock,
-            removal=Removal(store=self.store, files=files, media=Discard(), lanes=Lanes()),
+            pruning=pruning, retention=self.retention,
             settings=lambda: self.settings, reload=self._reload,
             more=StreamersApi(roster=idle, watches=idle, plugins=idle, clock=self.clock).handlers()
             | RescanApi(idle).handlers(),

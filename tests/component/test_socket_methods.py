@@ -14,6 +14,7 @@ import varlink
 from streamvaultd.core import effects as fx
 from streamvaultd.core.model import Phase, Recorder, SeamRecord, Segment, State, Told
 from streamvaultd.core.proxies import Pool
+from streamvaultd.core.retention import Rules
 from streamvaultd.errors import (
     ConfigInvalid,
     ConfigUnreadable,
@@ -393,6 +394,34 @@ async def test_prune_leaves_alone_what_a_job_works_on(world: World, tmp_path: Pa
     await world.store.create_job(1, "join", {"join": 2}, NOW)
     assert (await world.call("Prune", recording="1"))["pruned"][0]["why"] == "a job works on it"
     assert all(path.exists() for path in parts)
+
+
+async def test_prune_shows_what_retention_will_remove_and_does_it_at_once(world: World, tmp_path: Path) -> None:
+    _, parts = await joined(world, tmp_path)
+    await joined(world, tmp_path)
+    await joined(world, tmp_path, "bob")
+    world.rules |= {"demo": Rules(keep_recordings=1), "bob": Rules(keep_for=DAY)}
+    dry = await world.call("Prune", byRetention=True, dryRun=True)
+    rule = "keep_recordings: there are 1 newer ones"
+    assert [(each["recording"], each["rule"], each["done"]) for each in dry["pruned"]] == [(1, rule, True)]
+    assert (dry["bytes"], dry["more"]) == (200, False)
+    assert dry["notes"][0].startswith("keep_for does not count")
+    assert await world.call("Prune", byRetention=True, streamer="bob") == {
+        "pruned": [], "bytes": 0, "more": False, "notes": dry["notes"],
+    }  # fmt: skip
+    assert all(path.exists() for path in parts)
+    assert await world.call("Prune", byRetention=True, streamer="demo") == {
+        "pruned": dry["pruned"], "bytes": 200, "more": False,
+    }  # fmt: skip
+    assert not any(path.exists() for path in parts)
+    found = await world.store.get(1)
+    assert found is not None
+    assert found.detail == f"its media were not to be kept any longer, {rule}"
+    del world.rules["demo"]
+    assert "nothing is removed of demo while" in (await world.call("Prune", byRetention=True))["notes"][0]
+    for more in ({"recording": "2"}, {"olderThanUSec": 0}, {"failed": True}):
+        with pytest.raises(PruneUnbounded):
+            await world.call("Prune", byRetention=True, **more)
 
 
 async def test_verify_looks_into_the_joined_file(world: World, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from streamvaultd.clock import SystemClock
 from streamvaultd.config import Settings
 from streamvaultd.core.events import BroadcastOver, Event, Outcome
 from streamvaultd.core.model import Policy, Recorder, Recording, State, StopReason
+from streamvaultd.core.retention import Rules as Retention
 from streamvaultd.core.streamer import Streamer
 from streamvaultd.core.watched import Mood, Sighting, Trouble
 from streamvaultd.errors import (
@@ -51,6 +52,7 @@ class World:
         self.told: list[tuple[Entry, str]] = []
         self.refusals: list[Exception] = []
         self.changed = asyncio.Event()
+        self.settings = replace(Settings(), watch_interval=5.0, watch_spacing=0.0)
         self.etc, self.own = folder / "etc", folder / "own"
         self.etc.mkdir()
         self.watches = Watches(
@@ -60,7 +62,7 @@ class World:
         )  # fmt: skip
         self.roster = Roster(
             watches=self.watches, folders=(self.etc, self.own), files=StreamerFiles(self.own),
-            settings=lambda: replace(Settings(), watch_interval=5.0, watch_spacing=0.0), journal=cast("Any", self),
+            settings=lambda: self.settings, journal=cast("Any", self),
         )  # fmt: skip
         self.api = StreamersApi(roster=self.roster, watches=self.watches, plugins=self, clock=self.clock).handlers()
 
@@ -276,3 +278,37 @@ async def test_a_recording_asks_for_its_source_as_the_streamers_file_has_it(worl
     world.air["alice"] = replace(LIVE, site_id="b2")
     assert (await probes.probe(mine)).outcome is Outcome.ENDED
     assert [(number, type(event)) for number, event in world.posted] == [(1, BroadcastOver)]
+
+
+async def test_retention_goes_by_the_file_and_not_by_one_with_mistakes(world: World) -> None:
+    """Neither by the rules of before, nor by the defaults: what somebody wanted to write there, nobody knows."""
+    holds: list[None] = []
+    world.roster.on_retention = lambda: holds.append(None)
+    retention = world.roster.retention_of
+    world.settings = replace(world.settings, retention=Retention(keep_for=90.0, keep_recordings=9))
+    assert retention("alice") == Retention(keep_for=90.0, keep_recordings=9)
+    head = f"[streamer]\nurl = '{URL}'\nenabled = false\n[retention]\n"
+    for text, rules, held in (
+        ("keep_for = 'infinity'", Retention(keep_recordings=9), 1),
+        ("keep_for = 'infinite'", None, 1),
+        ("keep_for = 'infinity'\nkeep_recordings = 3", Retention(keep_recordings=3), 2),
+        ("", Retention(keep_for=90.0, keep_recordings=9), 3),
+        ("typo = 1", None, 3),
+        ("[streamlink]\nsecrets = ['none']", Retention(keep_for=90.0, keep_recordings=9), 3),
+    ):
+        (world.etc / "alice.toml").write_text(head + text)
+        await world.roster.load()
+        assert (retention("alice"), len(holds)) == (rules, held), text
+        assert retention("bob") == Retention(keep_for=90.0, keep_recordings=9)
+    (world.etc.parent / "new").mkdir()
+    async with watching(world.etc.parent / "new") as fresh:  # a daemon that has never seen the file without mistakes
+        (fresh.etc / "alice.toml").write_text(head + "keep_for = '90 eons'")
+        fresh.settings = world.settings
+        await fresh.roster.load()
+        assert (fresh.roster.retention_of("alice"), fresh.roster.retention_of("bob")) == (
+            None,
+            world.settings.retention,
+        )
+        fresh.own.write_text("no folder")
+        await fresh.roster.load()
+        assert fresh.roster.retention_of("bob") is None

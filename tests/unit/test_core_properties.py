@@ -72,6 +72,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "why": st.sampled_from(["refused", None]),
     "permanent": st.booleans(),
     "files": st.integers(0, 3),
+    "rule": st.sampled_from([None, "keep_recordings: there are 3 newer ones"]),
     "unwanted": st.booleans(),
     "duration": st.sampled_from([None, 3.0, 300.0]),
     "proven": st.booleans(),

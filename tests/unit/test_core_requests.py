@@ -102,6 +102,16 @@ def test_media_of_a_joined_recording_are_given_up() -> None:
     assert step(after, PRUNED) == (after, ())
 
 
+def test_media_that_are_not_kept_are_given_up_with_the_rule_that_says_so() -> None:
+    by_rule = replace(PRUNED, rule="keep_recordings: there are 3 newer ones")
+    after, effects = step(over(State.STOPPED, Phase.REMOVED, path="/srv/x.ts"), by_rule)
+    assert (after.state, after.path) == (State.STOPPED, None)
+    assert after.detail == "its media were not to be kept any longer, keep_recordings: there are 3 newer ones"
+    assert told(effects) == [Notice.MEDIA_EXPIRED]
+    for kept in (over(State.FAILED, Phase.ENDED), over(State.COMPLETED, Phase.ENDED, path="/srv/x.ts")):
+        assert step(kept, by_rule) == (kept, ())
+
+
 def test_segments_of_a_failed_recording_are_removed_in_its_rows() -> None:
     after, _ = step(over(State.FAILED, Phase.ENDED, Phase.ENDED), PRUNED)
     assert {segment.phase for segment in after.segments} == {Phase.REMOVED}

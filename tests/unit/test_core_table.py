@@ -84,6 +84,7 @@ def all_events(recorder: Recorder, at: Moment) -> Iterator[ev.Event]:
     yield ev.MediaDiscarded(at=at, files=2, size=2000)
     yield ev.DiskLow(at=at, why="no room")
     yield ev.MediaPruned(at=at, files=1, size=1000)
+    yield ev.MediaPruned(at=at, files=1, size=1000, rule="keep_for: it ended 9.0 days ago")
     yield ev.Restarted(at=at)
     yield ev.Restarted(at=at, live={segment.number: segment.size for segment in recorder.live})
     for kind in (

@@ -114,7 +114,29 @@ def test_prune_goes_on_while_there_is_more_but_not_for_a_dry_run() -> None:
     assert daemon.calls == [("Prune", asked)]
 
 
-@pytest.mark.parametrize("argv", [["prune"], ["prune", "demo", "--older-than", "1d"]])
+def test_prune_shows_what_retention_will_remove() -> None:
+    rule = "keep_recordings: there are 3 newer ones"
+    answer = {"pruned": [PRUNED | {"rule": rule}], "bytes": 2048, "more": False, "notes": ["keep_for does not count"]}
+    daemon = FakeDaemon().on("Prune", answer)
+    ran = run(daemon, "prune", "--by-retention", "--dry-run", "--streamer", "demo")
+    assert (ran.code, daemon.calls) == (0, [("Prune", {"streamer": "demo", "byRetention": True, "dryRun": True})])
+    assert ran.out == (
+        f"dry-run recording 7 of 'demo' ({rule}): 2.0K, /srv/x.ts.\n"
+        "note: keep_for does not count.\n\n"
+        "2.0K would be removed, of 1 recording.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["prune"],
+        ["prune", "demo", "--older-than", "1d"],
+        ["prune", "demo", "--by-retention"],
+        ["prune", "--older-than", "1d", "--by-retention"],
+        ["prune", "--by-retention", "--failed"],
+    ],
+)
 def test_prune_wants_a_recording_or_an_age(argv: list[str]) -> None:
     daemon = FakeDaemon()
     ran = run(daemon, *argv)

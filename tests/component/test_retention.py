@@ -1,0 +1,384 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Retention with a real store and real files: what goes, what stays, and that a crash anywhere is made good."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from streamvaultd import retention as working
+from streamvaultd.capture.discard import Discard
+from streamvaultd.capture.output import SegmentFiles
+from streamvaultd.core.effects import Announce, Effect, Notice, Save
+from streamvaultd.core.model import Moment, Phase, Recorder, Segment, State
+from streamvaultd.core.retention import CLOCK_SETTLES, Result, Rules
+from streamvaultd.disks import Lanes
+from streamvaultd.errors import StoreUnavailable
+from streamvaultd.manager import Manager
+from streamvaultd.notices import CLOCK_STEPPED, RETENTION_FAILED, Entry
+from streamvaultd.pruning import Pruning
+from streamvaultd.removal import Removal
+from streamvaultd.retention import REPRIEVE, SWEEP_MAX, Retention
+from streamvaultd.store.engine import sqlite_url
+from streamvaultd.store.queries import QueryableStore
+from tests.component.socket_world import open_queryable
+from tests.component.store_world import NOW, SetClock, later, move, start
+
+DAY = 86_400.0
+SIZE = 100
+
+
+class Crash(BaseException):
+    """The daemon is gone."""
+
+
+class Media(Discard):
+    """Files of recordings; the daemon may be gone after so many of them, or the disk hang."""
+
+    def __init__(self) -> None:
+        self.crash_after: int | None = None
+        self.hangs: threading.Event | None = None
+
+    def remove(self, paths: Sequence[Path]) -> None:
+        if self.hangs is not None:
+            self.hangs.wait()
+        for path in paths if self.crash_after is None else paths[: self.crash_after]:
+            super().remove([path])
+        if self.crash_after is not None:
+            raise Crash
+
+
+class World:
+    """A store, a folder, and daemons one after the other."""
+
+    def __init__(self, store: QueryableStore, folder: Path) -> None:
+        self.store = store
+        self.folder = folder
+        self.media = Media()
+        self.rules: dict[str, Rules | None] = {}
+        self.clock = SetClock(later(30 * DAY))
+        self.told: list[tuple[Entry, dict[str, Any]]] = []
+        self.announced: list[Announce] = []
+        self.removed = asyncio.Event()
+        self.crash_at_event = False
+        self.begin()
+
+    def begin(self) -> None:
+        """A new daemon, that has run for longer than its reprieve."""
+        self.manager = Manager(executor=self, clock=self.clock, on_change=self._on_change)
+        removal = Removal(store=self.store, files=SegmentFiles(), media=self.media, lanes=Lanes())
+        pruning = Pruning(store=self.store, manager=self.manager, removal=removal, clock=self.clock)
+        self.retention = Retention(
+            store=self.store,
+            pruning=pruning,
+            rules=lambda name: self.rules.get(name),
+            clock=self.clock,
+            journal=cast("Any", self),
+        )
+        self.pass_by(REPRIEVE)
+
+    def pass_by(self, seconds: float, step: float = 0.0) -> None:
+        now = self.clock.moment
+        self.clock.moment = Moment(now.monotonic + seconds, now.realtime + round((seconds + step) * 1e6))
+
+    def _on_change(self, recorder: Recorder) -> None:
+        self.retention.on_change(recorder)
+
+    async def perform(self, _recorder: Recorder, effects: tuple[Effect, ...]) -> None:
+        """As the executor does."""
+        if self.crash_at_event:
+            raise Crash
+        for effect in effects:
+            if isinstance(effect, Save):
+                await self.store.save(effect.recorder, effect.changed)
+            if isinstance(effect, Announce):
+                self.announced.append(effect)
+                self.removed.set()
+
+    def tell(self, entry: Entry, _recorder: Recorder | None = None, **values: Any) -> None:
+        """As the journal does."""
+        self.told.append((entry, values))
+
+    async def sweep(self) -> int:
+        """One sweep, or what a crash leaves of it."""
+        running = asyncio.create_task(self.manager.run())
+        sweeping = asyncio.create_task(self.retention.sweep())
+        await asyncio.wait([running, sweeping], return_when=asyncio.FIRST_COMPLETED)
+        for task in (running, sweeping):
+            task.cancel()
+        with suppress(asyncio.CancelledError, Crash):
+            await running
+        with suppress(asyncio.CancelledError, Crash):
+            return await sweeping
+        return -1
+
+    async def over(
+        self, days_ago: float, streamer: str = "alice", state: State = State.COMPLETED, **more: Any
+    ) -> Recorder:
+        """A recording that ended before now, with a result of two parts; or with segments if there is no path."""
+        made = await start(self.store, streamer)
+        made = replace(made, recording=replace(made.recording, directory=str(self.folder)))
+        end = Moment(0.0, self.clock.moment.realtime - round(days_ago * DAY * 1e6))
+        parts = self.parts(made)
+        parts[0].parent.mkdir(exist_ok=True)
+        for path in parts:
+            path.write_bytes(b"x" * (SIZE // 2))
+        part = Segment(number=1, phase=Phase.REMOVED, since=NOW, ended=end, size=SIZE)
+        values: dict[str, Any] = {"path": str(parts[0]), "ended": end, "result_bytes": SIZE}
+        recorder = await move(self.store, made, state, *more.pop("segments", [part]), **(values | more))
+        job = await self.store.create_job(recorder.recording.id, "join", {"join": 1}, NOW)
+        result = {"path": str(parts[0]), "parts": [{"path": str(path), "bytes": SIZE // 2} for path in parts]}
+        await self.store.finish_job(job, ok=True, result=result, now=later(1))
+        return recorder
+
+    def parts(self, recorder: Recorder) -> list[Path]:
+        home = self.folder / recorder.recording.streamer
+        return [home / f"{recorder.recording.id}.ts", home / f"{recorder.recording.id}.part2.ts"]
+
+    async def kept(self) -> list[int]:
+        """The recordings whose rows name a file; each has its files, and no other has any."""
+        found = [one for one in await self.store.list(all=True) if one.path is not None]
+        files = {path for path in self.folder.glob("*/*.ts") if path.is_file()}
+        assert files == {part for one in found for part in self.parts(one)}
+        return sorted(one.recording.id for one in found)
+
+
+@pytest.fixture(name="world")
+async def _world(tmp_path: Path) -> AsyncIterator[World]:
+    store = await open_queryable(tmp_path / "store.db")
+    (tmp_path / "media").mkdir()
+    yield World(store, tmp_path / "media")
+    await store.close()
+
+
+async def test_what_is_too_many_goes_and_the_rows_and_the_journal_say_why(world: World) -> None:
+    for days in (4, 3, 2, 1):
+        await world.over(days)
+    await world.over(9, "bob")
+    world.rules = {"alice": Rules(keep_recordings=2), "bob": Rules()}
+    assert await world.sweep() == 2
+    assert await world.kept() == [3, 4, 5]
+    first = await world.store.get(1)
+    assert first is not None
+    assert (first.state, first.detail) == (
+        State.COMPLETED, "its media were not to be kept any longer, keep_recordings: there are 3 newer ones",
+    )  # fmt: skip
+    assert [one.notice for one in world.announced] == [Notice.MEDIA_EXPIRED] * 2
+    assert dict(world.announced[0].fields) == {
+        "files": "2", "size": "100", "rule": "keep_recordings: there are 3 newer ones",
+    }  # fmt: skip
+    assert (await world.sweep(), world.told) == (0, [])
+
+
+async def test_only_results_of_recordings_that_are_over_go(world: World) -> None:
+    segment = Segment(number=1, phase=Phase.ENDED, since=NOW, ended=NOW, size=SIZE)
+    failed = await world.over(50, state=State.FAILED, path=None, segments=[segment])
+    untidy = await world.over(40, segments=[segment])
+    busy = await world.over(30, state=State.STOPPED)
+    await world.over(20)
+    await world.over(0)
+    running = await start(world.store, "alice")
+    job = await world.store.create_job(busy.recording.id, "join", {"join": 2}, NOW)
+    world.rules = {"alice": Rules(keep_recordings=1)}
+    assert await world.sweep() == 1
+    left = [one.recording.id for one in await world.store.list(all=True) if one.path is not None]
+    assert sorted(left) == [untidy.recording.id, busy.recording.id, 5]
+    assert {values["why"] for _, values in world.told} == {"its segments are not removed yet", "a job works on it"}
+    for recorder in (failed, running):
+        assert await world.store.get(recorder.recording.id) == recorder
+    assert all(part.exists() for part in (*world.parts(failed), *world.parts(untidy)))
+    await world.store.finish_job(job, ok=True, result={"path": str(world.parts(busy)[0])}, now=NOW)
+    assert await world.sweep() == 1
+
+
+@pytest.mark.parametrize("removed", [0, 1, 2, None])
+async def test_a_crash_leaves_what_the_next_daemon_makes_good(world: World, removed: int | None) -> None:
+    """After so many files; None: after all of them, while the row is written."""
+    await world.over(2)
+    await world.over(1)
+    world.rules = {"alice": Rules(keep_recordings=1)}
+    world.media.crash_after, world.crash_at_event = removed, removed is None
+    assert await world.sweep() == -1
+    found = await world.store.get(1)
+    assert found is not None
+    assert found.path is not None
+    assert [part.exists() for part in world.parts(found)] == [i >= (2 if removed is None else removed) for i in (0, 1)]
+    world.media.crash_after, world.crash_at_event = None, False
+    world.begin()
+    assert await world.sweep() == 1
+    assert await world.kept() == [2]
+    assert [one.notice for one in world.announced] == [Notice.MEDIA_EXPIRED]
+
+
+async def test_a_disk_that_is_away_is_not_taken_for_an_empty_one(world: World) -> None:
+    await world.over(2)
+    await world.over(1)
+    world.rules = {"alice": Rules(keep_recordings=1)}
+    home = world.folder / "alice"
+    home.rename(world.folder / "away")
+    assert [await world.sweep(), await world.sweep()] == [0, 0]
+    ((entry, values),) = world.told
+    assert entry is RETENTION_FAILED
+    assert "mounted" in values["why"]
+    (world.folder / "away").rename(home)
+    assert await world.sweep() == 1
+    assert await world.kept() == [2]
+
+
+async def test_what_cannot_be_removed_keeps_nothing_else_from_it(world: World, tmp_path: Path) -> None:
+    for days in (3, 2, 1):
+        await world.over(days)
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"root")
+    link = world.folder / "alice" / "1.ts"
+    link.unlink()
+    link.symlink_to(victim)
+    world.rules = {"alice": Rules(keep_recordings=1)}
+    assert await world.sweep() == 1
+    assert [values["recording"] for _, values in world.told] == [1]
+    assert victim.read_bytes() == b"root"
+
+
+async def test_a_disk_that_hangs_is_left_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for days in (3, 2, 1):
+        await world.over(days)
+    world.rules = {"alice": Rules(keep_recordings=1)}
+    monkeypatch.setattr(working, "REMOVAL_LIMIT", 0.05)
+    world.media.hangs = threading.Event()
+    assert [await world.sweep(), await world.sweep()] == [0, 0]
+    assert [values["recording"] for _, values in world.told] == [1]  # the second one is not even tried
+    monkeypatch.undo()
+    world.media.hangs.set()
+    running = asyncio.create_task(world.manager.run())
+    async with asyncio.timeout(10):
+        await world.removed.wait()
+    running.cancel()
+    assert await world.kept() == [2, 3]
+    assert await world.sweep() == 1
+    assert await world.kept() == [3]
+
+
+async def test_a_sweep_removes_a_few(world: World) -> None:
+    for days in range(SWEEP_MAX + 5, 0, -1):
+        await world.over(days)
+    world.rules = {"alice": Rules(keep_recordings=1)}
+    assert [await world.sweep(), await world.sweep(), await world.sweep()] == [SWEEP_MAX, 4, 0]
+    assert await world.kept() == [SWEEP_MAX + 5]
+
+
+async def test_nothing_goes_before_somebody_could_look(world: World) -> None:
+    await world.over(2)
+    await world.over(1)
+    world.rules = {"alice": Rules(keep_recordings=1)}
+    world.retention.hold()
+    assert await world.sweep() == 0
+    world.pass_by(REPRIEVE - 1)
+    assert await world.sweep() == 0
+    outlook = await world.retention.outlook()
+    assert [one.recording for one in outlook.expired] == [1]
+    world.pass_by(1)
+    assert await world.sweep() == 1
+
+
+async def test_nothing_goes_while_nobody_can_tell_the_rules(world: World) -> None:
+    for name in ("alice", "bob"):
+        for days in (2, 1):
+            await world.over(days, name)
+    world.rules = {"alice": None, "bob": Rules(keep_recordings=1)}
+    outlook = await world.retention.outlook()
+    assert [one.recording for one in outlook.expired] == [3]
+    assert outlook.notes == ("nothing is removed of alice while the settings or the file of a streamer have mistakes",)
+    assert await world.sweep() == 1
+    assert await world.kept() == [1, 2, 4]
+
+
+async def test_ages_count_only_by_a_clock_that_runs_undisturbed(world: World) -> None:
+    for days in (5, 1):
+        await world.over(days)
+    world.rules = {"alice": Rules(keep_for=3 * DAY)}
+    assert await world.sweep() == 0
+    assert "keep_for does not count" in (await world.retention.outlook()).notes[0]
+    world.pass_by(CLOCK_SETTLES / 2)
+    assert await world.sweep() == 0
+    world.pass_by(1, step=12 * 365 * DAY)  # suddenly it is 2038
+    assert await world.sweep() == 0
+    assert [entry for entry, _ in world.told] == [CLOCK_STEPPED]
+    world.pass_by(1, step=-12 * 365 * DAY)
+    assert await world.sweep() == 0
+    world.pass_by(CLOCK_SETTLES)
+    assert (await world.retention.outlook()).notes == ()
+    assert await world.sweep() == 1
+    assert await world.kept() == [2]
+
+
+async def test_it_works_by_itself_when_a_recording_is_over(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(working, "REPRIEVE", 0.0)
+    monkeypatch.setattr(working, "PAUSE", 0.0)
+    world.rules = {"alice": Rules(keep_recordings=1)}
+    world.begin()
+    await world.over(2)
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(world.manager.run()), group.create_task(world.retention.run())]
+        await asyncio.sleep(0)
+        over = await world.over(1)
+        world.manager.take(over)
+        world.retention.on_change(over)
+        async with asyncio.timeout(10):
+            await world.removed.wait()
+        assert await world.kept() == [2]
+        for task in tasks:
+            task.cancel()
+
+
+async def test_a_store_that_fails_is_asked_again_later(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(working, "REPRIEVE", 0.0)
+    monkeypatch.setattr(working, "PAUSE", 0.0)
+    monkeypatch.setattr(working, "INTERVAL", 0.01)
+    failures = iter([True, True])
+    names = world.store.streamer_names
+
+    async def fail() -> Sequence[str]:
+        if next(failures, False):
+            raise StoreUnavailable(url="sqlite:", why="disk I/O error")
+        return await names()
+
+    monkeypatch.setattr(world.store, "streamer_names", fail)
+    await world.over(2)
+    await world.over(1)
+    world.rules = {"alice": Rules(keep_recordings=1)}
+    world.begin()
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(world.manager.run()), group.create_task(world.retention.run())]
+        async with asyncio.timeout(10):
+            await world.removed.wait()
+        for task in tasks:
+            task.cancel()
+    assert await world.kept() == [2]
+
+
+async def test_rows_that_nobody_can_read_are_left_out(world: World, tmp_path: Path) -> None:
+    for days in (4, 3, 2, 1):
+        await world.over(days)
+    await world.over(9, "bob", result_bytes=None)
+    engine = create_engine(sqlite_url(tmp_path / "store.db"))
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE recordings SET bytes = 'much' WHERE id = 1"))
+        connection.execute(text("UPDATE recordings SET end_time = 'once' WHERE id = 2"))
+        connection.execute(text("UPDATE recordings SET state = 'odd' WHERE id = 3"))
+    engine.dispose()
+    assert await world.store.streamer_names() == ["alice", "bob"]
+    assert [one.recording for one in await world.store.results("alice")] == [3, 4]
+    assert await world.store.results("bob") == [
+        Result(recording=5, ended=world.clock.moment.realtime - round(9 * DAY * 1e6), size=0)
+    ]
+    world.rules = {"alice": Rules(keep_recordings=1), "bob": Rules(keep_recordings=1)}
+    assert await world.sweep() == 0
+    assert all((world.folder / "alice" / f"{number}.ts").exists() for number in (1, 2, 3, 4))
