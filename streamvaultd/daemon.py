@@ -326,7 +326,7 @@ class Daemon:
             removal=self._removal,
             settings=lambda: self._settings,
             reload=self.reload,
-            more=self.watching.api().handlers() | self.ledger.handlers(),
+            more=self.watching.handlers() | self.ledger.handlers(),
         )
         self._store.on_job = lambda job: self._hub.publish(JobNews(job))
         return Sockets(handlers, spawn=self.spawn)
@@ -407,7 +407,7 @@ class Daemon:
             self._settings = settings
             await self._find_streamlink()
             self.journal.tell(SETTINGS_APPLIED)
-        await self.watching.roster.load()
+        await self.watching.reload()
         self.notifier.ready(self.status())
         return mistakes
 
