@@ -104,7 +104,7 @@ class Telling:
         self._changed.set()
 
     @property
-    def troubled(self) -> tuple[str, ...]:
+    def unreachable(self) -> tuple[str, ...]:
         """The targets that cannot be notified, as far as it is known."""
         tried = {name for name, target in self._desk.targets.items() if target.is_troubled}
         return tuple(sorted(tried | set(self._refused)))
@@ -134,7 +134,8 @@ class Telling:
         self._refused.pop(target, None)
 
     async def check(self, targets: Sequence[str]) -> None:
-        """Tell what is wrong with targets that the settings name, as far as it shows without sending anything."""
+        """The settings name these: tell what is wrong with them, as far as it shows without sending anything."""
+        self._desk = core.forget_others(self._desk, targets)
         found = await self._sender.check(targets) if targets else {}
         for target in targets:
             if target in found and self._refused.get(target) != found[target]:

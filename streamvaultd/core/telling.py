@@ -229,6 +229,12 @@ def failed(desk: Desk, name: str, why: str, at: Instant, *, is_final: bool) -> S
     return _put(desk, name, given_up), words
 
 
+def forget_others(desk: Desk, names: Sequence[str]) -> Desk:
+    """The desk without the targets that are not among these any more, unless something is being sent to them."""
+    kept = {name: target for name, target in desk.targets.items() if name in names or target.sending}
+    return replace(desk, targets=kept)
+
+
 def message_of(tidings: Sequence[Tiding], lost: int, host: str) -> Message:
     """One message of all of these, the latest ones in full."""
     shown = tidings[-LINES_MAX:]

@@ -326,7 +326,7 @@ async def test_a_name_without_a_credential_is_told_at_the_start_and_once(tmp_pat
             await sending.wait()
         why = "there is no credential streamvault-notify.phone"
         assert there.journal.told == [(TARGETS[Worth.FAILED], {"target": "phone", "why": why})]
-        assert there.telling.troubled == ("phone",)
+        assert there.telling.unreachable == ("phone",)
 
 
 async def test_a_test_message_tells_what_is_wrong_and_works_at_once_when_it_is_right(
@@ -338,7 +338,7 @@ async def test_a_test_message_tells_what_is_wrong_and_works_at_once_when_it_is_r
         there.there.credential("phone", inbox.url())
         await there.telling.test("phone")
         assert inbox.messages[0]["title"].startswith("Test (")
-        assert there.telling.troubled == ()
+        assert there.telling.unreachable == ()
 
 
 def test_the_journal_says_what_it_was_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -155,6 +155,17 @@ def test_the_oldest_make_room_and_that_is_told_once() -> None:
     assert len(waiting(desk)) == WAITING_MAX
 
 
+def test_a_target_that_is_not_named_any_more_is_forgotten() -> None:
+    desk = take(Desk(), to=("phone", "mail", "team"))
+    for name in ("phone", "mail"):
+        desk, _ = core.begin(desk, name, "host")
+    desk, _ = core.failed(desk, "phone", "no credential", 0, is_final=True)
+    desk = core.forget_others(desk, ["team"])
+    assert set(desk.targets) == {"mail", "team"}
+    desk, _ = core.sent(desk, "mail")
+    assert set(desk.targets) == {"team"}
+
+
 def test_a_message_of_many_shows_the_latest() -> None:
     message = core.message_of([numbered(number) for number in range(50)], 7, "vault")
     assert message.title == "50 messages (vault)"
