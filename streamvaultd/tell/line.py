@@ -23,6 +23,9 @@ ANSWER_LIMIT: Final = 35.0
 PROCESSES_MAX: Final = 4
 """Processes at once, at 50M each; what is more waits."""
 
+CHECKED_AT_ONCE: Final = 100
+"""Targets that one process is asked about: question and answer are one line each."""
+
 Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 
 
@@ -61,11 +64,13 @@ class NotifyLine:
 
     async def check(self, targets: Sequence[str]) -> Mapping[str, str]:
         """What is wrong with these targets; nothing if it cannot be told. Never raises for what the process does."""
-        try:
-            answer = await self._ask({"targets": targets}, Checked)
-        except _Unanswered:
-            return {}
-        return {target: _readable(why) for target, why in answer.troubles.items() if target in targets}
+        found: dict[str, str] = {}
+        for begin in range(0, len(targets), CHECKED_AT_ONCE):
+            asked = targets[begin : begin + CHECKED_AT_ONCE]
+            with contextlib.suppress(_Unanswered):
+                answer = await self._ask({"targets": asked}, Checked)
+                found |= {target: _readable(why) for target, why in answer.troubles.items() if target in asked}
+        return found
 
     async def _ask(self, question: dict[str, Any], kind: type[_Answer]) -> _Answer:
         async with self._free:
@@ -76,7 +81,7 @@ class NotifyLine:
                 raise _Unanswered(f"no answer within {self._answer_limit:g} s") from None
             except (asyncio.IncompleteReadError, ConnectionResetError, BrokenPipeError):
                 raise _Unanswered("the process that sends died, or took too long") from None
-            except (asyncio.LimitOverrunError, msgspec.DecodeError):
+            except (asyncio.LimitOverrunError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 raise _Unanswered("the process that sends wrote what is no answer") from None
             except OSError as error:
                 raise _Unanswered(f"the process that sends cannot be reached: {error.strerror or error}") from None

@@ -27,7 +27,7 @@ from streamvaultd.daemon_telling import build_telling, named_targets
 from streamvaultd.errors import NotificationFailed
 from streamvaultd.notices import ENTRIES, TARGETS, Entry, Said
 from streamvaultd.tell import line, process
-from streamvaultd.tell.line import LINE_MAX, NotifyLine
+from streamvaultd.tell.line import CHECKED_AT_ONCE, LINE_MAX, NotifyLine
 from streamvaultd.telling import HEARD_MAX, Telling
 from tests.fakes.inbox import Inbox
 
@@ -164,6 +164,8 @@ async def test_the_process_has_an_alarm_that_ends_it(inbox: Inbox, tmp_path: Pat
         ("print('what?', flush=True)", "no answer"),
         ("print('{\"why\": 7}', flush=True)", "no answer"),
         (f"print('x' * {2 * LINE_MAX})", "no answer"),
+        ('import os; os.write(1, b\'{"why": "\\xff"}\\n\')', "no answer"),
+        ("print('{\"x\":' + '[' * 30000, flush=True)", "no answer"),
         ("import sys; sys.stdin.read()", "no answer within 0.5 s"),
     ],
 )
@@ -201,6 +203,13 @@ async def test_mistakes_in_credentials_are_found_without_sending(inbox: Inbox, t
         assert answer.final
         assert answer.why == found["worse"]
     assert inbox.messages == []
+
+
+async def test_any_number_of_targets_is_checked(tmp_path: Path) -> None:
+    async with processes(tmp_path) as there:
+        names = [f"{number:03d}-{'x' * 60}" for number in range(2 * CHECKED_AT_ONCE + 1)]
+        assert set(await NotifyLine(there.connect).check(names)) == set(names)
+        assert len(there.started) == 3
 
 
 async def test_without_apprise_it_says_which_package_is_missing(tmp_path: Path) -> None:
