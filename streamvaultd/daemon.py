@@ -308,12 +308,13 @@ class Daemon:
             watcher=self._watcher,
             disk=self.disk,
             memory_refusal=memory_refusal,
-            settings=lambda: self._settings, pid_of=pid_of,
+            settings=lambda: self._settings,
+            pid_of=pid_of,
             memory_of=lambda unit: memory_use(f"{slice_groups(RECORDINGS_SLICE)[-1]}/{unit}"),
             catalogue=self._catalogue,
             progress=self._progress.of,
             unreachable=lambda: self.watching.telling.unreachable,
-        )  # fmt: skip
+        )
 
     def _build_sockets(self) -> Sockets:
         handlers = all_handlers(

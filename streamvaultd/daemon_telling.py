@@ -20,9 +20,9 @@ NOTIFY_SOCKET: Final = Path("/run/streamvault-notify/socket")
 
 
 def build_telling(
-    *,
     settings: Callable[[], Settings],
     streamer: Callable[[str], Streamer | None],
+    *,
     spawn: Callable[[Coroutine[Any, Any, None]], None],
     journal: Journal,
     clock: Clock,

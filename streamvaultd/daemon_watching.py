@@ -99,9 +99,7 @@ class Watching:
             settings=settings,
             journal=journal,
         )
-        self.telling = build_telling(
-            settings=settings, streamer=self.watches.streamer, spawn=spawn, journal=journal, clock=clock
-        )
+        self.telling = build_telling(settings, self.watches.streamer, spawn=spawn, journal=journal, clock=clock)
 
     async def start(self) -> None:
         """Read the files, learn from the store what was, and watch."""

@@ -243,7 +243,7 @@ class World:
         self.streamers: dict[str, Streamer] = {}
         self.journal = Journal()
         self.telling: Telling = build_telling(
-            settings=lambda: self.settings, streamer=self.streamers.get,
+            lambda: self.settings, self.streamers.get,
             spawn=lambda work: [group.create_task(work)].clear(), journal=self.journal, clock=SystemClock(),
             connect=there.connect,
         )  # fmt: skip
