@@ -7,7 +7,7 @@ A call is checked before anything of it exists: a refused one leaves nothing beh
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,7 @@ class Api:
         progress: Callable[[int], Progress | None] = lambda _: None,
         memory_of: Callable[[str], tuple[int | None, int | None]] = lambda _unit: (None, None),
         catalogue: Catalogue | None = None,
+        unreachable: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         self._manager = manager
         self._store = store
@@ -82,6 +83,7 @@ class Api:
         self._progress = progress
         self._memory_of = memory_of
         self._catalogue = catalogue
+        self._unreachable = unreachable
         self._started = clock.now()
 
     def handlers(self) -> dict[str, Handler]:
@@ -144,6 +146,7 @@ class Api:
             "jobs": sum(recorder.state is State.FINALIZING for recorder in recorders),
             "streamlinkCommand": " ".join(installation.command if installation else ()),
             "store": str(self._settings().store_path),
+            "unreachableTargets": [*self._unreachable()],
         }
         if self._catalogue is not None:
             catalogue = await self._catalogue.state()

@@ -19,11 +19,14 @@ from urllib.parse import urlsplit
 
 import tomli
 
-from streamvaultd import pools
+from streamvaultd import pools, topics
 from streamvaultd.core.model import Container, Policy
 from streamvaultd.core.proxies import Pool
 from streamvaultd.core.retention import Rules
+from streamvaultd.core.topic import DEFAULT, Topic
 from streamvaultd.errors import ConfigInvalid, ConfigUnreadable, VaultError
+from streamvaultd.topics import targets as _targets
+from streamvaultd.topics import topics as _topics
 from streamvaultd.units import exact_size, format_span
 from streamvaultd.values import DAY, INFINITY, RESERVED_OPTIONS, Option
 from streamvaultd.values import Unfit as _Unfit
@@ -72,6 +75,9 @@ class Settings:
     disk_floor: int = 16 << 20
     metrics_listen: str = ""
     metrics_textfile: str = ""
+    notify: tuple[str, ...] = ()
+    events: tuple[Topic, ...] = DEFAULT
+    notify_hourly: int = 5
     pools: Mapping[str, Pool] = field(default_factory=dict)
     retention: Rules = field(default_factory=Rules)
 
@@ -211,6 +217,15 @@ OPTIONS: Final = (
            "The streamlink to run while none is installed by 'streamvaultctl streamlink install'."),
     Option("streamlink", "options", _options, "streamlink_options", "{}",
            "Further long options of streamlink, without the dashes."),
+    Option("notifications", "to", _targets, "notify", "[]",
+           "Who is notified: names of credentials \"streamvault-notify.NAME\", each with a URL of apprise. A "
+           "streamer's file may name others."),
+    Option("notifications", "events", _topics, "events", "[completed, failed, disk]",
+           "Of what, unless a streamer's file says otherwise: live, started, completed, stopped, failed, not-kept, "
+           "death, gap, disk, trouble."),
+    Option("notifications", "hourly", _count(1, 1000), "notify_hourly", "5",
+           "So many messages about one event of one streamer in an hour; how many more there were, is told at its "
+           "end."),
     Option("store", "catalogue", check_catalogue, "catalogue", "''",
            "A PostgreSQL database that gets a copy of all that is recorded: a URL without a password; empty: none."),
     Option("store", "path", _path, "store_path", "/var/lib/streamvaultd/streamvaultd.sqlite",
@@ -266,7 +281,7 @@ def apply(settings: Settings, document: Mapping[str, Any], file: str) -> tuple[S
 
 def _told(section: str, key: str, value: object) -> str:
     """Values that may hold credentials are not shown."""
-    is_secret = section.partition(".")[0] in ("streamlink", pools.SECTION) or key == "catalogue"
+    is_secret = section.partition(".")[0] in ("streamlink", pools.SECTION, topics.SECTION) or key == "catalogue"
     return HIDDEN if is_secret else repr(value)
 
 
@@ -307,7 +322,7 @@ def shown(option: Option, settings: Settings) -> str:
     if option.target == "streamlink_options":
         return "{ " + ", ".join(f'{name} = "{HIDDEN}"' for name, _ in value) + " }" if value else "{}"
     if isinstance(value, tuple):
-        return " ".join(value)
+        return " ".join(value) or "[]"
     if value is None:
         return INFINITY
     if isinstance(value, float):

@@ -316,13 +316,14 @@ class Daemon:
             memory_of=lambda unit: memory_use(f"{slice_groups(RECORDINGS_SLICE)[-1]}/{unit}"),
             catalogue=self._catalogue,
             progress=self._progress.of,
+            unreachable=lambda: self.watching.telling.unreachable,
         )
 
     def _build_sockets(self) -> Sockets:
         handlers = all_handlers(
             self._build_api(), audits=self.audits, manager=self.manager, store=self._store, hub=self._hub,
             clock=self._clock, pruning=self._pruning, retention=self.retention, settings=lambda: self._settings,
-            reload=self.reload, more=self.watching.api().handlers() | self.ledger.handlers(),
+            reload=self.reload, more=self.watching.handlers() | self.ledger.handlers(),
         )  # fmt: skip
         self._store.on_job = lambda job: self._hub.publish(JobNews(job))
         return Sockets(handlers, spawn=self.spawn)
@@ -405,7 +406,7 @@ class Daemon:
             self._settings = settings
             await self._find_streamlink()
             self.journal.tell(SETTINGS_APPLIED)
-        await self.watching.roster.load()
+        await self.watching.reload()
         self.notifier.ready(self.status())
         return mistakes
 

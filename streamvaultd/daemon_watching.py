@@ -12,12 +12,14 @@ from typing import Any, Final
 
 from streamvaultd import credentials, streamers
 from streamvaultd.api_streamers import StreamersApi
+from streamvaultd.api_telling import TellingApi
 from streamvaultd.clock import Clock
 from streamvaultd.config import Settings
 from streamvaultd.core.events import Event, Outcome
 from streamvaultd.core.model import Recorder, Recording
 from streamvaultd.core.streamer import Streamer
 from streamvaultd.core.watched import Sighting, Trouble
+from streamvaultd.daemon_telling import build_telling, named_targets
 from streamvaultd.errors import VaultError
 from streamvaultd.manager import Manager
 from streamvaultd.notices import PROBE_LOST, SECRETS_REFUSED, STREAMERS_REFUSED, TWITCH_AWAY, TWITCH_SILENT, Journal
@@ -25,6 +27,7 @@ from streamvaultd.ports import Disk, Store
 from streamvaultd.roster import Beginner, Roster
 from streamvaultd.streamer_files import StreamerFiles
 from streamvaultd.streamlinks import Options, Streamlinks
+from streamvaultd.varlink.server import Handler
 from streamvaultd.watch.line import LINE_MAX, ProbeLine
 from streamvaultd.watch.sightings import PROXY, Sightings, proxy_options
 from streamvaultd.watch.twitch import Keys, TwitchEvents, TwitchRounds
@@ -96,6 +99,7 @@ class Watching:
             settings=settings,
             journal=journal,
         )
+        self.telling = build_telling(settings, self.watches.streamer, spawn=spawn, journal=journal, clock=clock)
 
     async def start(self) -> None:
         """Read the files, learn from the store what was, and watch."""
@@ -105,8 +109,19 @@ class Watching:
         for mistake in mistakes:
             self._journal.tell(STREAMERS_REFUSED, why=mistake)
         await self.roster.load(await self._store.past())
+        self._check_targets()
+        self._spawn(self.telling.run())
         await self._start_twitch(Path(directory) if directory else None)
         self._spawn(self.watches.run())
+
+    async def reload(self) -> None:
+        """Read the files again."""
+        await self.roster.load()
+        self._check_targets()
+
+    def _check_targets(self) -> None:
+        streamers = [watched.streamer for watched in self.watches.watched.values()]
+        self._spawn(self.telling.check(named_targets(self._settings(), streamers)))
 
     async def _start_twitch(self, directory: Path | None) -> None:
         keys, mistakes = await asyncio.to_thread(credentials.load_helix, directory)
@@ -144,9 +159,10 @@ class Watching:
         if self._events is not None:
             self._events.heard(login, kind)
 
-    def api(self) -> StreamersApi:
-        """The methods about streamers."""
-        return StreamersApi(roster=self.roster, watches=self.watches, plugins=self, clock=self._clock)
+    def handlers(self) -> dict[str, Handler]:
+        """The methods about streamers and notifications."""
+        api = StreamersApi(roster=self.roster, watches=self.watches, plugins=self, clock=self._clock)
+        return {**api.handlers(), **TellingApi(self.telling).handlers()}
 
     async def can_handle(self, url: str) -> bool:
         """Whether a plugin of streamlink knows this URL; raises StreamlinkUnusable."""

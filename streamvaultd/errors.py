@@ -125,6 +125,12 @@ class StreamerReadOnly(VaultError):
     hint = "edit or remove that file, and 'systemctl reload streamvaultd'"
 
 
+class NotificationFailed(VaultError):
+    name = f"{RECORDER}.NotificationFailed"
+    what = "cannot notify '{target}': {why}"
+    hint = "see NOTIFICATIONS in streamvaultd.toml(5)"
+
+
 class TooManyStreamers(VaultError):
     name = f"{RECORDER}.TooManyStreamers"
     what = "cannot watch another streamer: the limit is {limit}"

@@ -8,12 +8,13 @@ administrator ordered is not done (syslog(3)). The broker's own are in brokerd/n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 from streamvaultd.core.effects import Announce, Notice
 from streamvaultd.core.model import Recorder, Told
+from streamvaultd.core.telling import Worth
 from streamvaultd.core.watched import Remark
 from systemd import journal
 
@@ -292,6 +293,17 @@ REMARKS: Final[Mapping[str, Entry]] = {
 }
 """Of the watcher."""
 
+TARGETS: Final[Mapping[str, Entry]] = {
+    Worth.FAILED: Entry("92b51d3bb1f44a1dbd5f4b8df8a6d0e3", WARNING, "Cannot notify '{target}': {why}"),
+    Worth.WELL: Entry(
+        "c7a92c1ee8c545c7a3c6f0cf1d1b7e58", NOTICE, "'{target}' is notified again, {lost} messages were not sent"
+    ),
+    Worth.OVERFULL: Entry(
+        "1e6c3a0b5d0f4f7d9a5e7f4a86c2b9d1", WARNING, "More waits for '{target}' than is kept, the oldest is not sent"
+    ),
+}
+"""Of those who are notified."""
+
 OWN: Final = (
     STREAMERS_REFUSED,
     PROBE_LOST,
@@ -299,6 +311,7 @@ OWN: Final = (
     TWITCH_AWAY,
     TWITCH_SILENT,
     *REMARKS.values(),
+    *TARGETS.values(),
     DAEMON_STARTED,
     DAEMON_STOPPED,
     DAEMON_FAILED,
@@ -356,8 +369,21 @@ def fields_of(recorder: Recorder, attempt: int | None = None) -> dict[str, str]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What the journal was told. `streamer` is "" if it was about none."""
+
+    message_id: str
+    priority: int
+    streamer: str
+    message: str
+
+
 class Journal:
-    """Sends notices to the journal (systemd.journal-fields(7))."""
+    """Sends notices to the journal (systemd.journal-fields(7)). `on_said` hears of each, and must not wait."""
+
+    def __init__(self) -> None:
+        self.on_said: Callable[[Said], None] = lambda _said: None
 
     def announce(self, recorder: Recorder, announce: Announce) -> Told:
         """Tell one notice of the core; returns it as told, for subscribers and the store."""
@@ -375,6 +401,7 @@ class Journal:
         extra |= {f"STREAMVAULT_{name.upper()}": value for name, value in announce.fields}
         priority = priority_of(announce.notice, announce.cause)
         self._send(replace(entry, priority=priority), message, extra)
+        self.on_said(Said(entry.message_id, priority, recorder.recording.streamer, message))
         return Told(announce.notice.value, priority, message, announce.cause, announce.attempt)
 
     def tell(self, entry: Entry, recorder: Recorder | None = None, **values: object) -> None:
@@ -386,7 +413,9 @@ class Journal:
             extra["STREAMVAULT_RECORDING"] = str(values["recording"])
         elif "streamer" in values:
             extra["STREAMVAULT_STREAMER"] = str(values["streamer"])
-        self._send(entry, entry.text.format_map({k: str(v) for k, v in values.items()}), extra)
+        message = entry.text.format_map({k: str(v) for k, v in values.items()})
+        self._send(entry, message, extra)
+        self.on_said(Said(entry.message_id, entry.priority, str(values.get("streamer", "")), message))
 
     @staticmethod
     def _send(entry: Entry, message: str, extra: Mapping[str, str]) -> None:

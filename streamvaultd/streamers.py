@@ -26,6 +26,7 @@ from streamvaultd.core.streamer import Filters, Streamer
 from streamvaultd.errors import ConfigInvalid, ConfigUnreadable, InvalidUrl, VaultError
 from streamvaultd.names import NAME
 from streamvaultd.pools import choice, expand, names
+from streamvaultd.topics import targets, topics
 from streamvaultd.values import DAY, Option, Unfit, count, flag, options, path, quality, size, span, text
 
 FOLDER: Final = "streamers.d"
@@ -149,12 +150,14 @@ KEYS: Final = (
         "\"direct\" for none. See PROXIES."),
     Option("streamlink", "secrets", names, "secrets", "[]",
         "Credentials with further options, such as tokens and cookies; see SECRETS."),
+    Option("notifications", "to", targets, "notify", "that of streamvaultd.toml",
+        "Who is notified of what happens to this streamer, as in streamvaultd.toml(5); [] is nobody."),
+    Option("notifications", "events", topics, "events", "that of streamvaultd.toml",
+        "Of what, as in streamvaultd.toml(5)."),
 )  # fmt: skip
 NOT_BY_STREAMER: Final[Mapping[str, str]] = {
     "post-processing": '"container" in [recording] says what a joined file is made. For what else is to be done, '
     "'streamvaultctl monitor', events on the socket and the journal say when a recording is complete",
-    "notifications": "nobody is told by streamer. 'streamvaultctl monitor', events on the socket and the journal tell "
-    "everything: pass on from there what somebody is to know",
 }
 """What people look for in a streamer's file and do not find, and what to do instead; see streamvaultd.streamer(5)."""
 
@@ -216,7 +219,7 @@ def _known(section: str) -> str:
 
 def _shown(key: str, value: object) -> str:
     """Values that may hold credentials are not shown."""
-    return "***" if key in ("url", "options", "proxy") else repr(value)[:200]
+    return "***" if key in ("url", "options", "proxy", "to") else repr(value)[:200]
 
 
 def load(

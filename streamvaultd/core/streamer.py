@@ -9,6 +9,7 @@ from typing import Any
 
 from streamvaultd.core.model import Policy
 from streamvaultd.core.retention import Rules
+from streamvaultd.core.topic import Topic
 
 MINUTES = 24 * 60
 DAY_USEC = 86_400_000_000
@@ -63,7 +64,7 @@ class Streamer:
 
     `file` is where it was read from; `is_ours` whether the daemon may change that. `policy` are changes of the
     recordings' policy, `retention` of what is kept of them. `options`, `proxies` and `secrets` are for streamlink; the
-    last are names of credentials.
+    last are names of credentials. `notify` are targets of notifications, and `events` what they are told.
     """
 
     name: str
@@ -82,6 +83,8 @@ class Streamer:
     options: tuple[tuple[str, str], ...] = ()
     proxies: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
+    notify: tuple[str, ...] | None = None
+    events: tuple[Topic, ...] | None = None
 
     @property
     def site(self) -> str:

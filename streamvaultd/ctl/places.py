@@ -37,6 +37,7 @@ PLACES = {
     "enable": "streamers",
     "disable": "streamers",
     "probe": "streamers",
+    "notify": "streamers",
     "settings": "admin",
     "reload": "admin",
     "streamlink": "admin",

@@ -141,6 +141,7 @@ class DaemonStatus(Record):
     streamlink_version: str | None
     store: str
     catalogue: Catalogue | None
+    unreachable: tuple[str, ...]
 
 
 class Catalogue(Record):
@@ -349,6 +350,7 @@ def parse_status(answer: Answer) -> DaemonStatus:
         streamlink_version=top.text("streamlinkVersion"),
         store=top.need("store", str),
         catalogue=_parse_catalogue(answer.get("catalogue")),
+        unreachable=top.texts("unreachableTargets"),
     )
 
 

@@ -242,6 +242,8 @@ def daemon_block(status: DaemonStatus, now: int) -> list[Line]:
         fields.append(("Catalogue", line(told, Style.BAD if status.catalogue.trouble else Style.PLAIN)))
         if status.catalogue.trouble:
             fields.append(("", line(status.catalogue.trouble, Style.BAD)))
+    if status.unreachable:
+        fields.append(("Notifications", line(f"cannot reach {', '.join(status.unreachable)}", Style.BAD)))
     return [title, *labelled(fields)]
 
 

@@ -95,6 +95,18 @@ def probe(session: Session, *, streamer: str) -> None:
     session.show([(Span(f"{found.name} is "), Span(found.state, STYLES.get(found.state, Style.STRONG)), Span(why))])
 
 
+@command("notify")
+@argument("target", "TARGET")
+def notify(session: Session, *, target: str) -> None:
+    """Send a test message to a target of notifications.
+
+    A target is the NAME of a credential streamvault-notify.NAME, see streamvaultd.toml(5).
+    """
+    answer = next(iter(session.more("Notify", target=target)))  # may take longer than other answers
+    session.json_only(answer)
+    session.note(f"A message was sent to '{target}'.")
+
+
 def _report(session: Session, answer: Answer, what: str) -> None:
     session.json_only(answer)
     session.note(f"'{parse_streamer(records.object_of(answer, 'streamer')).name}' {what}.")
@@ -149,4 +161,5 @@ def streamer_table(every: list[Streamer]) -> Table:
 
 COMMANDS: dict[str, Command] = {
     "streamers": streamers, "add": add, "remove": remove, "enable": enable, "disable": disable, "probe": probe,
+    "notify": notify,
 }  # fmt: skip

@@ -97,7 +97,7 @@ class _Line:
             return msgspec.json.decode(line, type=Answer)
         except (asyncio.IncompleteReadError, OSError) as error:
             raise _Lost("the probe died") from error
-        except (asyncio.LimitOverrunError, msgspec.DecodeError) as error:
+        except (asyncio.LimitOverrunError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise _Lost("the probe wrote what is no answer") from error
 
     def close(self, why: str) -> None:

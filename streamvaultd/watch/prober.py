@@ -67,7 +67,7 @@ class Prober:
 def _parse(output: bytes) -> ProbeResult:
     try:
         result = msgspec.json.decode(output, type=ProbeResult)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _trouble("the probe of streamlink gave no answer")
     # Errors quote URLs.
     return msgspec.structs.replace(result, detail=" ".join(redact(word) for word in result.detail.split()))

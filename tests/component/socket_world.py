@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from streamvaultd.api import Api
 from streamvaultd.api_rescan import RescanApi
 from streamvaultd.api_streamers import StreamersApi
+from streamvaultd.api_telling import TellingApi
 from streamvaultd.capture.discard import Discard
 from streamvaultd.capture.output import SegmentFiles
 from streamvaultd.config import Settings
@@ -97,6 +98,7 @@ class World:
             pruning=pruning, retention=self.retention,
             settings=lambda: self.settings, reload=self._reload,
             more=StreamersApi(roster=idle, watches=idle, plugins=idle, clock=self.clock).handlers()
+            | TellingApi(idle).handlers()
             | RescanApi(idle).handlers(),
         )  # fmt: skip
 

@@ -63,6 +63,7 @@ class Recorder:
         return {
             "version": "1", "state": "running", "startedAt": at(NOW), "recordings": 1, "segments": 1, "jobs": 0,
             "streamlinkCommand": "streamlink", "store": "/var/lib/streamvaultd/streamvaultd.sqlite",
+            "unreachableTargets": [],
         }  # fmt: skip
 
     async def list_events(self, _call: Call) -> dict[str, Any]:

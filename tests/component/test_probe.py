@@ -103,7 +103,14 @@ async def test_the_administrators_options_hold_for_the_probe_too(source: LiveSou
 
 
 @pytest.mark.parametrize(
-    "script", ["echo nonsense", "exit 1", "head -c 1000000 /dev/zero", 'echo \'{"outcome": "sleepy"}\'']
+    "script",
+    [
+        "echo nonsense",
+        "exit 1",
+        "head -c 1000000 /dev/zero",
+        'echo \'{"outcome": "sleepy"}\'',
+        """printf '{"outcome": "live", "detail": "\\377"}'""",
+    ],
 )
 async def test_a_probe_that_answers_nonsense_is_trouble(tmp_path: Path, script: str) -> None:
     result = await prober(tmp_path, python=program(tmp_path, script)).probe("http://host/x", "best")

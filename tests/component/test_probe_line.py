@@ -183,7 +183,13 @@ async def test_a_question_that_kills_every_probe_is_trouble_of_the_probe(tmp_pat
 
 @pytest.mark.parametrize(
     "garbage",
-    ["print('nonsense', flush=True)", "print('x' * 200000, flush=True)", "say(outcome='sleepy', id=question['id'])"],
+    [
+        "print('nonsense', flush=True)",
+        "print('x' * 200000, flush=True)",
+        "say(outcome='sleepy', id=question['id'])",
+        """os.write(1, b'{"id": 1, "detail": "\\xff"}\\n')""",
+        """print('{"x":' + '[' * 30000, flush=True)""",
+    ],
 )
 async def test_garbage_ends_the_process_that_wrote_it(tmp_path: Path, garbage: str) -> None:
     async with world(tmp_path, fake(garbage)) as there:

@@ -82,6 +82,7 @@ async def test_the_read_only_socket_answers_what_changes_nothing(world: World) -
         parameters |= {"url": "hls://x"} if method in ("Record", "AddStreamer") else {}
         parameters |= {"streamer": "demo"} if method.endswith("Streamer") and method != "AddStreamer" else {}
         parameters |= {"verb": "status"} if method == "ManageStreamlink" else {}
+        parameters |= {"target": "phone"} if method == "Notify" else {}
         with pytest.raises(PermissionDenied):
             await world.look(method, **parameters)
 

@@ -190,6 +190,7 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
         "enable",
         "disable",
         "probe",
+        "notify",
         "settings",
         "reload",
         "streamlink",

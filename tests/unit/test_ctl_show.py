@@ -71,6 +71,7 @@ STATUS = {
     "streamlinkCommand": "/usr/bin/streamlink",
     "streamlinkVersion": "7.3.0",
     "store": "sqlite:////var/lib/streamvaultd/vault.db",
+    "unreachableTargets": [],
 }
 SEAM = {"older": 1, "newer": 2, "kind": "exact", "method": "bytes", "certainty": "proven", "gapUSec": 0}
 STREAMLINK = {"command": "/usr/bin/streamlink", "version": "7.3.0", "managed": False, "warning": "it is old"}
@@ -101,6 +102,13 @@ def test_json_is_what_the_daemon_answered(argv: tuple[str, ...], method: str, an
     assert not run(
         daemon.on("List", one_in_list()).on("ListSegments", {"segments": []}), *argv, "--json=off"
     ).out.startswith("{")
+
+
+def test_status_names_those_who_cannot_be_notified() -> None:
+    daemon = FakeDaemon().on("GetStatus", {**STATUS, "unreachableTargets": ["phone", "team"]})
+    assert "Notifications: cannot reach phone, team\n" in run(daemon.on("List", {"recordings": []}), "status").out
+    daemon = FakeDaemon().on("GetStatus", STATUS).on("List", {"recordings": []})
+    assert "Notifications" not in run(daemon, "status").out
 
 
 def test_json_of_stop_and_rotate_is_the_recording() -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from streamvaultd.errors import NoSuchStreamer, StreamerReadOnly
+from streamvaultd.errors import NoSuchStreamer, NotificationFailed, StreamerReadOnly
 from tests.fakes.ctl import NOW, FakeDaemon, at, run
 
 
@@ -59,6 +59,17 @@ def test_probe_tells_the_answer() -> None:
     daemon = FakeDaemon().on("ProbeStreamer", {"streamer": streamer(state="trouble", detail="no such host")})
     assert run(daemon, "probe", "alice").out == "alice is trouble: no such host\n"
     assert json.loads(run(daemon, "probe", "alice", "--json=short").out)["streamer"]["name"] == "alice"
+
+
+def test_notify_tells_that_it_was_sent_or_why_not() -> None:
+    daemon = FakeDaemon().on("Notify", {})
+    ran = run(daemon, "notify", "phone")
+    assert (ran.code, ran.out, ran.err) == (0, "", "A message was sent to 'phone'.\n")
+    assert daemon.calls == [("Notify", {"target": "phone"})]
+    ran = run(FakeDaemon().on("Notify", NotificationFailed(target="phone", why="error 500")), "notify", "phone")
+    assert ran.code == 1
+    assert "cannot notify 'phone': error 500" in ran.err
+    assert "streamvaultd.toml(5)" in ran.err
 
 
 def test_errors_say_what_to_do() -> None:

@@ -40,7 +40,8 @@ LAW: dict[str, set[str]] = {
     "values": {"units"},
     "names": {"errors"},
     "pools": {"core", "names", "values"},
-    "config": {"core", "errors", "units", "values", "pools"},
+    "topics": {"core", "names", "values"},
+    "config": {"core", "errors", "units", "values", "pools", "topics"},
     "varlink": {"errors"},
     "systemd1": {"errors"},
     "media": set(),
@@ -48,12 +49,13 @@ LAW: dict[str, set[str]] = {
     "capture": LIBRARIES,
     "witnesses": LIBRARIES,
     "watch": LIBRARIES | {"shim"},  # the probe hides the same secrets as the shim
+    "tell": LIBRARIES | {"shim"},
     "store": LIBRARIES,
     "notices": LIBRARIES,
     "notify": LIBRARIES,
     "scopes": LIBRARIES,
     "streamlinks": LIBRARIES | {"capture", "watch"},  # which streamlink those two run
-    "streamers": LIBRARIES | {"capture", "pools"},
+    "streamers": LIBRARIES | {"capture", "pools", "topics"},
     "streamer_files": set(),
     "credentials": {"errors", "values"},
     # what decides and acts; it sees adapters through ports
@@ -74,6 +76,8 @@ LAW: dict[str, set[str]] = {
     "audits": WORDS | {"runs", "joins", "manager", "repairs"},
     "views": WORDS | {"hub", "joinprogress"},
     "watches": WORDS,
+    "telling": WORDS,
+    "api_telling": WORDS | {"telling"},
     "roster": WORDS | {"pools", "streamers", "manager", "watches"},
     "api_streamers": WORDS | {"roster", "views", "watches"},
     "manifest": LIBRARIES | {"views"},
@@ -114,7 +118,7 @@ LAW: dict[str, set[str]] = {
 }
 """Top-level module: those of ours that it may import besides itself. daemon*.py, which build everything, are free."""
 
-ADAPTERS = {"capture", "witnesses", "watch", "store", "scopes", "notify", "streamlinks", "metrics"}
+ADAPTERS = {"capture", "witnesses", "watch", "tell", "store", "scopes", "notify", "streamlinks", "metrics"}
 NARROW = {  # these see one module of a library
     "ctl": {"varlink": "varlink.client", "media": "media.inspect", "store": "store.transfer"},
     "api": {"capture": "capture.streamlink"},
@@ -152,7 +156,7 @@ def part_of(path: Path) -> str:
 @pytest.mark.parametrize("path", modules(PACKAGE), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports(path: Path) -> None:
     part = part_of(path)
-    if part in ("__init__", "daemon", "daemon_watching", "daemon_ledger"):
+    if part in ("__init__", "daemon", "daemon_watching", "daemon_ledger", "daemon_telling"):
         return
     assert part in LAW, f"{part} has no place in the law yet"
     for name in ours(path):
@@ -168,11 +172,12 @@ def test_the_core_uses_next_to_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["shim.py", "watch/probe.py", "watch/probed.py", "watch/helix.py", "watch/eventsub.py"]
+    "name",
+    ["shim.py", "watch/probe.py", "watch/probed.py", "watch/helix.py", "watch/eventsub.py", "tell/process.py"],
 )
 def test_programs_that_run_alone_import_nothing_of_ours(name: str) -> None:
     foreign = {module.split(".")[0] for module in imports(PACKAGE / name)}
-    assert foreign <= sys.stdlib_module_names | {"streamlink", "streamlink_cli", "requests", "websocket"}
+    assert foreign <= sys.stdlib_module_names | {"streamlink", "streamlink_cli", "requests", "websocket", "apprise"}
     assert name != "shim.py" or foreign <= sys.stdlib_module_names
 
 

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Notifications as settings have them: who is notified, and of what."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from streamvaultd.core.topic import Topic
+from streamvaultd.names import NAME
+from streamvaultd.values import Unfit
+
+SECTION: Final = "notifications"
+TARGETS_MAX: Final = 20
+
+
+def targets(value: Any) -> tuple[str, ...]:
+    """Names of credentials with URLs of apprise; none is an answer, too."""
+    found = [value] if isinstance(value, str) else value
+    if not isinstance(found, list) or len(found) > TARGETS_MAX or not all(isinstance(name, str) for name in found):
+        raise Unfit(f"it must be a list of names, {TARGETS_MAX} at most")
+    if any("://" in name for name in found):
+        raise Unfit(
+            "it must not hold a URL, which is a secret: others may read this file. Put it into a credential "
+            "'streamvault-notify.NAME', and the NAME here"
+        )
+    if not all(NAME.fullmatch(name) for name in found):
+        raise Unfit("it must be a list of names of credentials, without 'streamvault-notify.'")
+    return tuple(dict.fromkeys(found))
+
+
+def topics(value: Any) -> tuple[Topic, ...]:
+    """What somebody wants to hear of."""
+    found = [value] if isinstance(value, str) else value
+    if not isinstance(found, list) or not all(isinstance(name, str) and name in set(Topic) for name in found):
+        raise Unfit(f"it must be a list of {', '.join(Topic)}")
+    return tuple(topic for topic in Topic if topic in found)
