@@ -15,6 +15,7 @@ from tests.testbed.vm import Vm
 
 PLANTED = "planted-4c1e77aa"
 SITE = "/etc/credstore/streamvault.site"
+NOTIFY = "/etc/credstore/streamvault-notify.phone"
 HELIX = "/etc/credstore.encrypted/streamvaultd.helix"
 FOLDER = "/run/credentials/streamvaultd.service"
 REFUSED = "0b7a7be1fd4b4bd4a4f5c5e92e0d8c37"
@@ -26,7 +27,7 @@ def tidy(vm: Vm) -> Iterator[None]:
     """Whatever the test leaves is removed for the others."""
     yield
     if vm.is_on:
-        vm.run(["rm", "--force", SITE, HELIX, f"{STREAMERS}/refused.toml", f"{STREAMERS}/far.toml"])
+        vm.run(["rm", "--force", SITE, NOTIFY, HELIX, f"{STREAMERS}/refused.toml", f"{STREAMERS}/far.toml"])
         vm.run(["systemctl", "restart", "streamvaultd"], timeout=120)
 
 
@@ -53,6 +54,24 @@ def test_credentials_reach_the_probe_and_nobody_else(vm: Vm, source: LiveSource)
     assert read(vm, "_streamvault", SITE) != 0
     assert vm.run(["grep", "-c", SECRET, HELIX], check=False).stdout.strip() == "0"
     assert seen_by_others(vm, PLANTED, SECRET, helix.token) == ""
+
+
+@pytest.mark.usefixtures("tidy")
+@pytest.mark.timeout(300)
+def test_only_the_process_that_notifies_gets_the_url(vm: Vm) -> None:
+    """It complains of apprise, which is not installed, after it has read the URL, and not before."""
+    vm.run(["install", "-D", "-m", "600", "/dev/stdin", NOTIFY], input=f"json://127.0.0.1:1/{PLANTED}\n")
+    vm.run(["systemctl", "restart", "streamvaultd"], timeout=120)
+    notify = ["streamvaultctl", "notify"]
+    vm.wait_for(
+        lambda: "python3-apprise" in vm.run([*notify, "phone"], check=False, timeout=120).stderr,
+        "the process has the URL",
+        timeout=120,
+    )
+    refused = vm.run([*notify, "other"], check=False, timeout=120).stderr
+    assert "there is no credential streamvault-notify.other" in refused
+    assert "notify" not in vm.run(["ls", FOLDER], check=False).stdout
+    assert read(vm, "_streamvault", NOTIFY) != 0
 
 
 def give(vm: Vm, site: str, helix: str) -> None:
