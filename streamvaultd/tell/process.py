@@ -28,7 +28,7 @@ URL_MAX = 8192
 PIECE_MIN = 4
 """Characters of a URL's piece that may be a secret."""
 
-NO_APPRISE = "apprise is not installed; the package is python3-apprise"
+NO_APPRISE = "apprise is not installed: apt install apprise"
 
 
 class Unusable(Exception):

@@ -218,7 +218,7 @@ async def test_without_apprise_it_says_which_package_is_missing(tmp_path: Path) 
         there.credential("phone", "json://127.0.0.1:1/")
         answer = await NotifyLine(there.connect).send("phone", MESSAGE)
     assert answer.final
-    assert "python3-apprise" in answer.why
+    assert "apt install apprise" in answer.why
 
 
 class Journal(notices.Journal):

@@ -62,6 +62,16 @@ class Inbox:
         with self._came:
             assert self._came.wait_for(lambda: len(self.messages) >= count, limit), self.messages
 
+    def wait_for(self, *texts: str, limit: float) -> None:
+        """Wait until all of these were told, each in a title or in the text of several messages."""
+
+        def is_told() -> bool:
+            everything = "".join(message["title"] + message["message"] for message in self.messages)
+            return all(text in everything for text in texts)
+
+        with self._came:
+            assert self._came.wait_for(is_told, limit), self.messages
+
     def __enter__(self) -> Inbox:
         self._thread.start()
         return self

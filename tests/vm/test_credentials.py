@@ -64,7 +64,7 @@ def test_only_the_process_that_notifies_gets_the_url(vm: Vm) -> None:
     vm.run(["systemctl", "restart", "streamvaultd"], timeout=120)
     notify = ["streamvaultctl", "notify"]
     vm.wait_for(
-        lambda: "python3-apprise" in vm.run([*notify, "phone"], check=False, timeout=120).stderr,
+        lambda: "apt install apprise" in vm.run([*notify, "phone"], check=False, timeout=120).stderr,
         "the process has the URL",
         timeout=120,
     )
