@@ -119,7 +119,9 @@ class Bench:
         self.box.wait_for(lambda: len(self.completed()) >= number, "all are complete", timeout=600)
 
     def recorded(self) -> set[str]:
-        return {name for name, state in self.states().items() if state == "recording"}
+        """Whose media arrive: who is only about to be recorded must not end yet."""
+        running = [each for each in self.ctl.json("list") if each["runtime"]["state"] == "recording"]
+        return {each["context"]["streamer"] for each in running}
 
     def completed(self) -> list[Any]:
         found = self.ctl.json("list", "--all")
