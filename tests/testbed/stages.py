@@ -76,7 +76,7 @@ def pytest(*paths: str) -> Callable[[Path], bool]:
 
 
 ON_BOTH_CORES = ["--numprocesses=2", "--dist=loadfile"]
-IN_BOXES = ["--numprocesses=5", "--dist=loadfile", "tests/integration"]
+IN_BOXES = ["--numprocesses=4", "--dist=loadfile", "tests/integration"]
 """Most of the time these wait for broadcasts, so that several boxes share this host."""
 STAGES: dict[str, Callable[[Path], bool]] = {
     "setup": run_setup,
