@@ -120,8 +120,7 @@ class Watching:
         self._check_targets()
 
     def _check_targets(self) -> None:
-        streamers = [watched.streamer for watched in self.watches.watched.values()]
-        self._spawn(self.telling.check(named_targets(self._settings(), streamers)))
+        self._spawn(self.telling.check(named_targets(self._settings(), self._watched_streamers())))
 
     async def _start_twitch(self, directory: Path | None) -> None:
         keys, mistakes = await asyncio.to_thread(credentials.load_helix, directory)

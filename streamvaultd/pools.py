@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from streamvaultd.core.proxies import CREDENTIAL, DIRECT, Pool
 from streamvaultd.names import NAME
-from streamvaultd.values import Option, Unfit
+from streamvaultd.values import Option, Unfit, texts
 
 SECTION: Final = "proxies"
 ANY: Final = f"{SECTION}.NAME"
@@ -20,8 +20,8 @@ PROXIES_MAX: Final = 20
 
 def names(value: Any) -> tuple[str, ...]:
     """Names of credentials."""
-    found = [value] if isinstance(value, str) else value
-    if not isinstance(found, list) or not all(isinstance(name, str) and NAME.fullmatch(name) for name in found):
+    found = texts(value)
+    if found is None or not all(NAME.fullmatch(name) for name in found):
         raise Unfit("it must be a list of names of credentials, without 'streamvault.'")
     return tuple(found)
 
@@ -38,9 +38,8 @@ def choice(value: Any) -> tuple[str, ...]:
 
 
 def _proxies(value: Any, fits: Callable[[str], bool], wanted: str) -> tuple[str, ...]:
-    found = [value] if isinstance(value, str) else value
-    is_list = isinstance(found, list) and 0 < len(found) <= PROXIES_MAX
-    if not is_list or not all(isinstance(item, str) and fits(item) for item in found):
+    found = texts(value)
+    if found is None or not 0 < len(found) <= PROXIES_MAX or not all(fits(item) for item in found):
         raise Unfit(f"it must be {wanted}, or a list of them")
     if any("@" in item for item in found):
         raise Unfit("it must not hold a password: others may read this file. Put 'http-proxy=…' into a credential")

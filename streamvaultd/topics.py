@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from streamvaultd.core.topic import Topic
 from streamvaultd.names import NAME
-from streamvaultd.values import Unfit
+from streamvaultd.values import Unfit, texts
 
 SECTION: Final = "notifications"
 TARGETS_MAX: Final = 20
@@ -15,8 +15,8 @@ TARGETS_MAX: Final = 20
 
 def targets(value: Any) -> tuple[str, ...]:
     """Names of credentials with URLs of apprise; none is an answer, too."""
-    found = [value] if isinstance(value, str) else value
-    if not isinstance(found, list) or len(found) > TARGETS_MAX or not all(isinstance(name, str) for name in found):
+    found = texts(value)
+    if found is None or len(found) > TARGETS_MAX:
         raise Unfit(f"it must be a list of names, {TARGETS_MAX} at most")
     if any("://" in name for name in found):
         raise Unfit(
@@ -30,7 +30,7 @@ def targets(value: Any) -> tuple[str, ...]:
 
 def topics(value: Any) -> tuple[Topic, ...]:
     """What somebody wants to hear of."""
-    found = [value] if isinstance(value, str) else value
-    if not isinstance(found, list) or not all(isinstance(name, str) and name in set(Topic) for name in found):
+    found = texts(value)
+    if found is None or not set(found) <= set(Topic):
         raise Unfit(f"it must be a list of {', '.join(Topic)}")
     return tuple(topic for topic in Topic if topic in found)

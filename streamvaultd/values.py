@@ -37,6 +37,12 @@ def text(value: Any) -> str:
     return value
 
 
+def texts(value: Any) -> list[str] | None:
+    """A list of texts, which one text stands for if it is the only one; None for anything else."""
+    found = [value] if isinstance(value, str) else value
+    return found if isinstance(found, list) and all(isinstance(item, str) for item in found) else None
+
+
 def flag(value: Any) -> bool:
     """True or false, and nothing that only looks like it."""
     if not isinstance(value, bool):

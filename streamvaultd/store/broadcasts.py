@@ -10,9 +10,8 @@ from sqlalchemy import desc, insert, select, update
 from streamvaultd.core.model import Broadcast
 from streamvaultd.core.watched import Ended, Past
 from streamvaultd.core.watching import USUAL_KEPT, minute_of_day
-from streamvaultd.store.ledger import insert_event, select_jobs
-from streamvaultd.store.records import JobStatus
-from streamvaultd.store.schema import jobs, recordings, streamers, streams
+from streamvaultd.store.ledger import insert_event, select_last_done
+from streamvaultd.store.schema import recordings, streamers, streams
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, RowMapping
@@ -98,9 +97,8 @@ def select_result_before(connection: Connection, recording: int) -> tuple[int, s
 
 
 def _last_part(connection: Connection, recording: int) -> str | None:
-    which = (jobs.c.recording_id == recording) & (jobs.c.kind == "join") & (jobs.c.status == JobStatus.DONE.value)
-    done = select_jobs(connection, which)
-    parts = (done[-1].result or {}).get("parts") if done else None
+    done = select_last_done(connection, recording, "join")
+    parts = (done.result or {}).get("parts") if done else None
     last = parts[-1] if isinstance(parts, list) and parts else None
     path = last.get("path") if isinstance(last, dict) else None
     return path if isinstance(path, str) else None

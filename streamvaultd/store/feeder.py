@@ -17,15 +17,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import UniqueConstraint, delete, insert, select, text, tuple_
+from sqlalchemy import UniqueConstraint, delete, text, tuple_
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from streamvaultd.errors import StoreUnavailable
 from streamvaultd.store.engine import open_engine, translated, unavailable
 from streamvaultd.store.outbox import TABLES, Batch
-from streamvaultd.store.schema import meta
-from streamvaultd.store.server import CONNECT_TIMEOUT, arguments, lock_writers, server_url
+from streamvaultd.store.server import CONNECT_TIMEOUT, arguments, claim_feeding, lock_writers, read_meta, server_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,9 +35,6 @@ if TYPE_CHECKING:
 CHANNEL: Final = "streamvault"
 IDS_TOLD_MAX: Final = 100
 """In one NOTIFY, whose payload must be shorter than 8000 bytes (sql-notify)."""
-FED_BY: Final = "fed_by"
-"""Key in a catalogue's meta: the identity of the store whose copy it is."""
-
 UNFORESEEN: Final = (SQLAlchemyError, ImportError, UnicodeError)
 """What else may be amiss, such as a driver that is not installed: the catalogue's trouble only."""
 
@@ -183,13 +179,10 @@ def _is_alive(engine: Engine) -> bool:
 def claim(connection: Connection, instance: str) -> str:
     """The catalogue's identity. It belongs to the store that first fed it; another one's rows would overwrite it."""
     lock_writers(connection)
-    known = {row.key: row.value for row in connection.execute(select(meta))}
-    owner = known.get(FED_BY)
-    if owner is None:
-        connection.execute(insert(meta).values(key=FED_BY, value=instance))
-    elif owner != instance:
+    owner = claim_feeding(connection, instance)
+    if owner not in (None, instance):
         raise unavailable(connection.engine.url, f"another store ({owner}) feeds it; give this one its own database")
-    return str(known["instance"])
+    return read_meta(connection)["instance"]
 
 
 def apply(connection: Connection, batch: Batch) -> None:

@@ -80,6 +80,13 @@ def select_seams(connection: Connection, recording: int) -> list[SeamRecord]:
 _SEAM_COLUMNS = tuple(name for name in seams.c.keys() if name not in ("id", "recording_id"))  # noqa: SIM118
 
 
+def select_last_done(connection: Connection, recording: int, kind: str) -> JobRecord | None:
+    """The latest job of this kind of a recording that did what it was to do."""
+    which = (jobs.c.recording_id == recording) & (jobs.c.kind == kind) & (jobs.c.status == JobStatus.DONE.value)
+    found = select_jobs(connection, which)
+    return found[-1] if found else None
+
+
 def parse_event(row: RowMapping) -> EventRecord:
     """An event from its row."""
     return EventRecord(

@@ -28,6 +28,7 @@ from streamvaultd.store.ledger import (
     replace_seams,
     select_events,
     select_jobs,
+    select_last_done,
     select_seams,
 )
 from streamvaultd.store.recordings import (
@@ -239,9 +240,7 @@ class LocalStore:
 
     async def last_done_job(self, recording: int, kind: str) -> JobRecord | None:
         """The latest job of this kind of a recording that did what it was to do."""
-        which = (jobs.c.recording_id == recording) & (jobs.c.kind == kind) & (jobs.c.status == JobStatus.DONE.value)
-        found = await self._read(lambda connection: select_jobs(connection, which))
-        return found[-1] if found else None
+        return await self._read(lambda connection: select_last_done(connection, recording, kind))
 
     async def unfinished_jobs(self) -> Sequence[JobRecord]:
         """The jobs that run, or did when the daemon last knew, oldest first."""

@@ -7,13 +7,18 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import func, make_url, select
+from sqlalchemy import func, insert, make_url, select
+
+from streamvaultd.store.schema import meta
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection
 
 PASSFILE: Final = "pgpass"
 """The credential with the password, in the format of libpq-pgpass."""
+
+FED_BY: Final = "fed_by"
+"""Key in a catalogue's meta: the identity of the store whose copy it is."""
 
 WRITERS: Final = 0x73747265616D76
 """Number of the lock: "streamv"."""
@@ -37,6 +42,19 @@ def lock_writers(connection: Connection) -> None:
     One lock for all tables: who feeds takes them in another order than who copies, and each would wait for the other.
     """
     connection.execute(select(func.pg_advisory_xact_lock(WRITERS)))
+
+
+def read_meta(connection: Connection) -> dict[str, str]:
+    """What a database says of itself, a store's as well as a catalogue's."""
+    return {row.key: row.value for row in connection.execute(select(meta))}
+
+
+def claim_feeding(connection: Connection, store: str) -> str | None:
+    """A catalogue that nobody feeds is the store's from now on; who fed it up to now, None for nobody."""
+    owner = read_meta(connection).get(FED_BY)
+    if owner is None:
+        connection.execute(insert(meta).values(key=FED_BY, value=store))
+    return owner
 
 
 def credential() -> Path | None:

@@ -27,12 +27,11 @@ from streamvaultd.config import check_catalogue
 from streamvaultd.errors import StoreInUse, StoreUnavailable, TransferConflict
 from streamvaultd.store import dump, outbox
 from streamvaultd.store.engine import create_file, hold, open_engine, sqlite_url, translated, unavailable
-from streamvaultd.store.feeder import FED_BY
 from streamvaultd.store.outbox import TABLES
 from streamvaultd.store.portable import BATCH_MAX, Row, Rows, Tally, batches, checked
 from streamvaultd.store.recordings import ROW_ERRORS
 from streamvaultd.store.schema import events, jobs, meta, recordings, streams
-from streamvaultd.store.server import arguments, credential, lock_writers, server_url
+from streamvaultd.store.server import FED_BY, arguments, claim_feeding, credential, lock_writers, read_meta, server_url
 
 Where: TypeAlias = Path | URL
 """A store's SQLite file, or a database in a PostgreSQL server."""
@@ -119,7 +118,7 @@ def copy(source: Where, target: Where) -> Copied:
             if is_known and there.is_server and not here.is_server:
                 _empty(writing, reading.connection)
             copied = _fill(writing, _rows(reading.connection))
-            catalogue = reading.own if here.is_server else _known(writing)[INSTANCE]
+            catalogue = reading.own if here.is_server else read_meta(writing)[INSTANCE]
             if here.is_server and not there.is_server:
                 outbox.settle(writing, catalogue, None)
         if here.is_held and there.is_server:
@@ -207,7 +206,7 @@ def _snapshot(store: _Opened) -> Iterator[_Snapshot]:
     with ExitStack() as stack:
         with translated(store.engine.url):  # and no more: what is done in the transaction may concern another database
             connection = stack.enter_context(store.engine.execution_options(**options).begin())
-            known = _known(connection)
+            known = read_meta(connection)
             noted = 0 if store.is_server else outbox.newest(connection)
         yield _Snapshot(connection, known[INSTANCE], known.get(FED_BY, known[INSTANCE]), noted)
 
@@ -224,20 +223,14 @@ def _writing(store: _Opened) -> Iterator[Connection]:
 # --- identities --------------------------------------------------------------------------------------------------
 
 
-def _known(connection: Connection) -> dict[str, str]:
-    return {row.key: row.value for row in connection.execute(select(meta))}
-
-
 def _claim(connection: Connection, identity: str) -> bool:
     """Make the target that of the store with this identity; whether it was so before. Raises TransferConflict."""
-    known = _known(connection)
     if connection.dialect.name != "sqlite":
-        owner = known.get(FED_BY)
-        if owner is None:
-            connection.execute(insert(meta).values(key=FED_BY, value=identity))
-        elif owner != identity:
+        owner = claim_feeding(connection, identity)
+        if owner not in (None, identity):
             raise _conflict(connection, f"another store ({owner}) feeds it")
         return owner is not None
+    known = read_meta(connection)
     if known[INSTANCE] == identity:
         return True
     if any(_count(connection, table) for table in TABLES):
