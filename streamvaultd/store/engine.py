@@ -125,10 +125,10 @@ def _words(error: object) -> str:
 
 def unavailable(url: URL, why: str) -> StoreUnavailable:
     """The error of a database."""
-    return StoreUnavailable(url=_shown(url), why=why)
+    return StoreUnavailable(url=shown(url), why=why)
 
 
-def _shown(url: URL) -> str:
+def shown(url: URL) -> str:
     """As people write it, without the password that it may hold."""
     return url.set(drivername=url.get_backend_name()).render_as_string(hide_password=True)
 
@@ -150,7 +150,7 @@ def prepare(connection: Connection, *, create: bool = True, upgrade: bool = True
     """Make sure that the database has the present schema. Raises StoreTooNew, StoreInUse and StoreUnavailable."""
     with connection.begin():
         found = schema_revision(connection)
-    url = _shown(connection.engine.url)
+    url = shown(connection.engine.url)
     if found is None and not create:
         raise unavailable(connection.engine.url, "it is empty")
     if found is not None and found not in REVISIONS:

@@ -26,7 +26,7 @@ from sqlalchemy.exc import ArgumentError, DataError, IntegrityError
 from streamvaultd.config import check_catalogue
 from streamvaultd.errors import StoreInUse, StoreUnavailable, TransferConflict
 from streamvaultd.store import dump, outbox
-from streamvaultd.store.engine import create_file, hold, open_engine, sqlite_url, translated, unavailable
+from streamvaultd.store.engine import create_file, hold, open_engine, shown, sqlite_url, translated, unavailable
 from streamvaultd.store.outbox import TABLES
 from streamvaultd.store.portable import BATCH_MAX, Row, Rows, Tally, batches, checked
 from streamvaultd.store.recordings import ROW_ERRORS
@@ -325,5 +325,4 @@ def _conflict(connection: Connection, why: str) -> TransferConflict:
 
 
 def _shown(where: Where) -> str:
-    url = sqlite_url(where) if isinstance(where, Path) else where
-    return url.render_as_string(hide_password=True)
+    return shown(sqlite_url(where) if isinstance(where, Path) else where)
