@@ -12,7 +12,7 @@ from typing import Final
 from streamvaultd.clock import Clock
 from streamvaultd.core import events as ev
 from streamvaultd.core.loglines import Line, resolved_quality
-from streamvaultd.core.model import Recorder, ScopeLimits, State
+from streamvaultd.core.model import Moment, Recorder, ScopeLimits, State
 from streamvaultd.core.policy import preferred_quality, quality_to_come
 from streamvaultd.core.reconcile import Run
 from streamvaultd.core.verdict import Evidence
@@ -148,7 +148,7 @@ class Captures:
         unit = segment_unit(recording, attempt)
         on_exit = self._exit_handler(recording, attempt)
         if not self._runs.adopt(unit, on_exit):
-            on_exit(self._runs.last_record(unit), None)
+            on_exit(self._runs.last_record(unit), None, self._clock.now())
             return
         segment, path = recorder.segment(attempt), self._files.segment_path(recorder.recording, attempt)
         if segment is not None and segment.media_at is None:
@@ -161,7 +161,7 @@ class Captures:
         recording = recorder.recording.id
         unit = segment_unit(recording, attempt)
         if not await self._runs.stop(unit) and not self._runs.is_busy(unit):
-            self._exit_handler(recording, attempt)(None, None)
+            self._exit_handler(recording, attempt)(None, None, self._clock.now())
 
     async def measure(self, recorder: Recorder, attempt: int) -> None:
         """-> SizeMeasured; nothing while the disk still owes the last answer"""
@@ -221,10 +221,14 @@ class Captures:
 
     def on_unit_result(self, unit: str, result: str, active_state: str) -> None:
         """What systemd says about a scope; "success" is no evidence, for units that are unknown have it too."""
-        is_over = active_state in ("failed", "inactive", "deactivating")
-        if not is_over or result in ("", "success") or (result == "timeout" and not self._runs.is_busy(unit)):
-            return  # the run was over: it is the stop of what it left behind that took too long
-        self.on_evidence(unit, Evidence(unit_result=result))
+        is_known = result not in ("", "success")
+        if active_state not in ("failed", "inactive", "deactivating"):
+            return
+        # Once the run is over it is the stop of what it left behind that took too long
+        if is_known and (result != "timeout" or self._runs.is_busy(unit)):
+            self.on_evidence(unit, Evidence(unit_result=result))
+        if is_known or active_state != "deactivating":
+            self._runs.on_result(unit)
 
     def on_unit_memory(self, unit: str, peak: int | None, limit: int | None) -> None:
         """How much memory a scope that failed had used at most, and its limit."""
@@ -246,10 +250,10 @@ class Captures:
         self._post(recording, ev.SegmentSpoke(at=self._clock.now(), attempt=attempt, line=line, quality=quality))
 
     def _exit_handler(self, recording: int, attempt: int) -> OnExit:
-        def on_exit(record: bytes | None, shim_status: int | None) -> None:
+        def on_exit(record: bytes | None, shim_status: int | None, at: Moment) -> None:
             told = Evidence(shim_status=shim_status) if record is None else self._parse_record(record)
             around = Evidence(link_down=self._is_link_down() or None, disk=self._disk.state_of(recording))
-            exited = ev.SegmentExited(at=self._clock.now(), attempt=attempt, evidence=told.merged(around))
+            exited = ev.SegmentExited(at=at, attempt=attempt, evidence=told.merged(around))
             self._post(recording, exited)
 
         return on_exit

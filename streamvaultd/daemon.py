@@ -121,6 +121,7 @@ class Daemon:
             fd_store=self.notifier,
             adopt=adopt_pidfd,
             take_record=take_record,
+            clock=self._clock,
         )
         self.link_watch = LinkWatch(
             on_back=self._on_network_back,

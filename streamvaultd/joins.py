@@ -18,7 +18,7 @@ import msgspec
 
 from streamvaultd.clock import Clock
 from streamvaultd.core.events import JoinEnded
-from streamvaultd.core.model import Container, Recorder, Recording, ScopeLimits, SeamRecord
+from streamvaultd.core.model import Container, Moment, Recorder, Recording, ScopeLimits, SeamRecord
 from streamvaultd.errors import VaultError
 from streamvaultd.joinprogress import JoinProgress
 from streamvaultd.notices import JOIN_WAITS, LEAD_LEFT_OUT, Journal, fields_of
@@ -184,7 +184,7 @@ class Joins:
         return is_running
 
     def _exit_handler(self, recorder: Recorder, join: int, job: int) -> OnExit:
-        def on_exit(_record: bytes | None, _status: int | None) -> None:
+        def on_exit(_record: bytes | None, _status: int | None, _at: Moment) -> None:
             self._at.add(job)
             self._spawn(self._conclude(recorder, join, job))
 

@@ -11,14 +11,20 @@ import asyncio
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Final
 
-from streamvaultd.core.model import ScopeLimits
+from streamvaultd.clock import Clock
+from streamvaultd.core.model import Moment, ScopeLimits
 from streamvaultd.errors import NoSuchUnit
 from streamvaultd.ports import Command, FdStore, Found, Launcher, Scopes, Watcher
 
-OnExit = Callable[[bytes | None, int | None], None]
-"""Called with the exit record, and with how the shim itself ended; either may be unknown."""
+OnExit = Callable[[bytes | None, int | None, Moment], None]
+"""Called with the exit record and with how the shim itself ended, either may be unknown, and with when it ended."""
+
+RESULT_WAIT: Final = 2.0
+"""So long (s) an end without an exit record waits for systemd's word on the scope: nobody else knows of an OOM kill."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +50,7 @@ class Runs:
         fd_store: FdStore,
         adopt: Callable[[str], tuple[int, int] | None],
         take_record: Callable[[int], bytes | None],
+        clock: Clock,
     ) -> None:
         self._launcher = launcher
         self._scopes = scopes
@@ -51,18 +58,21 @@ class Runs:
         self._fd_store = fd_store
         self._adopt = adopt
         self._take_record = take_record
+        self._clock = clock
         self._found = Found()
         self._groups: dict[str, str] = {}
         self._launching: set[str] = set()
         self._stopping: set[str] = set()
+        self._told: set[str] = set()
+        self._untold: dict[str, Callable[[], None]] = {}
 
     def inherit(self, found: Found) -> None:
         """What may be adopted."""
         self._found = found
 
     def is_busy(self, unit: str) -> bool:
-        """Whether the unit is being launched or its process is watched."""
-        return unit in self._launching or self._watcher.pidfd(unit) is not None
+        """Whether the unit is being launched, its process is watched, or its end is not told yet."""
+        return unit in self._launching or unit in self._untold or self._watcher.pidfd(unit) is not None
 
     def is_stopping(self, unit: str) -> bool:
         """Whether somebody waits for the end of its stop."""
@@ -146,6 +156,7 @@ class Runs:
     async def forget(self, unit: str, pipe: str) -> None:
         """Make sure that nothing is left of a run that is over: processes, its failed unit, its stored pipe."""
         self._groups.pop(unit, None)
+        self._told.discard(unit)
         self._fd_store.remove_fd(pipe)
         if await self.stop(unit):
             await self.reset(unit)
@@ -157,5 +168,23 @@ class Runs:
         except NoSuchUnit:
             return
 
+    def on_result(self, unit: str) -> None:
+        """systemd has said how the run in a scope ended: an end without a record waits no longer."""
+        if unit in self._untold:
+            self._tell(unit)
+        elif unit in self._groups:
+            self._told.add(unit)
+
     def _watch(self, unit: str, pidfd: int, exit_fd: int | None, on_exit: OnExit) -> None:
-        self._watcher.watch(unit, pidfd, exit_fd, lambda _, record, status: on_exit(record, status))
+        def on_gone(_unit: str, record: bytes | None, status: int | None) -> None:
+            self._untold[unit] = partial(on_exit, record, status, self._clock.now())
+            if record is not None or unit in self._told:
+                self._tell(unit)
+            else:
+                asyncio.get_running_loop().call_later(RESULT_WAIT, self._tell, unit)
+
+        self._watcher.watch(unit, pidfd, exit_fd, on_gone)
+
+    def _tell(self, unit: str) -> None:
+        if unit in self._untold:
+            self._untold.pop(unit)()

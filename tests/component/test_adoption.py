@@ -65,6 +65,7 @@ def adopt(found: Found) -> ev.SegmentExited:
         fd_store=NOBODY,
         adopt=lambda _group: None,
         take_record=take_record,
+        clock=SetClock(),
     )
     runs.inherit(found)
     captures(runs, posted).adopt(recorder(), 1)
@@ -99,10 +100,24 @@ def test_a_pipe_that_was_lost_tells_nothing() -> None:
 def test_a_stop_that_took_too_long_is_no_end_of_a_run(*, result: str, is_busy: bool, told: str | None) -> None:
     """A run that is over may leave processes behind, whose scope is stopped: its result tells of that stop."""
     posted: list[ev.Event] = []
-    runs = SimpleNamespace(is_busy=lambda _unit: is_busy)
+    runs = SimpleNamespace(is_busy=lambda _unit: is_busy, on_result=lambda _unit: None)
     captures(runs, posted).on_unit_result(UNIT, result, "failed")
     results = [event.evidence.unit_result for event in posted if isinstance(event, ev.EvidenceArrived)]
     assert results == ([] if told is None else [told])
+
+
+@pytest.mark.parametrize(
+    ("result", "active_state", "is_heard"),
+    [
+        ("oom-kill", "deactivating", True), ("oom-kill", "failed", True), ("success", "inactive", True),
+        ("success", "deactivating", False), ("success", "active", False),
+    ],
+)  # fmt: skip
+def test_what_counts_as_systemd_s_word_on_an_end(*, result: str, active_state: str, is_heard: bool) -> None:
+    heard: list[str] = []
+    runs = SimpleNamespace(is_busy=lambda _unit: True, on_result=heard.append)
+    captures(runs, []).on_unit_result(UNIT, result, active_state)
+    assert heard == ([UNIT] if is_heard else [])
 
 
 class Leftovers:

@@ -16,7 +16,7 @@ from streamvaultd import joins as module
 from streamvaultd.capture.launch import memfd_with
 from streamvaultd.capture.output import SegmentFiles
 from streamvaultd.core.events import JoinEnded
-from streamvaultd.core.model import Phase, Recorder, Segment, State
+from streamvaultd.core.model import Moment, Phase, Recorder, Segment, State
 from streamvaultd.joinprogress import JoinProgress
 from streamvaultd.joins import Joins
 from streamvaultd.notices import LEAD_LEFT_OUT
@@ -80,13 +80,13 @@ class World:
 
     # as runs
 
-    async def launch(self, command: Any, _place: object, on_exit: Callable[[None, None], None]) -> None:
+    async def launch(self, command: Any, _place: object, on_exit: Callable[[None, None, Moment], None]) -> None:
         spec = json.loads(os.pread(command.stdin_fd, 1 << 16, 0))
         self.specs.append(spec)
         report = self.reports.pop(0)
         if report is not None:
             await asyncio.to_thread(Path(spec["report"]).write_text, json.dumps(report))
-        on_exit(None, None)
+        on_exit(None, None, NOW)
 
     def is_busy(self, _unit: str) -> bool:
         return False
