@@ -24,7 +24,7 @@ OnExit = Callable[[bytes | None, int | None, Moment], None]
 """Called with the exit record and with how the shim itself ended, either may be unknown, and with when it ended."""
 
 RESULT_WAIT: Final = 2.0
-"""So long (s) an end without an exit record waits for systemd's word on the scope: nobody else knows of an OOM kill."""
+"""So long (s) an end without an exit record waits for systemd's word on the scope; nobody else knows of OOM kills."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
