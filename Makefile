@@ -2,6 +2,8 @@
 # A menu; what "make help" does not list is not supported. Needs root on a Debian 12 or later, and nothing else.
 
 PYTHON ?= python3
+# What the tests need is there; what builds and boots makes do with Python alone
+WITH_TESTS = .venv/bin/python
 
 .PHONY: help demo test check html deb box chaos seams bench clean
 
@@ -42,17 +44,17 @@ box: deb
 	$(PYTHON) -m tests.testbed stop box
 
 chaos:
-	$(PYTHON) -m tests.testbed setup
-	$(PYTHON) -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) \
+	$(PYTHON) -m tests.testbed setup --tests
+	$(WITH_TESTS) -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) \
 		$(if $(RECORDINGS),--recordings $(RECORDINGS)) $(if $(VM),--machine vm) $(if $(POSTGRES),--postgres)
 
 bench:
-	$(PYTHON) -m tests.testbed setup
-	$(PYTHON) -m tests.testbed.latency $(if $(KILLS),--kills $(KILLS))
+	$(PYTHON) -m tests.testbed setup --tests
+	$(WITH_TESTS) -m tests.testbed.latency $(if $(KILLS),--kills $(KILLS))
 
 seams:
-	$(PYTHON) -m tests.testbed setup
-	$(PYTHON) -m tests.seams $(if $(SEED),--seed $(SEED)) $(if $(ROTATIONS),--rotations $(ROTATIONS)) \
+	$(PYTHON) -m tests.testbed setup --tests
+	$(WITH_TESTS) -m tests.seams $(if $(SEED),--seed $(SEED)) $(if $(ROTATIONS),--rotations $(ROTATIONS)) \
 		$(if $(KILLS),--kills $(KILLS))
 
 clean:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What lists cost when there are ten thousand recordings: `python3 -m tests.testbed.listbench [ROWS] [RUNS]`.
+"""What lists cost when there are ten thousand recordings: `.venv/bin/python -m tests.testbed.listbench [ROWS] [RUNS]`.
 
 Two daemons' sockets, one on an empty store and one on a full one, are asked by turns by the program that people call,
 so that both have the same noise; and so is `python3 -c pass`, which is what starting anything in this language costs.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Watching in numbers, in a box: `python3 -m tests.testbed.watchbench [--streamers N] [--live N] [--minutes M]`.
+""".venv/bin/python -m tests.testbed.watchbench [--streamers N] [--live N] [--minutes M]: watching in numbers, in a box.
 
 With --twitch all of them are channels of Twitch, whose interface is asked: its requests a minute are counted.
 
