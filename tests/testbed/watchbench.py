@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-""".venv/bin/python -m tests.testbed.watchbench [--streamers N] [--live N] [--minutes M]: watching in numbers, in a box.
+""".venv/bin/python -m tests.testbed.watchbench [--streamers N] [--live N] [--minutes M]: watching in numbers.
 
 With --twitch all of them are channels of Twitch, whose interface is asked: its requests a minute are counted.
 
