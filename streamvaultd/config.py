@@ -28,13 +28,14 @@ from streamvaultd.errors import ConfigInvalid, ConfigUnreadable, VaultError
 from streamvaultd.topics import targets as _targets
 from streamvaultd.topics import topics as _topics
 from streamvaultd.units import exact_size, format_span
-from streamvaultd.values import DAY, INFINITY, RESERVED_OPTIONS, Option
+from streamvaultd.values import DAY, HIDDEN, INFINITY, RESERVED_OPTIONS, Option
 from streamvaultd.values import Unfit as _Unfit
 from streamvaultd.values import count as _count
 from streamvaultd.values import limit as _limit
 from streamvaultd.values import options as _options
 from streamvaultd.values import path as _path
 from streamvaultd.values import quality as _quality
+from streamvaultd.values import shown as _shown
 from streamvaultd.values import size as _size
 from streamvaultd.values import span as _span
 from streamvaultd.values import text as _text
@@ -94,16 +95,33 @@ def check_template(value: Any) -> str:
     """A file name template: its text if it is usable, else ValueError with the reason."""
     template = _text(value)
     try:
-        names = {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
+        used = [(name, spec) for _, name, spec, _ in string.Formatter().parse(template) if name is not None]
     except ValueError as error:
         raise _Unfit(str(error)) from None
+    names = {name for name, _ in used}
     if unknown := sorted(names - TEMPLATE_FIELDS):
         raise _Unfit(f"'{unknown[0]}' is none of its fields ({', '.join(sorted(TEMPLATE_FIELDS))})")
     if "recording" not in names:
         raise _Unfit("it must contain {recording}, so that no two recordings have one name")
-    if "/" in template or "\0" in template or template.startswith("."):
-        raise _Unfit("it must be a file name, without '/' and not beginning with '.'")
+    if "/" in template or not template.isprintable() or template.startswith("."):
+        raise _Unfit("it must be a file name, without '/' and control characters, and not beginning with '.'")
+    if not all(re.fullmatch(r"[<>^]?\d{0,2}d?", spec or "", re.ASCII) for _, spec in used):
+        raise _Unfit("what follows the ':' of a field may be a width such as 04d")
+    _check_longest(template)
     return template
+
+
+NAME_BYTES_MAX: Final = 200
+"""Of a file's name without its suffix: file systems have 255 for both, and a job has a longer suffix."""
+
+
+def _check_longest(template: str) -> None:
+    try:
+        name = template.format(streamer="x" * 64, start="x" * 20, recording=10**9, stream=10**9)
+    except ValueError as error:
+        raise _Unfit(str(error)) from None
+    if len(name.encode()) > NAME_BYTES_MAX:
+        raise _Unfit(f"names of files may become longer than {NAME_BYTES_MAX} bytes")
 
 
 def _command(value: Any) -> tuple[str, ...]:
@@ -251,7 +269,7 @@ def load(paths: tuple[Path, ...]) -> tuple[Settings, tuple[VaultError, ...]]:
     for path in paths:
         try:
             document = tomli.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             mistakes.append(ConfigUnreadable(file=str(path), why=str(error)))
             continue
         settings, found = apply(settings, document, str(path))
@@ -273,16 +291,17 @@ def apply(settings: Settings, document: Mapping[str, Any], file: str) -> tuple[S
                 name = section.removeprefix(f"{pools.SECTION}.")
                 settings = replace(settings, pools=pools.put(settings.pools, name, key, value))
                 continue
-        except _Unfit as error:
+        except ValueError as error:
             why = str(error)
-        mistakes.append(ConfigInvalid(file=file, section=section, key=key, value=_told(section, key, value), why=why))
+        told = HIDDEN if option is None else _told(section, key, value)
+        mistakes.append(ConfigInvalid(file=file, section=section, key=key, value=told, why=why))
     return settings, mistakes
 
 
 def _told(section: str, key: str, value: object) -> str:
     """Values that may hold credentials are not shown."""
-    is_secret = section.partition(".")[0] in ("streamlink", pools.SECTION, topics.SECTION) or key == "catalogue"
-    return HIDDEN if is_secret else repr(value)
+    is_secret = section in ("streamlink", topics.SECTION) or key == "catalogue"
+    return HIDDEN if is_secret else _shown(value)
 
 
 def _entries(document: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
@@ -309,9 +328,6 @@ def _put(settings: Settings, target: str, value: Any) -> Settings:
     name, _, inner = target.partition(".")
     changes: dict[str, Any] = {name: replace(getattr(settings, name), **{inner: value}) if inner else value}
     return replace(settings, **changes)
-
-
-HIDDEN: Final = "***"
 
 
 def shown(option: Option, settings: Settings) -> str:

@@ -8,7 +8,9 @@ is told with file, section, key, value and reason.
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -27,7 +29,21 @@ from streamvaultd.errors import ConfigInvalid, ConfigUnreadable, InvalidUrl, Vau
 from streamvaultd.names import NAME
 from streamvaultd.pools import choice, expand, names
 from streamvaultd.topics import targets, topics
-from streamvaultd.values import DAY, Option, Unfit, count, flag, options, path, quality, size, span, text
+from streamvaultd.values import (
+    DAY,
+    HIDDEN,
+    Option,
+    Unfit,
+    count,
+    flag,
+    options,
+    path,
+    quality,
+    shown,
+    size,
+    span,
+    text,
+)
 
 FOLDER: Final = "streamers.d"
 STREAMERS_MAX: Final = 2000
@@ -60,7 +76,7 @@ def _pattern(value: Any) -> str:
         raise Unfit(f"it has more than {PATTERN_MAX} characters")
     try:
         re.compile(value)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise Unfit(f"it is no regular expression: {error}") from None
     return str(value)
 
@@ -183,8 +199,8 @@ def parse(
                 known = _key(section, key)
                 where, _, field = known.target.rpartition(".")
                 found[where][field] = known.parse(value)
-            except Unfit as error:
-                mistakes.append(wrong(section=section, key=key, value=_shown(key, value), why=str(error)))
+            except ValueError as error:
+                mistakes.append(wrong(section=section, key=key, value=_shown(section, key, value), why=str(error)))
     if not mistakes and "url" not in found[""]:
         mistakes.append(wrong(section="streamer", key="url", value="''", why="it must be there"))
     longest, least = found[""].get("max_duration"), found["policy"].get("min_duration", 0)
@@ -194,7 +210,7 @@ def parse(
     try:
         found[""]["proxies"] = expand(found[""].get("proxies", ()), pools or {})
     except Unfit as error:
-        mistakes.append(wrong(section="streamlink", key="proxy", value="***", why=str(error)))
+        mistakes.append(wrong(section="streamlink", key="proxy", value=HIDDEN, why=str(error)))
     if mistakes:
         return None, mistakes
     policy, retention = (tuple(sorted(found[part].items())) for part in ("policy", "retention"))
@@ -217,9 +233,10 @@ def _known(section: str) -> str:
     return ", ".join(keys) if keys else "[" + "], [".join(dict.fromkeys(known.section for known in KEYS)) + "]"
 
 
-def _shown(key: str, value: object) -> str:
-    """Values that may hold credentials are not shown."""
-    return "***" if key in ("url", "options", "proxy", "to") else repr(value)[:200]
+def _shown(section: str, key: str, value: object) -> str:
+    """Values that may hold credentials are not shown; those of settings that there are not may be anything."""
+    is_open = (section, key) in _BY_KEY and key not in ("url", "options", "proxy", "secrets", "to")
+    return shown(value) if is_open else HIDDEN
 
 
 def load(
@@ -271,11 +288,18 @@ def read(file: Path, pools: Mapping[str, Pool] | None = None) -> tuple[Streamer 
 
 
 def _content(file: Path) -> str:
-    with file.open("rb") as opened:
+    with open(file, "rb", opener=_open_now) as opened:
+        if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+            raise ValueError("it is no regular file")
         content = opened.read(FILE_MAX + 1)
     if len(content) > FILE_MAX:
         raise ValueError(f"it has more than {FILE_MAX} bytes")
     return content.decode()
+
+
+def _open_now(path: str, flags: int) -> int:
+    """Without waiting for somebody at the other end of a pipe."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def option_table() -> str:

@@ -30,6 +30,18 @@ class Unfit(ValueError):
     """What is wrong with a value."""
 
 
+HIDDEN: Final = "***"
+"""What is shown in the place of values that may hold credentials."""
+
+
+def shown(value: object) -> str:
+    """A value as a mistake quotes it."""
+    try:
+        return repr(value)[:200]
+    except ValueError:
+        return "a number that is too long"
+
+
 def text(value: Any) -> str:
     """A text that says something."""
     if not isinstance(value, str) or not value.strip():
@@ -53,15 +65,21 @@ def flag(value: Any) -> bool:
 def path(value: Any) -> Path:
     """An absolute path that cannot lead elsewhere than it says."""
     found = Path(text(value))
-    if not found.is_absolute() or ".." in found.parts:
-        raise Unfit("it must be an absolute path without '..'")
+    if not found.is_absolute() or ".." in found.parts or not value.isprintable():
+        raise Unfit("it must be an absolute path without '..' and without control characters")
     return found
+
+
+QUALITY_MAX: Final = 256
+"""Characters that streamlink is given as a quality, at most."""
 
 
 def quality(value: Any) -> str:
     """Names of qualities, best first."""
     if not re.fullmatch(r"[A-Za-z0-9_+.:-]+(,[A-Za-z0-9_+.:-]+)*", text(value)):
         raise Unfit("it must be names such as 1080p60,720p,best, separated by commas")
+    if len(value) > QUALITY_MAX:
+        raise Unfit(f"it has more than {QUALITY_MAX} characters")
     return str(value)
 
 
@@ -127,23 +145,28 @@ _OWN: Final = "the daemon sets it itself"
 _ELSEWHERE: Final = "media would go elsewhere than into the segment's file"
 _TALK: Final = "the daemon reads streamlink's log, and what it says elsewhere is lost"
 _ENDS: Final = "it does something else than recording"
+_OLDEST: Final = "each segment begins at the oldest media that can be had, which is what makes up for a death"
 
 RESERVED_OPTIONS: Final[Mapping[str, str]] = {
     "url": _OWN, "default-stream": _OWN, "stdout": _OWN, "config": _OWN, "no-config": _OWN,
     "loglevel": _TALK, "logfile": _TALK, "logformat": _TALK, "logdateformat": _TALK, "progress": _TALK,
-    "quiet": _TALK, "json": _TALK,
+    "quiet": _TALK, "json": _TALK, "ffmpeg-verbose-path": _TALK,
     "output": _ELSEWHERE, "record": _ELSEWHERE, "record-and-pipe": _ELSEWHERE, "player": _ELSEWHERE,
-    "force": _ELSEWHERE, "skip": _ELSEWHERE,
-    "stream-url": _ENDS, "version": _ENDS, "help": _ENDS, "plugins": _ENDS, "can-handle-url": _ENDS,
-    "can-handle-url-no-redirect": _ENDS,
+    "player-external-http": _ELSEWHERE, "force": _ELSEWHERE, "skip": _ELSEWHERE,
+    "stream-url": _ENDS, "version": _ENDS, "version-check": _ENDS, "help": _ENDS, "plugins": _ENDS,
+    "show-matchers": _ENDS, "can-handle-url": _ENDS, "can-handle-url-no-redirect": _ENDS,
     "retry-streams": "whether somebody is live is asked by the daemon; a process that waits costs 40 MB",
     "retry-max": "whether somebody is live is asked by the daemon; a process that waits costs 40 MB",
-    "hls-live-edge": "each segment begins at the oldest media that can be had, which is what makes up for a death",
+    "hls-live-edge": _OLDEST, "hls-start-offset": _OLDEST, "twitch-low-latency": _OLDEST,
     "hls-duration": "a segment that ends by itself looks like the end of the broadcast",
     "stream-segmented-duration": "a segment that ends by itself looks like the end of the broadcast",
     "hls-segment-stream-data": "half media segments would get into the file when a download breaks",
+    "stream-passthrough-encrypted": "nobody could play what is recorded",
 }  # fmt: skip
 """Options that the daemon sets itself, or that would break capturing, and why; see streamvaultd.toml(5)."""
+
+_BEGINS_LIKE_ONE: Final = frozenset({"ffmpeg-verbose"})
+"""Options with a name of their own, which are not short for one of those."""
 
 OPTION_MAX: Final = 4096
 """Characters in the value of one option."""
@@ -151,10 +174,14 @@ OPTION_MAX: Final = 4096
 
 def option(name: str, setting: Any) -> tuple[str, str]:
     """One further long option of streamlink."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{1,99}", name):
+        raise Unfit(f"'{name[:100]}' is no long option of streamlink")
     if name in RESERVED_OPTIONS:
         raise Unfit(f"'{name}' may not be set: {RESERVED_OPTIONS[name]}")
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,99}", name):
-        raise Unfit(f"'{name[:100]}' is no long option of streamlink")
+    # streamlink takes the beginning of a name for the whole
+    meant = next((full for full in RESERVED_OPTIONS if full.startswith(name)), None)
+    if meant is not None and name not in _BEGINS_LIKE_ONE:
+        raise Unfit(f"'{name}' is short for '{meant}', which may not be set: {RESERVED_OPTIONS[meant]}")
     value = str(setting).lower() if isinstance(setting, bool) else str(setting)
     if not isinstance(setting, str | int | bool) or not value.isprintable() or value != value.strip():
         raise Unfit(f"'{name}' must be one line of text, a number, true or false")

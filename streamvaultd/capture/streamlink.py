@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from streamvaultd.errors import InvalidQuality, InvalidUrl
+from streamvaultd.values import QUALITY_MAX
 
 _VERSION: Final = re.compile(r"(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?", re.ASCII)
 _QUALITY: Final = re.compile(r"[A-Za-z0-9_+.:-]+(?:,[A-Za-z0-9_+.:-]+)*", re.ASCII)
 URL_MAX: Final = 2048
-QUALITY_MAX: Final = 256
 SECRET_MIN: Final = 6
 """Shorter values of options are no secrets, and striking them out would spoil the log."""
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -150,6 +151,34 @@ def test_options_that_would_break_capturing_are_refused_with_the_reason(option: 
     assert RESERVED_OPTIONS[option] in str(mistakes[0])
 
 
+@pytest.mark.parametrize(
+    ("short", "meant"),
+    [("outp", "output"), ("loglev", "loglevel"), ("hls-start-off", "hls-start-offset"), ("stdo", "stdout")],
+)
+def test_what_is_short_for_a_refused_option_is_refused_too(short: str, meant: str) -> None:
+    document = {"streamer": {"url": "https://a.example/"}, "streamlink": {"options": {short: "1"}}}
+    found, mistakes = streamers.parse(document, "x.toml", "x")
+    assert found is None
+    assert f"short for '{meant}'" in str(mistakes[0])
+    assert RESERVED_OPTIONS[meant] in str(mistakes[0])
+
+
+@pytest.mark.parametrize("option", ["o", "O", "-output", "--output", "output=x", "", "http proxy", "o" * 101])
+def test_what_is_no_long_option(option: str) -> None:
+    document = {"streamer": {"url": "https://a.example/"}, "streamlink": {"options": {option: "1"}}}
+    found, mistakes = streamers.parse(document, "x.toml", "x")
+    assert found is None
+    assert "is no long option of streamlink" in str(mistakes[0])
+
+
+@pytest.mark.parametrize("option", ["ffmpeg-verbose", "hls-live-restart", "retry-open", "stream-types", "http-proxy"])
+def test_other_options_are_taken(option: str) -> None:
+    document = {"streamer": {"url": "https://a.example/"}, "streamlink": {"options": {option: "1"}}}
+    found, mistakes = streamers.parse(document, "x.toml", "x")
+    assert found is not None, mistakes
+    assert found.options == ((option, "1"),)
+
+
 @pytest.mark.parametrize("proxy", ["http://user:planted@a:1", "a", "", [], [7], "ftp://a:1"])
 def test_proxies_that_are_none_or_hold_a_password(proxy: object) -> None:
     document = {"streamer": {"url": "https://a.example/"}, "streamlink": {"proxy": proxy}}
@@ -174,6 +203,66 @@ def test_what_is_not_set_by_streamer_is_refused_with_what_to_do_instead(word: st
         assert [mistake.fields["why"] for mistake in mistakes] == [streamers.NOT_BY_STREAMER[word]]
     page = (DOCS / "man" / "streamvaultd.streamer.5.rst").read_text()
     assert word in page.split("WHAT IS NOT HERE\n", 1)[1].split("EXAMPLE\n", 1)[0]
+
+
+HUGE = "0x" + "f" * 5000
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[filters]\ntitle_include = 'a{99999999999999999999}'",
+        f"[recording]\nmax_duration = {HUGE}",
+        f"[recording]\nstart_attempts = {HUGE}",
+        f"[rotation]\nsize = {HUGE}",
+        f"[streamlink]\noptions = {{ retry-open = {HUGE} }}",
+        f"[streamer]\nquality = '{'720p,' * 60}best'",
+        '[recording]\ndirectory = "/srv/a\\u0000b"',
+        '[recording]\ndirectory = "/srv/a\\nb"',
+        "[recording]\nfilename = '{recording:>999999999}'",
+        "[recording]\nfilename = '{start:%Y} {recording}'",
+        "[recording]\nfilename = '{recording!x}'",
+        f"[recording]\nfilename = '{{recording}} {'ä' * 100}'",
+    ],
+)
+def test_a_value_that_nobody_expects_is_a_mistake_of_its_file_alone(folders: tuple[Path, Path], line: str) -> None:
+    head = "" if line.startswith("[streamer]") else "[streamer]\n"
+    url = "url = 'https://a.example/'\n"
+    put(folders[0], "bob", head + url + line if head else line + "\n" + url)
+    put(folders[0], "alice", f"[streamer]\n{url}")
+    found, mistakes = streamers.load(folders, {})
+    assert list(found) == ["alice"]
+    (mistake,) = mistakes
+    assert mistake.fields["file"] == str(folders[0] / "bob.toml")
+    assert len(str(mistake)) < 600
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[streamer]\npassword = 'planted'",
+        "[streamlink]\nhttp-proxy = 'http://user:planted@a.example:1'",
+        "[streamlink]\nsecrets = ['http-header=Authorization=planted']",
+        "token = 'planted'",
+        "[twitch]\ntoken = 'planted'",
+    ],
+)
+def test_what_may_be_a_secret_is_not_shown_in_a_mistake(text: str) -> None:
+    _, mistakes = streamers.parse(tomli.loads(text), "x.toml", "x")
+    assert mistakes
+    assert "planted" not in " ".join(map(str, mistakes))
+
+
+def test_a_pipe_is_not_waited_for(folders: tuple[Path, Path]) -> None:
+    put(folders[0], "alice", "[streamer]\nurl = 'https://a.example/'\n")
+    os.mkfifo(folders[0] / "bob.toml")
+    (folders[0] / "carol.toml").mkdir()
+    (folders[0] / "dave.toml").symlink_to("/dev/zero")
+    (folders[0] / "erin.toml").symlink_to("nowhere")
+    found, mistakes = streamers.load(folders, {})
+    assert list(found) == ["alice"]
+    names = [Path(str(mistake.fields["file"])).stem for mistake in mistakes]
+    assert names == ["bob", "carol", "dave", "erin"]
 
 
 def test_names_of_files_are_names(folders: tuple[Path, Path]) -> None:
