@@ -6,10 +6,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-_NAME = re.compile(r"(\d{3,4})p(\d{2,3})?(?:_\w+|\+)?")
+_NAME = re.compile(r"(\d{3,4})p(\d{2,3})?(?:_\w{1,10}|\+)?", re.ASCII)
 SYNONYMS = frozenset({"best", "worst", "best-unfiltered", "worst-unfiltered"})
 DEFAULT_FPS = 30
 NEAR_MAX = 6
+LIST_MAX = 256
+"""Characters of the list that streamlink may be given."""
 
 
 def size_of(name: str) -> tuple[int, int] | None:
@@ -31,4 +33,8 @@ def with_fallback(wanted: str, offered: Sequence[str]) -> str:
     goal = min(goals)
     below = [name for size, name in reversed(near) if size <= goal]
     above = [name for size, name in near if size > goal]
-    return ",".join([*names, *below[:NEAR_MAX], *above[:NEAR_MAX], "best"])
+    found = wanted
+    for name in (*below[:NEAR_MAX], *above[:NEAR_MAX], "best"):
+        if len(found) + 1 + len(name) <= LIST_MAX:
+            found += f",{name}"
+    return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from streamvaultd.capture.streamlink import check_quality
 from streamvaultd.core.quality import with_fallback
 
 OFFERED = ("audio_only", "160p", "360p", "480p", "720p60", "1080p60", "worst", "best")
@@ -32,3 +33,15 @@ def test_nearest(wanted: str, first: str) -> None:
 
 def test_without_a_list_of_what_is_offered_best_is_the_last_resort() -> None:
     assert with_fallback("720p", ()) == "720p,best"
+
+
+@pytest.mark.parametrize("name", ["480p_é", "480p_" + "x" * 100, "480p_a,b"])
+def test_a_name_that_streamlink_could_not_be_given_is_left_out(name: str) -> None:
+    assert with_fallback("720p", (name, "360p")) == "720p,360p,best"
+
+
+def test_the_list_is_no_longer_than_streamlink_may_be_given() -> None:
+    wanted = ",".join(f"{100 + number}p_alternate" for number in range(15))
+    found = with_fallback(wanted, [f"{300 + number}p60_alternate" for number in range(20)])
+    assert found.startswith(f"{wanted},")
+    assert check_quality(found) == found
