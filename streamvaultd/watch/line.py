@@ -19,7 +19,9 @@ from streamvaultd.core.watched import Sighting, Trouble
 from streamvaultd.errors import VaultError
 from streamvaultd.shim import redact
 
-LINE_MAX: Final = 64 << 10
+LINE_MAX: Final = 1 << 20
+"""Bytes of a question, and of an answer. Twitch's about a hundred channels has up to 120K."""
+
 ANSWER_LIMIT: Final = 25.0
 """A question that takes longer (s) has hung."""
 
@@ -188,12 +190,16 @@ class ProbeLine:
             self._line = None
 
     async def _ask(self, question: dict[str, Any]) -> Answer:
-        line = await self._open_line()
         self._last += 1
         number = self._last
+        text = msgspec.json.encode({**question, "id": number}) + b"\n"
+        if len(text) > LINE_MAX:  # the process would take it for what is no question, and end
+            detail = f"the options and secrets are more than {LINE_MAX} bytes"
+            return Answer(outcome=Outcome.TROUBLE, detail=detail, trouble=Trouble.SITE)
+        line = await self._open_line()
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         line.waiting[number] = future
-        line.writer.write(msgspec.json.encode({**question, "id": number}) + b"\n")
+        line.writer.write(text)
         try:
             async with asyncio.timeout(self._answer_limit):
                 return await future
@@ -274,6 +280,7 @@ class ProbeLine:
         if line is self._line:
             self._line = None
             self._on_loss(f"it holds {rss >> 20}M")
+            line.close_if_idle()
 
     def _drop(self, line: _Line, why: str) -> None:
         if line is self._line:

@@ -17,13 +17,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import sys
 import warnings
-from typing import Any
+from typing import Any, NoReturn
 
 TIMEOUT = 8.0
 TEXT_MAX = 500
 STREAMS_MAX = 100
+NAME_MAX = 64
+"""Characters of a stream's name; nobody asks for one that is longer."""
 DEPTH_MAX = 20
 GONE = (404, 410)
 REFUSED = (400, 401, 403)
@@ -80,7 +83,7 @@ def ask_once(
         return answer("unsupported", "no plugin knows this URL"), None
     except StreamlinkError as error:
         return answer_to(error)
-    offered = list(streams)[:STREAMS_MAX]
+    offered = [name for name in streams if len(name) <= NAME_MAX][:STREAMS_MAX]
     return answer("live", detail, plugin=name, metadata=metadata_of(plugin), streams=offered, mark=mark), None
 
 
@@ -94,14 +97,36 @@ def answer_to(error: BaseException) -> tuple[dict[str, Any], int | None]:
 
 def apply_options(session: Any, options: list[tuple[str, str]]) -> Any:
     """Set the administrator's options as streamlink's command line does: parsed by its own parser."""
+    from argparse import ArgumentError
+
     from streamlink_cli.argparser import build_parser, setup_plugin_args, setup_session_options
 
     parser: Any = build_parser()  # type: ignore[no-untyped-call,unused-ignore]
+    parser.error = refuse_options  # by itself 7.3.0 ends the process
+    parser.allow_abbrev = False  # what is short for a secret would not be struck out of the log
     setup_plugin_args(session, parser)
     argv = [f"--{name}" if value == "true" else f"--{name}={value}" for name, value in options if value != "false"]
-    args, _ = parser.parse_known_args(argv)
+    try:
+        args, unknown = parser.parse_known_args(argv)
+    except ArgumentError as error:
+        refuse_options(str(error))
+    if unknown:
+        refuse_options(unknown[0])
     setup_session_options(session, args)
     return args
+
+
+def refuse_options(why: str) -> NoReturn:
+    """Name the option that a recording would end for, without its value, which may be a secret."""
+    from streamlink.exceptions import StreamlinkError
+
+    name = re.search(r"--([a-z0-9-]+)", why)
+    raise StreamlinkError(f"streamlink does not take the option '{name[1] if name else '?'}', or not with that value")
+
+
+def encode(reply: dict[str, Any]) -> bytes:
+    """One line. Sites send halves of surrogate pairs, which are no text for others."""
+    return json.dumps(reply, ensure_ascii=False).encode(errors="replace") + b"\n"
 
 
 def plugin_options(session: Any, args: Any, name: str, plugin_class: Any) -> Any:
@@ -184,15 +209,14 @@ def metadata_of(plugin: Any) -> dict[str, str]:
 
 def main() -> None:
     # What streamlink prints by itself must not get between our lines.
-    output = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     warnings.simplefilter("ignore")
     try:
         reply = probe(json.load(sys.stdin))
-    except Exception as error:  # a plugin may raise anything
+    except (Exception, SystemExit) as error:  # a plugin may raise anything
         reply = answer("trouble", f"{type(error).__name__}: {error}")
-    json.dump(reply, output)
-    output.write("\n")
+    output.write(encode(reply))
     output.flush()
     os._exit(0)  # whatever threads a plugin may have left
 

@@ -20,7 +20,7 @@ import threading
 import warnings
 from typing import Any, NoReturn
 
-LINE_MAX = 64 * 1024
+LINE_MAX = 1024 * 1024
 WORKERS = 8
 SESSIONS_MAX = 16
 """Sessions that each thread keeps, by their options: making one takes longer than most questions."""
@@ -92,7 +92,7 @@ class Service:
             question = self.questions.get()
             try:
                 found = self.answer(question)
-            except Exception as error:  # a plugin may raise anything
+            except (Exception, SystemExit) as error:  # a plugin may raise anything
                 found = self.probe.answer("trouble", f"{type(error).__name__}: {error}", trouble="site")
             self.say({**found, "id": question["id"], "rss": resident()})
 
@@ -104,7 +104,7 @@ class Service:
 
     def say(self, answer: dict[str, Any]) -> None:
         """Write a line."""
-        line = json.dumps(answer).encode() + b"\n"
+        line = self.probe.encode(answer)
         with self.lock:
             self.output.write(line)
             self.output.flush()

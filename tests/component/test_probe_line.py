@@ -185,7 +185,7 @@ async def test_a_question_that_kills_every_probe_is_trouble_of_the_probe(tmp_pat
     "garbage",
     [
         "print('nonsense', flush=True)",
-        "print('x' * 200000, flush=True)",
+        "print('x' * 3000000, flush=True)",
         "say(outcome='sleepy', id=question['id'])",
         """os.write(1, b'{"id": 1, "detail": "\\xff"}\\n')""",
         """print('{"x":' + '[' * 30000, flush=True)""",
@@ -254,3 +254,54 @@ async def test_secrets_that_are_refused_are_left_out(source: LiveSource, tmp_pat
         )
         assert (answer.outcome, answer.refused) == (Outcome.LIVE, True)
         assert "planted" not in answer.detail
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("stream-segment-threads", "planted"), ("no-such-option", "planted"), ("http-head", "planted")],
+)
+async def test_an_option_that_streamlink_does_not_take_is_named(
+    source: LiveSource, tmp_path: Path, option: str, value: str
+) -> None:
+    """Otherwise it would show when a broadcast is to be recorded."""
+    source.channel("options")
+    async with world(tmp_path) as there:
+        url = source.url("options")
+        answers = [await there.line.probe(url, "best", options=[(option, value)]) for _ in range(2 * HUNG_MAX)]
+        assert {(answer.outcome, answer.trouble) for answer in answers} == {(Outcome.TROUBLE, Trouble.SITE)}
+        assert all("streamlink does not take the option" in answer.detail for answer in answers)
+        assert not any("planted" in answer.detail for answer in answers)
+        assert (await there.line.probe(url, "best")).outcome is Outcome.LIVE
+        assert (len(there.processes), there.lost) == (1, [])
+
+
+async def test_options_that_are_too_many_end_no_process(source: LiveSource, tmp_path: Path) -> None:
+    source.channel("many")
+    options = [("hls-segment-ignore-names", "x" * 4000) for _ in range(300)]
+    async with world(tmp_path) as there:
+        await there.line.probe(source.url("many"), "best")
+        sighting = sighting_of(await there.line.probe(source.url("many"), "best", options=options))
+        assert (sighting.outcome, sighting.trouble) == (Outcome.TROUBLE, Trouble.SITE)
+        assert (await there.line.probe(source.url("many"), "best", options=options[:100])).outcome is Outcome.LIVE
+        assert (len(there.processes), there.lost) == (1, [])
+
+
+async def test_half_a_character_is_no_garbage(tmp_path: Path) -> None:
+    code = (
+        "from streamvaultd.watch import probe, probed, helix, eventsub\n"
+        "probe.probe = lambda question, sessions: probe.answer('live', metadata={'title': 'one \\ud83d'})\n"
+        "probed.load = {'probe': probe, 'helix': helix, 'eventsub': eventsub}.get\n"
+        "import sys\nsys.stdin.readline()\nprobed.serve()\n"
+    )
+    async with world(tmp_path, [sys.executable, "-c", code]) as there:
+        answer = await there.line.probe("https://a.example/", "best")
+        assert (answer.outcome, answer.metadata) == (Outcome.LIVE, {"title": "one ?"})
+        assert there.lost == []
+
+
+async def test_a_late_answer_of_a_process_that_leaks_does_not_keep_it(tmp_path: Path) -> None:
+    script = "import time; time.sleep(1)\nsay(id=question['id'], outcome='offline', rss=200 << 20)"
+    async with world(tmp_path, fake(script), answer_limit=0.3) as there:
+        await there.line.probe("https://a.example/", "best")
+        await asyncio.wait_for(there.processes[0].wait(), 10)
+        assert there.lost == ["it holds 200M"]
