@@ -273,7 +273,7 @@ def until_reset(response: Any) -> float:
         reset = float(response.headers.get("Ratelimit-Reset", "0")) - time.time()
     except ValueError:
         reset = 0.0
-    return min(max(reset, 1.0), RESET_MAX)
+    return min(RESET_MAX, max(1.0, reset))
 
 
 class EventSub:

@@ -35,8 +35,8 @@ class Helix:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.token = ""
-        self.expires = 0.0
-        self.closed_until = 0.0
+        self.expires = float("-inf")
+        self.closed_until = float("-inf")
 
     def answer(self, question: dict[str, Any]) -> dict[str, Any]:
         """The answer to one question; never raises for what the interface does."""
@@ -49,7 +49,7 @@ class Helix:
 
     def live(self, question: dict[str, Any]) -> dict[str, list[str]]:
         """Those of the logins that are live."""
-        wait = self.closed_until - time.time()
+        wait = self.closed_until - time.monotonic()
         if wait > 0:
             raise Refused("Twitch allows no more requests for now", retry=wait)
         response = self.get_streams(question)
@@ -63,7 +63,7 @@ class Helix:
 
     def get_streams(self, question: dict[str, Any]) -> Any:
         """The interface's answer, whatever it is."""
-        if not self.token or time.time() > self.expires - EARLY:
+        if not self.token or time.monotonic() > self.expires - EARLY:
             self.renew(question)
         headers = {"Client-Id": question["client"], "Authorization": f"Bearer {self.token}"}
         logins = [("user_login", login) for login in question["logins"][:LOGINS_MAX]]
@@ -82,7 +82,7 @@ class Helix:
             raise Refused(f"Twitch answers {response.status_code} when asked for a token: is the credential right?")
         try:
             told = response.json()
-            self.token, self.expires = str(told["access_token"]), time.time() + float(told["expires_in"])
+            self.token, self.expires = str(told["access_token"]), time.monotonic() + float(told["expires_in"])
         except (ValueError, KeyError, TypeError):
             raise Refused("Twitch's token cannot be read") from None
 
@@ -94,9 +94,11 @@ class Helix:
         except ValueError:
             return
         if remaining <= 0 or response.status_code == 429:
-            self.closed_until = min(max(reset, time.time() + 1.0), time.time() + RETRY_MAX)
-        if response.status_code == 429:
-            raise Refused("Twitch answers 429: too many requests", retry=self.closed_until - time.time())
+            # Twitch's clock and ours may differ, and ours may be set
+            wait = min(RETRY_MAX, max(1.0, reset - time.time()))
+            self.closed_until = time.monotonic() + wait
+            if response.status_code == 429:
+                raise Refused("Twitch answers 429: too many requests", retry=wait)
 
 
 def call(method: str, url: str, **more: Any) -> Any:

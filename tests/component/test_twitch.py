@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from streamvaultd import credentials
 from streamvaultd.core.events import Outcome
 from streamvaultd.core.streamer import Streamer
 from streamvaultd.core.watched import Sighting
+from streamvaultd.watch.helix import RETRY_MAX, Helix, Refused
 from streamvaultd.watch.twitch import Keys, TwitchRounds, logins_of, retry_after
 from tests.component.test_probe_line import World, world
 from tests.fakes.helix import CLIENT, SECRET, HelixServer
@@ -75,6 +77,22 @@ async def test_a_rate_limit_is_kept_to(there: World, helix: HelixServer) -> None
     assert 20 < await rounds.rounds.round() <= 31
     assert len(helix.requests) == 1
     assert (rounds.pushed, rounds.told) == ({}, ["Twitch answers 429: too many requests"])
+
+
+async def test_a_hundred_long_titles_are_one_answer(there: World, helix: HelixServer) -> None:
+    helix.live = {f"login{number}": (str(number), "\U0001f600" * 140, "グ" * 140) for number in range(100)}
+    rounds = Rounds(there, helix, 100)
+    assert await rounds.rounds.round() == 30.0
+    assert {seen.outcome for seen in rounds.pushed.values()} == {Outcome.LIVE}
+    assert there.lost == []
+
+
+@pytest.mark.parametrize(("reset", "wait"), [("0", 1.0), ("nan", 1.0), ("inf", RETRY_MAX), ("1e12", RETRY_MAX)])
+def test_a_reset_that_another_clock_tells_is_waited_for_within_limits(reset: str, wait: float) -> None:
+    headers = {"Ratelimit-Remaining": "0", "Ratelimit-Reset": reset}
+    with pytest.raises(Refused) as refused:
+        Helix().note_limit(SimpleNamespace(headers=headers, status_code=429))
+    assert refused.value.retry == wait
 
 
 @pytest.mark.parametrize("fault", ["500", "truncated"])
