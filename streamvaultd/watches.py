@@ -20,13 +20,17 @@ from streamvaultd.core.events import BroadcastOver, Event, Outcome
 from streamvaultd.core.model import Broadcast, Recorder, Recording, State, StopReason
 from streamvaultd.core.streamer import Streamer
 from streamvaultd.core.watched import Configured, Ended, Mood, Rules, Sighting, Watch, Watched
-from streamvaultd.core.watching import is_another, next_deadline, step
+from streamvaultd.core.watching import Step, is_another, next_deadline, step
 from streamvaultd.errors import AlreadyRecording, NoSuchStreamer, StoreUnavailable, VaultError
 from streamvaultd.notices import REMARKS, STORE_FAILED, Journal
+from streamvaultd.patience import TookTooLong, cpu_limit
 from streamvaultd.ports import ProbeAnswer, Store
 
 EVENTS_MAX: Final = 10_000
 """Events that may wait; one is there for each question and each change of a recording, so there are never so many."""
+
+MATCH_LIMIT: Final = 0.2
+"""What follows from an answer takes a thousandth of this (s of the processor), unless a filter's pattern runs wild."""
 
 Work = Coroutine[Any, Any, None]
 
@@ -152,13 +156,25 @@ class Watches:
         self._queue.put_nowait(kind(at=self._clock.now(), chance=self._chance(), **values))
 
     def _handle(self, event: wt.Happening) -> None:
-        self._watch, wishes = step(self._watch, event)
+        self._watch, wishes = self._step(event)
         for wish in wishes:
             self._perform(wish)
         for name in list(self._answered):
             found = self._watch.streamers.get(name)
             if isinstance(event, wt.ProbeAnswered | Configured) and (found is None or found.asked_at is None):
                 self._tell_answered(name)
+
+    def _step(self, event: wt.Happening) -> Step:
+        """What follows. Patterns of filters are matched with what sites tell, and there are pairs that never end."""
+        if not isinstance(event, wt.ProbeAnswered | wt.Sighted):
+            return step(self._watch, event)
+        try:
+            with cpu_limit(MATCH_LIMIT):
+                return step(self._watch, event)
+        except TookTooLong:
+            why = "its filters take too long with this title and category, simplify their patterns"
+            sighting = Sighting(outcome=Outcome.TROUBLE, detail=why, trouble=wt.Trouble.SITE)
+            return step(self._watch, replace(event, sighting=sighting))
 
     def _tell_answered(self, name: str) -> None:
         for future in self._answered.pop(name, []):

@@ -312,3 +312,14 @@ async def test_retention_goes_by_the_file_and_not_by_one_with_mistakes(world: Wo
         fresh.own.write_text("no folder")
         await fresh.roster.load()
         assert fresh.roster.retention_of("bob") is None
+
+
+async def test_a_pattern_that_never_ends_is_trouble_of_its_streamer_alone(world: World) -> None:
+    for name, more in (("alice", "[filters]\ntitle_exclude = '(a+)+$'\n"), ("bob", "")):
+        (world.etc / f"{name}.toml").write_text(f"[streamer]\nurl = 'https://site.example/{name}'\n{more}")
+    world.air = {"alice": replace(LIVE, title="a" * 100 + "!"), "bob": LIVE}
+    await world.roster.load()
+    assert await world.probe("alice") is Mood.TROUBLE
+    assert "filters take too long" in world.watches.watched["alice"].detail
+    await world.until(lambda: bool(world.begun))
+    assert world.begun == [("bob", LIVE)]
