@@ -261,8 +261,7 @@ def minute_of_day(realtime: int) -> int:
 def is_usual(usual: tuple[int, ...], realtime: int) -> bool:
     """Whether broadcasts of this streamer often begin at this time of day."""
     now = minute_of_day(realtime)
-    near = sum(min((now - minute) % 1440, (minute - now) % 1440) <= NEAR_USUAL for minute in usual)
-    return near >= USUAL_MIN
+    return sum(min((now - minute) % 1440, (minute - now) % 1440) <= NEAR_USUAL for minute in usual) >= USUAL_MIN
 
 
 # --- what follows from answers -------------------------------------------------------------------------------------
@@ -300,13 +299,20 @@ def _on_sighted(rules: Rules, watched: Watched, event: Sighted) -> One:
         offset=event.offset,
     )  # fmt: skip
     after, wishes = _on_answer(rules, replace(watched, asked_at=event.at.monotonic), answer)
+    if _is_old_news(watched, event.sighting) and any(isinstance(wish, Begin) for wish in wishes):
+        return _on_hint(watched, event), ()
     if after.probe_at is None or after.mood not in (Mood.OFFLINE, Mood.LIVE, Mood.RECORDING):
         return after, wishes
     patient = event.at.monotonic + PUSHED_WAIT * rules.interval * (0.9 + 0.2 * event.chance)
     return replace(after, probe_at=max(after.probe_at, patient)), wishes
 
 
-def _on_hint(watched: Watched, event: Hinted) -> Watched:
+def _is_old_news(watched: Watched, sighting: Sighting) -> bool:
+    """Whether what was recorded is listed, as it is for minutes after its end. The source knows, if it answers."""
+    return bool(sighting.site_id) and watched.site_id == sighting.site_id and watched.mood is not Mood.TROUBLE
+
+
+def _on_hint(watched: Watched, event: Hinted | Sighted) -> Watched:
     """He is the next to be asked; sites are spaced all the same."""
     if watched.asked_at is not None or watched.foreign or watched.mood in (Mood.DISABLED, Mood.STARTING):
         return watched

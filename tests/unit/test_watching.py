@@ -463,32 +463,3 @@ def test_a_changed_url_is_another_source(alice: Watcher) -> None:
     alice.configure(Streamer(name="alice", url="https://elsewhere.example/"))
     alice.ask()
     assert begun(alice.answer())
-
-
-def test_what_is_pushed_need_not_be_asked_for(alice: Watcher) -> None:
-    alice.rules = Rules(interval=10.0, spacing=0)
-    for _ in range(5):
-        alice.hear(wt.Sighted, name="alice", sighting=Sighting(outcome=Outcome.OFFLINE))
-        deadline = next_deadline(alice.watch)
-        assert deadline is not None
-        assert deadline > alice.now + 12
-        alice.now += 10
-    seen = Sighting(outcome=Outcome.LIVE, site_id="b1", title="one")
-    assert begun(alice.hear(wt.Sighted, name="alice", sighting=seen))
-    assert not begun(alice.hear(wt.Sighted, name="alice", sighting=seen))
-
-
-def test_when_nothing_is_pushed_any_more_it_is_asked(alice: Watcher) -> None:
-    alice.hear(wt.Sighted, name="alice", sighting=Sighting(outcome=Outcome.OFFLINE))
-    alice.ask()
-    assert begun(alice.answer())
-
-
-def test_pushed_identities_and_titles_count_while_it_is_recorded(alice: Watcher) -> None:
-    alice.record(site_id="b1", title="one")
-    seen = Sighting(outcome=Outcome.LIVE, site_id="b1", title="two")
-    assert alice.hear(wt.Sighted, name="alice", sighting=seen) == [wt.NoteChange("alice", 7, "two", "")]
-    seen = Sighting(outcome=Outcome.LIVE, site_id="b2")
-    assert alice.hear(wt.Sighted, name="alice", sighting=seen) == [
-        wt.EndBroadcast("alice", 7, "another broadcast has begun")
-    ]
