@@ -325,7 +325,7 @@ def _on_answer(rules: Rules, watched: Watched, event: ProbeAnswered) -> One:
     watched = replace(watched, asked_at=None)
     if watched.mood is Mood.DISABLED:  # a person wanted to know
         return replace(watched, detail=event.sighting.detail or event.sighting.outcome.value), ()
-    if watched.foreign:  # likewise
+    if watched.foreign or watched.mood is Mood.STARTING:  # likewise
         return watched, ()
     if watched.recording is not None:
         return _while_recording(rules, watched, event)
@@ -433,26 +433,26 @@ def _while_recording(rules: Rules, watched: Watched, event: ProbeAnswered) -> On
     """Only the site's own words matter: whether media flow, the recording knows better."""
     sighting, recording = event.sighting, watched.recording
     name = watched.streamer.name
+    watched = replace(watched, probe_at=_recorded_wait(rules, watched, event))
     if sighting.outcome is not Outcome.LIVE or recording is None:
-        return replace(watched, probe_at=_recorded_wait(rules, watched, event)), ()
+        return watched, ()
     watched = replace(watched, seen_at=event.at)
+    if not sighting.has_details:  # it is not told this time, which is no change
+        sighting = replace(sighting, site_id=watched.site_id, title=watched.title, category=watched.category)
     if is_another(watched.site_id, sighting):
-        again = _recorded_wait(rules, watched, event)
-        return replace(watched, probe_at=again), (EndBroadcast(name, recording, "another broadcast has begun"),)
+        return watched, (EndBroadcast(name, recording, "another broadcast has begun"),)
     wishes: tuple[Wish, ...] = ()
-    if sighting.has_details and (sighting.title, sighting.category) != (watched.title, watched.category):
+    if (sighting.title, sighting.category) != (watched.title, watched.category):
         wishes = (NoteChange(name, recording, sighting.title, sighting.category),)
     filters = watched.streamer.filters
     if filters.stop_on_change:
         why = filters.refusal(sighting.title, sighting.category, event.at.realtime, event.offset)
         if why is not None:
             wishes += (EndBroadcast(name, recording, why, unwanted=True),)
-    after = replace(
-        watched, title=sighting.title, category=sighting.category, site_id=watched.site_id or sighting.site_id
-    )
     if not sighting.has_details and not filters.stop_on_change:
-        return replace(after, probe_at=None), wishes
-    return replace(after, probe_at=_recorded_wait(rules, after, event)), wishes
+        watched = replace(watched, probe_at=None)  # there is nothing that might change
+    site_id = watched.site_id or sighting.site_id
+    return replace(watched, title=sighting.title, category=sighting.category, site_id=site_id), wishes
 
 
 def _recorded_wait(rules: Rules, watched: Watched, event: ProbeAnswered) -> Instant:

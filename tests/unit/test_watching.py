@@ -394,6 +394,29 @@ def test_filters_leave_out_and_let_in() -> None:
     assert begun(watcher.answer(title="a run"))
 
 
+def test_details_that_are_missing_once_are_no_change() -> None:
+    """A site that does not tell them this time has not changed them, and may tell of another broadcast later."""
+    watcher = Watcher()
+    watcher.configure(streamer(filters=Filters(category_include="chess", stop_on_change=True)), streamer("bob"))
+    for name, number in (("alice", 7), ("bob", 8)):
+        watcher.record(number, name, category="chess", title="one", site_id="b1")
+    for name in ("alice", "bob"):
+        watcher.ask()
+        assert watcher.answer(name=name) == []
+        watcher.ask()
+        assert watcher.answer(name=name, category="chess", title="one", site_id="b1") == []
+        watcher.ask()
+        assert [type(wish) for wish in watcher.answer(name=name, site_id="b2")] == [wt.EndBroadcast]
+
+
+def test_who_asks_while_a_recording_is_begun_begins_no_second_one(alice: Watcher) -> None:
+    alice.ask()
+    assert begun(alice.answer(site_id="b1"))
+    alice.hear(wt.ProbeWanted, name="alice")
+    assert alice.answer(site_id="b1") == []
+    assert alice.one().mood is Mood.STARTING
+
+
 def test_stop_on_change() -> None:
     watcher = Watcher()
     watcher.configure(streamer(filters=Filters(category_include="chess", stop_on_change=True)))
