@@ -27,6 +27,9 @@ TEXT_MAX = 500
 STREAMS_MAX = 100
 NAME_MAX = 64
 """Characters of a stream's name; nobody asks for one that is longer."""
+SECRET_MIN = 6
+"""Shorter values are no secrets."""
+
 DEPTH_MAX = 20
 GONE = (404, 410)
 REFUSED = (400, 401, 403)
@@ -124,6 +127,17 @@ def refuse_options(why: str) -> NoReturn:
     raise StreamlinkError(f"streamlink does not take the option '{name[1] if name else '?'}', or not with that value")
 
 
+def without_secrets(reply: dict[str, Any], request: dict[str, Any]) -> dict[str, Any]:
+    """The reply without values that were given as options: errors quote them, as of a proxy that cannot be parsed."""
+    detail = reply.get("detail", "")
+    for _, value in [*request.get("options", []), *request.get("secrets", [])]:
+        user = re.split(r"[:/?#]+", value.rpartition("@")[0])
+        for text in (value, value.partition("=")[2], *user):
+            if len(text) >= SECRET_MIN:
+                detail = detail.replace(text, "***")
+    return {**reply, "detail": detail}
+
+
 def encode(reply: dict[str, Any]) -> bytes:
     """One line. Sites send halves of surrogate pairs, which are no text for others."""
     return json.dumps(reply, ensure_ascii=False).encode(errors="replace") + b"\n"
@@ -212,11 +226,12 @@ def main() -> None:
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     warnings.simplefilter("ignore")
+    request = json.load(sys.stdin)
     try:
-        reply = probe(json.load(sys.stdin))
+        reply = probe(request)
     except (Exception, SystemExit) as error:  # a plugin may raise anything
         reply = answer("trouble", f"{type(error).__name__}: {error}")
-    output.write(encode(reply))
+    output.write(encode(without_secrets(reply, request)))
     output.flush()
     os._exit(0)  # whatever threads a plugin may have left
 

@@ -94,6 +94,7 @@ class Service:
                 found = self.answer(question)
             except (Exception, SystemExit) as error:  # a plugin may raise anything
                 found = self.probe.answer("trouble", f"{type(error).__name__}: {error}", trouble="site")
+            found = self.probe.without_secrets(found, question)
             self.say({**found, "id": question["id"], "rss": resident()})
 
     def answer(self, question: dict[str, Any]) -> dict[str, Any]:

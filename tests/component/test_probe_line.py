@@ -305,3 +305,16 @@ async def test_a_late_answer_of_a_process_that_leaks_does_not_keep_it(tmp_path: 
         await there.line.probe("https://a.example/", "best")
         await asyncio.wait_for(there.processes[0].wait(), 10)
         assert there.lost == ["it holds 200M"]
+
+
+@pytest.mark.parametrize("password", ["plan/ted-secret", "planted?secret", "planted#secret", "planted@secret"])
+async def test_what_an_error_quotes_of_a_proxy_is_no_password(
+    source: LiveSource, tmp_path: Path, password: str
+) -> None:
+    source.channel("quoted")
+    proxy = ("http-proxy", f"http://user:{password}@127.0.0.1:9")
+    async with world(tmp_path) as there:
+        answer = await there.line.probe(source.url("quoted"), "best", options=[proxy])
+        assert answer.outcome is Outcome.TROUBLE
+        assert "ted" not in answer.detail.replace("quoted", "")
+        assert "secret" not in answer.detail
