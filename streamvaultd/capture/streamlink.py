@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import quote_plus, unquote
 
 from streamvaultd.errors import InvalidQuality, InvalidUrl
 from streamvaultd.values import QUALITY_MAX
@@ -150,12 +151,16 @@ def preferring(first: str | None, quality: str) -> str:
 
 
 def secrets_in(options: Iterable[tuple[str, str]]) -> tuple[str, ...]:
-    """Texts that must not show in the journal: the values of options that carry credentials, whole and in parts."""
+    """Texts that must not show in the journal: the values of options that carry credentials, whole and in parts,
+    as they are and as URLs have them.
+    """
     found = []
     for name, value in options:
         if re.search(r"pass|token|cookie|header|key|auth|proxy|user|email", name):
-            found += [value, *re.split(r"[=;:@/\s]+", value)]
-    return tuple(sorted({text for text in found if len(text) >= SECRET_MIN}, key=len, reverse=True))
+            found += [value, *re.split(r"[=;:@/?#&\s]+", value)]
+    found += [changed(text) for text in found for changed in (unquote, quote_plus)]
+    shown = {text for text in found if len(text) >= SECRET_MIN and text.isprintable()}
+    return tuple(sorted(shown, key=len, reverse=True))
 
 
 def warning_about(version: Version, *, managed: bool) -> str | None:

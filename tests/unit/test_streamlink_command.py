@@ -147,6 +147,13 @@ def test_credentials_are_struck_out_whole_and_in_parts() -> None:
     assert list(secrets) == sorted(secrets, key=len, reverse=True)
 
 
+def test_credentials_are_struck_out_as_urls_have_them_and_in_the_parts_that_errors_quote() -> None:
+    secrets = secrets_in([("http-proxy", "http://someone:p%40ss-word@proxy:1"), ("x-password", "geheim wort/1")])
+    assert {"p%40ss-word", "p@ss-word", "geheim+wort%2F1", "geheim"} <= set(secrets)
+    assert {"planted", "secret"} <= set(secrets_in([("http-proxy", "http://user:planted?secret#x@proxy:1")]))
+    assert all("\0" not in text for text in secrets_in([("x-token", "planted%00a")]))
+
+
 def test_an_old_streamlink_is_a_warning_that_says_what_to_do() -> None:
     assert warning_about(NEWEST, managed=False) is None
     assert "streamvaultctl streamlink install" in (warning_about(DEBIAN_13, managed=False) or "")
