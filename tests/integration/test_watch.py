@@ -214,6 +214,7 @@ def test_no_secret_is_seen_and_one_that_is_refused_loses_no_broadcast(box: Box, 
     for message in AWAY:
         box.wait_journal(f"MESSAGE_ID={message}", timeout=60)
     assert seen_by_others(box, PLANTED) == ""
+    assert core_limits(box) == {"0 0 bytes"}
     for each in watched:
         source.control(each.name, end=True)
         each.wait_completed(1)
@@ -225,6 +226,19 @@ def test_no_secret_is_seen_and_one_that_is_refused_loses_no_broadcast(box: Box, 
     refused = each.ctl("remove", "token", check=False)
     assert "is the administrator's" in refused.stderr
     assert seen_by_others(box, PLANTED) == ""
+
+
+def core_limits(box: Machine) -> set[str]:
+    """How large core files may be, of the daemon, the probe and all that runs in scopes."""
+    script = """
+        systemctl is-active --quiet streamvaultd 'streamvault-probe@*' 'streamvault-*.scope' || exit 1
+        for unit in streamvaultd 'streamvault-probe@*' 'streamvault-*.scope'; do
+            for group in $(systemctl show --property=ControlGroup --value "$unit"); do
+                sed -n 's/Max core file size *//p' $(sed 's,.*,/proc/&/limits,' "/sys/fs/cgroup$group/cgroup.procs")
+            done
+        done
+    """
+    return {" ".join(line.split()) for line in box.run(["sh", "-c", script]).stdout.splitlines()}
 
 
 def seen_by_others(box: Machine, *planted: str) -> str:
