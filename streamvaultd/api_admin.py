@@ -58,7 +58,7 @@ class AdminApi:
         *,
         store: AdminStore,
         settings: Callable[[], Settings],
-        reload: Callable[[], Awaitable[Sequence[VaultError]]],
+        reload: Callable[[], Awaitable[tuple[bool, Sequence[VaultError]]]],
         verifier: Sequence[str],
     ) -> None:
         self._store = store
@@ -87,8 +87,8 @@ class AdminApi:
         }
 
     async def reload(self, call: Call) -> View:
-        mistakes = await asyncio.shield(self._reload())
-        return {"applied": not mistakes, "mistakes": [_mistake_view(mistake) for mistake in mistakes]}
+        applied, mistakes = await asyncio.shield(self._reload())
+        return {"applied": applied, "mistakes": [_mistake_view(mistake) for mistake in mistakes]}
 
     async def verify(self, call: Call) -> View:
         wanted = call.parameters["recording"]

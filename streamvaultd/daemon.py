@@ -397,8 +397,8 @@ class Daemon:
     async def _on_hangup(self) -> None:
         await self.reload()
 
-    async def reload(self) -> Sequence[VaultError]:
-        """Read the settings again; bad ones leave the old ones in force. Returns the mistakes."""
+    async def reload(self) -> tuple[bool, Sequence[VaultError]]:
+        """Read the settings again; bad ones leave the old ones in force. Whether they apply, and all mistakes."""
         self.notifier.reloading()
         self.retention.hold()
         settings, mistakes = config.load(config.files())
@@ -407,9 +407,9 @@ class Daemon:
             self._settings = settings
             await self._find_streamlink()
             self.journal.tell(SETTINGS_APPLIED)
-        await self.watching.reload()
+        others = await self.watching.reload()
         self.notifier.ready(self.status())
-        return mistakes
+        return not mistakes, (*mistakes, *others)
 
     def tell_mistakes(self, entry: Entry, mistakes: Sequence[VaultError]) -> None:
         """Tell of mistakes in the settings, in the journal now and in the status until they are gone."""

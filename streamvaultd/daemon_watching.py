@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -114,10 +114,11 @@ class Watching:
         await self._start_twitch(Path(directory) if directory else None)
         self._spawn(self.watches.run())
 
-    async def reload(self) -> None:
-        """Read the files again."""
-        await self.roster.load()
+    async def reload(self) -> Sequence[VaultError]:
+        """Read the files again; their mistakes."""
+        mistakes = await self.roster.load()
         self._check_targets()
+        return mistakes
 
     def _check_targets(self) -> None:
         self._spawn(self.telling.check(named_targets(self._settings(), self._watched_streamers())))

@@ -7,7 +7,7 @@ A change is on disk before it holds. What cannot be read changes nothing, and is
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -64,12 +64,17 @@ class Roster:
         self._settings = settings
         self._journal = journal
         self._changing = asyncio.Lock()
+        self._loading = asyncio.Lock()
         self._doubtful: Set[str] | None = None
         self.known_secrets: Set[str] = frozenset()
         self.on_retention: Callable[[], None] = lambda: None
 
-    async def load(self, past: Mapping[str, Past] | None = None) -> None:
-        """Read all files; those with mistakes leave their streamers as they were, which is told."""
+    async def load(self, past: Mapping[str, Past] | None = None) -> Sequence[VaultError]:
+        """Read all files; those with mistakes leave their streamers as they were. Tells and returns those."""
+        async with self._loading:  # what was read last has to hold
+            return await self._load(past)
+
+    async def _load(self, past: Mapping[str, Past] | None) -> Sequence[VaultError]:
         before = {name: watched.streamer for name, watched in self._watches.watched.items()}
         settings = self._settings()
         found, mistakes = await asyncio.to_thread(streamers.load, self._folders, before, settings.pools)
@@ -81,6 +86,7 @@ class Roster:
             self._journal.tell(STREAMERS_REFUSED, why="; ".join(str(mistake) for mistake in mistakes))
         rules = Rules(interval=settings.watch_interval, spacing=settings.watch_spacing)
         self._watches.configure(found, rules, past or {})
+        return mistakes
 
     def retention_of(self, name: str) -> Retention | None:
         """What is kept of a streamer's recordings; None while his file has mistakes, or was not read yet.

@@ -70,7 +70,7 @@ def all_handlers(
     pruning: Pruning,
     retention: Retention,
     settings: Callable[[], Settings],
-    reload: Callable[[], Awaitable[Sequence[VaultError]]],
+    reload: Callable[[], Awaitable[tuple[bool, Sequence[VaultError]]]],
     more: Mapping[str, Handler],
 ) -> dict[str, Handler]:
     """Every method of the interface."""

@@ -42,16 +42,17 @@ def _setting_row(top: Fields) -> tuple[Span, ...]:
 
 @command("reload")
 def reload(session: Session) -> ExitCode:
-    """Read the settings again.
+    """Read the settings and the streamers' files again.
 
     They apply to what starts next. With mistakes the old ones stay in force, and all mistakes are printed.
     """
     answer = session.call("Reload")
-    mistakes = records.objects(answer, "mistakes")
+    mistakes, applied = records.objects(answer, "mistakes"), Fields(answer, "answer").need("applied", bool)
     if not session.show_json(answer):
         for mistake in mistakes:
             session.screen.note(_mistake(mistake), Style.BAD)
-        session.note(f"the old settings stay: {plural(len(mistakes), 'mistake')}" if mistakes else "settings reloaded")
+        told = "settings reloaded" if applied else "the old settings stay"
+        session.note(f"{told}: {plural(len(mistakes), 'mistake')}" if mistakes else told)
     return ExitCode.FAILED if mistakes else ExitCode.DONE
 
 

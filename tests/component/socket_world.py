@@ -102,8 +102,8 @@ class World:
             | RescanApi(idle).handlers(),
         )  # fmt: skip
 
-    async def _reload(self) -> Sequence[VaultError]:
-        return self.mistakes
+    async def _reload(self) -> tuple[bool, Sequence[VaultError]]:
+        return not self.mistakes, self.mistakes
 
     @property
     def path(self) -> Path:

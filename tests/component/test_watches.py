@@ -241,7 +241,8 @@ async def test_the_administrators_files_are_read_and_never_changed(world: World)
             await world.call(method, streamer="bob")
     await world.call("EnableStreamer", streamer="bob")  # he is already
     file.write_text("[streamer\n")
-    await world.roster.load()
+    (mistake,) = await world.roster.load()
+    assert mistake.fields["file"] == str(file)
     assert world.watches.watched["bob"].streamer.url == URL
     assert [entry for entry, _ in world.told] == [STREAMERS_REFUSED]
     assert str(file) in world.told[0][1]

@@ -186,6 +186,8 @@ def test_reload_prints_every_mistake() -> None:
     )
     ran = run(FakeDaemon().on("Reload", {"applied": True, "mistakes": []}), "reload")
     assert (ran.code, ran.err) == (0, "settings reloaded\n")
+    ran = run(FakeDaemon().on("Reload", {"applied": True, "mistakes": [unreadable]}), "reload")
+    assert (ran.code, ran.err) == (1, "/etc/y.toml: not TOML\nsettings reloaded: 1 mistake\n")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
