@@ -28,7 +28,7 @@ from streamvaultd.errors import ConfigInvalid, ConfigUnreadable, VaultError
 from streamvaultd.topics import targets as _targets
 from streamvaultd.topics import topics as _topics
 from streamvaultd.units import exact_size, format_span
-from streamvaultd.values import DAY, HIDDEN, INFINITY, RESERVED_OPTIONS, Option
+from streamvaultd.values import DAY, HIDDEN, INFINITY, RESERVED_OPTIONS, Option, readable
 from streamvaultd.values import Unfit as _Unfit
 from streamvaultd.values import count as _count
 from streamvaultd.values import limit as _limit
@@ -270,9 +270,10 @@ def load(paths: tuple[Path, ...]) -> tuple[Settings, tuple[VaultError, ...]]:
         try:
             document = tomli.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
-            mistakes.append(ConfigUnreadable(file=str(path), why=str(error)))
+            why = error.strerror if isinstance(error, OSError) else None
+            mistakes.append(ConfigUnreadable(file=readable(path), why=why or str(error)))
             continue
-        settings, found = apply(settings, document, str(path))
+        settings, found = apply(settings, document, readable(path))
         mistakes += found
     return settings, tuple(mistakes)
 

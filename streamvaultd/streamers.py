@@ -39,6 +39,7 @@ from streamvaultd.values import (
     options,
     path,
     quality,
+    readable,
     shown,
     size,
     span,
@@ -191,7 +192,7 @@ def parse(
     wrong = partial(ConfigInvalid, file=file)
     mistakes: list[VaultError] = []
     if not NAME.fullmatch(name):
-        mistakes.append(wrong(section="", key="", value=name[:80], why="the file's name is no name of a streamer"))
+        mistakes.append(wrong(section="", key="", value=shown(name), why="the file's name is no name of a streamer"))
     for section, content in document.items():
         entries = content.items() if isinstance(content, dict) else [("", content)]
         for key, value in entries:
@@ -261,7 +262,7 @@ def load(
             if name in found:
                 continue
             if len(found) >= STREAMERS_MAX:
-                why = f"there are more than {STREAMERS_MAX} streamers, {file.name} and what follows are left out"
+                why = f"there are more than {STREAMERS_MAX} streamers, {readable(file)} and what follows are left out"
                 mistakes.append(ConfigUnreadable(file=str(folder), why=why))
                 return found, tuple(mistakes)
             streamer, wrong = read(file, pools)
@@ -283,8 +284,13 @@ def read(file: Path, pools: Mapping[str, Pool] | None = None) -> tuple[Streamer 
     try:
         document = tomli.loads(_content(file))
     except (OSError, ValueError, RecursionError) as error:
-        return None, [ConfigUnreadable(file=str(file), why=str(error))]
-    return parse(document, str(file), file.stem, pools)
+        return None, [ConfigUnreadable(file=readable(file), why=_why(error))]
+    return parse(document, readable(file), file.stem, pools)
+
+
+def _why(error: Exception) -> str:
+    """Of what is wrong with a file that is named already."""
+    return error.strerror or "it cannot be opened" if isinstance(error, OSError) else str(error)
 
 
 def _content(file: Path) -> str:

@@ -42,6 +42,11 @@ def shown(value: object) -> str:
         return "a number that is too long"
 
 
+def readable(file: Path) -> str:
+    """The name of a file as a mistake has it: names are bytes, and may be no text."""
+    return str(file).encode(errors="backslashreplace").decode()
+
+
 def text(value: Any) -> str:
     """A text that says something."""
     if not isinstance(value, str) or not value.strip():

@@ -272,6 +272,16 @@ def test_names_of_files_are_names(folders: tuple[Path, Path]) -> None:
     assert "no name of a streamer" in str(mistakes[0])
 
 
+def test_a_name_of_a_file_that_is_no_text_is_a_mistake_that_can_be_told(folders: tuple[Path, Path]) -> None:
+    put(folders[0], "alice", "[streamer]\nurl = 'https://a.example/'\n")
+    for content in (b"[streamer]\nurl = 'https://a.example/'\n", b"[streamer\n"):
+        (folders[0] / os.fsdecode(b"\xff.toml")).write_bytes(content)
+        found, (mistake,) = streamers.load(folders, {})
+        assert list(found) == ["alice"]
+        assert r"\udcff.toml" in str(mistake)
+        assert str(mistake).encode().isascii()
+
+
 def test_a_url_is_not_shown_in_a_mistake() -> None:
     document = {"streamer": {"url": "file:///etc/shadow?token=planted"}}
     _, mistakes = streamers.parse(document, "x.toml", "x")
