@@ -29,7 +29,7 @@ from streamvaultd.streamer_files import StreamerFiles
 from streamvaultd.streamlinks import Options, Streamlinks
 from streamvaultd.varlink.server import Handler
 from streamvaultd.watch.line import LINE_MAX, ProbeLine
-from streamvaultd.watch.sightings import PROXY, Sightings, proxy_options
+from streamvaultd.watch.sightings import PROXY, Sightings, proxies_in, proxy_options
 from streamvaultd.watch.twitch import Keys, TwitchEvents, TwitchRounds
 from streamvaultd.watches import SourceProbes, Watches
 
@@ -106,6 +106,7 @@ class Watching:
         directory = os.environ.get("CREDENTIALS_DIRECTORY")
         self._credentials, mistakes = await asyncio.to_thread(credentials.load, Path(directory) if directory else None)
         self.roster.known_secrets = frozenset(self._credentials)
+        self.roster.known_proxies = frozenset(n for n, options in self._credentials.items() if proxies_in(options))
         for mistake in mistakes:
             self._journal.tell(STREAMERS_REFUSED, why=mistake)
         await self.roster.load(await self._store.past())

@@ -84,4 +84,6 @@ def expand(proxies: tuple[str, ...], pools: Mapping[str, Pool]) -> tuple[str, ..
             raise Unfit(
                 f"there is no pool '{proxy}', a section [{SECTION}.{proxy}] of streamvaultd.toml; there is {there}"
             )
+    if proxies and not found:
+        raise Unfit("there are no proxies in its pools, nor in those of their credentials that are there")
     return tuple(dict.fromkeys(found))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -67,6 +68,8 @@ class Roster:
         self._loading = asyncio.Lock()
         self._doubtful: Set[str] | None = None
         self.known_secrets: Set[str] = frozenset()
+        self.known_proxies: Set[str] = frozenset()
+        """Those of them that have proxies in them."""
         self.on_retention: Callable[[], None] = lambda: None
 
     async def load(self, past: Mapping[str, Past] | None = None) -> Sequence[VaultError]:
@@ -77,7 +80,11 @@ class Roster:
     async def _load(self, past: Mapping[str, Past] | None) -> Sequence[VaultError]:
         before = {name: watched.streamer for name, watched in self._watches.watched.items()}
         settings = self._settings()
-        found, mistakes = await asyncio.to_thread(streamers.load, self._folders, before, settings.pools)
+        pools = {
+            name: replace(pool, secrets=tuple(secret for secret in pool.secrets if secret in self.known_proxies))
+            for name, pool in settings.pools.items()
+        }
+        found, mistakes = await asyncio.to_thread(streamers.load, self._folders, before, pools)
         self._doubtful = streamers.doubtful(mistakes)
         if _retentions(found) != _retentions(before):
             self.on_retention()

@@ -268,7 +268,8 @@ class SourceProbes:
         if streamer is None or streamer.url != recording.url:
             return await self._fallback.probe(recording.url, recording.quality)
         sighting = await self._asker.sight(streamer)
-        if sighting.trouble is wt.Trouble.PROBE:
+        is_plain = not (streamer.proxies or streamer.secrets)  # by another way its site must not be asked
+        if sighting.trouble is wt.Trouble.PROBE and is_plain:
             return await self._fallback.probe(recording.url, recording.quality)
         known = self._watches.watched.get(recording.streamer)
         if known is not None and known.recording == recording.id and is_another(known.site_id, sighting):

@@ -18,6 +18,7 @@ from streamvaultd.clock import SystemClock
 from streamvaultd.config import Settings
 from streamvaultd.core.events import BroadcastOver, Event, Outcome
 from streamvaultd.core.model import Policy, Recorder, Recording, State, StopReason
+from streamvaultd.core.proxies import Pool
 from streamvaultd.core.retention import Rules as Retention
 from streamvaultd.core.streamer import Streamer
 from streamvaultd.core.watched import Mood, Sighting, Trouble
@@ -255,6 +256,21 @@ async def test_a_secret_that_is_missing_is_told_and_no_reason_not_to_watch(world
     assert await world.probe("bob") is Mood.OFFLINE
 
 
+async def test_who_wants_a_proxy_that_is_missing_is_not_asked_without(world: World) -> None:
+    world.settings = replace(world.settings, pools={"eu": Pool(secrets=("eu-proxies",))})
+    file = world.etc / "bob.toml"
+    for proxy in ("'eu'", "['eu', 'direct']", "'eu'"):
+        file.write_text(f"[streamer]\nurl = '{URL}'\n[streamlink]\nproxy = {proxy}\n")
+        await world.roster.load()
+        assert ("bob" in world.watches.watched) is ("direct" in file.read_text())
+        file.unlink()
+        await world.roster.load()
+    file.write_text(f"[streamer]\nurl = '{URL}'\n[streamlink]\nproxy = 'eu'\n")
+    world.roster.known_proxies = {"eu-proxies"}
+    await world.roster.load()
+    assert world.watches.watched["bob"].streamer.proxies == ("credential:eu-proxies",)
+
+
 class OneShot:
     """Asks without knowing the streamer."""
 
@@ -276,6 +292,9 @@ async def test_a_recording_asks_for_its_source_as_the_streamers_file_has_it(worl
     assert (await probes.probe(replace(mine, url="https://elsewhere.example/"))).detail == "asked alone"
     world.air["alice"] = Sighting(outcome=Outcome.TROUBLE, trouble=Trouble.PROBE)
     assert (await probes.probe(mine)).detail == "asked alone"
+    (world.own / "alice.toml").write_text(f"[streamer]\nurl = '{URL}'\n[streamlink]\nproxy = 'http://a:1'\n")
+    await world.roster.load()
+    assert (await probes.probe(mine)).outcome is Outcome.TROUBLE
     world.air["alice"] = replace(LIVE, site_id="b2")
     assert (await probes.probe(mine)).outcome is Outcome.ENDED
     assert [(number, type(event)) for number, event in world.posted] == [(1, BroadcastOver)]
