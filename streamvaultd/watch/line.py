@@ -89,7 +89,7 @@ class _Line:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, python: str) -> None:
         self.reader, self.writer, self.python = reader, writer, python
         self.waiting: dict[int, asyncio.Future[Answer]] = {}
-        self.hung = 0
+        self.hung: set[int] = set()
         self.is_over = False
 
     async def read_answer(self) -> Answer:
@@ -204,9 +204,9 @@ class ProbeLine:
             async with asyncio.timeout(self._answer_limit):
                 return await future
         except TimeoutError:
-            line.hung += 1
-            if line.hung >= HUNG_MAX:
-                self._drop(line, f"{line.hung} questions hang")
+            line.hung.add(number)
+            if len(line.hung) >= HUNG_MAX:
+                self._drop(line, f"{len(line.hung)} questions hang")
             detail = f"no answer within {self._answer_limit:g} s"
             return Answer(outcome=Outcome.TROUBLE, detail=detail, trouble=Trouble.SITE)
         finally:
@@ -262,6 +262,7 @@ class ProbeLine:
                 answer = await line.read_answer()
                 if answer.hint is not None:
                     self._on_hint(*answer.hint)
+                line.hung.discard(answer.id)  # it was slow, no more
                 future = line.waiting.get(answer.id)
                 if future is not None and not future.done():
                     future.set_result(answer)

@@ -218,6 +218,24 @@ async def test_a_process_in_which_many_questions_hang_is_replaced(tmp_path: Path
         assert len(there.processes) == 2
 
 
+async def test_a_process_that_answers_late_is_not_replaced(tmp_path: Path) -> None:
+    script = (
+        "import time; time.sleep(0.4 if 'slow' in question['url'] else 0)\nsay(id=question['id'], outcome='offline')"
+    )
+    async with world(tmp_path, fake(script), answer_limit=0.3) as there:
+        for _ in range(HUNG_MAX + 1):
+            assert (await there.line.probe("https://a.example/slow", "best")).outcome is Outcome.TROUBLE
+            await until_answered(there)
+        assert (len(there.processes), there.lost) == (1, [])
+
+
+async def until_answered(there: World) -> None:
+    """Ask until there is an answer: then there is one to what was asked before."""
+    async with asyncio.timeout(10):
+        while (await there.line.probe("https://a.example/", "best")).outcome is Outcome.TROUBLE:
+            pass
+
+
 async def test_a_process_that_leaks_is_replaced_once_it_has_answered(tmp_path: Path) -> None:
     script = "say(id=question['id'], outcome='offline', rss=(200 if 'leak' in question['url'] else 50) << 20)"
     async with world(tmp_path, fake(script)) as there:
