@@ -18,6 +18,7 @@ import re
 import signal
 import sys
 from typing import Any, NoReturn
+from urllib.parse import unquote
 
 LINE_MAX = 64 * 1024
 LIFETIME = 30
@@ -68,6 +69,7 @@ def without_secrets(text: str, url: str) -> str:
     """A text of apprise's without any piece of the URL but its scheme: each may be a token."""
     scheme, _, rest = url.partition("://")
     pieces = {piece for piece in re.split(r"[/?&=:@,#]+", rest) if len(piece) >= PIECE_MIN}
+    pieces |= {unquote(piece) for piece in pieces}
     for piece in sorted({rest, *pieces} - {"", scheme}, key=len, reverse=True):
         text = text.replace(piece, "***")
     return " ".join(text.split())[:300]

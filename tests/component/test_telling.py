@@ -110,6 +110,12 @@ async def test_no_secret_in_what_others_can_see(inbox: Inbox, tmp_path: Path) ->
         await asyncio.wait([sending])
 
 
+def test_pieces_of_a_url_are_struck_out_as_they_are_and_decoded() -> None:
+    url = "json://somebody:p%40ss-word@inbox.example/to%20ken/x"
+    text = "somebody could not log in at inbox.example with p%40ss-word, which is p@ss-word, and 'to ken'"
+    assert process.without_secrets(text, url) == "*** could not log in at *** with ***, which is ***, and '***'"
+
+
 @pytest.mark.parametrize("status", [500, 403])
 async def test_a_service_that_refuses(inbox: Inbox, tmp_path: Path, status: int) -> None:
     inbox.status = status
