@@ -284,6 +284,9 @@ TWITCH_SILENT: Final = Entry(
 REMARKS: Final[Mapping[str, Entry]] = {
     Remark.LIVE: Entry("7c0a2b1f4bb24c8c9dc1f3b5a3be4f60", NOTICE, "'{streamer}' is live: {why}"),
     Remark.LEFT_OUT: Entry("a4dc92c44d7e4a58b6a0c9f45b1c2de7", INFO, "'{streamer}' is live and not recorded: {why}"),
+    Remark.UNRECORDED: Entry(
+        "3d1e5c8a7b9f4e02a6c4d8f0b2e7915c", WARNING, "'{streamer}' is live and cannot be recorded: {why}"
+    ),
     Remark.TROUBLE: Entry(
         "c95be3b0a0a3459f8a7b7ffb21a0f3d9", WARNING, "Cannot tell whether '{streamer}' is live: {why}"
     ),

@@ -47,6 +47,7 @@ TOPICS: Final[Mapping[Notice | Remark, Topic]] = {
     Notice.MEDIA_GONE: Topic.GAP,
     Notice.DISK_LOW: Topic.DISK,
     Notice.DISK_FREED: Topic.DISK,
+    Remark.UNRECORDED: Topic.TROUBLE,
     Remark.TROUBLE: Topic.TROUBLE,
     Remark.WELL: Topic.TROUBLE,
 }

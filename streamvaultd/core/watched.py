@@ -91,6 +91,7 @@ class Watched:
     asked_at: Instant | None = None
     probe_at: Instant | None = None
     failures: int = 0
+    unrecorded: int = 0  # recordings of this broadcast that were refused or had no media, in a row
     recording: int | None = None
     foreign: bool = False  # that recording is of another source than the streamer's file names
     site_id: str = ""
@@ -268,6 +269,7 @@ class Remark(StrEnum):
 
     LIVE = "streamer-live"
     LEFT_OUT = "streamer-left-out"
+    UNRECORDED = "streamer-unrecorded"
     TROUBLE = "streamer-trouble"
     WELL = "streamer-well"
 

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias
 from streamvaultd.core.events import Outcome
 from streamvaultd.core.model import Instant, Moment
 from streamvaultd.core.streamer import Streamer
+from streamvaultd.core.usual import USUAL_KEPT, is_usual, minute_of_day
 from streamvaultd.core.watched import (
     Ask,
     Begin,
@@ -68,11 +69,6 @@ QUIET: Final = 5.0
 
 LOOK_AGAIN: Final = 4.0
 """Whether a playlist advances is seen by looking again after so long (s)."""
-
-NEAR_USUAL: Final = 20
-USUAL_MIN: Final = 2
-USUAL_KEPT: Final = 20
-"""Minutes around a usual time of day; it is usual if so many of the last broadcasts began then."""
 
 PUSHED_WAIT: Final = 1.5
 """Of what is learnt each interval without asking, one that is late is not asked for before so many intervals."""
@@ -150,7 +146,7 @@ def _old_hold(past: Past) -> Hold | None:
 
 def _enable(watched: Watched, at: Moment) -> Watched:
     mood = Mood.WAITING if watched.recording is None else Mood.RECORDING
-    return _enter(watched, mood, at, probe_at=at.monotonic, failures=0)
+    return _enter(watched, mood, at, probe_at=at.monotonic, failures=0, unrecorded=0)
 
 
 def _change(old: Watched, streamer: Streamer, event: Configured) -> Watched:
@@ -159,7 +155,8 @@ def _change(old: Watched, streamer: Streamer, event: Configured) -> Watched:
     watched = replace(old, streamer=streamer, site=streamer.site)
     if old.streamer.url != streamer.url:
         # what was known is of another source; a recording of it goes on
-        watched = replace(watched, hold=None, ended_at=None, site_id="", asked_at=None, probe_at=event.at.monotonic)
+        watched = replace(watched, hold=None, ended_at=None, site_id="", asked_at=None, unrecorded=0)
+        watched = replace(watched, probe_at=event.at.monotonic)
     if not streamer.enabled:
         return _enter(watched, Mood.DISABLED, event.at, probe_at=None, asked_at=None)
     if not old.streamer.enabled:
@@ -246,22 +243,11 @@ def _on_network(watch: Watch, event: NetworkReturned) -> Watch:
 def _wait(rules: Rules, watched: Watched, event: ProbeAnswered | RecordingRefused | RecordingOver) -> Instant:
     """When to ask next: jitter keeps those apart that began together."""
     interval = rules.interval if watched.streamer.interval is None else watched.streamer.interval
-    if watched.failures:
-        interval = max(interval, min(interval * 2.0 ** min(watched.failures - 1, 16), BACKOFF_MAX))
+    if failures := max(watched.failures, watched.unrecorded):
+        interval = max(interval, min(interval * 2.0 ** min(failures - 1, 16), BACKOFF_MAX))
     elif is_usual(watched.usual, event.at.realtime):
         interval /= 2
     return event.at.monotonic + interval * (0.9 + 0.2 * event.chance)
-
-
-def minute_of_day(realtime: int) -> int:
-    """Minutes since midnight UTC."""
-    return realtime // 60_000_000 % 1440
-
-
-def is_usual(usual: tuple[int, ...], realtime: int) -> bool:
-    """Whether broadcasts of this streamer often begin at this time of day."""
-    now = minute_of_day(realtime)
-    return sum(min((now - minute) % 1440, (minute - now) % 1440) <= NEAR_USUAL for minute in usual) >= USUAL_MIN
 
 
 # --- what follows from answers -------------------------------------------------------------------------------------
@@ -299,8 +285,11 @@ def _on_sighted(rules: Rules, watched: Watched, event: Sighted) -> One:
         offset=event.offset,
     )  # fmt: skip
     after, wishes = _on_answer(rules, replace(watched, asked_at=event.at.monotonic), answer)
-    if _is_old_news(watched, event.sighting) and any(isinstance(wish, Begin) for wish in wishes):
-        return _on_hint(watched, event), ()
+    if any(isinstance(wish, Begin) for wish in wishes):
+        if watched.unrecorded and not is_another(watched.site_id, event.sighting):
+            return watched, ()  # it is tried again in its time
+        if _is_old_news(watched, event.sighting):
+            return _on_hint(watched, event), ()
     if after.probe_at is None or after.mood not in (Mood.OFFLINE, Mood.LIVE, Mood.RECORDING):
         return after, wishes
     patient = event.at.monotonic + PUSHED_WAIT * rules.interval * (0.9 + 0.2 * event.chance)
@@ -339,7 +328,7 @@ def _on_off_air(rules: Rules, watched: Watched, event: ProbeAnswered) -> One:
     """It was seen to be off air: whatever comes next is another broadcast."""
     after = _enter(
         watched, Mood.OFFLINE, event.at, event.sighting.detail, failures=0, trouble=None, seen_at=event.at, hold=None,
-        ended_at=None, mark="",
+        ended_at=None, mark="", unrecorded=0,
     )  # fmt: skip
     return replace(after, probe_at=_wait(rules, after, event)), ()
 
@@ -353,14 +342,7 @@ def _on_unsupported(rules: Rules, watched: Watched, event: ProbeAnswered) -> One
 
 def _on_trouble(rules: Rules, watched: Watched, event: ProbeAnswered) -> One:
     """Says nothing about the stream: it is neither live nor offline."""
-    return _fail(rules, watched, event, event.sighting.detail, event.sighting.trouble)
-
-
-def _fail(
-    rules: Rules, watched: Watched, event: ProbeAnswered | RecordingRefused | RecordingOver, why: str,
-    trouble: Trouble | None,
-) -> One:  # fmt: skip
-    failures = watched.failures + 1
+    failures, why, trouble = watched.failures + 1, event.sighting.detail, event.sighting.trouble
     after = _enter(watched, Mood.TROUBLE, event.at, why, failures=failures, trouble=trouble)
     told = (Tell(watched.streamer.name, Remark.TROUBLE, why),) if failures == TOLD_FAILURES else ()
     return replace(after, probe_at=_wait(rules, after, event)), told
@@ -372,6 +354,8 @@ def _on_live(rules: Rules, watched: Watched, event: ProbeAnswered) -> One:
     known = replace(watched, **seen, title=sighting.title, category=sighting.category)  # type: ignore[arg-type]
     if is_another(known.hold.site_id if known.hold else "", sighting):
         known = replace(known, hold=None)
+    if is_another(known.site_id, sighting):
+        known = replace(known, unrecorded=0)
     filters = known.streamer.filters
     why = known.hold.why if known.hold else None
     why = why or filters.refusal(sighting.title, sighting.category, event.at.realtime, event.offset)
@@ -411,10 +395,9 @@ def _after_an_end(rules: Rules, known: Watched, ended_at: Instant, event: ProbeA
 def _begin(known: Watched, event: ProbeAnswered) -> One:
     usual = (*known.usual, minute_of_day(event.at.realtime))[-USUAL_KEPT:]
     after = _enter(known, Mood.STARTING, event.at, site_id=event.sighting.site_id, usual=usual, probe_at=None)
-    return after, (
-        Tell(known.streamer.name, Remark.LIVE, event.sighting.title or "a recording begins"),
-        Begin(known.streamer.name, event.sighting),
-    )
+    name, title = known.streamer.name, event.sighting.title or "a recording begins"
+    told = () if known.unrecorded else (Tell(name, Remark.LIVE, title),)
+    return after, (*told, Begin(name, event.sighting))
 
 
 _OUTCOMES: Final[Mapping[Outcome, Callable[[Rules, Watched, ProbeAnswered], One]]] = {
@@ -476,7 +459,15 @@ def _on_began(watched: Watched, event: RecordingBegan) -> Watched:
 def _on_refused(rules: Rules, watched: Watched, event: RecordingRefused) -> One:
     if watched.mood is not Mood.STARTING:
         return watched, ()
-    return _fail(rules, watched, event, event.why, None)
+    told = () if watched.unrecorded else (Tell(watched.streamer.name, Remark.UNRECORDED, event.why),)
+    return _unrecorded(rules, watched, event, event.why), told
+
+
+def _unrecorded(rules: Rules, watched: Watched, event: RecordingRefused | RecordingOver, why: str) -> Watched:
+    """It is live and not recorded. A refusal may soon be over; what has no media is tried less often."""
+    times = watched.unrecorded + 1 if isinstance(event, RecordingOver) else max(1, watched.unrecorded)
+    after = _enter(watched, Mood.TROUBLE, event.at, why, trouble=None, unrecorded=times)
+    return replace(after, probe_at=_wait(rules, after, event))
 
 
 def _on_over(rules: Rules, watched: Watched, event: RecordingOver) -> One:
@@ -486,7 +477,8 @@ def _on_over(rules: Rules, watched: Watched, event: RecordingOver) -> One:
     if not watched.streamer.enabled:
         return _enter(over, Mood.DISABLED, event.at, probe_at=None), ()
     if event.ended is Ended.FAILED:
-        return _fail(rules, over, event, "it is live, and nothing of it could be recorded", Trouble.SITE)
+        return _unrecorded(rules, over, event, "it is live, and nothing of it could be recorded"), ()
+    over = replace(over, unrecorded=0)
     if event.ended in _HELD:
         over = replace(over, hold=Hold(site_id=over.site_id, why=_HELD[event.ended]))
     wait = 0.0 if event.ended is Ended.CHANGED else QUIET

@@ -14,6 +14,7 @@ from streamvaultd.core import watched as wt
 from streamvaultd.core.events import Outcome
 from streamvaultd.core.model import Moment
 from streamvaultd.core.streamer import Filters, Streamer
+from streamvaultd.core.usual import minute_of_day
 from streamvaultd.core.watched import Ended, Mood, Rules, Sighting, Watch
 from streamvaultd.core.watching import (
     BACKOFF_MAX,
@@ -21,7 +22,6 @@ from streamvaultd.core.watching import (
     QUIET,
     TOLD_FAILURES,
     UNSUPPORTED_WAIT,
-    minute_of_day,
     next_deadline,
     step,
 )
@@ -278,24 +278,30 @@ def test_a_source_without_details_is_not_asked_while_it_is_recorded(alice: Watch
 
 def test_a_recording_that_fails_is_tried_less_and_less_often(alice: Watcher) -> None:
     waits = []
-    for number in range(6):
-        alice.record(number)
-        alice.over(Ended.FAILED, number)
-        deadline = next_deadline(alice.watch)
-        assert deadline is not None
-        waits.append(deadline - alice.now)
-        alice.watch.streamers["alice"]
-    assert alice.one().mood is Mood.TROUBLE
-    assert waits[0] >= 9
-
-
-def test_a_refused_recording_is_told_and_tried_again(alice: Watcher) -> None:
-    for number in range(TOLD_FAILURES):
+    for number in range(8):
         alice.ask()
+        wishes = alice.answer(site_id="b1", title="one")
+        assert [type(wish) for wish in wishes] == ([wt.Tell, wt.Begin] if number == 0 else [wt.Begin])
+        alice.hear(wt.RecordingBegan, name="alice", recording=number)
+        alice.over(Ended.FAILED, number)
+        waits.append((next_deadline(alice.watch) or 0) - alice.now)
+    assert waits == [10, 20, 40, 80, 160, 300, 300, 300]
+    assert alice.one().mood is Mood.TROUBLE
+    alice.ask()
+    assert [type(wish) for wish in alice.answer(site_id="b2")] == [wt.Tell, wt.Begin]
+
+
+def test_a_refused_recording_is_told_once_and_tried_again_soon(alice: Watcher) -> None:
+    told: list[wt.Wish] = []
+    for _ in range(2 * TOLD_FAILURES):
+        alice.ask()
+        asked = alice.now
         assert begun(alice.answer())
-        told = alice.hear(wt.RecordingRefused, name="alice", why="no room")
-        assert told == ([] if number == 0 else told)
+        told += alice.hear(wt.RecordingRefused, name="alice", why="no room")
+        assert (next_deadline(alice.watch) or 0) - asked == 10
+    assert told == [wt.Tell("alice", wt.Remark.UNRECORDED, "no room")]
     assert alice.one().detail == "no room"
+    assert [wish.remark for _, wish in alice.wishes if isinstance(wish, wt.Tell)].count(wt.Remark.LIVE) == 1
 
 
 def test_a_recording_of_which_nothing_is_heard_is_asked_for_anew(alice: Watcher) -> None:

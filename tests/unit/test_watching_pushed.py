@@ -7,7 +7,7 @@ import pytest
 
 from streamvaultd.core import watched as wt
 from streamvaultd.core.events import Outcome
-from streamvaultd.core.watched import Rules, Sighting
+from streamvaultd.core.watched import Ended, Rules, Sighting
 from streamvaultd.core.watching import QUIET, next_deadline
 from tests.unit.test_watching import Watcher, begun, streamer
 
@@ -80,3 +80,18 @@ def test_pushed_identities_and_titles_count_while_it_is_recorded(alice: Watcher)
     assert alice.hear(wt.Sighted, name="alice", sighting=seen) == [
         wt.EndBroadcast("alice", 7, "another broadcast has begun")
     ]
+
+
+def test_what_could_not_be_recorded_is_not_tried_at_each_push(alice: Watcher) -> None:
+    seen = Sighting(outcome=Outcome.LIVE, site_id="b1")
+    alice.ask()
+    alice.answer(Outcome.OFFLINE)
+    assert begun(alice.hear(wt.Sighted, name="alice", sighting=seen))
+    for number in range(3):
+        alice.hear(wt.RecordingBegan, name="alice", recording=number)
+        alice.over(Ended.FAILED, number)
+        assert alice.hear(wt.Sighted, name="alice", sighting=seen) == []
+        alice.ask()
+        assert begun(alice.answer(site_id="b1"))
+    alice.hear(wt.RecordingRefused, name="alice", why="no room")
+    assert begun(alice.hear(wt.Sighted, name="alice", sighting=Sighting(outcome=Outcome.LIVE, site_id="b2")))
