@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from streamvaultd.clock import Clock
+from streamvaultd.core.events import Outcome
 from streamvaultd.core.proxies import CREDENTIAL, DIRECT, Health, choose, learn
 from streamvaultd.core.streamer import Streamer
 from streamvaultd.core.watched import Sighting, Trouble
@@ -83,7 +84,7 @@ class Sightings:
         options = [*self._options(streamer), *proxy_options(proxy)]
         secrets = [option for option in self._secrets(streamer) if option[0] != PROXY]
         answer = await self._line.probe(streamer.url, streamer.quality or "best", options=options, secrets=secrets)
-        if secrets:
+        if secrets and (answer.refused or answer.outcome is not Outcome.TROUBLE):  # trouble says nothing of them
             self._on_answer(streamer, answer.refused)
         return sighting_of(answer)
 

@@ -33,11 +33,14 @@ class FakeLine:
         return self.answers[proxy]
 
 
-def sightings(line: FakeLine, clock: SetClock, secrets: Sequence[tuple[str, str]] = ()) -> Sightings:
+def sightings(
+    line: FakeLine, clock: SetClock, secrets: Sequence[tuple[str, str]] = (), refused: list[bool] | None = None
+) -> Sightings:
+    told = [] if refused is None else refused
     return Sightings(
         line=line, options=lambda _streamer: (), secrets=lambda _streamer: secrets,
         credential=lambda name: CREDENTIALS.get(name, ()),
-        on_answer=lambda _streamer, _refused: None, clock=clock,
+        on_answer=lambda _streamer, is_refused: told.append(is_refused), clock=clock,
     )  # fmt: skip
 
 
@@ -96,3 +99,16 @@ async def test_without_proxies_there_is_one_question() -> None:
     line = FakeLine({None: BAD})
     await sightings(line, SetClock()).sight(streamer())
     assert line.asked == [None]
+
+
+async def test_trouble_says_nothing_of_secrets_that_were_refused() -> None:
+    refused: list[bool] = []
+    line = FakeLine({None: Answer(outcome=Outcome.LIVE, refused=True)})
+    asking = sightings(line, SetClock(), [("http-cookie", "planted")], refused)
+    await asking.sight(streamer())
+    line.answers = {None: BAD}
+    await asking.sight(streamer())
+    assert refused == [True]
+    line.answers = {None: WELL}
+    await asking.sight(streamer())
+    assert refused == [True, False]
