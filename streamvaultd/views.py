@@ -8,14 +8,18 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
-from streamvaultd.core.listing import Summary
+from streamvaultd.core.listing import PAGE_MAX, Summary
 from streamvaultd.core.model import Instant, Moment, Recorder, Segment, State
 from streamvaultd.core.policy import rotation_due
+from streamvaultd.errors import InvalidParameter
 from streamvaultd.hub import News
 from streamvaultd.joinprogress import Progress
 from streamvaultd.units import segment_unit
 
 View = dict[str, Any]
+
+NUMBER_MAX: Final = 10**18
+"""Greater numbers do not fit into a column and are nobody's."""
 
 _SECRET_KEY: Final = re.compile(r"(?i)(^|[_-])(token|sig|signature|auth|key|pass|password|secret|session|sid|jwt)")
 
@@ -45,6 +49,16 @@ def timestamp(moment: Moment) -> View:
 def optional(**values: Any) -> View:
     """Fields of a view; those that are None are left out."""
     return {name: value for name, value in values.items() if value is not None}
+
+
+def paging(given: Mapping[str, Any], onward: str = "before") -> dict[str, Any]:
+    """`limit` and where to go on; raises InvalidParameter for what is no number of items."""
+    limit, where = given.get("limit"), given.get(onward)
+    if limit is not None and limit < 1:
+        raise InvalidParameter(parameter="limit")
+    if where is not None and not 0 <= where <= NUMBER_MAX:
+        raise InvalidParameter(parameter=onward)
+    return {"limit": min(limit or PAGE_MAX, PAGE_MAX), onward: where}
 
 
 def recording_view(recorder: Recorder, now: Moment, progress: Progress | None = None) -> View:

@@ -262,6 +262,20 @@ async def test_what_is_not_there_has_an_error_of_its_own(world: World) -> None:
             await world.call(method, **parameters)
 
 
+@pytest.mark.parametrize("parameters", [{"limit": 0}, {"limit": -1}, {"after": -1}, {"after": 1 << 62}])
+@pytest.mark.parametrize("method", ["ListSegments", "ListSeams"])
+async def test_what_is_no_page_is_refused(world: World, method: str, parameters: dict[str, int]) -> None:
+    await over(world, State.COMPLETED)
+    with pytest.raises(InvalidParameter):
+        await world.call(method, recording="1", **parameters)
+
+
+@pytest.mark.parametrize("priority", [-1, 8])
+async def test_what_is_no_priority_is_refused(world: World, priority: int) -> None:
+    with pytest.raises(InvalidParameter):
+        await world.call("ListEvents", priority=priority)
+
+
 # --- subscriptions -------------------------------------------------------------------------------------------------
 
 
