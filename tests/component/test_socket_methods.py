@@ -390,6 +390,9 @@ async def test_prune_wants_a_bound_and_touches_no_file_elsewhere(world: World, t
         await world.call("Prune")
     with pytest.raises(PruneUnbounded):
         await world.call("Prune", streamer="demo")
+    for further in ({"olderThanUSec": 1}, {"streamer": "other"}):
+        with pytest.raises(PruneUnbounded):
+            await world.call("Prune", recording="1", **further)
     victim = tmp_path / "passwd"
     victim.write_text("root")
     recorder, _ = await joined(world, tmp_path)
