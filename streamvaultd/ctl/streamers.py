@@ -143,7 +143,7 @@ def streamer_table(every: list[Streamer]) -> Table:
         Column("STREAMER", least=8),
         Column("STATE"),
         Column("RECORDING", is_number=True),
-        Column("URL", least=16),
+        Column("URL", least=16, can_drop=True),
         Column("ABOUT", least=10, can_drop=True),
     )
     rows = tuple(
