@@ -104,7 +104,7 @@ def _build() -> click.Group:
 
     group = Group(
         PROGRAM, params=[_parameter(each) for each in COMMON], callback=introduce, help=INTRODUCTION,
-        invoke_without_command=True,
+        invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]},
     )  # fmt: skip
     for name in PLACES:
         found = find(name)

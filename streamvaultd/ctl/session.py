@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from streamvaultd.ctl import records
 from streamvaultd.ctl.options import SOCKET
+from streamvaultd.ctl.outcome import Usage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -125,5 +126,8 @@ def recording_of(answer: Answer) -> Recording:
 
 
 def given(parameters: Mapping[str, object]) -> dict[str, object]:
-    """The parameters that are not None."""
+    """The parameters that are not None; raises Usage for one that no message can hold."""
+    for value in parameters.values():
+        if isinstance(value, str) and not value.isascii() and any("\ud800" <= each <= "\udfff" for each in value):
+            raise Usage(f"'{value}' is not valid UTF-8")
     return {key: value for key, value in parameters.items() if value is not None}
