@@ -12,7 +12,7 @@ from streamvaultd.ctl.session import Session
 from streamvaultd.ctl.table import Column, Table
 from streamvaultd.ctl.text import Span, Style, line, plural
 
-STREAMER = argument("streamer", "NAME")
+STREAMER = argument("streamer", "NAME", complete="streamer")
 STYLES = {
     "recording": Style.GOOD, "starting": Style.BUSY, "live": Style.BUSY, "trouble": Style.BAD,
     "unsupported": Style.BAD, "disabled": Style.FAINT,
