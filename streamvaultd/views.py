@@ -11,6 +11,8 @@ from urllib.parse import urlsplit, urlunsplit
 from streamvaultd.core.listing import PAGE_MAX, Summary
 from streamvaultd.core.model import Instant, Moment, Recorder, Segment, State
 from streamvaultd.core.policy import rotation_due
+from streamvaultd.core.streamer import Streamer
+from streamvaultd.core.watched import Watched
 from streamvaultd.errors import InvalidParameter
 from streamvaultd.hub import News
 from streamvaultd.joinprogress import Progress
@@ -53,12 +55,18 @@ def optional(**values: Any) -> View:
 
 def paging(given: Mapping[str, Any], onward: str = "before") -> dict[str, Any]:
     """`limit` and where to go on; raises InvalidParameter for what is no number of items."""
-    limit, where = given.get("limit"), given.get(onward)
-    if limit is not None and limit < 1:
-        raise InvalidParameter(parameter="limit")
+    where = given.get(onward)
     if where is not None and not 0 <= where <= NUMBER_MAX:
         raise InvalidParameter(parameter=onward)
-    return {"limit": min(limit or PAGE_MAX, PAGE_MAX), onward: where}
+    return {"limit": page_limit(given), onward: where}
+
+
+def page_limit(given: Mapping[str, Any]) -> int:
+    """How many items a page has at most; raises InvalidParameter."""
+    limit: int = given.get("limit", PAGE_MAX)
+    if limit < 1:
+        raise InvalidParameter(parameter="limit")
+    return min(limit, PAGE_MAX)
 
 
 def recording_view(recorder: Recorder, now: Moment, progress: Progress | None = None) -> View:
@@ -164,3 +172,38 @@ def event_view(news: News) -> Mapping[str, Any] | None:
         "message": news.told.message,
         "recording": news.recorder.recording.id,
     } | optional(segment=news.told.attempt, cause=news.told.cause)
+
+
+def streamer_view(watched: Watched, now: Moment, state: str | None = None) -> View:
+    """A Streamer; `state` is another one than that in which it was seen last."""
+    seen = {"state": state or watched.mood.value, "since": timestamp(watched.since), "failures": watched.failures}
+    return {
+        "name": watched.streamer.name,
+        "context": _streamer_context(watched.streamer),
+        "runtime": seen
+        | optional(
+            detail=watched.detail or None,
+            trouble=watched.trouble.value if watched.trouble else None,
+            recording=watched.recording,
+            siteId=watched.site_id or None,
+            title=watched.title or None,
+            category=watched.category or None,
+            seenAt=timestamp(watched.seen_at) if watched.seen_at else None,
+            nextProbeAt=_instant(watched.probe_at, now),
+        ),
+    }
+
+
+def _streamer_context(streamer: Streamer) -> View:
+    return {
+        "url": redact_url(streamer.url),
+        "file": streamer.file,
+        "own": streamer.is_ours,
+        "enabled": streamer.enabled,
+    } | optional(quality=streamer.quality or None, directory=streamer.directory or None)
+
+
+def _instant(instant: Instant | None, now: Moment) -> View | None:
+    if instant is None:
+        return None
+    return timestamp(Moment(instant, now.realtime + round((instant - now.monotonic) * 1e6)))

@@ -72,7 +72,7 @@ def _streamers(context: click.Context, _parameter: click.Parameter, begun: str) 
     if session is None:
         return []
     try:
-        found = records.objects(session.call("ListStreamers"), "streamers")
+        found = session.pages("ListStreamers", "streamers")
         return [name for name in (parse_streamer(item).name for item in found) if name.startswith(begun)]
     except (VaultError, records.BadAnswer):
         return []

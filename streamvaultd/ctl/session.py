@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 INTERFACE = "io.streamvault.Recorder"
 PAGE = 1000
+_ASCENDING = frozenset({"ListStreamers"})
 
 
 class Session:
@@ -67,13 +68,13 @@ class Session:
     def pages(self, method: str, name: str, *, limit: int | None = None, **parameters: object) -> list[Answer]:
         """The items of a list that comes in pages: all, or as many as `limit`."""
         found: list[Answer] = []
-        before = None
+        onward, place = "after" if method in _ASCENDING else "before", None
         while limit is None or len(found) < limit:
             wanted = None if limit is None else min(limit - len(found), PAGE)
-            answer = self.call(method, limit=wanted, before=before, **parameters)
+            answer = self.call(method, **parameters, **{"limit": wanted, onward: place})
             found += records.objects(answer, name)
-            before = answer.get("next")
-            if before is None:
+            place = answer.get("next")
+            if place is None:
                 break
         return found
 

@@ -31,7 +31,7 @@ class Streamer(NamedTuple):
 @command("streamers")
 def streamers(session: Session) -> None:
     """List who is watched."""
-    found = records.objects(session.call("ListStreamers"), "streamers")
+    found = session.pages("ListStreamers", "streamers")
     if session.show_json(found):
         return
     every = [parse_streamer(item) for item in found]

@@ -149,6 +149,17 @@ async def test_added_asked_and_recorded(world: World) -> None:
     assert listed["context"]["quality"] == "720p,best"
 
 
+async def test_who_looks_on_is_told_what_changes_and_who_goes(world: World) -> None:
+    told: list[tuple[str, str]] = []
+    world.watches.on_change = lambda who: told.append((who.streamer.name, who.mood.value))
+    world.watches.on_gone = lambda who: told.append((who.streamer.name, "gone"))
+    await world.call("AddStreamer", url=URL)
+    await world.probe("alice")
+    await world.probe("alice")  # nothing new
+    await world.call("RemoveStreamer", streamer="alice")
+    assert told == [("alice", "waiting"), ("alice", "offline"), ("alice", "gone")]
+
+
 async def test_what_was_stopped_is_left_alone_and_the_next_broadcast_is_not(world: World) -> None:
     world.air["alice"] = LIVE
     await world.call("AddStreamer", url=URL)
