@@ -242,6 +242,19 @@ async def test_nobody_reads_the_output(recorder: Recorder, address: Path) -> Non
     assert (code, err) == (141, "")
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-"])
+async def test_what_is_closed_leads_nowhere(recorder: Recorder, address: Path, closed: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *("sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-c", RUN, "--socket", str(address)),
+        *("status", "demo"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    out, err = await process.communicate()
+    assert (process.returncode, err, bool(out)) == (0, b"", closed == "2>&-")
+
+
 async def test_full_disk(recorder: Recorder, address: Path) -> None:
     full = os.open("/dev/full", os.O_WRONLY)
     code, _, err = await run(address, "list", out=full)
