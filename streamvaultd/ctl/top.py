@@ -52,14 +52,13 @@ def top(session: Session, *, interval: int | None) -> None:
     if interval is not None and interval > INTERVAL_MAX:
         raise Usage(f"--interval is {INTERVAL_MAX} seconds at most")
     if not session.screen.is_terminal:
-        raise Failed(
-            "cannot show a live view: the output is no terminal",
-            hint="'streamvaultctl monitor' prints what happens, line by line",
-        )
+        raise _no_view("the output is no terminal")
     from rich.console import Console
     from rich.live import Live
 
     console = Console(color_system="auto" if session.screen.has_colour else None, highlight=False)
+    if console.is_dumb_terminal:
+        raise _no_view("this terminal cannot move its cursor")
     before = look(session)
     with _keys() as read_key, Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
@@ -69,6 +68,11 @@ def top(session: Session, *, interval: int | None) -> None:
             before = now
             if read_key(interval or INTERVAL) in ("q", "Q", "\x03"):
                 return
+
+
+def _no_view(why: str) -> Failed:
+    hint = "'streamvaultctl monitor' prints what happens, line by line"
+    return Failed(f"cannot show a live view: {why}", hint=hint)
 
 
 def look(session: Session) -> Sample:

@@ -391,3 +391,8 @@ async def test_top_fills_the_screen_until_it_is_interrupted(recorder: Recorder, 
     assert b"\x1b[?1049h" in shown  # the other screen, and back
     assert "\x1b[?1049l" in rest
     assert b"demo" in shown
+
+
+async def test_top_wants_a_terminal_that_can_show_it(recorder: Recorder, address: Path) -> None:
+    code, shown = await on_terminal(address, "top", TERM="dumb")
+    assert (code, shown) == (1, "")
