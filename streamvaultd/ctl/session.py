@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 INTERFACE = "io.streamvault.Recorder"
 PAGE = 1000
-_ASCENDING = frozenset({"ListStreamers"})
+_ASCENDING = frozenset({"ListSegments", "ListSeams", "ListStreamers"})
 
 
 class Session:
@@ -88,14 +88,11 @@ class Session:
 
     def segment_answers(self, recording: str) -> list[Answer]:
         """As the daemon answers them."""
-        found: list[Answer] = []
-        after = None
-        while True:
-            answer = self.call("ListSegments", recording=recording, after=after)
-            found += records.objects(answer, "segments")
-            after = answer.get("next")
-            if after is None:
-                return found
+        return self.pages("ListSegments", "segments", recording=recording)
+
+    def seam_answers(self, recording: str) -> list[Answer]:
+        """The seams of a recording, as the daemon answers them."""
+        return self.pages("ListSeams", "seams", recording=recording)
 
     def note(self, text: str) -> None:
         """Tell people something that is no result; not with --quiet."""
