@@ -265,7 +265,9 @@ def labelled(fields: Iterable[tuple[str, Line]], *, indent: int = _INDENT) -> li
 
 def event_line(event: Event, streamer: str | None) -> Line:
     """One event of `monitor`, as journalctl(1) prints a line: time, what it is about, message."""
-    about = f"{streamer or '-'}[{event.recording}]" if event.recording is not None else "streamvaultd"
+    about = "streamvaultd"
+    if event.recording is not None:
+        about = f"{streamer}[{event.recording}]" if streamer is not None else f"recording {event.recording}"
     style = Style.BAD if event.priority <= _LOG_ERR else Style.STRONG if event.priority <= _LOG_NOTICE else Style.PLAIN
     return (Span(f"{format_short_time(event.at)} "), Span(about, Style.STRONG), Span(": "), Span(event.message, style))
 

@@ -40,7 +40,7 @@ def test_monitor_shows_what_is_and_what_happens() -> None:
         "2026-11-18 09:06:40 demo[348]: is grace",
         "2026-11-18 11:06:39 demo[348]: Segment 1 died",
         "2026-11-18 11:06:39 streamvaultd: Reloaded",
-        "2026-11-18 11:06:39 -[9]: Gone",
+        "2026-11-18 11:06:39 recording 9: Gone",
     ]
 
 
