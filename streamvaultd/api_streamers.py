@@ -50,11 +50,12 @@ class StreamersApi:
         return self._view(call.parameters["streamer"])
 
     async def add_streamer(self, call: Call) -> View:
-        url = call.parameters["url"]
+        url, quality = call.parameters["url"], call.parameters.get("quality")
+        self._roster.check(url, quality)
         name = check_name(call.parameters["name"]) if "name" in call.parameters else name_of(url)
         if not await self._plugins.can_handle(url):
             raise UnsupportedUrl(url=redact_url(url))
-        await asyncio.shield(self._roster.add(name, url, call.parameters.get("quality")))
+        await asyncio.shield(self._roster.add(name, url, quality))
         return self._view(name)
 
     async def remove_streamer(self, call: Call) -> View:

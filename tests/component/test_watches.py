@@ -24,6 +24,8 @@ from streamvaultd.core.watched import Mood, Sighting, Trouble
 from streamvaultd.errors import (
     AlreadyRecording,
     ConfigInvalid,
+    InvalidQuality,
+    InvalidUrl,
     NoSuchStreamer,
     StreamerExists,
     StreamerReadOnly,
@@ -235,8 +237,11 @@ async def test_enable_disable_remove(world: World) -> None:
 async def test_what_is_refused_leaves_nothing_behind(world: World) -> None:
     with pytest.raises(UnsupportedUrl):
         await world.call("AddStreamer", url="https://unknown.example/")
-    with pytest.raises(ConfigInvalid):
+    with pytest.raises(InvalidQuality):
         await world.call("AddStreamer", url=URL, quality="best of all")
+    for url in ("", " ", f"{URL}\n", "hls://file:///etc/passwd"):
+        with pytest.raises(InvalidUrl):
+            await world.call("AddStreamer", name="alice", url=url)
     await world.call("AddStreamer", url=URL)
     with pytest.raises(StreamerExists):
         await world.call("AddStreamer", url=URL)
