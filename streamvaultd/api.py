@@ -16,7 +16,6 @@ from streamvaultd.capture.streamlink import check_quality, check_url
 from streamvaultd.clock import Clock
 from streamvaultd.config import Settings
 from streamvaultd.core.events import RecordRequested, RetryRequested, RotateRequested, StopRequested
-from streamvaultd.core.listing import PAGE_MAX
 from streamvaultd.core.machine import RUNNING
 from streamvaultd.core.model import Recorder, State
 from streamvaultd.core.requests import why_not_retried
@@ -44,7 +43,7 @@ from streamvaultd.streamlinks import Streamlinks
 from streamvaultd.units import SPAN_MAX_USEC, segment_unit
 from streamvaultd.varlink.server import Call, Handler, Stream
 from streamvaultd.varlink.server import Final as Last
-from streamvaultd.views import View, optional, recording_view, redact_url, segment_view, timestamp
+from streamvaultd.views import View, optional, paging, recording_view, redact_url, segment_view, timestamp
 
 
 class Api:
@@ -108,13 +107,12 @@ class Api:
 
     async def list_segments(self, call: Call) -> View:
         recorder = await self._find(call.parameters["recording"])
-        given = call.parameters
-        after, phase = given.get("after", 0), given.get("phase")
+        page, phase = paging(call.parameters, "after"), call.parameters.get("phase")
         found = [
             index for index, segment in enumerate(recorder.segments)
-            if segment.number > after and phase in (None, segment.phase.value)
+            if segment.number > (page["after"] or 0) and phase in (None, segment.phase.value)
         ]  # fmt: skip
-        shown = found[: max(1, min(given.get("limit", PAGE_MAX), PAGE_MAX))]
+        shown = found[: page["limit"]]
         further = recorder.segments[shown[-1]].number if len(shown) < len(found) else None
         return {"segments": [self.segment_view(recorder, index) for index in shown]} | optional(next=further)
 

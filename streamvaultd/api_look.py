@@ -8,7 +8,6 @@ from typing import Any, Final, Protocol, TypeVar
 
 from streamvaultd.clock import Clock
 from streamvaultd.core.listing import (
-    PAGE_MAX,
     EventQuery,
     JobQuery,
     Page,
@@ -21,12 +20,9 @@ from streamvaultd.core.model import Recorder
 from streamvaultd.errors import InvalidParameter, NoSuchEvent, NoSuchJob, NoSuchRecording, NoSuchStream
 from streamvaultd.hub import JobRow
 from streamvaultd.varlink.server import Call, Handler
-from streamvaultd.views import View, optional, recording_view, summary_view
+from streamvaultd.views import NUMBER_MAX, View, optional, paging, recording_view, summary_view
 
 UNFINISHED: Final = ("recording", "finalizing")
-NUMBER_MAX: Final = 10**18
-"""Greater numbers do not fit into a column and are nobody's."""
-
 T = TypeVar("T")
 
 
@@ -149,26 +145,21 @@ class LookApi:
 
 
 def chosen(given: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """Those of the parameters that are given; dates in range."""
+    """Those of the parameters that are given; dates and priorities in range."""
     found = {name: given[name] for name in names if given.get(name) is not None}
     for name in ("since", "until"):
         if not 0 <= found.get(name, 0) <= TIME_MAX:
             raise InvalidParameter(parameter=name)
+    if not 0 <= found.get("priority", 0) <= PRIORITY_MAX:
+        raise InvalidParameter(parameter="priority")
     return found
 
 
+PRIORITY_MAX: Final = 7
+"""debug, the least of syslog's levels."""
+
 TIME_MAX: Final = 253_402_300_799_999_999
 """The end of the year 9999, in microseconds since 1970."""
-
-
-def paging(given: Mapping[str, Any], onward: str = "before") -> dict[str, Any]:
-    """`limit` and where to go on; raises InvalidParameter for what is no number of items."""
-    limit, where = given.get("limit"), given.get(onward)
-    if limit is not None and limit < 1:
-        raise InvalidParameter(parameter="limit")
-    if where is not None and not 0 <= where <= NUMBER_MAX:
-        raise InvalidParameter(parameter=onward)
-    return {"limit": min(limit or PAGE_MAX, PAGE_MAX), onward: where}
 
 
 def number_of(call: Call, name: str) -> int:

@@ -75,6 +75,8 @@ class PruneApi:
         if given.get("byRetention", False):
             return await self._expired(given)
         if "recording" in given:
+            if "olderThanUSec" in given or "streamer" in given:
+                raise PruneUnbounded(why="it is asked for one recording, and for all of an age or of a streamer")
             found = await self._store.find(given["recording"])
             if found is None:
                 raise NoSuchRecording(recording=given["recording"])

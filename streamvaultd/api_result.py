@@ -8,11 +8,10 @@ from typing import Final, Protocol
 
 import msgspec
 
-from streamvaultd.core.listing import PAGE_MAX
 from streamvaultd.core.model import Recorder, SeamRecord
 from streamvaultd.errors import NoSuchRecording, NoSuchSeam, RecordingUnreadable
 from streamvaultd.varlink.server import Call, Handler
-from streamvaultd.views import View, optional
+from streamvaultd.views import View, optional, paging
 
 JOIN: Final = "join"
 """The kind of job whose result this is."""
@@ -56,9 +55,9 @@ class ResultApi:
 
     async def list_seams(self, call: Call) -> View:
         recording = await self._find(call)
-        after, limit = call.parameters.get("after", 0), call.parameters.get("limit", PAGE_MAX)
-        found = [seam for seam in await self._store.seams(recording) if seam.older > after]
-        shown = found[: max(1, min(limit, PAGE_MAX))]
+        page = paging(call.parameters, "after")
+        found = [seam for seam in await self._store.seams(recording) if seam.older > (page["after"] or 0)]
+        shown = found[: page["limit"]]
         further = shown[-1].older if len(shown) < len(found) else None
         return {"seams": [seam_view(seam) for seam in shown]} | optional(next=further)
 

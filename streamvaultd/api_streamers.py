@@ -6,15 +6,12 @@ from __future__ import annotations
 import asyncio
 
 from streamvaultd.clock import Clock
-from streamvaultd.core.model import Instant, Moment
-from streamvaultd.core.streamer import Streamer
-from streamvaultd.core.watched import Watched
 from streamvaultd.errors import NoSuchStreamer, UnsupportedUrl
 from streamvaultd.names import check_name, name_of
 from streamvaultd.ports import Plugins
 from streamvaultd.roster import Roster
 from streamvaultd.varlink.server import Call, Handler
-from streamvaultd.views import View, optional, redact_url, timestamp
+from streamvaultd.views import View, optional, page_limit, redact_url, streamer_view
 from streamvaultd.watches import Watches
 
 
@@ -31,6 +28,7 @@ class StreamersApi:
         """Method name -> handler."""
         return {
             "ListStreamers": self.list_streamers,
+            "GetStreamer": self.get_streamer,
             "AddStreamer": self.add_streamer,
             "RemoveStreamer": self.remove_streamer,
             "EnableStreamer": self.enable_streamer,
@@ -39,15 +37,25 @@ class StreamersApi:
         }
 
     async def list_streamers(self, call: Call) -> View:
-        found = sorted(self._watches.watched.items())
-        return {"streamers": [streamer_view(watched, self._clock.now()) for _, watched in found]}
+        after, state = call.parameters.get("after", ""), call.parameters.get("state")
+        found = [
+            watched for name, watched in sorted(self._watches.watched.items())
+            if name > after and state in (None, watched.mood.value)
+        ]  # fmt: skip
+        shown = found[: page_limit(call.parameters)]
+        further = shown[-1].streamer.name if len(shown) < len(found) else None
+        return {"streamers": [streamer_view(each, self._clock.now()) for each in shown]} | optional(next=further)
+
+    async def get_streamer(self, call: Call) -> View:
+        return self._view(call.parameters["streamer"])
 
     async def add_streamer(self, call: Call) -> View:
-        url = call.parameters["url"]
+        url, quality = call.parameters["url"], call.parameters.get("quality")
+        self._roster.check(url, quality)
         name = check_name(call.parameters["name"]) if "name" in call.parameters else name_of(url)
         if not await self._plugins.can_handle(url):
             raise UnsupportedUrl(url=redact_url(url))
-        await asyncio.shield(self._roster.add(name, url, call.parameters.get("quality")))
+        await asyncio.shield(self._roster.add(name, url, quality))
         return self._view(name)
 
     async def remove_streamer(self, call: Call) -> View:
@@ -73,37 +81,3 @@ class StreamersApi:
         if found is None:
             raise NoSuchStreamer(streamer=name)
         return {"streamer": streamer_view(found, self._clock.now())}
-
-
-def streamer_view(watched: Watched, now: Moment) -> View:
-    """A Streamer."""
-    return {
-        "name": watched.streamer.name,
-        "context": _context(watched.streamer),
-        "runtime": {"state": watched.mood.value, "since": timestamp(watched.since), "failures": watched.failures}
-        | optional(
-            detail=watched.detail or None,
-            trouble=watched.trouble.value if watched.trouble else None,
-            recording=watched.recording,
-            siteId=watched.site_id or None,
-            title=watched.title or None,
-            category=watched.category or None,
-            seenAt=timestamp(watched.seen_at) if watched.seen_at else None,
-            nextProbeAt=_instant(watched.probe_at, now),
-        ),
-    }
-
-
-def _context(streamer: Streamer) -> View:
-    return {
-        "url": redact_url(streamer.url),
-        "file": streamer.file,
-        "own": streamer.is_ours,
-        "enabled": streamer.enabled,
-    } | optional(quality=streamer.quality or None, directory=streamer.directory or None)
-
-
-def _instant(instant: Instant | None, now: Moment) -> View | None:
-    if instant is None:
-        return None
-    return timestamp(Moment(instant, now.realtime + round((instant - now.monotonic) * 1e6)))

@@ -11,10 +11,11 @@ from streamvaultd.api_result import seam_view
 from streamvaultd.clock import Clock
 from streamvaultd.core.listing import StreamRow
 from streamvaultd.core.model import Recorder, SeamRecord
+from streamvaultd.core.watched import Watched
 from streamvaultd.errors import NoSuchRecording
-from streamvaultd.hub import Hub, JobNews, News
+from streamvaultd.hub import AnyNews, Hub, JobNews, News, StreamerNews
 from streamvaultd.varlink.server import Call, Handler, Stream
-from streamvaultd.views import View, event_view, recording_view
+from streamvaultd.views import View, event_view, recording_view, streamer_view
 
 DEFAULT_TOPICS: Final = frozenset({"recordings", "events"})
 
@@ -37,8 +38,10 @@ class SubscribeApi:
         hub: Hub,
         clock: Clock,
         recorders: Callable[[], Mapping[int, Recorder]],
+        watched: Callable[[], Mapping[str, Watched]],
         segment_of: Callable[[Recorder, int], View],
     ) -> None:
+        self._watched = watched
         self._store = store
         self._hub = hub
         self._clock = clock
@@ -51,18 +54,23 @@ class SubscribeApi:
 
     async def subscribe(self, call: Call) -> Stream:
         feed = Feed(call, self._store, self._clock, self._segment_of)
-        with self._hub.subscribe() as subscription:
+        with self._hub.subscribe(with_streamers=feed.with_streamers) as subscription:
             for recorder in await self._present(call):
                 async for item in feed.of_recorder(recorder, is_present=True):
                     yield item
+            for each in list(self._watched().values()):
+                async for item in feed.of_streamer(StreamerNews(each)):
+                    yield item
             while True:
-                news = await subscription.get()
-                if isinstance(news, JobNews):
-                    async for item in feed.of_job(news, self._recorders()):
-                        yield item
-                else:
-                    async for item in feed.of_news(news):
-                        yield item
+                async for item in self._of(feed, await subscription.get()):
+                    yield item
+
+    def _of(self, feed: Feed, news: AnyNews) -> Stream:
+        if isinstance(news, JobNews):
+            return feed.of_job(news, self._recorders())
+        if isinstance(news, StreamerNews):
+            return feed.of_streamer(news)
+        return feed.of_news(news)
 
     async def _present(self, call: Call) -> list[Recorder]:
         wanted = call.parameters.get("recording")
@@ -90,6 +98,11 @@ class Feed:
         self._segment_of = segment_of
         self._told: dict[int, Recorder] = {}
         self._streams: dict[int, bool] = {}
+
+    @property
+    def with_streamers(self) -> bool:
+        """Whether anything about streamers is wanted."""
+        return self._only is None and "streamers" in self._topics
 
     async def of_recorder(self, recorder: Recorder, *, is_present: bool = False) -> Stream:
         """A recorder as it is now."""
@@ -135,6 +148,11 @@ class Feed:
             view["seams"] = [seam_view(seam) for seam in await self._store.seams(news.job.recording)]
         if view:
             yield view
+
+    async def of_streamer(self, news: StreamerNews) -> Stream:
+        """Somebody is watched, or is seen to be in another state."""
+        if self.with_streamers and self._streamer in (None, news.watched.streamer.name):
+            yield {"streamer": streamer_view(news.watched, self._clock.now(), "removed" if news.is_gone else None)}
 
     def _wants(self, recorder: Recorder) -> bool:
         is_wanted = self._only is None or recorder.recording.id in self._only

@@ -37,7 +37,7 @@ from streamvaultd.diskguard import DiskGuard
 from streamvaultd.disks import Lanes
 from streamvaultd.errors import VaultError
 from streamvaultd.executor import Executor
-from streamvaultd.hub import Hub, JobNews, News
+from streamvaultd.hub import Hub, JobNews, News, StreamerNews
 from streamvaultd.joinprogress import JoinProgress
 from streamvaultd.joins import Joins
 from streamvaultd.manager import Manager
@@ -324,9 +324,12 @@ class Daemon:
         handlers = all_handlers(
             self._build_api(), audits=self.audits, manager=self.manager, store=self._store, hub=self._hub,
             clock=self._clock, pruning=self._pruning, retention=self.retention, settings=lambda: self._settings,
-            reload=self.reload, more=self.watching.handlers() | self.ledger.handlers(),
+            watched=lambda: self.watching.watches.watched, reload=self.reload,
+            more=self.watching.handlers() | self.ledger.handlers(),
         )  # fmt: skip
         self._store.on_job = lambda job: self._hub.publish(JobNews(job))
+        self.watching.watches.on_change = lambda who: self._hub.publish(StreamerNews(who))
+        self.watching.watches.on_gone = lambda who: self._hub.publish(StreamerNews(who, is_gone=True))
         return Sockets(handlers, spawn=self.spawn)
 
     def _post(self, recording: int, event: Event) -> None:

@@ -70,6 +70,7 @@ class InvalidParameter(VaultError):
 class PermissionDenied(VaultError):
     name = f"{SERVICE}.PermissionDenied"
     what = "cannot do this: permission denied"
+    hint = "be root, or a member of group _streamvault; the read-only socket is only for looking"
 
 
 class ExpectedMore(VaultError):

@@ -64,10 +64,12 @@ class DiskFigures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """Everything that is told, at one moment. `store_up` is False where the store's sums are those of before."""
+    """Everything that is told, at one moment. `store_up` is False where the store's sums are those of before, and
+    `has_sums` where there are none: they are 0 then, which is not to be told."""
 
     version: str
     store_up: bool
+    has_sums: bool
     recordings: Mapping[str, int]
     states: Mapping[str, int]
     segments: int
@@ -100,6 +102,7 @@ def snapshot(
     return Snapshot(
         version=version,
         store_up=store_up,
+        has_sums=stored is not None,
         recordings=_counted(STATUSES, stored.recordings if stored else {}),
         states=_states(owned),
         segments=len(live),
@@ -124,6 +127,26 @@ def deaths_by_kind(causes: Mapping[str, int]) -> dict[str, int]:
             kind = cause.partition(":")[0]
             kinds[kind] = kinds.get(kind, 0) + count
     return _counted(CAUSES, kinds)
+
+
+class Rising:
+    """Makes sums that only rise of those that may fall when something is corrected: a death's cause, a file's size.
+
+    Prometheus takes a counter that falls for one that began anew, and all of it for what came since.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[str, str], float] = {}
+        self._told: dict[tuple[str, str], float] = {}
+
+    def of(self, name: str, sums: Mapping[str, float]) -> dict[str, float]:
+        """What is to be told of these sums, each with a word of its own."""
+        for word, value in sums.items():
+            key = name, word
+            risen = max(0.0, value - self._seen.get(key, 0.0))
+            self._told[key] = self._told.get(key, 0.0) + risen
+            self._seen[key] = value
+        return {word: self._told[name, word] for word in sums}
 
 
 class Restarts:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from streamvaultd.core.model import Moment, Recorder, Told
+from streamvaultd.core.watched import Watched
 from streamvaultd.errors import SubscriberTooSlow
 
 SUBSCRIBER_BACKLOG_MAX: Final = 256
@@ -55,21 +56,35 @@ class JobNews:
     job: JobRow
 
 
-class Subscription:
-    """The news for one subscriber."""
+@dataclass(frozen=True, slots=True)
+class StreamerNews:
+    """A streamer is another one to look at; or (`is_gone`) is not watched any more."""
 
-    def __init__(self) -> None:
-        self._queue: asyncio.Queue[News | JobNews] = asyncio.Queue(SUBSCRIBER_BACKLOG_MAX)
+    watched: Watched
+    is_gone: bool = False
+
+
+AnyNews = News | JobNews | StreamerNews
+
+
+class Subscription:
+    """The news for one subscriber; of streamers only `with_streamers`, for a reload may have much to tell of them."""
+
+    def __init__(self, *, with_streamers: bool = False) -> None:
+        self._with_streamers = with_streamers
+        self._queue: asyncio.Queue[AnyNews] = asyncio.Queue(SUBSCRIBER_BACKLOG_MAX)
         self._overrun = False
 
-    def put(self, news: News | JobNews) -> None:
+    def put(self, news: AnyNews) -> None:
         """Queue, or remember that there was no room."""
+        if isinstance(news, StreamerNews) and not self._with_streamers:
+            return
         try:
             self._queue.put_nowait(news)
         except asyncio.QueueFull:
             self._overrun = True
 
-    async def get(self) -> News | JobNews:
+    async def get(self) -> AnyNews:
         """The next news; raises SubscriberTooSlow once any was lost."""
         if self._overrun:
             raise SubscriberTooSlow(backlog=SUBSCRIBER_BACKLOG_MAX)
@@ -82,15 +97,15 @@ class Hub:
     def __init__(self) -> None:
         self._subscriptions: set[Subscription] = set()
 
-    def publish(self, news: News | JobNews) -> None:
+    def publish(self, news: AnyNews) -> None:
         """Tell every subscriber, without waiting for any."""
         for subscription in self._subscriptions:
             subscription.put(news)
 
     @contextmanager
-    def subscribe(self) -> Iterator[Subscription]:
+    def subscribe(self, *, with_streamers: bool = False) -> Iterator[Subscription]:
         """A subscription that ends with the block."""
-        subscription = Subscription()
+        subscription = Subscription(with_streamers=with_streamers)
         self._subscriptions.add(subscription)
         try:
             yield subscription

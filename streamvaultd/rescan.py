@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -73,7 +74,7 @@ class Traces(Protocol):
 class Files(Protocol):
     """Blocking; raises OSError."""
 
-    def find(self, directory: str) -> Iterable[Traces]: ...
+    def find(self, directory: str, *, must_be: bool) -> Iterable[Traces]: ...
     def result_size(self, path: Path) -> int | None: ...
 
 
@@ -124,16 +125,16 @@ class Rescan:
             wanted = {directory} if directory else {str(self._settings().directory), *await self._store.directories()}
             found: list[Found] = []
             for each in sorted(wanted):
-                for traces in await self._look(each):
+                for traces in await self._look(each, is_asked=directory is not None):
                     found.append(await self._take(traces, dry_run=dry_run))
             rebuilt = sum(one.verdict is Verdict.REBUILT for one in found)
             if rebuilt and not dry_run:
                 self._journal.tell(RESCAN_DONE, rebuilt=rebuilt, found=len(found))
             return found
 
-    async def _look(self, directory: str) -> Iterable[Traces]:
+    async def _look(self, directory: str, *, is_asked: bool) -> Iterable[Traces]:
         try:
-            return await self._lanes.run(LANE, self._files.find, directory)
+            return await self._lanes.run(LANE, partial(self._files.find, directory, must_be=is_asked))
         except OSError as error:
             raise DirectoryUnusable(directory=directory, why=error.strerror or str(error)) from error
 

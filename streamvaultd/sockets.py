@@ -24,6 +24,7 @@ from streamvaultd.api_subscribe import FeedStore, SubscribeApi
 from streamvaultd.audits import Audits
 from streamvaultd.clock import Clock
 from streamvaultd.config import Settings
+from streamvaultd.core.watched import Watched
 from streamvaultd.errors import RECORDER, VaultError
 from streamvaultd.hub import Hub
 from streamvaultd.manager import Manager
@@ -42,8 +43,8 @@ STREAMING: Final = frozenset({"Subscribe"})
 
 READ_METHODS: Final = frozenset({
     "List", "Get", "ListSegments", "GetSegment", "Why", "ListSeams", "GetSeam", "ListParts", "ListStreams",
-    "GetStream", "ListStreamers", "ListJobs", "GetJob", "ListEvents", "GetEvent", "Subscribe", "GetSettings",
-    "GetStatus",
+    "GetStream", "ListStreamers", "GetStreamer", "ListJobs", "GetJob", "ListEvents", "GetEvent", "Subscribe",
+    "GetSettings", "GetStatus",
 })  # fmt: skip
 """What changes nothing and costs little: the methods of the read-only socket."""
 
@@ -70,6 +71,7 @@ def all_handlers(
     pruning: Pruning,
     retention: Retention,
     settings: Callable[[], Settings],
+    watched: Callable[[], Mapping[str, Watched]],
     reload: Callable[[], Awaitable[tuple[bool, Sequence[VaultError]]]],
     more: Mapping[str, Handler],
 ) -> dict[str, Handler]:
@@ -83,7 +85,9 @@ def all_handlers(
         **AuditApi(audits).handlers(),
         **ResultApi(store).handlers(),
         **LookApi(store, clock, recorders).handlers(),
-        **SubscribeApi(store=store, hub=hub, clock=clock, recorders=recorders, segment_of=api.segment_view).handlers(),
+        **SubscribeApi(
+            store=store, hub=hub, clock=clock, recorders=recorders, watched=watched, segment_of=api.segment_view
+        ).handlers(),
         **PruneApi(store=store, pruning=pruning, retention=retention, clock=clock).handlers(),
         **more,
         **AdminApi(store=store, settings=settings, reload=reload, verifier=VERIFIER).handlers(),

@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 
 import tomli
 
-from streamvaultd.capture.streamlink import check_url
+from streamvaultd.capture.streamlink import check_quality, check_url
 from streamvaultd.config import OPTIONS as SETTINGS
 from streamvaultd.config import check_container, check_template
 from streamvaultd.core.proxies import Pool
@@ -55,6 +55,13 @@ PATTERN_MAX: Final = 200
 """Characters of a pattern; titles that it is searched for in are shorter than 500."""
 
 DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+def check_wish(url: str, quality: str | None) -> None:
+    """What somebody wants a file to say; raises InvalidUrl, InvalidQuality."""
+    check_url(url)
+    if quality is not None:
+        check_quality(quality)
 
 
 def _url(value: Any) -> str:

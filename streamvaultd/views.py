@@ -6,35 +6,40 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote
 
-from streamvaultd.core.listing import Summary
+from streamvaultd.core.listing import PAGE_MAX, Summary
 from streamvaultd.core.model import Instant, Moment, Recorder, Segment, State
 from streamvaultd.core.policy import rotation_due
+from streamvaultd.core.streamer import Streamer
+from streamvaultd.core.watched import Watched
+from streamvaultd.errors import InvalidParameter
 from streamvaultd.hub import News
 from streamvaultd.joinprogress import Progress
 from streamvaultd.units import segment_unit
 
 View = dict[str, Any]
 
-_SECRET_KEY: Final = re.compile(r"(?i)(^|[_-])(token|sig|signature|auth|key|pass|password|secret|session|sid|jwt)")
+NUMBER_MAX: Final = 10**18
+"""Greater numbers do not fit into a column and are nobody's."""
+
+_USER: Final = re.compile(r"//[^/?#]*@")
+_VALUE: Final = re.compile(r"([?&;#])([^=?&;#]*)=[^?&;#]*")
+_SECRET_KEY: Final = re.compile(
+    r"(?i)(^|[^a-z]|api|access)(token|sig|signature|auth|key|pass|password|secret|session|sid|jwt|hdn|hmac|credential)"
+)
 
 
 def redact_url(url: str) -> str:
-    """The URL with passwords and the values of parameters that look like credentials replaced by ***."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "***"
-    host = parts.netloc.rpartition("@")
-    netloc = f"***@{host[2]}" if host[1] else parts.netloc
-    query = "&".join(_redact_parameter(parameter) for parameter in parts.query.split("&"))
-    return urlunsplit((parts.scheme, netloc, parts.path, query, parts.fragment))
+    """The URL with passwords and the values of parameters that look like credentials replaced by ***.
+
+    Wherever they stand: behind a plugin's prefix (hls://https://…), in the path, the query or the fragment.
+    """
+    return _VALUE.sub(_redacted, _USER.sub("//***@", url))
 
 
-def _redact_parameter(parameter: str) -> str:
-    name, equals, _ = parameter.partition("=")
-    return f"{name}=***" if equals and _SECRET_KEY.search(name) else parameter
+def _redacted(value: re.Match[str]) -> str:
+    return f"{value[1]}{value[2]}=***" if _SECRET_KEY.search(unquote(value[2])) else value[0]
 
 
 def timestamp(moment: Moment) -> View:
@@ -45,6 +50,22 @@ def timestamp(moment: Moment) -> View:
 def optional(**values: Any) -> View:
     """Fields of a view; those that are None are left out."""
     return {name: value for name, value in values.items() if value is not None}
+
+
+def paging(given: Mapping[str, Any], onward: str = "before") -> dict[str, Any]:
+    """`limit` and where to go on; raises InvalidParameter for what is no number of items."""
+    where = given.get(onward)
+    if where is not None and not 0 <= where <= NUMBER_MAX:
+        raise InvalidParameter(parameter=onward)
+    return {"limit": page_limit(given), onward: where}
+
+
+def page_limit(given: Mapping[str, Any]) -> int:
+    """How many items a page has at most; raises InvalidParameter."""
+    limit: int = given.get("limit", PAGE_MAX)
+    if limit < 1:
+        raise InvalidParameter(parameter="limit")
+    return min(limit, PAGE_MAX)
 
 
 def recording_view(recorder: Recorder, now: Moment, progress: Progress | None = None) -> View:
@@ -150,3 +171,38 @@ def event_view(news: News) -> Mapping[str, Any] | None:
         "message": news.told.message,
         "recording": news.recorder.recording.id,
     } | optional(segment=news.told.attempt, cause=news.told.cause)
+
+
+def streamer_view(watched: Watched, now: Moment, state: str | None = None) -> View:
+    """A Streamer; `state` is another one than that in which it was seen last."""
+    seen = {"state": state or watched.mood.value, "since": timestamp(watched.since), "failures": watched.failures}
+    return {
+        "name": watched.streamer.name,
+        "context": _streamer_context(watched.streamer),
+        "runtime": seen
+        | optional(
+            detail=watched.detail or None,
+            trouble=watched.trouble.value if watched.trouble else None,
+            recording=watched.recording,
+            siteId=watched.site_id or None,
+            title=watched.title or None,
+            category=watched.category or None,
+            seenAt=timestamp(watched.seen_at) if watched.seen_at else None,
+            nextProbeAt=_instant(watched.probe_at, now),
+        ),
+    }
+
+
+def _streamer_context(streamer: Streamer) -> View:
+    return {
+        "url": redact_url(streamer.url),
+        "file": streamer.file,
+        "own": streamer.is_ours,
+        "enabled": streamer.enabled,
+    } | optional(quality=streamer.quality or None, directory=streamer.directory or None)
+
+
+def _instant(instant: Instant | None, now: Moment) -> View | None:
+    if instant is None:
+        return None
+    return timestamp(Moment(instant, now.realtime + round((instant - now.monotonic) * 1e6)))

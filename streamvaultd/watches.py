@@ -69,6 +69,8 @@ class Watches:
         self._watch = Watch()
         self._queue: asyncio.Queue[wt.Happening] = asyncio.Queue(EVENTS_MAX)
         self._answered: dict[str, list[asyncio.Future[None]]] = {}
+        self.on_change: Callable[[Watched], None] = lambda _watched: None
+        self.on_gone: Callable[[Watched], None] = lambda _watched: None
 
     @property
     def watched(self) -> Mapping[str, Watched]:
@@ -156,7 +158,9 @@ class Watches:
         self._queue.put_nowait(kind(at=self._clock.now(), chance=self._chance(), **values))
 
     def _handle(self, event: wt.Happening) -> None:
+        before = self._watch.streamers
         self._watch, wishes = self._step(event)
+        self._tell_changes(before)
         for wish in wishes:
             self._perform(wish)
         for name in list(self._answered):
@@ -175,6 +179,15 @@ class Watches:
             why = "its filters take too long with this title and category, simplify their patterns"
             sighting = Sighting(outcome=Outcome.TROUBLE, detail=why, trouble=wt.Trouble.SITE)
             return step(self._watch, replace(event, sighting=sighting))
+
+    def _tell_changes(self, before: Mapping[str, Watched]) -> None:
+        """Whom subscribers would see otherwise now, and who is not watched any more."""
+        for name, watched in self._watch.streamers.items():
+            known = before.get(name)
+            if known is not watched and (known is None or known.shown != watched.shown):
+                self.on_change(watched)
+        for name in before.keys() - self._watch.streamers.keys():
+            self.on_gone(before[name])
 
     def _tell_answered(self, name: str) -> None:
         for future in self._answered.pop(name, []):

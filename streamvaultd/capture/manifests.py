@@ -73,8 +73,13 @@ class ManifestFiles:
         finally:
             os.close(folder)
 
-    def find(self, directory: str) -> list[Traces]:
-        """What is on disk below a directory, at most FOUND_MAX recordings, by streamer and stream."""
+    def find(self, directory: str, *, must_be: bool) -> list[Traces]:
+        """What is on disk below a directory, at most FOUND_MAX recordings, by streamer and stream.
+
+        Nothing in a directory that is gone or closed to us, unless it `must_be`: then OSError.
+        """
+        if must_be:
+            os.scandir(directory).close()
         found: list[Traces] = []
         for streamer in sorted(_entries(Path(directory)), key=lambda entry: entry.name):
             if streamer.is_dir(follow_symlinks=False):

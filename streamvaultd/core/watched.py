@@ -104,6 +104,12 @@ class Watched:
     seen_at: Moment | None = None  # when it was last told whether it is live
     usual: tuple[int, ...] = ()
 
+    @property
+    def shown(self) -> tuple[object, ...]:
+        """What a subscriber is told the change of: all that people see but for when it was and will be asked."""
+        broadcast = self.site_id, self.title, self.category
+        return self.streamer, self.mood, self.detail, self.trouble, self.recording, broadcast
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:

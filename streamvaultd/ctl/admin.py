@@ -23,9 +23,9 @@ def settings(session: Session) -> None:
     if session.show_json(found):
         return
     columns = (
-        Column("SETTING"),
+        Column("SETTING", least=16),
         Column("VALUE", least=16),
-        Column("DEFAULT", least=16),
+        Column("DEFAULT", least=16, can_drop=True),
         Column("ABOUT", least=24, can_drop=True),
     )
     rows = [_setting_row(Fields(item, "setting")) for item in found]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 INTRODUCTION = """Control streamvaultd, which records live streams. Without a command: list what is recorded.
 
-Exit status: 0 done, 1 failed, 2 wrong usage, 3 the daemon is not running, 4 no such recording or segment.
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 the daemon cannot be reached, 4 no such recording or segment.
 """
 
 
@@ -104,7 +104,7 @@ def _build() -> click.Group:
 
     group = Group(
         PROGRAM, params=[_parameter(each) for each in COMMON], callback=introduce, help=INTRODUCTION,
-        invoke_without_command=True,
+        invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]},
     )  # fmt: skip
     for name in PLACES:
         found = find(name)

@@ -71,7 +71,7 @@ def seams(session: Session, *, recording: str) -> None:
     """
     from streamvaultd.ctl import result
 
-    found = records.objects(session.call("ListSeams", recording=recording), "seams")
+    found = session.seam_answers(recording)
     if session.show_json(found):
         return
     every = [result.parse_seam(item) for item in found]

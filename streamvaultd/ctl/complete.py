@@ -46,6 +46,8 @@ def completer(parameter: Parameter) -> Callable[[click.Context, click.Parameter,
     """What click asks for the values of a parameter."""
     if parameter.complete == "recording":
         return _recordings
+    if parameter.complete == "streamer":
+        return _streamers
     if parameter.complete == "file":
         return _files
     return None
@@ -60,6 +62,20 @@ def _files(_context: click.Context, _parameter: click.Parameter, begun: str) -> 
 def _recordings(context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
     session = context.find_object(Session)
     return [] if session is None else [name for name in known_names(session) if name.startswith(begun)]
+
+
+def _streamers(context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+    from streamvaultd.ctl import records
+    from streamvaultd.ctl.streamers import parse_streamer
+
+    session = context.find_object(Session)
+    if session is None:
+        return []
+    try:
+        found = session.pages("ListStreamers", "streamers")
+        return [name for name in (parse_streamer(item).name for item in found) if name.startswith(begun)]
+    except (VaultError, records.BadAnswer):
+        return []
 
 
 def known_names(session: Session) -> list[str]:

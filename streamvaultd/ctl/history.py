@@ -32,8 +32,8 @@ def jobs(session: Session, *, recording: str | None, show_all: bool, limit: int 
         return
     columns = (
         Column("JOB", is_number=True), Column("RECORDING", is_number=True), Column("KIND"), Column("STATUS"),
-        Column("TRY", is_number=True), Column("STARTED"), Column("RUNTIME"), Column("UNIT", can_drop=True),
-        Column("RESULT", least=24, can_drop=True),
+        Column("TRY", is_number=True, can_drop=True), Column("STARTED", can_drop=True),
+        Column("RUNTIME", can_drop=True), Column("UNIT", can_drop=True), Column("RESULT", least=24, can_drop=True),
     )  # fmt: skip
     table = Table(columns, tuple(_job_row(Fields(item, "job"), session.now()) for item in found))
     footer = f"{plural(len(found), 'job')} listed."

@@ -23,7 +23,7 @@ class Parameter:
     """An option (it has `flags`) or an argument of a command.
 
     `choices` are all values that it takes, `least` makes it a number that is not smaller. `complete` says of what its
-    values are the names: "recording", "file" or nothing.
+    values are the names: "recording", "streamer", "file" or nothing.
     """
 
     def __init__(

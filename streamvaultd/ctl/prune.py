@@ -41,10 +41,12 @@ def prune(
     joined is never touched. The recordings stay in the list, and say that their media are gone. Exit status 1 if
     something was kept that was asked for.
     """
-    if [recording is not None, older_than is not None, by_retention].count(True) != 1 or (failed and by_retention):
+    bounds = [recording is not None, older_than is not None, by_retention].count(True)
+    if bounds != 1 or (failed and by_retention) or (recording is not None and streamer is not None):
         hints = [
             "'streamvaultctl prune --older-than 30d --dry-run'",
             "'streamvaultctl prune --by-retention --dry-run'",
+            "--streamer goes with these two only",
         ]
         raise Usage("give a recording, or --older-than, or --by-retention without --failed", hints)
     asked: dict[str, object] = {

@@ -73,10 +73,10 @@ def recording_table(recordings: Iterable[Recording], now: int) -> Table:
         Column("ID", is_number=True),
         Column("STREAMER", least=12),
         Column("STATE"),
-        Column("SEGMENTS", is_number=True),
-        Column("SIZE", is_number=True),
-        Column("STARTED"),
-        Column("RUNTIME"),
+        Column("SEGMENTS", is_number=True, can_drop=True),
+        Column("SIZE", is_number=True, can_drop=True),
+        Column("STARTED", can_drop=True),
+        Column("RUNTIME", can_drop=True),
         Column("RESULT", least=24, can_drop=True),
     )
     return Table(columns, tuple(_recording_row(recording, now) for recording in recordings))
@@ -108,9 +108,9 @@ def segment_table(segments: Iterable[Segment], now: int) -> Table:
         Column("SEGMENT", is_number=True),
         Column("PHASE"),
         Column("SIZE", is_number=True),
-        Column("RUNTIME"),
+        Column("RUNTIME", can_drop=True),
         Column("CAUSE", least=8),
-        Column("UNIT"),
+        Column("UNIT", can_drop=True),
         Column("PID", is_number=True, can_drop=True),
         Column("PEAK", is_number=True, can_drop=True),
         Column("LIMIT", is_number=True, can_drop=True),
@@ -265,7 +265,9 @@ def labelled(fields: Iterable[tuple[str, Line]], *, indent: int = _INDENT) -> li
 
 def event_line(event: Event, streamer: str | None) -> Line:
     """One event of `monitor`, as journalctl(1) prints a line: time, what it is about, message."""
-    about = f"{streamer or '-'}[{event.recording}]" if event.recording is not None else "streamvaultd"
+    about = "streamvaultd"
+    if event.recording is not None:
+        about = f"{streamer}[{event.recording}]" if streamer is not None else f"recording {event.recording}"
     style = Style.BAD if event.priority <= _LOG_ERR else Style.STRONG if event.priority <= _LOG_NOTICE else Style.PLAIN
     return (Span(f"{format_short_time(event.at)} "), Span(about, Style.STRONG), Span(": "), Span(event.message, style))
 

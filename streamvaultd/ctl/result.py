@@ -119,10 +119,10 @@ def seam_table(seams: Sequence[Seam]) -> Table:
     columns = (
         Column("SEGMENTS"),
         Column("KIND"),
-        Column("METHOD"),
+        Column("METHOD", can_drop=True),
         Column("CERTAINTY"),
-        Column("OVERLAP", is_number=True),
-        Column("OVERLAP MS", is_number=True),
+        Column("OVERLAP", is_number=True, can_drop=True),
+        Column("OVERLAP MS", is_number=True, can_drop=True),
         Column("GAP MS", is_number=True),
         Column("NOTE", least=16, can_drop=True),
     )

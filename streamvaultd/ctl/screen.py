@@ -34,8 +34,8 @@ class Screen:
 
     @classmethod
     def of_process(cls) -> Screen:
-        """The real one."""
-        return cls(sys.stdout, sys.stderr, os.environ)
+        """The real one; what the process was started without leads nowhere."""
+        return cls(sys.stdout or _nowhere(), sys.stderr or _nowhere(), os.environ)
 
     @property
     def columns(self) -> int | None:
@@ -129,6 +129,10 @@ class Screen:
     def _number(self, variable: str) -> int:
         value = self._environ.get(variable, "")
         return int(value) if value.isdecimal() and len(value) < 6 else 0
+
+
+def _nowhere() -> TextIO:
+    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 - pathlib costs an import
 
 
 def _may_colour(environ: Mapping[str, str]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from streamvaultd.ctl import records
 from streamvaultd.ctl.options import SOCKET
+from streamvaultd.ctl.outcome import Usage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 INTERFACE = "io.streamvault.Recorder"
 PAGE = 1000
+_ASCENDING = frozenset({"ListSegments", "ListSeams", "ListStreamers"})
 
 
 class Session:
@@ -66,13 +68,13 @@ class Session:
     def pages(self, method: str, name: str, *, limit: int | None = None, **parameters: object) -> list[Answer]:
         """The items of a list that comes in pages: all, or as many as `limit`."""
         found: list[Answer] = []
-        before = None
+        onward, place = "after" if method in _ASCENDING else "before", None
         while limit is None or len(found) < limit:
             wanted = None if limit is None else min(limit - len(found), PAGE)
-            answer = self.call(method, limit=wanted, before=before, **parameters)
+            answer = self.call(method, **parameters, **{"limit": wanted, onward: place})
             found += records.objects(answer, name)
-            before = answer.get("next")
-            if before is None:
+            place = answer.get("next")
+            if place is None:
                 break
         return found
 
@@ -86,14 +88,11 @@ class Session:
 
     def segment_answers(self, recording: str) -> list[Answer]:
         """As the daemon answers them."""
-        found: list[Answer] = []
-        after = None
-        while True:
-            answer = self.call("ListSegments", recording=recording, after=after)
-            found += records.objects(answer, "segments")
-            after = answer.get("next")
-            if after is None:
-                return found
+        return self.pages("ListSegments", "segments", recording=recording)
+
+    def seam_answers(self, recording: str) -> list[Answer]:
+        """The seams of a recording, as the daemon answers them."""
+        return self.pages("ListSeams", "seams", recording=recording)
 
     def note(self, text: str) -> None:
         """Tell people something that is no result; not with --quiet."""
@@ -125,5 +124,8 @@ def recording_of(answer: Answer) -> Recording:
 
 
 def given(parameters: Mapping[str, object]) -> dict[str, object]:
-    """The parameters that are not None."""
+    """The parameters that are not None; raises Usage for one that no message can hold."""
+    for value in parameters.values():
+        if isinstance(value, str) and not value.isascii() and any("\ud800" <= each <= "\udfff" for each in value):
+            raise Usage(f"'{value}' is not valid UTF-8")
     return {key: value for key, value in parameters.items() if value is not None}

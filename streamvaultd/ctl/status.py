@@ -56,7 +56,7 @@ def _result_fields(session: Session, found: Recording) -> list[tuple[str, Line]]
     from streamvaultd.ctl import result
 
     which = str(found.id)
-    answers = records.objects(session.call("ListSeams", recording=which), "seams")
+    answers = session.seam_answers(which)
     made = result.parse_result(session.call("ListParts", recording=which))
     return result.result_fields(made, [result.parse_seam(item) for item in answers])
 

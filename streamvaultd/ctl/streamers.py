@@ -12,7 +12,7 @@ from streamvaultd.ctl.session import Session
 from streamvaultd.ctl.table import Column, Table
 from streamvaultd.ctl.text import Span, Style, line, plural
 
-STREAMER = argument("streamer", "NAME")
+STREAMER = argument("streamer", "NAME", complete="streamer")
 STYLES = {
     "recording": Style.GOOD, "starting": Style.BUSY, "live": Style.BUSY, "trouble": Style.BAD,
     "unsupported": Style.BAD, "disabled": Style.FAINT,
@@ -31,7 +31,7 @@ class Streamer(NamedTuple):
 @command("streamers")
 def streamers(session: Session) -> None:
     """List who is watched."""
-    found = records.objects(session.call("ListStreamers"), "streamers")
+    found = session.pages("ListStreamers", "streamers")
     if session.show_json(found):
         return
     every = [parse_streamer(item) for item in found]
@@ -143,7 +143,7 @@ def streamer_table(every: list[Streamer]) -> Table:
         Column("STREAMER", least=8),
         Column("STATE"),
         Column("RECORDING", is_number=True),
-        Column("URL", least=16),
+        Column("URL", least=16, can_drop=True),
         Column("ABOUT", least=10, can_drop=True),
     )
     rows = tuple(

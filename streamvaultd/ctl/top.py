@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from streamvaultd.ctl import records, render
 from streamvaultd.ctl.history import event_answers
 from streamvaultd.ctl.options import Command, command, option
-from streamvaultd.ctl.outcome import Failed
+from streamvaultd.ctl.outcome import Failed, Usage
 from streamvaultd.ctl.records import Recording, Segment
 from streamvaultd.ctl.session import Session
 from streamvaultd.ctl.table import Column, Table
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 EVENTS: Final = 8
 INTERVAL: Final = 2
+INTERVAL_MAX: Final = 86400
 COLOURS: Final = {
     Style.GOOD: "bold green", Style.BUSY: "bold yellow", Style.BAD: "bold red", Style.STRONG: "bold",
     Style.FAINT: "dim", Style.HEAD: "underline", Style.PLAIN: "",
@@ -48,15 +49,16 @@ def top(session: Session, *, interval: int | None) -> None:
 
     The rates are of the last interval. Ends with q or Ctrl-C.
     """
+    if interval is not None and interval > INTERVAL_MAX:
+        raise Usage(f"--interval is {INTERVAL_MAX} seconds at most")
     if not session.screen.is_terminal:
-        raise Failed(
-            "cannot show a live view: the output is no terminal",
-            hint="'streamvaultctl monitor' prints what happens, line by line",
-        )
+        raise _no_view("the output is no terminal")
     from rich.console import Console
     from rich.live import Live
 
     console = Console(color_system="auto" if session.screen.has_colour else None, highlight=False)
+    if console.is_dumb_terminal:
+        raise _no_view("this terminal cannot move its cursor")
     before = look(session)
     with _keys() as read_key, Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
@@ -66,6 +68,11 @@ def top(session: Session, *, interval: int | None) -> None:
             before = now
             if read_key(interval or INTERVAL) in ("q", "Q", "\x03"):
                 return
+
+
+def _no_view(why: str) -> Failed:
+    hint = "'streamvaultctl monitor' prints what happens, line by line"
+    return Failed(f"cannot show a live view: {why}", hint=hint)
 
 
 def look(session: Session) -> Sample:
@@ -94,11 +101,11 @@ _COLUMNS: Final = (
     Column("ID", is_number=True),
     Column("STREAMER", least=10),
     Column("STATE"),
-    Column("SEG", is_number=True),
+    Column("SEG", is_number=True, can_drop=True),
     Column("DEATHS", is_number=True),
-    Column("SIZE", is_number=True),
-    Column("RATE", is_number=True),
-    Column("RUNTIME"),
+    Column("SIZE", is_number=True, can_drop=True),
+    Column("RATE", is_number=True, can_drop=True),
+    Column("RUNTIME", can_drop=True),
     Column("MEMORY", is_number=True, can_drop=True),
     Column("LIMIT", is_number=True, can_drop=True),
     Column("ROTATION", can_drop=True),

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from streamvaultd.figures import Snapshot
+from streamvaultd.figures import Rising, Snapshot
 
 PREFIX: Final = "streamvaultd"
 CONTENT_TYPE: Final = prometheus_client.CONTENT_TYPE_LATEST
@@ -20,7 +20,7 @@ RESTART_BUCKETS: Final = (0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800)
 
 
 class Page:
-    """The metrics, and how they are written. Counters are sums over the store, so they outlive the daemon."""
+    """The metrics, and how they are written. Counters begin as sums over the store, so they outlive the daemon."""
 
     def __init__(self) -> None:
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -47,22 +47,20 @@ class Page:
 class _Figures(Collector):
     def __init__(self) -> None:
         self.found: Snapshot | None = None
+        self._rising = Rising()
 
     def collect(self) -> Iterable[Metric]:
-        return [] if self.found is None else list(families(self.found))
+        return [] if self.found is None else list(families(self.found, self._rising))
 
 
-def families(found: Snapshot) -> Iterable[Metric]:
-    """The families of a snapshot."""
+def families(found: Snapshot, rising: Rising) -> Iterable[Metric]:
+    """The families of a snapshot; its sums as they are told, of which `rising` remembers those before."""
     yield _gauge("build_info", "Which version runs; always 1.", {found.version: 1}, "version")
     yield _gauge("store_up", "Whether the store has answered; if not, its sums are those of before.", found.store_up)
-    yield _gauge("recordings", "Recordings in the store, by status.", found.recordings, "status")
+    if found.has_sums:
+        yield from _sums(found, rising)
     yield _gauge("recordings_active", "Recordings that are not over, by state.", found.states, "state")
     yield _gauge("segments_running", "Segments of which a process may exist.", found.segments)
-    yield _counter("received_bytes", "Bytes of all segments, overlaps included.", found.bytes)
-    yield _counter("deaths", "Segments that ended though nobody asked for it, by cause.", found.deaths, "cause")
-    yield _counter("seams", "Seams of joined files, by kind.", found.seams, "kind")
-    yield _counter("seam_gap_seconds", "Missing time at seams, as far as it is known.", found.gap_seconds)
     fullest = "of the running segment that is nearest to its limit"
     yield _gauge("segment_memory_bytes", f"Memory that cannot be taken back, {fullest}.", found.memory_used)
     yield _gauge("segment_memory_limit_bytes", f"MemoryMax= {fullest}.", found.memory_limit)
@@ -86,6 +84,17 @@ def families(found: Snapshot) -> Iterable[Metric]:
     if found.backlog is not None:
         yield _gauge("catalogue_backlog", "Changes that are not in the catalogue yet.", found.backlog)
         yield _gauge("catalogue_up", "Whether the catalogue could be fed the last time.", found.catalogue_up)
+
+
+def _sums(found: Snapshot, rising: Rising) -> Iterable[Metric]:
+    """What the store has to tell."""
+    totals = rising.of("totals", {"bytes": found.bytes, "gap": found.gap_seconds})
+    deaths, seams = rising.of("deaths", found.deaths), rising.of("seams", found.seams)
+    yield _gauge("recordings", "Recordings in the store, by status.", found.recordings, "status")
+    yield _counter("received_bytes", "Bytes of all segments, overlaps included.", totals["bytes"])
+    yield _counter("deaths", "Segments that ended though nobody asked for it, by cause.", deaths, "cause")
+    yield _counter("seams", "Seams of joined files, by kind.", seams, "kind")
+    yield _counter("seam_gap_seconds", "Missing time at seams, as far as it is known.", totals["gap"])
 
 
 Figure = Mapping[str, float] | float

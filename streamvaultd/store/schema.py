@@ -141,7 +141,7 @@ streams = Table(
     metadata,
     _id(),
     _reference("streamer_id", "streamers.id"),
-    Column("site_id", Text),
+    Column("site_id", Prose),
     Column("title", Prose),
     Column("category", Prose),
     Column("started_at", Realtime, nullable=False),

@@ -18,6 +18,8 @@ from streamvaultd.capture.output import SegmentFiles
 from streamvaultd.config import Settings
 from streamvaultd.core import effects as fx
 from streamvaultd.core.retention import Rules
+from streamvaultd.core.streamer import Streamer
+from streamvaultd.core.watched import Mood, Watched
 from streamvaultd.disks import Lanes
 from streamvaultd.errors import VaultError
 from streamvaultd.hub import Hub, JobNews, News
@@ -29,7 +31,7 @@ from streamvaultd.sockets import acting, all_handlers, reading
 from streamvaultd.store.queries import QueryableStore
 from streamvaultd.varlink.client import Client
 from streamvaultd.varlink.sockets import Members, listen
-from tests.component.store_world import BOOT, SetClock, later, segment_path
+from tests.component.store_world import BOOT, NOW, SetClock, later, segment_path
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
@@ -66,6 +68,7 @@ class World:
     mistakes: Sequence[VaultError] = ()
     servers: Sequence[Server] = ()
     rules: dict[str, Rules] = field(default_factory=dict)
+    watched: dict[str, Watched] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.hub = Hub()
@@ -96,8 +99,10 @@ class World:
         return all_handlers(
             api, audits=idle, manager=self.manager, store=self.store, hub=self.hub, clock=self.clock,
             pruning=pruning, retention=self.retention,
-            settings=lambda: self.settings, reload=self._reload,
-            more=StreamersApi(roster=idle, watches=idle, plugins=idle, clock=self.clock).handlers()
+            settings=lambda: self.settings, reload=self._reload, watched=lambda: self.watched,
+            more=StreamersApi(
+                roster=idle, watches=cast("Any", SimpleNamespace(watched=self.watched)), plugins=idle, clock=self.clock
+            ).handlers()
             | TellingApi(idle).handlers()
             | RescanApi(idle).handlers(),
         )  # fmt: skip
@@ -147,6 +152,12 @@ class Feed:
 
 async def _settled() -> None:
     """There is no streamlink here."""
+
+
+def somebody(name: str, mood: Mood = Mood.OFFLINE) -> Watched:
+    """Who is watched."""
+    streamer = Streamer(name=name, url=f"https://example.org/{name}?token=hidden")
+    return Watched(streamer=streamer, site="example.org", mood=mood, since=NOW)
 
 
 async def open_queryable(where: Path) -> QueryableStore:

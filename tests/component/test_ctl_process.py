@@ -52,6 +52,7 @@ class Recorder:
             "Subscribe": self.subscribe,
             "GetStatus": self.get_status,
             "ListEvents": self.list_events,
+            "ListStreamers": self.list_streamers,
         }
         interface = Interface(read_definition("io.streamvault.Recorder"), handlers, streaming=frozenset({"Subscribe"}))
         return Server(Info("streamvault", "test", "1", "https://example.org/"), [interface], check_replies=True)
@@ -65,6 +66,11 @@ class Recorder:
             "streamlinkCommand": "streamlink", "store": "/var/lib/streamvaultd/streamvaultd.sqlite",
             "unreachableTargets": [],
         }  # fmt: skip
+
+    async def list_streamers(self, _call: Call) -> dict[str, Any]:
+        context = {"url": "https://example.org/live.m3u8", "file": "/etc/x.toml", "own": False, "enabled": True}
+        runtime = {"state": "offline", "since": at(NOW), "failures": 0}
+        return {"streamers": [{"name": name, "context": context, "runtime": runtime} for name in ("dora", "emil")]}
 
     async def list_events(self, _call: Call) -> dict[str, Any]:
         return {"events": [event(message="Segment 1 died")]}
@@ -236,6 +242,19 @@ async def test_nobody_reads_the_output(recorder: Recorder, address: Path) -> Non
     assert (code, err) == (141, "")
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-"])
+async def test_what_is_closed_leads_nowhere(recorder: Recorder, address: Path, closed: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *("sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-c", RUN, "--socket", str(address)),
+        *("status", "demo"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    out, err = await process.communicate()
+    assert (process.returncode, err, bool(out)) == (0, b"", closed == "2>&-")
+
+
 async def test_full_disk(recorder: Recorder, address: Path) -> None:
     full = os.open("/dev/full", os.O_WRONLY)
     code, _, err = await run(address, "list", out=full)
@@ -312,6 +331,7 @@ async def test_a_pipe_costs_no_needless_imports(recorder: Recorder, address: Pat
         ("streamvaultctl status 34", {"34", "340", "341", "342", "343"}),
         ("streamvaultctl list --status f", {"finalizing", "failed"}),
         ("streamvaultctl streamlink in", {"install"}),
+        ("streamvaultctl disable d", {"dora"}),
         ("streamvaultctl list --no-", {"--no-pager", "--no-legend"}),
     ],
 )
@@ -328,19 +348,31 @@ async def test_words_are_completed(recorder: Recorder, address: Path, words: str
     assert {line.partition(",")[2] for line in out.splitlines()} == expected
 
 
-async def test_bash_completes_names_from_the_daemon(recorder: Recorder, address: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("status d", "demo"),
+        ("list --status = f", "finalizing failed"),
+        ("list --status =", "recording finalizing completed stopped failed"),
+        ("list --json = short d", "demo"),
+        ("disable d", "dora"),
+    ],
+)
+async def test_bash_completes_names_from_the_daemon(
+    recorder: Recorder, address: Path, tmp_path: Path, words: str, expected: str
+) -> None:
     """The script that the package installs, in the shell that reads it."""
     program = tmp_path / "streamvaultctl"
     program.write_text(f"#!/bin/sh\nexec {sys.executable} -c '{RUN}' \"$@\"\n")
     program.chmod(0o755)
     script = ROOT / "streamvaultd" / "ctl" / "completion" / "streamvaultctl"
-    typed = f"COMP_WORDS=({program} --socket {address} status d); COMP_CWORD=4"
+    typed = f"COMP_WORDS=({program} --socket {address} {words}); COMP_CWORD={len(words.split()) + 2}"
     asked = f'source {script}; {typed}; _streamvaultctl {program}; echo "${{COMPREPLY[@]}}"'
     process = await asyncio.create_subprocess_exec(
         *("bash", "-c", asked), stdout=asyncio.subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)}
     )
     out, _ = await process.communicate()
-    assert out.decode() == "demo\n"
+    assert out.decode() == f"{expected}\n"
 
 
 async def test_top_fills_the_screen_until_it_is_interrupted(recorder: Recorder, address: Path) -> None:
@@ -359,3 +391,8 @@ async def test_top_fills_the_screen_until_it_is_interrupted(recorder: Recorder, 
     assert b"\x1b[?1049h" in shown  # the other screen, and back
     assert "\x1b[?1049l" in rest
     assert b"demo" in shown
+
+
+async def test_top_wants_a_terminal_that_can_show_it(recorder: Recorder, address: Path) -> None:
+    code, shown = await on_terminal(address, "top", TERM="dumb")
+    assert (code, shown) == (1, "")

@@ -26,7 +26,7 @@ from streamvaultd.core.model import Moment, Phase, Policy, Recorder, Recording, 
 from streamvaultd.daemon_ledger import Ledger
 from streamvaultd.disks import Lanes
 from streamvaultd.errors import StoreUnavailable
-from streamvaultd.figures import CAUSES, DISKS_MAX, DiskFigures, Restarts, Snapshot, deaths_by_kind, snapshot
+from streamvaultd.figures import CAUSES, DISKS_MAX, DiskFigures, Restarts, Rising, Snapshot, deaths_by_kind, snapshot
 from streamvaultd.meter import Meter, provide
 from streamvaultd.metrics import serve
 from streamvaultd.metrics.page import CONTENT_TYPE, Page, families
@@ -115,6 +115,37 @@ def test_a_page_says_what_runs_and_what_was() -> None:
     assert (found["streamvaultd_catalogue_backlog", ""], found["streamvaultd_catalogue_up", ""]) == (7, 0)
 
 
+def test_counters_do_not_fall_when_something_is_corrected() -> None:
+    page = Page()
+    first = replace(NONE, causes={"signal:9": 5}, bytes=5000, seams={"gap": 2}, gap_ms=2000.0)
+    corrected = replace(NONE, causes={"signal:9": 4, "oom": 1}, bytes=3000, seams={"gap": 1, "union": 1}, gap_ms=500.0)
+    page.text(taken(stored=first))
+    found = samples(page.text(taken(stored=corrected)))
+    assert found["streamvaultd_deaths_total", "signal"] == 5
+    assert found["streamvaultd_deaths_total", "oom"] == 1
+    assert found["streamvaultd_received_bytes_total", ""] == 5000
+    assert found["streamvaultd_seams_total", "gap"] == 2
+    assert found["streamvaultd_seam_gap_seconds_total", ""] == 2
+    later = samples(page.text(taken(stored=replace(corrected, causes={"signal:9": 5, "oom": 1}, bytes=3100))))
+    assert later["streamvaultd_deaths_total", "signal"] == 6
+    assert later["streamvaultd_received_bytes_total", ""] == 5100
+
+
+def test_sums_that_are_not_known_yet_are_not_told() -> None:
+    found = samples(Page().text(taken(stored=None, store_up=False)))
+    assert found["streamvaultd_store_up", ""] == 0
+    assert found["streamvaultd_segments_running", ""] == 0
+    assert not {name for name, _ in found} & {"streamvaultd_received_bytes_total", "streamvaultd_recordings"}
+
+
+def test_only_counters_are_asked_for_their_increase() -> None:
+    alerts = (ROOT / "docs" / "prometheus" / "alerts.yml").read_text()
+    dashboard = (ROOT / "docs" / "grafana" / "streamvaultd.json").read_text()
+    asked = re.findall(r"(?:rate|increase)\((\w+)", alerts + dashboard)
+    assert len(asked) > 5
+    assert {name.rpartition("_")[2] for name in asked} == {"total", "bucket"}
+
+
 def test_labels_are_of_fixed_lists_and_nobody_is_named() -> None:
     disks = [DiskFigures(place=f"/{number}", free=1, left=1) for number in range(10 * DISKS_MAX)]
     many = {f"exit:{number}": 1 for number in range(1000)} | {f"made-up-{number}": 1 for number in range(1000)}
@@ -163,7 +194,8 @@ def test_dashboard_and_alerts_ask_for_what_there_is() -> None:
         "streamvaultd_restart_seconds_count",
         "streamvaultd_restart_seconds_sum",
     }
-    assert len({family.name for family in families(taken())}) == len(list(families(taken())))
+    names = [family.name for family in families(taken(), Rising())]
+    assert len(set(names)) == len(names)
 
 
 async def test_the_store_has_the_sums(tmp_path: Path) -> None:

@@ -365,13 +365,16 @@ async def test_a_joined_file_that_is_cut_is_not_taken_for_the_whole(root: Path, 
     assert SegmentFiles().size(Path(done.path or "")) == len(MEDIA) - 1
 
 
-async def test_a_directory_that_is_a_file_is_no_error_and_one_that_loops_is(
-    root: Path, databases: tuple[Path, Path]
-) -> None:
+async def test_a_directory_that_is_asked_for_must_be_one(root: Path, databases: tuple[Path, Path]) -> None:
     (root / "loop").symlink_to(root / "loop")
+    (root / "file").touch()
     async with house(databases[0], root) as home:
-        with pytest.raises(DirectoryUnusable):
-            await home.rescan.run(str(root / "loop"), dry_run=False)
+        for name in ("loop", "file", "mistyped"):
+            with pytest.raises(DirectoryUnusable):
+                await home.rescan.run(str(root / name), dry_run=False)
+        # the one that is known may not be there yet
+        await asyncio.to_thread(root.rename, root.with_name("away"))
+        assert await home.rescan.run(None, dry_run=False) == []
 
 
 @pytest.mark.parametrize("result", ["../x", "a/b", "", ".."])

@@ -35,7 +35,7 @@ from streamvaultd.sockets import READ_METHODS
 from streamvaultd.varlink import idl
 from streamvaultd.varlink.server import read_definition
 from streamvaultd.varlink.sockets import Members, Peer
-from tests.component.socket_world import RECORDER, World, served
+from tests.component.socket_world import RECORDER, World, served, somebody
 from tests.component.store_world import NOW, later, move, start
 
 if TYPE_CHECKING:
@@ -113,11 +113,12 @@ async def test_null_is_as_good_as_absent(world: World) -> None:
 async def test_the_varlink_package_calls_every_method_that_looks(world: World) -> None:
     """An independent client: it reads the interface from the socket, and refuses what does not fit it."""
     await over(world, State.COMPLETED)
+    world.watched["eve"] = somebody("eve")
     await world.store.create_job(1, "join", {}, NOW)
     await world.store.add_event(at=NOW, kind="adopted", priority=5, message="m", recording=1)
     await world.store.add_seams(1, [SeamRecord(older=1, newer=2, kind="exact", method="bytes", certainty="proven")])
     given: dict[str, dict[str, Any]] = {
-        "GetStream": {"stream": 1}, "GetJob": {"job": 1}, "GetEvent": {"event": 1},
+        "GetStream": {"stream": 1}, "GetJob": {"job": 1}, "GetEvent": {"event": 1}, "GetStreamer": {"streamer": "eve"},
         "GetSegment": {"recording": "1", "segment": 2}, "GetSeam": {"recording": "1", "older": 1},
     }  # fmt: skip
     of_recording = {name: {"recording": "1"} for name in ("Get", "ListSegments", "Why", "ListSeams", "ListParts")}
@@ -262,6 +263,20 @@ async def test_what_is_not_there_has_an_error_of_its_own(world: World) -> None:
             await world.call(method, **parameters)
 
 
+@pytest.mark.parametrize("parameters", [{"limit": 0}, {"limit": -1}, {"after": -1}, {"after": 1 << 62}])
+@pytest.mark.parametrize("method", ["ListSegments", "ListSeams"])
+async def test_what_is_no_page_is_refused(world: World, method: str, parameters: dict[str, int]) -> None:
+    await over(world, State.COMPLETED)
+    with pytest.raises(InvalidParameter):
+        await world.call(method, recording="1", **parameters)
+
+
+@pytest.mark.parametrize("priority", [-1, 8])
+async def test_what_is_no_priority_is_refused(world: World, priority: int) -> None:
+    with pytest.raises(InvalidParameter):
+        await world.call("ListEvents", priority=priority)
+
+
 # --- subscriptions -------------------------------------------------------------------------------------------------
 
 
@@ -376,6 +391,9 @@ async def test_prune_wants_a_bound_and_touches_no_file_elsewhere(world: World, t
         await world.call("Prune")
     with pytest.raises(PruneUnbounded):
         await world.call("Prune", streamer="demo")
+    for further in ({"olderThanUSec": 1}, {"streamer": "other"}):
+        with pytest.raises(PruneUnbounded):
+            await world.call("Prune", recording="1", **further)
     victim = tmp_path / "passwd"
     victim.write_text("root")
     recorder, _ = await joined(world, tmp_path)

@@ -40,6 +40,12 @@ async def test_a_stream_has_its_identity_title_and_category(store: LocalStore) -
     assert await rows(store, "SELECT site_id, title, category FROM streams") == [("b1", "first", "chess")]
 
 
+async def test_what_a_site_says_may_be_no_text(store: LocalStore) -> None:
+    await begin(store, "b\0")
+    await begin(store, "b\0", streamer="bob")
+    assert await rows(store, "SELECT site_id FROM streams") == [("b\ufffd",)] * 2
+
+
 async def test_a_changed_title_is_kept_with_its_time(store: LocalStore) -> None:
     recorder = await begin(store, "b1")
     await store.note_broadcast(recorder.recording.id, Broadcast(title="second", category="go"), later(60))

@@ -25,6 +25,8 @@ from streamvaultd.core.watched import Mood, Sighting, Trouble
 from streamvaultd.errors import (
     AlreadyRecording,
     ConfigInvalid,
+    InvalidQuality,
+    InvalidUrl,
     NoSuchStreamer,
     StreamerExists,
     StreamerReadOnly,
@@ -150,6 +152,17 @@ async def test_added_asked_and_recorded(world: World) -> None:
     assert listed["context"]["quality"] == "720p,best"
 
 
+async def test_who_looks_on_is_told_what_changes_and_who_goes(world: World) -> None:
+    told: list[tuple[str, str]] = []
+    world.watches.on_change = lambda who: told.append((who.streamer.name, who.mood.value))
+    world.watches.on_gone = lambda who: told.append((who.streamer.name, "gone"))
+    await world.call("AddStreamer", url=URL)
+    await world.probe("alice")
+    await world.probe("alice")  # nothing new
+    await world.call("RemoveStreamer", streamer="alice")
+    assert told == [("alice", "waiting"), ("alice", "offline"), ("alice", "gone")]
+
+
 async def test_what_was_stopped_is_left_alone_and_the_next_broadcast_is_not(world: World) -> None:
     world.air["alice"] = LIVE
     await world.call("AddStreamer", url=URL)
@@ -225,8 +238,11 @@ async def test_enable_disable_remove(world: World) -> None:
 async def test_what_is_refused_leaves_nothing_behind(world: World) -> None:
     with pytest.raises(UnsupportedUrl):
         await world.call("AddStreamer", url="https://unknown.example/")
-    with pytest.raises(ConfigInvalid):
+    with pytest.raises(InvalidQuality):
         await world.call("AddStreamer", url=URL, quality="best of all")
+    for url in ("", " ", f"{URL}\n", "hls://file:///etc/passwd"):
+        with pytest.raises(InvalidUrl):
+            await world.call("AddStreamer", name="alice", url=url)
     await world.call("AddStreamer", url=URL)
     with pytest.raises(StreamerExists):
         await world.call("AddStreamer", url=URL)

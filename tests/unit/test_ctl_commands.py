@@ -40,7 +40,7 @@ def test_monitor_shows_what_is_and_what_happens() -> None:
         "2026-11-18 09:06:40 demo[348]: is grace",
         "2026-11-18 11:06:39 demo[348]: Segment 1 died",
         "2026-11-18 11:06:39 streamvaultd: Reloaded",
-        "2026-11-18 11:06:39 -[9]: Gone",
+        "2026-11-18 11:06:39 recording 9: Gone",
     ]
 
 
@@ -123,6 +123,8 @@ def test_exit_codes_of_the_daemons_errors(error: VaultError, code: int) -> None:
         (["record", URL, "--duration", "5 parsecs"], "cannot use '5 parsecs' as a duration"),
         (["record", URL, "--duration", "0"], "cannot use '0' as a duration: it is zero"),
         (["logs", "demo", "-n", "-1"], "-1 is not in the range"),
+        (["list", "demo\udce9"], r"'demo\udce9' is not valid UTF-8"),
+        (["top", "--interval", "999999999999"], "--interval is 86400 seconds at most"),
     ],
 )
 def test_wrong_usage_is_explained(argv: list[str], told: str) -> None:
@@ -161,6 +163,8 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"streamvaultctl {__version__}\n"
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
+    assert main(["-h"]) == 0
+    assert capsys.readouterr().out == out
     names = re.findall(r"^  (\w+)  ", out.partition("Commands:")[2], re.MULTILINE)
     assert names == [
         "record",

@@ -132,6 +132,7 @@ def test_prune_shows_what_retention_will_remove() -> None:
     [
         ["prune"],
         ["prune", "demo", "--older-than", "1d"],
+        ["prune", "demo", "--streamer", "other"],
         ["prune", "demo", "--by-retention"],
         ["prune", "--older-than", "1d", "--by-retention"],
         ["prune", "--by-retention", "--failed"],

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -37,6 +38,12 @@ def test_seams_are_listed_with_what_is_missing() -> None:
         "\n"
         "3 seams listed. Missing: 2033.3 ms in 1 gap, 1 gap of unknown length.\n"
     )
+
+
+def test_seams_of_all_pages_are_listed() -> None:
+    daemon = FakeDaemon().on("ListSeams", {"seams": [EXACT], "next": 1}).on("ListSeams", {"seams": [GAP]})
+    assert json.loads(run(daemon, "seams", "demo", "--json=short").out) == [EXACT, GAP]
+    assert daemon.calls == [("ListSeams", {"recording": "demo"}), ("ListSeams", {"recording": "demo", "after": 1})]
 
 
 def test_totals_tell_the_worst() -> None:

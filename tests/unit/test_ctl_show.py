@@ -215,6 +215,40 @@ SEGMENT  PHASE    SIZE  RUNTIME  CAUSE  UNIT                        PID   PEAK
     )
 
 
+def narrow() -> FakeDaemon:
+    """Everything that is a table, as long as it may be in practice."""
+    job = {
+        "id": 1234, "recording": 1234, "kind": "thumbnail", "status": "running", "attempts": 12, "createdAt": at(NOW),
+        "unit": "streamvault-job-1234.scope",
+    }  # fmt: skip
+    seam = {"older": 123, "newer": 124, "kind": "union", "method": "timestamps", "certainty": "proven", "gapUSec": 0}
+    setting = {"section": "recording", "key": "rotate_after_all", "value": "v" * 60, "default": "d" * 60, "about": "a"}
+    watched = {
+        "name": "n" * 64, "context": {"url": URL, "file": "/f", "own": True, "enabled": True},
+        "runtime": {"state": "unsupported", "since": at(NOW), "failures": 0, "recording": 1234},
+    }  # fmt: skip
+    return (
+        FakeDaemon()
+        .on("List", {"recordings": [recording("finalizing", number=1234, streamer="s" * 64)]})
+        .on("ListSegments", {"segments": [segment(1, pid=4711, phase="launching", cause="source-ended")]})
+        .on("ListSeams", {"seams": [seam]})
+        .on("ListJobs", {"jobs": [job]})
+        .on("ListStreamers", {"streamers": [watched]})
+        .on("GetSettings", {"settings": [setting]})
+    )
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [["list"], ["segments", "demo"], ["seams", "demo"], ["jobs"], ["streamers"], ["settings"]],
+)
+def test_tables_fit_a_narrow_terminal(argv: list[str]) -> None:
+    ran = run(narrow(), *argv, on_terminal=True, NO_COLOR="1", COLUMNS="40")
+    table = ran.out.partition("\n\n")[0].splitlines()
+    assert len(table) == 2
+    assert max(map(len, table)) <= 40
+
+
 def test_status_of_an_ended_recording_shows_its_result() -> None:
     get = {"recording": recording("completed", endedAt=at(NOW), path=RESULT)}
     get["recording"]["context"]["durationUSec"] = HOUR

@@ -1,17 +1,21 @@
 # fish completion for streamvaultctl(1)
 
 function _streamvaultctl
+    set -l token (commandline -t)
+    # what stands before the value in --option=value
+    set -l before (string match -r -- '^--[^=]*=' "$token")
+    set -l value (string replace -r -- '^--[^=]*=' '' "$token")
     set -l lines (env _STREAMVAULTCTL_COMPLETE=fish_complete COMP_WORDS=(commandline -cp) \
-        COMP_CWORD=(commandline -t) streamvaultctl 2>/dev/null)
+        COMP_CWORD="$token" streamvaultctl 2>/dev/null)
     for line in $lines
         set -l parts (string split -m 1 "," -- $line)
         switch $parts[1]
             case dir
-                __fish_complete_directories (commandline -t)
+                printf '%s\n' "$before"(__fish_complete_directories $value)
             case file
-                __fish_complete_path (commandline -t)
+                printf '%s\n' "$before"(__fish_complete_path $value)
             case plain
-                echo $parts[2]
+                echo "$before$parts[2]"
         end
     end
 end
