@@ -240,7 +240,7 @@ class Api:
         }
         return found | ({"warning": installation.warning} if installation.warning else {})
 
-    # --- helpers ---------------------------------------------------------------------------------------------------
+    # --- shared ----------------------------------------------------------------------------------------------------
 
     async def _find(self, name_or_id: str) -> Recorder:
         """A recorder by number or streamer; the one in memory if it runs, for it may be ahead of its row."""
@@ -259,9 +259,9 @@ class Api:
         """A Segment of a recorder."""
         segment = recorder.segments[index]
         path = str(self._files.segment_path(recorder.recording, segment.number))
-        pidfd = self._watcher.pidfd(segment_unit(recorder.recording.id, segment.number))
-        pid = None if pidfd is None else self._pid_of(pidfd)
         unit = segment_unit(recorder.recording.id, segment.number)
+        pidfd = self._watcher.pidfd(unit)
+        pid = None if pidfd is None else self._pid_of(pidfd)
         memory = self._memory_of(unit) if segment.phase.is_live else (None, None)
         return segment_view(recorder, segment, path, pid, memory)
 

@@ -170,7 +170,7 @@ class StartedScope(Protocol):
 
 
 class Scopes(Protocol):
-    """Starts and stops scopes by the broker; raises its typed errors, DaemonNotRunning and ConnectionLost."""
+    """Starts and stops scopes by the broker; raises its typed errors, and ScopeFailed if it does not answer."""
 
     async def start(
         self, name: str, pidfd: int, description: str, limits: ScopeLimits, mounts_for: Path | None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The commands of streamvaultctl about who is watched: streamers, add, remove, enable, disable, probe."""
+"""The commands of streamvaultctl about streamers: streamers, add, remove, enable, disable, probe; and notify."""
 
 from __future__ import annotations
 

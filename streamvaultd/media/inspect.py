@@ -50,7 +50,7 @@ class Problem:
 
 @dataclass(slots=True)
 class Inspection:
-    """What was found. `gaps` are holes in the media that the file itself announces or that its clock shows."""
+    """What was found: `count` problems, the first of which are listed; `is_known` if the format can be looked into."""
 
     container: Container
     size: int

@@ -55,9 +55,7 @@ def note_broadcast(connection: Connection, recording: int, broadcast: Broadcast,
 def select_broadcast(connection: Connection, recording: int) -> Broadcast:
     """What the site said about a recording's stream."""
     columns = streams.c.site_id, streams.c.title, streams.c.category
-    query = (
-        select(*columns).join(recordings, recordings.c.stream_id == streams.c.id).where(recordings.c.id == recording)
-    )
+    query = select(*columns).join(recordings, recordings.c.stream_id == streams.c.id)
     row = connection.execute(query.where(recordings.c.id == recording)).one_or_none()
     site_id, title, category = row or ("", "", "")
     return Broadcast(site_id=site_id or "", title=title or "", category=category or "")
