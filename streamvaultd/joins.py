@@ -160,7 +160,6 @@ class Joins:
         return {
             "recording": recording.id,
             "segments": [str(self._files.segment_path(recording, segment.number)) for segment in parts],
-            "numbers": [segment.number for segment in parts],
             "output": str(self._stem(recorder)),
             "mp4": recording.policy.container is Container.MP4,
             "tries": join,

@@ -276,14 +276,3 @@ def _content(file: Path) -> str:
     if len(content) > FILE_MAX:
         raise ValueError(f"it has more than {FILE_MAX} bytes")
     return content.decode()
-
-
-def option_table() -> str:
-    """The keys as reStructuredText definitions, for streamvaultd.streamer(5)."""
-    lines: list[str] = []
-    for section in dict.fromkeys(known.section for known in KEYS):
-        lines += [f"[{section}]", "-" * (len(section) + 2), ""]
-        for known in (k for k in KEYS if k.section == section):
-            default = f" (default: {known.default})" if known.default else ""
-            lines += [f"``{known.key}``{default}", f"    {known.about}", ""]
-    return "\n".join(lines)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Self, TypeAlias, TypeVar
 from sqlalchemy import select, true
 
 from streamvaultd.clock import SystemClock
-from streamvaultd.core.model import Recorder, Recording
+from streamvaultd.core.model import Recorder, Recording, SeamRecord
 from streamvaultd.store import outbox
 from streamvaultd.store.broadcasts import note_broadcast, select_broadcast, select_past, select_result_before
 from streamvaultd.store.engine import create_file, hold, open_engine, sqlite_url, translated, unavailable
@@ -41,7 +41,7 @@ from streamvaultd.store.recordings import (
     select_recorder,
     update_recording,
 )
-from streamvaultd.store.records import EventRecord, JobRecord, JobStatus, SeamRecord
+from streamvaultd.store.records import EventRecord, JobRecord, JobStatus
 from streamvaultd.store.rows import Present
 from streamvaultd.store.schema import jobs, meta, recordings, streamers
 

@@ -16,10 +16,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.pool import NullPool
 
 from streamvaultd.clock import SystemClock
-from streamvaultd.core.model import Moment, Phase, Policy, Recorder, Segment, State
+from streamvaultd.core.model import Moment, Phase, Policy, Recorder, SeamRecord, Segment, State
 from streamvaultd.errors import AlreadyRecording, NoSuchRecording, StoreUnavailable
 from streamvaultd.store.local import LocalStore
-from streamvaultd.store.records import JobRecord, JobStatus, SeamRecord
+from streamvaultd.store.records import JobRecord, JobStatus
 from tests.component.store_world import (
     DATABASES,
     HOUR,

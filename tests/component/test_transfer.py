@@ -16,12 +16,11 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, insert
 
-from streamvaultd.core.model import State
+from streamvaultd.core.model import SeamRecord, State
 from streamvaultd.errors import DumpInvalid, StoreInUse, StoreTooNew, StoreUnavailable, TransferConflict
 from streamvaultd.store import outbox, transfer
 from streamvaultd.store.engine import create_file, hold, sqlite_url
 from streamvaultd.store.local import LocalStore
-from streamvaultd.store.records import SeamRecord
 from streamvaultd.store.schema import HEAD, metadata
 from streamvaultd.store.server import server_url
 from tests.component.catalogue_world import Feeding
