@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 
 from streamvaultd.clock import Clock
-from streamvaultd.core.model import Instant, Moment
+from streamvaultd.core.model import Moment
 from streamvaultd.core.streamer import Streamer
 from streamvaultd.core.watched import Watched
 from streamvaultd.errors import NoSuchStreamer, UnsupportedUrl
@@ -89,7 +89,7 @@ def streamer_view(watched: Watched, now: Moment) -> View:
             title=watched.title or None,
             category=watched.category or None,
             seenAt=timestamp(watched.seen_at) if watched.seen_at else None,
-            nextProbeAt=_instant(watched.probe_at, now),
+            nextProbeAt=None if watched.probe_at is None else timestamp(now.at(watched.probe_at)),
         ),
     }
 
@@ -101,9 +101,3 @@ def _context(streamer: Streamer) -> View:
         "own": streamer.is_ours,
         "enabled": streamer.enabled,
     } | optional(quality=streamer.quality or None, directory=streamer.directory or None)
-
-
-def _instant(instant: Instant | None, now: Moment) -> View | None:
-    if instant is None:
-        return None
-    return timestamp(Moment(instant, now.realtime + round((instant - now.monotonic) * 1e6)))

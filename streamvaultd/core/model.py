@@ -25,6 +25,14 @@ class Moment:
     monotonic: Instant
     realtime: int
 
+    def at(self, instant: Instant) -> Moment:
+        """The moment of an instant, as the clocks stand now, which is this one."""
+        return Moment(instant, self.realtime + round((instant - self.monotonic) * 1e6))
+
+    def dated(self, realtime: int) -> Moment:
+        """The moment of a date, as if the machine had been up then; now is this one."""
+        return Moment(self.monotonic - (self.realtime - realtime) / 1e6, realtime)
+
 
 class State(StrEnum):
     """Of a recording. All but the last five mean status `recording` in the catalogue, DISCARDING `finalizing`."""

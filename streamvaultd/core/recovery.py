@@ -33,7 +33,7 @@ def recovered(files: Iterable[SegmentFile], *, stream: int, url: str, policy: Po
     found = sorted(files, key=lambda file: file.number)
     directory, streamer, _ = found[0].folder
     segments = tuple(
-        Segment(number=file.number, phase=Phase.ENDED, since=at, ended=_moment(file.modified, at), size=file.size)
+        Segment(number=file.number, phase=Phase.ENDED, since=at, ended=at.dated(file.modified), size=file.size)
         for file in found
     )
     recording = Recording(
@@ -43,7 +43,7 @@ def recovered(files: Iterable[SegmentFile], *, stream: int, url: str, policy: Po
         url=url,
         quality=UNKNOWN_QUALITY,
         directory=directory,
-        created=_moment(min(file.modified for file in found), at),
+        created=at.dated(min(file.modified for file in found)),
         duration=None,
         policy=policy,
     )
@@ -82,8 +82,3 @@ def _finalizing(recorder: Recorder, at: Moment) -> Recorder:
         ended=None,
         detail="recovered by an audit",
     )
-
-
-def _moment(realtime: int, at: Moment) -> Moment:
-    """The moment of a date, as if the machine had been up then."""
-    return Moment(monotonic=at.monotonic - (at.realtime - realtime) / 1e6, realtime=realtime)
