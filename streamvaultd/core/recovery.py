@@ -6,7 +6,6 @@ Both end in FINALIZING: nothing of them runs, and what there is is joined in the
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Final
@@ -16,13 +15,6 @@ from streamvaultd.core.model import Moment, Phase, Policy, Recorder, Recording, 
 from streamvaultd.core.policy import JOIN_CHECK
 
 UNKNOWN_QUALITY: Final = "unknown"
-
-_STREAMER: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}", re.ASCII)
-
-
-def is_streamer(name: str) -> bool:
-    """Whether a folder's name may be a streamer's."""
-    return _STREAMER.fullmatch(name) is not None
 
 
 def recovered(files: Iterable[SegmentFile], *, stream: int, url: str, policy: Policy, at: Moment) -> Recorder:

@@ -26,8 +26,9 @@ from streamvaultd.core.census import (
     moved,
 )
 from streamvaultd.core.model import Moment, Phase, Recorder, Recording, Segment, State
-from streamvaultd.core.recovery import is_streamer, recovered, reopened
+from streamvaultd.core.recovery import recovered, reopened
 from streamvaultd.core.violations import ABOUT, Kind, Violation
+from streamvaultd.names import NAME
 from tests.unit.auditing import row_of
 from tests.unit.rows import POLICY
 from tests.unit.tables import violation_table
@@ -456,4 +457,4 @@ def test_a_reopened_recorder() -> None:
 
 @pytest.mark.parametrize(("name", "is_one"), [("demo", True), ("a.b-c_9", True), (".hidden", False), ("a b", False)])
 def test_names_of_streamers(name: str, *, is_one: bool) -> None:
-    assert is_streamer(name) is is_one
+    assert bool(NAME.fullmatch(name)) is is_one
