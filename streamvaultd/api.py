@@ -26,7 +26,6 @@ from streamvaultd.errors import (
     DirectoryUnusable,
     InvalidDuration,
     MemoryFull,
-    NoSuchRecording,
     NoSuchSegment,
     NothingToRetry,
     NotRecording,
@@ -244,10 +243,7 @@ class Api:
 
     async def _find(self, name_or_id: str) -> Recorder:
         """A recorder by number or streamer; the one in memory if it runs, for it may be ahead of its row."""
-        stored = await self._store.find(name_or_id)
-        if stored is None:
-            raise NoSuchRecording(recording=name_or_id)
-        return self._present(stored)
+        return self._present(await self._store.find(name_or_id))
 
     def _present(self, stored: Recorder) -> Recorder:
         return self._manager.recorders.get(stored.recording.id, stored)

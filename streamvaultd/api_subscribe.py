@@ -11,7 +11,6 @@ from streamvaultd.api_result import seam_view
 from streamvaultd.clock import Clock
 from streamvaultd.core.listing import StreamRow
 from streamvaultd.core.model import Recorder, SeamRecord
-from streamvaultd.errors import NoSuchRecording
 from streamvaultd.hub import Hub, JobNews, News
 from streamvaultd.varlink.server import Call, Handler, Stream
 from streamvaultd.views import View, event_view, recording_view
@@ -22,7 +21,7 @@ DEFAULT_TOPICS: Final = frozenset({"recordings", "events"})
 class FeedStore(Protocol):
     """What a subscriber is told besides the news; raises StoreUnavailable."""
 
-    async def find(self, name_or_id: str) -> Recorder | None: ...
+    async def find(self, name_or_id: str) -> Recorder: ...
     async def stream(self, stream: int) -> StreamRow | None: ...
     async def seams(self, recording: int) -> Sequence[SeamRecord]: ...
 
@@ -70,8 +69,6 @@ class SubscribeApi:
         if wanted is None:
             return list(known.values())
         found = await self._store.find(wanted)
-        if found is None:
-            raise NoSuchRecording(recording=wanted)
         return [known.get(found.recording.id, found)]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from streamvaultd.core.evidence import Evidence
 
@@ -289,6 +289,9 @@ class Told:
     cause: str | None
     attempt: int | None
 
+
+JOIN: Final = "join"
+"""The kind of job that makes one file of segments."""
 
 PLANNED_CAUSES = frozenset({"rotated", "stopped", "source-ended", "source-refused", "launch-failed"})
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import desc, insert, select, update
 
-from streamvaultd.core.model import Broadcast
+from streamvaultd.core.model import JOIN, Broadcast
 from streamvaultd.core.watched import Ended, Past
 from streamvaultd.core.watching import USUAL_KEPT, minute_of_day
 from streamvaultd.store.ledger import insert_event, select_last_done
@@ -95,7 +95,7 @@ def select_result_before(connection: Connection, recording: int) -> tuple[int, s
 
 
 def _last_part(connection: Connection, recording: int) -> str | None:
-    done = select_last_done(connection, recording, "join")
+    done = select_last_done(connection, recording, JOIN)
     parts = (done.result or {}).get("parts") if done else None
     last = parts[-1] if isinstance(parts, list) and parts else None
     path = last.get("path") if isinstance(last, dict) else None

@@ -179,7 +179,6 @@ async def test_a_catalogue_that_is_behind_is_brought_up_by_its_store(filled: Pat
     transfer.copy(filled, there)
     opened = await open_store(filled)
     bob = await opened.find("bob")
-    assert bob is not None
     await opened.save(replace(bob, state=State.COMPLETED, ended=NOW), ())
     await start(opened, "bob")
     await opened.add_seams(1, [SeamRecord(older=1, newer=2, kind="exact", method="bytes", certainty="proven")])
