@@ -19,6 +19,7 @@ from typing import Any, Final, NoReturn
 from streamvaultd import __version__, config
 from streamvaultd.api import Api
 from streamvaultd.audits import Audits
+from streamvaultd.beginner import Beginner
 from streamvaultd.capture.discard import Discard
 from streamvaultd.capture.launch import Launcher, clean_environment, memfd_with
 from streamvaultd.capture.output import SegmentFiles
@@ -137,6 +138,9 @@ class Daemon:
         self._joins = self._build_joins()
         self._executor = self._build_executor(captures)
         self.manager = Manager(executor=self._executor, clock=self._clock, on_change=self._on_change)
+        self._beginner = Beginner(
+            manager=self.manager, store=store, disk=self.disk, clock=self._clock, memory_refusal=memory_refusal
+        )
         self.journal_watch = JournalWatch(
             STATE_DIR / "journal.position",
             on_evidence=captures.on_evidence,
@@ -164,7 +168,7 @@ class Daemon:
     def _build_watching(self) -> Watching:
         return Watching(
             settings=lambda: self._settings, state_dir=STATE_DIR, streamlinks=self.streamlinks,
-            manager=lambda: self.manager, disk=lambda: self.disk, memory_refusal=memory_refusal, post=self._post,
+            recorders=lambda: self.manager.recorders, beginner=lambda: self._beginner, post=self._post,
             spawn=self.spawn, store=self._store, journal=self.journal, clock=self._clock,
         )  # fmt: skip
 
@@ -310,8 +314,7 @@ class Daemon:
             clock=self._clock,
             streamlinks=self.streamlinks,
             watcher=self._watcher,
-            disk=self.disk,
-            memory_refusal=memory_refusal,
+            beginner=self._beginner,
             settings=lambda: self._settings,
             pid_of=pid_of,
             memory_of=lambda unit: memory_use(f"{slice_groups(RECORDINGS_SLICE)[-1]}/{unit}"),
