@@ -16,11 +16,12 @@ from zoneinfo import ZoneInfo
 
 from streamvaultd.clock import Clock
 from streamvaultd.core import watched as wt
+from streamvaultd.core.answers import is_another
 from streamvaultd.core.events import BroadcastOver, Event, Outcome
 from streamvaultd.core.model import Broadcast, Recorder, Recording, State, StopReason
 from streamvaultd.core.streamer import Streamer
 from streamvaultd.core.watched import Configured, Ended, Mood, Rules, Sighting, Watch, Watched
-from streamvaultd.core.watching import is_another, next_deadline, step
+from streamvaultd.core.watching import next_deadline, step
 from streamvaultd.errors import AlreadyRecording, NoSuchStreamer, StoreUnavailable, VaultError
 from streamvaultd.notices import REMARKS, STORE_FAILED, Journal
 from streamvaultd.ports import ProbeAnswer, Store

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from streamvaultd.core.answers import minute_of_day
 from streamvaultd.core.model import Broadcast, Policy, Recorder, State, StopReason
 from streamvaultd.core.watched import Ended, Past
-from streamvaultd.core.watching import minute_of_day
 from streamvaultd.store.local import LocalStore
 from tests.component.store_world import DATABASES, NOW, SetClock, later, move, open_store
 
