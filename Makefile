@@ -18,6 +18,7 @@ help:
 	@echo "make box     boot a box with the package installed, and open a shell in it"
 	@echo "make chaos   faults at random instants, then an account of every frame and death: SEED=… MINUTES=… RECORDINGS=…"
 	@echo "             POSTGRES=1: with a catalogue in PostgreSQL, which is killed, stopped and frozen, too"
+	@echo "             VM=1: in a vm, where segments run out of memory, too"
 	@echo "make seams   rotations and kills at random instants, every frame counted: ROTATIONS=… KILLS=… SEED=…"
 	@echo "make bench   from a death to its replacement's exec, side by side with systemd's own Restart=: KILLS=…"
 	@echo "make clean   remove what was built here; the cache in /var/cache/streamvaultd-testbed stays"

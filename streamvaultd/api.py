@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from streamvaultd import __version__
+from streamvaultd.beginner import Beginner, Wish
 from streamvaultd.capture.streamlink import check_quality, check_url
 from streamvaultd.clock import Clock
 from streamvaultd.config import Settings
-from streamvaultd.core.events import RecordRequested, RetryRequested, RotateRequested, StopRequested
+from streamvaultd.core.events import RetryRequested, RotateRequested, StopRequested
 from streamvaultd.core.machine import RUNNING
 from streamvaultd.core.model import Recorder, State
 from streamvaultd.core.requests import why_not_retried
@@ -24,8 +25,6 @@ from streamvaultd.errors import (
     AlreadyRecording,
     DirectoryUnusable,
     InvalidDuration,
-    MemoryFull,
-    NoSuchRecording,
     NoSuchSegment,
     NothingToRetry,
     NotRecording,
@@ -38,7 +37,7 @@ from streamvaultd.hub import Hub, News, Subscription
 from streamvaultd.joinprogress import Progress
 from streamvaultd.manager import Manager
 from streamvaultd.names import check_name, name_of
-from streamvaultd.ports import Catalogue, Disk, Files, Store, Watcher
+from streamvaultd.ports import Catalogue, Files, Store, Watcher
 from streamvaultd.streamlinks import Streamlinks
 from streamvaultd.units import SPAN_MAX_USEC, segment_unit
 from streamvaultd.varlink.server import Call, Handler, Stream
@@ -59,8 +58,7 @@ class Api:
         clock: Clock,
         streamlinks: Streamlinks,
         watcher: Watcher,
-        disk: Disk,
-        memory_refusal: Callable[[int], str | None],
+        beginner: Beginner,
         settings: Callable[[], Settings],
         pid_of: Callable[[int], int | None],
         progress: Callable[[int], Progress | None] = lambda _: None,
@@ -75,8 +73,7 @@ class Api:
         self._clock = clock
         self._streamlinks = streamlinks
         self._watcher = watcher
-        self._disk = disk
-        self._memory_refusal = memory_refusal
+        self._beginner = beginner
         self._settings = settings
         self._pid_of = pid_of
         self._progress = progress
@@ -179,22 +176,16 @@ class Api:
                 raise AlreadyRecording(streamer=streamer, recording=running.recording.id)
         if not await self._streamlinks.can_handle(url):
             raise UnsupportedUrl(url=redact_url(url))
-        why = self._memory_refusal(settings.policy.memory_max)
-        if why is not None:
-            raise MemoryFull(streamer=streamer, why=why)
-        await self._disk.admit(directory, streamer)
-        recorder = await self._store.create_recording(
-            streamer=streamer,
-            url=url,
-            quality=quality,
-            directory=str(directory),
-            duration=duration,
-            policy=settings.policy,
-            now=self._clock.now(),
+        return await self._beginner.begin(
+            Wish(
+                streamer=streamer,
+                url=url,
+                quality=quality,
+                directory=directory,
+                duration=duration,
+                policy=settings.policy,
+            )
         )
-        self._manager.take(recorder)
-        begun = await self._manager.submit(recorder.recording.id, RecordRequested(at=self._clock.now()))
-        return begun or recorder
 
     async def stop(self, call: Call) -> View:
         recorder = await self._find(call.parameters["recording"])
@@ -238,14 +229,11 @@ class Api:
         }
         return found | ({"warning": installation.warning} if installation.warning else {})
 
-    # --- helpers ---------------------------------------------------------------------------------------------------
+    # --- shared ----------------------------------------------------------------------------------------------------
 
     async def _find(self, name_or_id: str) -> Recorder:
         """A recorder by number or streamer; the one in memory if it runs, for it may be ahead of its row."""
-        stored = await self._store.find(name_or_id)
-        if stored is None:
-            raise NoSuchRecording(recording=name_or_id)
-        return self._present(stored)
+        return self._present(await self._store.find(name_or_id))
 
     def _present(self, stored: Recorder) -> Recorder:
         return self._manager.recorders.get(stored.recording.id, stored)
@@ -257,9 +245,9 @@ class Api:
         """A Segment of a recorder."""
         segment = recorder.segments[index]
         path = str(self._files.segment_path(recorder.recording, segment.number))
-        pidfd = self._watcher.pidfd(segment_unit(recorder.recording.id, segment.number))
-        pid = None if pidfd is None else self._pid_of(pidfd)
         unit = segment_unit(recorder.recording.id, segment.number)
+        pidfd = self._watcher.pidfd(unit)
+        pid = None if pidfd is None else self._pid_of(pidfd)
         memory = self._memory_of(unit) if segment.phase.is_live else (None, None)
         return segment_view(recorder, segment, path, pid, memory)
 

@@ -13,7 +13,7 @@ import msgspec
 from streamvaultd.children import ask
 from streamvaultd.config import Settings, in_force
 from streamvaultd.core.model import Recorder
-from streamvaultd.errors import NoSuchRecording, NothingToVerify, VaultError, VerifyFailed
+from streamvaultd.errors import NothingToVerify, VaultError, VerifyFailed
 from streamvaultd.varlink.server import Call, Handler
 from streamvaultd.views import View, optional
 
@@ -44,9 +44,9 @@ class _Verdict(msgspec.Struct):
 
 
 class AdminStore(Protocol):
-    """Raises StoreUnavailable and RecordingUnreadable."""
+    """Raises StoreUnavailable and RecordingUnreadable; NoSuchRecording where there is none."""
 
-    async def find(self, name_or_id: str) -> Recorder | None: ...
+    async def find(self, name_or_id: str) -> Recorder: ...
 
 
 class AdminApi:
@@ -91,10 +91,7 @@ class AdminApi:
         return {"applied": applied, "mistakes": [_mistake_view(mistake) for mistake in mistakes]}
 
     async def verify(self, call: Call) -> View:
-        wanted = call.parameters["recording"]
-        recorder = await self._store.find(wanted)
-        if recorder is None:
-            raise NoSuchRecording(recording=wanted)
+        recorder = await self._store.find(call.parameters["recording"])
         if recorder.path is None:
             why = recorder.detail or f"it is {recorder.state.value}"
             raise NothingToVerify(recording=recorder.recording.id, why=why)

@@ -17,8 +17,9 @@ from streamvaultd.core.listing import (
     Summary,
 )
 from streamvaultd.core.model import Recorder
-from streamvaultd.errors import InvalidParameter, NoSuchEvent, NoSuchJob, NoSuchRecording, NoSuchStream
-from streamvaultd.hub import JobRow
+from streamvaultd.errors import InvalidParameter, NoSuchEvent, NoSuchJob, NoSuchStream
+from streamvaultd.hub import WholeJob
+from streamvaultd.ports import EventRow
 from streamvaultd.varlink.server import Call, Handler
 from streamvaultd.views import NUMBER_MAX, View, optional, paging, recording_view, summary_view
 
@@ -26,36 +27,24 @@ UNFINISHED: Final = ("recording", "finalizing")
 T = TypeVar("T")
 
 
-class Event(Protocol):
-    """An event as the store knows it."""
+class Event(EventRow, Protocol):
+    """An event with what tells where it belongs."""
 
     @property
     def id(self) -> int: ...
     @property
-    def at(self) -> int: ...
-    @property
-    def kind(self) -> str: ...
-    @property
-    def priority(self) -> int: ...
-    @property
-    def message(self) -> str: ...
-    @property
     def recording(self) -> int | None: ...
-    @property
-    def segment(self) -> int | None: ...
-    @property
-    def cause(self) -> str | None: ...
 
 
 class LookStore(Protocol):
     """What is stored, in pages; raises StoreUnavailable."""
 
-    async def find(self, name_or_id: str) -> Recorder | None: ...
+    async def find(self, name_or_id: str) -> Recorder: ...
     async def page_recordings(self, query: RecordingQuery) -> Page[Summary]: ...
     async def page_streams(self, query: StreamQuery) -> Page[StreamRow]: ...
     async def stream(self, stream: int) -> StreamRow | None: ...
     async def page_jobs(self, query: JobQuery) -> Page[Any]: ...
-    async def job(self, job: int) -> JobRow | None: ...
+    async def job(self, job: int) -> WholeJob | None: ...
     async def page_events(self, query: EventQuery) -> Page[Any]: ...
     async def event(self, event: int) -> Event | None: ...
 
@@ -138,10 +127,7 @@ class LookApi:
         wanted = call.parameters.get("recording")
         if wanted is None:
             return {}
-        found = await self._store.find(wanted)
-        if found is None:
-            raise NoSuchRecording(recording=wanted)
-        return {"recording": found.recording.id}
+        return {"recording": (await self._store.find(wanted)).recording.id}
 
 
 def chosen(given: Mapping[str, Any], *names: str) -> dict[str, Any]:
@@ -189,7 +175,7 @@ def stream_view(row: StreamRow) -> View:
     } | optional(siteId=row.site_id, title=row.title, category=row.category, endedAt=_date(row.ended))
 
 
-def job_view(job: JobRow) -> View:
+def job_view(job: WholeJob) -> View:
     """A Job."""
     result = job.result or {}
     why, path, size = result.get("why"), result.get("path"), result.get("bytes")

@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 
 from streamvaultd.clock import Clock
 from streamvaultd.core.model import Recorder
-from streamvaultd.errors import NoSuchRecording, PruneUnbounded, RecordingUnreadable
+from streamvaultd.errors import PruneUnbounded, RecordingUnreadable
 from streamvaultd.pruning import Pruned, Pruning
 from streamvaultd.retention import Retention
 from streamvaultd.varlink.server import Call, Handler
@@ -22,9 +22,9 @@ PRUNED_MAX: Final = 500
 
 
 class PruneStore(Protocol):
-    """Raises StoreUnavailable and RecordingUnreadable."""
+    """Raises StoreUnavailable and RecordingUnreadable; NoSuchRecording where there is none."""
 
-    async def find(self, name_or_id: str) -> Recorder | None: ...
+    async def find(self, name_or_id: str) -> Recorder: ...
     async def get(self, recording: int) -> Recorder | None: ...
     async def prunable(
         self, streamer: str | None, ended_before: int, *, failed: bool, limit: int
@@ -77,10 +77,7 @@ class PruneApi:
         if "recording" in given:
             if "olderThanUSec" in given or "streamer" in given:
                 raise PruneUnbounded(why="it is asked for one recording, and for all of an age or of a streamer")
-            found = await self._store.find(given["recording"])
-            if found is None:
-                raise NoSuchRecording(recording=given["recording"])
-            return _Chosen(recorders=[found])
+            return _Chosen(recorders=[await self._store.find(given["recording"])])
         age = given.get("olderThanUSec")
         if age is None or age < 0:
             raise PruneUnbounded(why="neither a recording nor an age is given, nor that retention decides")

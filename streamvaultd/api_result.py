@@ -3,18 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Final, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
 import msgspec
 
-from streamvaultd.core.model import Recorder, SeamRecord
-from streamvaultd.errors import NoSuchRecording, NoSuchSeam, RecordingUnreadable
+from streamvaultd.core.model import JOIN, Recorder, SeamRecord
+from streamvaultd.errors import NoSuchSeam, RecordingUnreadable
+from streamvaultd.ports import DoneJob
 from streamvaultd.varlink.server import Call, Handler
 from streamvaultd.views import View, optional, paging
-
-JOIN: Final = "join"
-"""The kind of job whose result this is."""
 
 
 class _Part(msgspec.Struct):
@@ -28,19 +26,12 @@ class _Result(msgspec.Struct):
     notes: tuple[str, ...] = ()
 
 
-class ResultJob(Protocol):
-    """A job, and what came of it."""
-
-    @property
-    def result(self) -> Mapping[str, object] | None: ...
-
-
 class ResultStore(Protocol):
-    """Raises StoreUnavailable and RecordingUnreadable."""
+    """Raises StoreUnavailable and RecordingUnreadable; NoSuchRecording where there is none."""
 
-    async def find(self, name_or_id: str) -> Recorder | None: ...
+    async def find(self, name_or_id: str) -> Recorder: ...
     async def seams(self, recording: int) -> Sequence[SeamRecord]: ...
-    async def last_done_job(self, recording: int, kind: str) -> ResultJob | None: ...
+    async def last_done_job(self, recording: int, kind: str) -> DoneJob | None: ...
 
 
 class ResultApi:
@@ -78,11 +69,7 @@ class ResultApi:
         return {"parts": [_part_view(part) for part in result.parts], "notes": list(result.notes)}
 
     async def _find(self, call: Call) -> int:
-        wanted = call.parameters["recording"]
-        found = await self._store.find(wanted)
-        if found is None:
-            raise NoSuchRecording(recording=wanted)
-        return found.recording.id
+        return (await self._store.find(call.parameters["recording"])).recording.id
 
 
 def seam_view(seam: SeamRecord) -> View:

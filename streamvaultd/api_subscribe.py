@@ -12,7 +12,6 @@ from streamvaultd.clock import Clock
 from streamvaultd.core.listing import StreamRow
 from streamvaultd.core.model import Recorder, SeamRecord
 from streamvaultd.core.watched import Watched
-from streamvaultd.errors import NoSuchRecording
 from streamvaultd.hub import AnyNews, Hub, JobNews, News, StreamerNews
 from streamvaultd.varlink.server import Call, Handler, Stream
 from streamvaultd.views import View, event_view, recording_view, streamer_view
@@ -23,7 +22,7 @@ DEFAULT_TOPICS: Final = frozenset({"recordings", "events"})
 class FeedStore(Protocol):
     """What a subscriber is told besides the news; raises StoreUnavailable."""
 
-    async def find(self, name_or_id: str) -> Recorder | None: ...
+    async def find(self, name_or_id: str) -> Recorder: ...
     async def stream(self, stream: int) -> StreamRow | None: ...
     async def seams(self, recording: int) -> Sequence[SeamRecord]: ...
 
@@ -78,8 +77,6 @@ class SubscribeApi:
         if wanted is None:
             return list(known.values())
         found = await self._store.find(wanted)
-        if found is None:
-            raise NoSuchRecording(recording=wanted)
         return [known.get(found.recording.id, found)]
 
 

@@ -11,11 +11,11 @@ from typing import Final
 
 from streamvaultd.clock import Clock
 from streamvaultd.core import events as ev
+from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.loglines import Line, resolved_quality
 from streamvaultd.core.model import Moment, Recorder, ScopeLimits, State
 from streamvaultd.core.policy import preferred_quality, quality_to_come
 from streamvaultd.core.reconcile import Run
-from streamvaultd.core.verdict import Evidence
 from streamvaultd.disks import Lanes, is_no_room
 from streamvaultd.errors import DirectoryUnusable, DiskFull, MemoryFull, StreamlinkUnusable, VaultError
 from streamvaultd.notices import fields_of

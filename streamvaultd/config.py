@@ -28,7 +28,7 @@ from streamvaultd.errors import ConfigInvalid, ConfigUnreadable, VaultError
 from streamvaultd.topics import targets as _targets
 from streamvaultd.topics import topics as _topics
 from streamvaultd.units import exact_size, format_span
-from streamvaultd.values import DAY, HIDDEN, INFINITY, RESERVED_OPTIONS, Option, readable
+from streamvaultd.values import DAY, HIDDEN, INFINITY, Option, readable
 from streamvaultd.values import Unfit as _Unfit
 from streamvaultd.values import count as _count
 from streamvaultd.values import limit as _limit
@@ -40,19 +40,6 @@ from streamvaultd.values import size as _size
 from streamvaultd.values import span as _span
 from streamvaultd.values import text as _text
 
-__all__ = [
-    "OPTIONS",
-    "RESERVED_OPTIONS",
-    "Option",
-    "Settings",
-    "apply",
-    "check_catalogue",
-    "check_container",
-    "check_template",
-    "files",
-    "load",
-    "option_table",
-]
 TEMPLATE_FIELDS: Final = frozenset({"streamer", "start", "recording", "stream"})
 ROOT: Final = Path("/")
 
@@ -359,17 +346,6 @@ def in_force(settings: Settings) -> Iterator[tuple[Option, str]]:
     for name, pool in sorted(settings.pools.items()):
         for option in pools.OPTIONS:
             yield replace(option, section=f"{pools.SECTION}.{name}"), " ".join(getattr(pool, option.target)) or "[]"
-
-
-def option_table() -> str:
-    """The settings as reStructuredText definitions, for streamvaultd.toml(5)."""
-    lines: list[str] = []
-    every = (*OPTIONS, *pools.OPTIONS)
-    for section in dict.fromkeys(option.section for option in every):
-        lines += [f"[{section}]", "-" * (len(section) + 2), ""]
-        for option in (o for o in every if o.section == section):
-            lines += [f"``{option.key}`` (default: ``{option.default}``)", f"    {option.about}", ""]
-    return "\n".join(lines)
 
 
 assert {option.target.partition(".")[0] for option in OPTIONS} <= {f.name for f in fields(Settings)}  # noqa: S101

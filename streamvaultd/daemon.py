@@ -18,11 +18,10 @@ from typing import Any, Final, NoReturn
 
 from streamvaultd import __version__, config
 from streamvaultd.api import Api
-from streamvaultd.audits import Audits
+from streamvaultd.beginner import Beginner
 from streamvaultd.capture.discard import Discard
 from streamvaultd.capture.launch import Launcher, clean_environment, memfd_with
 from streamvaultd.capture.output import SegmentFiles
-from streamvaultd.capture.salvage import Salvage
 from streamvaultd.capture.space import Space
 from streamvaultd.capture.writeback import Writeback
 from streamvaultd.captures import Captures
@@ -32,6 +31,7 @@ from streamvaultd.core.disk import Margin
 from streamvaultd.core.events import Event, JoinEnded, NetworkBack
 from streamvaultd.core.model import Recorder, State
 from streamvaultd.daemon_ledger import Ledger, open_store
+from streamvaultd.daemon_upkeep import Upkeep
 from streamvaultd.daemon_watching import Watching, check_files
 from streamvaultd.diskguard import DiskGuard
 from streamvaultd.disks import Lanes
@@ -59,10 +59,7 @@ from streamvaultd.notices import (
     Journal,
 )
 from streamvaultd.notify import Notifier, stored_fds, watchdog_interval
-from streamvaultd.pruning import Pruning
 from streamvaultd.removal import Removal
-from streamvaultd.repairs import Repairs
-from streamvaultd.retention import Retention
 from streamvaultd.runs import Runs
 from streamvaultd.scopes import Scopes
 from streamvaultd.sockets import SOCKET_NAMES, Sockets, all_handlers
@@ -78,7 +75,6 @@ from streamvaultd.witnesses.journal import JournalWatch
 from streamvaultd.witnesses.link import LinkWatch
 from streamvaultd.witnesses.media import MediaWatch
 from streamvaultd.witnesses.processes import ProcessWatch, adopt_pidfd, parse_exit_record, pid_of, take_record
-from streamvaultd.witnesses.survey import Survey
 
 STATE_DIR: Final = Path(os.environ.get("STATE_DIRECTORY", "/var/lib/streamvaultd"))
 RUNTIME_DIR: Final = Path(os.environ.get("RUNTIME_DIRECTORY", "/run/streamvaultd"))
@@ -137,6 +133,9 @@ class Daemon:
         self._joins = self._build_joins()
         self._executor = self._build_executor(captures)
         self.manager = Manager(executor=self._executor, clock=self._clock, on_change=self._on_change)
+        self._beginner = Beginner(
+            manager=self.manager, store=store, disk=self.disk, clock=self._clock, memory_refusal=memory_refusal
+        )
         self.journal_watch = JournalWatch(
             STATE_DIR / "journal.position",
             on_evidence=captures.on_evidence,
@@ -156,15 +155,12 @@ class Daemon:
             settings=lambda: self._settings, store=store, manager=lambda: self.manager, outlook=self.disk.outlook,
             catalogue=self._catalogue, lanes=self._lanes, clock=self._clock, journal=self.journal, spawn=self.spawn,
         )  # fmt: skip
-        self._pruning = Pruning(store=store, manager=self.manager, removal=self._removal, clock=self._clock)
-        self.retention = self._build_retention()
-        self._repairs = self._build_repairs()
-        self.audits = self._build_audits()
+        self.upkeep = self._build_upkeep()
 
     def _build_watching(self) -> Watching:
         return Watching(
             settings=lambda: self._settings, state_dir=STATE_DIR, streamlinks=self.streamlinks,
-            manager=lambda: self.manager, disk=lambda: self.disk, memory_refusal=memory_refusal, post=self._post,
+            recorders=lambda: self.manager.recorders, beginner=lambda: self._beginner, post=self._post,
             spawn=self.spawn, store=self._store, journal=self.journal, clock=self._clock,
         )  # fmt: skip
 
@@ -250,14 +246,16 @@ class Daemon:
             prober=self.watching.probes, journal=self.journal, hub=self._hub,
         )  # fmt: skip
 
-    def _build_retention(self) -> Retention:
+    def _build_upkeep(self) -> Upkeep:
         roster = self.watching.roster
-        retention = Retention(
-            store=self._store, pruning=self._pruning, clock=self._clock, journal=self.journal,
+        upkeep = Upkeep(
+            manager=self.manager, store=self._store, files=self._files, runs=self._runs, joins=self._joins,
+            removal=self._removal, bus=self.bus, notifier=self.notifier, lanes=self._lanes, clock=self._clock,
+            journal=self.journal, settings=lambda: self._settings,
             rules=lambda name: None if self._mistakes else roster.retention_of(name),
         )  # fmt: skip
-        roster.on_retention = retention.hold
-        return retention
+        roster.on_retention = upkeep.retention.hold
+        return upkeep
 
     def _build_takeover(self) -> Takeover:
         return Takeover(
@@ -273,34 +271,6 @@ class Daemon:
             take_record=take_record,
         )
 
-    def _build_repairs(self) -> Repairs:
-        return Repairs(
-            manager=self.manager,
-            store=self._store,
-            files=self._files,
-            salvage=Salvage(),
-            lanes=self._lanes,
-            runs=self._runs,
-            joins=self._joins,
-            fd_store=self.notifier,
-            clock=self._clock,
-            journal=self.journal,
-            settings=lambda: self._settings,
-        )
-
-    def _build_audits(self) -> Audits:
-        return Audits(
-            manager=self.manager,
-            store=self._store,
-            survey=Survey(self.bus, self._lanes, stored=lambda: self.notifier.stored),
-            runs=self._runs,
-            joins=self._joins,
-            repairs=self._repairs,
-            clock=self._clock,
-            journal=self.journal,
-            settings=lambda: self._settings,
-        )
-
     def _build_api(self) -> Api:
         return Api(
             manager=self.manager,
@@ -310,8 +280,7 @@ class Daemon:
             clock=self._clock,
             streamlinks=self.streamlinks,
             watcher=self._watcher,
-            disk=self.disk,
-            memory_refusal=memory_refusal,
+            beginner=self._beginner,
             settings=lambda: self._settings,
             pid_of=pid_of,
             memory_of=lambda unit: memory_use(f"{slice_groups(RECORDINGS_SLICE)[-1]}/{unit}"),
@@ -322,9 +291,10 @@ class Daemon:
 
     def _build_sockets(self) -> Sockets:
         handlers = all_handlers(
-            self._build_api(), audits=self.audits, manager=self.manager, store=self._store, hub=self._hub,
-            clock=self._clock, pruning=self._pruning, retention=self.retention, settings=lambda: self._settings,
-            watched=lambda: self.watching.watches.watched, reload=self.reload,
+            self._build_api(), audits=self.upkeep.audits, manager=self.manager, store=self._store, hub=self._hub,
+            clock=self._clock, pruning=self.upkeep.pruning, retention=self.upkeep.retention,
+            settings=lambda: self._settings, watched=lambda: self.watching.watches.watched,
+            reload=self.reload,
             more=self.watching.handlers() | self.ledger.handlers(),
         )  # fmt: skip
         self._store.on_job = lambda job: self._hub.publish(JobNews(job))
@@ -336,7 +306,7 @@ class Daemon:
         self.manager.post(recording, event)
 
     def _post_join(self, recording: int, event: JoinEnded) -> None:
-        self._repairs.on_join_ended(recording, event)
+        self.upkeep.repairs.on_join_ended(recording, event)
         self._post(recording, event)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -361,12 +331,12 @@ class Daemon:
         self.spawn(self.manager.run())
         await self.watching.start()
         self.spawn(self.disk.run())
-        self.spawn(self.retention.run())
+        self.spawn(self.upkeep.retention.run())
         self._build_sockets().serve(fds)
         self.spawn(self._feed_watchdog())
         self.notifier.ready(self.status())
         self.journal.tell(DAEMON_STARTED, version=__version__, adopted=adopted)
-        self.spawn(self.audits.tell())
+        self.spawn(self.upkeep.audits.tell())
         await stop.wait()
         self.notifier.stopping("Stopping; segments record on")
         await self._drain()
@@ -403,7 +373,7 @@ class Daemon:
     async def reload(self) -> tuple[bool, Sequence[VaultError]]:
         """Read the settings again; bad ones leave the old ones in force. Whether they apply, and all mistakes."""
         self.notifier.reloading()
-        self.retention.hold()
+        self.upkeep.retention.hold()
         settings, mistakes = config.load(config.files())
         self.tell_mistakes(SETTINGS_REFUSED, mistakes)
         if not mistakes:
@@ -444,7 +414,7 @@ class Daemon:
 
     def _on_change(self, recorder: Recorder) -> None:
         self.ledger.on_change(recorder)
-        self.retention.on_change(recorder)
+        self.upkeep.retention.on_change(recorder)
         self._hub.publish(News(self._clock.now(), recorder))
         self.watching.watches.on_recorder(recorder)
         self.notifier.status(self.status())

@@ -13,6 +13,7 @@ from typing import Any, Final
 from streamvaultd import credentials, streamers
 from streamvaultd.api_streamers import StreamersApi
 from streamvaultd.api_telling import TellingApi
+from streamvaultd.beginner import Beginner, wish_for
 from streamvaultd.clock import Clock
 from streamvaultd.config import Settings
 from streamvaultd.core.events import Event, Outcome
@@ -21,10 +22,9 @@ from streamvaultd.core.streamer import Streamer
 from streamvaultd.core.watched import Sighting, Trouble
 from streamvaultd.daemon_telling import build_telling, named_targets
 from streamvaultd.errors import VaultError
-from streamvaultd.manager import Manager
 from streamvaultd.notices import PROBE_LOST, SECRETS_REFUSED, STREAMERS_REFUSED, TWITCH_AWAY, TWITCH_SILENT, Journal
-from streamvaultd.ports import Disk, Store
-from streamvaultd.roster import Beginner, Roster
+from streamvaultd.ports import Store
+from streamvaultd.roster import Roster
 from streamvaultd.streamer_files import StreamerFiles
 from streamvaultd.streamlinks import Options, Streamlinks
 from streamvaultd.varlink.server import Handler
@@ -46,9 +46,8 @@ class Watching:
         settings: Callable[[], Settings],
         state_dir: Path,
         streamlinks: Streamlinks,
-        manager: Callable[[], Manager],
-        disk: Callable[[], Disk],
-        memory_refusal: Callable[[int], str | None],
+        recorders: Callable[[], Mapping[int, Recorder]],
+        beginner: Callable[[], Beginner],
         post: Callable[[int, Event], None],
         spawn: Callable[[Coroutine[Any, Any, None]], None],
         store: Store,
@@ -56,7 +55,7 @@ class Watching:
         clock: Clock,
     ) -> None:
         self._settings, self._store, self._clock, self._spawn = settings, store, clock, spawn
-        self._manager, self._disk, self._memory_refusal = manager, disk, memory_refusal
+        self._beginner = beginner
         self._journal = journal
         self._credentials: Mapping[str, Options] = {}
         self._refused: set[str] = set()
@@ -84,7 +83,7 @@ class Watching:
             begin=self._begin,
             post=post,
             spawn=spawn,
-            recorders=lambda: manager().recorders,
+            recorders=recorders,
             store=store,
             journal=journal,
             clock=clock,
@@ -214,15 +213,7 @@ class Watching:
         return (await self._streamlinks.usable()).python
 
     async def _begin(self, streamer: Streamer, sighting: Sighting) -> Recorder:
-        beginner = Beginner(
-            manager=self._manager(),
-            store=self._store,
-            disk=self._disk(),
-            clock=self._clock,
-            settings=self._settings,
-            memory_refusal=self._memory_refusal,
-        )
-        return await beginner.begin(streamer, sighting)
+        return await self._beginner().begin(wish_for(streamer, sighting, self._settings()))
 
 
 def check_files(state_dir: Path, settings: Settings) -> tuple[VaultError, ...]:

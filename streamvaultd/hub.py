@@ -26,8 +26,8 @@ class News:
     told: Told | None = None
 
 
-class JobRow(Protocol):
-    """A job as the store knows it."""
+class WholeJob(Protocol):
+    """All that the store knows of a job."""
 
     @property
     def id(self) -> int: ...
@@ -53,7 +53,7 @@ class JobRow(Protocol):
 class JobNews:
     """A job has begun or ended."""
 
-    job: JobRow
+    job: WholeJob
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ import msgspec
 
 from streamvaultd.clock import Clock
 from streamvaultd.core.events import JoinEnded
-from streamvaultd.core.model import Container, Moment, Recorder, Recording, ScopeLimits, SeamRecord
+from streamvaultd.core.model import JOIN, Container, Moment, Recorder, Recording, ScopeLimits, SeamRecord
 from streamvaultd.errors import VaultError
 from streamvaultd.joinprogress import JoinProgress
 from streamvaultd.notices import JOIN_WAITS, LEAD_LEFT_OUT, Journal, fields_of
@@ -26,7 +26,6 @@ from streamvaultd.ports import Command, Disk, Files, JobRow, Store
 from streamvaultd.runs import OnExit, Place, Runs
 from streamvaultd.units import job_fd_name, job_unit
 
-KIND: Final = "join"
 JOB_TASKS_MAX: Final = 16
 ROOM_CHECK: Final = 10.0
 """How often (s) a join that waits for room looks whether there is some."""
@@ -136,7 +135,7 @@ class Joins:
         spec = self._spec(recorder, join) | {"reserve": await self._disk.kept(self._stem(recorder).parent)}
         if (before := await self._store.result_before(recording.id)) is not None:
             spec |= {"before": before[0], "previous": before[1]}
-        job = await self._store.create_job(recording.id, KIND, spec | {"join": join}, self._clock.now())
+        job = await self._store.create_job(recording.id, JOIN, spec | {"join": join}, self._clock.now())
         self._at.add(job)
         try:
             self._reports.mkdir(mode=0o750, exist_ok=True)
@@ -160,7 +159,6 @@ class Joins:
         return {
             "recording": recording.id,
             "segments": [str(self._files.segment_path(recording, segment.number)) for segment in parts],
-            "numbers": [segment.number for segment in parts],
             "output": str(self._stem(recorder)),
             "mp4": recording.policy.container is Container.MP4,
             "tries": join,

@@ -158,7 +158,7 @@ def rebuilt(
         url=manifest.url,
         quality=manifest.quality,
         directory=directory,
-        created=moment(manifest.start_time, at),
+        created=at.dated(manifest.start_time),
         duration=manifest.duration,
         policy=policy,
     )
@@ -176,14 +176,9 @@ def rebuilt(
         segments=tuple(parts[number] for number in sorted(parts)),
         path=path,
         result_bytes=manifest.result_bytes if path is not None else None,
-        ended=at if ended is None else moment(ended, at),
+        ended=at if ended is None else at.dated(ended),
         detail=detail,
     )
-
-
-def moment(realtime: int, at: Moment) -> Moment:
-    """The moment of a date, as if the machine had been up then."""
-    return Moment(at.monotonic - (at.realtime - realtime) / 1e6, realtime)
 
 
 def _realtime(found: Moment | None) -> int | None:
@@ -209,7 +204,7 @@ def _segment(segment: Segment) -> ManifestSegment:
 
 def _parse_segment(found: ManifestSegment, size: int | None, gone: Phase, at: Moment) -> Segment:
     def dated(realtime: int | None) -> Moment | None:
-        return None if realtime is None else moment(realtime, at)
+        return None if realtime is None else at.dated(realtime)
 
     return Segment(
         number=found.number,

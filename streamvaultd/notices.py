@@ -307,46 +307,6 @@ TARGETS: Final[Mapping[str, Entry]] = {
 }
 """Of those who are notified."""
 
-OWN: Final = (
-    STREAMERS_REFUSED,
-    PROBE_LOST,
-    SECRETS_REFUSED,
-    TWITCH_AWAY,
-    TWITCH_SILENT,
-    *REMARKS.values(),
-    *TARGETS.values(),
-    DAEMON_STARTED,
-    DAEMON_STOPPED,
-    DAEMON_FAILED,
-    SETTINGS_APPLIED,
-    SETTINGS_REFUSED,
-    SETTINGS_MISTAKEN,
-    STORE_FAILED,
-    STREAMLINK_OLD,
-    ORPHAN_STOPPED,
-    BUS_LOST,
-    WITNESS_MISSING,
-    JOURNAL_GAP,
-    SYNC_FAILED,
-    JOIN_WAITS,
-    LEAD_LEFT_OUT,
-    SCOPE_TROUBLE,
-    ROW_UNREADABLE,
-    AUDIT_FOUND,
-    AUDIT_REPAIRED,
-    AUDIT_UNPROVEN,
-    AUDIT_FAILED,
-    MANIFEST_FAILED,
-    RESCAN_DONE,
-    METRICS_FAILED,
-    FILES_TROUBLE,
-    RETENTION_FAILED,
-    CLOCK_STEPPED,
-    CATALOGUE_AWAY,
-    CATALOGUE_BACK,
-)
-"""Notices of the daemon itself."""
-
 
 EXPECTED_DEATHS: Final = frozenset({"host-shutdown"})
 """Causes of deaths that nobody is surprised at: they are told as a notice."""

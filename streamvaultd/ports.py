@@ -25,6 +25,13 @@ class JobRow(Protocol):
     def spec(self) -> Mapping[str, object]: ...
 
 
+class DoneJob(Protocol):
+    """A job that is done, and what it made."""
+
+    @property
+    def result(self) -> Mapping[str, object] | None: ...
+
+
 class EventRow(Protocol):
     """Something that people were told of, as the store knows it."""
 
@@ -60,7 +67,7 @@ class Store(Protocol):
     async def note_broadcast(self, recording: int, broadcast: Broadcast, now: Moment) -> None: ...
     async def past(self) -> Mapping[str, Past]: ...
     async def save(self, recorder: Recorder, changed: tuple[Segment, ...]) -> None: ...
-    async def find(self, name_or_id: str) -> Recorder | None: ...
+    async def find(self, name_or_id: str) -> Recorder: ...
     async def list(self, streamer: str | None = None, *, all: bool = False, limit: int = 1000) -> list[Recorder]: ...  # noqa: A002
     async def add_event(
         self,
@@ -170,7 +177,7 @@ class StartedScope(Protocol):
 
 
 class Scopes(Protocol):
-    """Starts and stops scopes by the broker; raises its typed errors, DaemonNotRunning and ConnectionLost."""
+    """Starts and stops scopes by the broker; raises its typed errors, and ScopeFailed if it does not answer."""
 
     async def start(
         self, name: str, pidfd: int, description: str, limits: ScopeLimits, mounts_for: Path | None

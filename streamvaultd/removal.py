@@ -6,20 +6,13 @@ Only regular files below the streamer's folder are ever removed, whatever a row 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from streamvaultd.core.model import Phase, Recorder
+from streamvaultd.core.model import JOIN, Phase, Recorder
 from streamvaultd.disks import Lanes
-from streamvaultd.ports import Files
-
-
-class DoneJob(Protocol):
-    """A job that has ended, and what it made."""
-
-    @property
-    def result(self) -> Mapping[str, object] | None: ...
+from streamvaultd.ports import DoneJob, Files
 
 
 class RemovalStore(Protocol):
@@ -81,7 +74,7 @@ class Removal:
         return [self._files.segment_path(recorder.recording, segment.number) for segment in kept]
 
     async def _result(self, recorder: Recorder) -> list[Path]:
-        job = await self._store.last_done_job(recorder.recording.id, "join")
+        job = await self._store.last_done_job(recorder.recording.id, JOIN)
         result = (job.result or {}) if job is not None else {}
         parts = result.get("parts")
         named = [part.get("path") for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []

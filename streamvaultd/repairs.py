@@ -20,12 +20,14 @@ from streamvaultd.core.events import JoinEnded, JoinOverdue, Restarted, SegmentE
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Moment, Phase, Recorder, Segment, State
 from streamvaultd.core.reconcile import Facts, takeover
-from streamvaultd.core.recovery import is_streamer, recovered, reopened
+from streamvaultd.core.recovery import recovered, reopened
 from streamvaultd.core.violations import Kind, Violation
 from streamvaultd.disks import Lanes
 from streamvaultd.errors import VaultError
 from streamvaultd.joins import Joins
+from streamvaultd.layout import segments_folder
 from streamvaultd.manager import Manager
+from streamvaultd.names import NAME
 from streamvaultd.notices import AUDIT_UNPROVEN, NOTICE, Journal
 from streamvaultd.ports import FdStore, Files, JobRow
 from streamvaultd.runs import Runs
@@ -261,7 +263,7 @@ class Repairs:
         if not files:
             raise NotRepaired("it has changed meanwhile, check again")
         _, streamer, wanted = files[0].folder
-        if not is_streamer(streamer):
+        if not NAME.fullmatch(streamer):
             raise NotRepaired(f"'{streamer}' is no streamer's name: rename the folder, and clean up again")
         folder = Path(violation.path or "")
         if not await self._lanes.run(LANE, self._salvage.is_ours, folder):
@@ -281,7 +283,7 @@ class Repairs:
     async def _insert(self, made: Recorder, files: Sequence[SegmentFile], *, is_moved: bool) -> str:
         recorder = await self._store.insert_recovered(made)
         recording = recorder.recording.id
-        where = f", in stream_{recorder.recording.stream}_segments now" if is_moved else ""
+        where = f", in {segments_folder(recorder.recording.stream)} now" if is_moved else ""
         text = f"recording {recording} was recovered from {len(files)} segment files{where}, and is being joined"
         await self._store.add_event(
             at=self._clock.now(), kind="recovered", priority=NOTICE, message=text, recording=recording

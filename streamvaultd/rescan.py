@@ -21,11 +21,13 @@ from streamvaultd.clock import Clock
 from streamvaultd.config import Settings
 from streamvaultd.core.model import Broadcast, Moment, Recorder, SeamRecord
 from streamvaultd.core.reconcile import Facts, takeover
-from streamvaultd.core.recovery import is_streamer, reopened
+from streamvaultd.core.recovery import reopened
 from streamvaultd.disks import Lanes
 from streamvaultd.errors import DirectoryUnusable, VaultError
+from streamvaultd.layout import segment_file, segments_folder
 from streamvaultd.manager import Manager
 from streamvaultd.manifest import Manifest, ManifestUnreadable
+from streamvaultd.names import NAME
 from streamvaultd.notices import RESCAN_DONE, Journal
 
 LANE = "rescan"
@@ -209,7 +211,7 @@ class Rescan:
         if made.path is not None or not any(traces.sizes.values()):
             return made
         for number, size in traces.sizes.items():
-            path = folder / f"stream_{traces.stream}_segments" / f"segment_{number:03d}.ts"
+            path = folder / segments_folder(traces.stream) / segment_file(number)
             if not await self._lanes.run(LANE, self._salvage.is_free, path, size):
                 return None
         return replace(reopened(made, dict(traces.sizes), now), detail="rebuilt from its manifest")
@@ -226,7 +228,7 @@ def _parse(traces: Traces) -> Manifest:
     if traces.text is None:
         raise ManifestUnreadable(traces.trouble)
     found = manifest.parse(traces.text)
-    if found.streamer != traces.streamer or not is_streamer(found.streamer):
+    if found.streamer != traces.streamer or not NAME.fullmatch(found.streamer):
         raise ManifestUnreadable(f"it is of streamer '{found.streamer}', whose folder this is not")
     found.stream = traces.stream  # who moved it under another number did so for its folder as well
     return found

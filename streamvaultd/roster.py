@@ -13,28 +13,21 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from streamvaultd import streamers
-from streamvaultd.clock import Clock
 from streamvaultd.config import Settings
-from streamvaultd.core.events import RecordRequested
-from streamvaultd.core.model import Broadcast, Recorder
-from streamvaultd.core.quality import with_fallback
 from streamvaultd.core.retention import Rules as Retention
 from streamvaultd.core.streamer import Streamer
-from streamvaultd.core.watched import Past, Rules, Sighting
+from streamvaultd.core.watched import Past, Rules
 from streamvaultd.errors import (
     ConfigInvalid,
     DirectoryUnusable,
-    MemoryFull,
     NoSuchStreamer,
     StreamerExists,
     StreamerReadOnly,
     TooManyStreamers,
     VaultError,
 )
-from streamvaultd.manager import Manager
 from streamvaultd.notices import STREAMERS_REFUSED, Journal
 from streamvaultd.pools import SECTION
-from streamvaultd.ports import Disk, Store
 from streamvaultd.watches import Watches
 
 
@@ -172,47 +165,3 @@ class Roster:
 
 def _retentions(found: Mapping[str, Streamer]) -> dict[str, tuple[tuple[str, Any], ...]]:
     return {name: streamer.retention for name, streamer in found.items() if streamer.retention}
-
-
-class Beginner:
-    """Begins the recordings of what the watcher saw."""
-
-    def __init__(
-        self,
-        *,
-        manager: Manager,
-        store: Store,
-        disk: Disk,
-        clock: Clock,
-        settings: Callable[[], Settings],
-        memory_refusal: Callable[[int], str | None],
-    ) -> None:
-        self._manager = manager
-        self._store = store
-        self._disk = disk
-        self._clock = clock
-        self._settings = settings
-        self._memory_refusal = memory_refusal
-
-    async def begin(self, streamer: Streamer, sighting: Sighting) -> Recorder:
-        """A recording of this broadcast; raises VaultError, and then there is none."""
-        settings = self._settings()
-        policy = streamer.policy_on(settings.policy)
-        why = self._memory_refusal(policy.memory_max)
-        if why is not None:
-            raise MemoryFull(streamer=streamer.name, why=why)
-        directory = Path(streamer.directory) if streamer.directory else settings.directory
-        await self._disk.admit(directory, streamer.name)
-        recorder = await self._store.create_recording(
-            streamer=streamer.name,
-            url=streamer.url,
-            quality=with_fallback(streamer.quality or settings.quality, sighting.streams),
-            directory=str(directory),
-            duration=streamer.max_duration,
-            policy=policy,
-            now=self._clock.now(),
-            broadcast=Broadcast(site_id=sighting.site_id, title=sighting.title, category=sighting.category),
-        )
-        self._manager.take(recorder)
-        begun = await self._manager.submit(recorder.recording.id, RecordRequested(at=self._clock.now()))
-        return begun or recorder

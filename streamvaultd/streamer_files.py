@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import tomli
+
+from streamvaultd import durable
 
 FILE_MODE: Final = 0o640
 
@@ -27,15 +28,8 @@ class StreamerFiles:
     def write(self, name: str, document: Mapping[str, Mapping[str, Any]]) -> None:
         """After this returns the file is there, whole, across a power loss too."""
         self._folder.mkdir(mode=0o750, parents=True, exist_ok=True)
-        fresh = self._folder / f".{name}.new"
-        fresh.unlink(missing_ok=True)
-        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
-        with os.fdopen(fd, "w", encoding="utf-8") as file:
-            file.write(dump(document))
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.rename(self.path(name))
-        self._sync()
+        draft = self._folder / f".{name}.new"
+        durable.replace(self.path(name), dump(document).encode(), draft=draft, mode=FILE_MODE)
 
     def change(self, name: str, section: str, key: str, value: Any) -> None:
         """Set one key; the others stay, comments go."""
@@ -47,14 +41,7 @@ class StreamerFiles:
         """After this returns the file is gone for good; one that is not there is gone."""
         self.path(name).unlink(missing_ok=True)
         if self._folder.exists():
-            self._sync()
-
-    def _sync(self) -> None:
-        fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+            durable.sync_folder(self._folder)
 
 
 def dump(document: Mapping[str, Mapping[str, Any]]) -> str:

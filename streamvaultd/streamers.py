@@ -313,14 +313,3 @@ def _content(file: Path) -> str:
 def _open_now(path: str, flags: int) -> int:
     """Without waiting for somebody at the other end of a pipe."""
     return os.open(path, flags | os.O_NONBLOCK)
-
-
-def option_table() -> str:
-    """The keys as reStructuredText definitions, for streamvaultd.streamer(5)."""
-    lines: list[str] = []
-    for section in dict.fromkeys(known.section for known in KEYS):
-        lines += [f"[{section}]", "-" * (len(section) + 2), ""]
-        for known in (k for k in KEYS if k.section == section):
-            default = f" (default: {known.default})" if known.default else ""
-            lines += [f"``{known.key}``{default}", f"    {known.about}", ""]
-    return "\n".join(lines)

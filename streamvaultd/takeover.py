@@ -9,9 +9,9 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Set
 from typing import Any, Final, Protocol
 
 from streamvaultd.clock import Clock
+from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Instant, Recorder
 from streamvaultd.core.reconcile import Facts, Run, orphans, takeover
-from streamvaultd.core.verdict import Evidence
 from streamvaultd.errors import VaultError
 from streamvaultd.manager import Manager
 from streamvaultd.notices import ORPHAN_STOPPED, ROW_UNREADABLE, SCOPE_TROUBLE, Journal

@@ -113,7 +113,7 @@ def _runtime(recorder: Recorder, now: Moment) -> View:
         "deaths": recorder.deaths,
     } | optional(
         endedAt=timestamp(recorder.ended) if recorder.ended else None,
-        rotationDueAt=None if due is None else timestamp(_moment(due, now)),
+        rotationDueAt=None if due is None else timestamp(now.at(due)),
         path=recorder.path,
         detail=recorder.detail,
     )
@@ -131,11 +131,6 @@ def _rotation_due(recorder: Recorder) -> Instant | None:
     if recorder.state is not State.RECORDING or current is None:
         return None
     return rotation_due(current, recorder.recording.policy, recorder.rotate_retry_at)
-
-
-def _moment(instant: Instant, now: Moment) -> Moment:
-    """The moment of an instant of this boot."""
-    return Moment(monotonic=instant, realtime=now.realtime + round((instant - now.monotonic) * 1e6))
 
 
 def segment_view(

@@ -16,11 +16,12 @@ from zoneinfo import ZoneInfo
 
 from streamvaultd.clock import Clock
 from streamvaultd.core import watched as wt
+from streamvaultd.core.answers import is_another
 from streamvaultd.core.events import BroadcastOver, Event, Outcome
 from streamvaultd.core.model import Broadcast, Recorder, Recording, State, StopReason
 from streamvaultd.core.streamer import Streamer
 from streamvaultd.core.watched import Configured, Ended, Mood, Rules, Sighting, Watch, Watched
-from streamvaultd.core.watching import Step, is_another, next_deadline, step
+from streamvaultd.core.watching import Step, next_deadline, step
 from streamvaultd.errors import AlreadyRecording, NoSuchStreamer, StoreUnavailable, VaultError
 from streamvaultd.notices import REMARKS, STORE_FAILED, Journal
 from streamvaultd.patience import TookTooLong, cpu_limit
@@ -203,8 +204,8 @@ class Watches:
                 self._spawn(self._start(streamer, sighting))
             case wt.EndBroadcast(_, recording, why, unwanted):
                 self._post(recording, BroadcastOver(at=self._clock.now(), why=why, unwanted=unwanted))
-            case wt.NoteChange(_, recording, title, category):
-                self._spawn(self._note(recording, Broadcast(title=title, category=category)))
+            case wt.NoteChange(name, recording, title, category):
+                self._spawn(self._note(name, recording, Broadcast(title=title, category=category)))
             case wt.Tell(name, remark, why):
                 self._journal.tell(REMARKS[remark], streamer=name, why=why)
 
@@ -238,11 +239,11 @@ class Watches:
         else:
             self._queue_event(wt.RecordingBegan, name=streamer.name, recording=recorder.recording.id)
 
-    async def _note(self, recording: int, broadcast: Broadcast) -> None:
+    async def _note(self, name: str, recording: int, broadcast: Broadcast) -> None:
         try:
             await self._store.note_broadcast(recording, broadcast, self._clock.now())
         except StoreUnavailable as error:
-            self._journal.tell(STORE_FAILED, streamer=str(recording), why=error)
+            self._journal.tell(STORE_FAILED, self._recorders().get(recording), streamer=name, why=error)
 
 
 def _how_it_ended(recorder: Recorder) -> Ended:

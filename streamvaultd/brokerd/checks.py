@@ -20,7 +20,6 @@ MEMORY_DEFAULT, MEMORY_MIN, MEMORY_MAX = 256 << 20, 32 << 20, 64 << 30
 TASKS_DEFAULT, TASKS_MIN, TASKS_MAX = 64, 1, 4096
 RUNTIME_MIN, RUNTIME_MAX = 60 * 1_000_000, 366 * 86_400 * 1_000_000
 
-# The broker's own idea of a name, not the daemon's: this is the boundary between them
 # Slices of the system, then the daemon's unit, then maybe groups below it: never below a user@.service
 _DAEMON_GROUP = re.compile(rf"(/[^/]+\.slice)*/{re.escape(DAEMON_UNIT)}(/.*)?")
 

@@ -120,11 +120,8 @@ class Launcher:
         return process.pid, pidfd
 
 
-def clean_environment(home: Path, proxies: Mapping[str, str] | None = None) -> dict[str, str]:
-    """What a command gets to see: nothing of ours. `home` is a private folder, which need not exist.
-
-    `proxies` holds http_proxy, https_proxy or no_proxy as curl(1) knows them, for there is no other way in.
-    """
+def clean_environment(home: Path) -> dict[str, str]:
+    """What a command gets to see: nothing of ours. `home` is a private folder, which need not exist."""
     return {
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "LANG": "C.UTF-8",
@@ -134,7 +131,6 @@ def clean_environment(home: Path, proxies: Mapping[str, str] | None = None) -> d
         "XDG_DATA_HOME": str(home / "data"),
         "XDG_STATE_HOME": str(home / "state"),
         "XDG_CACHE_HOME": str(home / "cache"),
-        **(proxies or {}),
     }
 
 

@@ -8,25 +8,22 @@ and have the mode of the media.
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from streamvaultd import durable
 from streamvaultd.capture.output import FILE_MODE
 from streamvaultd.core.model import Recording
+from streamvaultd.layout import manifest_file, number_of_file, segments_folder, stream_of_folder, stream_of_manifest
 
 SIZE_MAX: Final = 32 << 20
 """A greater file is no manifest of ours."""
 
 FOUND_MAX: Final = 100_000
 """Recordings that one look finds."""
-
-_NAME: Final = re.compile(r"\.stream_([1-9]\d{0,17})\.json", re.ASCII)
-_FOLDER: Final = re.compile(r"stream_([1-9]\d{0,17})_segments", re.ASCII)
-_FILE: Final = re.compile(r"segment_(\d{3,6})\.ts", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,28 +47,13 @@ class ManifestFiles:
 
     def path(self, recording: Recording) -> Path:
         """Where a recording's manifest is."""
-        return Path(recording.directory) / recording.streamer / f".stream_{recording.stream}.json"
+        return Path(recording.directory) / recording.streamer / manifest_file(recording.stream)
 
     def write(self, path: Path, text: bytes) -> None:
         """Put it there, durably, all or nothing; what is there already is left. Its folder must exist."""
         if path.is_file() and _read(str(path))[0] == text:
             return
-        draft = path.with_name(f"{path.name}.new")
-        try:
-            fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)
-            with open(fd, "wb") as file:  # noqa: PTH123 - of a descriptor
-                file.write(text)
-                file.flush()
-                os.fsync(fd)
-            draft.rename(path)
-        except OSError:
-            draft.unlink(missing_ok=True)
-            raise
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        durable.replace(path, text, draft=path.with_name(f"{path.name}.new"), mode=FILE_MODE)
 
     def find(self, directory: str, *, must_be: bool) -> list[Traces]:
         """What is on disk below a directory, at most FOUND_MAX recordings, by streamer and stream.
@@ -101,13 +83,13 @@ def _of_streamer(directory: str, folder: Path) -> Iterable[Traces]:
     texts: dict[int, tuple[bytes | None, str | None]] = {}
     sizes: dict[int, dict[int, int]] = {}
     for entry in _entries(folder):
-        if (match := _NAME.fullmatch(entry.name)) and entry.is_file(follow_symlinks=False):
-            texts[int(match[1])] = _read(entry.path)
-        elif (match := _FOLDER.fullmatch(entry.name)) and entry.is_dir(follow_symlinks=False):
-            sizes[int(match[1])] = _sizes(entry.path)
+        if (stream := stream_of_manifest(entry.name)) is not None and entry.is_file(follow_symlinks=False):
+            texts[stream] = _read(entry.path)
+        elif (stream := stream_of_folder(entry.name)) is not None and entry.is_dir(follow_symlinks=False):
+            sizes[stream] = _sizes(entry.path)
     for stream in sorted(texts.keys() | sizes.keys()):
         text, trouble = texts.get(stream, (None, None))
-        name = f".stream_{stream}.json" if stream in texts else f"stream_{stream}_segments"
+        name = manifest_file(stream) if stream in texts else segments_folder(stream)
         yield Traces(
             directory=directory,
             streamer=folder.name,
@@ -132,8 +114,8 @@ def _read(path: str) -> tuple[bytes | None, str | None]:
 def _sizes(folder: str) -> dict[int, int]:
     found: dict[int, int] = {}
     for entry in _entries(Path(folder)):
-        if (match := _FILE.fullmatch(entry.name)) and entry.is_file(follow_symlinks=False):
-            found[int(match[1])] = entry.stat(follow_symlinks=False).st_size
+        if (number := number_of_file(entry.name)) is not None and entry.is_file(follow_symlinks=False):
+            found[number] = entry.stat(follow_symlinks=False).st_size
     return found
 
 

@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The files of recordings: where they are, how they come into being, become durable and go.
 
-    <directory>/<streamer>/stream_<stream>_segments/segment_001.ts    one segment
-    <directory>/<streamer>/<file name template>.<suffix>              the result
-
 All calls block; the executor runs them in threads. A new name is durable only once its folder is synced (fsync(2)), so
 whatever creates or removes a name syncs the folder before it returns.
 """
@@ -20,7 +17,9 @@ from pathlib import Path
 from typing import Final
 
 from streamvaultd.core.model import Recording
+from streamvaultd.durable import sync_folder
 from streamvaultd.errors import DirectoryUnusable, DiskFull
+from streamvaultd.layout import segment_file, segments_folder
 
 FOLDER_MODE: Final = 0o750
 FILE_MODE: Final = 0o640
@@ -65,7 +64,7 @@ class SegmentFiles:
         _make_folder(path.parent)
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, FILE_MODE)
         try:
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         except BaseException:
             os.close(fd)
             path.unlink(missing_ok=True)
@@ -99,7 +98,7 @@ class SegmentFiles:
             os.close(fd)
         if size == 0:
             path.unlink(missing_ok=True)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         return size
 
     def remove_segments(self, paths: Iterable[Path], folder: Path) -> None:
@@ -107,7 +106,7 @@ class SegmentFiles:
         for path in paths:
             path.unlink(missing_ok=True)
         try:
-            _sync_folder(folder)
+            sync_folder(folder)
         except FileNotFoundError:
             return
         _remove_if_empty(folder)
@@ -119,8 +118,8 @@ class SegmentFiles:
 
     def segment_path(self, recording: Recording, number: int) -> Path:
         """Where a segment's media are."""
-        folder = f"stream_{recording.stream}_segments"
-        return Path(recording.directory) / recording.streamer / folder / f"segment_{number:03d}.ts"
+        folder = Path(recording.directory) / recording.streamer / segments_folder(recording.stream)
+        return folder / segment_file(number)
 
     def result_stem(self, recording: Recording, template: str) -> Path:
         """Where the result will be, without its suffix. The template has passed config.check_template()."""
@@ -152,7 +151,7 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(mode=FOLDER_MODE)
     except FileExistsError:
         return  # if it is no folder, its first use says so
-    _sync_folder(folder.parent)
+    sync_folder(folder.parent)
 
 
 def _remove_if_empty(folder: Path) -> None:
@@ -161,12 +160,4 @@ def _remove_if_empty(folder: Path) -> None:
         folder.rmdir()
     except OSError:
         return
-    _sync_folder(folder.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    sync_folder(folder.parent)

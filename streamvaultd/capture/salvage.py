@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from streamvaultd.capture.output import FOLDER_MODE
+from streamvaultd.durable import sync_folder
 
 _OPEN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NO_LEASE: Final = frozenset({errno.EACCES, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOLCK})
@@ -49,7 +50,7 @@ class Salvage:
         except FileNotFoundError:
             return False
         path.unlink()
-        _sync(path.parent)
+        sync_folder(path.parent)
         return True
 
     def remove_folder(self, folder: Path) -> bool:
@@ -60,7 +61,7 @@ class Salvage:
             if error.errno in (errno.ENOTEMPTY, errno.ENOENT):
                 return False
             raise
-        _sync(folder.parent)
+        sync_folder(folder.parent)
         return True
 
     def move(self, paths: Iterable[Path], folder: Path) -> None:
@@ -80,9 +81,9 @@ class Salvage:
                 if target.exists():
                     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
                 path.rename(target)
-            _sync(folder)
-            _sync(source)
-        _sync(folder.parent)
+            sync_folder(folder)
+            sync_folder(source)
+        sync_folder(folder.parent)
 
 
 def _is_written(fd: int) -> bool:
@@ -98,11 +99,3 @@ def _is_written(fd: int) -> bool:
         raise
     fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     return False
-
-
-def _sync(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

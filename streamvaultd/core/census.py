@@ -129,10 +129,6 @@ class Row:
     segments: tuple[RowSegment, ...] = ()
     fault: str | None = None  # why it means nothing
 
-    def segment(self, number: int) -> RowSegment | None:
-        """The segment of this number."""
-        return next((segment for segment in self.segments if segment.number == number), None)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRow:

@@ -8,7 +8,7 @@ disk before it is acted on, so a crash after any effect leaves rows from which `
 
 A row names the states it may lead to; leading elsewhere is a bug and raises. Pairs without a rule do nothing, on
 purpose: they are late or repeated events (the table still has a row for each, so that "nothing" is a decision).
-The diagram in docs/design/002-state-machine.md is generated from RULES.
+docs/design/002-state-machine.md has a diagram of RULES; a test compares the two.
 """
 
 from __future__ import annotations
@@ -165,17 +165,3 @@ def step(recorder: Recorder, event: ev.Event) -> Step:
     before = set(recorder.segments)
     changed = tuple(segment for segment in after.segments if segment not in before)
     return after, (Save(after, changed), *effects)
-
-
-def diagram() -> str:
-    """The table as a Mermaid state diagram; pairs that stay in their state are left out."""
-    arrows: dict[tuple[State, State], list[str]] = {}
-    for rule in RULES:
-        for state in State:
-            for target in State:
-                if state in rule.states and target in rule.targets and target is not state:
-                    arrows.setdefault((state, target), []).append(rule.event.__name__)
-    lines = ["stateDiagram-v2", "    [*] --> starting"]
-    lines += [f"    {a} --> {b}: {', '.join(names)}" for (a, b), names in arrows.items()]
-    lines += [f"    {state} --> [*]" for state in State if state.is_final]
-    return "\n".join(lines) + "\n"

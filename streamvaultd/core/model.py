@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from streamvaultd.core.evidence import Evidence
 
@@ -24,6 +24,14 @@ class Moment:
 
     monotonic: Instant
     realtime: int
+
+    def at(self, instant: Instant) -> Moment:
+        """The moment of an instant, as the clocks stand now, which is this one."""
+        return Moment(instant, self.realtime + round((instant - self.monotonic) * 1e6))
+
+    def dated(self, realtime: int) -> Moment:
+        """The moment of a date, as if the machine had been up then; now is this one."""
+        return Moment(self.monotonic - (self.realtime - realtime) / 1e6, realtime)
 
 
 class State(StrEnum):
@@ -281,6 +289,9 @@ class Told:
     cause: str | None
     attempt: int | None
 
+
+JOIN: Final = "join"
+"""The kind of job that makes one file of segments."""
 
 PLANNED_CAUSES = frozenset({"rotated", "stopped", "source-ended", "source-refused", "launch-failed"})
 

@@ -6,7 +6,6 @@ Both end in FINALIZING: nothing of them runs, and what there is is joined in the
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Final
@@ -17,13 +16,6 @@ from streamvaultd.core.policy import JOIN_CHECK
 
 UNKNOWN_QUALITY: Final = "unknown"
 
-_STREAMER: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}", re.ASCII)
-
-
-def is_streamer(name: str) -> bool:
-    """Whether a folder's name may be a streamer's."""
-    return _STREAMER.fullmatch(name) is not None
-
 
 def recovered(files: Iterable[SegmentFile], *, stream: int, url: str, policy: Policy, at: Moment) -> Recorder:
     """A recorder for segment files of one folder that have no rows; its number is given by the store.
@@ -33,7 +25,7 @@ def recovered(files: Iterable[SegmentFile], *, stream: int, url: str, policy: Po
     found = sorted(files, key=lambda file: file.number)
     directory, streamer, _ = found[0].folder
     segments = tuple(
-        Segment(number=file.number, phase=Phase.ENDED, since=at, ended=_moment(file.modified, at), size=file.size)
+        Segment(number=file.number, phase=Phase.ENDED, since=at, ended=at.dated(file.modified), size=file.size)
         for file in found
     )
     recording = Recording(
@@ -43,7 +35,7 @@ def recovered(files: Iterable[SegmentFile], *, stream: int, url: str, policy: Po
         url=url,
         quality=UNKNOWN_QUALITY,
         directory=directory,
-        created=_moment(min(file.modified for file in found), at),
+        created=at.dated(min(file.modified for file in found)),
         duration=None,
         policy=policy,
     )
@@ -82,8 +74,3 @@ def _finalizing(recorder: Recorder, at: Moment) -> Recorder:
         ended=None,
         detail="recovered by an audit",
     )
-
-
-def _moment(realtime: int, at: Moment) -> Moment:
-    """The moment of a date, as if the machine had been up then."""
-    return Moment(monotonic=at.monotonic - (at.realtime - realtime) / 1e6, realtime=realtime)

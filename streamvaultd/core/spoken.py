@@ -42,8 +42,6 @@ def _fill_hole(recorder: Recorder, segment: Segment, event: ev.SegmentSpoke) -> 
     if not may_fill(recorder, now) or not may_rotate(recorder, segment, now):
         return recorder, ()
     fills = fills_in_a_row(recorder, now) + 1
-    after, effects = launch(
-        recorder, event.at, State.ROTATING, rotate_retry_at=None, filled_at=now, fills=fills
-    )  # fmt: skip
+    after, effects = launch(recorder, event.at, State.ROTATING, rotate_retry_at=None, filled_at=now, fills=fills)
     new = f"{after.segments[-1].number:03d}"
     return after, (*effects, tell(Notice.MEDIA_MISSED, segment, why=_HOLES[event.line], new=new))

@@ -11,7 +11,6 @@ from streamvaultd.core.model import Policy
 from streamvaultd.core.retention import Rules
 from streamvaultd.core.topic import Topic
 
-MINUTES = 24 * 60
 DAY_USEC = 86_400_000_000
 EPOCH_WEEKDAY = 3  # 1970 began on a Thursday
 

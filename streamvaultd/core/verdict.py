@@ -15,8 +15,6 @@ from enum import StrEnum
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.loglines import Line, classify
 
-__all__ = ["Ending", "Evidence", "Verdict", "judge", "message_of"]
-
 
 class Ending(StrEnum):
     """What an end means for the broadcast."""

@@ -274,13 +274,3 @@ ABOUT: Final[Mapping[Kind, About]] = {
         "the folder is removed",
     ),
 }
-
-
-def violation_table() -> str:
-    """The kinds as reStructuredText definitions, for streamvaultctl(1)."""
-    lines: list[str] = []
-    for kind, about in ABOUT.items():
-        done = f"Cleanup: {about.repair}." if about.repair else f"Not repaired: {about.advice}."
-        what = f"{about.what[0].upper()}{about.what[1:]}."
-        lines += [f"{kind.value} ({about.rule})", f"    {what} {about.why} {done}", ""]
-    return "\n".join(lines)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from streamvaultd.ctl import records
 from streamvaultd.ctl.options import Command, command, option
 from streamvaultd.ctl.outcome import ExitCode
-from streamvaultd.ctl.records import Answer, BadAnswer
+from streamvaultd.ctl.records import Answer, Fields
 from streamvaultd.ctl.session import Session
 from streamvaultd.ctl.text import Line, Span, Style, escape, line, plural
 
@@ -71,25 +71,15 @@ def cleanup(session: Session, *, dry_run: bool) -> ExitCode:
 
 def parse_violation(answer: Answer) -> Violation:
     """From type Violation; raises BadAnswer."""
+    found = Fields(answer, "violation")
     return Violation(
-        rule=_text(answer, "rule"),
-        kind=_text(answer, "kind"),
-        subject=_text(answer, "subject"),
-        text=_text(answer, "text"),
-        repair=_maybe(answer, "repair"),
-        advice=_maybe(answer, "advice"),
+        rule=found.need("rule", str),
+        kind=found.need("kind", str),
+        subject=found.need("subject", str),
+        text=found.need("text", str),
+        repair=found.text("repair"),
+        advice=found.text("advice"),
     )
-
-
-def _maybe(answer: Answer, name: str) -> str | None:
-    return None if answer.get(name) is None else _text(answer, name)
-
-
-def _text(answer: Answer, name: str) -> str:
-    value = answer.get(name)
-    if not isinstance(value, str):
-        raise BadAnswer(f"violation.{name} is not of type str")
-    return value
 
 
 def violation_line(violation: Violation) -> Line:
@@ -113,7 +103,7 @@ def _detail_line(detail: Answer, *, dry_run: bool) -> Line:
         Span(word, Style.GOOD if is_done else Style.BAD),
         Span(f" {violation.kind} "),
         Span(escape(violation.subject), Style.STRONG),
-        Span(f": {escape(about)}{escape(_text(detail, 'text'))}."),
+        Span(f": {escape(about)}{escape(Fields(detail, 'detail').need('text', str))}."),
     )
 
 

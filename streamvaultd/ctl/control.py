@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The commands of streamvaultctl that change something: record, stop, rotate."""
+"""The commands of streamvaultctl that change something: record, stop, rotate, retry."""
 
 from __future__ import annotations
 

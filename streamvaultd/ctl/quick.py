@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from streamvaultd.ctl.options import Command, Parameter
 
-COMMON_NAMES = frozenset({"json", "no_pager", "no_legend", "quiet", "socket"})
-
 
 class _NotSure(Exception):
     """Leave it to click."""
@@ -51,6 +49,7 @@ def _parse(words: list[str], find: Callable[[str], Command | None], common: list
     if command is None:
         raise _NotSure
     parsed = Parsed(command)
+    shared = {parameter.name for parameter in common}
     found: dict[str, object] = {}
     arguments = [parameter for parameter in command.parameters if not parameter.flags]
     while words:
@@ -64,9 +63,9 @@ def _parse(words: list[str], find: Callable[[str], Command | None], common: list
     if any(parameter.required for parameter in arguments):
         raise _NotSure
     for parameter in command.parameters:
-        if parameter.name not in COMMON_NAMES:
+        if parameter.name not in shared:
             parsed.values[parameter.name] = found.get(parameter.name, False if parameter.is_flag else None)
-    parsed.common = {**before, **{name: found[name] for name in found if name in COMMON_NAMES}}
+    parsed.common = {**before, **{name: found[name] for name in found if name in shared}}
     return parsed
 
 

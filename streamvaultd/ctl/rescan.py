@@ -8,7 +8,7 @@ from pathlib import Path
 from streamvaultd.ctl import records
 from streamvaultd.ctl.options import Command, argument, command, option
 from streamvaultd.ctl.outcome import ExitCode
-from streamvaultd.ctl.records import Answer, BadAnswer
+from streamvaultd.ctl.records import Answer, Fields
 from streamvaultd.ctl.session import Session
 from streamvaultd.ctl.text import Line, Span, Style, escape, line, plural
 
@@ -27,7 +27,7 @@ def rescan(session: Session, *, directory: str | None, dry_run: bool) -> ExitCod
     where = None if directory is None else str(Path(directory).absolute())
     answer = next(iter(session.more("Rescan", directory=where, dryRun=dry_run or None)))
     found = records.objects(answer, "found")
-    verdicts = [_text(one, "verdict") for one in found]
+    verdicts = [Fields(one, "rescanned").need("verdict", str) for one in found]
     left = sum(verdict not in FINE for verdict in verdicts)
     if not session.show_json(answer):
         lines = [_line(one) for one in found if one.get("verdict") != "known"]
@@ -41,19 +41,13 @@ def rescan(session: Session, *, directory: str | None, dry_run: bool) -> ExitCod
 
 
 def _line(found: Answer) -> Line:
-    verdict = _text(found, "verdict")
+    fields = Fields(found, "rescanned")
+    verdict = fields.need("verdict", str)
     return (
         Span(verdict, Style.GOOD if verdict in FINE else Style.BAD),
-        Span(f" {escape(_text(found, 'path'))}", Style.STRONG),
-        Span(f": {escape(_text(found, 'text'))}."),
+        Span(f" {escape(fields.need('path', str))}", Style.STRONG),
+        Span(f": {escape(fields.need('text', str))}."),
     )
-
-
-def _text(answer: Answer, name: str) -> str:
-    value = answer.get(name)
-    if not isinstance(value, str):
-        raise BadAnswer(f"rescanned.{name} is not of type str")
-    return value
 
 
 COMMANDS: dict[str, Command] = {"rescan": rescan}

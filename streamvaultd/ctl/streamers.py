@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The commands of streamvaultctl about who is watched: streamers, add, remove, enable, disable, probe."""
+"""The commands of streamvaultctl about streamers: streamers, add, remove, enable, disable, probe; and notify."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from streamvaultd.ctl import records
 from streamvaultd.ctl.options import Command, argument, command, option
-from streamvaultd.ctl.records import Answer, BadAnswer
+from streamvaultd.ctl.records import Answer, Fields
 from streamvaultd.ctl.session import Session
 from streamvaultd.ctl.table import Column, Table
 from streamvaultd.ctl.text import Span, Style, line, plural
@@ -114,27 +114,16 @@ def _report(session: Session, answer: Answer, what: str) -> None:
 
 def parse_streamer(answer: Answer) -> Streamer:
     """From type Streamer; raises BadAnswer."""
-    context, runtime = records.object_of(answer, "context"), records.object_of(answer, "runtime")
-    recording = runtime.get("recording")
-    if recording is not None and not isinstance(recording, int):
-        raise BadAnswer("streamer.recording is not of type int")
+    found = Fields(answer, "streamer")
+    runtime = found.child("runtime")
     return Streamer(
-        name=_text(answer, "name"),
-        url=_text(context, "url"),
-        state=_text(runtime, "state"),
-        detail=_text(runtime, "detail", ""),
-        title=_text(runtime, "title", ""),
-        recording=recording,
+        name=found.need("name", str),
+        url=found.child("context").need("url", str),
+        state=runtime.need("state", str),
+        detail=runtime.text("detail") or "",
+        title=runtime.text("title") or "",
+        recording=runtime.integer("recording"),
     )
-
-
-def _text(answer: Answer, name: str, default: str | None = None) -> str:
-    value = answer.get(name)
-    if value is None and default is not None:
-        return default
-    if not isinstance(value, str):
-        raise BadAnswer(f"streamer.{name} is not of type str")
-    return value
 
 
 def streamer_table(every: list[Streamer]) -> Table:

@@ -20,8 +20,6 @@ from streamvaultd.media.plan import Container, sniff
 from streamvaultd.media.source import FileSource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from streamvaultd.media.source import Source
 
 PROBLEMS_MAX: Final = 100
@@ -50,7 +48,7 @@ class Problem:
 
 @dataclass(slots=True)
 class Inspection:
-    """What was found. `gaps` are holes in the media that the file itself announces or that its clock shows."""
+    """What was found: `count` problems, the first of which are listed; `is_known` if the format can be looked into."""
 
     container: Container
     size: int
@@ -72,8 +70,8 @@ class Inspection:
             self.problems.append(Problem(offset, kind, text, at_ms))
 
 
-def inspect(source: Source, progress: Callable[[int], None] = lambda _: None) -> Inspection:
-    """Look at everything once; `progress` is told how many bytes were read."""
+def inspect(source: Source) -> Inspection:
+    """Look at everything once."""
     found = Inspection(sniff(source), source.size)
     if not source.size:
         found.note(0, "empty", "the file is empty")
@@ -81,13 +79,11 @@ def inspect(source: Source, progress: Callable[[int], None] = lambda _: None) ->
         return found
     match found.container:
         case Container.TS:
-            _Transport(source, found).look(progress)
+            _Transport(source, found).look()
         case Container.FMP4:
             _look_at_boxes(source, found)
-            progress(source.size)
         case _:
             found.is_known = False
-            progress(source.size)
     return found
 
 
@@ -102,7 +98,7 @@ class _Transport:
         self._last: int | None = None
         self._elapsed = 0
 
-    def look(self, progress: Callable[[int], None]) -> None:
+    def look(self) -> None:
         end = packets = 0
         for offset, data in timeline.blocks(self._source, 0, self._source.size):
             if offset > end:
@@ -110,7 +106,6 @@ class _Transport:
                 self._counters.clear()
             self._look_at_counters(offset, data, self._look_at_times(offset, data))
             packets += len(data) // ts.PACKET
-            progress(offset + len(data) - end)
             end = offset + len(data)
         if end < self._source.size:
             self._found.note(
@@ -195,13 +190,13 @@ def _length_ms(source: Source, track: mp4.Track, found: Inspection) -> int:
     return round(ticks * 1000 / track.timescale)
 
 
-def inspect_file(path: str, progress: Callable[[int], None] = lambda _: None) -> Inspection:
+def inspect_file(path: str) -> Inspection:
     """Look at a file. Raises OSError if it cannot be read, or is no regular file (IsADirectoryError, EINVAL)."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "not a regular file", path)
-        return inspect(FileSource(fd, found.st_size), progress)
+        return inspect(FileSource(fd, found.st_size))
     finally:
         os.close(fd)

@@ -54,20 +54,6 @@ class FileSource:
 
 
 @dataclass(frozen=True, slots=True)
-class BytesSource:
-    """Bytes in memory."""
-
-    data: bytes
-
-    @property
-    def size(self) -> int:
-        return len(self.data)
-
-    def read(self, offset: int, length: int) -> bytes:
-        return self.data[offset : offset + length]
-
-
-@dataclass(frozen=True, slots=True)
 class Clipped:
     """The first `size` bytes of another source."""
 

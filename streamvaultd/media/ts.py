@@ -20,7 +20,6 @@ PACKET = 188
 SYNC = 0x47
 TICKS_PER_MS = 90
 WRAP = 1 << 33
-PID_PAT = 0
 PID_NULL = 0x1FFF
 # Below are the tables that stand in front of a program: PAT, CAT, SDT and their like (DVB: ETSI EN 300 468, table 1)
 PID_TABLES_END = 0x20
@@ -40,7 +39,6 @@ class Pes(NamedTuple):
     at: int
     pid: int
     stream: int
-    pts: int
     dts: int
 
     @property
@@ -127,11 +125,11 @@ def parse_pes(buffer: Buffer, at: int) -> Pes | None:
     stream, flags = buffer[start + 3], buffer[start + 7] >> 6
     if stream < 0xBD or stream in _WITHOUT_HEADER or buffer[start + 6] >> 6 != 2 or not flags & 2:
         return None
-    pts = _timestamp(buffer, start + 9)
-    dts = _timestamp(buffer, start + 14) if flags == 3 and start + 19 <= end else pts
-    if pts is None or dts is None:
+    shown = _timestamp(buffer, start + 9)
+    decoded = _timestamp(buffer, start + 14) if flags == 3 and start + 19 <= end else shown
+    if shown is None or decoded is None:
         return None
-    return Pes(at, pid_of(buffer, at), stream, pts, dts)
+    return Pes(at, pid_of(buffer, at), stream, decoded)
 
 
 def pes_starts(buffer: Buffer) -> Iterator[Pes]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import desc, insert, select, update
 
-from streamvaultd.core.model import Broadcast
+from streamvaultd.core.model import JOIN, Broadcast
 from streamvaultd.core.usual import USUAL_KEPT, minute_of_day
 from streamvaultd.core.watched import Ended, Past
 from streamvaultd.store.ledger import insert_event, select_last_done
@@ -55,9 +55,7 @@ def note_broadcast(connection: Connection, recording: int, broadcast: Broadcast,
 def select_broadcast(connection: Connection, recording: int) -> Broadcast:
     """What the site said about a recording's stream."""
     columns = streams.c.site_id, streams.c.title, streams.c.category
-    query = (
-        select(*columns).join(recordings, recordings.c.stream_id == streams.c.id).where(recordings.c.id == recording)
-    )
+    query = select(*columns).join(recordings, recordings.c.stream_id == streams.c.id)
     row = connection.execute(query.where(recordings.c.id == recording)).one_or_none()
     site_id, title, category = row or ("", "", "")
     return Broadcast(site_id=site_id or "", title=title or "", category=category or "")
@@ -97,7 +95,7 @@ def select_result_before(connection: Connection, recording: int) -> tuple[int, s
 
 
 def _last_part(connection: Connection, recording: int) -> str | None:
-    done = select_last_done(connection, recording, "join")
+    done = select_last_done(connection, recording, JOIN)
     parts = (done.result or {}).get("parts") if done else None
     last = parts[-1] if isinstance(parts, list) and parts else None
     path = last.get("path") if isinstance(last, dict) else None

@@ -13,14 +13,13 @@ does not answer must not hold that up.
 from __future__ import annotations
 
 import asyncio
-import threading
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from streamvaultd.errors import StoreTooNew, StoreUnavailable
 from streamvaultd.store.feeder import Feeder, Limits
+from streamvaultd.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,7 +116,7 @@ class Catalogue:
     async def _in_time(self, work: Callable[[], Result]) -> Result:
         too_late = asyncio.get_running_loop().call_later(self._limits.batch, self._feeder.hang_up)
         try:
-            return await _in_thread(work)
+            return await in_thread("catalogue", work)
         finally:
             too_late.cancel()
 
@@ -126,24 +125,3 @@ class Catalogue:
         if self._trouble is None:
             self._on_trouble(why)
         self._trouble = why
-
-
-async def _in_thread(work: Callable[[], Result]) -> Result:
-    """Run it in a thread that ends with the process, and wait for it; its errors are raised here."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[Result] = loop.create_future()
-
-    def conclude(told: Callable[[], None]) -> None:
-        if not done.done():  # somebody still waits
-            told()
-
-    def run() -> None:
-        try:
-            told = partial(done.set_result, work())
-        except BaseException as error:
-            told = partial(done.set_exception, error)
-        with suppress(RuntimeError):  # the loop is closed: the daemon has ended
-            loop.call_soon_threadsafe(conclude, told)
-
-    threading.Thread(target=run, name="catalogue", daemon=True).start()
-    return await done

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import URL, create_engine, event, insert, inspect, select
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from streamvaultd.durable import sync_folder
 from streamvaultd.errors import StoreInUse, StoreTooNew, StoreUnavailable
 from streamvaultd.store.schema import HEAD, REVISIONS, meta
 
@@ -77,11 +78,7 @@ def create_file(path: Path) -> None:
     try:
         with suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_WRONLY, 0o600))
-        folder = os.open(path.parent, os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(path.parent)
     except OSError as error:
         raise StoreUnavailable(url=str(sqlite_url(path)), why=str(error.strerror)) from error
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, desc, func, insert, select, update
 
-from streamvaultd.store.records import EventRecord, JobRecord, JobStatus, SeamRecord
+from streamvaultd.core.model import SeamRecord
+from streamvaultd.store.records import EventRecord, JobRecord, JobStatus
 from streamvaultd.store.schema import events, jobs, seams
 from streamvaultd.units import job_unit
 

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Final, Self, TypeAlias, TypeVar
 from sqlalchemy import select, true
 
 from streamvaultd.clock import SystemClock
-from streamvaultd.core.model import Recorder, Recording
+from streamvaultd.core.model import Recorder, Recording, SeamRecord
+from streamvaultd.errors import NoSuchRecording
 from streamvaultd.store import outbox
 from streamvaultd.store.broadcasts import note_broadcast, select_broadcast, select_past, select_result_before
 from streamvaultd.store.engine import create_file, hold, open_engine, sqlite_url, translated, unavailable
@@ -41,7 +42,7 @@ from streamvaultd.store.recordings import (
     select_recorder,
     update_recording,
 )
-from streamvaultd.store.records import EventRecord, JobRecord, JobStatus, SeamRecord
+from streamvaultd.store.records import EventRecord, JobRecord, JobStatus
 from streamvaultd.store.rows import Present
 from streamvaultd.store.schema import jobs, meta, recordings, streamers
 
@@ -172,14 +173,20 @@ class LocalStore:
             lambda connection: select_recorder(connection, recordings.c.id == recording, self._present())
         )
 
-    async def find(self, name_or_id: str) -> Recorder | None:
-        """The recorder of this number; or a streamer's running one, or else the latest; raises RecordingUnreadable."""
+    async def find(self, name_or_id: str) -> Recorder:
+        """The recorder of this number; or a streamer's running one, or else the latest.
+
+        Raises NoSuchRecording and RecordingUnreadable.
+        """
         if name_or_id.isascii() and name_or_id.isdigit() and len(name_or_id) <= ID_DIGITS_MAX:
             numbered = await self.get(int(name_or_id))
             if numbered is not None:
                 return numbered
         # a name may consist of digits too
-        return await self._read(lambda connection: self._find_streamer(connection, name_or_id))
+        found = await self._read(lambda connection: self._find_streamer(connection, name_or_id))
+        if found is None:
+            raise NoSuchRecording(recording=name_or_id)
+        return found
 
     async def list(
         self,

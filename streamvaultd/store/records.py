@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from streamvaultd.core.model import SeamRecord
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -54,6 +52,3 @@ class JobRecord:
     created: int
     started: int
     ended: int | None
-
-
-__all__ = ["EventRecord", "JobRecord", "JobStatus", "SeamRecord"]

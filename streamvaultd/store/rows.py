@@ -57,7 +57,7 @@ class Present:
             return None
         if self.is_of(row):
             return _checked(Moment, {"monotonic": row[f"{column}_monotonic"], "realtime": realtime}, column)
-        return Moment(self.now.monotonic - (self.now.realtime - realtime) / 1e6, realtime)
+        return self.now.dated(realtime)
 
     def required_moment(self, row: Row, column: str) -> Moment:
         """As moment(), of a column that is never null."""

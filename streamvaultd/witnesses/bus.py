@@ -45,14 +45,12 @@ _RULES: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveScope:
-    """A scope that systemd has loaded; a failed one stays so until it is reset. `memory_peak` is in bytes."""
+    """A scope that systemd has loaded; a failed one stays so until it is reset."""
 
     unit: str
     active_state: str
-    sub_state: str
     control_group: str
     result: str
-    memory_peak: int | None
 
 
 class Results:
@@ -222,10 +220,8 @@ async def _live_scope(bus: MessageBus, unit: str) -> LiveScope | None:
     return LiveScope(
         unit=unit,
         active_state=state["ActiveState"],
-        sub_state=state["SubState"],
         control_group=scope["ControlGroup"],
         result=scope["Result"],
-        memory_peak=_known(scope.get("MemoryPeak")),
     )
 
 

@@ -8,7 +8,6 @@ names are not looked at, and what is looked at is limited in number and time.
 from __future__ import annotations
 
 import os
-import re
 import stat
 import time
 from collections.abc import Iterable, Iterator
@@ -17,13 +16,11 @@ from pathlib import Path
 from typing import Final
 
 from streamvaultd.core.census import Disk, Folder, Result, SegmentFile
+from streamvaultd.layout import number_of_file, stream_of_folder
 
 FOLDERS_MAX: Final = 20_000
 FILES_MAX: Final = 100_000
 SECONDS_MAX: Final = 20.0
-
-_FOLDER: Final = re.compile(r"stream_([1-9]\d{0,17})_segments", re.ASCII)
-_FILE: Final = re.compile(r"segment_(\d{3,6})\.ts", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +63,9 @@ class _Walk:
         except (FileNotFoundError, PermissionError):
             return  # it went meanwhile, or is nothing of ours
         for folder in folders:
-            if match := _FOLDER.fullmatch(folder.name):
+            if (stream := stream_of_folder(folder.name)) is not None:
                 try:
-                    self._recording((directory, streamer.name, int(match[1])), folder)
+                    self._recording((directory, streamer.name, stream), folder)
                 except FileNotFoundError:
                     continue
                 except PermissionError:
@@ -82,8 +79,8 @@ class _Walk:
         with os.scandir(folder) as entries:
             for entry in entries:
                 is_empty = False
-                if match := _FILE.fullmatch(entry.name):
-                    self._file(key, int(match[1]), entry)
+                if (number := number_of_file(entry.name)) is not None:
+                    self._file(key, number, entry)
         if is_empty:
             self.empty.append((key, str(folder)))
 

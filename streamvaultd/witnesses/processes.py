@@ -15,7 +15,7 @@ from typing import Final, Generic, TypeVar
 
 import msgspec
 
-from streamvaultd.core.verdict import Evidence
+from streamvaultd.core.evidence import Evidence
 
 Key = TypeVar("Key")
 OnExit = Callable[[Key, bytes | None, int | None], None]

@@ -9,13 +9,13 @@ from typing import Any, cast
 
 import pytest
 
+from streamvaultd.beginner import Beginner, wish_for
 from streamvaultd.config import Settings
 from streamvaultd.core.events import Outcome
 from streamvaultd.core.model import Recorder
 from streamvaultd.core.streamer import Streamer
 from streamvaultd.core.watched import Sighting
 from streamvaultd.errors import AlreadyRecording, DiskFull, MemoryFull
-from streamvaultd.roster import Beginner
 from tests.component.store_world import SetClock, open_store
 
 SEEN = Sighting(outcome=Outcome.LIVE, site_id="b1", title="one", category="chess", streams=("480p", "720p60", "best"))
@@ -48,25 +48,25 @@ async def test_begun_as_the_streamers_file_has_it_and_refused_before_anything_ex
     world, store = World(), await open_store(tmp_path / "store.db")
     beginner = Beginner(
         manager=cast("Any", world), store=cast("Any", store), disk=cast("Any", world), clock=SetClock(),
-        settings=Settings, memory_refusal=lambda _wanted: world.memory,
+        memory_refusal=lambda _wanted: world.memory,
     )  # fmt: skip
     world.memory = "too little is left"
     with pytest.raises(MemoryFull):
-        await beginner.begin(ALICE, SEEN)
+        await beginner.begin(wish_for(ALICE, SEEN, Settings()))
     world.memory, world.disk_refusal = None, DiskFull(directory="/srv/alice", why="no room")
     with pytest.raises(DiskFull):
-        await beginner.begin(ALICE, SEEN)
+        await beginner.begin(wish_for(ALICE, SEEN, Settings()))
     world.disk_refusal = None
     assert (world.taken, await store.list(all=True)) == ([], [])
 
-    begun = (await beginner.begin(ALICE, SEEN)).recording
+    begun = (await beginner.begin(wish_for(ALICE, SEEN, Settings()))).recording
     assert [recorder.recording for recorder in world.taken] == [begun]
     assert (begun.url, begun.directory, begun.duration) == ("https://a.example/", "/srv/alice", 60.0)
     assert begun.policy == replace(Settings().policy, grace=5.0)
     assert begun.quality.split(",")[:3] == ["1080p60", "720p60", "480p"]
     with pytest.raises(AlreadyRecording):
-        await beginner.begin(ALICE, SEEN)
+        await beginner.begin(wish_for(ALICE, SEEN, Settings()))
     plain = Streamer(name="bob", url="https://b.example/")
-    assert (await beginner.begin(plain, SEEN)).recording.directory == str(Settings().directory)
+    assert (await beginner.begin(wish_for(plain, SEEN, Settings()))).recording.directory == str(Settings().directory)
     assert world.taken[-1].recording.quality == "best"
     await store.close()

@@ -11,10 +11,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from streamvaultd.core.model import SeamRecord
 from streamvaultd.store.catalogue import BATCH_MAX
 from streamvaultd.store.local import LocalStore
 from streamvaultd.store.outbox import TABLES
-from streamvaultd.store.records import SeamRecord
 from tests.component.catalogue_world import assert_equal, fed, feeding, finish, store_in
 from tests.component.store_world import DATABASES, NOW, open_store, start
 from tests.testbed.postgres import Postgres

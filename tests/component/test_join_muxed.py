@@ -14,9 +14,9 @@ from streamvaultd.media import ts
 from streamvaultd.media.overlap import overlap_proven
 from streamvaultd.media.plan import Plan, plan_join
 from streamvaultd.media.seam import SeamKind, find_seam
-from streamvaultd.media.source import BytesSource
 from streamvaultd.media.splice import Splice
 from tests.component.test_join_media import ffmpeg
+from tests.fakes.memory import BytesSource
 
 pytestmark = pytest.mark.timeout(120)  # real programs, on whatever machine
 

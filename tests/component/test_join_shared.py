@@ -13,9 +13,9 @@ import pytest
 from streamvaultd.jobs.join import Join, Spec
 from streamvaultd.jobs.writer import SHARE_MIN, align
 from streamvaultd.media.plan import Container, Plan, plan_join
-from streamvaultd.media.source import BytesSource
 from streamvaultd.media.splice import Literal, Part
 from tests.component.test_join_media import ffmpeg
+from tests.fakes.memory import BytesSource
 
 pytestmark = pytest.mark.timeout(120)  # real programs, on whatever machine
 

@@ -13,6 +13,7 @@ from typing import Any, cast
 import pytest
 
 from streamvaultd.api import Api
+from streamvaultd.beginner import Beginner
 from streamvaultd.capture.output import SegmentFiles
 from streamvaultd.capture.space import Space
 from streamvaultd.captures import Captures
@@ -156,9 +157,12 @@ async def refusal(room: Room, directory: Path) -> VaultError:
     nobody = cast("Any", SimpleNamespace(recorders={}, can_handle=can_handle))
     parameters = {"url": "https://host/x", "name": "demo", "directory": str(directory)}
     settings = replace(Settings(), policy=Policy(memory_max=200 * MIB))
+    beginner = Beginner(
+        manager=nobody, store=nobody, disk=cast("Any", room), clock=SetClock(), memory_refusal=room.refuse
+    )
     api = Api(
         manager=nobody, store=nobody, files=nobody, hub=Hub(), clock=SetClock(), streamlinks=nobody, watcher=nobody,
-        disk=cast("Any", room), memory_refusal=room.refuse, settings=lambda: settings, pid_of=nobody,
+        beginner=beginner, settings=lambda: settings, pid_of=nobody,
     )  # fmt: skip
     call = cast("Any", SimpleNamespace(parameters=parameters, more=False))
     with pytest.raises(VaultError) as caught:

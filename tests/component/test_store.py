@@ -16,10 +16,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.pool import NullPool
 
 from streamvaultd.clock import SystemClock
-from streamvaultd.core.model import Moment, Phase, Policy, Recorder, Segment, State
+from streamvaultd.core.model import Moment, Phase, Policy, Recorder, SeamRecord, Segment, State
 from streamvaultd.errors import AlreadyRecording, NoSuchRecording, StoreUnavailable
 from streamvaultd.store.local import LocalStore
-from streamvaultd.store.records import JobRecord, JobStatus, SeamRecord
+from streamvaultd.store.records import JobRecord, JobStatus
 from tests.component.store_world import (
     DATABASES,
     HOUR,
@@ -201,7 +201,6 @@ async def test_a_name_finds_the_running_recording_before_a_later_one(store: Loca
     assert await store.find("demo") == latest
     await store.save(replace(ended, state=State.RECORDING, ended=None), ())
     found = await store.find("demo")
-    assert found is not None
     assert found.recording == ended.recording
 
 
@@ -213,7 +212,8 @@ async def test_a_name_may_consist_of_digits(store: LocalStore) -> None:
 @pytest.mark.parametrize("name", ["7", "nobody", "9" * 30, "٣", ""])
 async def test_nothing_is_found_where_nothing_is(store: LocalStore, name: str) -> None:
     await start(store)
-    assert await store.find(name) is None
+    with pytest.raises(NoSuchRecording):
+        await store.find(name)
 
 
 async def test_lists_are_newest_first(store: LocalStore) -> None:

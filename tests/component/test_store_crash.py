@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from streamvaultd.core.model import Phase, Recorder, Segment, State
-from streamvaultd.store.records import SeamRecord
+from streamvaultd.core.model import Phase, Recorder, SeamRecord, Segment, State
 from tests.component.store_world import NOW, later, move, open_store, start, statements
 
 if TYPE_CHECKING:

@@ -19,11 +19,10 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect, text
 
 from streamvaultd.core.evidence import Evidence
-from streamvaultd.core.model import Moment, Phase, Recorder, Segment, State
+from streamvaultd.core.model import Moment, Phase, Recorder, SeamRecord, Segment, State
 from streamvaultd.errors import StoreTooNew, StoreUnavailable
 from streamvaultd.store.engine import open_engine
 from streamvaultd.store.migrate import migrations, upgrade
-from streamvaultd.store.records import SeamRecord
 from streamvaultd.store.schema import HEAD, REVISIONS, metadata
 from tests.component.store_world import BOOT, DATABASES, NOW, later, move, open_store, start
 

@@ -16,12 +16,11 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, insert
 
-from streamvaultd.core.model import State
+from streamvaultd.core.model import SeamRecord, State
 from streamvaultd.errors import DumpInvalid, StoreInUse, StoreTooNew, StoreUnavailable, TransferConflict
 from streamvaultd.store import outbox, transfer
 from streamvaultd.store.engine import create_file, hold, sqlite_url
 from streamvaultd.store.local import LocalStore
-from streamvaultd.store.records import SeamRecord
 from streamvaultd.store.schema import HEAD, metadata
 from streamvaultd.store.server import server_url
 from tests.component.catalogue_world import Feeding
@@ -180,7 +179,6 @@ async def test_a_catalogue_that_is_behind_is_brought_up_by_its_store(filled: Pat
     transfer.copy(filled, there)
     opened = await open_store(filled)
     bob = await opened.find("bob")
-    assert bob is not None
     await opened.save(replace(bob, state=State.COMPLETED, ended=NOW), ())
     await start(opened, "bob")
     await opened.add_seams(1, [SeamRecord(older=1, newer=2, kind="exact", method="bytes", certainty="proven")])

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from streamvaultd.media.inspect import Soundness, inspect
-from streamvaultd.media.source import BytesSource
 from tests.component.test_join_media import ffmpeg
+from tests.fakes.memory import BytesSource
 
 SECONDS = 4
 

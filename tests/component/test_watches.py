@@ -28,11 +28,12 @@ from streamvaultd.errors import (
     InvalidQuality,
     InvalidUrl,
     NoSuchStreamer,
+    StoreUnavailable,
     StreamerExists,
     StreamerReadOnly,
     UnsupportedUrl,
 )
-from streamvaultd.notices import STREAMERS_REFUSED, Entry
+from streamvaultd.notices import STORE_FAILED, STREAMERS_REFUSED, Entry
 from streamvaultd.roster import Roster
 from streamvaultd.streamer_files import StreamerFiles
 from streamvaultd.varlink.server import Call
@@ -53,6 +54,8 @@ class World:
         self.posted: list[tuple[int, Event]] = []
         self.noted: list[tuple[int, str]] = []
         self.told: list[tuple[Entry, str]] = []
+        self.told_of: list[tuple[Entry, int | None, str | None]] = []
+        self.store_trouble: StoreUnavailable | None = None
         self.refusals: list[Exception] = []
         self.changed = asyncio.Event()
         self.settings = replace(Settings(), watch_interval=5.0, watch_spacing=0.0)
@@ -89,11 +92,15 @@ class World:
         self.watches.on_recorder(ended)
 
     async def note_broadcast(self, recording: int, broadcast: Any, _now: Any) -> None:
+        if self.store_trouble is not None:
+            raise self.store_trouble
         self.noted.append((recording, broadcast.title))
         self.changed.set()
 
-    def tell(self, entry: Entry, **values: Any) -> None:
+    def tell(self, entry: Entry, recorder: Recorder | None = None, **values: Any) -> None:
         self.told.append((entry, str(values.get("why", ""))))
+        self.told_of.append((entry, None if recorder is None else recorder.recording.id, values.get("streamer")))
+        self.changed.set()
 
     async def call(self, method: str, **parameters: Any) -> Any:
         call = cast("Call", SimpleNamespace(parameters=parameters, more=False))
@@ -209,6 +216,17 @@ async def test_a_refused_recording_is_no_end_of_watching(world: World) -> None:
     await world.probe("alice")
     await world.probe("alice")
     await world.until(lambda: bool(world.begun))
+
+
+async def test_a_change_that_the_store_does_not_take_is_told_with_streamer_and_recording(world: World) -> None:
+    world.air["alice"] = LIVE
+    await world.call("AddStreamer", url=URL)
+    await world.until(lambda: bool(world.begun))
+    await world.probe("alice")
+    world.store_trouble = StoreUnavailable(url="sqlite:///x", why="disk I/O error")
+    world.air["alice"] = replace(LIVE, title="two")
+    await world.probe("alice")
+    await world.until(lambda: (STORE_FAILED, 1, "alice") in world.told_of)
 
 
 async def test_a_recording_that_somebody_else_began_is_taken_for_what_it_is(world: World) -> None:

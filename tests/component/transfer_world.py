@@ -15,11 +15,10 @@ from typing import Any
 from sqlalchemy import create_engine, select
 
 from streamvaultd.core.evidence import Evidence
-from streamvaultd.core.model import Broadcast, Phase, Segment, State
+from streamvaultd.core.model import Broadcast, Phase, SeamRecord, Segment, State
 from streamvaultd.store import transfer
 from streamvaultd.store.engine import sqlite_url
 from streamvaultd.store.outbox import TABLES
-from streamvaultd.store.records import SeamRecord
 from streamvaultd.store.schema import metadata
 from tests.component.store_world import NOW, later, open_store, start
 

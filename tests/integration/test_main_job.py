@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.livesource import LiveSource
-from tests.integration.harness import Ctl, count, scopes
+from tests.integration.harness import Ctl, count, scopes, streamlink_pid
 from tests.testbed.box import Box
 
 RECORDINGS = "/var/lib/streamvaultd/recordings"
@@ -42,14 +42,6 @@ def wait_media(box: Box, source: LiveSource, channel: str, more: int) -> None:
 def wait_told(box: Box, recording: int, text: str) -> None:
     """Until the journal has a line with this text about the recording."""
     box.wait_journal(f"STREAMVAULT_RECORDING={recording}", until=lambda entry: text in entry["MESSAGE"], timeout=40)
-
-
-def streamlink_pid(box: Box, unit: str) -> int:
-    """The process in a segment's scope that is not the shim."""
-    group = box.run(["systemctl", "show", "--property=ControlGroup", "--value", unit]).stdout.strip()
-    pids = box.run(["cat", f"/sys/fs/cgroup{group}/cgroup.procs"]).stdout.split()
-    lines = {pid: box.run(["cat", f"/proc/{pid}/cmdline"]).stdout for pid in pids}
-    return next(int(pid) for pid, line in lines.items() if "shim.py" not in line)
 
 
 @contextmanager

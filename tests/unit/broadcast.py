@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from streamvaultd.core import events as ev
-from streamvaultd.core.verdict import Evidence
+from streamvaultd.core.evidence import Evidence
 
 CHUNK_SECONDS = 2.0
 CHUNK_BYTES = 800_000

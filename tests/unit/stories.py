@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from streamvaultd.core import events as ev
 from streamvaultd.core.effects import Notice
+from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import State
-from streamvaultd.core.verdict import Evidence
 from tests.unit.broadcast import Air
 from tests.unit.world import World
 

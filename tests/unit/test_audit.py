@@ -26,10 +26,12 @@ from streamvaultd.core.census import (
     moved,
 )
 from streamvaultd.core.model import Moment, Phase, Recorder, Recording, Segment, State
-from streamvaultd.core.recovery import is_streamer, recovered, reopened
-from streamvaultd.core.violations import ABOUT, Kind, Violation, violation_table
+from streamvaultd.core.recovery import recovered, reopened
+from streamvaultd.core.violations import ABOUT, Kind, Violation
+from streamvaultd.names import NAME
 from tests.unit.auditing import row_of
 from tests.unit.rows import POLICY
+from tests.unit.tables import violation_table
 
 NOW: Final = 5000.0
 AT: Final = Moment(NOW, 1_795_424_400_000_000)
@@ -430,7 +432,7 @@ def test_every_kind_can_be_found_and_says_what_to_do() -> None:
 def test_man_page_has_every_kind() -> None:
     page = MAN.read_text()
     shown = page.split(".. violations:begin", 1)[1].split(".. violations:end", 1)[0]
-    assert shown.strip() == violation_table().strip()
+    assert shown.strip() == violation_table()
 
 
 # --- recorders for what was lost -----------------------------------------------------------------------------------
@@ -455,4 +457,4 @@ def test_a_reopened_recorder() -> None:
 
 @pytest.mark.parametrize(("name", "is_one"), [("demo", True), ("a.b-c_9", True), (".hidden", False), ("a b", False)])
 def test_names_of_streamers(name: str, *, is_one: bool) -> None:
-    assert is_streamer(name) is is_one
+    assert bool(NAME.fullmatch(name)) is is_one

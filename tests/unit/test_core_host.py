@@ -10,9 +10,9 @@ import pytest
 from streamvaultd.core import effects as fx
 from streamvaultd.core import events as ev
 from streamvaultd.core.effects import Notice
+from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import State, StopReason
 from streamvaultd.core.policy import HOST_HOLD, HOST_WINDOW
-from streamvaultd.core.verdict import Evidence
 from tests.unit.broadcast import Air
 from tests.unit.rows import POLICY
 from tests.unit.stories import (

@@ -10,8 +10,8 @@ import pytest
 from streamvaultd.core import events as ev
 from streamvaultd.core.deadlines import due
 from streamvaultd.core.effects import Notice
+from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Phase, State, StopReason
-from streamvaultd.core.verdict import Evidence
 from tests.unit.broadcast import Air
 from tests.unit.rows import POLICY
 from tests.unit.stories import (

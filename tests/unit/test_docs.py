@@ -9,12 +9,13 @@ from pathlib import Path
 import click
 import pytest
 
-from streamvaultd import __version__, config, errors, streamers
-from streamvaultd.core import machine
+from streamvaultd import __version__, config, errors
 from streamvaultd.core.model import State
 from streamvaultd.ctl.cli import cli
 from streamvaultd.ctl.outcome import ExitCode
+from streamvaultd.values import RESERVED_OPTIONS
 from streamvaultd.varlink import idl
+from tests.unit.tables import diagram, settings_table, streamer_table
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -53,18 +54,18 @@ def test_errors_stand_below_their_interface() -> None:
 
 def test_man_page_has_every_setting() -> None:
     page = (MAN / "streamvaultd.toml.5.rst").read_text()
-    assert between(page, ".. options:begin", ".. options:end") == config.option_table().strip()
+    assert between(page, ".. options:begin", ".. options:end") == settings_table()
 
 
 def test_man_page_has_every_key_of_a_streamer() -> None:
     page = (MAN / "streamvaultd.streamer.5.rst").read_text()
-    assert between(page, ".. options:begin", ".. options:end") == streamers.option_table().strip()
+    assert between(page, ".. options:begin", ".. options:end") == streamer_table()
 
 
 def test_man_page_has_every_reserved_option() -> None:
     page = (MAN / "streamvaultd.toml.5.rst").read_text()
     listed = re.findall(r"``([a-z-]+)``", between(page, ".. reserved:begin", ".. reserved:end"))
-    assert listed == sorted(config.RESERVED_OPTIONS)
+    assert listed == sorted(RESERVED_OPTIONS)
 
 
 def test_example_shows_every_setting_with_its_default(tmp_path: Path) -> None:
@@ -125,7 +126,7 @@ def test_man_page_has_every_method(name: str) -> None:
 def test_diagram_is_the_table() -> None:
     text = (DOCS / "design" / "002-state-machine.md").read_text()
     drawn = between(text, "<!-- diagram:begin -->\n```mermaid\n", "```\n<!-- diagram:end -->")
-    assert drawn == machine.diagram().strip()
+    assert drawn == diagram()
 
 
 def test_every_state_is_described() -> None:

@@ -11,6 +11,7 @@ from string import Formatter
 from streamvaultd import notices, units
 from streamvaultd.brokerd import notices as brokerd
 from streamvaultd.core.effects import Notice
+from tests.unit.tables import NOTICES
 
 ROOT = Path(__file__).resolve().parents[2]
 SYSTEMD = ROOT / "systemd"
@@ -32,7 +33,7 @@ def used_fields(entry: str) -> set[str]:
 
 
 def test_every_message_has_a_text_in_the_catalogue() -> None:
-    told = {entry.message_id for entry in (*notices.ENTRIES.values(), *notices.OWN)}
+    told = {entry.message_id for entry in (*notices.ENTRIES.values(), *NOTICES)}
     told |= {brokerd.REFUSED.message_id, brokerd.FAILED.message_id}
     assert set(catalogue()) == told
 
@@ -61,7 +62,7 @@ def test_catalogue_shows_only_fields_that_the_message_has() -> None:
     for notice, entry in notices.ENTRIES.items():
         named = {name.upper() for _, name, _, _ in Formatter().parse(entry.text) if name}
         assert used_fields(entries[entry.message_id]) <= named | COMMON_FIELDS, notice
-    for entry in notices.OWN:
+    for entry in NOTICES:
         assert used_fields(entries[entry.message_id]) <= COMMON_FIELDS, entry.text
 
 

@@ -15,8 +15,8 @@ from streamvaultd.jobs.join import Join
 from streamvaultd.media import ts
 from streamvaultd.media.lead import Lead, find_lead, without_lead
 from streamvaultd.media.plan import plan_join
-from streamvaultd.media.source import BytesSource
 from streamvaultd.media.splice import Splice
+from tests.fakes.memory import BytesSource
 from tests.unit.test_join import Crash, Job, crash_at
 from tests.unit.test_media_fragments import BROADCAST, HEADER, capture, header
 from tests.unit.test_media_transport import FRAMES_PER_SEGMENT, Broadcast

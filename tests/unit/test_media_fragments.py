@@ -13,8 +13,8 @@ from streamvaultd.media import fragments
 from streamvaultd.media.fragment_union import find_union, gap_ms
 from streamvaultd.media.plan import plan_join
 from streamvaultd.media.seam import Certainty, SeamKind, find_seam
-from streamvaultd.media.source import BytesSource
 from streamvaultd.media.splice import Splice
+from tests.fakes.memory import BytesSource
 from tests.unit.test_media_transport import Broadcast
 
 SCALE = 15360

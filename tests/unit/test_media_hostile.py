@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from streamvaultd.media import fmp4, timeline, ts
 from streamvaultd.media.overlap import overlap_proven
 from streamvaultd.media.plan import plan_join
-from streamvaultd.media.source import BytesSource
 from streamvaultd.media.splice import Part
+from tests.fakes.memory import BytesSource
 from tests.unit.test_join import Job
 from tests.unit.test_media_fragments import capture, header
 from tests.unit.test_media_transport import Broadcast

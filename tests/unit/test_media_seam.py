@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from streamvaultd.media import ts
 from streamvaultd.media.plan import Container, Plan, plan_join, sniff
 from streamvaultd.media.seam import Certainty, SeamKind, find_seam
-from streamvaultd.media.source import BytesSource
 from streamvaultd.media.splice import Splice
+from tests.fakes.memory import BytesSource
 from tests.unit.test_media_transport import FRAME_TICKS, FRAMES_PER_SEGMENT, Broadcast, fragments
 
 if TYPE_CHECKING:

@@ -7,16 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamvaultd.media.source import (
-    WINDOW,
-    BytesSource,
-    Clipped,
-    common_backward,
-    common_forward,
-    find_back,
-    is_equal,
-)
+from streamvaultd.media.source import WINDOW, Clipped, common_backward, common_forward, find_back, is_equal
 from streamvaultd.media.splice import Literal, Part, Piece, Splice, cut, merged, size_of
+from tests.fakes.memory import BytesSource
 
 NEEDLE = b"needle" * 100
 HAY = bytes(2 * WINDOW + 5000)

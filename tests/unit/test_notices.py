@@ -12,7 +12,8 @@ import pytest
 import streamvaultd
 from streamvaultd import notices
 from streamvaultd.core.effects import Notice
-from streamvaultd.notices import ENTRIES, ERROR, INFO, NOTICE, OWN, WARNING, priority_of
+from streamvaultd.notices import ENTRIES, ERROR, INFO, NOTICE, WARNING, priority_of
+from tests.unit.tables import NOTICES
 
 PACKAGE = Path(streamvaultd.__file__).parent
 
@@ -31,7 +32,7 @@ def test_operators_find_the_phrases_that_they_know() -> None:
 
 
 def test_texts_are_plain() -> None:
-    for entry in (*ENTRIES.values(), *OWN):
+    for entry in (*ENTRIES.values(), *NOTICES):
         assert entry.text.isascii(), entry.text
         assert not entry.text.endswith(".")
         assert "\n" not in entry.text
@@ -60,7 +61,7 @@ def test_only_loss_and_orders_that_are_not_followed_are_errors() -> None:
     assert {notice for notice in Notice if priority_of(notice, None) <= ERROR} == {
         Notice.MEDIA_GONE, Notice.DISK_LOW, Notice.RECORDING_FAILED,
     }  # fmt: skip
-    assert {entry for entry in OWN if entry.priority <= ERROR} == {
+    assert {entry for entry in NOTICES if entry.priority <= ERROR} == {
         notices.DAEMON_FAILED, notices.SETTINGS_REFUSED, notices.SETTINGS_MISTAKEN, notices.STORE_FAILED,
         notices.SYNC_FAILED, notices.ROW_UNREADABLE, notices.STREAMERS_REFUSED,
     }  # fmt: skip

@@ -15,7 +15,8 @@ from streamvaultd.core.effects import Notice
 from streamvaultd.core.telling import BACKOFF, HOUR, LINES_MAX, REST, WAITING_MAX, Desk, Tiding, Word, Worth
 from streamvaultd.core.topic import DEFAULT, Topic
 from streamvaultd.core.watched import Remark
-from streamvaultd.notices import ENTRIES, OWN, REMARKS
+from streamvaultd.notices import ENTRIES, REMARKS
+from tests.unit.tables import NOTICES
 
 NOON = 12 * 3600 * 1_000_000
 DEATH = Tiding(topic=Topic.DEATH, streamer="alice", text="Segment 001 died", priority=4, realtime=NOON)
@@ -38,7 +39,7 @@ def numbered(number: int) -> Tiding:
 def test_every_topic_comes_from_a_notice_and_those_that_people_must_know_are_the_default() -> None:
     assert set(telling.TOPICS.values()) == set(Topic)
     assert set(DEFAULT) == {Topic.COMPLETED, Topic.FAILED, Topic.DISK}
-    told = {entry.message_id for entry in (*ENTRIES.values(), *OWN)}
+    told = {entry.message_id for entry in (*ENTRIES.values(), *NOTICES)}
     assert set(telling.TOPICS) <= told
     assert telling.TOPICS[ENTRIES[Notice.DISK_LOW].message_id] is Topic.DISK
     assert telling.TOPICS[REMARKS[Remark.LIVE].message_id] is Topic.LIVE

@@ -6,9 +6,10 @@ from __future__ import annotations
 import pytest
 
 from streamvaultd.core import watched as wt
+from streamvaultd.core.answers import QUIET
 from streamvaultd.core.events import Outcome
 from streamvaultd.core.watched import Ended, Rules, Sighting
-from streamvaultd.core.watching import QUIET, next_deadline
+from streamvaultd.core.watching import next_deadline
 from tests.unit.test_watching import Watcher, begun, streamer
 
 

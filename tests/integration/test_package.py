@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The package and what is recorded: an upgrade changes nothing, a removal ends it, a purge keeps it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.fakes.livesource import LiveSource
+from tests.integration.harness import CONFIG, Ctl, count, scopes, streamlink_pid
+from tests.integration.test_main_job import RECORDINGS, wait_media, wait_state
+from tests.integration.test_socket import INTERFACE, READONLY
+from tests.testbed.box import Box
+
+PACKAGE = "/root/streamvaultd.deb"
+LOOK = f"while sleep 0.05; do varlinkctl call {READONLY} {INTERFACE}.List '{{}}'; done"
+
+
+def install(box: Box, deb: Path) -> None:
+    box.path(PACKAGE).write_bytes(deb.read_bytes())
+    box.run(["dpkg", "--install", PACKAGE], timeout=120)
+
+
+def main_pid(box: Box) -> int:
+    return int(box.run(["systemctl", "show", "--property=MainPID", "--value", "streamvaultd.service"]).stdout)
+
+
+def test_an_upgrade_leaves_a_recording_alone(box: Box, ctl: Ctl, source: LiveSource, channel: str, deb: Path) -> None:
+    ctl("record", source.url(channel), "--name", "demo")
+    daemon, running = main_pid(box), [(unit, streamlink_pid(box, unit)) for unit in scopes(box)]
+    install(box, deb)
+    assert main_pid(box) not in (0, daemon)
+    wait_media(box, source, channel, 2)
+    assert [(unit, streamlink_pid(box, unit)) for unit in scopes(box)] == running
+    source.control(channel, end=True)
+    wait_state(box, ctl, "demo", "completed")
+    found = ctl.recording("demo")["runtime"]
+    assert (found["segments"], found["deaths"]) == (1, 0)
+    frames = count(box, found["path"], source, channel)
+    assert (frames.lost, frames.repeated, frames.foreign) == ((), 0, 0)
+
+
+def test_after_a_removal_nothing_runs_and_a_new_installation_goes_on(
+    box: Box, ctl: Ctl, source: LiveSource, channel: str, deb: Path
+) -> None:
+    """Somebody looks all the time at the read-only socket, which would start the daemon again."""
+    box.run(["systemctl", "stop", "streamvaultd.service"])
+    box.run(["systemctl", "start", "streamvaultd-readonly.socket", "streamvaultd.service"])
+    box.run(["systemd-run", "--quiet", "--unit=looker", "--uid=nobody", "/bin/sh", "-c", LOOK])
+    ctl("record", source.url(channel), "--name", "demo")
+    box.run(["dpkg", "--remove", "streamvaultd"], timeout=120)
+    shown = box.run(["systemctl", "list-units", "--plain", "--no-legend", "--state=active,activating", "streamvault*"])
+    assert shown.stdout == ""
+    box.run(["systemctl", "stop", "looker.service"])
+    folder = box.path(f"{RECORDINGS}/demo")
+    assert [file.name for file in folder.glob("stream_*_segments/*")] == ["segment_001.ts"]
+
+    install(box, deb)
+    box.run(["systemctl", "start", "streamvaultd.service"])
+    wait_state(box, ctl, "demo", "recording")
+    source.control(channel, end=True)
+    wait_state(box, ctl, "demo", "completed")
+    assert ctl.recording("demo")["runtime"]["segments"] == 2
+
+
+def test_a_purge_keeps_what_was_recorded_and_nothing_else(box: Box) -> None:
+    state = box.path("/var/lib/streamvaultd")
+    before = {file for file in state.rglob("*") if file.is_file()}
+    media = {file for file in before if file.is_relative_to(box.path(RECORDINGS))}
+    assert media < before
+    box.run(["dpkg", "--purge", "streamvaultd"], timeout=120)
+    assert {file for file in state.rglob("*") if file.is_file()} == media
+    assert box.path(CONFIG).exists()
