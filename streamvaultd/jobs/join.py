@@ -39,8 +39,9 @@ from streamvaultd.errors import InvalidParameter, JoinFailed, VaultError
 from streamvaultd.jobs import output, remux, verify
 from streamvaultd.jobs.writer import APPEND_MIN, Intent, Writer, align
 from streamvaultd.media import fragments, timeline, ts
+from streamvaultd.media.container import Container
 from streamvaultd.media.lead import Lead, find_lead, without_lead
-from streamvaultd.media.plan import Container, Plan, PlannedSeam, plan_join
+from streamvaultd.media.plan import Plan, PlannedSeam, plan_join
 from streamvaultd.media.seam import SeamKind
 from streamvaultd.media.source import FileSource
 from streamvaultd.media.splice import Part
@@ -240,6 +241,7 @@ class Join:
         plans = plan_join([segment.source for segment in segments])
         if not any(plan.size for plan in plans):
             raise self._fail("no segment holds any media")
+        self._note_left_out(segments, plans)
         plans = self._cut_lead([segment.source for segment in segments], tuple(plan for plan in plans if plan.size))
         for number, plan in enumerate(plans, 1):
             for planned in plan.seams:
@@ -249,6 +251,14 @@ class Join:
             if plan.torn:
                 self._notes.append(f"{plan.torn} bytes at the end of part {number} are torn and left out")
         return tuple(plan for plan in plans if plan.size)
+
+    def _note_left_out(self, segments: list[Segment], plans: Sequence[Plan]) -> None:
+        """Says of which segments nothing is used, and nothing is in another one."""
+        used = {piece.file for plan in plans for piece in plan.pieces if isinstance(piece, Part)}
+        used |= {index for plan in plans for planned in plan.seams for index in (planned.older, planned.newer)}
+        for index, segment in enumerate(segments):
+            if index not in used:
+                self._notes.append(f"{segment.path.name} holds no whole fragment ({segment.source.size} bytes)")
 
     def _cut_lead(self, sources: list[FileSource], plans: tuple[Plan, ...]) -> tuple[Plan, ...]:
         """The parts without what is the end of the broadcast before."""

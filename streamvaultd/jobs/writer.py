@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING
 
 from streamvaultd.jobs import output
 from streamvaultd.media import ts
-from streamvaultd.media.plan import Container, Plan
+from streamvaultd.media.container import Container
+from streamvaultd.media.plan import Plan
 from streamvaultd.media.source import FileSource, common_forward
 from streamvaultd.media.splice import Literal, Part, Piece, merged
 

@@ -16,7 +16,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 from streamvaultd.media import fmp4, fragments, mp4, timeline, ts
-from streamvaultd.media.plan import Container, sniff
+from streamvaultd.media.container import Container, sniff
 from streamvaultd.media.source import FileSource
 
 if TYPE_CHECKING:
@@ -171,6 +171,8 @@ def _look_at_boxes(source: Source, found: Inspection) -> None:
 def _look_at_index(source: Source, found: Inspection) -> None:
     """Whether all that the index of an MP4 file names is there, and the times at which it is shown."""
     media = [(box.start, box.end) for box in fmp4.boxes(source) if box.kind == b"mdat"]
+    if torn := fmp4.torn_media(source):
+        media.append((torn.start, torn.end))
     try:
         tracks = mp4.tracks(source)
         for track in tracks:

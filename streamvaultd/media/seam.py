@@ -14,6 +14,7 @@ from enum import Enum
 from typing import TypeAlias
 
 from streamvaultd.media import fmp4, fragment_union, fragments, timeline, ts
+from streamvaultd.media.container import Container, sniff
 from streamvaultd.media.pes_splice import PesSplice, find_pes_splice
 from streamvaultd.media.source import Clipped, Source, find_back, is_equal
 from streamvaultd.media.union import Origin, Span, Union, find_union
@@ -81,15 +82,26 @@ class Seam:
 
 def find_seam(older: Source, newer: Source) -> Seam:
     """How `newer`, the next segment in time, continues `older`. Reads at most REACH bytes back, in small windows."""
-    if timeline.is_ts(older) and timeline.is_ts(newer):
-        return _ts_seam(Clipped(older, timeline.whole_end(older)), Clipped(newer, timeline.whole_end(newer)))
-    if fmp4.is_fmp4(older) and fmp4.is_fmp4(newer):
-        return _fmp4_seam(older, newer)
-    if timeline.is_ts(older) or timeline.is_ts(newer) or fmp4.is_fmp4(older) or fmp4.is_fmp4(newer):
+    kind = sniff(older)
+    if kind is not sniff(newer):
         return _break(older, "the formats differ")
-    seam, _ = _exact(older, newer, 0)
-    note = "neither a transport stream nor fragmented MP4: only equal bytes were looked for"
-    return seam or _gap(older.size, 0, note)
+    match kind:
+        case Container.TS:
+            return _ts_seam(Clipped(older, timeline.whole_end(older)), Clipped(newer, timeline.whole_end(newer)))
+        case Container.FMP4 if not (fmp4.is_indexed(older) or fmp4.is_indexed(newer)):
+            return _fmp4_seam(older, newer)
+        case Container.FMP4 | Container.MATROSKA:
+            return _single_seam(older, newer)
+        case _:
+            seam, _ = _exact(older, newer, 0)
+            return seam or _gap(older.size, 0, "in this format only equal bytes were looked for")
+
+
+def _single_seam(older: Source, newer: Source) -> Seam:
+    """Of files that do not go on behind their end: one may be the start of the other."""
+    if is_equal(older, 0, newer, 0, min(older.size, newer.size)):
+        return _exact_seam(older, newer, 0, 0)
+    return _break(older, "in this format one file cannot go on with another")
 
 
 def _break(older: Source, note: str) -> Seam:

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from streamvaultd.media.inspect import Soundness, inspect
+from streamvaultd.media.plan import plan_join
 from streamvaultd.media.source import BytesSource
+from streamvaultd.media.splice import Splice
 from tests.component.test_join_media import ffmpeg
 
 SECONDS = 4
@@ -37,6 +39,12 @@ def film(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return path.read_bytes()
 
 
+def planned(*captures: bytes) -> list[bytes]:
+    """The parts that a join makes of captures."""
+    sources = [BytesSource(data) for data in captures]
+    return [Splice(sources, plan.pieces).read(0, plan.size) for plan in plan_join(sources)]
+
+
 def test_a_whole_file_is_sound_and_its_length_is_known(film: bytes) -> None:
     found = inspect(BytesSource(film))
     assert (found.soundness, found.problems) == (Soundness.SOUND, [])
@@ -47,6 +55,18 @@ def test_what_is_cut_off_is_told(film: bytes) -> None:
     found = inspect(BytesSource(film[: len(film) * 2 // 3]))
     assert found.soundness is not Soundness.SOUND
     assert found.problems
+    missing = [problem.offset for problem in found.problems if problem.kind == "missing"]
+    assert all(offset > len(film) // 2 for offset in missing)
+
+
+def test_a_join_keeps_it_whole_and_torn_ones_as_far_as_they_go(film: bytes) -> None:
+    torn = film[: len(film) * 2 // 3]
+    assert planned(film) == [film]
+    assert planned(torn) == [torn]
+    assert planned(torn, film) == [film]
+    assert planned(film, torn) == [film]
+    other = film[:-1] + b"?"
+    assert planned(film, other) == [film, other]
 
 
 def test_media_that_were_cut_out_are_told_with_their_place(film: bytes) -> None:

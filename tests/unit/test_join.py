@@ -173,6 +173,12 @@ def test_empty_and_absent_segments_are_left_out_and_said(tmp_path: Path) -> None
     assert report["notes"] == ["segment_001.ts holds no media (0 bytes)", "segment_003.ts is not there"]
 
 
+def test_a_segment_without_a_whole_fragment_is_said(tmp_path: Path) -> None:
+    header, first = fragments(1)
+    job = Job(tmp_path, LIVE.window(0, 3), (header + first)[:-1])
+    assert job.run()["notes"] == [f"segment_002.ts holds no whole fragment ({len(header + first) - 1} bytes)"]
+
+
 @pytest.mark.parametrize(
     ("segments", "why"),
     [

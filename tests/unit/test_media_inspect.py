@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamvaultd.media import timeline, ts
+from streamvaultd.media.container import Container
 from streamvaultd.media.inspect import PROBLEMS_MAX, Soundness, inspect, inspect_file
-from streamvaultd.media.plan import Container
 from streamvaultd.media.source import BytesSource
 from tests.unit.test_media_fragments import HEADER, capture
 from tests.unit.test_media_transport import FRAMES_PER_SEGMENT, VIDEO, Broadcast
