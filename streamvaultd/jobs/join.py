@@ -23,7 +23,6 @@ docs/design/003-join.md
 
 from __future__ import annotations
 
-import glob
 import json
 import os
 import re
@@ -37,7 +36,7 @@ from typing import TYPE_CHECKING, Any
 
 from streamvaultd.errors import InvalidParameter, JoinFailed, VaultError
 from streamvaultd.jobs import output, remux, verify
-from streamvaultd.jobs.writer import APPEND_MIN, Intent, Writer, align
+from streamvaultd.jobs.writer import APPEND_MIN, Writer, align, size_of_segment
 from streamvaultd.media import fragments, timeline, ts
 from streamvaultd.media.container import Container
 from streamvaultd.media.lead import Lead, find_lead, without_lead
@@ -145,8 +144,6 @@ class Join:
         self._done = self._total = 0
         self._notes: list[str] = []
         self._lead: Lead | None = None
-        loaded = (Intent.load(path) for path in self._intents())
-        self._sizes = {intent.inode: intent.size for intent in loaded if intent is not None}
 
     def run(self) -> bool:
         """Joins and writes the report; True when there is a result. Raises OSError if no report can be written."""
@@ -159,8 +156,6 @@ class Join:
             report = {"ok": False, "error": why, "notes": self._notes, "room": output.room_missing(error)}
         output.write_atomically(self._spec.report, json.dumps(report, indent=1).encode() + b"\n")
         self._reached("report")
-        for intent in self._intents() if report["ok"] else ():
-            intent.unlink()
         return bool(report["ok"])
 
     def _fail(self, why: str) -> JoinFailed:
@@ -192,7 +187,7 @@ class Join:
     def _part_of(self, number: int, plan: Plan, segments: list[Segment]) -> dict[str, Any]:
         """Makes one part of the result, and describes it."""
         final = self._final(number, plan)
-        writer = self._writer(plan, segments, final)
+        writer = self._writer(segments)
         if final.is_symlink() or final.exists():
             plan = self._accept(plan, writer, final)
         else:
@@ -204,20 +199,15 @@ class Join:
         name = self._spec.output.name + ("" if number == 1 else f".part{number}")
         return self._spec.output.with_name(name + plan.container.value)
 
-    def _writer(self, plan: Plan, segments: list[Segment], final: Path) -> Writer:
+    def _writer(self, segments: list[Segment]) -> Writer:
         return Writer(
             paths=[segment.path for segment in segments],
             sources=[segment.source for segment in segments],
-            intent=final.with_name(f".{final.name}.intent"),
             reserve=self._reserve,
             append_min=self._append_min,
             reached=self._reached,
             moved=self._count,
         )
-
-    def _intents(self) -> list[Path]:
-        """What earlier runs left of appending to segments."""
-        return sorted(self._spec.output.parent.glob(f".{glob.escape(self._spec.output.name)}.*intent"))
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
@@ -230,7 +220,7 @@ class Join:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode):
             raise self._fail(f"{path} is not a regular file")
-        source = FileSource(fd, min(found.st_size, self._sizes.get(found.st_ino, found.st_size)))
+        source = FileSource(fd, size_of_segment(path, found))
         if source.size < ts.PACKET:
             self._notes.append(f"{path.name} holds no media ({source.size} bytes)")
             return None

@@ -288,12 +288,38 @@ def test_appending_may_be_stopped_anywhere(tmp_path: Path, segments: tuple[bytes
         with pytest.raises(Crash):
             job.run(crash_at(crashed), append_min=1)
         job.assert_kept()
-        report = job.run(append_min=1 if crashed % 2 else 1 << 30) if steps[crashed] != "report" else expected
+        report = job.run(append_min=1 if crashed % 2 else 1 << 30)
         assert report["bytes"] == expected["bytes"]
         assert report["seams"] == expected["seams"]
         assert [(folder / "joined" / name).read_bytes() for name in whole.results] == contents
-        if steps[crashed] != "report":
-            assert job.results == whole.results
+        assert job.results == whole.results
+        assert job.run() == report
+
+
+def test_a_result_that_was_moved_away_is_not_cut(tmp_path: Path) -> None:
+    """It is the same file as the first segment."""
+    job = Job(tmp_path, LIVE.window(0, 9), LIVE.window(12, 15))
+    job.run(append_min=1)
+    final, moved = tmp_path / "joined" / "alice_2026.11.ts", tmp_path / "moved.ts"
+    final.rename(moved)
+    job.run(append_min=1)
+    assert moved.read_bytes() == final.read_bytes()
+    assert not moved.samefile(final)
+
+
+def test_a_result_with_its_name_stays_though_its_folder_cannot_be_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = Job(tmp_path, LIVE.window(0, 9), LIVE.window(12, 15))
+    final = tmp_path / "joined" / "alice_2026.11.ts"
+    final.parent.mkdir()
+    with monkeypatch.context() as patched:
+        patched.setattr(output, "sync_folder", _no_room)
+        patched.setattr(output, "write_atomically", lambda path, data: path.write_bytes(data))
+        assert not job.run(append_min=1)["ok"]
+    published = final.read_bytes()
+    assert job.run(append_min=1)["ok"]
+    assert final.read_bytes() == published
 
 
 def test_torn_writes_behind_a_segment_are_cut_off(tmp_path: Path) -> None:
