@@ -106,6 +106,24 @@ def test_holes_of_one_are_filled_from_the_other(
     assert plan.seams[0].seam.certainty is Certainty.PROVEN
 
 
+@pytest.mark.parametrize("broadcast", [LIVE, WRAPPING])
+@pytest.mark.parametrize(
+    ("older", "newer", "ms"),
+    [
+        ([0, 1, 2, 4, 5], [2, 3, 4, 5, 6, 7], 1600),
+        ([4, 5, 6], [0, 1, 2, 3, 4, 5, 6, 7], 1200),
+        ([3, 4, 5, 6, 7], [1, 2, 3, 4], 800),
+        ([0, 1, 2, 3, 4, 5, 6], [1, 3, 4], 1600),
+    ],
+)
+def test_an_overlap_is_the_time_that_both_hold(
+    broadcast: Broadcast, older: list[int], newer: list[int], ms: int
+) -> None:
+    """The newer may begin or end first."""
+    seam = find_seam(BytesSource(capture(broadcast, older)), BytesSource(capture(broadcast, newer)))
+    assert (seam.kind, seam.overlap_ms) == (SeamKind.UNION, ms)
+
+
 def tear(broadcast: Broadcast, numbers: Sequence[int], torn: int) -> tuple[Sequence[int], bytes]:
     """The media segments that are still whole without the last `torn` bytes, and what is left of the next one."""
     while torn:
