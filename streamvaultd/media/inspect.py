@@ -100,10 +100,13 @@ class _Transport:
         self._counters: dict[int, int] = {}
         self._clock = timeline.clock_of(timeline.first_beats(source, 0, source.size))
         self._last: int | None = None
+        self._frame = 0.0
         self._elapsed = 0
 
     def look(self, progress: Callable[[int], None]) -> None:
         end = packets = 0
+        if self._clock is None:
+            self._found.note(0, "untimed", "nothing in it has a timestamp: there is nothing to show")
         for offset, data in timeline.blocks(self._source, 0, self._source.size):
             if offset > end:
                 self._found.note(end, "sync-lost", f"{offset - end} bytes are no transport packets", self._now())
@@ -140,7 +143,10 @@ class _Transport:
             if step < 0:
                 self._found.note(offset + pes.at, "clock", f"the clock runs back by {-ms:.0f} ms", self._now())
             elif ms > PAUSE_MS:
-                self._found.note(offset + pes.at, "gap", f"{ms:.0f} ms of media are missing", self._now())
+                missing = ms - self._frame
+                self._found.note(offset + pes.at, "gap", f"{missing:.0f} ms of media are missing", self._now())
+            else:
+                self._frame = ms
             self._elapsed += step if 0 < step <= timeline.STEP_MAX else 0
             times.append((offset + pes.at, self._now()))
         return times

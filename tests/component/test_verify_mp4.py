@@ -13,6 +13,7 @@ from streamvaultd.media.plan import plan_join
 from streamvaultd.media.source import BytesSource
 from streamvaultd.media.splice import Splice
 from tests.component.test_join_media import ffmpeg
+from tests.fakes.ctl import FakeDaemon, run
 
 SECONDS = 4
 
@@ -89,3 +90,16 @@ def test_an_index_may_say_what_it_likes(film: bytes) -> None:
         for _ in range(dice.randint(1, 20)):
             damaged[dice.randrange(start, end - 4)] = dice.choice((0, 1, 0x7F, 0xFF, dice.randrange(256)))
         assert inspect(BytesSource(bytes(damaged))).soundness in Soundness
+
+
+def test_a_decoder_looks_at_a_file_whatever_it_is_called(
+    film: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("12:30.mp4").write_bytes(film)
+    assert run(FakeDaemon(), "verify", "--decode", "12:30.mp4").code == 0
+    middle = film.index(b"mdat") + 4000
+    Path("-y.mp4").write_bytes(film[:middle] + bytes(2000) + film[middle + 2000 :])
+    ran = run(FakeDaemon(), "verify", "--decode", "./-y.mp4")
+    assert ran.code == 1
+    assert "decoder: " in ran.out

@@ -46,7 +46,11 @@ def test_a_missing_media_segment_is_a_break_and_where() -> None:
 def test_a_long_hole_is_measured() -> None:
     found = inspect(BytesSource(LIVE.window(0, 1) + LIVE.window(9, 11)))
     [gap] = [problem for problem in found.problems if problem.kind == "gap"]
-    assert gap.text == f"{7 * SEGMENT_MS + 33} ms of media are missing"
+    assert gap.text == f"{7 * SEGMENT_MS} ms of media are missing"
+
+
+def test_packets_without_media_are_not_sound() -> None:
+    assert kinds(b"\x47\x1f\xff\x10".ljust(ts.PACKET, b"\xff") * 100) == [("untimed", 0)]
 
 
 def test_an_announced_break_is_none() -> None:
