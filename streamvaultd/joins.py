@@ -18,7 +18,7 @@ import msgspec
 
 from streamvaultd.clock import Clock
 from streamvaultd.core.events import JoinEnded
-from streamvaultd.core.model import Container, Moment, Recorder, Recording, ScopeLimits, SeamRecord
+from streamvaultd.core.model import Container, Moment, Recorder, Recording, ScopeLimits, SeamRecord, Segment
 from streamvaultd.errors import VaultError
 from streamvaultd.joinprogress import JoinProgress
 from streamvaultd.notices import JOIN_WAITS, LEAD_LEFT_OUT, Journal, fields_of
@@ -161,6 +161,7 @@ class Joins:
             "recording": recording.id,
             "segments": [str(self._files.segment_path(recording, segment.number)) for segment in parts],
             "numbers": [segment.number for segment in parts],
+            "times": [_received(segment) for segment in parts],
             "output": str(self._stem(recorder)),
             "mp4": recording.policy.container is Container.MP4,
             "tries": join,
@@ -254,6 +255,13 @@ class Joins:
         self._progress.end(recording, job)
         await self._store.finish_job(job, ok=ok, result=result, now=self._clock.now())
         self._report(job).unlink(missing_ok=True)
+
+
+def _received(segment: Segment) -> tuple[int, int] | None:
+    """From when to when a segment was received, in ms of the realtime clock."""
+    if segment.media_at is None or segment.ended is None:
+        return None
+    return segment.media_at.realtime // 1000, segment.ended.realtime // 1000
 
 
 def _duration(parts: Sequence[_Part]) -> float | None:

@@ -8,6 +8,8 @@ Run as `python3 -m streamvaultd.jobs.join` in a scope of its own. Reads one JSON
 With "mp4": true, transport streams are made MP4s in the end (remux.py), unless "tries" is more than 1; "memory" is
 what the job's scope may have, in bytes.
 With "least": N, less than N ms of media are counted by every timestamp, for somebody will decide by that.
+With "times": [[from, until] or null, …], when each segment was received (ms of the realtime clock), gaps that no clock
+of the media tells are estimated.
 With "previous": "/…/file", the result of the broadcast before, media at the start that are its very end are left out.
 With "progress": "/…/file", a line of JSON is put to the end of that file, if it is there, for each percent.
 
@@ -30,9 +32,9 @@ import stat
 import sys
 import time
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from streamvaultd.errors import InvalidParameter, JoinFailed, VaultError
 from streamvaultd.jobs import output, remux, verify
@@ -41,7 +43,7 @@ from streamvaultd.media import fragments, timeline, ts
 from streamvaultd.media.container import Container
 from streamvaultd.media.lead import Lead, find_lead, without_lead
 from streamvaultd.media.plan import Plan, PlannedSeam, plan_join
-from streamvaultd.media.seam import SeamKind
+from streamvaultd.media.seam import Seam, SeamKind
 from streamvaultd.media.source import FileSource
 from streamvaultd.media.splice import Part
 
@@ -53,6 +55,9 @@ RESERVE = 64 << 20
 # What the job's scope may have, unless the input says so
 MEMORY = 512 << 20
 
+# When a segment was received: from, until
+Span: TypeAlias = tuple[int, int]
+
 _NUMBER = re.compile(r"(\d+)$")
 
 
@@ -62,6 +67,7 @@ class Spec:
 
     recording: int
     segments: tuple[Path, ...]
+    times: tuple[Span | None, ...] = ()
     output: Path
     report: Path
     reserve: int = RESERVE
@@ -87,6 +93,7 @@ def parse_spec(text: str) -> Spec:
     return Spec(
         recording=given["recording"],
         segments=tuple(Path(path) for path in given["segments"]),
+        times=_times("times", given.get("times", []), len(given["segments"])),
         output=Path(given["output"]),
         report=Path(given["report"]),
         reserve=_count("reserve", given.get("reserve", RESERVE)),
@@ -105,6 +112,18 @@ def _path(name: str, given: object) -> Path | None:
     return None if given is None else Path(given)
 
 
+def _times(name: str, given: object, count: int) -> tuple[Span | None, ...]:
+    if not isinstance(given, list) or len(given) not in (0, count):
+        raise InvalidParameter(parameter=name)
+    return tuple(None if each is None else _span(name, each) for each in given)
+
+
+def _span(name: str, given: object) -> Span:
+    if not isinstance(given, list) or len(given) != 2:
+        raise InvalidParameter(parameter=name)
+    return _count(name, given[0]), _count(name, given[1])
+
+
 def _count(name: str, given: object) -> int:
     if not isinstance(given, int) or given < 0:
         raise InvalidParameter(parameter=name)
@@ -118,6 +137,7 @@ class Segment:
     number: int
     path: Path
     source: FileSource
+    received: Span | None
 
 
 class Join:
@@ -225,7 +245,8 @@ class Join:
             self._notes.append(f"{path.name} holds no media ({source.size} bytes)")
             return None
         number = _NUMBER.search(path.stem)
-        return Segment(int(number[1]) if number else position, path, source)
+        received = self._spec.times[position - 1] if self._spec.times else None
+        return Segment(int(number[1]) if number else position, path, source, received)
 
     def _plan(self, segments: list[Segment]) -> tuple[Plan, ...]:
         plans = plan_join([segment.source for segment in segments])
@@ -401,10 +422,11 @@ def _one_each(seams: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _describe_seam(planned: PlannedSeam, segments: list[Segment]) -> dict[str, Any]:
-    seam = planned.seam
+    older, newer = segments[planned.older], segments[planned.newer]
+    seam = _estimated(planned, older.received, newer.received)
     return {
-        "older": segments[planned.older].number,
-        "newer": segments[planned.newer].number,
+        "older": older.number,
+        "newer": newer.number,
         "offset": planned.offset,
         "kind": seam.kind.value,
         "method": seam.method,
@@ -414,6 +436,17 @@ def _describe_seam(planned: PlannedSeam, segments: list[Segment]) -> dict[str, A
         "certainty": seam.certainty.value,
         "note": seam.note,
     }
+
+
+def _estimated(planned: PlannedSeam, older: Span | None, newer: Span | None) -> Seam:
+    """A gap of which the media do not tell how long it is, by when the two segments were received."""
+    seam = planned.seam
+    if seam.kind is not SeamKind.GAP or seam.gap_ms is not None or planned.offset is None or not older or not newer:
+        return seam
+    ms = float(newer[0] - older[1])
+    both = f"some {-ms:.0f} ms may be in both" if ms < 0 else ""
+    note = "; ".join(filter(None, (seam.note, "estimated by when they were received", both)))
+    return replace(seam, method="wall-clock", gap_ms=max(0.0, ms), note=note)
 
 
 class Progress:

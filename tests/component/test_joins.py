@@ -141,6 +141,7 @@ async def test_a_join_is_told_what_to_leave(world: World) -> None:
     await world.joins.join(recorder, 1)
     assert (await world.next_end()).path == "/srv/joined.ts"
     assert world.specs[0]["reserve"] == 12345
+    assert world.specs[0]["times"] == [[NOW.realtime // 1000] * 2]
 
 
 async def test_how_far_a_join_is_is_watched_while_it_runs(world: World) -> None:

@@ -127,6 +127,27 @@ def test_two_overlapping_segments_become_one_file(tmp_path: Path) -> None:
     ]
 
 
+NO_MEDIA = tuple(bytes([value]) * 9000 for value in (1, 2, 3))
+
+
+def test_gaps_that_no_clock_of_the_media_tells_are_estimated_and_said(tmp_path: Path) -> None:
+    job = Job(tmp_path, *NO_MEDIA)
+    assert Join(replace(job.spec, times=((0, 10_000), (12_500, 20_000), (19_000, 30_000)))).run()
+    seams = json.loads(job.spec.report.read_text())["seams"]
+    assert [(seam["method"], seam["certainty"], seam["gapMs"]) for seam in seams] == [
+        ("wall-clock", "unknown", 2500.0),
+        ("wall-clock", "unknown", 0.0),
+    ]
+    assert "some 1000 ms may be in both" in seams[1]["note"]
+
+
+def test_a_gap_that_the_media_tell_is_not_estimated(tmp_path: Path) -> None:
+    job = Job(tmp_path, LIVE.window(0, 4), LIVE.window(10, 12), *NO_MEDIA[:1])
+    assert Join(replace(job.spec, times=((0, 1000), (9000, 9999), None))).run()
+    [gap, *_] = json.loads(job.spec.report.read_text())["seams"]
+    assert (gap["method"], gap["gapMs"]) == ("timestamps", 2000.0)
+
+
 def test_one_segment_is_given_a_second_name(tmp_path: Path) -> None:
     job = Job(tmp_path, LIVE.window(0, 9)[:-50])
     job.run()
@@ -454,6 +475,8 @@ def test_damaged_segments_are_joined_all_the_same(shapes: list[tuple[int, int, b
         ('{"recording": 1, "segments": [], "output": "/x", "report": "/r"}', "segments"),
         ('{"recording": 1, "segments": [7], "output": "/x", "report": "/r"}', "segments"),
         ('{"recording": 1, "segments": ["/a"], "report": "/r"}', "output"),
+        ('{"recording": 1, "segments": ["/a"], "output": "/x", "report": "/r", "times": [null, null]}', "times"),
+        ('{"recording": 1, "segments": ["/a"], "output": "/x", "report": "/r", "times": [[1]]}', "times"),
     ],
 )
 def test_unusable_input_is_named(text: str, parameter: str) -> None:
