@@ -15,7 +15,7 @@ from streamvaultd.media.plan import Plan, plan_join
 from streamvaultd.media.seam import Certainty, SeamKind, find_seam
 from streamvaultd.media.source import BytesSource
 from streamvaultd.media.splice import Splice
-from tests.unit.test_media_transport import FRAME_TICKS, FRAMES_PER_SEGMENT, Broadcast, fragments
+from tests.unit.test_media_transport import AUDIO, FRAME_TICKS, FRAMES_PER_SEGMENT, Broadcast, fragments
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -122,6 +122,17 @@ def test_an_overlap_is_the_time_that_both_hold(
     """The newer may begin or end first."""
     seam = find_seam(BytesSource(capture(broadcast, older)), BytesSource(capture(broadcast, newer)))
     assert (seam.kind, seam.overlap_ms) == (SeamKind.UNION, ms)
+
+
+def test_sound_alone_in_common_is_no_union() -> None:
+    """A muxer may write sound as another one did, and begin with it long before the pictures."""
+    packets = [LIVE.window(4, 5)[at : at + ts.PACKET] for at in range(0, len(LIVE.window(4, 5)), ts.PACKET)]
+    sound = b"".join(packet for packet in packets if ts.pid_of(packet, 0) == AUDIO)
+    plan, data = joined(LIVE.window(0, 5), sound + LIVE.window(8, 9))
+    seam = plan.seams[0].seam
+    assert (seam.kind, seam.certainty, seam.gap_ms) == (SeamKind.GAP, Certainty.LIKELY, 800.0)
+    assert data.startswith(LIVE.window(0, 5))
+    assert data.endswith(sound + LIVE.window(8, 9))
 
 
 def tear(broadcast: Broadcast, numbers: Sequence[int], torn: int) -> tuple[Sequence[int], bytes]:
