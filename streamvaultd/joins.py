@@ -140,6 +140,8 @@ class Joins:
         self._at.add(job)
         try:
             self._reports.mkdir(mode=0o750, exist_ok=True)
+            if self._report(job).exists():  # of a job that had this number in a store that is gone
+                self._report(job).unlink()
             self._progress.begin(recording.id, job)
             paths = {"report": str(self._report(job)), "progress": str(self._progress.path(job))}
             stdin = self._memfd("join-spec", json.dumps(spec | paths))

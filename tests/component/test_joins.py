@@ -212,6 +212,15 @@ async def test_what_is_no_want_of_room_is_a_failed_try(world: World, report: Rep
     assert await world.unfinished() == 0
 
 
+async def test_a_report_of_an_earlier_store_is_not_that_of_the_job(world: World) -> None:
+    """Numbers begin anew, and the report says of somebody else's segments that they may go."""
+    (world.folder / "jobs").mkdir()
+    (world.folder / "jobs" / "job-1.json").write_text(json.dumps(DONE))
+    world.reports = [None]
+    await world.joins.join(await world.recorder(), 1)
+    assert (await world.next_end()).why is not None
+
+
 async def test_room_is_not_waited_for_for_ever(world: World) -> None:
     world.reports = [NO_ROOM]
     world.disk.why = {"demo": "full"}
