@@ -18,7 +18,7 @@ import msgspec
 
 from streamvaultd.clock import Clock
 from streamvaultd.core.events import JoinEnded
-from streamvaultd.core.model import JOIN, Container, Moment, Recorder, Recording, ScopeLimits, SeamRecord
+from streamvaultd.core.model import JOIN, Container, Moment, Recorder, Recording, ScopeLimits, SeamRecord, Segment
 from streamvaultd.errors import VaultError
 from streamvaultd.joinprogress import JoinProgress
 from streamvaultd.notices import JOIN_WAITS, LEAD_LEFT_OUT, Journal, fields_of
@@ -139,6 +139,8 @@ class Joins:
         self._at.add(job)
         try:
             self._reports.mkdir(mode=0o750, exist_ok=True)
+            if self._report(job).exists():  # of a job that had this number in a store that is gone
+                self._report(job).unlink()
             self._progress.begin(recording.id, job)
             paths = {"report": str(self._report(job)), "progress": str(self._progress.path(job))}
             stdin = self._memfd("join-spec", json.dumps(spec | paths))
@@ -159,6 +161,8 @@ class Joins:
         return {
             "recording": recording.id,
             "segments": [str(self._files.segment_path(recording, segment.number)) for segment in parts],
+            "numbers": [segment.number for segment in parts],
+            "times": [_received(segment) for segment in parts],
             "output": str(self._stem(recorder)),
             "mp4": recording.policy.container is Container.MP4,
             "tries": join,
@@ -252,6 +256,13 @@ class Joins:
         self._progress.end(recording, job)
         await self._store.finish_job(job, ok=ok, result=result, now=self._clock.now())
         self._report(job).unlink(missing_ok=True)
+
+
+def _received(segment: Segment) -> tuple[int, int] | None:
+    """From when to when a segment was received, in ms of the realtime clock."""
+    if segment.media_at is None or segment.ended is None:
+        return None
+    return segment.media_at.realtime // 1000, segment.ended.realtime // 1000
 
 
 def _duration(parts: Sequence[_Part]) -> float | None:

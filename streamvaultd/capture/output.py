@@ -102,9 +102,13 @@ class SegmentFiles:
         return size
 
     def remove_segments(self, paths: Iterable[Path], folder: Path) -> None:
-        """Remove these files, durably, and their folder unless it holds anything else. May be repeated."""
+        """Remove these files, durably, and their folder unless it holds anything else. May be repeated.
+
+        With each goes what a join has noted of it (jobs/writer.py).
+        """
         for path in paths:
             path.unlink(missing_ok=True)
+            path.with_name(f".{path.name}.intent").unlink(missing_ok=True)
         try:
             sync_folder(folder)
         except FileNotFoundError:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from streamvaultd.ctl.options import Command, argument, command, option
 from streamvaultd.ctl.outcome import ExitCode, Failed
+from streamvaultd.ctl.result import parse_result
 from streamvaultd.ctl.session import Session
 from streamvaultd.ctl.text import Line, Span, Style, escape, format_elapsed, line, plural
 from streamvaultd.media.inspect import Inspection, Problem, Soundness, inspect_file
@@ -22,10 +23,17 @@ STYLES = {Soundness.SOUND: Style.GOOD, Soundness.DAMAGED: Style.BAD, Soundness.U
 def verify(session: Session, *, target: str, decode: bool) -> ExitCode:
     """Look whether a media file is sound.
 
-    A file (anything with a slash, or that is there), or the result of a recording. Says what is wrong, and where. Exit
-    status 1 unless it is sound.
+    A file (anything with a slash, or that is there), or the result of a recording, all parts of it. Says what is
+    wrong, and where. Exit status 1 unless all is sound.
     """
-    path = target if "/" in target or Path(target).exists() else _result_of(session, target)
+    is_file = "/" in target or Path(target).exists()
+    paths = [target] if is_file else _results_of(session, target)
+    are_sound = [_look(session, path, decode=decode) for path in paths]
+    return ExitCode.DONE if all(are_sound) else ExitCode.FAILED
+
+
+def _look(session: Session, path: str, *, decode: bool) -> bool:
+    """Say what is wrong with a file; whether it is sound."""
     try:
         found = inspect_file(path)
     except OSError as error:
@@ -34,21 +42,23 @@ def verify(session: Session, *, target: str, decode: bool) -> ExitCode:
         _decode(path, found)
     if not session.show_json(_answer(path, found)):
         session.show([_verdict(path, found), *(_problem_line(problem) for problem in found.problems), *_rest(found)])
-    return ExitCode.DONE if found.soundness is Soundness.SOUND else ExitCode.FAILED
+    return found.soundness is Soundness.SOUND
 
 
-def _result_of(session: Session, recording: str) -> str:
+def _results_of(session: Session, recording: str) -> list[str]:
+    """All parts of what was joined."""
     found = session.get(recording)
     if found.path is None:
         raise Failed(f"cannot verify {recording}: it has no joined file yet", hint="'streamvaultctl status' tells why")
-    return found.path
+    parts = [part.path for part in parse_result(session.call("ListParts", recording=recording)).parts]
+    return parts if found.path in parts else [found.path]
 
 
 def _decode(path: str, found: Inspection) -> None:
     """What ffmpeg complains of; a file that it decodes in silence is sound whatever its format."""
     import subprocess  # what every other command can do without
 
-    command = ["ffmpeg", "-nostdin", "-v", "error", "-i", path, "-f", "null", "-"]
+    command = ["ffmpeg", "-nostdin", "-v", "error", "-i", f"file:{path}", "-f", "null", "-"]
     try:
         process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"

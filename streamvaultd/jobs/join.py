@@ -8,6 +8,8 @@ Run as `python3 -m streamvaultd.jobs.join` in a scope of its own. Reads one JSON
 With "mp4": true, transport streams are made MP4s in the end (remux.py), unless "tries" is more than 1; "memory" is
 what the job's scope may have, in bytes.
 With "least": N, less than N ms of media are counted by every timestamp, for somebody will decide by that.
+With "times": [[from, until] or null, …], when each segment was received (ms of the realtime clock), gaps that no clock
+of the media tells are estimated.
 With "previous": "/…/file", the result of the broadcast before, media at the start that are its very end are left out.
 With "progress": "/…/file", a line of JSON is put to the end of that file, if it is there, for each percent.
 
@@ -23,7 +25,6 @@ docs/design/003-join.md
 
 from __future__ import annotations
 
-import glob
 import json
 import os
 import re
@@ -31,17 +32,18 @@ import stat
 import sys
 import time
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from streamvaultd.errors import InvalidParameter, JoinFailed, VaultError
 from streamvaultd.jobs import output, remux, verify
-from streamvaultd.jobs.writer import APPEND_MIN, Intent, Writer, align
+from streamvaultd.jobs.writer import APPEND_MIN, Writer, align, size_of_segment
 from streamvaultd.media import fragments, timeline, ts
+from streamvaultd.media.container import Container
 from streamvaultd.media.lead import Lead, find_lead, without_lead
-from streamvaultd.media.plan import Container, Plan, PlannedSeam, plan_join
-from streamvaultd.media.seam import SeamKind
+from streamvaultd.media.plan import Plan, PlannedSeam, plan_join
+from streamvaultd.media.seam import Seam, SeamKind
 from streamvaultd.media.source import FileSource
 from streamvaultd.media.splice import Part
 
@@ -53,6 +55,9 @@ RESERVE = 64 << 20
 # What the job's scope may have, unless the input says so
 MEMORY = 512 << 20
 
+# When a segment was received: from, until
+Span: TypeAlias = tuple[int, int]
+
 _NUMBER = re.compile(r"(\d+)$")
 
 
@@ -62,6 +67,7 @@ class Spec:
 
     recording: int
     segments: tuple[Path, ...]
+    times: tuple[Span | None, ...] = ()
     output: Path
     report: Path
     reserve: int = RESERVE
@@ -87,6 +93,7 @@ def parse_spec(text: str) -> Spec:
     return Spec(
         recording=given["recording"],
         segments=tuple(Path(path) for path in given["segments"]),
+        times=_times("times", given.get("times", []), len(given["segments"])),
         output=Path(given["output"]),
         report=Path(given["report"]),
         reserve=_count("reserve", given.get("reserve", RESERVE)),
@@ -105,6 +112,18 @@ def _path(name: str, given: object) -> Path | None:
     return None if given is None else Path(given)
 
 
+def _times(name: str, given: object, count: int) -> tuple[Span | None, ...]:
+    if not isinstance(given, list) or len(given) not in (0, count):
+        raise InvalidParameter(parameter=name)
+    return tuple(None if each is None else _span(name, each) for each in given)
+
+
+def _span(name: str, given: object) -> Span:
+    if not isinstance(given, list) or len(given) != 2:
+        raise InvalidParameter(parameter=name)
+    return _count(name, given[0]), _count(name, given[1])
+
+
 def _count(name: str, given: object) -> int:
     if not isinstance(given, int) or given < 0:
         raise InvalidParameter(parameter=name)
@@ -118,6 +137,7 @@ class Segment:
     number: int
     path: Path
     source: FileSource
+    received: Span | None
 
 
 class Join:
@@ -144,8 +164,6 @@ class Join:
         self._done = self._total = 0
         self._notes: list[str] = []
         self._lead: Lead | None = None
-        loaded = (Intent.load(path) for path in self._intents())
-        self._sizes = {intent.inode: intent.size for intent in loaded if intent is not None}
 
     def run(self) -> bool:
         """Joins and writes the report; True when there is a result. Raises OSError if no report can be written."""
@@ -158,8 +176,6 @@ class Join:
             report = {"ok": False, "error": why, "notes": self._notes, "room": output.room_missing(error)}
         output.write_atomically(self._spec.report, json.dumps(report, indent=1).encode() + b"\n")
         self._reached("report")
-        for intent in self._intents() if report["ok"] else ():
-            intent.unlink()
         return bool(report["ok"])
 
     def _fail(self, why: str) -> JoinFailed:
@@ -191,7 +207,7 @@ class Join:
     def _part_of(self, number: int, plan: Plan, segments: list[Segment]) -> dict[str, Any]:
         """Makes one part of the result, and describes it."""
         final = self._final(number, plan)
-        writer = self._writer(plan, segments, final)
+        writer = self._writer(segments)
         if final.is_symlink() or final.exists():
             plan = self._accept(plan, writer, final)
         else:
@@ -203,20 +219,15 @@ class Join:
         name = self._spec.output.name + ("" if number == 1 else f".part{number}")
         return self._spec.output.with_name(name + plan.container.value)
 
-    def _writer(self, plan: Plan, segments: list[Segment], final: Path) -> Writer:
+    def _writer(self, segments: list[Segment]) -> Writer:
         return Writer(
             paths=[segment.path for segment in segments],
             sources=[segment.source for segment in segments],
-            intent=final.with_name(f".{final.name}.intent"),
             reserve=self._reserve,
             append_min=self._append_min,
             reached=self._reached,
             moved=self._count,
         )
-
-    def _intents(self) -> list[Path]:
-        """What earlier runs left of appending to segments."""
-        return sorted(self._spec.output.parent.glob(f".{glob.escape(self._spec.output.name)}.*intent"))
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
@@ -229,17 +240,19 @@ class Join:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode):
             raise self._fail(f"{path} is not a regular file")
-        source = FileSource(fd, min(found.st_size, self._sizes.get(found.st_ino, found.st_size)))
+        source = FileSource(fd, size_of_segment(path, found))
         if source.size < ts.PACKET:
             self._notes.append(f"{path.name} holds no media ({source.size} bytes)")
             return None
         number = _NUMBER.search(path.stem)
-        return Segment(int(number[1]) if number else position, path, source)
+        received = self._spec.times[position - 1] if self._spec.times else None
+        return Segment(int(number[1]) if number else position, path, source, received)
 
     def _plan(self, segments: list[Segment]) -> tuple[Plan, ...]:
         plans = plan_join([segment.source for segment in segments])
         if not any(plan.size for plan in plans):
             raise self._fail("no segment holds any media")
+        self._note_left_out(segments, plans)
         plans = self._cut_lead([segment.source for segment in segments], tuple(plan for plan in plans if plan.size))
         for number, plan in enumerate(plans, 1):
             for planned in plan.seams:
@@ -249,6 +262,14 @@ class Join:
             if plan.torn:
                 self._notes.append(f"{plan.torn} bytes at the end of part {number} are torn and left out")
         return tuple(plan for plan in plans if plan.size)
+
+    def _note_left_out(self, segments: list[Segment], plans: Sequence[Plan]) -> None:
+        """Says of which segments nothing is used, and nothing is in another one."""
+        used = {piece.file for plan in plans for piece in plan.pieces if isinstance(piece, Part)}
+        used |= {index for plan in plans for planned in plan.seams for index in (planned.older, planned.newer)}
+        for index, segment in enumerate(segments):
+            if index not in used:
+                self._notes.append(f"{segment.path.name} holds no whole fragment ({segment.source.size} bytes)")
 
     def _cut_lead(self, sources: list[FileSource], plans: tuple[Plan, ...]) -> tuple[Plan, ...]:
         """The parts without what is the end of the broadcast before."""
@@ -401,10 +422,11 @@ def _one_each(seams: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _describe_seam(planned: PlannedSeam, segments: list[Segment]) -> dict[str, Any]:
-    seam = planned.seam
+    older, newer = segments[planned.older], segments[planned.newer]
+    seam = _estimated(planned, older.received, newer.received)
     return {
-        "older": segments[planned.older].number,
-        "newer": segments[planned.newer].number,
+        "older": older.number,
+        "newer": newer.number,
         "offset": planned.offset,
         "kind": seam.kind.value,
         "method": seam.method,
@@ -414,6 +436,17 @@ def _describe_seam(planned: PlannedSeam, segments: list[Segment]) -> dict[str, A
         "certainty": seam.certainty.value,
         "note": seam.note,
     }
+
+
+def _estimated(planned: PlannedSeam, older: Span | None, newer: Span | None) -> Seam:
+    """A gap of which the media do not tell how long it is, by when the two segments were received."""
+    seam = planned.seam
+    if seam.kind is not SeamKind.GAP or seam.gap_ms is not None or planned.offset is None or not older or not newer:
+        return seam
+    ms = float(newer[0] - older[1])
+    both = f"some {-ms:.0f} ms may be in both" if ms < 0 else ""
+    note = "; ".join(filter(None, (seam.note, "estimated by when they were received", both)))
+    return replace(seam, method="wall-clock", gap_ms=max(0.0, ms), note=note)
 
 
 class Progress:

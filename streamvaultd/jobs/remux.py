@@ -15,6 +15,8 @@ import subprocess
 from typing import TYPE_CHECKING, Any, Final
 
 from streamvaultd.jobs import output
+from streamvaultd.media.programs import first_change
+from streamvaultd.media.source import FileSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,6 +59,7 @@ def to_mp4(
     Raises Kept and OSError; then the transport stream is there.
     """
     final = source.with_suffix(SUFFIX)
+    _require_constancy(source)
     if not final.exists():
         part = final.with_name(f".{final.name}.part")
         output.remove_stale(part)
@@ -73,6 +76,14 @@ def to_mp4(
     source.unlink()
     output.sync_folder(source.parent)
     return final
+
+
+def _require_constancy(source: Path) -> None:
+    """ffmpeg leaves out streams that begin later, and describes all sound as it does the first: neither is noticed."""
+    with output.opened(source, os.O_RDONLY) as fd:
+        change = first_change(FileSource.of(fd))
+    if change is not None:
+        raise Kept(f"its streams, or the format of its sound, change at byte {change}, which an MP4 cannot hold")
 
 
 def _make(source: Path, part: Path, *, reserve: int, memory: int, moved: Callable[[int], None]) -> None:

@@ -6,7 +6,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from streamvaultd.media import timeline, ts
-from streamvaultd.media.plan import Container, Plan
+from streamvaultd.media.container import Container
+from streamvaultd.media.plan import Plan
 from streamvaultd.media.seam import SeamKind
 from streamvaultd.media.splice import Splice
 

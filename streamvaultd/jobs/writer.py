@@ -9,8 +9,9 @@ copy     copy_file_range(2) into a new file
 Shared extents have to begin at a block in both files. What is between two pieces is filled with what players skip
 (null packets, ISO/IEC 13818-1 2.4.1; a free box, ISO/IEC 14496-12 8.1.2) until the next piece falls on one.
 
-Appending is the only way that changes a segment, and only behind its end. Before that an intent is put on disk: which
-file, and how long it was. Whoever finds an intent takes the file to be that long, and cuts it before anything else.
+Appending is the only way that changes a segment, and only behind its end. Before that an intent is put on disk beside
+it: which file, and how long it was. Whoever finds an intent takes the file to be that long. It goes with the segment:
+a job that is run again after its report finds the segments as they were.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from typing import TYPE_CHECKING
 
 from streamvaultd.jobs import output
 from streamvaultd.media import ts
-from streamvaultd.media.plan import Container, Plan
+from streamvaultd.media.container import Container
+from streamvaultd.media.plan import Plan
 from streamvaultd.media.source import FileSource, common_forward
 from streamvaultd.media.splice import Literal, Part, Piece, merged
 
@@ -64,13 +66,25 @@ class Intent:
         output.write_atomically(path, json.dumps({"inode": self.inode, "size": self.size}).encode())
 
 
+def intent_of(segment: Path) -> Path:
+    """Where the intent to append to a segment is; capture/output.py removes it with the segment."""
+    return segment.with_name(f".{segment.name}.intent")
+
+
+def size_of_segment(path: Path, found: os.stat_result) -> int:
+    """The bytes of a segment without what was or is to be appended to it."""
+    intent = Intent.load(intent_of(path))
+    if intent is None or intent.inode != found.st_ino:
+        return found.st_size
+    return min(found.st_size, intent.size)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Writer:
     """Writes plans over these sources; calls `reached` after each lasting effect, `moved` with bytes as they move."""
 
     paths: Sequence[Path]
     sources: Sequence[FileSource]
-    intent: Path
     reserve: int
     append_min: int = APPEND_MIN
     reached: Callable[[str], None]
@@ -88,11 +102,12 @@ class Writer:
     def undo(self, part: Path) -> None:
         """Leave nothing of a try that failed, or of an earlier run that was stopped: neither bytes nor names."""
         output.remove_stale(part)
-        intent = Intent.load(self.intent)
-        if intent is not None:
-            for path in (path for path in self.paths if path.stat().st_ino == intent.inode):
-                _truncate(path, intent.size)
-        self.intent.unlink(missing_ok=True)
+        for path in (path for path in self.paths if intent_of(path).exists()):
+            found = path.stat()
+            # with a second name it is a result: that of another part, or one that was moved away
+            if found.st_nlink == 1:
+                _truncate(path, size_of_segment(path, found))
+                intent_of(path).unlink()
 
     # --- the four ways ----------------------------------------------------------------------------------------------
 
@@ -132,10 +147,11 @@ class Writer:
         if base.size != source.size or os.fstat(source.fd).st_nlink != 1:
             return None
         self._check_space(plan.size - base.size, part)
-        Intent(os.fstat(source.fd).st_ino, source.size).save(self.intent)
+        path = self.paths[base.file]
+        Intent(os.fstat(source.fd).st_ino, source.size).save(intent_of(path))
         self.reached("intended")
-        if not output.link(self.paths[base.file], part):
-            self.intent.unlink()
+        if not output.link(path, part):
+            intent_of(path).unlink()
             return None
         self.reached("linked")
         self.moved(base.size)

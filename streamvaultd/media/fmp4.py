@@ -42,6 +42,24 @@ def boxes(source: Source, start: int = 0) -> Iterator[Box]:
         start += size
 
 
+def torn_media(source: Source) -> Box | None:
+    """The mdat that the file ends with, if less of it is there than it says."""
+    end = max((box.end for box in boxes(source)), default=0)
+    return Box(b"mdat", end, source.size) if source.read(end + 4, 4) == b"mdat" else None
+
+
+def is_indexed(source: Source) -> bool:
+    """True for an MP4 without fragments, its index before or behind its media; either may be torn or missing."""
+    end = 0
+    for box in boxes(source):
+        if box.kind == b"moov" and b"mvex" in source.read(box.start, min(box.end - box.start, HEADER_MAX)):
+            return False
+        if box.kind in {b"moof", b"mdat"}:
+            return box.kind == b"mdat"
+        end = box.end
+    return source.read(end + 4, 4) == b"mdat"
+
+
 def header_end(source: Source) -> int:
     """Length of the header (ftyp and moov) that stands before the media; 0 when there is none."""
     end = 0

@@ -139,15 +139,32 @@ def last_of(source: Source) -> int:
 
 def gap_ms(older: Source, newer: Source) -> float | None:
     """Milliseconds from the end of older to the start of newer by the clock track; negative when they overlap."""
+    mine, yours = _ends(older, newer), _ends(newer, newer)
+    return None if mine is None or yours is None else round(yours[0] - mine[1], 1)
+
+
+def overlap_ms(older: Source, newer: Source, union: Union) -> float | None:
+    """Milliseconds that both hold, holes apart; both may begin and end first."""
+    mine, yours = _ends(older, newer), _ends(newer, newer)
+    if mine is None or yours is None:
+        return None
+    start = max(mine[0], yours[0]) if union.older_end == first_of(older) else yours[0]
+    end = min(mine[1], yours[1]) if union.newer_start >= newer.size else mine[1]
+    return max(0.0, round(end - start, 1))
+
+
+def _ends(source: Source, newer: Source) -> tuple[float, float] | None:
+    """Where the clock track begins and ends, in milliseconds, as newer's header describes it."""
     known = tracks(newer)
     clock = clock_of(known)
     if clock is None:
         return None
-    ends = [
-        run.start + run.duration for fragment in fragments(older, known) for run in fragment.runs if run.track == clock
-    ]
-    starts = (run.start for fragment in fragments(newer, known) for run in fragment.runs if run.track == clock)
-    start = next(starts, None)
-    if start is None or not ends:
+    first = last = None
+    for fragment in fragments(source, known):
+        for run in fragment.runs:
+            if run.track == clock:
+                first, last = first or run, run
+    if first is None or last is None:
         return None
-    return round((start - ends[-1]) * 1000 / known[clock].timescale, 1)
+    scale = known[clock].timescale / 1000
+    return first.start / scale, (last.start + last.duration) / scale

@@ -16,7 +16,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 from streamvaultd.media import fmp4, fragments, mp4, timeline, ts
-from streamvaultd.media.plan import Container, sniff
+from streamvaultd.media.container import Container, sniff
 from streamvaultd.media.source import FileSource
 
 if TYPE_CHECKING:
@@ -96,10 +96,13 @@ class _Transport:
         self._counters: dict[int, int] = {}
         self._clock = timeline.clock_of(timeline.first_beats(source, 0, source.size))
         self._last: int | None = None
+        self._frame = 0.0
         self._elapsed = 0
 
     def look(self) -> None:
         end = packets = 0
+        if self._clock is None:
+            self._found.note(0, "untimed", "nothing in it has a timestamp: there is nothing to show")
         for offset, data in timeline.blocks(self._source, 0, self._source.size):
             if offset > end:
                 self._found.note(end, "sync-lost", f"{offset - end} bytes are no transport packets", self._now())
@@ -135,7 +138,10 @@ class _Transport:
             if step < 0:
                 self._found.note(offset + pes.at, "clock", f"the clock runs back by {-ms:.0f} ms", self._now())
             elif ms > PAUSE_MS:
-                self._found.note(offset + pes.at, "gap", f"{ms:.0f} ms of media are missing", self._now())
+                missing = ms - self._frame
+                self._found.note(offset + pes.at, "gap", f"{missing:.0f} ms of media are missing", self._now())
+            else:
+                self._frame = ms
             self._elapsed += step if 0 < step <= timeline.STEP_MAX else 0
             times.append((offset + pes.at, self._now()))
         return times
@@ -166,6 +172,8 @@ def _look_at_boxes(source: Source, found: Inspection) -> None:
 def _look_at_index(source: Source, found: Inspection) -> None:
     """Whether all that the index of an MP4 file names is there, and the times at which it is shown."""
     media = [(box.start, box.end) for box in fmp4.boxes(source) if box.kind == b"mdat"]
+    if torn := fmp4.torn_media(source):
+        media.append((torn.start, torn.end))
     try:
         tracks = mp4.tracks(source)
         for track in tracks:

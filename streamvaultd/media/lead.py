@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from streamvaultd.media import fmp4, fragments, timeline
-from streamvaultd.media.plan import Container, Plan, sniff
+from streamvaultd.media.container import Container, sniff
+from streamvaultd.media.plan import Plan
 from streamvaultd.media.seam import HEAD, HITS_MAX
 from streamvaultd.media.source import Clipped, find_back, is_equal
 from streamvaultd.media.splice import Splice, cut, merged

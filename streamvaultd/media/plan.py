@@ -8,11 +8,11 @@ source that changes either makes a recording of several parts.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from enum import Enum
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from streamvaultd.media import fmp4, timeline, ts
+from streamvaultd.media.container import Container, sniff
 from streamvaultd.media.seam import Certainty, Inserted, Joint, Seam, SeamKind, find_seam
 from streamvaultd.media.splice import Literal, Part, Piece, Splice, cut, merged, size_of
 from streamvaultd.media.union import Origin, Span
@@ -21,25 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from streamvaultd.media.source import Source
-
-
-class Container(Enum):
-    """The format of a file, by its first bytes; the value is the suffix that says so."""
-
-    TS = ".ts"
-    FMP4 = ".mp4"
-    MATROSKA = ".mkv"
-    OTHER = ".bin"
-
-
-def sniff(source: Source) -> Container:
-    """The container of a source; the suffix in its name plays no part."""
-    if timeline.is_ts(source):
-        return Container.TS
-    if fmp4.is_fmp4(source):
-        return Container.FMP4
-    # EBML (RFC 8794), the header of Matroska and WebM
-    return Container.MATROSKA if source.read(0, 4) == b"\x1a\x45\xdf\xa3" else Container.OTHER
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +91,7 @@ class _Chain:
 
 def _uniform(index: int, file: Source) -> Sequence[Part]:
     """The file cut where fragmented MP4 gets another initialisation; what has no media of its own is left out."""
-    if sniff(file) is not Container.FMP4:
+    if sniff(file) is not Container.FMP4 or fmp4.is_indexed(file):
         return [Part(index, 0, file.size)]
     return [Part(index, start, end) for start, end in fmp4.uniform(file)]
 
@@ -188,7 +169,7 @@ def _end(container: Container, files: Sequence[Source], pieces: tuple[Piece, ...
             # A whole file can be linked instead of copied, which is worth a torn packet that every player ignores
             linkable = len(pieces) == 1 and _is_whole(files, pieces[0])
             return size if linkable and size - end < ts.PACKET else end
-        case Container.FMP4:
+        case Container.FMP4 if not fmp4.is_indexed(whole):
             return fmp4.whole_end(whole)
         case _:
             return size

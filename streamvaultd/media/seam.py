@@ -14,6 +14,7 @@ from enum import Enum
 from typing import TypeAlias
 
 from streamvaultd.media import fmp4, fragment_union, fragments, timeline, ts
+from streamvaultd.media.container import Container, sniff
 from streamvaultd.media.pes_splice import PesSplice, find_pes_splice
 from streamvaultd.media.source import Clipped, Source, find_back, is_equal
 from streamvaultd.media.union import Origin, Span, Union, find_union
@@ -81,15 +82,26 @@ class Seam:
 
 def find_seam(older: Source, newer: Source) -> Seam:
     """How `newer`, the next segment in time, continues `older`. Reads at most REACH bytes back, in small windows."""
-    if timeline.is_ts(older) and timeline.is_ts(newer):
-        return _ts_seam(Clipped(older, timeline.whole_end(older)), Clipped(newer, timeline.whole_end(newer)))
-    if fmp4.is_fmp4(older) and fmp4.is_fmp4(newer):
-        return _fmp4_seam(older, newer)
-    if timeline.is_ts(older) or timeline.is_ts(newer) or fmp4.is_fmp4(older) or fmp4.is_fmp4(newer):
+    kind = sniff(older)
+    if kind is not sniff(newer):
         return _break(older, "the formats differ")
-    seam, _ = _exact(older, newer, 0)
-    note = "neither a transport stream nor fragmented MP4: only equal bytes were looked for"
-    return seam or _gap(older.size, 0, note)
+    match kind:
+        case Container.TS:
+            return _ts_seam(Clipped(older, timeline.whole_end(older)), Clipped(newer, timeline.whole_end(newer)))
+        case Container.FMP4 if not (fmp4.is_indexed(older) or fmp4.is_indexed(newer)):
+            return _fmp4_seam(older, newer)
+        case Container.FMP4 | Container.MATROSKA:
+            return _single_seam(older, newer)
+        case _:
+            seam, _ = _exact(older, newer, 0)
+            return seam or _gap(older.size, 0, "in this format only equal bytes were looked for")
+
+
+def _single_seam(older: Source, newer: Source) -> Seam:
+    """Of files that do not go on behind their end: one may be the start of the other."""
+    if is_equal(older, 0, newer, 0, min(older.size, newer.size)):
+        return _exact_seam(older, newer, 0, 0)
+    return _break(older, "in this format one file cannot go on with another")
 
 
 def _break(older: Source, note: str) -> Seam:
@@ -169,7 +181,7 @@ def _ts_seam(older: Source, newer: Source) -> Seam:
         return _pes_seam(older, newer, splice)
     found = find_union(older, newer, start)
     if found is not None:
-        return _union_seam(found, "packets", _overlap_ms(older, newer))
+        return _union_seam(found, "packets", _overlap_ms(older, newer, found.older_end, found.newer_start))
     # A few equal bytes without a timestamp are no proof of when they are, but they are equal: keep them once
     repeated = exact.overlap_bytes if exact is not None else 0
     return _append(Clipped(older, older.size - repeated), newer, repeated)
@@ -186,7 +198,7 @@ def _pes_seam(older: Source, newer: Source, splice: PesSplice) -> Seam:
         newer_start=splice.newer_start,
         pieces=tuple(Inserted(data) for data in (splice.rewritten, marks) if data),
         overlap_bytes=splice.overlap_bytes,
-        overlap_ms=_overlap_ms(older, newer),
+        overlap_ms=_overlap_ms(older, newer, splice.older_end, splice.newer_start),
         note="the same access units in other packets",
     )
 
@@ -266,10 +278,23 @@ def _gap_ms(older: Source, newer: Source) -> float | None:
     return None if distance is None or distance < -BACKWARD_MAX_MS else distance
 
 
-def _overlap_ms(older: Source, newer: Source) -> float | None:
-    """For segments whose common clock is proven."""
+def _overlap_ms(older: Source, newer: Source, older_end: int, newer_start: int) -> float | None:
+    """For segments whose common clock is proven, and of which so much is kept before and behind what they share."""
     distance = _distance_ms(older, newer)
-    return None if distance is None else max(0.0, -distance)
+    if distance is None:
+        return None
+    before = after = 0
+    if not older_end:
+        before = _ticks(timeline.first_beats(newer, 0, newer.size), timeline.first_beats(older, 0, older.size))
+    if newer_start >= newer.size:
+        after = _ticks(timeline.last_beats(newer, 0, newer.size), timeline.last_beats(older, 0, older.size))
+    return max(0.0, round(-distance - (max(before, 0) + max(after, 0)) / ts.TICKS_PER_MS, 1))
+
+
+def _ticks(earlier: dict[int, timeline.Beat], later: dict[int, timeline.Beat]) -> int:
+    """From one to the other by the clock of both; 0 without one."""
+    clock = timeline.clock_of({pid: earlier[pid] for pid in earlier.keys() & later.keys()})
+    return 0 if clock is None else ts.difference(later[clock].pes.dts, earlier[clock].pes.dts)
 
 
 def _media_ms(source: Source, end: int) -> float | None:
@@ -301,8 +326,7 @@ def _fmp4_seam(older: Source, newer: Source) -> Seam:
     union = fragment_union.find_union(older, newer)
     if union is None:
         return _fmp4_gap(older, newer, skip)
-    distance = fragment_union.gap_ms(older, newer)
-    return _union_seam(union, "fragments", None if distance is None else max(0.0, -distance))
+    return _union_seam(union, "fragments", fragment_union.overlap_ms(older, newer, union))
 
 
 def _fmp4_gap(older: Source, newer: Source, skip: int) -> Seam:

@@ -20,6 +20,7 @@ PACKET = 188
 SYNC = 0x47
 TICKS_PER_MS = 90
 WRAP = 1 << 33
+PID_PAT = 0
 PID_NULL = 0x1FFF
 # Below are the tables that stand in front of a program: PAT, CAT, SDT and their like (DVB: ETSI EN 300 468, table 1)
 PID_TABLES_END = 0x20

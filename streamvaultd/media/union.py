@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from streamvaultd.media import ts
 from streamvaultd.media.source import Clipped, Source, common_backward, common_forward
-from streamvaultd.media.timeline import blocks, clock_of, first_beats, whole_end
+from streamvaultd.media.timeline import blocks, clock_of, first_beats, units, whole_end
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -76,9 +76,15 @@ def find_union(older: Source, newer: Source, start: int | None) -> Union | None:
     """
     low = max(0, older.size - REACH) // ts.PACKET * ts.PACKET if start is None else start
     runs = list(_runs(older, newer, low))
-    if sum(run.length for run in runs) < COMMON_MIN:
+    if sum(run.length for run in runs) < COMMON_MIN or not _has_clock(newer, runs):
         return None
     return _assemble(older, newer, runs)
+
+
+def _has_clock(newer: Source, runs: Sequence[Run]) -> bool:
+    """Whether what is common holds a unit of what time is told by; a muxer writes the sound alone alike, perhaps."""
+    clock = clock_of(first_beats(newer, 0, newer.size))
+    return any(pes.pid == clock for run in runs for pes in units(newer, run.newer, run.newer + run.length))
 
 
 def _anchors(source: Source, start: int, end: int) -> Iterator[tuple[int, int]]:

@@ -12,7 +12,8 @@ import pytest
 
 from streamvaultd.jobs.join import Join, Spec
 from streamvaultd.jobs.writer import SHARE_MIN, align
-from streamvaultd.media.plan import Container, Plan, plan_join
+from streamvaultd.media.container import Container
+from streamvaultd.media.plan import Plan, plan_join
 from streamvaultd.media.splice import Literal, Part
 from tests.component.test_join_media import ffmpeg
 from tests.fakes.memory import BytesSource

@@ -141,6 +141,7 @@ async def test_a_join_is_told_what_to_leave(world: World) -> None:
     await world.joins.join(recorder, 1)
     assert (await world.next_end()).path == "/srv/joined.ts"
     assert world.specs[0]["reserve"] == 12345
+    assert world.specs[0]["times"] == [[NOW.realtime // 1000] * 2]
 
 
 async def test_how_far_a_join_is_is_watched_while_it_runs(world: World) -> None:
@@ -209,6 +210,15 @@ async def test_what_is_no_want_of_room_is_a_failed_try(world: World, report: Rep
     assert ended.why is not None
     assert ended.why.startswith("it is torn" if report else "the job left no report")
     assert await world.unfinished() == 0
+
+
+async def test_a_report_of_an_earlier_store_is_not_that_of_the_job(world: World) -> None:
+    """Numbers begin anew, and the report says of somebody else's segments that they may go."""
+    (world.folder / "jobs").mkdir()
+    (world.folder / "jobs" / "job-1.json").write_text(json.dumps(DONE))
+    world.reports = [None]
+    await world.joins.join(await world.recorder(), 1)
+    assert (await world.next_end()).why is not None
 
 
 async def test_room_is_not_waited_for_for_ever(world: World) -> None:

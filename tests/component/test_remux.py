@@ -172,3 +172,27 @@ def test_what_an_encoder_that_begins_anew_has_sent_is_all_there(tmp_path: Path, 
     assert report(spec)["ok"]
     made = Path(report(spec)["path"])
     assert len(pictures(made)) == 2 * SECONDS * FPS
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(("-c", "copy", "-mpegts_start_pid", "512"), id="streams that begin later"),
+        pytest.param(("-c:v", "copy", "-c:a", "aac", "-ar", "44100"), id="sound of another rate"),
+    ],
+)
+def test_what_ffmpeg_would_leave_out_or_call_something_else_stays(
+    tmp_path: Path, transport: Source, options: tuple[str, ...]
+) -> None:
+    """As an advertisement, its clock that of the show."""
+    before, after = tmp_path / "before.ts", tmp_path / "after.ts"
+    before.write_bytes(transport.capture(*range(8, SECONDS)))
+    ffmpeg("-i", before, "-copyts", "-muxdelay", "0", "-muxpreload", "0", *options, "-f", "mpegts", after)
+    other = after.read_bytes()
+    before.unlink()
+    after.unlink()
+    first = transport.capture(*range(8))
+    spec = write(tmp_path, first + other)
+    assert Join(spec).run()
+    assert "change at byte" in stays(spec)
+    assert (tmp_path / "joined.ts").read_bytes() == first + other

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from streamvaultd.media.inspect import Soundness, inspect
+from streamvaultd.media.plan import plan_join
+from streamvaultd.media.splice import Splice
 from tests.component.test_join_media import ffmpeg
+from tests.fakes.ctl import FakeDaemon, run
 from tests.fakes.memory import BytesSource
 
 SECONDS = 4
@@ -37,6 +40,12 @@ def film(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return path.read_bytes()
 
 
+def planned(*captures: bytes) -> list[bytes]:
+    """The parts that a join makes of captures."""
+    sources = [BytesSource(data) for data in captures]
+    return [Splice(sources, plan.pieces).read(0, plan.size) for plan in plan_join(sources)]
+
+
 def test_a_whole_file_is_sound_and_its_length_is_known(film: bytes) -> None:
     found = inspect(BytesSource(film))
     assert (found.soundness, found.problems) == (Soundness.SOUND, [])
@@ -47,6 +56,18 @@ def test_what_is_cut_off_is_told(film: bytes) -> None:
     found = inspect(BytesSource(film[: len(film) * 2 // 3]))
     assert found.soundness is not Soundness.SOUND
     assert found.problems
+    missing = [problem.offset for problem in found.problems if problem.kind == "missing"]
+    assert all(offset > len(film) // 2 for offset in missing)
+
+
+def test_a_join_keeps_it_whole_and_torn_ones_as_far_as_they_go(film: bytes) -> None:
+    torn = film[: len(film) * 2 // 3]
+    assert planned(film) == [film]
+    assert planned(torn) == [torn]
+    assert planned(torn, film) == [film]
+    assert planned(film, torn) == [film]
+    other = film[:-1] + b"?"
+    assert planned(film, other) == [film, other]
 
 
 def test_media_that_were_cut_out_are_told_with_their_place(film: bytes) -> None:
@@ -69,3 +90,16 @@ def test_an_index_may_say_what_it_likes(film: bytes) -> None:
         for _ in range(dice.randint(1, 20)):
             damaged[dice.randrange(start, end - 4)] = dice.choice((0, 1, 0x7F, 0xFF, dice.randrange(256)))
         assert inspect(BytesSource(bytes(damaged))).soundness in Soundness
+
+
+def test_a_decoder_looks_at_a_file_whatever_it_is_called(
+    film: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("12:30.mp4").write_bytes(film)
+    assert run(FakeDaemon(), "verify", "--decode", "12:30.mp4").code == 0
+    middle = film.index(b"mdat") + 4000
+    Path("-y.mp4").write_bytes(film[:middle] + bytes(2000) + film[middle + 2000 :])
+    ran = run(FakeDaemon(), "verify", "--decode", "./-y.mp4")
+    assert ran.code == 1
+    assert "decoder: " in ran.out

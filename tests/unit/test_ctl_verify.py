@@ -53,7 +53,25 @@ def test_a_recording_stands_for_its_joined_file(tmp_path: Path) -> None:
     path = tmp_path / "show.ts"
     path.write_bytes(LIVE.window(0, 9))
     done = FakeDaemon().on("Get", {"recording": recording("completed", path=str(path))})
+    done.on("ListParts", {"parts": [], "notes": []})
     assert run(done, "verify", "demo").code == 0
     running = FakeDaemon().on("Get", {"recording": recording("recording")})
     ran = run(running, "verify", "demo")
     assert (ran.code, "no joined file yet" in ran.err) == (1, True)
+
+
+def test_all_parts_of_a_recording_are_looked_at(tmp_path: Path) -> None:
+    paths = [tmp_path / "show.ts", tmp_path / "show.part2.ts"]
+    paths[0].write_bytes(LIVE.window(0, 9))
+    paths[1].write_bytes(LIVE.window(0, 9)[:-1])
+    parts = [{"path": str(path), "bytes": path.stat().st_size} for path in paths]
+    done = FakeDaemon().on("Get", {"recording": recording("completed", path=str(paths[0]))})
+    done.on("ListParts", {"parts": parts, "notes": []})
+    ran = run(done, "verify", "demo")
+    assert ran.code == 1
+    assert [line.partition(" (")[0] for line in ran.out.splitlines() if not line.startswith(" ")] == [
+        f"{paths[0]}: sound",
+        f"{paths[1]}: damaged",
+    ]
+    answers = [json.loads(line) for line in run(done, "verify", "demo", "--json=short").out.splitlines()]
+    assert [answer["verdict"] for answer in answers] == ["sound", "damaged"]

@@ -127,6 +127,27 @@ def test_two_overlapping_segments_become_one_file(tmp_path: Path) -> None:
     ]
 
 
+NO_MEDIA = tuple(bytes([value]) * 9000 for value in (1, 2, 3))
+
+
+def test_gaps_that_no_clock_of_the_media_tells_are_estimated_and_said(tmp_path: Path) -> None:
+    job = Job(tmp_path, *NO_MEDIA)
+    assert Join(replace(job.spec, times=((0, 10_000), (12_500, 20_000), (19_000, 30_000)))).run()
+    seams = json.loads(job.spec.report.read_text())["seams"]
+    assert [(seam["method"], seam["certainty"], seam["gapMs"]) for seam in seams] == [
+        ("wall-clock", "unknown", 2500.0),
+        ("wall-clock", "unknown", 0.0),
+    ]
+    assert "some 1000 ms may be in both" in seams[1]["note"]
+
+
+def test_a_gap_that_the_media_tell_is_not_estimated(tmp_path: Path) -> None:
+    job = Job(tmp_path, LIVE.window(0, 4), LIVE.window(10, 12), *NO_MEDIA[:1])
+    assert Join(replace(job.spec, times=((0, 1000), (9000, 9999), None))).run()
+    [gap, *_] = json.loads(job.spec.report.read_text())["seams"]
+    assert (gap["method"], gap["gapMs"]) == ("timestamps", 2000.0)
+
+
 def test_one_segment_is_given_a_second_name(tmp_path: Path) -> None:
     job = Job(tmp_path, LIVE.window(0, 9)[:-50])
     job.run()
@@ -171,6 +192,12 @@ def test_empty_and_absent_segments_are_left_out_and_said(tmp_path: Path) -> None
     assert (tmp_path / "joined" / "alice_2026.11.ts").read_bytes() == LIVE.window(0, 9)
     assert [(seam["older"], seam["newer"]) for seam in report["seams"]] == [(2, 4), (4, 5)]
     assert report["notes"] == ["segment_001.ts holds no media (0 bytes)", "segment_003.ts is not there"]
+
+
+def test_a_segment_without_a_whole_fragment_is_said(tmp_path: Path) -> None:
+    header, first = fragments(1)
+    job = Job(tmp_path, LIVE.window(0, 3), (header + first)[:-1])
+    assert job.run()["notes"] == [f"segment_002.ts holds no whole fragment ({len(header + first) - 1} bytes)"]
 
 
 @pytest.mark.parametrize(
@@ -282,12 +309,38 @@ def test_appending_may_be_stopped_anywhere(tmp_path: Path, segments: tuple[bytes
         with pytest.raises(Crash):
             job.run(crash_at(crashed), append_min=1)
         job.assert_kept()
-        report = job.run(append_min=1 if crashed % 2 else 1 << 30) if steps[crashed] != "report" else expected
+        report = job.run(append_min=1 if crashed % 2 else 1 << 30)
         assert report["bytes"] == expected["bytes"]
         assert report["seams"] == expected["seams"]
         assert [(folder / "joined" / name).read_bytes() for name in whole.results] == contents
-        if steps[crashed] != "report":
-            assert job.results == whole.results
+        assert job.results == whole.results
+        assert job.run() == report
+
+
+def test_a_result_that_was_moved_away_is_not_cut(tmp_path: Path) -> None:
+    """It is the same file as the first segment."""
+    job = Job(tmp_path, LIVE.window(0, 9), LIVE.window(12, 15))
+    job.run(append_min=1)
+    final, moved = tmp_path / "joined" / "alice_2026.11.ts", tmp_path / "moved.ts"
+    final.rename(moved)
+    job.run(append_min=1)
+    assert moved.read_bytes() == final.read_bytes()
+    assert not moved.samefile(final)
+
+
+def test_a_result_with_its_name_stays_though_its_folder_cannot_be_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = Job(tmp_path, LIVE.window(0, 9), LIVE.window(12, 15))
+    final = tmp_path / "joined" / "alice_2026.11.ts"
+    final.parent.mkdir()
+    with monkeypatch.context() as patched:
+        patched.setattr(output, "sync_folder", _no_room)
+        patched.setattr(output, "write_atomically", lambda path, data: path.write_bytes(data))
+        assert not job.run(append_min=1)["ok"]
+    published = final.read_bytes()
+    assert job.run(append_min=1)["ok"]
+    assert final.read_bytes() == published
 
 
 def test_torn_writes_behind_a_segment_are_cut_off(tmp_path: Path) -> None:
@@ -422,6 +475,8 @@ def test_damaged_segments_are_joined_all_the_same(shapes: list[tuple[int, int, b
         ('{"recording": 1, "segments": [], "output": "/x", "report": "/r"}', "segments"),
         ('{"recording": 1, "segments": [7], "output": "/x", "report": "/r"}', "segments"),
         ('{"recording": 1, "segments": ["/a"], "report": "/r"}', "output"),
+        ('{"recording": 1, "segments": ["/a"], "output": "/x", "report": "/r", "times": [null, null]}', "times"),
+        ('{"recording": 1, "segments": ["/a"], "output": "/x", "report": "/r", "times": [[1]]}', "times"),
     ],
 )
 def test_unusable_input_is_named(text: str, parameter: str) -> None:

@@ -116,6 +116,20 @@ def test_each_fills_the_holes_of_the_other() -> None:
     assert joined(older, newer) == capture(list(range(8)))
 
 
+@pytest.mark.parametrize(
+    ("older", "newer", "seconds"),
+    [
+        ([0, 1, 2, 4, 5], [2, 3, 4, 5, 6, 7], 8),
+        ([4, 5, 6], [0, 1, 2, 3, 4, 5, 6, 7], 6),
+        ([3, 4, 5, 6, 7], [1, 2, 3, 4], 4),
+        ([0, 1, 2, 3, 4, 5, 6], [1, 3, 4], 8),
+    ],
+)
+def test_an_overlap_is_the_time_that_both_hold(older: list[int], newer: list[int], seconds: int) -> None:
+    seam = find_seam(BytesSource(capture(older)), BytesSource(capture(newer)))
+    assert (seam.kind, seam.overlap_ms) == (SeamKind.UNION, seconds * 1000)
+
+
 def test_nothing_in_common_is_a_measured_gap() -> None:
     older, newer = capture([0, 1]), capture([5, 6])
     seam = find_seam(BytesSource(older), BytesSource(newer))

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamvaultd.media import timeline, ts
+from streamvaultd.media.container import Container
 from streamvaultd.media.inspect import PROBLEMS_MAX, Soundness, inspect, inspect_file
-from streamvaultd.media.plan import Container
 from tests.fakes.memory import BytesSource
 from tests.unit.test_media_fragments import HEADER, capture
 from tests.unit.test_media_transport import FRAMES_PER_SEGMENT, VIDEO, Broadcast
@@ -45,7 +45,11 @@ def test_a_missing_media_segment_is_a_break_and_where() -> None:
 def test_a_long_hole_is_measured() -> None:
     found = inspect(BytesSource(LIVE.window(0, 1) + LIVE.window(9, 11)))
     [gap] = [problem for problem in found.problems if problem.kind == "gap"]
-    assert gap.text == f"{7 * SEGMENT_MS + 33} ms of media are missing"
+    assert gap.text == f"{7 * SEGMENT_MS} ms of media are missing"
+
+
+def test_packets_without_media_are_not_sound() -> None:
+    assert kinds(b"\x47\x1f\xff\x10".ljust(ts.PACKET, b"\xff") * 100) == [("untimed", 0)]
 
 
 def test_an_announced_break_is_none() -> None:

@@ -10,11 +10,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from streamvaultd.media import ts
-from streamvaultd.media.plan import Container, Plan, plan_join, sniff
+from streamvaultd.media.container import Container, sniff
+from streamvaultd.media.plan import Plan, plan_join
 from streamvaultd.media.seam import Certainty, SeamKind, find_seam
 from streamvaultd.media.splice import Splice
 from tests.fakes.memory import BytesSource
-from tests.unit.test_media_transport import FRAME_TICKS, FRAMES_PER_SEGMENT, Broadcast, fragments
+from tests.unit.test_media_transport import AUDIO, FRAME_TICKS, FRAMES_PER_SEGMENT, Broadcast, fragments
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,6 +106,35 @@ def test_holes_of_one_are_filled_from_the_other(
     assert plan.seams[0].seam.certainty is Certainty.PROVEN
 
 
+@pytest.mark.parametrize("broadcast", [LIVE, WRAPPING])
+@pytest.mark.parametrize(
+    ("older", "newer", "ms"),
+    [
+        ([0, 1, 2, 4, 5], [2, 3, 4, 5, 6, 7], 1600),
+        ([4, 5, 6], [0, 1, 2, 3, 4, 5, 6, 7], 1200),
+        ([3, 4, 5, 6, 7], [1, 2, 3, 4], 800),
+        ([0, 1, 2, 3, 4, 5, 6], [1, 3, 4], 1600),
+    ],
+)
+def test_an_overlap_is_the_time_that_both_hold(
+    broadcast: Broadcast, older: list[int], newer: list[int], ms: int
+) -> None:
+    """The newer may begin or end first."""
+    seam = find_seam(BytesSource(capture(broadcast, older)), BytesSource(capture(broadcast, newer)))
+    assert (seam.kind, seam.overlap_ms) == (SeamKind.UNION, ms)
+
+
+def test_sound_alone_in_common_is_no_union() -> None:
+    """A muxer may write sound as another one did, and begin with it long before the pictures."""
+    packets = [LIVE.window(4, 5)[at : at + ts.PACKET] for at in range(0, len(LIVE.window(4, 5)), ts.PACKET)]
+    sound = b"".join(packet for packet in packets if ts.pid_of(packet, 0) == AUDIO)
+    plan, data = joined(LIVE.window(0, 5), sound + LIVE.window(8, 9))
+    seam = plan.seams[0].seam
+    assert (seam.kind, seam.certainty, seam.gap_ms) == (SeamKind.GAP, Certainty.LIKELY, 800.0)
+    assert data.startswith(LIVE.window(0, 5))
+    assert data.endswith(sound + LIVE.window(8, 9))
+
+
 def tear(broadcast: Broadcast, numbers: Sequence[int], torn: int) -> tuple[Sequence[int], bytes]:
     """The media segments that are still whole without the last `torn` bytes, and what is left of the next one."""
     while torn:
@@ -191,12 +221,24 @@ def test_fragments_without_overlap_are_appended_whole() -> None:
     assert (plan.seams[0].seam.kind, plan.seams[0].seam.gap_ms) == (SeamKind.GAP, None)
 
 
+def adts(count: int) -> bytes:
+    """Frames of 100 bytes, no two alike."""
+    return b"".join(b"\xff\xf1\x4c\x80\x0c\x9f\xfc" + number.to_bytes(3, "big") * 31 for number in range(count))
+
+
+def mp3(count: int) -> bytes:
+    """Frames of 128 kbit/s at 44100 Hz."""
+    return b"".join(b"\xff\xfb\x90\x64" + number.to_bytes(1, "big") * 413 for number in range(count))
+
+
 @pytest.mark.parametrize(
     ("older", "newer"),
     [
         (b"".join(fragments(3)), LIVE.window(0, 2)),
         (LIVE.window(0, 2), b"no media at all" * 100),
         (b"".join(fragments(3)), b"\0\0\1\0ftypiso5" + b"".join(fragments(3))[12:]),
+        (b"\x1a\x45\xdf\xa3" + b"one" * 90, b"\x1a\x45\xdf\xa3" + b"two" * 90),
+        (adts(20), mp3(20)),
     ],
 )
 def test_what_one_file_cannot_hold_is_a_break(older: bytes, newer: bytes) -> None:
@@ -204,8 +246,23 @@ def test_what_one_file_cannot_hold_is_a_break(older: bytes, newer: bytes) -> Non
 
 
 def test_the_container_is_told_by_its_bytes() -> None:
-    files = [LIVE.window(0, 0), b"".join(fragments(1)), b"\x1a\x45\xdf\xa3matroska", b"<html>"]
-    assert [sniff(BytesSource(data)).value for data in files] == [".ts", ".mp4", ".mkv", ".bin"]
+    files = [LIVE.window(0, 0), b"".join(fragments(1)), b"\x1a\x45\xdf\xa3matroska", b"<html>", adts(9), mp3(9)]
+    assert [sniff(BytesSource(data)).value for data in files] == [".ts", ".mp4", ".mkv", ".bin", ".aac", ".mp3"]
+
+
+def test_packed_audio_has_tags_and_may_begin_in_the_middle_of_a_frame() -> None:
+    tag = b"ID3\4\0\0\0\0\1\x00" + bytes(128)
+    for data in (tag + adts(9), adts(9)[7:], tag + tag + adts(9)[100:]):
+        assert sniff(BytesSource(data)) is Container.AAC
+    assert sniff(BytesSource(adts(3))) is Container.OTHER
+
+
+def test_packed_audio_goes_on_behind_another_and_overlaps_exactly() -> None:
+    whole = adts(200)
+    plan, data = joined(whole[:10_001], whole[5_000:])
+    assert (plan.seams[0].seam.kind, data) == (SeamKind.EXACT, whole)
+    plan, data = joined(whole[:10_001], whole[15_000:])
+    assert (plan.seams[0].seam.kind, data) == (SeamKind.GAP, whole[:10_001] + whole[15_000:])
 
 
 @given(flips=st.lists(st.tuples(st.integers(0, 60_000), st.integers(0, 255)), max_size=40))

@@ -101,6 +101,7 @@ def test_removing_segments_spares_what_is_not_theirs(tmp_path: Path) -> None:
     folder = paths[0].parent
     foreign = folder / "notes.txt"
     foreign.write_text("mine")
+    (folder / ".segment_001.ts.intent").write_text("of a join")
     FILES.remove_segments(paths, folder)
     assert list(folder.iterdir()) == [foreign]
     foreign.unlink()
