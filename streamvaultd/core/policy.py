@@ -72,6 +72,9 @@ HOST_WINDOW: Final = 10.0
 PAUSE_MAX: Final = 86400.0
 """A recording that found no room for so long (s) is over: its broadcast is, by then, another one."""
 
+IN_VAIN: Final = 120.0
+"""A run that fails when nothing was recorded for so long (s) is no reason for the next one: the source is asked."""
+
 DISK_DELAYS: Final = (0.0, 0.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 """Seconds; for a disk that has room when it is looked at, and none when it is written to."""
 
@@ -122,6 +125,17 @@ def disk_delay(recorder: Recorder) -> float:
 
 def _had_no_room(segment: Segment) -> bool:
     return segment.cause == "disk-full" or (segment.evidence is not None and segment.evidence.disk is not None)
+
+
+def idle_since(recorder: Recorder) -> Instant:
+    """Since when nothing was recorded, whatever was tried."""
+    ends = [segment.ended or segment.since for segment in recorder.segments if segment.media_at is not None]
+    return max((end.monotonic for end in ends), default=recorder.recording.created.monotonic)
+
+
+def is_in_vain(recorder: Recorder, at: Instant) -> bool:
+    """Whether nothing was recorded for so long that it has to be asked whether there still is anything."""
+    return at - idle_since(recorder) >= IN_VAIN
 
 
 def is_host_stopping(recorder: Recorder, at: Instant) -> bool:
