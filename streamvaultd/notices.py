@@ -208,6 +208,11 @@ JOIN_WAITS: Final = Entry(
     WARNING,
     "The join of recording {recording} of '{streamer}' waits for room: {why}",
 )
+JOIN_HELD_UP: Final = Entry(
+    "4f5f8aac1e5f44dfa33790abce2c9022",
+    WARNING,
+    "Cannot go on with the join of recording {recording} of '{streamer}': {why}, trying again",
+)
 LEAD_LEFT_OUT: Final = Entry(
     "8d2f6b1e4a7c4c0fb93d5e7a1c0b8f42",
     NOTICE,
@@ -326,6 +331,7 @@ OWN: Final = (
     JOURNAL_GAP,
     SYNC_FAILED,
     JOIN_WAITS,
+    JOIN_HELD_UP,
     LEAD_LEFT_OUT,
     SCOPE_TROUBLE,
     ROW_UNREADABLE,
