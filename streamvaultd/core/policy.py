@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from streamvaultd.core.model import Instant, Policy, Recorder, Segment
+from streamvaultd.core.model import Instant, Moment, Policy, Recorder, Segment
 
 RETRY_DELAYS: Final = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Seconds; the longest leaves what a usual window (30 s) holds within reach."""
@@ -92,6 +92,9 @@ MEMORY_PATIENCE: Final = 600.0
 QUIET: Final = 86400.0
 """After so long (s) without trouble a raised memory limit comes down one step."""
 
+STEP_MIN: Final = 30.0
+"""A clock on the wall that has moved by so much (s) against the monotonic one was set; by less, it was adjusted."""
+
 STOPS_MAX: Final = 4
 SEALS_MAX: Final = 3
 JOINS_MAX: Final = 3
@@ -136,6 +139,11 @@ def idle_since(recorder: Recorder) -> Instant:
 def is_in_vain(recorder: Recorder, at: Instant) -> bool:
     """Whether nothing was recorded for so long that it has to be asked whether there still is anything."""
     return at - idle_since(recorder) >= IN_VAIN
+
+
+def wall_offset(at: Moment) -> float:
+    """How far (s) the clock on the wall is ahead of the monotonic one, which changes when it is set."""
+    return at.realtime / 1e6 - at.monotonic
 
 
 def is_host_stopping(recorder: Recorder, at: Instant) -> bool:
