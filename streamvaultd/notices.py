@@ -227,6 +227,11 @@ ROW_UNREADABLE: Final = Entry(
     ERROR,
     "Cannot read recording {recording} in the store, it is left as it is: {why}",
 )
+ROW_MENDED: Final = Entry(
+    "8423bb6583de4906af1739e2eba4476b",
+    WARNING,
+    "Recording {recording} of '{streamer}' was {before} by its row, and its segments were not: it is {after} now",
+)
 AUDIT_FOUND: Final = Entry("06fec43e2fc4479eb9a5bb4a2aadf22d", WARNING, "The audit found {what}")
 AUDIT_REPAIRED: Final = Entry("68ce1f62ccd4404a9ed8bd714230d2a2", NOTICE, "Cleaned up {subject}: {done}")
 AUDIT_UNPROVEN: Final = Entry(
@@ -335,6 +340,7 @@ OWN: Final = (
     LEAD_LEFT_OUT,
     SCOPE_TROUBLE,
     ROW_UNREADABLE,
+    ROW_MENDED,
     AUDIT_FOUND,
     AUDIT_REPAIRED,
     AUDIT_UNPROVEN,
