@@ -172,6 +172,8 @@ class Captures:
         try:
             path = self._files.segment_path(recording, attempt)
             size = await self._lanes.run(recording.directory, self._files.size, path)
+        except OSError:
+            size = 0  # whoever cannot be seen to write takes the way of one that does not
         finally:
             self._measuring.discard(run)
         group = self._runs.control_group(segment_unit(recording.id, attempt))
@@ -251,7 +253,9 @@ class Captures:
 
     def _exit_handler(self, recording: int, attempt: int) -> OnExit:
         def on_exit(record: bytes | None, shim_status: int | None, at: Moment) -> None:
-            told = Evidence(shim_status=shim_status) if record is None else self._parse_record(record)
+            told = self._parse_record(record)
+            if told == Evidence():  # none, or one that is torn
+                told = Evidence(shim_status=shim_status)
             around = Evidence(link_down=self._is_link_down() or None, disk=self._disk.state_of(recording))
             exited = ev.SegmentExited(at=at, attempt=attempt, evidence=told.merged(around))
             self._post(recording, exited)
@@ -266,8 +270,8 @@ class Captures:
 
         try:
             self._media.watch(segment_unit(recording, attempt), path, on_media)
-        except FileNotFoundError:
-            return  # it ended at once, and its empty file is gone
+        except OSError:
+            return  # it ended at once, and its empty file is gone; or nobody can look at it: MediaTimedOut ends it
 
 
 def _place(recorder: Recorder, attempt: int, path: Path) -> Place:

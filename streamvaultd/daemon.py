@@ -266,6 +266,7 @@ class Daemon:
             journal=self.journal,
             fd_store=self.notifier,
             clock=self._clock,
+            lanes=self._lanes,
             spawn=self.spawn,
             parse_record=parse_exit_record,
             take_record=take_record,

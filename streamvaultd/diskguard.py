@@ -180,19 +180,26 @@ class DiskGuard:
 
     async def _look(self, directory: str) -> None:
         """Look at the disks of all recordings of one directory; a streamer's folder may be on one of its own."""
-        recorders = [recorder for recorder in self._in(BRAKED) if recorder.recording.directory == directory]
         self._asked.add(directory)
+        try:
+            await self._look_at([each for each in self._in(BRAKED) if each.recording.directory == directory])
+        finally:
+            self._asked.discard(directory)
+
+    async def _look_at(self, recorders: Sequence[Recorder]) -> None:
         try:
             rooms = set(await self._measure(recorders))
         except OSError as error:
+            if len(recorders) > 1 and error.errno != errno.ETIMEDOUT:
+                # of a folder of one of them, say, and no reason to pause the others
+                await asyncio.gather(*(self._look_at([recorder]) for recorder in recorders))
+                return
             for recorder in recorders:
-                self._brake([recorder.recording.id], _text(error, directory), _state_of(error))
+                self._brake([recorder.recording.id], _text(error, recorder.recording.directory), _state_of(error))
         else:
             for room in rooms:
                 if (why := self._shortage(room)) is not None:
                     self._brake(self._on(room.device), why, "full")
-        finally:
-            self._asked.discard(directory)
 
     async def _look_closely(self, recorder: Recorder) -> None:
         number = recorder.recording.id

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ from streamvaultd.core.events import JoinEnded
 from streamvaultd.core.model import JOIN, Container, Moment, Recorder, Recording, ScopeLimits, SeamRecord, Segment
 from streamvaultd.errors import VaultError
 from streamvaultd.joinprogress import JoinProgress
-from streamvaultd.notices import JOIN_WAITS, LEAD_LEFT_OUT, Journal, fields_of
+from streamvaultd.notices import JOIN_HELD_UP, JOIN_WAITS, LEAD_LEFT_OUT, Journal, fields_of
 from streamvaultd.ports import Command, Disk, Files, JobRow, Store
 from streamvaultd.runs import OnExit, Place, Runs
 from streamvaultd.units import job_fd_name, job_unit
@@ -29,6 +29,9 @@ from streamvaultd.units import job_fd_name, job_unit
 JOB_TASKS_MAX: Final = 16
 ROOM_CHECK: Final = 10.0
 """How often (s) a join that waits for room looks whether there is some."""
+
+TROUBLE_CHECK: Final = 5.0
+"""How often (s) a join is gone on with that the broker or the store holds up."""
 
 ROOM_WAIT_MAX: Final = 7 * 86400.0
 """A join that has waited so long (s) for room has failed; the segments stay."""
@@ -103,6 +106,7 @@ class Joins:
         self._template = template
         self._progress = progress
         self._at: set[int] = set()
+        self._asked: set[int] = set()
 
     def is_at(self, job: int) -> bool:
         """Whether a job is being started, or its end is being dealt with."""
@@ -110,10 +114,19 @@ class Joins:
 
     async def verify(self, recorder: Recorder) -> None:
         """Join again what is joined: the result is accepted if it is what the segments make -> JoinEnded"""
-        await self.join(recorder, recorder.joins)
+        await self._join(recorder, recorder.joins)
 
     async def join(self, recorder: Recorder, join: int) -> None:
         """Run the join number `join` of a recording, or find the one that runs or has ended -> JoinEnded"""
+        if recorder.recording.id in self._asked:
+            return
+        self._asked.add(recorder.recording.id)
+        try:
+            await self._insist(recorder, lambda: self._join(recorder, join))
+        finally:
+            self._asked.discard(recorder.recording.id)
+
+    async def _join(self, recorder: Recorder, join: int) -> None:
         job = await self._job_of(recorder.recording.id, join)
         if job is not None and self.is_at(job):
             return
@@ -196,10 +209,25 @@ class Joins:
         """The job's process is gone: its report says how it went."""
         self._at.add(job)
         try:
-            await self._runs.forget(job_unit(job), job_fd_name(job))
-            await self._read_report(recorder, join, job)
+            await self._insist(recorder, lambda: self._read_end(recorder, join, job))
         finally:
             self._at.discard(job)
+
+    async def _read_end(self, recorder: Recorder, join: int, job: int) -> None:
+        await self._runs.forget(job_unit(job), job_fd_name(job))
+        await self._read_report(recorder, join, job)
+
+    async def _insist(self, recorder: Recorder, work: Callable[[], Awaitable[None]]) -> None:
+        """Do it again until it is done: a broker or a store that is away is waited for."""
+        is_told = False
+        while True:
+            try:
+                return await work()
+            except (VaultError, OSError) as error:
+                if not is_told:
+                    self._journal.tell(JOIN_HELD_UP, recorder, recording=recorder.recording.id, why=error)
+                is_told = True
+            await asyncio.sleep(TROUBLE_CHECK)
 
     async def _read_report(self, recorder: Recorder, join: int, job: int) -> None:
         recording = recorder.recording.id
@@ -253,8 +281,8 @@ class Joins:
         self._post(recording, JoinEnded(at=self._clock.now(), join=join, why=why))
 
     async def _finish(self, recording: int, job: int, *, ok: bool, result: Mapping[str, object]) -> None:
-        self._progress.end(recording, job)
         await self._store.finish_job(job, ok=ok, result=result, now=self._clock.now())
+        self._progress.end(recording, job)
         self._report(job).unlink(missing_ok=True)
 
 

@@ -208,6 +208,11 @@ JOIN_WAITS: Final = Entry(
     WARNING,
     "The join of recording {recording} of '{streamer}' waits for room: {why}",
 )
+JOIN_HELD_UP: Final = Entry(
+    "4f5f8aac1e5f44dfa33790abce2c9022",
+    WARNING,
+    "Cannot go on with the join of recording {recording} of '{streamer}': {why}, trying again",
+)
 LEAD_LEFT_OUT: Final = Entry(
     "8d2f6b1e4a7c4c0fb93d5e7a1c0b8f42",
     NOTICE,
@@ -221,6 +226,11 @@ ROW_UNREADABLE: Final = Entry(
     "48ebd72d850846609c971ae8faec4836",
     ERROR,
     "Cannot read recording {recording} in the store, it is left as it is: {why}",
+)
+ROW_MENDED: Final = Entry(
+    "8423bb6583de4906af1739e2eba4476b",
+    WARNING,
+    "Recording {recording} of '{streamer}' was {before} by its row, and its segments were not: it is {after} now",
 )
 AUDIT_FOUND: Final = Entry("06fec43e2fc4479eb9a5bb4a2aadf22d", WARNING, "The audit found {what}")
 AUDIT_REPAIRED: Final = Entry("68ce1f62ccd4404a9ed8bd714230d2a2", NOTICE, "Cleaned up {subject}: {done}")

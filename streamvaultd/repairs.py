@@ -20,7 +20,7 @@ from streamvaultd.core.events import JoinEnded, JoinOverdue, Restarted, SegmentE
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Moment, Phase, Recorder, Segment, State
 from streamvaultd.core.reconcile import Facts, takeover
-from streamvaultd.core.recovery import recovered, reopened
+from streamvaultd.core.recovery import coherent, recovered, reopened
 from streamvaultd.core.violations import Kind, Violation
 from streamvaultd.disks import Lanes
 from streamvaultd.errors import VaultError
@@ -192,7 +192,8 @@ class Repairs:
         return "its rows were written again"
 
     async def _take_over(self, violation: Violation, world: World) -> str:
-        recorder = await self._stored(violation)
+        recorder = coherent(await self._stored(violation), self._clock.now())
+        await self._store.save(recorder, recorder.segments)
         await self._own(recorder, Facts(live=frozenset(), sizes=await self._sizes(recorder)))
         present = self._manager.recorders.get(recorder.recording.id)
         return f"the daemon has taken it over, it is {present.state.value if present else 'over'} now"

@@ -6,15 +6,18 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Set
-from typing import Any, Final, Protocol
+from contextlib import suppress
+from typing import Any, Final, Protocol, TypeAlias
 
 from streamvaultd.clock import Clock
 from streamvaultd.core.evidence import Evidence
-from streamvaultd.core.model import Instant, Recorder
+from streamvaultd.core.model import Instant, Recorder, Segment
 from streamvaultd.core.reconcile import Facts, Run, orphans, takeover
-from streamvaultd.errors import VaultError
+from streamvaultd.core.recovery import coherent
+from streamvaultd.disks import Lanes
+from streamvaultd.errors import StoreUnavailable, VaultError
 from streamvaultd.manager import Manager
-from streamvaultd.notices import ORPHAN_STOPPED, ROW_UNREADABLE, SCOPE_TROUBLE, Journal
+from streamvaultd.notices import ORPHAN_STOPPED, ROW_MENDED, ROW_UNREADABLE, SCOPE_TROUBLE, Journal
 from streamvaultd.ports import FdStore, Files, Found
 from streamvaultd.runs import Runs
 from streamvaultd.units import (
@@ -27,6 +30,12 @@ from streamvaultd.units import (
 )
 
 DEAD: Final = frozenset({"failed", "inactive"})
+
+LOOK_LIMIT: Final = 2.0
+"""A disk is waited for no longer (s) than this: the recordings on the others are to be taken over."""
+
+Written: TypeAlias = tuple[int, Instant | None]
+"""Of a file: its bytes, and when it was last written to, on the monotonic clock; None if there is no file."""
 
 
 class LoadedScope(Protocol):
@@ -48,6 +57,9 @@ class UnfinishedStore(Protocol):
     async def load_unfinished(self) -> tuple[list[Recorder], list[tuple[int, str]]]:
         """Recorders; and the numbers of recordings whose rows cannot be read, and why."""
 
+    async def save(self, recorder: Recorder, changed: tuple[Segment, ...]) -> None:
+        """Write a recorder, and the segments that have changed."""
+
 
 class Takeover:
     """Takes over what an earlier daemon left."""
@@ -62,6 +74,7 @@ class Takeover:
         journal: Journal,
         fd_store: FdStore,
         clock: Clock,
+        lanes: Lanes,
         spawn: Callable[[Coroutine[Any, Any, None]], None],
         parse_record: Callable[[bytes | None], Evidence],
         take_record: Callable[[int], bytes | None],
@@ -73,6 +86,7 @@ class Takeover:
         self._journal = journal
         self._fd_store = fd_store
         self._clock = clock
+        self._lanes = lanes
         self._spawn = spawn
         self._parse_record = parse_record
         self._take_record = take_record
@@ -82,17 +96,19 @@ class Takeover:
     ) -> int:
         """Take over; returns the number of segments that were adopted. `told`: what the journal says of units."""
         loaded = {scope.unit: scope for scope in scopes}
-        recorders, unreadable = await self._store.load_unfinished()
+        stored, unreadable = await self._store.load_unfinished()
+        recorders = [await self._made_coherent(recorder) for recorder in stored]
         for recording, why in unreadable:
             self._journal.tell(ROW_UNREADABLE, recording=recording, why=why)
         unknown = frozenset(recording for recording, _ in unreadable)
         live = {unit: scope for unit, scope in loaded.items() if scope.active_state not in DEAD}
         pipes = self._sort_pipes(fds, live, unknown)
         self._runs.inherit(Found({unit: scope.control_group for unit, scope in live.items()}, pipes[0]))
+        written = await self._written(recorders)
         facts = Facts(
             live=frozenset(run for unit in live if (run := parse_segment_unit(unit)) is not None),
-            sizes=await asyncio.to_thread(self._sizes, recorders),
-            grown=await asyncio.to_thread(self._grown, recorders),
+            sizes={run: size for run, (size, _) in written.items()},
+            grown={run: instant for run, (_, instant) in written.items() if instant is not None},
             evidence=self._evidence(loaded, pipes[1], told),
         )
         for recorder in recorders:
@@ -103,6 +119,16 @@ class Takeover:
             self._spawn(self._stop_orphan(segment_unit(*orphan)))
         await self._manager.drain()
         return sum((r.recording.id, segment.number) in facts.live for r in recorders for segment in r.live)
+
+    async def _made_coherent(self, stored: Recorder) -> Recorder:
+        """A row that another hand has written is neither a reason to fall over nor to wait for ever."""
+        recorder = coherent(stored, self._clock.now())
+        if recorder != stored:
+            before, after = stored.state.value, recorder.state.value
+            self._journal.tell(ROW_MENDED, recorder, recording=recorder.recording.id, before=before, after=after)
+            with suppress(StoreUnavailable):  # the next save tells that
+                await self._store.save(recorder, recorder.segments)
+        return recorder
 
     def _sort_pipes(
         self, fds: Mapping[str, list[int]], live: Mapping[str, LoadedScope], unknown: Set[int]
@@ -130,23 +156,28 @@ class Takeover:
                 os.close(useless)
         return kept, records
 
-    def _sizes(self, recorders: Iterable[Recorder]) -> dict[Run, int]:
-        return {
-            (recorder.recording.id, segment.number): self._files.size(
-                self._files.segment_path(recorder.recording, segment.number)
-            )
-            for recorder in recorders
-            for segment in recorder.live
-        }
+    async def _written(self, recorders: Iterable[Recorder]) -> dict[Run, Written]:
+        """Of the files of live segments; those on a disk that fails, or does not answer, are left out."""
+        found: dict[Run, Written] = {}
+        looks = (self._look(recorder) for recorder in recorders if recorder.live)
+        for files in await asyncio.gather(*looks):
+            found |= files
+        return found
 
-    def _grown(self, recorders: Iterable[Recorder]) -> dict[Run, Instant]:
-        """When the files of live segments were last written to, on the monotonic clock."""
-        now, found = self._clock.now(), {}
-        for recorder in recorders:
-            for segment in recorder.live:
-                written = self._files.written(self._files.segment_path(recorder.recording, segment.number))
-                if written is not None:
-                    found[recorder.recording.id, segment.number] = now.monotonic - (now.realtime - written) / 1e6
+    async def _look(self, recorder: Recorder) -> dict[Run, Written]:
+        try:
+            async with asyncio.timeout(LOOK_LIMIT):
+                return await self._lanes.run(recorder.recording.directory, self._look_at, recorder)
+        except OSError:  # TimeoutError is one
+            return {}
+
+    def _look_at(self, recorder: Recorder) -> dict[Run, Written]:
+        now, found = self._clock.now(), dict[Run, Written]()
+        for segment in recorder.live:
+            path = self._files.segment_path(recorder.recording, segment.number)
+            written = self._files.written(path)
+            instant = None if written is None else now.monotonic - (now.realtime - written) / 1e6
+            found[recorder.recording.id, segment.number] = self._files.size(path), instant
         return found
 
     def _evidence(

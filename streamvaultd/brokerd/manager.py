@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 JOB_SECONDS_MAX = 60.0  # a stop takes TimeoutStopUSec=, and a little more to kill and to clean up
 STOP_USEC = 10_000_000
+FROZEN = "frozen"  # the result of a job that systemd does not do to what somebody has frozen
 SIGTERM = 15
 
 Properties = list[tuple[str, Variant]]
@@ -105,8 +106,14 @@ class Manager:
         return group, bytes(invocation).hex()
 
     async def stop(self, unit: str) -> None:
-        """Stop the scope and wait until nothing of it is left."""
-        await self._run_job("stop", unit, systemd1.call(self._bus, "StopUnit", "ss", [unit, "replace"]))
+        """Stop the scope and wait until nothing of it is left; systemd stops nothing that is frozen."""
+        try:
+            await self._run_job("stop", unit, self._stop_unit(unit))
+        except JobFailed as error:
+            if error.fields["result"] != FROZEN:
+                raise
+            await self._thaw(unit)
+            await self._run_job("stop", unit, self._stop_unit(unit))
 
     async def reset_failed(self, unit: str) -> None:
         """Make systemd forget a failed scope."""
@@ -114,6 +121,15 @@ class Manager:
             await systemd1.call(self._bus, "ResetFailedUnit", "s", [unit])
         except BusError as error:
             raise _typed("reset", unit, error) from error
+
+    def _stop_unit(self, unit: str) -> Coroutine[Any, Any, list[Any]]:
+        return systemd1.call(self._bus, "StopUnit", "ss", [unit, "replace"])
+
+    async def _thaw(self, unit: str) -> None:
+        try:
+            await systemd1.call(self._bus, "ThawUnit", "s", [unit])
+        except BusError as error:
+            raise _typed("thaw", unit, error) from error
 
     async def _start_transient(self, unit: str, properties: Properties, pidfd: int, pid: int) -> list[Any]:
         signature = "ssa(sv)a(sa(sv))"

@@ -31,8 +31,7 @@ class Space:
         return [self._measure(folder, rooms) for folder in folders]
 
     def _measure(self, folder: Path, rooms: dict[int, Room]) -> Room:
-        while (device := _device_of(folder)) is None:
-            folder = folder.parent
+        folder, device = _there(folder)
         if device not in rooms:
             found = os.statvfs(folder)
             rooms[device] = Room(
@@ -47,9 +46,10 @@ class Space:
         """Write a small file without a name and put it on disk; OSError tells what is in the way.
 
         The file is given `size` bytes (a GiB at most) where the file system can do that without writing them: that
-        takes room, which shows a quota that statvfs(3) does not know of, and gives it back at once.
+        takes room, which shows a quota that statvfs(3) does not know of, and gives it back at once. A folder that is
+        not there will be made: what counts is the one that it will be in.
         """
-        with tempfile.TemporaryFile(dir=folder, prefix=".streamvault-", buffering=0) as file:
+        with tempfile.TemporaryFile(dir=_there(folder)[0], prefix=".streamvault-", buffering=0) as file:
             file.write(PROBE)
             self._allocate(file.fileno(), min(size, ALLOCATION_MAX))
             os.fsync(file.fileno())
@@ -60,6 +60,13 @@ class Space:
             number = ctypes.get_errno()
             if number not in _NOT_POSSIBLE:
                 raise OSError(number, os.strerror(number))
+
+
+def _there(folder: Path) -> tuple[Path, int]:
+    """The folder, or the next one above that is there; and the device it is on."""
+    while (device := _device_of(folder)) is None:
+        folder = folder.parent
+    return folder, device
 
 
 def _device_of(folder: Path) -> int | None:

@@ -86,12 +86,21 @@ def _status(row: Row) -> Iterator[Violation]:
 
 
 def directories(world: World) -> Iterator[Violation]:
-    """Recording directories that are gone though rows need them."""
-    needed = {row.folder[0] for row in world.rows if _has_files(row)}
+    """Recording directories, and streamers' folders in them, that are gone though rows need them."""
+    needed = {place for row in world.rows if _has_files(row) for place in _places(row)}
     for directory, why in world.disk.gone.items():
         if directory in needed:
-            what = f"The recording directory cannot be looked at: {why}."
+            what = f"It cannot be looked at: {why}."
             yield Violation(kind=Kind.DIRECTORY_GONE, subject=directory, what=what, path=directory)
+
+
+def _places(row: Row) -> tuple[str, str]:
+    return row.folder[0], f"{row.folder[0]}/{row.folder[1]}"
+
+
+def _is_seen(world: World, row: Row) -> bool:
+    """Whether the folders that a recording's folder is in could be looked at."""
+    return row.folder[0] in world.disk.there and not any(place in world.disk.gone for place in _places(row))
 
 
 def _has_files(row: Row) -> bool:
@@ -179,7 +188,7 @@ def media(world: World) -> Iterator[Violation]:
     steady = {recorder.recording.id: recorder for recorder in world.steady}
     for row in world.rows:
         recorder = steady.get(row.id)
-        if row.folder[0] not in world.disk.there or row.id in unsure:
+        if not _is_seen(world, row) or row.id in unsure:
             continue
         segments = row.segments if recorder is None else tuple(map(_row_segment, recorder.segments))
         wanted = [segment for segment in segments if segment.phase in _WITH_MEDIA and segment.size > 0]
@@ -215,7 +224,7 @@ def results(world: World) -> Iterator[Violation]:
         left = [s for s in row.segments if s.phase == Phase.ENDED and (row.folder, s.number) in there]
         if left and row.id not in joining:
             yield _segments_left(row, left, result)
-        elif not left and result in _GONE and world.disk.is_whole and row.folder[0] in world.disk.there:
+        elif not left and result in _GONE and world.disk.is_whole and _is_seen(world, row):
             yield _result_gone(row, result)
 
 

@@ -83,10 +83,10 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(ROTATING, ev.OverlapTimedOut, on.on_overlap_timed_out, RECORDING),
     # a run's life
     _rule(EVERY, ev.ScopeStarted, on.on_scope_started),
-    _rule(STARTING, ev.LaunchFailed, on.on_launch_failed, BACKOFF, PAUSED, STOPPING),
+    _rule(STARTING, ev.LaunchFailed, on.on_launch_failed, BACKOFF, GRACE, PAUSED, STOPPING),
     _rule(ROTATING, ev.LaunchFailed, on.on_launch_failed, RECORDING),
     _rule(ACTIVE - {STARTING, ROTATING}, ev.LaunchFailed, on.on_launch_failed),
-    _rule(STARTING, ev.LaunchTimedOut, on.on_launch_timed_out, BACKOFF, STOPPING),
+    _rule(STARTING, ev.LaunchTimedOut, on.on_launch_timed_out, BACKOFF, GRACE, STOPPING),
     _rule(ROTATING, ev.LaunchTimedOut, on.on_launch_timed_out, RECORDING),
     _rule(STARTING, ev.MediaArrived, on.on_media_arrived, RECORDING),
     _rule(ROTATING, ev.MediaArrived, on.on_media_arrived),

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from streamvaultd.core.model import Instant, Policy, Recorder, Segment
+from streamvaultd.core.model import Instant, Moment, Policy, Recorder, Segment
 
 RETRY_DELAYS: Final = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Seconds; the longest leaves what a usual window (30 s) holds within reach."""
@@ -72,6 +72,9 @@ HOST_WINDOW: Final = 10.0
 PAUSE_MAX: Final = 86400.0
 """A recording that found no room for so long (s) is over: its broadcast is, by then, another one."""
 
+IN_VAIN: Final = 120.0
+"""A run that fails when nothing was recorded for so long (s) is no reason for the next one: the source is asked."""
+
 DISK_DELAYS: Final = (0.0, 0.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 """Seconds; for a disk that has room when it is looked at, and none when it is written to."""
 
@@ -88,6 +91,9 @@ MEMORY_PATIENCE: Final = 600.0
 
 QUIET: Final = 86400.0
 """After so long (s) without trouble a raised memory limit comes down one step."""
+
+STEP_MIN: Final = 30.0
+"""A clock on the wall that has moved by so much (s) against the monotonic one was set; by less, it was adjusted."""
 
 STOPS_MAX: Final = 4
 SEALS_MAX: Final = 3
@@ -122,6 +128,22 @@ def disk_delay(recorder: Recorder) -> float:
 
 def _had_no_room(segment: Segment) -> bool:
     return segment.cause == "disk-full" or (segment.evidence is not None and segment.evidence.disk is not None)
+
+
+def idle_since(recorder: Recorder) -> Instant:
+    """Since when nothing was recorded, whatever was tried."""
+    ends = [segment.ended or segment.since for segment in recorder.segments if segment.media_at is not None]
+    return max((end.monotonic for end in ends), default=recorder.recording.created.monotonic)
+
+
+def is_in_vain(recorder: Recorder, at: Instant) -> bool:
+    """Whether nothing was recorded for so long that it has to be asked whether there still is anything."""
+    return at - idle_since(recorder) >= IN_VAIN
+
+
+def wall_offset(at: Moment) -> float:
+    """How far (s) the clock on the wall is ahead of the monotonic one, which changes when it is set."""
+    return at.realtime / 1e6 - at.monotonic
 
 
 def is_host_stopping(recorder: Recorder, at: Instant) -> bool:

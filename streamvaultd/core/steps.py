@@ -14,6 +14,7 @@ from streamvaultd.core.policy import (
     DISK_CHECK,
     JOIN_CHECK,
     is_host_stopping,
+    is_in_vain,
     memory_limit,
     next_probe,
     raised_limit,
@@ -199,6 +200,8 @@ def go_on_without(recorder: Recorder, lost: Segment, at: Moment, verdict: Verdic
         return pause(recorder, at, verdict.why)
     if recorder.media_started is None:
         return _try_again_from_nothing(recorder, at, verdict)
+    if verdict.ending not in _SILENT and is_in_vain(recorder, at.monotonic):
+        verdict = replace(verdict, ending=Ending.UNREACHABLE)  # streamlink is broken, say: it tells nothing
     if verdict.ending in _SILENT:
         return _wait_for_source(recorder, lost, at, verdict)
     return back_off(recorder, at, verdict.why)

@@ -10,7 +10,15 @@ from streamvaultd.core import events as ev
 from streamvaultd.core.effects import Effect, Notice
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Instant, Recorder, Segment, State, StopReason
-from streamvaultd.core.policy import DISK_CHECK, HOST_HOLD, HOST_WINDOW, PAUSE_MAX, disk_delay, next_disk_check
+from streamvaultd.core.policy import (
+    DISK_CHECK,
+    HOST_HOLD,
+    HOST_WINDOW,
+    PAUSE_MAX,
+    disk_delay,
+    idle_since,
+    next_disk_check,
+)
 from streamvaultd.core.steps import (
     Step,
     enter,
@@ -112,7 +120,7 @@ def on_disk_still_low(recorder: Recorder, event: ev.DiskLow) -> Step:
 
 
 def on_disk_due(recorder: Recorder, event: ev.DiskDue) -> Step:
-    if event.at.monotonic - recorder.since.monotonic >= PAUSE_MAX:
+    if event.at.monotonic - min(recorder.since.monotonic, idle_since(recorder)) >= PAUSE_MAX:
         return wind_up(recorder, event.at)
     again = event.at.monotonic + 2 * DISK_CHECK  # should the answer never come
     return replace(recorder, retry_at=again), (fx.CheckDisk(),)

@@ -22,6 +22,7 @@ from streamvaultd.core.policy import (
     JOINS_MAX,
     OVERLAP_RECHECK,
     SEALS_MAX,
+    STEP_MIN,
     STOPS_MAX,
     has_advanced,
     has_lasted,
@@ -31,6 +32,7 @@ from streamvaultd.core.policy import (
     memory_limit,
     next_measure,
     raised_limit,
+    wall_offset,
 )
 from streamvaultd.core.steps import (
     Step,
@@ -443,6 +445,8 @@ def _last_growth(segment: Segment, event: ev.Restarted) -> Instant:
         known = segment.since.monotonic
     if event.live[segment.number] <= segment.size:
         return min(known, now)
+    if abs(wall_offset(event.at) - wall_offset(segment.since)) > STEP_MIN:
+        return now  # the date of the last write is told by a clock that was set since
     return min(max(event.grown.get(segment.number, now), known), now)
 
 

@@ -60,8 +60,11 @@ class _Walk:
     def _streamer(self, directory: str, streamer: Path) -> None:
         try:
             folders = list(_folders(streamer))
-        except (FileNotFoundError, PermissionError):
-            return  # it went meanwhile, or is nothing of ours
+        except FileNotFoundError:
+            return  # it went meanwhile
+        except PermissionError as error:
+            self.gone[str(streamer)] = error.strerror or str(error)  # it may be nothing of ours
+            return
         for folder in folders:
             if (stream := stream_of_folder(folder.name)) is not None:
                 try:

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -35,15 +37,20 @@ def recorder() -> Recorder:
     return Recorder(recording=recording, state=State.RECORDING, since=NOW, segments=(segment,))
 
 
-def captures(runs: Any, posted: list[ev.Event]) -> Captures:
+def waiting() -> Recorder:
+    [segment] = recorder().segments
+    return replace(recorder(), segments=(replace(segment, phase=Phase.WAITING, media_at=None),))
+
+
+def captures(runs: Any, posted: list[ev.Event], files: Any = NOBODY) -> Captures:
     """Of which only what this is about is there."""
     return Captures(
         post=lambda _number, event: posted.append(event),
         clock=SetClock(),
-        files=NOBODY,
+        files=files,
         capture=NOBODY,
         runs=runs,
-        media=NOBODY,
+        media=files,
         writeback=NOBODY,
         disk=cast("Any", SimpleNamespace(state_of=lambda _recording: None)),
         lanes=Lanes(),
@@ -91,6 +98,40 @@ def test_a_shim_that_was_killed_left_nothing() -> None:
 
 def test_a_pipe_that_was_lost_tells_nothing() -> None:
     assert adopt(Found({UNIT: "/streamvault.slice"})).evidence.status is None
+
+
+@pytest.mark.parametrize("record", [None, b'{"status":13', b"{}\n", b""])
+def test_a_record_that_is_torn_is_as_good_as_none(record: bytes | None) -> None:
+    posted: list[ev.Event] = []
+    captures(NOBODY, posted)._exit_handler(1, 1)(record, -9, NOW)
+    assert [event.evidence.shim_status for event in posted if isinstance(event, ev.SegmentExited)] == [-9]
+
+
+class Unreadable:
+    """Files on a disk that fails, or in a folder that nobody may enter."""
+
+    def segment_path(self, _recording: Recording, number: int) -> Path:
+        return Path(f"/srv/{number}")
+
+    def size(self, path: Path) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    def watch(self, _unit: str, path: Path, _on_media: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    def adopt(self, _unit: str, _on_exit: object) -> bool:
+        return True
+
+    def control_group(self, _unit: str) -> None:
+        return None
+
+
+async def test_a_file_that_nobody_can_look_at_does_not_grow() -> None:
+    posted: list[ev.Event] = []
+    captures(Unreadable(), posted, files=Unreadable()).adopt(waiting(), 1)
+    assert posted == []
+    await captures(Unreadable(), posted, files=Unreadable()).measure(recorder(), 1)
+    assert [event.size for event in posted if isinstance(event, ev.SizeMeasured)] == [0]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,6 +75,22 @@ def test_only_what_has_our_names_is_seen(tmp_path: Path) -> None:
     assert disk.there == {str(tmp_path)}
     assert set(disk.gone) == {str(tmp_path / "missing")}
     assert disk.is_whole
+
+
+def test_a_folder_that_nobody_may_enter_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path, "open/stream_7_segments/segment_001.ts")
+    make(tmp_path, "closed/stream_8_segments/segment_001.ts")
+    scandir = os.scandir
+
+    def refuse(path: Path) -> Any:  # root may enter everything
+        if path.name == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    disk = look_at_folders([str(tmp_path)])
+    assert [file.folder[1] for file in disk.files] == ["open"]
+    assert disk.gone == {str(tmp_path / "closed"): "Permission denied"}
 
 
 @pytest.mark.parametrize("bounds", [Bounds(files=2), Bounds(folders=1), Bounds(seconds=-1.0)])

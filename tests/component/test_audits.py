@@ -283,6 +283,35 @@ async def test_a_row_that_nobody_owns_is_taken_over(house: House) -> None:
     assert (after.segments[0].phase, after.segments[0].size) == (Phase.SEALING, 5)
 
 
+async def test_a_row_that_says_recording_though_all_its_segments_are_over(house: House) -> None:
+    """Nothing would ever happen to it: the next segment is due."""
+    recorder = await house.create()
+    [segment] = recorder.segments
+    await house.store.save(recorder, (replace(segment, phase=Phase.ENDED, ended=segment.since),))
+    assert await house.kinds() == [Kind.ROW_UNOWNED]
+    assert await house.clean_up() == [(Kind.ROW_UNOWNED, True)]
+    await house.manager.settle()
+    assert house.manager.recorders[recorder.recording.id].state in (State.BACKOFF, State.STARTING)
+    assert await house.kinds() == []
+
+
+async def test_a_row_that_says_recording_though_it_is_joined(house: House) -> None:
+    recorder = await house.create()
+    [segment] = recorder.segments
+    path = FILES.segment_path(recorder.recording, 1).parent.parent / "joined.ts"
+    path.write_bytes(b"media")
+    FILES.remove_segments(
+        [FILES.segment_path(recorder.recording, 1)], FILES.segment_path(recorder.recording, 1).parent
+    )
+    changed = replace(recorder, path=str(path), result_bytes=5)
+    await house.store.save(changed, (replace(segment, phase=Phase.REMOVED, ended=segment.since),))
+    assert await house.clean_up() == [(Kind.ROW_UNOWNED, True)]
+    after = await house.store.get(recorder.recording.id)
+    assert after is not None
+    assert (after.state, after.path) == (State.COMPLETED, str(path))
+    assert await house.kinds() == []
+
+
 async def test_a_row_that_was_called_over_is_joined(house: House) -> None:
     recorder = await house.create(state=State.COMPLETED)
     assert await house.kinds() == [Kind.STATUS_WRONG]

@@ -196,6 +196,22 @@ async def test_a_streamers_folder_may_be_a_disk_of_its_own(world: World) -> None
     assert [number for number, _ in world.paused()] == [1]
 
 
+async def test_a_folder_that_nobody_may_enter_pauses_its_own_recording_and_no_other(world: World) -> None:
+    world.space.free = {"a": 1 << 40}
+    for number in (1, 2, 3):
+        world.add(number, "/a")
+    measure = world.space.measure
+
+    def refuse(folders: Sequence[Path]) -> list[Room]:
+        if any("s2" in str(folder) for folder in folders):
+            raise error(errno.EACCES)
+        return measure(folders)
+
+    world.space.measure = refuse  # type: ignore[method-assign]
+    await world.guard._look("/a")
+    assert world.paused() == [(2, "/a: Permission denied")]
+
+
 async def test_a_disk_that_cannot_be_asked_is_no_place_to_record_to(world: World) -> None:
     world.space.free = {"a": error(errno.EIO), "b": 1 << 40}
     world.add(1, "/a")

@@ -107,6 +107,14 @@ def test_a_disk_that_takes_what_is_written_shows_no_trace_of_it(disk: SmallDisk)
     assert [path.name for path in disk.point.iterdir()] == ["lost+found"]
 
 
+def test_a_folder_that_will_be_made_is_as_good_as_the_one_it_will_be_in(disk: SmallDisk) -> None:
+    """Somebody has removed it, or nothing was recorded yet: a recording that is paused goes on all the same."""
+    Space().try_writing(disk.point / "demo" / "stream_1_segments", MIB)
+    assert [path.name for path in disk.point.iterdir()] == ["lost+found"]
+    with pytest.raises(OSError, match="No space left on device"):
+        Space().try_writing(disk.point / "demo" / "stream_1_segments", 64 * MIB)
+
+
 def test_what_is_promised_must_be_there(disk: SmallDisk) -> None:
     """As with a quota: what statvfs(3) says is one thing, what one gets another."""
     with pytest.raises(OSError, match="No space left") as caught:

@@ -17,6 +17,7 @@ from streamvaultd.capture.launch import memfd_with
 from streamvaultd.capture.output import SegmentFiles
 from streamvaultd.core.events import JoinEnded
 from streamvaultd.core.model import Moment, Phase, Recorder, Segment, State
+from streamvaultd.errors import ScopeFailed, StoreUnavailable
 from streamvaultd.joinprogress import JoinProgress
 from streamvaultd.joins import Joins
 from streamvaultd.notices import LEAD_LEFT_OUT
@@ -57,6 +58,7 @@ class World:
         self.ended: asyncio.Queue[JoinEnded] = asyncio.Queue()
         self.told: asyncio.Queue[str] = asyncio.Queue()
         self.watched: list[str] = []
+        self.broker_away = 0
         self.tasks: list[asyncio.Task[None]] = []
         self.joins = self.build()
 
@@ -94,8 +96,10 @@ class World:
     def adopt(self, _unit: str, _on_exit: object) -> bool:
         return False
 
-    async def forget(self, _unit: str, _pipe: str) -> None:
-        return
+    async def forget(self, unit: str, _pipe: str) -> None:
+        if self.broker_away:
+            self.broker_away -= 1
+            raise ScopeFailed(unit=unit, why="the broker does not answer")
 
     # as watcher
 
@@ -126,6 +130,7 @@ class World:
 @pytest.fixture(name="world")
 async def _world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
     monkeypatch.setattr(module, "ROOM_CHECK", 0.001)
+    monkeypatch.setattr(module, "TROUBLE_CHECK", 0.001)
     store = await open_store(tmp_path / "store.db")
     found = World(store, tmp_path)
     yield found
@@ -248,3 +253,33 @@ async def test_a_join_is_told_what_the_broadcast_before_ended_with(world: World)
     assert (await world.next_end()).why is None
     assert (world.specs[0]["previous"], world.specs[0]["before"]) == ("/srv/before.ts", before.recording.id)
     assert world.told.get_nowait() == "2: 1.5 s, 564 bytes"
+
+
+async def test_a_broker_that_is_away_when_a_join_ends_is_waited_for(world: World) -> None:
+    world.reports, world.broker_away = [DONE], 3
+    await world.joins.join(await world.recorder(), 1)
+    assert (await world.next_end()).path == "/srv/joined.ts"
+    assert "the broker does not answer" in world.told.get_nowait()
+    assert world.told.empty()
+    assert len(world.specs) == 1
+
+
+@pytest.mark.parametrize("call", ["unfinished_jobs", "create_job", "add_seams", "finish_job"])
+async def test_a_store_that_takes_nothing_is_waited_for(
+    world: World, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.reports, recorder, tries = [DONE], await world.recorder(), [0]
+    does = getattr(world.store, call)
+
+    async def refuse_twice(*args: Any, **kwargs: Any) -> Any:
+        tries[0] += 1
+        if tries[0] <= 2:
+            raise StoreUnavailable(url="sqlite:", why="database or disk is full")
+        return await does(*args, **kwargs)
+
+    monkeypatch.setattr(world.store, call, refuse_twice)
+    await asyncio.gather(world.joins.join(recorder, 1), world.joins.join(recorder, 1))
+    assert (await world.next_end()).path == "/srv/joined.ts"
+    assert "database or disk is full" in world.told.get_nowait()
+    assert len(world.specs) == 1
+    assert await world.unfinished() == 0

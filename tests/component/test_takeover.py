@@ -1,24 +1,29 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Taking over when a recording's rows cannot be read: nothing of it is touched, and the others are taken over."""
+"""Taking over when rows cannot be read, or contradict each other, or a disk fails: the others are taken over."""
 
 from __future__ import annotations
 
+import errno
 import os
-from dataclasses import dataclass, field
+import time
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from streamvaultd import takeover as module
+from streamvaultd.core.events import Event, Restarted
 from streamvaultd.core.evidence import Evidence
-from streamvaultd.core.model import Phase, Recorder, Segment, State
-from streamvaultd.notices import ROW_UNREADABLE
+from streamvaultd.core.model import Phase, Recorder, Recording, Segment, State
+from streamvaultd.disks import Lanes
+from streamvaultd.notices import ROW_MENDED, ROW_UNREADABLE
 from streamvaultd.takeover import Takeover
 from streamvaultd.witnesses.processes import take_record
 from tests.component.store_world import NOW, SetClock, later
 from tests.unit.rows import new_recorder
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
 
 UNREADABLE, READABLE, FOREIGN = 7, 1, 9
 
@@ -43,18 +48,24 @@ class World:
     removed: list[str] = field(default_factory=list)
     forgotten: list[str] = field(default_factory=list)
     spawned: list[Coroutine[Any, Any, None]] = field(default_factory=list)
+    posted: list[Event] = field(default_factory=list)
+    saved: list[Recorder] = field(default_factory=list)
+    trouble: dict[str, Callable[[], int]] = field(default_factory=dict)
 
     async def load_unfinished(self) -> tuple[list[Recorder], list[tuple[int, str]]]:
         return self.recorders, [(UNREADABLE, "recording: failures")]
 
-    def tell(self, entry: Any, **values: object) -> None:
+    def tell(self, entry: Any, *_recorder: object, **values: object) -> None:
         self.told.append((entry, values))
 
     def take(self, recorder: Recorder) -> None:
         self.taken.append(recorder.recording.id)
 
-    def post(self, recording: int, event: object) -> None:
-        pass
+    def post(self, recording: int, event: Event) -> None:
+        self.posted.append(event)
+
+    async def save(self, recorder: Recorder, changed: tuple[Segment, ...]) -> None:
+        self.saved.append(replace(recorder, segments=changed))
 
     async def drain(self) -> None:
         pass
@@ -68,11 +79,11 @@ class World:
     def remove_fd(self, name: str) -> None:
         self.removed.append(name)
 
-    def segment_path(self, recording: object, number: int) -> str:
-        return f"{number}"
+    def segment_path(self, recording: Recording, number: int) -> str:
+        return f"{recording.directory}/{number}"
 
     def size(self, path: str) -> int:
-        return 188
+        return self.trouble.get(path.rpartition("/")[0], lambda: 188)()
 
     def written(self, path: str) -> int | None:
         return NOW.realtime
@@ -82,8 +93,17 @@ class World:
         us = cast("Any", self)
         return Takeover(
             manager=us, store=us, files=us, runs=us, journal=us, fd_store=us, clock=SetClock(later(60)),
-            spawn=self.spawned.append, parse_record=lambda _: Evidence(), take_record=take_record,
+            lanes=Lanes(), spawn=self.spawned.append, parse_record=lambda _: Evidence(), take_record=take_record,
         )  # fmt: skip
+
+
+def fails() -> int:
+    raise OSError(errno.EIO, "Input/output error")
+
+
+def hangs() -> int:
+    time.sleep(1.0)  # an answer that comes too late
+    return 188
 
 
 @pytest.fixture
@@ -114,3 +134,29 @@ async def test_what_belongs_to_a_recording_that_cannot_be_read_is_left_alone(pip
     assert world.forgotten == [f"streamvault-{FOREIGN}-002.scope"]
     assert world.removed == [f"exit-{FOREIGN}-001"]
     assert os.read(pipes[f"exit-{UNREADABLE}-001"][0], 10) == b"{}\n"
+
+
+def running(recording: int, directory: str) -> Recorder:
+    segment = Segment(number=1, phase=Phase.WRITING, since=NOW, started=NOW, media_at=NOW, size=5)
+    wanted = replace(new_recorder().recording, id=recording, directory=directory)
+    return Recorder(recording=wanted, state=State.RECORDING, since=NOW, segments=(segment,))
+
+
+@pytest.mark.parametrize("trouble", [fails, hangs])
+async def test_a_disk_that_cannot_be_looked_at_keeps_nobody_waiting(
+    trouble: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOK_LIMIT", 0.2)
+    world = World([running(1, "/bad"), running(2, "/good")], trouble={"/bad": trouble})
+    scopes = [Scope(f"streamvault-{recording}-001.scope") for recording in (1, 2)]
+    assert await world.takeover().run(scopes, {}, {}) == 2
+    assert [event.live for event in world.posted if isinstance(event, Restarted)] == [{1: 0}, {1: 188}]
+
+
+async def test_rows_that_another_hand_has_written_are_mended_and_told() -> None:
+    recorder = running(1, "/good")
+    over = replace(recorder.segments[0], phase=Phase.ENDED, ended=NOW)
+    world = World([replace(recorder, segments=(over,)), running(2, "/good")])
+    await world.takeover().run([], {}, {})
+    assert [saved.state for saved in world.saved] == [State.BACKOFF]
+    assert {entry for entry, _ in world.told} == {ROW_UNREADABLE, ROW_MENDED}

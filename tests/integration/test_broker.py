@@ -146,6 +146,15 @@ def test_a_scope_that_ignores_the_stop_is_killed_and_leaves_its_result(box: Box,
     assert show(box, UNIT, "LoadState", "Result") == {"LoadState": "not-found", "Result": "success"}
 
 
+def test_a_scope_that_somebody_has_frozen_is_stopped_all_the_same(box: Box, ask: Agent) -> None:
+    """systemd itself stops nothing that is frozen."""
+    ask({"start": UNIT, "pid": "child"})
+    box.run(["systemctl", "freeze", UNIT])
+    [stopped] = ask({"stop": UNIT})
+    assert stopped == {}
+    assert show(box, UNIT, "LoadState") == {"LoadState": "not-found"}
+
+
 def test_a_broker_that_was_killed_is_there_for_the_next_call(box: Box, ask: Agent) -> None:
     ask({"start": UNIT, "pid": "child"})
     before = show(box, "streamvault-brokerd.service", "MainPID")

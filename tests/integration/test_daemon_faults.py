@@ -261,6 +261,28 @@ def test_a_folder_that_is_removed_under_a_recording(box: Box, ctl: Ctl, source: 
     assert ctl.recording("gone")["runtime"]["bytes"] > 0
 
 
+def test_a_folder_that_nobody_may_enter_is_the_trouble_of_one_recording(
+    box: Box, ctl: Ctl, source: LiveSource, channel: str
+) -> None:
+    """P6: neither the other recording pauses for it, nor does the next daemon fall over it."""
+    closed, other = "closed", "open"
+    for name in (closed, other):
+        ctl("record", source.url(f"{channel}-{name}"), "--name", name)
+        wait_writing(box, ctl, name, 1)
+    box.run(["chmod", "0", f"{RECORDINGS}/{closed}"])
+    daemon = main_pid(box)
+    kill(box, "KILL", daemon)
+    box.wait_for(lambda: main_pid(box) not in (0, daemon), "a new daemon")
+    wait_up(box, ctl)
+    box.wait_for(lambda: ctl.state(closed) == "paused", "it pauses")
+    assert causes(ctl, other) == [None]
+    box.run(["chmod", "750", f"{RECORDINGS}/{closed}"])
+    wait_segments(box, ctl, closed, ["disk-full", None])
+    ends_well(box, ctl, source, f"{channel}-{other}", other)
+    source.control(f"{channel}-{closed}", end=True)
+    box.wait_for(lambda: ctl.state(closed) == "completed", "it is joined", timeout=60)
+
+
 def test_none_of_this_has_surprised_the_daemon(box: Box) -> None:
     """The last one here: whatever ended it, it was not an exception of its own."""
     lines = [entry["MESSAGE"] for entry in box.journal("_SYSTEMD_UNIT=streamvaultd.service")]

@@ -359,6 +359,12 @@ def test_media_gone() -> None:
     assert kinds(world(waiting, disk=disk())) == []
 
 
+def test_media_in_a_folder_that_nobody_may_enter_are_not_called_gone() -> None:
+    streamer = f"/srv/r/{recorder().recording.streamer}"
+    closed = replace(disk(), gone={streamer: "Permission denied", "/srv/r/lost+found": "Permission denied"})
+    assert [(v.kind, v.subject) for v in audit(world(disk=closed))] == [(Kind.DIRECTORY_GONE, streamer)]
+
+
 def test_media_gone_of_a_recording_that_failed() -> None:
     """Some are missing: a mistake. All are missing: it was thrown away."""
     failed = recorder(State.FAILED, segment(1, Phase.ENDED), segment(2, Phase.ENDED))

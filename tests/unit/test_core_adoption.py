@@ -27,10 +27,11 @@ def writing(**fields: object) -> Recorder:
     return replace(new_recorder(), state=State.RECORDING, since=MEDIA, segments=(segment,))
 
 
-def adopted(recorder: Recorder, at: float, size: int, grown: float | None = None) -> Segment:
-    """Segment 1 once a daemon has taken it over."""
+def adopted(recorder: Recorder, at: float, size: int, grown: float | None = None, stepped: float = 0.0) -> Segment:
+    """Segment 1 once a daemon has taken it over; the clock on the wall was set forward by `stepped` seconds."""
+    now = Moment(at, round((at - MEDIA.monotonic + stepped) * 1e6))
     facts = Facts(live=frozenset({(1, 1)}), sizes={(1, 1): size}, grown={} if grown is None else {(1, 1): grown})
-    for event in takeover(recorder, facts, Moment(at, 0)):
+    for event in takeover(recorder, facts, now):
         recorder, _ = step(recorder, event)
     return recorder.segments[0]
 
@@ -50,6 +51,14 @@ def adopted(recorder: Recorder, at: float, size: int, grown: float | None = None
 def test_a_file_tells_when_it_last_grew(size: int, written: float | None, grown: float) -> None:
     segment = adopted(writing(), 1500.0, size, written)
     assert (segment.grown_at, segment.measure_at) == (grown, 1501.0)
+
+
+@pytest.mark.parametrize("days", [-1, 1])
+def test_a_clock_that_was_set_meanwhile_makes_no_stall_of_a_run_that_grew(days: int) -> None:
+    """The date of the last write is of no use then; without it the run has its time once more."""
+    stepped = days * 86400.0
+    assert adopted(writing(), 1500.0, SIZE + 1, 1499.0 - stepped, stepped).grown_at == 1500.0
+    assert adopted(writing(), 1500.0, SIZE, 1499.0 - stepped, stepped).grown_at == 1003.0
 
 
 def test_a_run_that_has_not_advanced_does_not_count_as_advanced_because_of_a_new_daemon() -> None:

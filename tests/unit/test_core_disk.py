@@ -206,6 +206,15 @@ def test_a_recording_that_found_no_room_for_a_day_is_over() -> None:
     assert world.joined == [set(range(aired))]
 
 
+def test_a_disk_that_says_for_a_day_that_it_has_room_and_has_none() -> None:
+    world = recording(20.0, disk_seems_free=True)
+    world.fill_disk()
+    world.advance(PAUSE_MAX - 60.0)
+    assert state_of(world) in (State.PAUSED, State.BACKOFF)
+    assert world.advance_until(lambda world: world.recorder.state is State.FINALIZING, 600.0)
+    ends_well(world)
+
+
 def test_the_duration_passes_while_paused() -> None:
     world = begun(World(duration=60.0))
     world.advance(20.0)

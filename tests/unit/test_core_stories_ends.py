@@ -12,7 +12,7 @@ from streamvaultd.core import events as ev
 from streamvaultd.core.effects import Notice
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Phase, State, StopReason
-from streamvaultd.core.policy import PROBE_LIMIT
+from streamvaultd.core.policy import IN_VAIN, PROBE_LIMIT
 from tests.unit.broadcast import Air
 from tests.unit.rows import POLICY
 from tests.unit.stories import (
@@ -28,6 +28,8 @@ from tests.unit.stories import (
     recording,
 )
 from tests.unit.world import World
+
+BROKEN = Evidence(status=3, log=("error: it is broken",))
 
 # --- the start -----------------------------------------------------------------------------------------------------
 
@@ -136,6 +138,43 @@ def test_a_source_that_says_live_and_gives_nothing() -> None:
     assert world.broken == []
     assert world.joined == [set(range(aired))]
     assert world.monotonic - gone < POLICY.grace + POLICY.start_timeout + 20.0
+
+
+@pytest.mark.parametrize("how", ["dies", "is refused", "hangs"])
+@pytest.mark.parametrize("air", [Air.OFFLINE, Air.LIVE])
+def test_a_streamlink_that_never_works_again_is_no_reason_to_go_on_for_ever(how: str, air: Air) -> None:
+    """What it died of says nothing of the source; so that is asked, and what there is is joined in the end."""
+    world = recording(20.0)
+    world.broker_refuses = 10_000 if how == "is refused" else 0
+    world.launches_hang = 10_000 if how == "hangs" else 0
+    world.exit_run(1, KILLED)
+    if air is not Air.LIVE:
+        world.advance(1.0)
+        world.change_air(air)
+    before = world.monotonic
+
+    def die(world: World) -> bool:
+        for attempt in list(world.scopes) if how == "dies" else []:
+            world.exit_run(attempt, BROKEN)
+        return world.recorder.state in (State.FINALIZING, State.COMPLETED)
+
+    assert world.advance_until(die, POLICY.outage + 3 * POLICY.grace + IN_VAIN)
+    assert world.recorder.probe > 3
+    if air is Air.OFFLINE:
+        assert world.monotonic - before < IN_VAIN + 2 * POLICY.grace + 60.0
+    ends_well(world)
+
+
+def test_a_streamlink_that_works_again_in_time_goes_on_in_the_same_recording() -> None:
+    world = recording(20.0, broker_refuses=10_000)
+    world.exit_run(1, KILLED)
+    world.advance(IN_VAIN + POLICY.grace + 30.0)
+    world.broker_refuses = 0
+    world.advance(30.0)
+    assert world.recorder.state is State.RECORDING
+    assert world.recorder.grace_until is None
+    world.change_air(Air.ENDED)
+    ends_well(world)
 
 
 def test_a_site_that_turns_unknown_while_in_grace() -> None:

@@ -19,6 +19,7 @@ from streamvaultd.core.loglines import Line
 from streamvaultd.core.machine import RULES, IllegalTransition, step
 from streamvaultd.core.model import Moment, Policy, Recorder, Segment, State, StopReason
 from streamvaultd.core.policy import JOINS_MAX
+from streamvaultd.core.recovery import coherent
 from tests.unit.broadcast import GONE, NO_SPACE, SILENT, UNKNOWN_SITE, UNREACHABLE
 from tests.unit.invariants import broken_by_step
 from tests.unit.rows import BOOTED, EPOCH, new_recorder
@@ -154,6 +155,8 @@ def explore() -> tuple[frozenset[Arrow], int, tuple[str, ...]]:
             broken.update(
                 f"{text} ({type(event).__name__})" for text in broken_by_step(recorder, after, effects, event)
             )
+            if coherent(after, event.at) != after:
+                broken.add(f"a new daemon takes {after.state} for another's work ({type(event).__name__})")
             arrows.add((recorder.state, type(event), after.state))
             is_bounded = len(after.segments) <= SEGMENTS_MAX and after.joins <= JOINS_MAX
             if is_bounded and (kind := abstract(after)) not in known:
