@@ -127,13 +127,15 @@ def test_nothing_is_missed_while_the_journal_is_rotated_and_vacuumed(
 def test_another_journald_is_heard(
     box: Box, ctl: Ctl, source: LiveSource, channel: str, record: Callable[[str], int], signal: str
 ) -> None:
-    """What systemd says while there is none goes to the kernel's log, which a box has not."""
+    """What systemd says while there is none that is ready goes to the kernel's log, which a box has not."""
     name = f"after-{signal.lower()}"
     recording = record(name)
     before = main_pid(box, "systemd-journald")
     with flood(box):
         kill(box, signal, before)
         box.wait_for(lambda: main_pid(box, "systemd-journald") not in (0, before), "journald is back")
+        is_active = ["systemctl", "is-active", "systemd-journald"]
+        box.wait_for(lambda: box.run(is_active, check=False).stdout == "active\n", "journald is ready")
         oomd_kill(box, recording, 1)
         wait_segments(box, ctl, name, ["oomd", None])
     assert deaths(box, recording) == 1
