@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the files of recordings are called, below the directory of a streamer.
 
-stream_<stream>_segments/segment_001.ts            one segment
-stream_<stream>_segments/.segment_001.ts.intent    how long it was before a join appended to it
-.stream_<stream>.json                              the manifest of a recording
-<file name template>.<suffix>                      the result
+stream_<stream>_segments/segment_001.ts    one segment
+.stream_<stream>.json                      the manifest of a recording
+<file name template>.<suffix>              the result
 """
 
 from __future__ import annotations
@@ -25,11 +24,6 @@ def segments_folder(stream: int) -> str:
 def segment_file(number: int) -> str:
     """A segment's file, in that folder."""
     return f"segment_{number:03d}.ts"
-
-
-def intent_file(segment: str) -> str:
-    """What a join notes of a segment's file of this name, beside it."""
-    return f".{segment}.intent"
 
 
 def manifest_file(stream: int) -> str:

@@ -19,7 +19,7 @@ from typing import Final
 from streamvaultd.core.model import Recording
 from streamvaultd.durable import sync_folder
 from streamvaultd.errors import DirectoryUnusable, DiskFull
-from streamvaultd.layout import intent_file, segment_file, segments_folder
+from streamvaultd.layout import segment_file, segments_folder
 
 FOLDER_MODE: Final = 0o750
 FILE_MODE: Final = 0o640
@@ -108,7 +108,7 @@ class SegmentFiles:
         """
         for path in paths:
             path.unlink(missing_ok=True)
-            path.with_name(intent_file(path.name)).unlink(missing_ok=True)
+            path.with_name(f".{path.name}.intent").unlink(missing_ok=True)
         try:
             sync_folder(folder)
         except FileNotFoundError:

@@ -25,7 +25,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from streamvaultd.jobs import output
-from streamvaultd.layout import intent_file
 from streamvaultd.media import ts
 from streamvaultd.media.container import Container
 from streamvaultd.media.plan import Plan
@@ -69,7 +68,7 @@ class Intent:
 
 def intent_of(segment: Path) -> Path:
     """Where the intent to append to a segment is; capture/output.py removes it with the segment."""
-    return segment.with_name(intent_file(segment.name))
+    return segment.with_name(f".{segment.name}.intent")
 
 
 def size_of_segment(path: Path, found: os.stat_result) -> int:
