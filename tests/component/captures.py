@@ -21,7 +21,7 @@ from streamvaultd.capture.streamlink import Installation, Version, build_command
 from streamvaultd.witnesses.processes import reap, take_record
 from tests.fakes.media import MediaSpec
 
-LIMIT = 15.0
+LIMIT = 60.0
 FAKE = Path(__file__).parent.parent / "fakes" / "fake_streamlink.py"
 FAKE_STREAMLINK = Installation(
     command=(sys.executable, str(FAKE)), version=Version(8, 6, 3), python=sys.executable, managed=False

@@ -38,7 +38,7 @@ class Studio:
         run = self.record(self.source.url(channel))
         arrived = asyncio.Event()
         self.media.watch(channel, self.output, lambda _: arrived.set())
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             await arrived.wait()
         return run
 

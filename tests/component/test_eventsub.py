@@ -88,14 +88,14 @@ class Listener:
 
     async def heard(self, number: int) -> None:
         """Until so many lines came."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(self.lines) < number:
                 await self.news.wait()
                 self.news.clear()
 
     async def trouble(self) -> None:
         """Until there is trouble."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not self.troubles:
                 await self.twitch.keep()
                 await asyncio.sleep(0.05)

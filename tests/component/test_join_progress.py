@@ -33,7 +33,7 @@ class World:
 
     async def heard(self) -> Progress | None:
         """What is known after the next change."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             return self.progress.of(await self.changes.get())
 
 

@@ -120,7 +120,7 @@ class World:
         return await move(self.store, await start(self.store), State.FINALIZING, segment, joins=1)
 
     async def next_end(self) -> JoinEnded:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             return await self.ended.get()
 
     async def unfinished(self) -> int:
@@ -164,7 +164,7 @@ async def test_a_join_without_room_waits_and_begins_again_as_the_same_join(world
     world.disk.why = {"demo": "/srv: 5M free, 100M are needed"}
     recorder = await world.recorder()
     await world.joins.join(recorder, 1)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert await world.told.get() == f"{recorder.recording.id}: /srv: 5M free, 100M are needed"
     await world.joins.join(recorder, 1)  # the core asks again from time to time
     assert len(world.specs) == 1
@@ -183,13 +183,13 @@ async def test_a_daemon_that_comes_later_waits_on(world: World) -> None:
     world.disk.why = {"demo": "full"}
     recorder = await world.recorder()
     await world.joins.join(recorder, 1)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await world.told.get()
     for task in world.tasks:
         task.cancel()
     world.joins = world.build()
     again = asyncio.create_task(world.joins.join(recorder, 1))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await world.told.get()
     assert len(world.specs) == 1
     world.disk.why = {}
@@ -201,7 +201,7 @@ async def test_a_disk_without_room_for_the_report_is_waited_for(world: World) ->
     world.reports = [None, DONE]
     world.disk.why = {"jobs": "full"}
     await world.joins.join(await world.recorder(), 1)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await world.told.get()
     world.disk.why = {}
     assert (await world.next_end()).why is None
@@ -230,7 +230,7 @@ async def test_room_is_not_waited_for_for_ever(world: World) -> None:
     world.reports = [NO_ROOM]
     world.disk.why = {"demo": "full"}
     await world.joins.join(await world.recorder(), 1)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await world.told.get()
     world.clock.moment = later(module.ROOM_WAIT_MAX)
     assert (await world.next_end()).why == "5 bytes free"

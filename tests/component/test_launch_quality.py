@@ -20,6 +20,8 @@ from streamvaultd.errors import StreamlinkUnusable
 from tests.component.store_world import NOW, SetClock
 from tests.component.test_launch_room import recorder
 
+# more than any test waits, and less
+FOR_EVER, LIMIT = 3600.0, 60.0
 OPENING = "info cli: Opening stream: 720p60 (hls)"
 
 
@@ -76,10 +78,13 @@ async def test_a_quality_that_is_about_to_be_told_is_waited_for(studio: Studio, 
     assert studio.asked == ["720p60"]
 
 
-async def test_one_that_was_told_since_the_decision_is_taken_at_once(studio: Studio, tmp_path: Path) -> None:
+async def test_one_that_was_told_since_the_decision_is_taken_at_once(
+    studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "QUALITY_WAIT", FOR_EVER)
     studio.captures.on_line(1, 1, Line.OPENING, OPENING)
     studio.captures.on_line(1, 1, Line.OPENING, OPENING)
-    async with asyncio.timeout(module.QUALITY_WAIT / 2):
+    async with asyncio.timeout(LIMIT):
         await studio.captures.launch(rotation(tmp_path), 2)
     assert studio.asked == ["720p60"]
 
@@ -92,7 +97,8 @@ async def test_nobody_waits_for_long(studio: Studio, tmp_path: Path, monkeypatch
     assert studio.asked == [None]
 
 
-async def test_nor_for_what_is_known(studio: Studio, tmp_path: Path) -> None:
-    async with asyncio.timeout(module.QUALITY_WAIT / 2):
+async def test_nor_for_what_is_known(studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "QUALITY_WAIT", FOR_EVER)
+    async with asyncio.timeout(LIMIT):
         await studio.captures.launch(rotation(tmp_path, quality="480p"), 2)
     assert studio.asked == ["480p"]

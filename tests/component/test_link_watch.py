@@ -68,7 +68,7 @@ def play(scenario: Scenario, *, interval: float = 0.0) -> None:
     async def main() -> None:
         world = World(interval)
         try:
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(60):
                 await scenario(world)
         finally:
             await world.stop()

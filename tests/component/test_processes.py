@@ -36,7 +36,7 @@ class Ends:
         self.told.put_nowait((key, record, status))
 
     async def next(self) -> tuple[str, Evidence]:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             key, record, self.status = await self.told.get()
         return key, parse_exit_record(record)
 

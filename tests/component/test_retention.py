@@ -258,7 +258,7 @@ async def test_a_disk_that_hangs_is_left_alone(world: World, monkeypatch: pytest
     monkeypatch.undo()
     world.media.hangs.set()
     running = asyncio.create_task(world.manager.run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await world.removed.wait()
     running.cancel()
     assert await world.kept() == [2, 3]
@@ -331,7 +331,7 @@ async def test_it_works_by_itself_when_a_recording_is_over(world: World, monkeyp
         over = await world.over(1)
         world.manager.take(over)
         world.retention.on_change(over)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await world.removed.wait()
         assert await world.kept() == [2]
         for task in tasks:
@@ -357,7 +357,7 @@ async def test_a_store_that_fails_is_asked_again_later(world: World, monkeypatch
     world.begin()
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(world.manager.run()), group.create_task(world.retention.run())]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await world.removed.wait()
         for task in tasks:
             task.cancel()

@@ -108,7 +108,7 @@ async def test_systemd_may_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RESULT_WAIT", 0.01)
     world = await World().launched()
     world.dies(None)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await world.is_told.wait()
     world.runs.on_result(UNIT)
     assert world.told == [(None, -9, DIED)]

@@ -36,7 +36,7 @@ REAL = [sys.executable, "-c", "from streamvaultd.tell.process import main; main(
 MESSAGE = Message(
     title="alice: completed (vault)", body="Recording 1 of 'alice' is complete: /srv/a & <b>.ts", kind="success"
 )
-LIMIT = 15.0
+LIMIT = 30.0
 
 
 class Processes:

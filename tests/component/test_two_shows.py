@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(120)  # real programs, on whatever machine
 
 WINDOW = 8
-LIMIT = 30.0
+LIMIT = 60.0
 
 
 @pytest.fixture(name="source", scope="module")

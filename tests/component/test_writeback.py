@@ -19,7 +19,7 @@ from streamvaultd.clock import SystemClock
 from tests.component.small_disk import MIB, SmallDisk, small_disk
 
 TICK = 0.05
-LIMIT = 10.0
+LIMIT = 60.0
 PAGE = mmap.PAGESIZE
 
 

@@ -45,7 +45,7 @@ def oomd_kill(machine: Machine, recording: int, segment: int) -> None:
 
 @contextmanager
 def flood(machine: Machine) -> Iterator[None]:
-    # journald keeps its clients' connections for its successor, but not one that it had no time to accept before it died
+    # journald keeps the connections of its clients for its successor, if it had the time before it died
     for_ever = ["--property=Restart=always", "--property=RestartSec=100ms", "--property=StartLimitIntervalSec=0"]
     machine.run(["systemd-run", "--quiet", "--collect", "--unit=flood", *for_ever, "python3", "-c", FLOOD])
     try:
