@@ -157,7 +157,7 @@ def test_deaths_while_there_was_no_daemon(
 
     wait_segments(box, ctl, killed, ["signal:9", None])
     wait_segments(box, ctl, shimless, ["unknown", None])
-    assert causes(ctl, over)[0] == "source-ended"
+    box.wait_for(lambda: causes(ctl, over)[0] == "source-ended", "the end of the broadcast is known")
     assert running.identity(alive) == before[alive]
     running.end_well()
 
@@ -255,7 +255,7 @@ def test_a_folder_that_is_removed_under_a_recording(box: Box, ctl: Ctl, source: 
     recording = ctl.recording("gone")["id"]
     box.run(["rm", "-r", f"{RECORDINGS}/gone"])
     wait_writing(box, ctl, "gone", 2)
-    assert told(box, ENTRIES[Notice.MEDIA_GONE], recording)
+    box.wait_for(lambda: told(box, ENTRIES[Notice.MEDIA_GONE], recording), "what was removed is told")
     source.control(channel, end=True)
     box.wait_for(lambda: ctl.state("gone") == "completed", "it is complete", timeout=60)
     assert ctl.recording("gone")["runtime"]["bytes"] > 0

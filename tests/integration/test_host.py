@@ -35,8 +35,9 @@ def test_a_reboot_continues_the_same_recordings(box: Box, ctl: Ctl, source: Live
     wait_segments(box, ctl, "plain", ["host-shutdown", None])
     after = {name: ctl.recording(name) for name in names}
     assert {name: told["id"] for name, told in after.items()} == {name: told["id"] for name, told in before.items()}
+    shut_down = ["host-shutdown", "host-shutdown"]
+    box.wait_for(lambda: [causes(ctl, "rotated")[1], causes(ctl, "ended")[0]] == shut_down, "all are told of it")
     assert causes(ctl, "rotated")[0] in ("host-shutdown", "rotated")
-    assert causes(ctl, "rotated")[1] == causes(ctl, "ended")[0] == "host-shutdown"
 
     for name in names:
         source.control(f"{channel}-{name}", end=True)

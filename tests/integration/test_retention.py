@@ -56,6 +56,7 @@ def test_the_newest_stays_and_what_is_older_goes(box: Box, source: LiveSource) -
     first, second = gina.recordings()
     assert first["runtime"]["detail"].startswith("its media were not to be kept any longer")
     assert second["runtime"]["path"] == newer
+    box.run(["journalctl", "--sync"])
     told = box.run(["journalctl", "-x", f"MESSAGE_ID={REMOVED}", f"STREAMVAULT_RECORDING={first['id']}"]).stdout
     assert "keep_recordings" in told
     gina.ctl("check")

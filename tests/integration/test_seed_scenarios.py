@@ -221,7 +221,11 @@ def test_checklist_nothing_of_a_dead_process_is_kept(
     for number in range(1, 4):
         kill(box, "KILL", streamlink_pid(box, unit(recording, number)))
         wait_writing(box, ctl, channel, number + 1)
-    box.wait_for(lambda: kept() == before, f"it keeps {before} descriptors, stored ones and units, not {kept()}")
+    # a connection that was just about to be closed may have been counted
+    box.wait_for(
+        lambda: all(now <= was for now, was in zip(kept(), before, strict=True)),
+        f"it keeps {before} descriptors, stored ones and units, not more",
+    )
     ctl("stop", channel)
 
 

@@ -129,6 +129,7 @@ class Machine(abc.ABC):
 
     def journal(self, *matches: str) -> list[Entry]:
         """The journal's entries that match, oldest first: FIELD=value, or options of journalctl(1)."""
+        self.run(["journalctl", "--sync"], check=False)  # what was said is written; journald may be away
         text = self.run(["journalctl", "--output=json", "--all", "--no-pager", *matches]).stdout
         return [json.loads(line) for line in text.splitlines()]
 
