@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.integration.harness import Ctl, count
+from tests.integration.harness import Ctl, count, scopes
 
 if TYPE_CHECKING:
     from tests.fakes.livesource import LiveSource
@@ -23,8 +23,9 @@ def wait_segments(machine: Machine, ctl: Ctl, name: str, causes: list[str | None
     """Until the segments of a recording have ended so, and the last one writes."""
 
     def is_so() -> bool:
-        found = ctl.segments(name)
-        return [segment.get("cause") for segment in found] == causes and found[-1]["phase"] == "writing"
+        *ended, newest = ctl.segments(name)
+        are_over = all("endedAt" in segment for segment in ended) and newest["phase"] == "writing"
+        return are_over and [segment.get("cause") for segment in (*ended, newest)] == causes
 
     machine.wait_for(is_so, f"{name} has segments {causes}", timeout=timeout)
 
@@ -77,6 +78,16 @@ def process_state(machine: Machine, pid: int) -> str:
 def wait_process_state(machine: Machine, pid: int, state: str) -> None:
     """Until a process is in this state."""
     machine.wait_for(lambda: process_state(machine, pid) == state, f"process {pid} is {state!r}")
+
+
+def wait_gone(machine: Machine, *pids: int) -> None:
+    """Until there are no such processes, zombies included."""
+    machine.wait_for(lambda: not any(process_state(machine, pid) for pid in pids), f"processes {pids} are gone")
+
+
+def wait_scopes(machine: Machine, *units: str) -> None:
+    """Until these, in this order, are the scopes that run: systemd hears of an empty control group a moment later."""
+    machine.wait_for(lambda: scopes(machine) == [*units], f"{units or 'none'} are the scopes that run")
 
 
 def main_pid(machine: Machine, unit: str = "streamvaultd") -> int:

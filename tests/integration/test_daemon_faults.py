@@ -22,9 +22,10 @@ from tests.integration.stories import (
     ends_well,
     kill,
     main_pid,
-    process_state,
     told,
+    wait_gone,
     wait_process_state,
+    wait_scopes,
     wait_segments,
     wait_up,
     wait_writing,
@@ -222,8 +223,8 @@ def test_a_streamlink_that_stands_still_is_replaced(box: Box, ctl: Ctl, source: 
     victim, shim = streamlink_pid(box, unit(ctl, "still")), ctl.segments("still")[0]["pid"]
     kill(box, "STOP", victim)
     wait_segments(box, ctl, "still", ["stall", None])
-    assert (process_state(box, victim), process_state(box, shim)) == ("", "")
-    assert scopes(box) == [unit(ctl, "still", 2)]
+    wait_gone(box, victim, shim)
+    wait_scopes(box, unit(ctl, "still", 2))
     ends_well(box, ctl, source, channel, "still")
 
 
@@ -237,7 +238,7 @@ def test_a_shim_that_stands_still_hides_no_death_for_long(
     kill(box, "KILL", victim)
     wait_process_state(box, victim, "Z")
     wait_segments(box, ctl, "numb", ["stall", None])
-    assert (process_state(box, victim), process_state(box, shim)) == ("", "")
+    wait_gone(box, victim, shim)
     ends_well(box, ctl, source, channel, "numb")
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from streamvaultd.notices import BUS_LOST, FILES_TROUBLE, SCOPE_TROUBLE, STORE_FAILED
 from tests.fakes.livesource import LiveSource
-from tests.integration.harness import Ctl, scopes
-from tests.integration.stories import causes, ends_well, wait_segments, wait_up
+from tests.integration.harness import Ctl
+from tests.integration.stories import causes, ends_well, wait_scopes, wait_segments, wait_up
 from tests.testbed.box import Box
 
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
@@ -76,7 +76,7 @@ def test_stopping_the_slice_stops_everything(box: Box, ctl: Ctl, source: LiveSou
         lambda: box.run(["systemctl", "is-active", "streamvaultd"], check=False).stdout == "inactive\n",
         "it is stopped",
     )
-    assert scopes(box) == []
+    wait_scopes(box)
     box.run(["systemctl", "start", "streamvaultd"])
     box.wait_for(lambda: ctl.segments("sliced")[-1]["phase"] == "writing", "it records again", timeout=30)
     assert ctl.segments("sliced")[0]["cause"] == "signal:15"

@@ -12,6 +12,7 @@ import pytest
 
 from tests.fakes.livesource import LiveSource
 from tests.integration.harness import Ctl, count, scopes, streamlink_pid
+from tests.integration.stories import wait_scopes
 from tests.testbed.box import Box
 
 RECORDINGS = "/var/lib/streamvaultd/recordings"
@@ -42,6 +43,11 @@ def wait_media(box: Box, source: LiveSource, channel: str, more: int) -> None:
 def wait_told(box: Box, recording: int, text: str) -> None:
     """Until the journal has a line with this text about the recording."""
     box.wait_journal(f"STREAMVAULT_RECORDING={recording}", until=lambda entry: text in entry["MESSAGE"], timeout=40)
+
+
+def wait_tidied(box: Box, name: str, *files: str) -> None:
+    """Until these are all that is left of a recording; its segments go when it is complete."""
+    box.wait_for(lambda: files_of(box, name) == [*files], f"nothing but {files or 'nothing'} is left of {name}")
 
 
 @contextmanager
@@ -107,10 +113,10 @@ def test_a_broadcast_with_a_rotation_deaths_and_an_end(box: Box, ctl: Ctl, sourc
     source.control(channel, end=True)
     wait_state(box, ctl, "demo", "completed", timeout=60)
     runtime = ctl.recording("demo")["runtime"]
-    assert files_of(box, "demo") == [Path(runtime["path"]).name]
+    wait_tidied(box, "demo", Path(runtime["path"]).name)
     frames = count(box, runtime["path"], source, channel, first_segment=0)
     assert frames.is_perfect, frames
-    assert scopes(box) == []
+    wait_scopes(box)
 
     # the journal tells the story, streamlink's own lines included
     story = [entry["MESSAGE"] for entry in box.journal(f"STREAMVAULT_RECORDING={recording}")]
@@ -160,7 +166,7 @@ def test_an_mp4_by_request(box: Box, ctl: Ctl, source: LiveSource, channel: str)
     source.control(channel, end=True)
     wait_state(box, ctl, "film", "completed")
     path = ctl.recording("film")["runtime"]["path"]
-    assert files_of(box, "film") == [Path(path).name]
+    wait_tidied(box, "film", Path(path).name)
     assert path.endswith(".mp4")
     frames = count(box, path, source, channel, first_segment=0)
     assert frames.is_perfect, frames
@@ -282,12 +288,13 @@ FIND = ["find", "/var/lib/streamvaultd", "-not", "-name", "*.sqlite*", "-not", "
 @pytest.mark.parametrize("case", REFUSALS)
 def test_a_refused_recording_leaves_nothing_behind(box: Box, ctl: Ctl, case: str) -> None:
     arguments, code, text = REFUSALS[case]
-    before = box.run(FIND).stdout
+    box.wait_for(lambda: "_segments" not in box.run(FIND).stdout, "what was recorded before is tidied up")
+    before = sorted(box.run(FIND).stdout.splitlines())
     refused = ctl("record", *arguments, check=False, timeout=90)
     assert (refused.returncode, text in refused.stderr) == (code, True), refused.stderr
     assert any(line.startswith("streamvaultctl: cannot") for line in refused.stderr.splitlines())
-    assert scopes(box) == []
-    assert box.run(FIND).stdout == before
+    wait_scopes(box)
+    assert sorted(box.run(FIND).stdout.splitlines()) == before
     assert ctl.json("list") == []
 
 
@@ -300,8 +307,8 @@ def test_a_source_that_goes_away_before_media_arrive(box: Box, ctl: Ctl, source:
     _, err = waiting.communicate(timeout=120)
     assert waiting.returncode == 1, err
     assert b"cannot record" in err
-    assert files_of(box, "early") == []
-    assert scopes(box) == []
+    wait_tidied(box, "early")
+    wait_scopes(box)
 
 
 def test_no_url_shows_in_argv(box: Box, ctl: Ctl, source: LiveSource, channel: str) -> None:
@@ -324,7 +331,7 @@ def test_the_daemon_dies_while_it_joins(box: Box, ctl: Ctl, source: LiveSource, 
     wait_state(box, ctl, "joining", "completed")
     frames = count(box, ctl.recording("joining")["runtime"]["path"], source, channel, first_segment=0)
     assert frames.is_perfect, frames
-    assert len(files_of(box, "joining")) == 1
+    wait_tidied(box, "joining", Path(ctl.recording("joining")["runtime"]["path"]).name)
 
 
 def test_varlinkctl_understands_the_socket(box: Box) -> None:

@@ -38,7 +38,7 @@ def test_the_newest_stays_and_what_is_older_goes(box: Box, source: LiveSource) -
         source.control("gina", end=True)
         gina.wait_completed(count)
     older, newer = (recording["runtime"]["path"] for recording in gina.recordings())
-    assert files(box, "gina") in ([older, newer], [newer, older])
+    box.wait_for(lambda: sorted(files(box, "gina")) == sorted((older, newer)), "their segments are gone")
 
     reload("[retention]\nkeep_recordings = 0\n")
     asked = ("prune", "--by-retention", "--streamer", "gina")

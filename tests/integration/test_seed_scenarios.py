@@ -26,8 +26,10 @@ from tests.integration.stories import (
     process_state,
     rotation_due,
     told,
+    wait_gone,
     wait_instant,
     wait_process_state,
+    wait_scopes,
     wait_segments,
     wait_writing,
 )
@@ -126,7 +128,7 @@ def test_scenario_2_dead_when_the_rotation_is_due(
     try:
         kill(box, "KILL", streamlink_pid(box, unit(recording, 1)))
         box.wait_for(lambda: unit(recording, 1) not in scopes(box), "its scope is gone")
-        assert process_state(box, shim) == ""
+        wait_gone(box, shim)
         wait_instant(box, due)
     finally:
         kill(box, "CONT", daemon)
@@ -165,7 +167,7 @@ def test_scenario_3_zombie_at_the_rotation(
     finally:
         kill(box, "CONT", daemon)
     wait_segments(box, ctl, channel, ["signal:9", None])
-    assert process_state(box, shim) == ""
+    wait_gone(box, shim)
     ends_well(box, ctl, source, channel, channel)
 
 
@@ -180,8 +182,8 @@ def test_scenario_3_zombie_in_the_scope(box: Box, ctl: Ctl, source: LiveSource, 
     wait_process_state(box, streamlink, "Z")
     wait_writing(box, ctl, channel, 2)
     box.wait_for(lambda: causes(ctl, channel)[0] == "rotated", "the old segment has ended", timeout=40)
-    assert (process_state(box, shim), process_state(box, streamlink)) == ("", "")
-    assert unit(recording, 1) not in scopes(box)
+    wait_gone(box, shim, streamlink)
+    wait_scopes(box, unit(recording, 2))
     ends_well(box, ctl, source, channel, channel)
 
 
@@ -262,7 +264,7 @@ def test_checklist_what_is_believed_is_what_is(
         kill(box, "KILL", streamlink_pid(box, unit(recording, number)))
         wait_writing(box, ctl, channel, number + 1)
     running = [segment for segment in ctl.segments(channel) if "endedAt" not in segment]
-    assert [segment["unit"] for segment in running] == [name for name in scopes(box) if f"-{recording}-" in name]
+    wait_scopes(box, *(segment["unit"] for segment in running))
     assert process_state(box, running[0]["pid"]) not in ("", "Z")
     ctl("stop", channel)
 

@@ -14,8 +14,8 @@ import pytest
 
 from streamvaultd.core.effects import Notice
 from tests.fakes.livesource import LiveSource
-from tests.integration.harness import count, scopes
-from tests.integration.stories import ends_well, wait_writing
+from tests.integration.harness import count
+from tests.integration.stories import ends_well, wait_scopes, wait_writing
 from tests.testbed.vm import Vm
 from tests.vm.calls import Feed, VmCtl
 from tests.vm.settings import small_streamlink
@@ -72,7 +72,7 @@ def test_a_limit_below_what_is_used(vm: Vm, ctl: VmCtl, source: LiveSource, chan
     wait_writing(vm, ctl, "squeezed", 2, timeout=120)
     vm.wait_for(lambda: ctl.segments("squeezed")[0]["cause"] == "oom", "the cause is known")
     assert ctl.recording("squeezed")["id"] == recording
-    assert scopes(vm) == [f"streamvault-{recording}-002.scope"]
+    wait_scopes(vm, f"streamvault-{recording}-002.scope")
     (end, _) = ctl.ends("squeezed")
     assert (end["death"], end["evidence"]["journalOOM"], end["replacedBy"]) == (True, True, 2)
     assert deaths(vm, recording) == 1
