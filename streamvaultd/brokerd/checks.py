@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from streamvaultd.base.units import JOBS_SLICE, RECORDINGS_SLICE, parse_job_unit, parse_segment_unit
 from streamvaultd.errors import InvalidParameter, LimitRefused, NameRefused, PeerRefused, ProcessRefused
-from streamvaultd.units import JOBS_SLICE, RECORDINGS_SLICE, parse_job_unit, parse_segment_unit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

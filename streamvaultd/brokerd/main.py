@@ -12,10 +12,10 @@ import pwd
 import socket
 
 from streamvaultd import __version__
+from streamvaultd.base.systemd1 import BusError
 from streamvaultd.brokerd import service
 from streamvaultd.brokerd.manager import Manager
 from streamvaultd.brokerd.notices import FAILED, tell
-from streamvaultd.systemd1 import BusError
 from streamvaultd.varlink.server import Info, Limits, Server
 from systemd import daemon
 

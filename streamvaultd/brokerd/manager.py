@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from dbus_fast import Message, MessageType, Variant
 
-from streamvaultd import systemd1
+from streamvaultd.base import systemd1
+from streamvaultd.base.systemd1 import BusError
+from streamvaultd.base.units import JOBS_SLICE
 from streamvaultd.brokerd.process import require_alive
 from streamvaultd.errors import JobFailed, NoSuchUnit, SystemdError, UnitExists, VaultError
-from streamvaultd.systemd1 import BusError
-from streamvaultd.units import JOBS_SLICE
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

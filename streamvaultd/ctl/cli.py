@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from streamvaultd import __version__
-from streamvaultd.ctl.complete import completer
+from streamvaultd.ctl.commands.completion import completer
+from streamvaultd.ctl.index import PLACES, PROGRAM, find
 from streamvaultd.ctl.options import COMMON, remember
 from streamvaultd.ctl.outcome import Usage
-from streamvaultd.ctl.places import PLACES, PROGRAM, find
 from streamvaultd.ctl.session import Session
 
 if TYPE_CHECKING:

@@ -8,13 +8,13 @@ import sys
 import time
 
 from streamvaultd.ctl import quick
+from streamvaultd.ctl.index import PROGRAM, find
 from streamvaultd.ctl.options import COMMON, remember
 from streamvaultd.ctl.outcome import ExitCode, Failed, OutputClosed, Usage
-from streamvaultd.ctl.places import PROGRAM, find
 from streamvaultd.ctl.records import BadAnswer
-from streamvaultd.ctl.screen import Screen
 from streamvaultd.ctl.session import Session
-from streamvaultd.ctl.text import Span, Style
+from streamvaultd.ctl.show.screen import Screen
+from streamvaultd.ctl.show.text import Span, Style
 from streamvaultd.errors import NoSuchRecording, VaultError
 from streamvaultd.varlink.client import Client as VarlinkClient
 
@@ -82,7 +82,7 @@ def _meant(session: Session, error: NoSuchRecording) -> str:
     """Which name may have been mistyped."""
     from difflib import get_close_matches
 
-    from streamvaultd.ctl.complete import known_names
+    from streamvaultd.ctl.commands.completion import known_names
 
     close = get_close_matches(str(error.fields["recording"]), known_names(session), n=2)
     return f"did you mean {' or '.join(repr(name) for name in close)}?" if close else ""

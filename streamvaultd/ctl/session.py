@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from streamvaultd.ctl.records import Answer, Recording, Segment
-    from streamvaultd.ctl.screen import Screen
-    from streamvaultd.ctl.table import Table
-    from streamvaultd.ctl.text import Line
+    from streamvaultd.ctl.show.screen import Screen
+    from streamvaultd.ctl.show.table import Table
+    from streamvaultd.ctl.show.text import Line
 
     class Client(Protocol):
         """Calls methods, each on a connection of its own; see streamvaultd.varlink.client."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import time
 
+from streamvaultd.base.units import parse_span
 from streamvaultd.ctl.outcome import Usage
-from streamvaultd.units import parse_span
 
 FORMATS = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d")
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import desc, insert, select, update
 
 from streamvaultd.core.model import JOIN, Broadcast
-from streamvaultd.core.usual import USUAL_KEPT, minute_of_day
-from streamvaultd.core.watched import Ended, Past
+from streamvaultd.core.watching.model import Ended, Past
+from streamvaultd.core.watching.usual_hours import USUAL_KEPT, minute_of_day
 from streamvaultd.store.ledger import insert_event, select_last_done
 from streamvaultd.store.schema import recordings, streamers, streams
 

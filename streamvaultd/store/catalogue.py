@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
+from streamvaultd.base.threads import in_thread
 from streamvaultd.errors import StoreTooNew, StoreUnavailable
 from streamvaultd.store.feeder import Feeder, Limits
-from streamvaultd.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import URL, create_engine, event, insert, inspect, select
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from streamvaultd.durable import sync_folder
+from streamvaultd.base.durable import sync_folder
 from streamvaultd.errors import StoreInUse, StoreTooNew, StoreUnavailable
 from streamvaultd.store.schema import HEAD, REVISIONS, meta
 

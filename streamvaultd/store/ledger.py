@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, desc, func, insert, select, update
 
+from streamvaultd.base.units import job_unit
 from streamvaultd.core.model import SeamRecord
 from streamvaultd.store.records import EventRecord, JobRecord, JobStatus
 from streamvaultd.store.schema import events, jobs, seams
-from streamvaultd.units import job_unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

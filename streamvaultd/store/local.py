@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Self, TypeAlias, TypeVar
 
 from sqlalchemy import select, true
 
-from streamvaultd.clock import SystemClock
+from streamvaultd.base.clock import SystemClock
 from streamvaultd.core.model import Recorder, Recording, SeamRecord
 from streamvaultd.errors import NoSuchRecording
 from streamvaultd.store import outbox
@@ -51,9 +51,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy import URL, Connection, Engine
 
-    from streamvaultd.clock import Clock
+    from streamvaultd.base.clock import Clock
     from streamvaultd.core.model import Broadcast, Moment, Policy, Segment
-    from streamvaultd.core.watched import Past
+    from streamvaultd.core.watching.model import Past
 
 LIST_MAX: Final = 1000
 """Recordings, or events of one recording, in one answer unless another limit is asked for."""

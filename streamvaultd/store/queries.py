@@ -20,7 +20,7 @@ from streamvaultd.core.listing import (
     Summary,
 )
 from streamvaultd.core.model import PLANNED_CAUSES, Moment
-from streamvaultd.core.retention import Result
+from streamvaultd.core.upkeep.retention import Result
 from streamvaultd.store.ledger import parse_event, parse_job
 from streamvaultd.store.recordings import ROW_ERRORS
 from streamvaultd.store.recovery import RecoverableStore

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import desc, insert, select, update
 
-from streamvaultd.core.census import Row, RowSegment
 from streamvaultd.core.model import State
+from streamvaultd.core.upkeep.world import Row, RowSegment
 from streamvaultd.errors import NoSuchRecording
 from streamvaultd.store.broadcasts import describe_stream
 from streamvaultd.store.figures import Figures, select_figures

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import msgspec
 
+from streamvaultd.base.units import segment_unit
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Moment, Policy, Recorder, Recording, Segment
-from streamvaultd.units import segment_unit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

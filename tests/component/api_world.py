@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager, suppress
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
-from streamvaultd.api import Api
-from streamvaultd.api_result import ResultApi
+from streamvaultd.api.recordings import Api
+from streamvaultd.api.results import ResultApi
 from streamvaultd.ctl.main import main
-from streamvaultd.ctl.screen import Screen
+from streamvaultd.ctl.show.screen import Screen
 from streamvaultd.errors import RECORDER
 from streamvaultd.varlink.server import Info, Interface, Server, read_definition
 from streamvaultd.varlink.sockets import listen

@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from streamvaultd.capture.launch import Launcher, Spawned, clean_environment, memfd_with
-from streamvaultd.capture.streamlink import Installation, Version, build_command, config_text
-from streamvaultd.witnesses.processes import reap, take_record
+from streamvaultd.recording.streamlink.command import Installation, Version, build_command, config_text
+from streamvaultd.scopes.launcher import Launcher, Spawned, clean_environment, memfd_with
+from streamvaultd.scopes.witnesses.pidfd import reap, take_record
 from tests.fakes.media import MediaSpec
 
 LIMIT = 60.0

@@ -9,26 +9,26 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
-from streamvaultd.api import Api
-from streamvaultd.api_rescan import RescanApi
-from streamvaultd.api_streamers import StreamersApi
-from streamvaultd.api_telling import TellingApi
-from streamvaultd.capture.discard import Discard
-from streamvaultd.capture.output import SegmentFiles
-from streamvaultd.config import Settings
-from streamvaultd.core import effects as fx
-from streamvaultd.core.retention import Rules
-from streamvaultd.core.streamer import Streamer
-from streamvaultd.core.watched import Mood, Watched
-from streamvaultd.disks import Lanes
+from streamvaultd.api.notify import TellingApi
+from streamvaultd.api.recordings import Api
+from streamvaultd.api.rescan import RescanApi
+from streamvaultd.api.sockets import acting, all_handlers, reading
+from streamvaultd.api.streamers import StreamersApi
+from streamvaultd.base.lanes import Lanes
+from streamvaultd.config.settings import Settings
+from streamvaultd.core.recording import effects as fx
+from streamvaultd.core.upkeep.retention import Rules
+from streamvaultd.core.watching.model import Mood, Watched
+from streamvaultd.core.watching.streamer import Streamer
 from streamvaultd.errors import VaultError
-from streamvaultd.hub import Hub, JobNews, News
-from streamvaultd.manager import Manager
-from streamvaultd.pruning import Pruning
-from streamvaultd.removal import Removal
-from streamvaultd.retention import Retention
-from streamvaultd.sockets import acting, all_handlers, reading
+from streamvaultd.recording.files.discard import Discard
+from streamvaultd.recording.files.output import SegmentFiles
+from streamvaultd.recording.manager import Manager
+from streamvaultd.recording.removal import Removal
+from streamvaultd.reporting.hub import Hub, JobNews, News
 from streamvaultd.store.queries import QueryableStore
+from streamvaultd.upkeep.pruning import Pruning
+from streamvaultd.upkeep.retention import Retention
 from streamvaultd.varlink.client import Client
 from streamvaultd.varlink.sockets import Members, listen
 from tests.component.store_world import BOOT, NOW, SetClock, later, segment_path

@@ -13,15 +13,15 @@ from typing import Any, cast
 
 import pytest
 
-from streamvaultd import captures as module
-from streamvaultd.captures import Captures
-from streamvaultd.core import events as ev
+from streamvaultd.base.lanes import Lanes
 from streamvaultd.core.model import Phase, Policy, Recorder, Recording, Segment, State
-from streamvaultd.disks import Lanes
+from streamvaultd.core.recording import events as ev
 from streamvaultd.errors import ScopeFailed
-from streamvaultd.ports import Found
-from streamvaultd.runs import Runs
-from streamvaultd.witnesses.processes import parse_exit_record, take_record
+from streamvaultd.recording import segments as module
+from streamvaultd.recording.ports import Found
+from streamvaultd.recording.segments import Captures
+from streamvaultd.scopes.runs import Runs
+from streamvaultd.scopes.witnesses.pidfd import parse_exit_record, take_record
 from tests.component.store_world import NOW, SetClock
 
 UNIT = "streamvault-1-001.scope"

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from streamvaultd.capture.salvage import Salvage
-from streamvaultd.core.census import Process, Result
-from streamvaultd.witnesses.folders import Bounds, look_at_folders, look_at_results
-from streamvaultd.witnesses.procfs import look_at_processes
+from streamvaultd.core.upkeep.world import Process, Result
+from streamvaultd.upkeep.audit.folders import Bounds, look_at_folders, look_at_results
+from streamvaultd.upkeep.audit.procfs import look_at_processes
+from streamvaultd.upkeep.audit.salvage import Salvage
 
 WRITER = "import sys; f = open(sys.argv[1], 'ab'); print(flush=True); sys.stdin.read()"
 OPENER = """

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from streamvaultd.core.census import SegmentFile
 from streamvaultd.core.model import Phase, Policy, Segment, State
-from streamvaultd.core.recovery import recovered
+from streamvaultd.core.upkeep.recovery import recovered
+from streamvaultd.core.upkeep.world import SegmentFile
 from streamvaultd.store import recovery
 from streamvaultd.store.recovery import RecoverableStore
 from tests.component.store_world import BOOT, NOW, SetClock, move, segment_path, start

@@ -12,27 +12,27 @@ from typing import Any
 
 import pytest
 
-from streamvaultd import audits as auditing
-from streamvaultd.audits import Audits
-from streamvaultd.capture.output import SegmentFiles
-from streamvaultd.capture.salvage import Salvage
-from streamvaultd.clock import SystemClock
-from streamvaultd.config import Settings
-from streamvaultd.core import effects as fx
-from streamvaultd.core import events as ev
-from streamvaultd.core.census import Disk, Pipe, Process, Result, Unit
+from streamvaultd.base.clock import SystemClock
+from streamvaultd.base.lanes import Lanes
+from streamvaultd.base.systemd1 import BusError
+from streamvaultd.base.units import segment_unit
+from streamvaultd.config.settings import Settings
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Phase, Policy, Recorder, Segment, State
-from streamvaultd.core.violations import Kind
-from streamvaultd.disks import Lanes
+from streamvaultd.core.recording import effects as fx
+from streamvaultd.core.recording import events as ev
+from streamvaultd.core.upkeep.violations import Kind
+from streamvaultd.core.upkeep.world import Disk, Pipe, Process, Result, Unit
 from streamvaultd.errors import AuditFailed, StoreUnavailable
-from streamvaultd.manager import Manager
-from streamvaultd.notices import AUDIT_FAILED, AUDIT_FOUND, AUDIT_REPAIRED, Entry
-from streamvaultd.repairs import Repairs
+from streamvaultd.recording.files.output import SegmentFiles
+from streamvaultd.recording.manager import Manager
+from streamvaultd.reporting.notices import AUDIT_FAILED, AUDIT_FOUND, AUDIT_REPAIRED, Entry
 from streamvaultd.store.recovery import RecoverableStore
-from streamvaultd.systemd1 import BusError
-from streamvaultd.units import segment_unit
-from streamvaultd.witnesses.folders import look_at_folders, look_at_results
+from streamvaultd.upkeep.audit import audits as auditing
+from streamvaultd.upkeep.audit.audits import Audits
+from streamvaultd.upkeep.audit.folders import look_at_folders, look_at_results
+from streamvaultd.upkeep.audit.repairs import Repairs
+from streamvaultd.upkeep.audit.salvage import Salvage
 
 FILES = SegmentFiles()
 CLOCK = SystemClock()

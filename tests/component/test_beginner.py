@@ -9,13 +9,13 @@ from typing import Any, cast
 
 import pytest
 
-from streamvaultd.beginner import Beginner, wish_for
-from streamvaultd.config import Settings
-from streamvaultd.core.events import Outcome
+from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Recorder
-from streamvaultd.core.streamer import Streamer
-from streamvaultd.core.watched import Sighting
+from streamvaultd.core.recording.events import Outcome
+from streamvaultd.core.watching.model import Sighting
+from streamvaultd.core.watching.streamer import Streamer
 from streamvaultd.errors import AlreadyRecording, DiskFull, MemoryFull
+from streamvaultd.recording.admission import Beginner, wish_for
 from tests.component.store_world import SetClock, open_store
 
 SEEN = Sighting(outcome=Outcome.LIVE, site_id="b1", title="one", category="chess", streams=("480p", "720p60", "best"))

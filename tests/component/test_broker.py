@@ -28,7 +28,7 @@ from streamvaultd.errors import (
     UnitExists,
     VaultError,
 )
-from streamvaultd.scopes import Scopes, StartedScope
+from streamvaultd.scopes.broker import Scopes, StartedScope
 from streamvaultd.varlink.server import Info, Limits, Server
 from streamvaultd.varlink.sockets import listen
 

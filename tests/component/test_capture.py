@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from streamvaultd.capture.installation import discover
-from streamvaultd.capture.streamlink import Installation
-from streamvaultd.core.loglines import Line, classify, resolved_quality
-from streamvaultd.witnesses.media import MediaWatch
+from streamvaultd.base.growth import MediaWatch
+from streamvaultd.core.recording.loglines import Line, classify, resolved_quality
+from streamvaultd.recording.streamlink.command import Installation
+from streamvaultd.recording.streamlink.installation import discover
 from tests.component.captures import SHORT_MEDIA, Run, World, real_streamlink, world
 from tests.fakes.livesource import LiveSource
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from streamvaultd.capture.installation import discover, install, python_of
-from streamvaultd.capture.streamlink import Version
 from streamvaultd.errors import StreamlinkInstallFailed, StreamlinkUnusable
+from streamvaultd.recording.streamlink.command import Version
+from streamvaultd.recording.streamlink.installation import discover, install, python_of
 from tests.component.captures import FAKE, real_streamlink
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from streamvaultd import credentials
+from streamvaultd.config import credentials
 
 
 def test_options_of_each_credential(tmp_path: Path) -> None:

@@ -14,15 +14,15 @@ from typing import Any, cast
 
 import pytest
 
-from streamvaultd import diskguard
-from streamvaultd.capture.output import SegmentFiles
-from streamvaultd.core import events as ev
-from streamvaultd.core.disk import Margin, Pace, Room
+from streamvaultd.base.lanes import Lanes
+from streamvaultd.base.units import segment_unit
 from streamvaultd.core.model import Moment, Phase, Policy, Recorder, Recording, Segment, State
-from streamvaultd.diskguard import DiskGuard
-from streamvaultd.disks import Lanes
+from streamvaultd.core.recording import events as ev
+from streamvaultd.core.recording.disk import Margin, Pace, Room
 from streamvaultd.errors import DirectoryUnusable, DiskFull
-from streamvaultd.units import segment_unit
+from streamvaultd.recording import disk_guard as diskguard
+from streamvaultd.recording.disk_guard import DiskGuard
+from streamvaultd.recording.files.output import SegmentFiles
 
 MIB = 1 << 20
 NOW = Moment(monotonic=1000.0, realtime=1_795_424_400_000_000)

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from streamvaultd.capture.output import SegmentFiles
-from streamvaultd.capture.space import Space
-from streamvaultd.disks import WIDTH, Lanes, is_no_room
+from streamvaultd.base.lanes import WIDTH, Lanes, is_no_room
 from streamvaultd.errors import DiskFull
+from streamvaultd.recording.files.output import SegmentFiles
+from streamvaultd.recording.files.space import Space
 from tests.component.small_disk import MIB, SmallDisk, run, small_disk
 
 

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from websockets.sync.server import ServerConnection
 
-from streamvaultd.core.streamer import Streamer
-from streamvaultd.watch import eventsub, twitch
-from streamvaultd.watch import helix as web
-from streamvaultd.watch.twitch import Keys, TwitchEvents
+from streamvaultd.core.watching.streamer import Streamer
+from streamvaultd.watching import twitch
+from streamvaultd.watching.probe import eventsub
+from streamvaultd.watching.probe import helix as web
+from streamvaultd.watching.twitch import Keys, TwitchEvents
 from tests.component.test_probe_line import World, world
 from tests.fakes.eventsub import EventSubServer
 from tests.fakes.helix import CLIENT, REFRESH, SECRET, HelixServer

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from streamvaultd.core import events as ev
 from streamvaultd.core.model import Moment, State
+from streamvaultd.core.recording import events as ev
 from streamvaultd.store.local import LocalStore
 from tests.component.catalogue_world import assert_equal, fed, store_in
 from tests.component.store_world import start

@@ -83,7 +83,7 @@ def write_job(folder: Path, *captures: bytes) -> str:
 
 
 def start_job() -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "streamvaultd.jobs.join"]
+    command = [sys.executable, "-m", "streamvaultd.jobs.join.main"]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from streamvaultd.jobs.join import Progress as Writer
-from streamvaultd.joinprogress import JoinProgress, Progress
-from streamvaultd.witnesses.media import MediaWatch
+from streamvaultd.base.growth import MediaWatch
+from streamvaultd.jobs.join.main import Progress as Writer
+from streamvaultd.jobs.progress import JoinProgress, Progress
 
 RECORDING, JOB = 348, 12
 

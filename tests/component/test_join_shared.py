@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from streamvaultd.jobs.join import Join, Spec
-from streamvaultd.jobs.writer import SHARE_MIN, align
+from streamvaultd.jobs.join.main import Join, Spec
+from streamvaultd.jobs.join.writer import SHARE_MIN, align
 from streamvaultd.media.container import Container
 from streamvaultd.media.plan import Plan, plan_join
 from streamvaultd.media.splice import Literal, Part

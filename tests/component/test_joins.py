@@ -12,15 +12,15 @@ from typing import Any, cast
 
 import pytest
 
-from streamvaultd import joins as module
-from streamvaultd.capture.launch import memfd_with
-from streamvaultd.capture.output import SegmentFiles
-from streamvaultd.core.events import JoinEnded
 from streamvaultd.core.model import Moment, Phase, Recorder, Segment, State
+from streamvaultd.core.recording.events import JoinEnded
 from streamvaultd.errors import ScopeFailed, StoreUnavailable
-from streamvaultd.joinprogress import JoinProgress
-from streamvaultd.joins import Joins
-from streamvaultd.notices import LEAD_LEFT_OUT
+from streamvaultd.jobs import joins as module
+from streamvaultd.jobs.joins import Joins
+from streamvaultd.jobs.progress import JoinProgress
+from streamvaultd.recording.files.output import SegmentFiles
+from streamvaultd.reporting.notices import LEAD_LEFT_OUT
+from streamvaultd.scopes.launcher import memfd_with
 from streamvaultd.store.local import LocalStore
 from tests.component.store_world import NOW, SetClock, later, move, open_store, start
 

@@ -14,9 +14,9 @@ from typing import Any, TypeAlias
 import pytest
 
 from streamvaultd.core.evidence import Evidence
-from streamvaultd.core.loglines import Line
-from streamvaultd.witnesses.entries import KernelOom, OomdKill, UnitOom
-from streamvaultd.witnesses.journal import BATCH, REPLAY_AGE_MAX, UNKNOWN_SPAN, JournalWatch
+from streamvaultd.core.recording.loglines import Line
+from streamvaultd.scopes.witnesses.entries import KernelOom, OomdKill, UnitOom
+from streamvaultd.scopes.witnesses.journal import BATCH, REPLAY_AGE_MAX, UNKNOWN_SPAN, JournalWatch
 from systemd import journal
 
 WRITER = "/lib/systemd/systemd-journal-remote"

@@ -10,13 +10,13 @@ from typing import Any, cast
 
 import pytest
 
-from streamvaultd import captures as module
-from streamvaultd.capture.output import SegmentFiles
-from streamvaultd.captures import Captures
-from streamvaultd.core.loglines import Line
+from streamvaultd.base.lanes import Lanes
 from streamvaultd.core.model import Phase, Recorder, Segment, State
-from streamvaultd.disks import Lanes
+from streamvaultd.core.recording.loglines import Line
 from streamvaultd.errors import StreamlinkUnusable
+from streamvaultd.recording import segments as module
+from streamvaultd.recording.files.output import SegmentFiles
+from streamvaultd.recording.segments import Captures
 from tests.component.store_world import NOW, SetClock
 from tests.component.test_launch_room import recorder
 

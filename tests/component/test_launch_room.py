@@ -12,17 +12,17 @@ from typing import Any, cast
 
 import pytest
 
-from streamvaultd.api import Api
-from streamvaultd.beginner import Beginner
-from streamvaultd.capture.output import SegmentFiles
-from streamvaultd.capture.space import Space
-from streamvaultd.captures import Captures
-from streamvaultd.config import Settings
-from streamvaultd.core import events as ev
+from streamvaultd.api.recordings import Api
+from streamvaultd.base.lanes import Lanes
+from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Phase, Policy, Recorder, Recording, Segment, State
-from streamvaultd.disks import Lanes
+from streamvaultd.core.recording import events as ev
 from streamvaultd.errors import DiskFull, MemoryFull, StreamlinkUnusable, VaultError
-from streamvaultd.hub import Hub
+from streamvaultd.recording.admission import Beginner
+from streamvaultd.recording.files.output import SegmentFiles
+from streamvaultd.recording.files.space import Space
+from streamvaultd.recording.segments import Captures
+from streamvaultd.reporting.hub import Hub
 from tests.component.small_disk import MIB, SmallDisk, small_disk
 from tests.component.store_world import NOW, SetClock
 

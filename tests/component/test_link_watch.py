@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import pytest
 
-from streamvaultd.witnesses.link import Link, LinkWatch, Network
+from streamvaultd.scopes.witnesses.network import Link, LinkWatch, Network
 
 CLONE_NEWNET = 0x40000000
 NEVER = 3600.0

@@ -12,7 +12,7 @@ from urllib.error import HTTPError
 
 import pytest
 
-from streamvaultd.capture.streamlink import Installation, Version
+from streamvaultd.recording.streamlink.command import Installation, Version
 from tests.component.captures import SHORT_MEDIA, real_streamlink, world
 from tests.fakes.livesource import LiveSource
 from tests.fakes.media import KINDS

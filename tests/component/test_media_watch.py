@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from streamvaultd.witnesses.media import THRESHOLD, MediaWatch
+from streamvaultd.base.growth import THRESHOLD, MediaWatch
 
 
 class Arrivals:

@@ -18,19 +18,28 @@ from typing import Any, cast
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from streamvaultd import meter as meters
-from streamvaultd.capture.output import SegmentFiles
-from streamvaultd.clock import SystemClock
-from streamvaultd.config import Settings
+from streamvaultd.base.clock import SystemClock
+from streamvaultd.base.lanes import Lanes
+from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Moment, Phase, Policy, Recorder, Recording, SeamRecord, Segment, State
-from streamvaultd.daemon_ledger import Ledger
-from streamvaultd.disks import Lanes
+from streamvaultd.daemon.reporting import Ledger
 from streamvaultd.errors import StoreUnavailable
-from streamvaultd.figures import CAUSES, DISKS_MAX, DiskFigures, Restarts, Rising, Snapshot, deaths_by_kind, snapshot
-from streamvaultd.meter import Meter, provide
-from streamvaultd.metrics import serve
-from streamvaultd.metrics.page import CONTENT_TYPE, Page, families
-from streamvaultd.notices import METRICS_FAILED, Entry, Journal
+from streamvaultd.recording.files.output import SegmentFiles
+from streamvaultd.reporting.metrics import meter as meters
+from streamvaultd.reporting.metrics import serve
+from streamvaultd.reporting.metrics.figures import (
+    CAUSES,
+    DISKS_MAX,
+    DiskFigures,
+    Restarts,
+    Rising,
+    Snapshot,
+    deaths_by_kind,
+    snapshot,
+)
+from streamvaultd.reporting.metrics.meter import Meter, provide
+from streamvaultd.reporting.metrics.page import CONTENT_TYPE, Page, families
+from streamvaultd.reporting.notices import METRICS_FAILED, Entry, Journal
 from streamvaultd.store.catalogue import CatalogueState
 from streamvaultd.store.figures import Figures
 from streamvaultd.store.recovery import RecoverableStore

@@ -12,8 +12,8 @@ from typing import Any
 import psycopg
 import pytest
 
+from streamvaultd.config.names import check_name
 from streamvaultd.core.model import State
-from streamvaultd.names import check_name
 from streamvaultd.store import transfer
 from streamvaultd.store.recovery import RecoverableStore
 from streamvaultd.store.server import server_url

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from streamvaultd.capture.installation import python_of
-from streamvaultd.capture.launch import clean_environment
-from streamvaultd.core.events import Outcome
-from streamvaultd.watch.prober import Prober
+from streamvaultd.core.recording.events import Outcome
+from streamvaultd.recording.streamlink.installation import python_of
+from streamvaultd.scopes.launcher import clean_environment
+from streamvaultd.watching.one_shot import Prober
 from tests.component.captures import SHORT_MEDIA, real_streamlink
 from tests.fakes.livesource import LiveSource
 

@@ -13,16 +13,16 @@ from typing import Any
 
 import pytest
 
-from streamvaultd.capture.installation import python_of
-from streamvaultd.capture.launch import clean_environment
-from streamvaultd.core.events import Outcome
-from streamvaultd.core.watched import Trouble
-from streamvaultd.watch import probed
-from streamvaultd.watch.line import HUNG_MAX, LINE_MAX, ProbeLine, sighting_of
+from streamvaultd.core.recording.events import Outcome
+from streamvaultd.core.watching.model import Trouble
+from streamvaultd.recording.streamlink.installation import python_of
+from streamvaultd.scopes.launcher import clean_environment
+from streamvaultd.watching.probe import probed
+from streamvaultd.watching.probe_line import HUNG_MAX, LINE_MAX, ProbeLine, sighting_of
 from tests.component.captures import SHORT_MEDIA, real_streamlink
 from tests.fakes.livesource import LiveSource
 
-REAL = [sys.executable, "-c", "from streamvaultd.watch.probed import main; main()"]
+REAL = [sys.executable, "-c", "from streamvaultd.watching.probe.probed import main; main()"]
 Line = Callable[..., AbstractAsyncContextManager["World"]]
 
 
@@ -306,7 +306,7 @@ async def test_options_that_are_too_many_end_no_process(source: LiveSource, tmp_
 
 async def test_half_a_character_is_no_garbage(tmp_path: Path) -> None:
     code = (
-        "from streamvaultd.watch import probe, probed, helix, eventsub\n"
+        "from streamvaultd.watching.probe import probe, probed, helix, eventsub\n"
         "probe.probe = lambda question, sessions: probe.answer('live', metadata={'title': 'one \\ud83d'})\n"
         "probed.load = {'probe': probe, 'helix': helix, 'eventsub': eventsub}.get\n"
         "import sys\nsys.stdin.readline()\nprobed.serve()\n"

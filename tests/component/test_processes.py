@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from streamvaultd.core.evidence import Evidence
-from streamvaultd.witnesses.processes import ProcessWatch, adopt_pidfd, parse_exit_record, take_record
+from streamvaultd.scopes.witnesses.pidfd import ProcessWatch, adopt_pidfd, parse_exit_record, take_record
 from tests.component.captures import FIELDS, Run, World, world
 
 

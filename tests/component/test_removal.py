@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from streamvaultd.capture.discard import Discard
-from streamvaultd.capture.output import SegmentFiles
+from streamvaultd.base.lanes import Lanes
 from streamvaultd.core.model import Phase, Recorder, Segment, State
-from streamvaultd.disks import Lanes
-from streamvaultd.removal import Removal
+from streamvaultd.recording.files.discard import Discard
+from streamvaultd.recording.files.output import SegmentFiles
+from streamvaultd.recording.removal import Removal
 from tests.component.store_world import NOW, later, move, open_store, start
 
 if TYPE_CHECKING:

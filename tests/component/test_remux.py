@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from streamvaultd.jobs import remux
-from streamvaultd.jobs.join import Join, Spec
+from streamvaultd.jobs.join import remux
+from streamvaultd.jobs.join.main import Join, Spec
 from tests.component.test_join_media import FPS, SECONDS, Source, ffmpeg, make_source, transport, wrapping
 
 __all__ = ["transport", "wrapping"]

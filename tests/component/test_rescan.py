@@ -17,21 +17,21 @@ from typing import Any, cast
 
 import pytest
 
-from streamvaultd import manifest
-from streamvaultd.capture.manifests import ManifestFiles
-from streamvaultd.capture.output import SegmentFiles
-from streamvaultd.capture.salvage import Salvage
-from streamvaultd.clock import SystemClock
-from streamvaultd.config import Settings
-from streamvaultd.core import effects as fx
+from streamvaultd.base.clock import SystemClock
+from streamvaultd.base.lanes import Lanes
+from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Broadcast, Moment, Phase, Policy, Recorder, SeamRecord, Segment, State
-from streamvaultd.disks import Lanes
+from streamvaultd.core.recording import effects as fx
 from streamvaultd.errors import DirectoryUnusable
-from streamvaultd.manager import Manager
-from streamvaultd.manifests import Manifests
-from streamvaultd.notices import MANIFEST_FAILED, Entry
-from streamvaultd.rescan import Rescan, Verdict
+from streamvaultd.recording.files.output import SegmentFiles
+from streamvaultd.recording.manager import Manager
+from streamvaultd.reporting.notices import MANIFEST_FAILED, Entry
 from streamvaultd.store.recovery import RecoverableStore
+from streamvaultd.upkeep.audit.salvage import Salvage
+from streamvaultd.upkeep.manifests import format as manifest
+from streamvaultd.upkeep.manifests.files import ManifestFiles
+from streamvaultd.upkeep.manifests.keeper import Manifests
+from streamvaultd.upkeep.manifests.rescan import Rescan, Verdict
 
 CLOCK = SystemClock()
 FILES = SegmentFiles()

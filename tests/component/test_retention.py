@@ -14,21 +14,21 @@ from typing import Any, cast
 import pytest
 from sqlalchemy import create_engine, text
 
-from streamvaultd import retention as working
-from streamvaultd.capture.discard import Discard
-from streamvaultd.capture.output import SegmentFiles
-from streamvaultd.core.effects import Announce, Effect, Notice, Save
+from streamvaultd.base.lanes import Lanes
 from streamvaultd.core.model import Moment, Phase, Recorder, Segment, State
-from streamvaultd.core.retention import CLOCK_SETTLES, Result, Rules
-from streamvaultd.disks import Lanes
+from streamvaultd.core.recording.effects import Announce, Effect, Notice, Save
+from streamvaultd.core.upkeep.retention import CLOCK_SETTLES, Result, Rules
 from streamvaultd.errors import StoreUnavailable
-from streamvaultd.manager import Manager
-from streamvaultd.notices import CLOCK_STEPPED, RETENTION_FAILED, Entry
-from streamvaultd.pruning import Pruning
-from streamvaultd.removal import Removal
-from streamvaultd.retention import REPRIEVE, SWEEP_MAX, Retention
+from streamvaultd.recording.files.discard import Discard
+from streamvaultd.recording.files.output import SegmentFiles
+from streamvaultd.recording.manager import Manager
+from streamvaultd.recording.removal import Removal
+from streamvaultd.reporting.notices import CLOCK_STEPPED, RETENTION_FAILED, Entry
 from streamvaultd.store.engine import sqlite_url
 from streamvaultd.store.queries import QueryableStore
+from streamvaultd.upkeep import retention as working
+from streamvaultd.upkeep.pruning import Pruning
+from streamvaultd.upkeep.retention import REPRIEVE, SWEEP_MAX, Retention
 from tests.component.socket_world import open_queryable
 from tests.component.store_world import NOW, SetClock, later, move, start
 

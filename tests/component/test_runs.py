@@ -10,10 +10,10 @@ from typing import Any, cast
 
 import pytest
 
-from streamvaultd import runs as module
 from streamvaultd.core.model import Moment, ScopeLimits
-from streamvaultd.ports import Command
-from streamvaultd.runs import Place, Runs
+from streamvaultd.recording.ports import Command
+from streamvaultd.scopes import runs as module
+from streamvaultd.scopes.runs import Place, Runs
 from tests.component.store_world import NOW, SetClock, later
 
 UNIT = "streamvault-1-001.scope"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from streamvaultd.shim import LINE_MAX, STOP_AGAIN
+from streamvaultd.scopes.shim import LINE_MAX, STOP_AGAIN
 from tests.component.captures import FIELDS, Run, World, wait_readable, world
 
 

@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from streamvaultd.core.events import Outcome
-from streamvaultd.core.streamer import Streamer
-from streamvaultd.core.watched import Trouble
-from streamvaultd.watch.line import Answer
-from streamvaultd.watch.sightings import Sightings
+from streamvaultd.core.recording.events import Outcome
+from streamvaultd.core.watching.model import Trouble
+from streamvaultd.core.watching.streamer import Streamer
+from streamvaultd.watching.asker import Sightings
+from streamvaultd.watching.probe_line import Answer
 from tests.component.store_world import SetClock, later
 
 BAD = Answer(outcome=Outcome.TROUBLE, trouble=Trouble.NETWORK)

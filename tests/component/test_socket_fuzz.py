@@ -17,8 +17,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from streamvaultd.api.sockets import ACTING_LIMITS, READ_METHODS, READING_LIMITS
 from streamvaultd.core.model import State
-from streamvaultd.sockets import ACTING_LIMITS, READ_METHODS, READING_LIMITS
 from streamvaultd.varlink.connection import Unsent
 from streamvaultd.varlink.server import Limits
 from tests.component.socket_world import RECORDER, World, served

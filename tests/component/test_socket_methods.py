@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import varlink
 
-from streamvaultd.core import effects as fx
+from streamvaultd.api.sockets import READ_METHODS
 from streamvaultd.core.model import Phase, Recorder, SeamRecord, Segment, State, Told
-from streamvaultd.core.proxies import Pool
-from streamvaultd.core.retention import Rules
+from streamvaultd.core.recording import effects as fx
+from streamvaultd.core.upkeep.retention import Rules
+from streamvaultd.core.watching.proxies import Pool
 from streamvaultd.errors import (
     ConfigInvalid,
     ConfigUnreadable,
@@ -31,7 +32,6 @@ from streamvaultd.errors import (
     PruneUnbounded,
     VerifyFailed,
 )
-from streamvaultd.sockets import READ_METHODS
 from streamvaultd.varlink import idl
 from streamvaultd.varlink.server import read_definition
 from streamvaultd.varlink.sockets import Members, Peer

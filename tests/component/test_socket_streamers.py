@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from streamvaultd.core.model import Told
-from streamvaultd.core.watched import Mood
+from streamvaultd.core.watching.model import Mood
 from streamvaultd.errors import InvalidParameter, NoSuchStreamer, SubscriberTooSlow
-from streamvaultd.hub import SUBSCRIBER_BACKLOG_MAX, Hub, JobNews, StreamerNews
+from streamvaultd.reporting.hub import SUBSCRIBER_BACKLOG_MAX, Hub, JobNews, StreamerNews
 from tests.component.socket_world import World, served, somebody
 from tests.component.store_world import start
 

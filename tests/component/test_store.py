@@ -15,7 +15,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.pool import NullPool
 
-from streamvaultd.clock import SystemClock
+from streamvaultd.base.clock import SystemClock
 from streamvaultd.core.model import Moment, Phase, Policy, Recorder, SeamRecord, Segment, State
 from streamvaultd.errors import AlreadyRecording, NoSuchRecording, StoreUnavailable
 from streamvaultd.store.local import LocalStore

@@ -11,8 +11,8 @@ import pytest
 import sqlalchemy as sa
 
 from streamvaultd.core.model import Broadcast, Policy, Recorder, State, StopReason
-from streamvaultd.core.usual import minute_of_day
-from streamvaultd.core.watched import Ended, Past
+from streamvaultd.core.watching.model import Ended, Past
+from streamvaultd.core.watching.usual_hours import minute_of_day
 from streamvaultd.store.local import LocalStore
 from tests.component.store_world import DATABASES, NOW, SetClock, later, move, open_store
 

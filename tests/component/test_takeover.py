@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from streamvaultd import takeover as module
-from streamvaultd.core.events import Event, Restarted
+from streamvaultd.base.lanes import Lanes
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Phase, Recorder, Recording, Segment, State
-from streamvaultd.disks import Lanes
-from streamvaultd.notices import ROW_MENDED, ROW_UNREADABLE
-from streamvaultd.takeover import Takeover
-from streamvaultd.witnesses.processes import take_record
+from streamvaultd.core.recording.events import Event, Restarted
+from streamvaultd.recording import takeover as module
+from streamvaultd.recording.takeover import Takeover
+from streamvaultd.reporting.notices import ROW_MENDED, ROW_UNREADABLE
+from streamvaultd.scopes.witnesses.pidfd import take_record
 from tests.component.store_world import NOW, SetClock, later
 from tests.unit.rows import new_recorder
 

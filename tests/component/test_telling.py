@@ -16,23 +16,24 @@ from typing import Any, cast
 
 import pytest
 
-from streamvaultd import notices
-from streamvaultd.clock import SystemClock
-from streamvaultd.config import Settings
-from streamvaultd.core.effects import Announce, Notice
-from streamvaultd.core.streamer import Streamer
-from streamvaultd.core.telling import BACKOFF, Message, Worth
+from streamvaultd.base.clock import SystemClock
+from streamvaultd.config.settings import Settings
+from streamvaultd.core.notifying import BACKOFF, Message, Worth
+from streamvaultd.core.recording.effects import Announce, Notice
 from streamvaultd.core.topic import Topic
-from streamvaultd.daemon_telling import build_telling, named_targets
+from streamvaultd.core.watching.streamer import Streamer
+from streamvaultd.daemon.telling import build_telling, named_targets
 from streamvaultd.errors import NotificationFailed
-from streamvaultd.notices import ENTRIES, TARGETS, Entry, Said
-from streamvaultd.tell import line, process
-from streamvaultd.tell.line import CHECKED_AT_ONCE, LINE_MAX, NotifyLine
-from streamvaultd.telling import HEARD_MAX, Telling
+from streamvaultd.reporting import notices
+from streamvaultd.reporting import notify_line as line
+from streamvaultd.reporting import notify_process as process
+from streamvaultd.reporting.notices import ENTRIES, TARGETS, Entry, Said
+from streamvaultd.reporting.notifier import HEARD_MAX, Telling
+from streamvaultd.reporting.notify_line import CHECKED_AT_ONCE, LINE_MAX, NotifyLine
 from tests.fakes.inbox import Inbox
 
 PLANTED = "s3cr3t-t0k3n"
-REAL = [sys.executable, "-c", "from streamvaultd.tell.process import main; main()"]
+REAL = [sys.executable, "-c", "from streamvaultd.reporting.notify_process import main; main()"]
 MESSAGE = Message(
     title="alice: completed (vault)", body="Recording 1 of 'alice' is complete: /srv/a & <b>.ts", kind="success"
 )
@@ -155,7 +156,7 @@ async def test_a_service_that_hangs_holds_up_no_other_target(inbox: Inbox, tmp_p
 
 async def test_the_process_has_an_alarm_that_ends_it(inbox: Inbox, tmp_path: Path) -> None:
     inbox.hangs = True
-    short = "from streamvaultd.tell import process; process.LIFETIME = 3; process.main()"
+    short = "from streamvaultd.reporting import notify_process as process; process.LIFETIME = 3; process.main()"
     async with processes(tmp_path, [sys.executable, "-c", short]) as there:
         there.credential("phone", inbox.url())
         answer = await NotifyLine(there.connect).send("phone", MESSAGE)
@@ -219,7 +220,9 @@ async def test_any_number_of_targets_is_checked(tmp_path: Path) -> None:
 
 
 async def test_without_apprise_it_says_which_package_is_missing(tmp_path: Path) -> None:
-    without = "import sys; sys.modules['apprise'] = None\nfrom streamvaultd.tell.process import main; main()"
+    without = (
+        "import sys; sys.modules['apprise'] = None\nfrom streamvaultd.reporting.notify_process import main; main()"
+    )
     async with processes(tmp_path, [sys.executable, "-c", without]) as there:
         there.credential("phone", "json://127.0.0.1:1/")
         answer = await NotifyLine(there.connect).send("phone", MESSAGE)

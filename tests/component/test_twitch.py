@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from streamvaultd import credentials
-from streamvaultd.core.events import Outcome
-from streamvaultd.core.streamer import Streamer
-from streamvaultd.core.watched import Sighting
-from streamvaultd.watch.helix import RETRY_MAX, Helix, Refused
-from streamvaultd.watch.twitch import Keys, TwitchRounds, logins_of, retry_after
+from streamvaultd.config import credentials
+from streamvaultd.core.recording.events import Outcome
+from streamvaultd.core.watching.model import Sighting
+from streamvaultd.core.watching.streamer import Streamer
+from streamvaultd.watching.probe.helix import RETRY_MAX, Helix, Refused
+from streamvaultd.watching.twitch import Keys, TwitchRounds, logins_of, retry_after
 from tests.component.test_probe_line import World, world
 from tests.fakes.helix import CLIENT, SECRET, HelixServer
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from streamvaultd.capture.streamlink import Installation, Version
-from streamvaultd.jobs.join import Join, Spec
+from streamvaultd.jobs.join.main import Join, Spec
+from streamvaultd.recording.streamlink.command import Installation, Version
 from tests.component.captures import SHORT_MEDIA, real_streamlink, world
 from tests.fakes.livesource import LiveSource
 from tests.testbed.frames import count_frames

@@ -13,15 +13,16 @@ from typing import Any, cast
 
 import pytest
 
-from streamvaultd.api_streamers import StreamersApi
-from streamvaultd.clock import SystemClock
-from streamvaultd.config import Settings
-from streamvaultd.core.events import BroadcastOver, Event, Outcome
+from streamvaultd.api.streamers import StreamersApi
+from streamvaultd.base.clock import SystemClock
+from streamvaultd.config.settings import Settings
+from streamvaultd.config.streamer_files import StreamerFiles
 from streamvaultd.core.model import Policy, Recorder, Recording, State, StopReason
-from streamvaultd.core.proxies import Pool
-from streamvaultd.core.retention import Rules as Retention
-from streamvaultd.core.streamer import Streamer
-from streamvaultd.core.watched import Mood, Sighting, Trouble
+from streamvaultd.core.recording.events import BroadcastOver, Event, Outcome
+from streamvaultd.core.upkeep.retention import Rules as Retention
+from streamvaultd.core.watching.model import Mood, Sighting, Trouble
+from streamvaultd.core.watching.proxies import Pool
+from streamvaultd.core.watching.streamer import Streamer
 from streamvaultd.errors import (
     AlreadyRecording,
     ConfigInvalid,
@@ -33,11 +34,10 @@ from streamvaultd.errors import (
     StreamerReadOnly,
     UnsupportedUrl,
 )
-from streamvaultd.notices import STORE_FAILED, STREAMERS_REFUSED, Entry
-from streamvaultd.roster import Roster
-from streamvaultd.streamer_files import StreamerFiles
+from streamvaultd.reporting.notices import STORE_FAILED, STREAMERS_REFUSED, Entry
 from streamvaultd.varlink.server import Call
-from streamvaultd.watches import SourceProbes, Watches
+from streamvaultd.watching.roster import Roster
+from streamvaultd.watching.watcher import SourceProbes, Watches
 
 OFF = Sighting(outcome=Outcome.OFFLINE)
 LIVE = Sighting(outcome=Outcome.LIVE, site_id="b1", title="one", streams=("best",))

@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from streamvaultd.core.effects import Notice
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Phase, Recorder, Segment, State
-from streamvaultd.core.verdict import judge
-from streamvaultd.witnesses.processes import parse_exit_record
+from streamvaultd.core.recording.effects import Notice
+from streamvaultd.core.recording.verdict import judge
+from streamvaultd.scopes.witnesses.pidfd import parse_exit_record
 from tests.component.api_world import daemon
 from tests.component.captures import world
 from tests.component.store_world import NOW, later, move, open_store, start

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from streamvaultd.capture.writeback import Writeback
-from streamvaultd.clock import SystemClock
+from streamvaultd.base.clock import SystemClock
+from streamvaultd.recording.files.writeback import Writeback
 from tests.component.small_disk import MIB, SmallDisk, small_disk
 
 TICK = 0.05

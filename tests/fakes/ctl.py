@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from streamvaultd.ctl.main import main
-from streamvaultd.ctl.screen import Screen
+from streamvaultd.ctl.show.screen import Screen
 from streamvaultd.errors import ConnectionLost, DaemonNotRunning
 
 if TYPE_CHECKING:

@@ -26,8 +26,8 @@ from typing import Any
 
 from streamvaultd.core.model import ScopeLimits
 from streamvaultd.errors import VaultError
-from streamvaultd.scopes import Scopes
-from streamvaultd.witnesses.bus import UnitBus
+from streamvaultd.scopes.broker import Scopes
+from streamvaultd.scopes.witnesses.bus import UnitBus
 
 BROKER = Path("/run/streamvault-brokerd/io.streamvault.Broker")
 SLEEPER = "import sys, time; print(flush=True); time.sleep(600)"

@@ -6,7 +6,7 @@ What needs a real kernel, such as a power cut and a clock that is set, is in tes
 
 from __future__ import annotations
 
-from streamvaultd.notices import BUS_LOST, FILES_TROUBLE, SCOPE_TROUBLE, STORE_FAILED
+from streamvaultd.reporting.notices import BUS_LOST, FILES_TROUBLE, SCOPE_TROUBLE, STORE_FAILED
 from tests.fakes.livesource import LiveSource
 from tests.integration.harness import Ctl
 from tests.integration.stories import causes, ends_well, wait_scopes, wait_segments, wait_up

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from streamvaultd.core.effects import Notice
-from streamvaultd.notices import ENTRIES
+from streamvaultd.core.recording.effects import Notice
+from streamvaultd.reporting.notices import ENTRIES
 from tests.fakes.livesource import LiveSource
 from tests.fakes.media import OTHER_SIZE, ensure_media
 from tests.integration.harness import SETTINGS, Ctl, configure, count

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from streamvaultd.core.effects import Notice
-from streamvaultd.notices import WITNESS_MISSING
+from streamvaultd.core.recording.effects import Notice
+from streamvaultd.reporting.notices import WITNESS_MISSING
 from tests.fakes.livesource import LiveSource
 from tests.integration.harness import Ctl
 from tests.integration.stories import causes, ends_well, kill, main_pid, wait_segments, wait_up, wait_writing

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Audits of the simulated world (world.py), made as streamvaultd/audits.py makes them: one thing after the other."""
+"""Audits of the simulated world (world.py), made as upkeep/audit/audits.py makes them: one thing after the other."""
 
 from __future__ import annotations
 
-from streamvaultd.core.audit import audit, confirmed
-from streamvaultd.core.census import (
+from streamvaultd.core.model import Recorder
+from streamvaultd.core.upkeep.audit import audit, confirmed
+from streamvaultd.core.upkeep.violations import Violation
+from streamvaultd.core.upkeep.world import (
     Disk,
     Folder,
     JobRow,
@@ -17,9 +19,7 @@ from streamvaultd.core.census import (
     folder_of,
     moved,
 )
-from streamvaultd.core.census import World as Census
-from streamvaultd.core.model import Recorder
-from streamvaultd.core.violations import Violation
+from streamvaultd.core.upkeep.world import World as Census
 from tests.unit.world import World
 
 STEP = 0.02

@@ -6,8 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from streamvaultd.core import events as ev
 from streamvaultd.core.evidence import Evidence
+from streamvaultd.core.recording import events as ev
 
 CHUNK_SECONDS = 2.0
 CHUNK_BYTES = 800_000

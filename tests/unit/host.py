@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from streamvaultd.core import events as ev
 from streamvaultd.core.evidence import Evidence
-from streamvaultd.core.loglines import Line
 from streamvaultd.core.model import Moment
+from streamvaultd.core.recording import events as ev
+from streamvaultd.core.recording.loglines import Line
 from tests.unit.agenda import Agenda
 from tests.unit.broadcast import (
     CHUNK_BYTES,

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from streamvaultd.core import effects as fx
-from streamvaultd.core import events as ev
-from streamvaultd.core.deadlines import next_deadline
 from streamvaultd.core.model import Phase, Recorder, Segment, State
+from streamvaultd.core.recording import effects as fx
+from streamvaultd.core.recording import events as ev
+from streamvaultd.core.recording.deadlines import next_deadline
 
 DUE_MAX = 30
 """More deadlines than this at one instant are a loop (I4)."""

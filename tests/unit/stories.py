@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from streamvaultd.core import events as ev
-from streamvaultd.core.effects import Notice
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import State
+from streamvaultd.core.recording import events as ev
+from streamvaultd.core.recording.effects import Notice
 from tests.unit.broadcast import Air
 from tests.unit.world import World
 

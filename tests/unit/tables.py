@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
-from streamvaultd import config, notices, pools, streamers
-from streamvaultd.core import machine
+from streamvaultd.config import proxies as pools
+from streamvaultd.config import settings as config
+from streamvaultd.config import streamers
+from streamvaultd.config.values import Option
 from streamvaultd.core.model import State
-from streamvaultd.core.violations import ABOUT
-from streamvaultd.notices import Entry
-from streamvaultd.values import Option
+from streamvaultd.core.recording import machine
+from streamvaultd.core.upkeep.violations import ABOUT
+from streamvaultd.reporting import notices
+from streamvaultd.reporting.notices import Entry
 
 NOTICES = (
     *(value for value in vars(notices).values() if isinstance(value, Entry)),

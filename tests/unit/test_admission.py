@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from streamvaultd.core.admission import GroupMemory, refusal
-from streamvaultd.witnesses.cgroups import group_memory, scope_memory
+from streamvaultd.core.recording.memory import GroupMemory, refusal
+from streamvaultd.scopes.witnesses.cgroups import group_memory, scope_memory
 
 MIB = 1 << 20
 FULL = GroupMemory(name="streamvault-recordings.slice", used=800 * MIB, limit=1000 * MIB)

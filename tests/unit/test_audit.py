@@ -9,10 +9,14 @@ from typing import Any, Final
 
 import pytest
 
-from streamvaultd.core.audit import audit, confirmed
-from streamvaultd.core.audit_rows import REMOVAL_LIMIT
-from streamvaultd.core.audit_runs import GATE_LIMIT, OVERDUE
-from streamvaultd.core.census import (
+from streamvaultd.config.names import NAME
+from streamvaultd.core.model import Moment, Phase, Recorder, Recording, Segment, State
+from streamvaultd.core.upkeep.audit import audit, confirmed
+from streamvaultd.core.upkeep.recovery import recovered, reopened
+from streamvaultd.core.upkeep.row_rules import REMOVAL_LIMIT
+from streamvaultd.core.upkeep.run_rules import GATE_LIMIT, OVERDUE
+from streamvaultd.core.upkeep.violations import ABOUT, Kind, Violation
+from streamvaultd.core.upkeep.world import (
     Disk,
     JobRow,
     Pipe,
@@ -25,10 +29,6 @@ from streamvaultd.core.census import (
     World,
     moved,
 )
-from streamvaultd.core.model import Moment, Phase, Recorder, Recording, Segment, State
-from streamvaultd.core.recovery import recovered, reopened
-from streamvaultd.core.violations import ABOUT, Kind, Violation
-from streamvaultd.names import NAME
 from tests.unit.auditing import row_of
 from tests.unit.rows import POLICY
 from tests.unit.tables import violation_table

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamvaultd.core import events as ev
-from streamvaultd.core.audit import audit
 from streamvaultd.core.model import State
-from streamvaultd.core.violations import Kind
+from streamvaultd.core.recording import events as ev
+from streamvaultd.core.upkeep.audit import audit
+from streamvaultd.core.upkeep.violations import Kind
 from tests.unit.auditing import Auditor, Interrupted
 from tests.unit.broadcast import Air, Run
 from tests.unit.rows import POLICY

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamvaultd import units
+from streamvaultd.base import units
 from streamvaultd.brokerd import checks
 from streamvaultd.brokerd.manager import scope_properties
 from streamvaultd.errors import (

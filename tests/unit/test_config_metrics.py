@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamvaultd import config
+from streamvaultd.config import settings as config
 
 
 @pytest.mark.parametrize("listen", ["", "unix:/run/streamvaultd/metrics", "127.0.0.1:9464", "[::1]:9464"])

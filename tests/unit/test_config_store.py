@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import make_url
 
-from streamvaultd import config
+from streamvaultd.config import settings as config
 
 GOOD = [
     "postgresql://_streamvault@/streamvault", "postgresql://u@db.example.org/streamvault", "postgres://u@h:5433/db",

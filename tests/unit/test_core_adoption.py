@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import pytest
 
-from streamvaultd.core import effects as fx
-from streamvaultd.core import events as ev
-from streamvaultd.core.machine import step
 from streamvaultd.core.model import Moment, Phase, Recorder, Segment, State
-from streamvaultd.core.policy import has_advanced, next_probe
-from streamvaultd.core.reconcile import Facts, takeover
+from streamvaultd.core.recording import effects as fx
+from streamvaultd.core.recording import events as ev
+from streamvaultd.core.recording.machine import step
+from streamvaultd.core.recording.policy import has_advanced, next_probe
+from streamvaultd.core.recording.reconcile import Facts, takeover
 from tests.unit.rows import new_recorder
 
 MEDIA = Moment(1000.0, 0)

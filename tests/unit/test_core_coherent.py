@@ -11,9 +11,9 @@ from dataclasses import replace
 
 import pytest
 
-from streamvaultd.core.deadlines import next_deadline
 from streamvaultd.core.model import Moment, Phase, Recorder, Segment, State, StopReason
-from streamvaultd.core.recovery import coherent
+from streamvaultd.core.recording.deadlines import next_deadline
+from streamvaultd.core.upkeep.recovery import coherent
 from tests.unit.broadcast import CHUNK_BYTES, Air, Run
 from tests.unit.rows import BOOTED, EPOCH, new_recorder
 from tests.unit.world import World

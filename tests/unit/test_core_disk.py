@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from streamvaultd.core import effects as fx
-from streamvaultd.core import events as ev
-from streamvaultd.core.effects import Notice
 from streamvaultd.core.model import Phase, State
-from streamvaultd.core.policy import DISK_CHECK, DISK_CHECK_MAX, HOST_HOLD, PAUSE_MAX
+from streamvaultd.core.recording import effects as fx
+from streamvaultd.core.recording import events as ev
+from streamvaultd.core.recording.effects import Notice
+from streamvaultd.core.recording.policy import DISK_CHECK, DISK_CHECK_MAX, HOST_HOLD, PAUSE_MAX
 from tests.unit.broadcast import Air
 from tests.unit.rows import POLICY
 from tests.unit.stories import KILLED, begun, causes, ends_well, everything_aired, notices, reach, recording, state_of

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from streamvaultd.core import events as ev
-from streamvaultd.core.effects import Notice
-from streamvaultd.core.loglines import Line
 from streamvaultd.core.model import Moment, Phase, Recorder, Segment, State
-from streamvaultd.core.policy import (
+from streamvaultd.core.recording import events as ev
+from streamvaultd.core.recording.effects import Notice
+from streamvaultd.core.recording.loglines import Line
+from streamvaultd.core.recording.policy import (
     FILL_PAUSE,
     FILL_PAUSE_MAX,
     QUALITY_LATE,

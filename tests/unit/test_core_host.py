@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 import pytest
 
-from streamvaultd.core import effects as fx
-from streamvaultd.core import events as ev
-from streamvaultd.core.effects import Notice
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import State, StopReason
-from streamvaultd.core.policy import HOST_HOLD, HOST_WINDOW
+from streamvaultd.core.recording import effects as fx
+from streamvaultd.core.recording import events as ev
+from streamvaultd.core.recording.effects import Notice
+from streamvaultd.core.recording.policy import HOST_HOLD, HOST_WINDOW
 from tests.unit.broadcast import Air
 from tests.unit.rows import POLICY
 from tests.unit.stories import (

@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import pytest
 
-from streamvaultd.core import effects as fx
-from streamvaultd.core import events as ev
-from streamvaultd.core.effects import Notice
-from streamvaultd.core.machine import step
 from streamvaultd.core.model import Moment, Phase, State, StopReason
+from streamvaultd.core.recording import effects as fx
+from streamvaultd.core.recording import events as ev
+from streamvaultd.core.recording.effects import Notice
+from streamvaultd.core.recording.machine import step
 from tests.unit.broadcast import Air
 from tests.unit.rows import POLICY, new_recorder
 from tests.unit.stories import KILLED, begun, ends_well, notices, reach, recording

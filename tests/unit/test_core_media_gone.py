@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from streamvaultd.core.effects import Announce, Notice
-from streamvaultd.core.events import SegmentSealed
-from streamvaultd.core.machine import step
 from streamvaultd.core.model import Moment, Phase, Segment, State
+from streamvaultd.core.recording.effects import Announce, Notice
+from streamvaultd.core.recording.events import SegmentSealed
+from streamvaultd.core.recording.machine import step
 from tests.unit.rows import new_recorder
 
 AT = Moment(monotonic=100.0, realtime=1_795_000_000_000_000)

@@ -8,11 +8,11 @@ from itertools import product
 
 import pytest
 
-from streamvaultd.core import events as ev
-from streamvaultd.core.effects import Notice
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import State
-from streamvaultd.core.policy import LASTING, MEMORY_NEAR, MEMORY_PATIENCE, QUIET
+from streamvaultd.core.recording import events as ev
+from streamvaultd.core.recording.effects import Notice
+from streamvaultd.core.recording.policy import LASTING, MEMORY_NEAR, MEMORY_PATIENCE, QUIET
 from tests.unit.broadcast import Air
 from tests.unit.host import Witnesses
 from tests.unit.rows import POLICY

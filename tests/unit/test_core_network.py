@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from streamvaultd.core import effects as fx
-from streamvaultd.core import events as ev
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import State
+from streamvaultd.core.recording import effects as fx
+from streamvaultd.core.recording import events as ev
 from tests.unit.broadcast import UNREACHABLE, Air
 from tests.unit.rows import POLICY
 from tests.unit.stories import begun, causes, ends_well, everything_aired, reach, recording, state_of

@@ -14,13 +14,13 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streamvaultd.core import effects as fx
-from streamvaultd.core import events as ev
-from streamvaultd.core.deadlines import due
 from streamvaultd.core.evidence import Evidence
-from streamvaultd.core.loglines import Line
-from streamvaultd.core.machine import TRANSITIONS, step
 from streamvaultd.core.model import Moment, Recorder, State
+from streamvaultd.core.recording import effects as fx
+from streamvaultd.core.recording import events as ev
+from streamvaultd.core.recording.deadlines import due
+from streamvaultd.core.recording.loglines import Line
+from streamvaultd.core.recording.machine import TRANSITIONS, step
 from tests.unit.broadcast import CHUNK_BYTES, GONE, SILENT, UNKNOWN_SITE, UNREACHABLE, Air
 from tests.unit.host import Witnesses
 from tests.unit.invariants import broken_by_step

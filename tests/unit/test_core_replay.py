@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import pytest
 
-from streamvaultd.core import events as ev
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import State
+from streamvaultd.core.recording import events as ev
 from tests.unit.broadcast import Air
 from tests.unit.host import Witnesses
 from tests.unit.stories import causes

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from streamvaultd.core import effects as fx
-from streamvaultd.core import events as ev
-from streamvaultd.core.effects import Notice
-from streamvaultd.core.machine import step
 from streamvaultd.core.model import Moment, Phase, Recorder, Segment, State
-from streamvaultd.core.policy import JOINS_MAX
-from streamvaultd.core.requests import why_not_pruned, why_not_retried
+from streamvaultd.core.recording import effects as fx
+from streamvaultd.core.recording import events as ev
+from streamvaultd.core.recording.effects import Notice
+from streamvaultd.core.recording.machine import step
+from streamvaultd.core.recording.policy import JOINS_MAX
+from streamvaultd.core.recording.requests import why_not_pruned, why_not_retried
 from tests.unit.rows import new_recorder
 from tests.unit.stories import KILLED, notices, reach
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from streamvaultd.core import events as ev
-from streamvaultd.core.deadlines import due
-from streamvaultd.core.effects import Notice
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Phase, State, StopReason
+from streamvaultd.core.recording import events as ev
+from streamvaultd.core.recording.deadlines import due
+from streamvaultd.core.recording.effects import Notice
 from tests.unit.broadcast import Air
 from tests.unit.rows import POLICY
 from tests.unit.stories import (

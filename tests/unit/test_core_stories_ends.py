@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import pytest
 
-from streamvaultd.core import events as ev
-from streamvaultd.core.effects import Notice
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Phase, State, StopReason
-from streamvaultd.core.policy import IN_VAIN, PROBE_LIMIT
+from streamvaultd.core.recording import events as ev
+from streamvaultd.core.recording.effects import Notice
+from streamvaultd.core.recording.policy import IN_VAIN, PROBE_LIMIT
 from tests.unit.broadcast import Air
 from tests.unit.rows import POLICY
 from tests.unit.stories import (

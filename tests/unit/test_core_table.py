@@ -13,13 +13,13 @@ from functools import cache
 
 import pytest
 
-from streamvaultd.core import events as ev
 from streamvaultd.core.evidence import Evidence
-from streamvaultd.core.loglines import Line
-from streamvaultd.core.machine import RULES, IllegalTransition, step
 from streamvaultd.core.model import Moment, Policy, Recorder, Segment, State, StopReason
-from streamvaultd.core.policy import JOINS_MAX
-from streamvaultd.core.recovery import coherent
+from streamvaultd.core.recording import events as ev
+from streamvaultd.core.recording.loglines import Line
+from streamvaultd.core.recording.machine import RULES, IllegalTransition, step
+from streamvaultd.core.recording.policy import JOINS_MAX
+from streamvaultd.core.upkeep.recovery import coherent
 from tests.unit.broadcast import GONE, NO_SPACE, SILENT, UNKNOWN_SITE, UNREACHABLE
 from tests.unit.invariants import broken_by_step
 from tests.unit.rows import BOOTED, EPOCH, new_recorder

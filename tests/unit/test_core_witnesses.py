@@ -8,12 +8,12 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamvaultd.core import effects as fx
-from streamvaultd.core import events as ev
 from streamvaultd.core.evidence import Evidence
-from streamvaultd.core.machine import step
 from streamvaultd.core.model import Moment, Phase, Recorder, Segment, State, is_death
-from streamvaultd.core.verdict import judge
+from streamvaultd.core.recording import effects as fx
+from streamvaultd.core.recording import events as ev
+from streamvaultd.core.recording.machine import step
+from streamvaultd.core.recording.verdict import judge
 from tests.unit.broadcast import GONE, NO_SPACE, SILENT, UNREACHABLE
 from tests.unit.rows import EPOCH, new_recorder
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from streamvaultd.ctl import top
+from streamvaultd.ctl.commands import top
 from streamvaultd.ctl.outcome import Usage
 from streamvaultd.ctl.session import Session
 from streamvaultd.ctl.when import parse_when

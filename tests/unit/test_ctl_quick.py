@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamvaultd.ctl import cli, quick
+from streamvaultd.ctl.index import PLACES, find
 from streamvaultd.ctl.options import COMMON, Command
 from streamvaultd.ctl.outcome import Usage
-from streamvaultd.ctl.places import PLACES, find
 from streamvaultd.ctl.session import Session
 from streamvaultd.errors import NoSuchRecording
 from tests.fakes.ctl import FakeDaemon, recording, run

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from streamvaultd.ctl.records import BadAnswer
-from streamvaultd.ctl.result import missing_text, parse_result, parse_seam, result_fields, seams_text, totals
+from streamvaultd.ctl.show.result import missing_text, parse_result, parse_seam, result_fields, seams_text, totals
 from tests.fakes.ctl import FakeDaemon, one, run, segment
 
 RESULT = "/srv/media/demo/demo.ts"

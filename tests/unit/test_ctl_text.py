@@ -7,9 +7,9 @@ import json
 
 import pytest
 
-from streamvaultd.ctl import text
-from streamvaultd.ctl.table import Column, Table
-from streamvaultd.ctl.text import Span, Style
+from streamvaultd.ctl.show import text
+from streamvaultd.ctl.show.table import Column, Table
+from streamvaultd.ctl.show.text import Span, Style
 from tests.fakes.ctl import HOUR, NOW, zone
 
 SECOND = 1_000_000

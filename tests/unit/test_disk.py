@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamvaultd.core.disk import (
+from streamvaultd.core.model import Moment, Phase, Policy, Recorder, Recording, Segment, State
+from streamvaultd.core.recording.disk import (
     WINDOW,
     Margin,
     Pace,
@@ -21,7 +22,6 @@ from streamvaultd.core.disk import (
     still_short,
     worth_keeping,
 )
-from streamvaultd.core.model import Moment, Phase, Policy, Recorder, Recording, Segment, State
 
 MIB = 1 << 20
 MARGIN = Margin(reserve=300.0, floor=16 * MIB)

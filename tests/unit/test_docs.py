@@ -9,11 +9,12 @@ from pathlib import Path
 import click
 import pytest
 
-from streamvaultd import __version__, config, errors
+from streamvaultd import __version__, errors
+from streamvaultd.config import settings as config
+from streamvaultd.config.values import RESERVED_OPTIONS
 from streamvaultd.core.model import State
 from streamvaultd.ctl.cli import cli
 from streamvaultd.ctl.outcome import ExitCode
-from streamvaultd.values import RESERVED_OPTIONS
 from streamvaultd.varlink import idl
 from tests.unit.tables import diagram, settings_table, streamer_table
 

@@ -8,9 +8,10 @@ import re
 from pathlib import Path
 from string import Formatter
 
-from streamvaultd import notices, units
+from streamvaultd.base import units
 from streamvaultd.brokerd import notices as brokerd
-from streamvaultd.core.effects import Notice
+from streamvaultd.core.recording.effects import Notice
+from streamvaultd.reporting import notices
 from tests.unit.tables import NOTICES
 
 ROOT = Path(__file__).resolve().parents[2]

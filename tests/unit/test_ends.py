@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from streamvaultd.core.effects import Notice
+from streamvaultd.api.why import end_views, evidence_view
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Moment, Phase, Segment, State
-from streamvaultd.ends import end_views, evidence_view
+from streamvaultd.core.recording.effects import Notice
 from streamvaultd.varlink import idl
 from streamvaultd.varlink.server import read_definition
 from tests.unit.rows import EPOCH, new_recorder

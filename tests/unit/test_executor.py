@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import AsyncMock, MagicMock
 
-from streamvaultd.core import effects as fx
-from streamvaultd.core.effects import Notice
-from streamvaultd.core.events import MediaDiscarded
-from streamvaultd.core.steps import tell
-from streamvaultd.executor import Executor
-from streamvaultd.notices import FILES_TROUBLE
+from streamvaultd.core.recording import effects as fx
+from streamvaultd.core.recording.effects import Notice
+from streamvaultd.core.recording.events import MediaDiscarded
+from streamvaultd.core.recording.steps import tell
+from streamvaultd.recording.executor import Executor
+from streamvaultd.reporting.notices import FILES_TROUBLE
 from tests.unit.rows import new_recorder
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamvaultd.jobs.join import Join
+from streamvaultd.jobs.join.main import Join
 from streamvaultd.media import ts
 from streamvaultd.media.lead import Lead, find_lead, without_lead
 from streamvaultd.media.plan import plan_join

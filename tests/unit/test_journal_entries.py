@@ -9,15 +9,8 @@ from uuid import UUID
 import pytest
 
 from streamvaultd.core.evidence import Evidence
-from streamvaultd.core.loglines import Line
-from streamvaultd.witnesses.entries import (
-    KernelOom,
-    OomdKill,
-    Spoke,
-    UnitOom,
-    evidence_of,
-    parse_entry,
-)
+from streamvaultd.core.recording.loglines import Line
+from streamvaultd.scopes.witnesses.entries import KernelOom, OomdKill, Spoke, UnitOom, evidence_of, parse_entry
 from systemd import journal
 
 Entry = dict[str, Any]

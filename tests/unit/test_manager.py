@@ -6,11 +6,11 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from streamvaultd.core import effects as fx
-from streamvaultd.core import events as ev
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Moment, Phase, Recorder, Segment, State
-from streamvaultd.manager import SETTLED_KEPT, Manager
+from streamvaultd.core.recording import effects as fx
+from streamvaultd.core.recording import events as ev
+from streamvaultd.recording.manager import SETTLED_KEPT, Manager
 from tests.unit.rows import EPOCH, new_recorder
 
 AT = Moment(100.0, EPOCH)

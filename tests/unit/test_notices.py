@@ -10,9 +10,9 @@ from string import Formatter
 import pytest
 
 import streamvaultd
-from streamvaultd import notices
-from streamvaultd.core.effects import Notice
-from streamvaultd.notices import ENTRIES, ERROR, INFO, NOTICE, WARNING, priority_of
+from streamvaultd.core.recording.effects import Notice
+from streamvaultd.reporting import notices
+from streamvaultd.reporting.notices import ENTRIES, ERROR, INFO, NOTICE, WARNING, priority_of
 from tests.unit.tables import NOTICES
 
 PACKAGE = Path(streamvaultd.__file__).parent

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from streamvaultd.notify import STATUS_MAX, Notifier, stored_fds, watchdog_interval
+from streamvaultd.base.sd_notify import STATUS_MAX, Notifier, stored_fds, watchdog_interval
 
 
 @pytest.fixture(name="manager")

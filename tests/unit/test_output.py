@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from streamvaultd.capture.output import SegmentFiles, file_system_of
 from streamvaultd.core.model import Moment, Policy, Recording
 from streamvaultd.errors import DirectoryUnusable
+from streamvaultd.recording.files.output import SegmentFiles, file_system_of
 
 FILES = SegmentFiles(mounts=Path("/dev/null"))  # the tests' own folder may be in memory
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from streamvaultd import config, streamers
-from streamvaultd.core.proxies import Pool
+from streamvaultd.config import settings as config
+from streamvaultd.config import streamers
+from streamvaultd.core.watching.proxies import Pool
 
 EU = Pool(urls=("http://a:1", "socks5h://b:2"), secrets=("eu-proxies",))
 

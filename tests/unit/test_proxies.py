@@ -6,7 +6,7 @@ from __future__ import annotations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streamvaultd.core.proxies import REST_MAX, REST_MIN, Health, choose, learn
+from streamvaultd.core.watching.proxies import REST_MAX, REST_MIN, Health, choose, learn
 
 POOL = ("a", "b", "direct")
 

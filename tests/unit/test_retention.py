@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamvaultd import config, streamers
+from streamvaultd.config import settings as config
+from streamvaultd.config import streamers
 from streamvaultd.core.model import Moment
-from streamvaultd.core.retention import (
+from streamvaultd.core.upkeep.retention import (
     CLOCK_SETTLES,
     CLOCK_STEP,
     USEC,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from streamvaultd import shim
-from streamvaultd.shim import (
+from streamvaultd.scopes import shim
+from streamvaultd.scopes.shim import (
     LINES_KEPT,
     LOG_MAX,
     Journal,

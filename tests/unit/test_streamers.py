@@ -12,11 +12,11 @@ import tomli
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streamvaultd import streamers
+from streamvaultd.config import streamers
+from streamvaultd.config.streamer_files import StreamerFiles, dump
+from streamvaultd.config.values import RESERVED_OPTIONS
 from streamvaultd.core.model import Policy
-from streamvaultd.core.streamer import Filters, Streamer, site_of
-from streamvaultd.streamer_files import StreamerFiles, dump
-from streamvaultd.values import RESERVED_OPTIONS
+from streamvaultd.core.watching.streamer import Filters, Streamer, site_of
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamvaultd.capture.streamlink import (
+from streamvaultd.errors import InvalidQuality, InvalidUrl
+from streamvaultd.recording.streamlink.command import (
     Installation,
     Version,
     build_command,
@@ -19,7 +20,6 @@ from streamvaultd.capture.streamlink import (
     secrets_in,
     warning_about,
 )
-from streamvaultd.errors import InvalidQuality, InvalidUrl
 
 DEBIAN_13 = Version(7, 3, 0)
 NEWEST = Version(8, 6, 3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamvaultd.core.loglines import Line, classify, resolved_quality
+from streamvaultd.core.recording.loglines import Line, classify, resolved_quality
 
 LINES = [
     ("info cli: Opening stream: 720p60 (hls)", Line.OPENING),

@@ -9,13 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamvaultd import config, streamers, telling
-from streamvaultd.core import telling as core
-from streamvaultd.core.effects import Notice
-from streamvaultd.core.telling import BACKOFF, HOUR, LINES_MAX, REST, WAITING_MAX, Desk, Tiding, Word, Worth
+from streamvaultd.config import settings as config
+from streamvaultd.config import streamers
+from streamvaultd.core import notifying as core
+from streamvaultd.core.notifying import BACKOFF, HOUR, LINES_MAX, REST, WAITING_MAX, Desk, Tiding, Word, Worth
+from streamvaultd.core.recording.effects import Notice
 from streamvaultd.core.topic import DEFAULT, Topic
-from streamvaultd.core.watched import Remark
-from streamvaultd.notices import ENTRIES, REMARKS
+from streamvaultd.core.watching.model import Remark
+from streamvaultd.reporting import notifier as telling
+from streamvaultd.reporting.notices import ENTRIES, REMARKS
 from tests.unit.tables import NOTICES
 
 NOON = 12 * 3600 * 1_000_000

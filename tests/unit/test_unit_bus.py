@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamvaultd.systemd1 import UNIT_PATH, unit_of, unit_path
-from streamvaultd.witnesses.bus import Results
+from streamvaultd.base.systemd1 import UNIT_PATH, unit_of, unit_path
+from streamvaultd.scopes.witnesses.bus import Results
 
 UNIT = "streamvault-7-001.scope"
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamvaultd import units
+from streamvaultd.base import units
 
 RECORDINGS = st.integers(1, 9_999_999_999)
 NUMBERS = st.integers(1, 999_999)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from streamvaultd.core.evidence import Evidence
-from streamvaultd.core.verdict import Ending, is_of_own_limit, judge, message_of
+from streamvaultd.core.recording.verdict import Ending, is_of_own_limit, judge, message_of
 
 NOTHING_NEW_8 = "[stream.segmented][warning] No new segments for more than 6.00s. Stopping..."
 NOTHING_NEW_7 = (

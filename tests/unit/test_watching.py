@@ -10,20 +10,14 @@ from typing import Any
 
 import pytest
 
-from streamvaultd.core import watched as wt
-from streamvaultd.core.answers import (
-    BACKOFF_MAX,
-    LOOK_AGAIN,
-    QUIET,
-    TOLD_FAILURES,
-    UNSUPPORTED_WAIT,
-)
-from streamvaultd.core.events import Outcome
 from streamvaultd.core.model import Moment
-from streamvaultd.core.streamer import Filters, Streamer
-from streamvaultd.core.usual import minute_of_day
-from streamvaultd.core.watched import Ended, Mood, Rules, Sighting, Watch
-from streamvaultd.core.watching import next_deadline, step
+from streamvaultd.core.recording.events import Outcome
+from streamvaultd.core.watching import model as wt
+from streamvaultd.core.watching.answers import BACKOFF_MAX, LOOK_AGAIN, QUIET, TOLD_FAILURES, UNSUPPORTED_WAIT
+from streamvaultd.core.watching.machine import next_deadline, step
+from streamvaultd.core.watching.model import Ended, Mood, Rules, Sighting, Watch
+from streamvaultd.core.watching.streamer import Filters, Streamer
+from streamvaultd.core.watching.usual_hours import minute_of_day
 
 EPOCH = 1_795_000_000_000_000
 

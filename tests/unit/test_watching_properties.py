@@ -10,12 +10,12 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streamvaultd.core import watched as wt
-from streamvaultd.core.events import Outcome
 from streamvaultd.core.model import Moment
-from streamvaultd.core.streamer import Filters, Streamer
-from streamvaultd.core.watched import Ended, Mood, Rules, Sighting, Watch
-from streamvaultd.core.watching import next_deadline, step
+from streamvaultd.core.recording.events import Outcome
+from streamvaultd.core.watching import model as wt
+from streamvaultd.core.watching.machine import next_deadline, step
+from streamvaultd.core.watching.model import Ended, Mood, Rules, Sighting, Watch
+from streamvaultd.core.watching.streamer import Filters, Streamer
 
 RULES = Rules(interval=10.0, spacing=0.5, pace=0.05, asked_max=3)
 NAMES = ("a", "b", "c", "d", "e")

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import pytest
 
-from streamvaultd.core import watched as wt
-from streamvaultd.core.answers import QUIET
-from streamvaultd.core.events import Outcome
-from streamvaultd.core.watched import Ended, Rules, Sighting
-from streamvaultd.core.watching import next_deadline
+from streamvaultd.core.recording.events import Outcome
+from streamvaultd.core.watching import model as wt
+from streamvaultd.core.watching.answers import QUIET
+from streamvaultd.core.watching.machine import next_deadline
+from streamvaultd.core.watching.model import Ended, Rules, Sighting
 from tests.unit.test_watching import Watcher, begun, streamer
 
 

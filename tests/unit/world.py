@@ -22,13 +22,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from streamvaultd.core import effects as fx
-from streamvaultd.core import events as ev
-from streamvaultd.core.deadlines import due, next_deadline
 from streamvaultd.core.evidence import Evidence
-from streamvaultd.core.machine import step
 from streamvaultd.core.model import Moment, Phase, Policy, Recorder, State
-from streamvaultd.core.reconcile import Facts, orphans, takeover
+from streamvaultd.core.recording import effects as fx
+from streamvaultd.core.recording import events as ev
+from streamvaultd.core.recording.deadlines import due, next_deadline
+from streamvaultd.core.recording.machine import step
+from streamvaultd.core.recording.reconcile import Facts, orphans, takeover
 from tests.unit.agenda import ANYBODY
 from tests.unit.broadcast import CHUNK_BYTES, CHUNK_SECONDS, PROBED, Run
 from tests.unit.host import EventAt, Host

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from streamvaultd.core.effects import Notice
+from streamvaultd.core.recording.effects import Notice
 from tests.fakes.livesource import LiveSource
 from tests.integration.harness import count
 from tests.integration.stories import ends_well, wait_scopes, wait_writing

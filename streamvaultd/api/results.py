@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""io.streamvault.Recorder: ListSeams, GetSeam and ListParts, what the join of a recording found and made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from streamvaultd.api.views import View, optional, paging
+from streamvaultd.core.model import JOIN, Recorder, SeamRecord
+from streamvaultd.errors import NoSuchSeam, RecordingUnreadable
+from streamvaultd.recording.ports import DoneJob
+from streamvaultd.varlink.server import Call, Handler
+
+
+class _Part(msgspec.Struct):
+    path: str
+    bytes: int
+    duration_ms: int | None = None
+
+
+class _Result(msgspec.Struct):
+    parts: tuple[_Part, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class ResultStore(Protocol):
+    """Raises StoreUnavailable and RecordingUnreadable; NoSuchRecording where there is none."""
+
+    async def find(self, name_or_id: str) -> Recorder: ...
+    async def seams(self, recording: int) -> Sequence[SeamRecord]: ...
+    async def last_done_job(self, recording: int, kind: str) -> DoneJob | None: ...
+
+
+class ResultApi:
+    """Handlers of these methods; `handlers()` is what the server is given."""
+
+    def __init__(self, store: ResultStore) -> None:
+        self._store = store
+
+    def handlers(self) -> dict[str, Handler]:
+        """Method name -> handler."""
+        return {"ListSeams": self.list_seams, "GetSeam": self.get_seam, "ListParts": self.list_parts}
+
+    async def list_seams(self, call: Call) -> View:
+        recording = await self._find(call)
+        page = paging(call.parameters, "after")
+        found = [seam for seam in await self._store.seams(recording) if seam.older > (page["after"] or 0)]
+        shown = found[: page["limit"]]
+        further = shown[-1].older if len(shown) < len(found) else None
+        return {"seams": [seam_view(seam) for seam in shown]} | optional(next=further)
+
+    async def get_seam(self, call: Call) -> View:
+        recording, older = await self._find(call), call.parameters["older"]
+        for seam in await self._store.seams(recording):
+            if seam.older == older:
+                return {"seam": seam_view(seam)}
+        raise NoSuchSeam(recording=recording, older=older)
+
+    async def list_parts(self, call: Call) -> View:
+        recording = await self._find(call)
+        job = await self._store.last_done_job(recording, JOIN)
+        try:
+            result = msgspec.convert({} if job is None else job.result or {}, _Result)
+        except msgspec.ValidationError as error:
+            raise RecordingUnreadable(recording=recording, why=f"the result of its join: {error}") from error
+        return {"parts": [_part_view(part) for part in result.parts], "notes": list(result.notes)}
+
+    async def _find(self, call: Call) -> int:
+        return (await self._store.find(call.parameters["recording"])).recording.id
+
+
+def seam_view(seam: SeamRecord) -> View:
+    """A Seam."""
+    return {
+        "older": seam.older,
+        "newer": seam.newer,
+        "kind": seam.kind,
+        "method": seam.method,
+        "certainty": seam.certainty,
+    } | optional(
+        overlapBytes=seam.overlap_bytes,
+        overlapUSec=_usec(seam.overlap_ms),
+        gapUSec=_usec(seam.gap_ms),
+        note=seam.note or None,
+    )
+
+
+def _part_view(part: _Part) -> View:
+    return {"path": part.path, "bytes": part.bytes} | optional(durationUSec=_usec(part.duration_ms))
+
+
+def _usec(ms: float | None) -> int | None:
+    return None if ms is None else round(ms * 1000)

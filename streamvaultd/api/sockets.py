@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The daemon's sockets: what each may be asked, by whom, and how much of it.
+
+`varlink` is for those who act: root and the group of the socket. `varlink-readonly`, where the administrator has
+enabled it, is for everybody, and answers what changes nothing. The two do not share their limits, so that everybody
+cannot lock out those who act.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+from streamvaultd import __version__
+from streamvaultd.api.admin import AdminApi, AdminStore
+from streamvaultd.api.audit import AuditApi
+from streamvaultd.api.lists import LookApi, LookStore
+from streamvaultd.api.prune import PruneApi, PruneStore
+from streamvaultd.api.recordings import Api
+from streamvaultd.api.results import ResultApi, ResultStore
+from streamvaultd.api.subscribe import FeedStore, SubscribeApi
+from streamvaultd.base.clock import Clock
+from streamvaultd.config.settings import Settings
+from streamvaultd.core.watching.model import Watched
+from streamvaultd.errors import RECORDER, VaultError
+from streamvaultd.recording.manager import Manager
+from streamvaultd.reporting.hub import Hub
+from streamvaultd.upkeep.audit.audits import Audits
+from streamvaultd.upkeep.pruning import Pruning
+from streamvaultd.upkeep.retention import Retention
+from streamvaultd.varlink.server import Handler, Info, Interface, Limits, Server, read_definition
+from streamvaultd.varlink.sockets import Members
+
+ACTING: Final = "varlink"
+READING: Final = "varlink-readonly"
+SOCKET_NAMES: Final = frozenset({ACTING, READING})
+"""FileDescriptorName= of the socket units."""
+
+STREAMING: Final = frozenset({"Subscribe"})
+"""Methods that need "more"."""
+
+READ_METHODS: Final = frozenset({
+    "List", "Get", "ListSegments", "GetSegment", "Why", "ListSeams", "GetSeam", "ListParts", "ListStreams",
+    "GetStream", "ListStreamers", "GetStreamer", "ListJobs", "GetJob", "ListEvents", "GetEvent", "Subscribe",
+    "GetSettings", "GetStatus",
+})  # fmt: skip
+"""What changes nothing and costs little: the methods of the read-only socket."""
+
+ACTING_LIMITS: Final = Limits(message_bytes=64 << 10, calls_ahead=2)
+READING_LIMITS: Final = Limits(
+    message_bytes=16 << 10, connections=64, connections_per_uid=8, calls_ahead=1, unsent_bytes=16 << 20
+)
+URL: Final = "man:streamvaultd(8)"
+VERIFIER: Final = (sys.executable, "-I", "-m", "streamvaultd.jobs.inspection")
+
+
+class Store(AdminStore, FeedStore, LookStore, PruneStore, ResultStore, Protocol):
+    """All that the methods ask of the store."""
+
+
+def all_handlers(
+    api: Api,
+    *,
+    audits: Audits,
+    manager: Manager,
+    store: Store,
+    hub: Hub,
+    clock: Clock,
+    pruning: Pruning,
+    retention: Retention,
+    settings: Callable[[], Settings],
+    watched: Callable[[], Mapping[str, Watched]],
+    reload: Callable[[], Awaitable[tuple[bool, Sequence[VaultError]]]],
+    more: Mapping[str, Handler],
+) -> dict[str, Handler]:
+    """Every method of the interface."""
+
+    def recorders() -> Mapping[int, Any]:
+        return manager.recorders
+
+    return {
+        **api.handlers(),
+        **AuditApi(audits).handlers(),
+        **ResultApi(store).handlers(),
+        **LookApi(store, clock, recorders).handlers(),
+        **SubscribeApi(
+            store=store, hub=hub, clock=clock, recorders=recorders, watched=watched, segment_of=api.segment_view
+        ).handlers(),
+        **PruneApi(store=store, pruning=pruning, retention=retention, clock=clock).handlers(),
+        **more,
+        **AdminApi(store=store, settings=settings, reload=reload, verifier=VERIFIER).handlers(),
+    }
+
+
+class Sockets:
+    """Serves the sockets that systemd has passed."""
+
+    def __init__(self, handlers: Mapping[str, Handler], *, spawn: Callable[[Coroutine[Any, Any, None]], None]) -> None:
+        self._handlers = handlers
+        self._spawn = spawn
+
+    def serve(self, fds: Mapping[str, Sequence[int]]) -> None:
+        """Answer on each of them from now on; the descriptors are owned from now on."""
+        for fd in fds.get(ACTING, ()):
+            listener = socket.socket(fileno=fd)
+            members = Members.of_socket(listener)
+            self._spawn(acting(self._handlers, members).serve(listener))
+        for fd in fds.get(READING, ()):
+            self._spawn(reading(self._handlers).serve(socket.socket(fileno=fd)))
+
+
+def acting(handlers: Mapping[str, Handler], members: Members, *, check_replies: bool = False) -> Server:
+    """A server for those who may do everything."""
+    interface = Interface(read_definition(RECORDER), handlers, STREAMING)
+    return Server(_info(), [interface], limits=ACTING_LIMITS, check_replies=check_replies, admits=members.admit)
+
+
+def reading(handlers: Mapping[str, Handler], *, check_replies: bool = False) -> Server:
+    """A server for everybody, who may only look."""
+    interface = Interface(read_definition(RECORDER), handlers, STREAMING, READ_METHODS)
+    return Server(_info(), [interface], limits=READING_LIMITS, check_replies=check_replies)
+
+
+def _info() -> Info:
+    return Info("StreamVault", "streamvaultd", __version__, URL)

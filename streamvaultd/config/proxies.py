@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Proxies as settings have them: URLs, and the names of pools in streamvaultd.toml, which stand for several."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from streamvaultd.config.names import NAME
+from streamvaultd.config.values import Option, Unfit, texts
+from streamvaultd.core.watching.proxies import CREDENTIAL, DIRECT, Pool
+
+SECTION: Final = "proxies"
+ANY: Final = f"{SECTION}.NAME"
+"""The section of a pool, whatever its name."""
+
+PROXIES_MAX: Final = 20
+
+
+def names(value: Any) -> tuple[str, ...]:
+    """Names of credentials."""
+    found = texts(value)
+    if found is None or not all(NAME.fullmatch(name) for name in found):
+        raise Unfit("it must be a list of names of credentials, without 'streamvault.'")
+    return tuple(found)
+
+
+def urls(value: Any) -> tuple[str, ...]:
+    """URLs of proxies, best first."""
+    return _proxies(value, _is_url, "'direct', a URL such as http://HOST:PORT or socks5://HOST:PORT")
+
+
+def choice(value: Any) -> tuple[str, ...]:
+    """URLs of proxies and names of pools, best first."""
+    wanted = "'direct', a URL such as http://HOST:PORT or socks5://HOST:PORT, the name of a pool"
+    return _proxies(value, lambda item: _is_url(item) or NAME.fullmatch(item) is not None, wanted)
+
+
+def _proxies(value: Any, fits: Callable[[str], bool], wanted: str) -> tuple[str, ...]:
+    found = texts(value)
+    if found is None or not 0 < len(found) <= PROXIES_MAX or not all(fits(item) for item in found):
+        raise Unfit(f"it must be {wanted}, or a list of them")
+    if any("@" in item for item in found):
+        raise Unfit("it must not hold a password: others may read this file. Put 'http-proxy=…' into a credential")
+    return tuple(dict.fromkeys(found))
+
+
+def _is_url(item: str) -> bool:
+    return item == DIRECT or bool(re.fullmatch(r"(?:https?|socks[45][ah]?)://[^\s/]+:\d{1,5}/?", item))
+
+
+OPTIONS: Final = (
+    Option(ANY, "urls", urls, "urls", "[]",
+           "Proxies of the pool NAME, best first, as a URL or a list; \"direct\" among them stands for none."),
+    Option(ANY, "secrets", names, "secrets", "[]",
+           "Credentials with further proxies of the pool, those with a password: their lines http-proxy=..."),
+)  # fmt: skip
+KEYS: Final = {option.key: option for option in OPTIONS}
+
+
+def put(pools: Mapping[str, Pool], name: str, key: str, value: Any) -> dict[str, Pool]:
+    """The pools with one key of one of them as it is written; raises Unfit."""
+    if key not in KEYS:
+        raise Unfit(f"no such setting; there are {', '.join(KEYS)}")
+    if not NAME.fullmatch(name) or name == DIRECT:
+        raise Unfit("this is no name for a pool: letters, digits, '.', '_' and '-', 64 at most, and not 'direct'")
+    before = pools.get(name, Pool())
+    found = KEYS[key].parse(value)
+    changed = Pool(urls=found, secrets=before.secrets) if key == "urls" else Pool(urls=before.urls, secrets=found)
+    return {**pools, name: changed}
+
+
+def expand(proxies: tuple[str, ...], pools: Mapping[str, Pool]) -> tuple[str, ...]:
+    """The proxies with those of pools in the place of their names; raises Unfit for a pool that is not there."""
+    found: list[str] = []
+    for proxy in proxies:
+        if _is_url(proxy):
+            found.append(proxy)
+        elif proxy in pools:
+            found += [*pools[proxy].urls, *(CREDENTIAL + name for name in pools[proxy].secrets)]
+        else:
+            there = ", ".join(sorted(pools)) or "none"
+            raise Unfit(
+                f"there is no pool '{proxy}', a section [{SECTION}.{proxy}] of streamvaultd.toml; there is {there}"
+            )
+    if proxies and not found:
+        raise Unfit("there are no proxies in its pools, nor in those of their credentials that are there")
+    return tuple(dict.fromkeys(found))

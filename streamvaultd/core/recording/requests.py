@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What people may ask of a recording that waits or is over: to try again, and to give up its media.
+
+Retention gives media up on the same terms, see upkeep/retention.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from streamvaultd.core.model import Phase, Recorder, State
+from streamvaultd.core.recording import effects as fx
+from streamvaultd.core.recording import events as ev
+from streamvaultd.core.recording.effects import Notice
+from streamvaultd.core.recording.steps import Step, join, launch, move, tell
+
+
+def why_not_retried(recorder: Recorder) -> str | None:
+    """Why there is nothing to try again; None if there is."""
+    if recorder.state in (State.BACKOFF, State.GRACE, State.PAUSED):
+        return None
+    if recorder.state is State.FAILED:
+        return None if has_segments(recorder) else "it kept no segments that could be joined"
+    if recorder.state.is_final:
+        return "it is joined, or never had media"
+    return "it is busy already"
+
+
+def has_segments(recorder: Recorder) -> bool:
+    """Whether segments with media are kept, as far as the rows tell."""
+    return any(segment.phase is Phase.ENDED and segment.size > 0 for segment in recorder.segments)
+
+
+def on_retry_requested(recorder: Recorder, event: ev.RetryRequested) -> Step:
+    if why_not_retried(recorder) is not None:
+        return recorder, ()
+    told = tell(Notice.RETRYING, state=recorder.state.value)
+    match recorder.state:
+        case State.FAILED:
+            after, effects = join(replace(recorder, ended=None, detail=None), event.at)
+        case State.BACKOFF:
+            after, effects = launch(recorder, event.at)
+        case State.GRACE:
+            after, effects = replace(recorder, probing=False, probe_at=event.at.monotonic), ()
+        case _:
+            after, effects = replace(recorder, retry_at=event.at.monotonic), ()
+    return after, (*effects, told)
+
+
+def why_not_pruned(recorder: Recorder, *, failed: bool) -> str | None:
+    """Why the media of a recording must stay; None if they may go. `failed`: also those that nobody has joined."""
+    if not recorder.state.is_final:
+        return f"it is {recorder.state.value}"
+    if any(not segment.phase.is_over for segment in recorder.segments):
+        return "a segment of it is not over"
+    if recorder.path is None:
+        if not has_segments(recorder):
+            return "it has no media"
+        return None if failed else "its segments were never joined: they are all there is of it"
+    if has_segments(recorder):
+        return "its segments are not removed yet"
+    return None
+
+
+def on_media_pruned(recorder: Recorder, event: ev.MediaPruned) -> Step:
+    """Its media are gone; its rows say so from now on."""
+    if why_not_pruned(recorder, failed=event.rule is None) is not None:
+        return recorder, ()
+    told = tell(Notice.MEDIA_PRUNED, files=event.files, size=event.size)
+    detail = "its media were removed by request"
+    if event.rule is not None:
+        told = tell(Notice.MEDIA_EXPIRED, files=event.files, size=event.size, rule=event.rule)
+        detail = f"its media were not to be kept any longer, {event.rule}"
+    for segment in recorder.segments:
+        if segment.phase is Phase.ENDED:
+            recorder = move(recorder, segment, Phase.REMOVED, event.at)
+    return replace(recorder, path=None, detail=detail), (fx.DiscardFolder(), told)

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The commands of streamvaultctl that change something: record, stop, rotate, retry."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
+
+from streamvaultd.base.units import format_size, parse_span
+from streamvaultd.ctl import follow
+from streamvaultd.ctl.options import RECORDING, Command, argument, command, option
+from streamvaultd.ctl.outcome import ExitCode, Failed, Usage
+from streamvaultd.ctl.session import Session, given, recording_of
+from streamvaultd.ctl.show import render
+from streamvaultd.ctl.show.text import format_elapsed, plural
+from streamvaultd.errors import InvalidDuration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from streamvaultd.ctl.records import Recording
+
+
+@command("record")
+@argument("url", "URL")
+@option("--name", metavar="NAME", help="Name of the streamer. [default: taken from the URL]")
+@option("--quality", metavar="QUALITY", help="streamlink's stream names, best first: 1080p60,720p,best.")
+@option(
+    "--directory", metavar="PATH", complete="file", help="Where the files go, below a folder of the streamer's name."
+)
+@option("--duration", metavar="TIME", help="Stop after that much media: 90min, 2h 30min.")
+@option("--wait", is_flag=True, help="Wait until the recording has ended; print the path of its file.")
+@option("--no-block", is_flag=True, help="Do not wait until media arrive.")
+def record(
+    session: Session,
+    *,
+    url: str,
+    name: str | None,
+    quality: str | None,
+    directory: str | None,
+    duration: str | None,
+    wait: bool,
+    no_block: bool,
+) -> int:
+    """Record a live stream.
+
+    Returns when media arrive, and prints the recording's number.
+    """
+    if wait and no_block:
+        raise Usage("--wait and --no-block exclude each other")
+    parameters = given({
+        "url": url,
+        "name": name,
+        "quality": quality,
+        "directory": None if directory is None else os.path.abspath(directory),  # noqa: PTH100 - no symlinks resolved
+        "durationUSec": None if duration is None else _parse_duration(duration),
+    })  # fmt: skip
+    if no_block:
+        state = recording_of(session.call("Record", until="accepted", **parameters))
+        session.note(render.progress(state))
+        return _report_start(session, state)
+    return _record_and_wait(session, {**parameters, "until": "end" if wait else "recording"})
+
+
+def _record_and_wait(session: Session, parameters: dict[str, object]) -> int:
+    to_end = parameters["until"] == "end"
+    state: Recording | None = None
+    try:
+        with _telling(session) as tell:
+            states = follow.record(session, parameters, lambda state: state.has_media and not to_end)
+            with closing(states):
+                for state in states:
+                    tell(state)
+    except KeyboardInterrupt:
+        return _interrupted(session, state, "goes on")
+    if state is None:
+        raise Failed("cannot tell whether it is recorded: the daemon gave no answer")
+    return _report_end(session, state) if to_end else _report_start(session, state)
+
+
+def _parse_duration(text: str) -> int:
+    try:
+        usec = parse_span(text)
+    except ValueError as exc:
+        raise InvalidDuration(value=text, why=str(exc)) from exc
+    if usec == 0:
+        raise InvalidDuration(value=text, why="it is zero")
+    return usec
+
+
+@command("stop")
+@RECORDING
+@option("--wait", is_flag=True, help="Wait until all is joined; print the path of the file.")
+def stop(session: Session, *, recording: str, wait: bool) -> int:
+    """Stop a recording.
+
+    What was received is joined into one file.
+    """
+    found = session.get(recording)
+    if found.is_final or not wait:
+        state = recording_of(session.call("Stop", recording=str(found.id)))
+        session.note(render.progress(state))
+        session.json_only(state.answer)
+        return ExitCode.DONE
+    try:
+        with _telling(session) as tell:
+            state = follow.stop(session, found, tell)
+    except KeyboardInterrupt:
+        return _interrupted(session, found, "is being stopped")
+    return _report_end(session, state)
+
+
+@command("rotate")
+@RECORDING
+@option("--wait", is_flag=True, help="Wait until the new segment has taken over.")
+def rotate(session: Session, *, recording: str, wait: bool) -> int:
+    """Start the next segment of a recording.
+
+    The present one ends when the next one has media.
+    """
+    found = session.get(recording)
+    if found.is_final or not wait:
+        state = follow.begin_rotation(session, found)
+    else:
+        try:
+            with _telling(session) as tell:
+                state = follow.rotate(session, found, tell)
+        except KeyboardInterrupt:
+            return _interrupted(session, found, "is being rotated")
+    session.note(render.progress(state))
+    session.json_only(state.answer)
+    return ExitCode.DONE
+
+
+@command("retry")
+@RECORDING
+@option("--wait", is_flag=True, help="Wait until it is joined; print the path of the file.")
+def retry(session: Session, *, recording: str, wait: bool) -> int:
+    """Try again now what failed or waits.
+
+    A recording that failed and kept its segments is joined; one that waits for its next try, for its source or for
+    room on its disk does not wait any longer.
+    """
+    found = session.get(recording)
+    if not wait:
+        state = recording_of(session.call("Retry", recording=str(found.id)))
+        session.note(render.progress(state))
+        session.json_only(state.answer)
+        return ExitCode.DONE
+    try:
+        with _telling(session) as tell:
+            state = follow.retry(session, found, tell)
+    except KeyboardInterrupt:
+        return _interrupted(session, found, "is being tried again")
+    return _report_end(session, state)
+
+
+@contextmanager
+def _telling(session: Session) -> Iterator[Callable[[Recording], None]]:
+    if session.quiet:
+        yield lambda state: None
+        return
+    with session.screen.progress() as tell:
+        is_live = session.screen.is_updating
+
+        def tell_state(state: Recording) -> None:
+            shown = f" {render.bar(state.progress)}" if is_live and state.progress is not None else ""
+            tell(render.progress(state) + shown)
+
+        yield tell_state
+
+
+def _interrupted(session: Session, state: Recording | None, what: str) -> int:
+    if state is not None:
+        session.note(f"interrupted: {render.name_of(state)} {what}; 'streamvaultctl status {state.id}' shows it.")
+    return ExitCode.INTERRUPTED
+
+
+def _report_start(session: Session, state: Recording) -> int:
+    if not session.show_json(state.answer):
+        session.screen.show_text(str(state.id))
+    if state.is_final and (state.state == "failed" or not state.has_media):
+        raise _failure(state)
+    return ExitCode.DONE
+
+
+def _report_end(session: Session, state: Recording) -> int:
+    if state.state == "failed":
+        session.json_only(state.answer)
+        raise _failure(state)
+    took = format_elapsed((state.ended or session.now()) - state.started)
+    size = f"{plural(state.segments, 'segment')}, {format_size(state.bytes)}, {took}"
+    session.note(f"{render.name_of(state)} is {state.state}: {size if state.path else 'no media were received'}.")
+    if not session.show_json(state.answer) and state.path:
+        session.screen.show_text(state.path)
+    return ExitCode.DONE
+
+
+def _failure(state: Recording) -> Failed:
+    why = state.detail or f"it is {state.state}"
+    return Failed(
+        f"cannot complete {render.name_of(state)}: {why}",
+        hint=f"'streamvaultctl logs {state.id}' tells the story",
+    )
+
+
+COMMANDS: dict[str, Command] = {"record": record, "stop": stop, "rotate": rotate, "retry": retry}

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The commands of streamvaultctl about streamers: streamers, add, remove, enable, disable, probe; and notify."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from streamvaultd.ctl import records
+from streamvaultd.ctl.options import Command, argument, command, option
+from streamvaultd.ctl.records import Answer, Fields
+from streamvaultd.ctl.session import Session
+from streamvaultd.ctl.show.table import Column, Table
+from streamvaultd.ctl.show.text import Span, Style, line, plural
+
+STREAMER = argument("streamer", "NAME", complete="streamer")
+STYLES = {
+    "recording": Style.GOOD, "starting": Style.BUSY, "live": Style.BUSY, "trouble": Style.BAD,
+    "unsupported": Style.BAD, "disabled": Style.FAINT,
+}  # fmt: skip
+
+
+class Streamer(NamedTuple):
+    name: str
+    url: str
+    state: str
+    detail: str
+    title: str
+    recording: int | None
+
+
+@command("streamers")
+def streamers(session: Session) -> None:
+    """List who is watched."""
+    found = session.pages("ListStreamers", "streamers")
+    if session.show_json(found):
+        return
+    every = [parse_streamer(item) for item in found]
+    lines = session.table_lines(streamer_table(every)) if every else []
+    if not session.no_legend and not session.quiet:
+        live = sum(streamer.state in ("live", "starting", "recording") for streamer in every)
+        footer = f"{plural(len(every), 'streamer')} listed, {live} live."
+        lines += [*([line("")] if lines else []), line(footer)]
+    session.show(lines)
+
+
+@command("add")
+@argument("url", "URL")
+@option("--name", metavar="NAME", help="Name of the streamer. [default: taken from the URL]")
+@option("--quality", metavar="QUALITY", help="streamlink's stream names, best first: 1080p60,720p,best.")
+def add(session: Session, *, url: str, name: str | None, quality: str | None) -> None:
+    """Watch a streamer, and record every broadcast."""
+    _report(session, session.call("AddStreamer", url=url, name=name, quality=quality), "is watched")
+
+
+@command("remove")
+@STREAMER
+def remove(session: Session, *, streamer: str) -> None:
+    """Watch a streamer no more.
+
+    A recording that runs goes on, and all recordings stay.
+    """
+    session.json_only(session.call("RemoveStreamer", streamer=streamer))
+    session.note(f"'{streamer}' is not watched any more.")
+
+
+@command("enable")
+@STREAMER
+def enable(session: Session, *, streamer: str) -> None:
+    """Watch a streamer again."""
+    _report(session, session.call("EnableStreamer", streamer=streamer), "is watched")
+
+
+@command("disable")
+@STREAMER
+def disable(session: Session, *, streamer: str) -> None:
+    """Watch a streamer no more for now.
+
+    A recording that runs goes on.
+    """
+    _report(session, session.call("DisableStreamer", streamer=streamer), "is not watched for now")
+
+
+@command("probe")
+@STREAMER
+def probe(session: Session, *, streamer: str) -> None:
+    """Ask whether a streamer is live, now.
+
+    If so, a recording begins, as it would have at the next look.
+    """
+    answer = next(iter(session.more("ProbeStreamer", streamer=streamer)))  # may take longer than other answers
+    if session.show_json(answer):
+        return
+    found = parse_streamer(records.object_of(answer, "streamer"))
+    why = f": {found.detail}" if found.detail else ""
+    session.show([(Span(f"{found.name} is "), Span(found.state, STYLES.get(found.state, Style.STRONG)), Span(why))])
+
+
+@command("notify")
+@argument("target", "TARGET")
+def notify(session: Session, *, target: str) -> None:
+    """Send a test message to a target of notifications.
+
+    A target is the NAME of a credential streamvault-notify.NAME, see streamvaultd.toml(5).
+    """
+    answer = next(iter(session.more("Notify", target=target)))  # may take longer than other answers
+    session.json_only(answer)
+    session.note(f"A message was sent to '{target}'.")
+
+
+def _report(session: Session, answer: Answer, what: str) -> None:
+    session.json_only(answer)
+    session.note(f"'{parse_streamer(records.object_of(answer, 'streamer')).name}' {what}.")
+
+
+def parse_streamer(answer: Answer) -> Streamer:
+    """From type Streamer; raises BadAnswer."""
+    found = Fields(answer, "streamer")
+    runtime = found.child("runtime")
+    return Streamer(
+        name=found.need("name", str),
+        url=found.child("context").need("url", str),
+        state=runtime.need("state", str),
+        detail=runtime.text("detail") or "",
+        title=runtime.text("title") or "",
+        recording=runtime.integer("recording"),
+    )
+
+
+def streamer_table(every: list[Streamer]) -> Table:
+    """One line for each."""
+    columns = (
+        Column("STREAMER", least=8),
+        Column("STATE"),
+        Column("RECORDING", is_number=True),
+        Column("URL", least=16, can_drop=True),
+        Column("ABOUT", least=10, can_drop=True),
+    )
+    rows = tuple(
+        (
+            Span(streamer.name, Style.STRONG),
+            Span(streamer.state, STYLES.get(streamer.state, Style.PLAIN)),
+            Span("" if streamer.recording is None else str(streamer.recording)),
+            Span(streamer.url),
+            Span(streamer.title if streamer.state == "recording" else streamer.detail),
+        )
+        for streamer in every
+    )
+    return Table(columns, rows)
+
+
+COMMANDS: dict[str, Command] = {
+    "streamers": streamers, "add": add, "remove": remove, "enable": enable, "disable": disable, "probe": probe,
+    "notify": notify,
+}  # fmt: skip

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""streamvaultctl verify: is a media file sound, and where is it not? Needs no daemon for a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from streamvaultd.base.units import format_size
+from streamvaultd.ctl.options import Command, argument, command, option
+from streamvaultd.ctl.outcome import ExitCode, Failed
+from streamvaultd.ctl.session import Session
+from streamvaultd.ctl.show.result import parse_result
+from streamvaultd.ctl.show.text import Line, Span, Style, escape, format_elapsed, line, plural
+from streamvaultd.media.inspect import Inspection, Problem, Soundness, inspect_file
+
+DECODER_LINES_MAX = 20
+STYLES = {Soundness.SOUND: Style.GOOD, Soundness.DAMAGED: Style.BAD, Soundness.UNKNOWN: Style.BUSY}
+
+
+@command("verify")
+@argument("target", "FILE|RECORDING", complete="file")
+@option("--decode", is_flag=True, help="Decode it with ffmpeg, too; takes long.")
+def verify(session: Session, *, target: str, decode: bool) -> ExitCode:
+    """Look whether a media file is sound.
+
+    A file (anything with a slash, or that is there), or the result of a recording, all parts of it. Says what is
+    wrong, and where. Exit status 1 unless all is sound.
+    """
+    is_file = "/" in target or Path(target).exists()
+    paths = [target] if is_file else _results_of(session, target)
+    are_sound = [_look(session, path, decode=decode) for path in paths]
+    return ExitCode.DONE if all(are_sound) else ExitCode.FAILED
+
+
+def _look(session: Session, path: str, *, decode: bool) -> bool:
+    """Say what is wrong with a file; whether it is sound."""
+    try:
+        found = inspect_file(path)
+    except OSError as error:
+        raise Failed(f"cannot read {path}: {error.strerror}", hint="is it a file, and may you read it?") from error
+    if decode:
+        _decode(path, found)
+    if not session.show_json(_answer(path, found)):
+        session.show([_verdict(path, found), *(_problem_line(problem) for problem in found.problems), *_rest(found)])
+    return found.soundness is Soundness.SOUND
+
+
+def _results_of(session: Session, recording: str) -> list[str]:
+    """All parts of what was joined."""
+    found = session.get(recording)
+    if found.path is None:
+        raise Failed(f"cannot verify {recording}: it has no joined file yet", hint="'streamvaultctl status' tells why")
+    parts = [part.path for part in parse_result(session.call("ListParts", recording=recording)).parts]
+    return parts if found.path in parts else [found.path]
+
+
+def _decode(path: str, found: Inspection) -> None:
+    """What ffmpeg complains of; a file that it decodes in silence is sound whatever its format."""
+    import subprocess  # what every other command can do without
+
+    command = ["ffmpeg", "-nostdin", "-v", "error", "-i", f"file:{path}", "-f", "null", "-"]
+    try:
+        process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
+        )
+    except OSError as error:
+        raise Failed(f"cannot run ffmpeg: {error.strerror}", hint="apt install ffmpeg") from error
+    with process:
+        for count, complaint in enumerate(process.stderr or ()):
+            if count < DECODER_LINES_MAX:
+                found.note(0, "decoder", complaint.strip())
+            else:
+                found.count += 1
+    if process.returncode and not found.count:
+        found.note(0, "decoder", f"ffmpeg gave {process.returncode}")
+    found.is_known = True
+
+
+def _verdict(path: str, found: Inspection) -> Line:
+    """One line: the file, the verdict, and what the file is."""
+    facts = [found.container.value.removeprefix("."), format_size(found.size)]
+    if found.duration_ms is not None:
+        facts.append(format_elapsed(found.duration_ms * 1000))
+    if found.packets is not None:
+        facts.append(plural(found.packets, "packet"))
+    if found.count:
+        facts.append(plural(found.count, "problem"))
+    if found.soundness is Soundness.UNKNOWN:
+        facts.append("of a format that only --decode can look into")
+    verdict = Span(found.soundness.value, STYLES[found.soundness])
+    return (Span(f"{escape(path)}: "), verdict, Span(f" ({', '.join(facts)})"))
+
+
+def _problem_line(problem: Problem) -> Line:
+    if problem.kind == "decoder":
+        return line(f"  decoder: {escape(problem.text)}")
+    when = "" if problem.at_ms is None else f" ({format_elapsed(problem.at_ms * 1000)} in)"
+    return line(f"  byte {problem.offset}{when}: {problem.kind}: {escape(problem.text)}")
+
+
+def _rest(found: Inspection) -> list[Line]:
+    more = found.count - len(found.problems)
+    return [line(f"  and {plural(more, 'problem')} more")] if more else []
+
+
+def _answer(path: str, found: Inspection) -> dict[str, object]:
+    return {
+        "path": path,
+        "verdict": found.soundness.value,
+        "format": found.container.value.removeprefix("."),
+        "bytes": found.size,
+        "durationMs": found.duration_ms,
+        "packets": found.packets,
+        "problemCount": found.count,
+        "problems": [
+            {"offset": problem.offset, "atMs": problem.at_ms, "kind": problem.kind, "text": problem.text}
+            for problem in found.problems
+        ],
+    }
+
+
+COMMANDS: dict[str, Command] = {"verify": verify}

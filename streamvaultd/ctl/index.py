@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""In which module each command is, in the order of the help: only the one that is run is imported."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from streamvaultd.ctl.options import Command
+
+PROGRAM = "streamvaultctl"
+
+PLACES = {
+    "record": "control",
+    "list": "lists",
+    "status": "status",
+    "segments": "lists",
+    "seams": "lists",
+    "why": "lists",
+    "stop": "control",
+    "rotate": "control",
+    "retry": "control",
+    "jobs": "history",
+    "events": "history",
+    "monitor": "live",
+    "top": "top",
+    "logs": "live",
+    "check": "audit",
+    "cleanup": "audit",
+    "rescan": "rescan",
+    "export": "transfer",
+    "import": "transfer",
+    "prune": "prune",
+    "verify": "verify",
+    "streamers": "streamers",
+    "add": "streamers",
+    "remove": "streamers",
+    "enable": "streamers",
+    "disable": "streamers",
+    "probe": "streamers",
+    "notify": "streamers",
+    "settings": "admin",
+    "reload": "admin",
+    "streamlink": "admin",
+    "completion": "completion",
+}
+
+
+def find(name: str) -> Command | None:
+    """The command of this name, None if there is none."""
+    place = PLACES.get(name)
+    if place is None:
+        return None
+    module = __import__(f"streamvaultd.ctl.commands.{place}", fromlist=["*"])
+    command: Command = module.COMMANDS[name]
+    return command

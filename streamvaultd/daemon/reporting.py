@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The part of the composition root that keeps the books: manifests, rows rebuilt from them, and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from streamvaultd.api.rescan import RescanApi
+from streamvaultd.base.clock import Clock
+from streamvaultd.base.lanes import Lanes
+from streamvaultd.base.sd_notify import Notifier
+from streamvaultd.config.settings import Settings
+from streamvaultd.core.model import Recorder, Recording
+from streamvaultd.errors import StoreInUse, StoreUnavailable
+from streamvaultd.recording.manager import Manager
+from streamvaultd.reporting.metrics.figures import DiskFigures, Restarts
+from streamvaultd.reporting.metrics.meter import TEXTFILE_INTERVAL, Meter, provide
+from streamvaultd.reporting.metrics.serve import Server, write_textfile
+from streamvaultd.reporting.notices import METRICS_FAILED, Journal
+from streamvaultd.store.catalogue import Catalogue, CatalogueState
+from streamvaultd.store.queries import QueryableStore
+from streamvaultd.store.recovery import RecoverableStore
+from streamvaultd.upkeep.audit.salvage import Salvage
+from streamvaultd.upkeep.manifests.files import ManifestFiles
+from streamvaultd.upkeep.manifests.keeper import Manifests
+from streamvaultd.upkeep.manifests.rescan import Rescan
+from streamvaultd.varlink.server import Handler
+
+CATCH_UP_MAX: Final = 100
+"""Recordings whose manifests are compared with their rows at the start."""
+
+
+async def open_store(settings: Settings, paths: Callable[[Recording, int], str]) -> QueryableStore:
+    """The store, once no import has it any more; raises StoreUnavailable and StoreTooNew.
+
+    Waiting is not limited here: systemd does so with every start.
+    """
+    try:
+        return await QueryableStore.open(settings.store_path, paths=paths)
+    except StoreInUse as error:
+        Notifier().status(f"Waiting for its end: {error}")
+        return await QueryableStore.open(settings.store_path, paths=paths, wait=True)
+
+
+class Ledger:
+    """What is written down of recordings besides their rows, and what is counted; `start()` once they are there."""
+
+    def __init__(
+        self,
+        *,
+        settings: Callable[[], Settings],
+        store: RecoverableStore,
+        manager: Callable[[], Manager],
+        outlook: Callable[[], Iterable[tuple[str, int, float]]],
+        catalogue: Catalogue | None,
+        lanes: Lanes,
+        clock: Clock,
+        journal: Journal,
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
+    ) -> None:
+        self._settings, self._store, self._manager = settings, store, manager
+        self._lanes, self._clock, self._journal, self._spawn = lanes, clock, journal, spawn
+        self._outlook, self._catalogue = outlook, catalogue
+        self._restarts = Restarts()
+        self._observe: Callable[[float], None] = lambda _: None
+        self._files = ManifestFiles()
+        self._manifests = Manifests(spawn=spawn, store=store, lanes=lanes, files=self._files, journal=journal)
+
+    def start(self, recorders: Iterable[Recorder]) -> None:
+        """Write down what the daemon has found at its start, and begin to tell of it."""
+        for recorder in recorders:
+            self._manifests.note(recorder)
+            self._restarts.skip(recorder)
+        self._spawn(self._catch_up())
+        self._start_metrics()
+
+    async def _catch_up(self) -> None:
+        """The latest that are over: an earlier daemon may have ended before it wrote their last manifests."""
+        with suppress(StoreUnavailable):
+            for recorder in await self._store.list(all=True, limit=CATCH_UP_MAX):
+                if recorder.state.is_final and recorder.recording.id not in self._manager().recorders:
+                    self._manifests.note(recorder)
+
+    def on_change(self, recorder: Recorder) -> None:
+        """This is how a recording is now; never waits."""
+        self._manifests.note(recorder)
+        for seconds in self._restarts.of(recorder):
+            self._observe(seconds)
+
+    def handlers(self) -> dict[str, Handler]:
+        """Method name -> handler."""
+        rescan = Rescan(
+            manager=self._manager(),
+            store=self._store,
+            files=self._files,
+            salvage=Salvage(),
+            lanes=self._lanes,
+            clock=self._clock,
+            journal=self._journal,
+            settings=self._settings,
+        )
+        return RescanApi(rescan).handlers()
+
+    def _start_metrics(self) -> None:
+        """What [metrics] asked for when the daemon started; the library is loaded only then."""
+        where, textfile = self._settings().metrics_listen, self._settings().metrics_textfile
+        if not where and not textfile:
+            return
+        try:
+            from streamvaultd.reporting.metrics import page as pages
+        except ImportError as error:
+            self._journal.tell(METRICS_FAILED, what=where or textfile, why=error)
+            return
+        page, meter = pages.Page(), self._build_meter()
+        self._observe = page.observe_restart
+
+        async def text() -> bytes:
+            return page.text(await meter.snapshot())
+
+        async def write() -> None:
+            await self._lanes.run(f"metrics {textfile}", write_textfile, Path(textfile), await text())
+
+        if where:
+            server = Server(text, pages.CONTENT_TYPE)
+            self._spawn(provide(where, lambda: server.serve(where), 0, self._journal))
+        if textfile:
+            self._spawn(provide(textfile, write, TEXTFILE_INTERVAL, self._journal))
+
+    def _build_meter(self) -> Meter:
+        return Meter(
+            store=self._store,
+            recorders=lambda: self._manager().recorders.values(),
+            outlook=lambda: (DiskFigures(place=place, free=free, left=left) for place, free, left in self._outlook()),
+            catalogue=self._ask_catalogue,
+            clock=self._clock,
+        )
+
+    async def _ask_catalogue(self) -> CatalogueState | None:
+        return None if self._catalogue is None else await self._catalogue.state()

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The part of the composition root that looks after what was recorded: the audit with its repairs, and retention."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from streamvaultd.base.clock import Clock
+from streamvaultd.base.lanes import Lanes
+from streamvaultd.base.sd_notify import Notifier
+from streamvaultd.config.settings import Settings
+from streamvaultd.core.upkeep.retention import Rules
+from streamvaultd.jobs.joins import Joins
+from streamvaultd.recording.files.output import SegmentFiles
+from streamvaultd.recording.manager import Manager
+from streamvaultd.recording.removal import Removal
+from streamvaultd.reporting.notices import Journal
+from streamvaultd.scopes.runs import Runs
+from streamvaultd.scopes.witnesses.bus import UnitBus
+from streamvaultd.store.queries import QueryableStore
+from streamvaultd.upkeep.audit.audits import Audits
+from streamvaultd.upkeep.audit.repairs import Repairs
+from streamvaultd.upkeep.audit.salvage import Salvage
+from streamvaultd.upkeep.audit.survey import Survey
+from streamvaultd.upkeep.pruning import Pruning
+from streamvaultd.upkeep.retention import Retention
+
+
+class Upkeep:
+    """What compares, puts right, and gives up."""
+
+    def __init__(
+        self,
+        *,
+        manager: Manager,
+        store: QueryableStore,
+        files: SegmentFiles,
+        runs: Runs,
+        joins: Joins,
+        removal: Removal,
+        bus: UnitBus,
+        notifier: Notifier,
+        lanes: Lanes,
+        clock: Clock,
+        journal: Journal,
+        settings: Callable[[], Settings],
+        rules: Callable[[str], Rules | None],
+    ) -> None:
+        self.pruning = Pruning(store=store, manager=manager, removal=removal, clock=clock)
+        self.retention = Retention(store=store, pruning=self.pruning, clock=clock, journal=journal, rules=rules)
+        self.repairs = Repairs(
+            manager=manager,
+            store=store,
+            files=files,
+            salvage=Salvage(),
+            lanes=lanes,
+            runs=runs,
+            joins=joins,
+            fd_store=notifier,
+            clock=clock,
+            journal=journal,
+            settings=settings,
+        )
+        self.audits = Audits(
+            manager=manager,
+            store=store,
+            survey=Survey(bus, lanes, stored=lambda: notifier.stored),
+            runs=runs,
+            joins=joins,
+            repairs=self.repairs,
+            clock=clock,
+            journal=journal,
+            settings=settings,
+        )

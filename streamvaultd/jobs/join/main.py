@@ -1,0 +1,494 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The join job: makes one file of a recording's segments, proves it, and reports.
+
+Run as `python3 -m streamvaultd.jobs.join` in a scope of its own. Reads one JSON object from stdin:
+
+    {"recording": 348, "segments": ["/…/segment_001.ts", …], "output": "/…/name without suffix", "report": "/…/report"}
+
+With "mp4": true, transport streams are made MP4s in the end (remux.py), unless "tries" is more than 1; "memory" is
+what the job's scope may have, in bytes.
+With "least": N, less than N ms of media are counted by every timestamp, for somebody will decide by that.
+With "times": [[from, until] or null, …], when each segment was received (ms of the realtime clock), gaps that no clock
+of the media tells are estimated.
+With "previous": "/…/file", the result of the broadcast before, media at the start that are its very end are left out.
+With "progress": "/…/file", a line of JSON is put to the end of that file, if it is there, for each percent.
+
+Writes `output` with the suffix of what it holds (.ts, .mp4), and `output`.part2 … where the source changed what one
+file cannot hold; then the report: {"ok": true, …} or {"ok": false, "error": …}.
+Exit status: 0 joined, 1 failed (the report says why), 2 no usable input.
+
+It may be killed at any point and started again: it then makes the same file, or finds the one it made. It never
+renames or removes a segment, changes one only behind its end (writer.py), and never replaces a file that it did not
+make.
+docs/design/003-join.md
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import sys
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from streamvaultd.errors import InvalidParameter, JoinFailed, VaultError
+from streamvaultd.jobs.join import output, remux
+from streamvaultd.jobs.join import proof as verify
+from streamvaultd.jobs.join.writer import APPEND_MIN, Writer, align, size_of_segment
+from streamvaultd.media import fragments, timeline, ts
+from streamvaultd.media.container import Container
+from streamvaultd.media.lead import Lead, find_lead, without_lead
+from streamvaultd.media.plan import Plan, PlannedSeam, plan_join
+from streamvaultd.media.seam import Seam, SeamKind
+from streamvaultd.media.source import FileSource
+from streamvaultd.media.splice import Part
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+# Left free on the file system beside the result, unless the input says how much the captures that run need
+RESERVE = 64 << 20
+# What the job's scope may have, unless the input says so
+MEMORY = 512 << 20
+
+# When a segment was received: from, until
+Span: TypeAlias = tuple[int, int]
+
+_NUMBER = re.compile(r"(\d+)$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """What to join; `output` is the result's path without its suffix."""
+
+    recording: int
+    segments: tuple[Path, ...]
+    times: tuple[Span | None, ...] = ()
+    output: Path
+    report: Path
+    reserve: int = RESERVE
+    progress: Path | None = None
+    least: int = 0
+    previous: Path | None = None
+    mp4: bool = False
+    memory: int = MEMORY
+    tries: int = 1
+
+
+def parse_spec(text: str) -> Spec:
+    """The job's input. Raises InvalidParameter naming what is missing or wrong."""
+    try:
+        given = json.loads(text)
+    except ValueError as error:
+        raise InvalidParameter(parameter="input") from error
+    for name, kind in (("recording", int), ("segments", list), ("output", str), ("report", str)):
+        if not isinstance(given, dict) or not isinstance(given.get(name), kind):
+            raise InvalidParameter(parameter=name)
+    if not given["segments"] or not all(isinstance(path, str) for path in given["segments"]):
+        raise InvalidParameter(parameter="segments")
+    return Spec(
+        recording=given["recording"],
+        segments=tuple(Path(path) for path in given["segments"]),
+        times=_times("times", given.get("times", []), len(given["segments"])),
+        output=Path(given["output"]),
+        report=Path(given["report"]),
+        reserve=_count("reserve", given.get("reserve", RESERVE)),
+        progress=_path("progress", given.get("progress")),
+        previous=_path("previous", given.get("previous")),
+        least=_count("least", given.get("least", 0)),
+        mp4=given.get("mp4") is True,
+        memory=_count("memory", given.get("memory", MEMORY)),
+        tries=_count("tries", given.get("tries", 1)),
+    )
+
+
+def _path(name: str, given: object) -> Path | None:
+    if given is not None and not isinstance(given, str):
+        raise InvalidParameter(parameter=name)
+    return None if given is None else Path(given)
+
+
+def _times(name: str, given: object, count: int) -> tuple[Span | None, ...]:
+    if not isinstance(given, list) or len(given) not in (0, count):
+        raise InvalidParameter(parameter=name)
+    return tuple(None if each is None else _span(name, each) for each in given)
+
+
+def _span(name: str, given: object) -> Span:
+    if not isinstance(given, list) or len(given) != 2:
+        raise InvalidParameter(parameter=name)
+    return _count(name, given[0]), _count(name, given[1])
+
+
+def _count(name: str, given: object) -> int:
+    if not isinstance(given, int) or given < 0:
+        raise InvalidParameter(parameter=name)
+    return given
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """An open segment that holds something, and its number: the one in its name, else its place in the list."""
+
+    number: int
+    path: Path
+    source: FileSource
+    received: Span | None
+
+
+class Join:
+    """One run of the job. `reached` is called after each lasting effect, `progress` while bytes move.
+
+    `progress` gets the bytes of the result that are done, and all of them. `reserve` is how many bytes have to stay
+    free beside a copy; a first segment of `append_min` bytes is appended to.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        reached: Callable[[str], None] = lambda _: None,
+        progress: Callable[[int, int], None] = lambda *_: None,
+        reserve: int = RESERVE,
+        append_min: int = APPEND_MIN,
+    ) -> None:
+        self._spec = spec
+        self._append_min = append_min
+        self._reserve = reserve
+        self._reached = reached
+        self._progress = progress
+        self._done = self._total = 0
+        self._notes: list[str] = []
+        self._lead: Lead | None = None
+
+    def run(self) -> bool:
+        """Joins and writes the report; True when there is a result. Raises OSError if no report can be written."""
+        try:
+            report = {"ok": True, **self._join()}
+        except VaultError as error:
+            report = {"ok": False, "error": str(error), "notes": self._notes}
+        except OSError as error:
+            why = str(self._fail(error.strerror or str(error)))
+            report = {"ok": False, "error": why, "notes": self._notes, "room": output.room_missing(error)}
+        output.write_atomically(self._spec.report, json.dumps(report, indent=1).encode() + b"\n")
+        self._reached("report")
+        return bool(report["ok"])
+
+    def _fail(self, why: str) -> JoinFailed:
+        return JoinFailed(recording=self._spec.recording, why=why)
+
+    def _join(self) -> dict[str, Any]:
+        with ExitStack() as stack:
+            segments = [
+                found for at, path in enumerate(self._spec.segments, 1) if (found := self._open(stack, at, path))
+            ]
+            if not segments:
+                raise self._fail("no segment holds any media")
+            plans = self._plan(segments)
+            self._total = sum(plan.size * (1 + self._is_for_mp4(plan)) for plan in plans)
+            parts = [self._part_of(*each, segments) for each in enumerate(plans, 1)]
+            for plan, part in zip(plans, parts, strict=True):
+                if self._is_for_mp4(plan):
+                    self._remux(part)
+            first = parts[0]
+            seams = [seam for part in parts for seam in part.pop("seams")]
+            return first | {
+                "bytes": sum(part["bytes"] for part in parts),
+                "parts": parts,
+                "seams": _one_each(seams),
+                "notes": self._notes,
+                "lead": None if self._lead is None else {"bytes": self._lead.size, "ms": self._lead.ms},
+            }
+
+    def _part_of(self, number: int, plan: Plan, segments: list[Segment]) -> dict[str, Any]:
+        """Makes one part of the result, and describes it."""
+        final = self._final(number, plan)
+        writer = self._writer(segments)
+        if final.is_symlink() or final.exists():
+            plan = self._accept(plan, writer, final)
+        else:
+            plan = self._make(plan, writer, final)
+        with output.opened(final, os.O_RDONLY) as fd:
+            return self._describe(plan, segments, final, FileSource.of(fd))
+
+    def _final(self, number: int, plan: Plan) -> Path:
+        name = self._spec.output.name + ("" if number == 1 else f".part{number}")
+        return self._spec.output.with_name(name + plan.container.value)
+
+    def _writer(self, segments: list[Segment]) -> Writer:
+        return Writer(
+            paths=[segment.path for segment in segments],
+            sources=[segment.source for segment in segments],
+            reserve=self._reserve,
+            append_min=self._append_min,
+            reached=self._reached,
+            moved=self._count,
+        )
+
+    # --- reading ----------------------------------------------------------------------------------------------------
+
+    def _open(self, stack: ExitStack, position: int, path: Path) -> Segment | None:
+        try:
+            fd = stack.enter_context(output.opened(path, os.O_RDONLY | os.O_NONBLOCK))
+        except FileNotFoundError:
+            self._notes.append(f"{path.name} is not there")
+            return None
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            raise self._fail(f"{path} is not a regular file")
+        source = FileSource(fd, size_of_segment(path, found))
+        if source.size < ts.PACKET:
+            self._notes.append(f"{path.name} holds no media ({source.size} bytes)")
+            return None
+        number = _NUMBER.search(path.stem)
+        received = self._spec.times[position - 1] if self._spec.times else None
+        return Segment(int(number[1]) if number else position, path, source, received)
+
+    def _plan(self, segments: list[Segment]) -> tuple[Plan, ...]:
+        plans = plan_join([segment.source for segment in segments])
+        if not any(plan.size for plan in plans):
+            raise self._fail("no segment holds any media")
+        self._note_left_out(segments, plans)
+        plans = self._cut_lead([segment.source for segment in segments], tuple(plan for plan in plans if plan.size))
+        for number, plan in enumerate(plans, 1):
+            for planned in plan.seams:
+                if planned.seam.kind is SeamKind.BREAK:
+                    name = segments[planned.newer].path.name
+                    self._notes.append(f"part {number} begins in {name}: {planned.seam.note}")
+            if plan.torn:
+                self._notes.append(f"{plan.torn} bytes at the end of part {number} are torn and left out")
+        return tuple(plan for plan in plans if plan.size)
+
+    def _note_left_out(self, segments: list[Segment], plans: Sequence[Plan]) -> None:
+        """Says of which segments nothing is used, and nothing is in another one."""
+        used = {piece.file for plan in plans for piece in plan.pieces if isinstance(piece, Part)}
+        used |= {index for plan in plans for planned in plan.seams for index in (planned.older, planned.newer)}
+        for index, segment in enumerate(segments):
+            if index not in used:
+                self._notes.append(f"{segment.path.name} holds no whole fragment ({segment.source.size} bytes)")
+
+    def _cut_lead(self, sources: list[FileSource], plans: tuple[Plan, ...]) -> tuple[Plan, ...]:
+        """The parts without what is the end of the broadcast before."""
+        previous = self._spec.previous
+        if previous is None:
+            return plans
+        try:
+            with output.opened(previous, os.O_RDONLY | os.O_NONBLOCK) as fd:
+                is_file = stat.S_ISREG(os.fstat(fd).st_mode)
+                lead = find_lead(sources, plans[0], FileSource.of(fd)) if is_file else None
+        except OSError as error:
+            self._notes.append(f"{previous.name}, which may hold the start of this, cannot be read: {error.strerror}")
+            return plans
+        if lead is None:
+            return plans
+        if lead.whole and len(plans) == 1:
+            self._notes.append(f"all of it is in {previous.name}, too: it is kept here as well")
+            return plans
+        if why := self._why_uncut(plans[0], sources[0].fd):
+            self._notes.append(f"it begins with the end of {previous.name}, which stays in it: {why}")
+            return plans
+        self._lead = lead
+        seconds = "start" if lead.ms is None else f"first {lead.ms / 1000:.1f} s"
+        self._notes.append(f"the {seconds} of what was received is left out: it is the end of {previous.name}")
+        return plans[1:] if lead.whole else (without_lead(plans[0], lead), *plans[1:])
+
+    def _why_uncut(self, plan: Plan, fd: int) -> str | None:
+        """Why the first part is to begin with the end of the broadcast before all the same."""
+        final = self._final(1, plan)
+        disk = os.fstatvfs(fd)
+        if final.exists() and final.stat().st_size in (plan.size, align(plan, disk.f_bsize).size):
+            return "an earlier try has made it so"
+        is_costly = plan.size >= self._append_min  # nothing can be appended to a file that begins elsewhere
+        is_full = disk.f_bavail * disk.f_frsize < plan.size + self._reserve
+        return "there is no room for a copy" if is_costly and is_full else None
+
+    # --- writing ----------------------------------------------------------------------------------------------------
+
+    def _accept(self, plan: Plan, writer: Writer, final: Path) -> Plan:
+        """Takes a file of the result's name for the result if it is: an earlier run was stopped after naming it."""
+        with output.opened(final, os.O_RDONLY | os.O_NONBLOCK) as fd:
+            candidates = (plan, align(plan, os.fstatvfs(fd).f_bsize))
+            found = next(
+                (each for each in candidates if self._fault(each, writer, fd, _own(each, writer, fd)) is None), None
+            )
+        if found is None:
+            raise self._fail(f"{final} is there already and is not this recording")
+        output.remove_stale(self._part(final))
+        output.sync_folder(final.parent)
+        self._reached("accepted")
+        return found
+
+    def _make(self, plan: Plan, writer: Writer, final: Path) -> Plan:
+        if not final.parent.exists():
+            final.parent.mkdir(mode=0o750)
+            output.sync_folder(final.parent.parent)
+        part = self._part(final)
+        writer.undo(part)
+        self._reached("cleared")
+        try:
+            written = writer.write(plan, part)
+            self._prove(written, writer, part)
+            output.publish(part, final)
+        except (VaultError, OSError):
+            # on a full disk its space is needed by the captures that run
+            writer.undo(part)
+            raise
+        self._reached("published")
+        return written
+
+    def _prove(self, plan: Plan, writer: Writer, part: Path) -> None:
+        """Puts the part file on disk and looks at what the writer has not proven."""
+        with output.opened(part, os.O_RDONLY) as fd:
+            os.fsync(fd)
+            if fault := self._fault(plan, writer, fd, plan.ranges()):
+                raise self._fail(f"the joined file is not what was planned: {fault}")
+        self._reached("verified")
+
+    def _part(self, final: Path) -> Path:
+        return final.with_name(f".{final.name}.part")
+
+    def _count(self, size: int) -> None:
+        """So many more bytes of the result are where they belong; what was moved once may be looked at again."""
+        self._done = min(self._done + size, self._total)
+        self._progress(self._done, self._total)
+
+    def _fault(self, plan: Plan, writer: Writer, fd: int, known: Sequence[tuple[int, int]]) -> str | None:
+        """Why an open file is not what was planned, `known` ranges apart; None when it is."""
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return "it is not a regular file"
+        return verify.find_fault(plan, writer.sources, FileSource.of(fd), self._count, known)
+
+    # --- post-processing --------------------------------------------------------------------------------------------
+
+    def _is_for_mp4(self, plan: Plan) -> bool:
+        return self._spec.mp4 and plan.container is Container.TS
+
+    def _remux(self, part: dict[str, Any]) -> None:
+        """Makes an MP4 of a part, and says so in its description; or a note says why not."""
+        made = Path(part["path"])
+        try:
+            found = remux.to_mp4(
+                made,
+                part["durationMs"],
+                reserve=self._reserve,
+                memory=self._spec.memory,
+                moved=self._count,
+                has_failed=self._spec.tries > 1,
+            )
+        except (remux.Kept, OSError) as error:
+            self._notes.append(f"{made.name} stays a transport stream: {error}")
+        else:
+            part |= {"path": str(found), "bytes": found.stat().st_size, "packets": None}
+        self._reached("remuxed")
+
+    # --- reporting --------------------------------------------------------------------------------------------------
+
+    def _describe(self, plan: Plan, segments: list[Segment], final: Path, result: FileSource) -> dict[str, Any]:
+        is_ts = plan.container is Container.TS
+        duration = timeline.duration_ms(result, plan.places()) if is_ts else fragments.duration_ms(result)
+        if is_ts and duration is not None and duration < self._spec.least:
+            duration = timeline.counted_ms(result, self._spec.least)
+        return {
+            "path": str(final),
+            "bytes": result.size,
+            "seams": [_describe_seam(planned, segments) for planned in plan.seams],
+            "durationMs": duration,
+            "packets": result.size // ts.PACKET if is_ts else None,
+        }
+
+
+def _own(plan: Plan, writer: Writer, fd: int) -> tuple[tuple[int, int], ...]:
+    """What of a file needs no comparison because the file is a segment itself, with something appended."""
+    first = plan.pieces[0]
+    if not isinstance(first, Part) or first.start or not os.path.sameopenfile(fd, writer.sources[first.file].fd):
+        return ()
+    return ((0, first.end),)
+
+
+_WORST_FIRST = tuple(kind.value for kind in (SeamKind.BREAK, SeamKind.GAP, SeamKind.UNION, SeamKind.EXACT))
+
+
+def _one_each(seams: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One seam for each two segments, in order: the worst, where they meet in several parts."""
+    worst: dict[tuple[int, int], dict[str, Any]] = {}
+    for seam in sorted(seams, key=lambda seam: _WORST_FIRST.index(seam["kind"])):
+        if seam["older"] != seam["newer"]:
+            worst.setdefault((seam["older"], seam["newer"]), seam)
+    return [worst[pair] for pair in sorted(worst, key=lambda pair: (pair[1], pair[0]))]
+
+
+def _describe_seam(planned: PlannedSeam, segments: list[Segment]) -> dict[str, Any]:
+    older, newer = segments[planned.older], segments[planned.newer]
+    seam = _estimated(planned, older.received, newer.received)
+    return {
+        "older": older.number,
+        "newer": newer.number,
+        "offset": planned.offset,
+        "kind": seam.kind.value,
+        "method": seam.method,
+        "overlapBytes": seam.overlap_bytes,
+        "overlapMs": seam.overlap_ms,
+        "gapMs": seam.gap_ms,
+        "certainty": seam.certainty.value,
+        "note": seam.note,
+    }
+
+
+def _estimated(planned: PlannedSeam, older: Span | None, newer: Span | None) -> Seam:
+    """A gap of which the media do not tell how long it is, by when the two segments were received."""
+    seam = planned.seam
+    if seam.kind is not SeamKind.GAP or seam.gap_ms is not None or planned.offset is None or not older or not newer:
+        return seam
+    ms = float(newer[0] - older[1])
+    both = f"some {-ms:.0f} ms may be in both" if ms < 0 else ""
+    note = "; ".join(filter(None, (seam.note, "estimated by when they were received", both)))
+    return replace(seam, method="wall-clock", gap_ms=max(0.0, ms), note=note)
+
+
+class Progress:
+    """One JSON line for each percent: bytes done, bytes in all, and the seconds that are left, once that can be told.
+
+    The speed is that since the first bytes: what the segments' files hold already takes no time. A file that cannot
+    be written to is no reason to stop.
+    """
+
+    def __init__(self, path: Path | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._path = path
+        self._clock = clock
+        self._percent: int | None = None
+        self._first: tuple[float, int] | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        now, percent = self._clock(), 100 * done // max(total, 1)
+        since, before = self._first = self._first or (now, done)
+        if self._path is None or self._percent == percent:
+            return
+        self._percent = percent
+        moved, seconds = done - before, now - since
+        left = None if moved <= 0 or seconds <= 0 else round((total - done) * seconds / moved, 1)
+        line = json.dumps({"done": done, "total": total, "left": left})
+        with suppress(OSError), output.opened(self._path, os.O_WRONLY | os.O_APPEND) as fd:
+            os.write(fd, line.encode() + b"\n")
+
+
+def main() -> int:
+    """The process's life; returns its exit status."""
+    try:
+        spec = parse_spec(sys.stdin.read())
+    except VaultError as error:
+        print(error, file=sys.stderr)
+        return 2
+    try:
+        return 0 if Join(spec, progress=Progress(spec.progress), reserve=spec.reserve).run() else 1
+    except OSError as error:
+        print(f"cannot write the report of recording {spec.recording}: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A joined transport stream as an MP4 whose index comes first, by ffmpeg, without a change to what is in it.
+
+The transport stream goes only when the MP4 has been read back from disk and has as many packets of each video and
+audio stream, and the same duration. Whatever is amiss, it stays: a recording is never worse off for this.
+docs/design/003-join.md
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+from typing import TYPE_CHECKING, Any, Final
+
+from streamvaultd.jobs.join import output
+from streamvaultd.media.programs import first_change
+from streamvaultd.media.source import FileSource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+SUFFIX: Final = ".mp4"
+ERROR_MAX: Final = 200
+"""Characters of what ffmpeg says that a note quotes: the last ones."""
+
+WRITE_OUT: Final = 0.25
+"""So often (s) what ffmpeg has written leaves memory: dirty and cached pages count against the job's limit."""
+
+MEMORY_SHARE: Final = 0.75
+"""Of the job's limit, for ffmpeg, which holds an index of all packets: it gives up before the kernel ends the job."""
+
+SLACK_MS: Final = 1500
+"""How far two durations may be apart: that of the last picture, and of sound that begins later or ends earlier."""
+
+ROOM: Final = 1.02
+"""The MP4's bytes, at most, as a share of the transport stream's; nearly always it is smaller."""
+
+
+class Kept(Exception):
+    """Why the transport stream stays what it is."""
+
+
+def to_mp4(
+    source: Path,
+    duration_ms: int | None,
+    *,
+    reserve: int,
+    memory: int,
+    moved: Callable[[int], None],
+    has_failed: bool = False,
+) -> Path:
+    """Make an MP4 of a transport stream, prove it, and remove the transport stream; the MP4's path.
+
+    `reserve`: bytes to leave free; `memory`: bytes that the job may have; `moved` is told how many bytes came. One
+    that an earlier run made is accepted if it is as good; where one `has_failed`, maybe for this, none is made.
+    Raises Kept and OSError; then the transport stream is there.
+    """
+    final = source.with_suffix(SUFFIX)
+    _require_constancy(source)
+    if not final.exists():
+        part = final.with_name(f".{final.name}.part")
+        output.remove_stale(part)
+        if has_failed:
+            raise Kept("an earlier try of the join did not come through")
+        try:
+            _make(source, part, reserve=reserve, memory=memory, moved=moved)
+            _prove(source, part, duration_ms)
+            output.publish(part, final)
+        finally:
+            output.remove_stale(part)
+    else:
+        _prove(source, final, duration_ms)
+    source.unlink()
+    output.sync_folder(source.parent)
+    return final
+
+
+def _require_constancy(source: Path) -> None:
+    """ffmpeg leaves out streams that begin later, and describes all sound as it does the first: neither is noticed."""
+    with output.opened(source, os.O_RDONLY) as fd:
+        change = first_change(FileSource.of(fd))
+    if change is not None:
+        raise Kept(f"its streams, or the format of its sound, change at byte {change}, which an MP4 cannot hold")
+
+
+def _make(source: Path, part: Path, *, reserve: int, memory: int, moved: Callable[[int], None]) -> None:
+    size, disk = source.stat().st_size, os.statvfs(source.parent)
+    if disk.f_bavail * disk.f_frsize < size * ROOM + reserve:
+        raise Kept("there is no room for a second copy")
+    command = (
+        "ffmpeg", "-nostdin", "-y", "-v", "error", "-copyts", "-i", f"file:{source}", "-map", "0:v?", "-map", "0:a?",
+        "-c", "copy", "-copyinkf", "-start_at_zero", "-movflags", "+faststart", "-f", "mp4", f"file:{part}",
+    )  # fmt: skip
+    with output.opened(part, os.O_RDWR | os.O_CREAT | os.O_EXCL) as fd:
+        _run(command, fd, memory, size, moved)
+        os.fsync(fd)
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _run(command: tuple[str, ...], fd: int, memory: int, size: int, moved: Callable[[int], None]) -> None:
+    """Run ffmpeg, which writes the file behind the descriptor, and write out what it wrote meanwhile."""
+    try:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
+        )
+    except FileNotFoundError:
+        raise Kept("ffmpeg is not installed") from None
+    with process:
+        resource.prlimit(process.pid, resource.RLIMIT_DATA, (round(memory * MEMORY_SHARE),) * 2)
+        said, told = "", 0
+        while True:
+            try:
+                _, said = process.communicate(timeout=WRITE_OUT)
+                break
+            except subprocess.TimeoutExpired:
+                output.write_out(fd, 0, 0, output.SYNC_FILE_RANGE_ALL)
+                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+                there = min(os.fstat(fd).st_size, size)
+                moved(max(0, there - told))
+                told = max(told, there)
+        moved(size - told)
+    if process.returncode:
+        raise Kept(f"ffmpeg could not do it: {said.strip()[-ERROR_MAX:] or f'status {process.returncode}'}")
+
+
+def _prove(source: Path, made: Path, duration_ms: int | None) -> None:
+    before, after = _probe(source), _probe(made)
+    if before["streams"] != after["streams"]:
+        raise Kept(f"the MP4 would have other packets: {after['streams']} instead of {before['streams']}")
+    found = round(float(after["format"].get("duration", 0.0)) * 1000)
+    if duration_ms is None or abs(found - duration_ms) > SLACK_MS:
+        raise Kept(f"the MP4 would last {found} ms, and not {duration_ms}")
+
+
+def _probe(path: Path) -> dict[str, Any]:
+    """Codec and number of packets of each video and audio stream, by reading all of the file, and its duration."""
+    entries = "stream=codec_type,codec_name,nb_read_packets:format=duration"
+    command = (
+        "ffprobe", "-v", "error", "-count_packets", "-show_entries", entries, "-of", "json", f"file:{path}",
+    )  # fmt: skip
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=True)
+        found = json.loads(done.stdout)
+        streams = [
+            (each["codec_type"], each["codec_name"], int(each["nb_read_packets"]))
+            for each in found["streams"]
+            if each["codec_type"] in ("video", "audio")
+        ]
+    except (subprocess.CalledProcessError, ValueError, KeyError) as error:
+        raise Kept(f"ffprobe cannot read {path.name}") from error
+    return {"streams": sorted(streams), "format": found.get("format", {})}

@@ -1,0 +1,310 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Join jobs: each runs in a scope of its own, outlives the daemon, and leaves a report that is believed only whole.
+
+The job never deletes a segment. Its row is written before it starts; a job that is gone without a report is done
+again under a new number, which is harmless: it accepts or replaces what the first one left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from streamvaultd.base.clock import Clock
+from streamvaultd.base.units import job_fd_name, job_unit
+from streamvaultd.core.model import JOIN, Container, Moment, Recorder, Recording, ScopeLimits, SeamRecord, Segment
+from streamvaultd.core.recording.events import JoinEnded
+from streamvaultd.errors import VaultError
+from streamvaultd.jobs.progress import JoinProgress
+from streamvaultd.recording.ports import Command, Disk, Files, JobRow, Store
+from streamvaultd.reporting.notices import JOIN_HELD_UP, JOIN_WAITS, LEAD_LEFT_OUT, Journal, fields_of
+from streamvaultd.scopes.runs import OnExit, Place, Runs
+
+JOB_TASKS_MAX: Final = 16
+ROOM_CHECK: Final = 10.0
+"""How often (s) a join that waits for room looks whether there is some."""
+
+TROUBLE_CHECK: Final = 5.0
+"""How often (s) a join is gone on with that the broker or the store holds up."""
+
+ROOM_WAIT_MAX: Final = 7 * 86400.0
+"""A join that has waited so long (s) for room has failed; the segments stay."""
+
+
+class _Seam(msgspec.Struct, rename="camel"):
+    older: int
+    newer: int
+    kind: str
+    method: str
+    certainty: str
+    overlap_bytes: int | None = None
+    overlap_ms: float | None = None
+    gap_ms: float | None = None
+    note: str | None = None
+
+
+class _Part(msgspec.Struct, rename="camel"):
+    path: str
+    bytes: int
+    duration_ms: int | None = None
+
+
+class _Lead(msgspec.Struct, rename="camel"):
+    bytes: int
+    ms: float | None = None
+
+
+class _Report(msgspec.Struct, rename="camel"):
+    ok: bool
+    path: str | None = None
+    bytes: int = 0
+    error: str | None = None
+    seams: tuple[_Seam, ...] = ()
+    parts: tuple[_Part, ...] = ()
+    notes: tuple[str, ...] = ()
+    room: int | None = None
+    lead: _Lead | None = None
+
+
+class Joins:
+    """Starts join jobs and reads their reports."""
+
+    def __init__(
+        self,
+        *,
+        post: Callable[[int, JoinEnded], None],
+        spawn: Callable[[Any], None],
+        clock: Clock,
+        store: Store,
+        files: Files,
+        disk: Disk,
+        journal: Journal,
+        runs: Runs,
+        memfd: Callable[[str, str], int],
+        argv: tuple[str, ...],
+        reports: Path,
+        template: Callable[[Recording], str],
+        progress: JoinProgress,
+    ) -> None:
+        self._post = post
+        self._spawn = spawn
+        self._clock = clock
+        self._store = store
+        self._files = files
+        self._disk = disk
+        self._journal = journal
+        self._runs = runs
+        self._memfd = memfd
+        self._argv = argv
+        self._reports = reports
+        self._template = template
+        self._progress = progress
+        self._at: set[int] = set()
+        self._asked: set[int] = set()
+
+    def is_at(self, job: int) -> bool:
+        """Whether a job is being started, or its end is being dealt with."""
+        return job in self._at
+
+    async def verify(self, recorder: Recorder) -> None:
+        """Join again what is joined: the result is accepted if it is what the segments make -> JoinEnded"""
+        await self._join(recorder, recorder.joins)
+
+    async def join(self, recorder: Recorder, join: int) -> None:
+        """Run the join number `join` of a recording, or find the one that runs or has ended -> JoinEnded"""
+        if recorder.recording.id in self._asked:
+            return
+        self._asked.add(recorder.recording.id)
+        try:
+            await self._insist(recorder, lambda: self._join(recorder, join))
+        finally:
+            self._asked.discard(recorder.recording.id)
+
+    async def _join(self, recorder: Recorder, join: int) -> None:
+        job = await self._job_of(recorder.recording.id, join)
+        if job is not None and self.is_at(job):
+            return
+        if job is None:
+            await self._start(recorder, join)
+        elif self._runs.is_busy(job_unit(job)) or self._adopt(recorder, join, job):
+            return
+        elif self._report(job).exists():
+            await self._conclude(recorder, join, job)
+        else:
+            await self._give_up(recorder.recording.id, join, job, "the job vanished", retry=recorder)
+
+    async def _job_of(self, recording: int, join: int) -> int | None:
+        rows: list[JobRow] = [row for row in await self._store.unfinished_jobs() if row.recording == recording]
+        return next((row.id for row in reversed(rows) if row.spec.get("join") == join), None)
+
+    async def _start(self, recorder: Recorder, join: int) -> None:
+        recording = recorder.recording
+        spec = self._spec(recorder, join) | {"reserve": await self._disk.kept(self._stem(recorder).parent)}
+        if (before := await self._store.result_before(recording.id)) is not None:
+            spec |= {"before": before[0], "previous": before[1]}
+        job = await self._store.create_job(recording.id, JOIN, spec | {"join": join}, self._clock.now())
+        self._at.add(job)
+        try:
+            self._reports.mkdir(mode=0o750, exist_ok=True)
+            if self._report(job).exists():  # of a job that had this number in a store that is gone
+                self._report(job).unlink()
+            self._progress.begin(recording.id, job)
+            paths = {"report": str(self._report(job)), "progress": str(self._progress.path(job))}
+            stdin = self._memfd("join-spec", json.dumps(spec | paths))
+            try:
+                fields = fields_of(recorder) | {"SYSLOG_IDENTIFIER": "streamvault-join"}
+                command = Command(argv=self._argv, fields=fields, label=f"job-{job}", stdin_fd=stdin)
+                await self._runs.launch(command, _place(recorder, job), self._exit_handler(recorder, join, job))
+            finally:
+                os.close(stdin)
+        except (VaultError, OSError) as error:
+            await self._give_up(recording.id, join, job, str(error))
+        finally:
+            self._at.discard(job)
+
+    def _spec(self, recorder: Recorder, join: int) -> dict[str, object]:
+        recording = recorder.recording
+        parts = [segment for segment in recorder.segments if segment.size > 0]
+        return {
+            "recording": recording.id,
+            "segments": [str(self._files.segment_path(recording, segment.number)) for segment in parts],
+            "numbers": [segment.number for segment in parts],
+            "times": [_received(segment) for segment in parts],
+            "output": str(self._stem(recorder)),
+            "mp4": recording.policy.container is Container.MP4,
+            "tries": join,
+            "memory": recording.policy.job_memory_max,
+            "least": round(recording.policy.min_duration * 1000),
+        }
+
+    def _stem(self, recorder: Recorder) -> Path:
+        """Where the result will be, without its suffix; where it is, if there is one."""
+        if recorder.path is not None:
+            return Path(recorder.path).with_suffix("")
+        return self._files.result_stem(recorder.recording, self._template(recorder.recording))
+
+    def _report(self, job: int) -> Path:
+        return self._reports / f"job-{job}.json"
+
+    def _adopt(self, recorder: Recorder, join: int, job: int) -> bool:
+        is_running = self._runs.adopt(job_unit(job), self._exit_handler(recorder, join, job))
+        if is_running:
+            self._progress.resume(recorder.recording.id, job)
+        return is_running
+
+    def _exit_handler(self, recorder: Recorder, join: int, job: int) -> OnExit:
+        def on_exit(_record: bytes | None, _status: int | None, _at: Moment) -> None:
+            self._at.add(job)
+            self._spawn(self._conclude(recorder, join, job))
+
+        return on_exit
+
+    async def _conclude(self, recorder: Recorder, join: int, job: int) -> None:
+        """The job's process is gone: its report says how it went."""
+        self._at.add(job)
+        try:
+            await self._insist(recorder, lambda: self._read_end(recorder, join, job))
+        finally:
+            self._at.discard(job)
+
+    async def _read_end(self, recorder: Recorder, join: int, job: int) -> None:
+        await self._runs.forget(job_unit(job), job_fd_name(job))
+        await self._read_report(recorder, join, job)
+
+    async def _insist(self, recorder: Recorder, work: Callable[[], Awaitable[None]]) -> None:
+        """Do it again until it is done: a broker or a store that is away is waited for."""
+        is_told = False
+        while True:
+            try:
+                return await work()
+            except (VaultError, OSError) as error:
+                if not is_told:
+                    self._journal.tell(JOIN_HELD_UP, recorder, recording=recorder.recording.id, why=error)
+                is_told = True
+            await asyncio.sleep(TROUBLE_CHECK)
+
+    async def _read_report(self, recorder: Recorder, join: int, job: int) -> None:
+        recording = recorder.recording.id
+        try:
+            report = msgspec.json.decode(await asyncio.to_thread(self._report(job).read_bytes), type=_Report)
+        except (OSError, msgspec.DecodeError) as error:
+            has_room = await self._disk.missing(self._reports, 0) is None
+            report = _Report(ok=False, error=f"the job left no report: {error}", room=None if has_room else 0)
+        if not report.ok or report.path is None:
+            why = (report.error or "the job did not say why").removeprefix(f"cannot join recording {recording}: ")
+            has_waited = report.room is not None and await self._wait_for_room(recorder, report.room)
+            await self._give_up(recording, join, job, why, retry=recorder if has_waited else None)
+            return
+        await self._store.add_seams(recording, [SeamRecord(**msgspec.structs.asdict(seam)) for seam in report.seams])
+        parts = [msgspec.structs.asdict(part) for part in report.parts]
+        result = {"path": report.path, "bytes": report.bytes, "parts": parts, "notes": list(report.notes)}
+        await self._finish(recording, job, ok=True, result=result)
+        if report.lead is not None:
+            seconds = "-" if report.lead.ms is None else f"{report.lead.ms / 1000:.1f}"
+            self._journal.tell(LEAD_LEFT_OUT, recorder, recording=recording, seconds=seconds, size=report.lead.bytes)
+        ended = JoinEnded(
+            at=self._clock.now(), join=join, path=report.path, size=report.bytes, duration=_duration(report.parts)
+        )
+        self._post(recording, ended)
+
+    async def _wait_for_room(self, recorder: Recorder, needed: int) -> bool:
+        """Wait until a join that found no room has some; False if that takes too long.
+
+        The job counts as under way meanwhile: a daemon that starts finds its report, and waits on.
+        """
+        until, is_told = self._clock.now().monotonic + ROOM_WAIT_MAX, False
+        while (why := await self._missing(recorder, needed)) is not None:
+            if self._clock.now().monotonic >= until:
+                return False
+            if not is_told:
+                self._journal.tell(JOIN_WAITS, recorder, recording=recorder.recording.id, why=why)
+                is_told = True
+            await asyncio.sleep(ROOM_CHECK)
+        return True
+
+    async def _missing(self, recorder: Recorder, needed: int) -> str | None:
+        """Why there is no room for the result, or for the report."""
+        folder = self._stem(recorder).parent
+        return await self._disk.missing(folder, needed) or await self._disk.missing(self._reports, 0)
+
+    async def _give_up(self, recording: int, join: int, job: int, why: str, *, retry: Recorder | None = None) -> None:
+        await self._finish(recording, job, ok=False, result={"why": why})
+        if retry is not None:
+            await self._start(retry, join)
+            return
+        self._post(recording, JoinEnded(at=self._clock.now(), join=join, why=why))
+
+    async def _finish(self, recording: int, job: int, *, ok: bool, result: Mapping[str, object]) -> None:
+        await self._store.finish_job(job, ok=ok, result=result, now=self._clock.now())
+        self._progress.end(recording, job)
+        self._report(job).unlink(missing_ok=True)
+
+
+def _received(segment: Segment) -> tuple[int, int] | None:
+    """From when to when a segment was received, in ms of the realtime clock."""
+    if segment.media_at is None or segment.ended is None:
+        return None
+    return segment.media_at.realtime // 1000, segment.ended.realtime // 1000
+
+
+def _duration(parts: Sequence[_Part]) -> float | None:
+    """Seconds of media in all parts; None if that of one is not known."""
+    known = [part.duration_ms for part in parts if part.duration_ms is not None]
+    return sum(known) / 1000 if parts and len(known) == len(parts) else None
+
+
+def _place(recorder: Recorder, job: int) -> Place:
+    recording = recorder.recording
+    return Place(
+        unit=job_unit(job),
+        pipe=job_fd_name(job),
+        description=f"Join of recording {recording.id} ({recording.streamer})",
+        limits=ScopeLimits(memory_max=recording.policy.job_memory_max, tasks_max=JOB_TASKS_MAX),
+        mounts_for=Path(recording.directory),
+    )

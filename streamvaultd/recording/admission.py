@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a recording begins, whoever wants it: refused before anything of it exists, or stored, and then begun."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from streamvaultd.base.clock import Clock
+from streamvaultd.config.settings import Settings
+from streamvaultd.core.model import Broadcast, Policy, Recorder
+from streamvaultd.core.recording.events import RecordRequested
+from streamvaultd.core.recording.quality import with_fallback
+from streamvaultd.core.watching.model import Sighting
+from streamvaultd.core.watching.streamer import Streamer
+from streamvaultd.errors import MemoryFull
+from streamvaultd.recording.manager import Manager
+from streamvaultd.recording.ports import Disk, Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What is to be recorded, and how."""
+
+    streamer: str
+    url: str
+    quality: str
+    directory: Path
+    duration: float | None
+    policy: Policy
+    broadcast: Broadcast | None = None
+
+
+class Beginner:
+    """Begins recordings for which there is room."""
+
+    def __init__(
+        self,
+        *,
+        manager: Manager,
+        store: Store,
+        disk: Disk,
+        clock: Clock,
+        memory_refusal: Callable[[int], str | None],
+    ) -> None:
+        self._manager = manager
+        self._store = store
+        self._disk = disk
+        self._clock = clock
+        self._memory_refusal = memory_refusal
+
+    async def begin(self, wish: Wish) -> Recorder:
+        """The recording that begins; raises VaultError, and then there is none."""
+        why = self._memory_refusal(wish.policy.memory_max)
+        if why is not None:
+            raise MemoryFull(streamer=wish.streamer, why=why)
+        await self._disk.admit(wish.directory, wish.streamer)
+        recorder = await self._store.create_recording(
+            streamer=wish.streamer,
+            url=wish.url,
+            quality=wish.quality,
+            directory=str(wish.directory),
+            duration=wish.duration,
+            policy=wish.policy,
+            now=self._clock.now(),
+            broadcast=wish.broadcast,
+        )
+        self._manager.take(recorder)
+        begun = await self._manager.submit(recorder.recording.id, RecordRequested(at=self._clock.now()))
+        return begun or recorder
+
+
+def wish_for(streamer: Streamer, sighting: Sighting, settings: Settings) -> Wish:
+    """A broadcast that the watcher has seen is recorded as its streamer's file has it, or else the settings."""
+    return Wish(
+        streamer=streamer.name,
+        url=streamer.url,
+        quality=with_fallback(streamer.quality or settings.quality, sighting.streams),
+        directory=Path(streamer.directory) if streamer.directory else settings.directory,
+        duration=streamer.max_duration,
+        policy=streamer.policy_on(settings.policy),
+        broadcast=Broadcast(site_id=sighting.site_id, title=sighting.title, category=sighting.category),
+    )

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""P5: what growing files hold is put on disk at intervals, and out of memory.
+
+Page cache counts against the memory limit of the scope whose process wrote it, and a fast writer in a tight limit is
+killed before its pages are reclaimed: so pages that are on disk are dropped at once.
+
+One thread a file, for fdatasync(2) may take as long as its disk likes. A slow disk is synced as often as it can, a
+disk that hangs holds its own files' threads and nobody else; at the end of the daemon nobody waits for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from streamvaultd.base.clock import Clock
+from streamvaultd.core.recording.disk import Pace, Sample, pace_of, worth_keeping
+
+BEHIND: Final = 4 << 20
+"""Bytes before the synced range that are dropped once more: what was still under way to the disk the last time, or in
+a large folio that was not complete."""
+
+
+@dataclass(slots=True)
+class _File:
+    key: str
+    path: Path
+    is_over: threading.Event = field(default_factory=threading.Event)
+    samples: tuple[Sample, ...] = ()
+    synced: int = 0
+    trouble: int | None = None  # errno of the last try
+
+
+class Writeback:
+    """Syncs the files that it is told of every `interval()` seconds, as long as they grow.
+
+    `on_trouble(key, error)` is called from the event loop when a file cannot be synced, once until it can again or
+    the error is another one. Some of what was written is lost then.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        clock: Clock,
+        interval: Callable[[], float],
+        on_trouble: Callable[[str, OSError], None],
+    ) -> None:
+        self._loop = loop
+        self._clock = clock
+        self._interval = interval
+        self._on_trouble = on_trouble
+        self._files: dict[str, _File] = {}
+
+    def watch(self, key: str, path: Path) -> None:
+        """Sync this file from now on; one that is watched already, or is not there, changes nothing."""
+        if key not in self._files:
+            file = self._files[key] = _File(key, path)
+            threading.Thread(target=self._attend, args=(file,), name=f"sync {key}", daemon=True).start()
+
+    def cancel(self, key: str) -> None:
+        """Sync this file no more. Does not wait for a sync that is under way."""
+        file = self._files.pop(key, None)
+        if file is not None:
+            file.is_over.set()
+
+    def paces(self) -> Mapping[str, Pace]:
+        """How fast each watched file grows."""
+        return {key: pace_of(file.samples) for key, file in self._files.items()}
+
+    def close(self) -> None:
+        """Sync nothing more."""
+        for key in list(self._files):
+            self.cancel(key)
+
+    # --- in the file's thread --------------------------------------------------------------------------------------
+
+    def _attend(self, file: _File) -> None:
+        try:
+            fd = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return  # the segment ended at once
+        except OSError as error:
+            self._tell(file, error)
+            return
+        try:
+            self._measure(file, fd)
+            while not file.is_over.wait(self._interval()):
+                self._sync(file, fd)
+        finally:
+            os.close(fd)
+
+    def _sync(self, file: _File, fd: int) -> None:
+        try:
+            size = self._measure(file, fd)
+            if size > file.synced:
+                os.fdatasync(fd)
+                begin = max(file.synced - BEHIND, 0)
+                os.posix_fadvise(fd, begin, size - begin, os.POSIX_FADV_DONTNEED)
+                file.synced = size
+        except OSError as error:
+            if error.errno != file.trouble:
+                self._tell(file, error)
+            file.trouble = error.errno
+        else:
+            file.trouble = None
+
+    def _measure(self, file: _File, fd: int) -> int:
+        size = os.fstat(fd).st_size
+        file.samples = worth_keeping((*file.samples, (self._clock.now().monotonic, size)))
+        return size
+
+    def _tell(self, file: _File, error: OSError) -> None:
+        with suppress(RuntimeError):  # the loop is closed, nobody is left to be told
+            self._loop.call_soon_threadsafe(self._on_trouble_of, file, error)
+
+    def _on_trouble_of(self, file: _File, error: OSError) -> None:
+        if not file.is_over.is_set():
+            self._on_trouble(file.key, error)

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The files of recordings that are over, and how they go: whoever decides that, it happens here.
+
+Only regular files below the streamer's folder are ever removed, whatever a row says; links are not followed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from streamvaultd.base.lanes import Lanes
+from streamvaultd.core.model import JOIN, Phase, Recorder
+from streamvaultd.recording.ports import DoneJob, Files
+
+
+class RemovalStore(Protocol):
+    """Raises StoreUnavailable."""
+
+    async def last_done_job(self, recording: int, kind: str) -> DoneJob | None: ...
+
+
+class MediaFiles(Protocol):
+    """Files of recordings; blocking, raises OSError."""
+
+    def sizes(self, paths: Sequence[Path]) -> dict[Path, int]: ...
+    def remove(self, paths: Sequence[Path]) -> None: ...
+
+
+class Removal:
+    """Raises OSError and StoreUnavailable; then some files may be gone, and others not."""
+
+    def __init__(self, *, store: RemovalStore, files: Files, media: MediaFiles, lanes: Lanes) -> None:
+        self._store = store
+        self._files = files
+        self._media = media
+        self._lanes = lanes
+
+    async def sizes(self, recorder: Recorder) -> dict[Path, int]:
+        """The files of a recording that are there, and their bytes: its result with all parts, or its segments."""
+        paths = self._segments(recorder) if recorder.path is None else await self._result(recorder)
+        return await self._sizes(recorder, paths)
+
+    async def remove(self, recorder: Recorder, paths: Sequence[Path]) -> None:
+        """After this returns they are gone for good."""
+        await self._lanes.run(recorder.recording.directory, self._media.remove, paths)
+
+    async def require_disk(self, recorder: Recorder) -> None:
+        """Raises OSError if the streamer's folder is not there: then missing files do not mean that they are gone."""
+        folder = _folder(recorder)
+        if not await self._lanes.run(recorder.recording.directory, folder.is_dir):
+            raise OSError(0, "it is not there; is its disk mounted?", str(folder))
+
+    async def discard(self, recorder: Recorder) -> dict[Path, int]:
+        """Remove the result of the last join as well as the segments; what was there of them. May be repeated."""
+        await self.require_disk(recorder)
+        lane = recorder.recording.directory
+        segments, result = self._segments(recorder), await self._result(recorder)
+        found = await self._sizes(recorder, [*segments, *result])
+        if segments:
+            await self._lanes.run(lane, self._files.remove_segments, segments, segments[0].parent)
+        await self.remove(recorder, [path for path in result if path in found])
+        return found
+
+    async def _sizes(self, recorder: Recorder, paths: Sequence[Path]) -> dict[Path, int]:
+        for path in paths:
+            if not _is_own(recorder, path):
+                raise OSError(0, "it is not where the files of this recording are", str(path))
+        return await self._lanes.run(recorder.recording.directory, self._media.sizes, paths)
+
+    def _segments(self, recorder: Recorder) -> list[Path]:
+        kept = [segment for segment in recorder.segments if segment.phase is Phase.ENDED]
+        return [self._files.segment_path(recorder.recording, segment.number) for segment in kept]
+
+    async def _result(self, recorder: Recorder) -> list[Path]:
+        job = await self._store.last_done_job(recorder.recording.id, JOIN)
+        result = (job.result or {}) if job is not None else {}
+        parts = result.get("parts")
+        named = [part.get("path") for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+        paths = [recorder.path or result.get("path"), *named]
+        return list(dict.fromkeys(Path(path) for path in paths if isinstance(path, str)))
+
+
+def _folder(recorder: Recorder) -> Path:
+    return Path(recorder.recording.directory) / recorder.recording.streamer
+
+
+def _is_own(recorder: Recorder, path: Path) -> bool:
+    """Whether a path is below the streamer's folder: a row may have been written by another hand."""
+    folder = _folder(recorder)
+    return path.is_absolute() and ".." not in path.parts and path.is_relative_to(folder) and path != folder

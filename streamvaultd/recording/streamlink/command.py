@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""streamlink's command line: which options a version knows, and how URL and quality reach it.
+
+Pure. The command line names one configuration file, which is a memfd: so neither the URL nor a token is ever in argv,
+in the environment or on a disk. The format of that file is one option per line, `name=value`, without a way to quote
+(streamlink_cli/argparser.py, convert_arg_line_to_args()); what comes later wins, so ours come first, then the
+administrator's, then URL and quality.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote_plus, unquote
+
+from streamvaultd.config.values import QUALITY_MAX
+from streamvaultd.errors import InvalidQuality, InvalidUrl
+
+_VERSION: Final = re.compile(r"(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?", re.ASCII)
+_QUALITY: Final = re.compile(r"[A-Za-z0-9_+.:-]+(?:,[A-Za-z0-9_+.:-]+)*", re.ASCII)
+URL_MAX: Final = 2048
+SECRET_MIN: Final = 6
+"""Shorter values of options are no secrets, and striking them out would spoil the log."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Version:
+    """A release of streamlink; what follows the third number (development builds) is left out."""
+
+    major: int
+    minor: int
+    patch: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.major}.{self.minor}.{self.patch}"
+
+
+OLDEST: Final = Version(6, 10)
+"""The first with --logformat, without which its log lines cannot be told apart."""
+
+RECOMMENDED: Final = Version(8, 1, 1)
+"""Older ones cannot record from Twitch as it is today, and end when a source is silent for a few seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installation:
+    """A streamlink that answers. `python` is the interpreter that can import it, `warning` is for people."""
+
+    command: tuple[str, ...]
+    version: Version
+    python: str
+    managed: bool
+    warning: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Option:
+    name: str
+    value: str | None = None
+    since: Version = OLDEST
+    until: Version | None = None  # the first version without it
+
+
+_ALWAYS: Final = (
+    _Option("stdout"),
+    _Option("loglevel", "info"),
+    _Option("logformat", "{levelname} {name}: {message}"),
+    _Option("no-plugin-sideloading", since=Version(7, 5)),
+    _Option("no-plugin-cache", since=Version(7, 5)),
+)
+"""In argv, for nobody may change them: the log is parsed, stdout is the file."""
+
+_DEFAULTS: Final = (
+    _Option("hls-live-edge", "99"),  # begin at the oldest media segment of the window: reaches back after a death
+    _Option("stream-segment-attempts", "10"),  # 59 s of retries; by default a media segment is dropped after 2 s
+    _Option("stream-segment-threads", "2"),  # others load while one is tried again; the order stays
+    _Option("stream-segment-timeout", "10"),
+    _Option("http-timeout", "10"),
+    _Option("stream-timeout", "60"),
+    # In target durations; by default a source that is silent for three of them ends the run. 0 would hang for ever.
+    _Option("stream-segmented-queue-deadline", "10", since=Version(8, 1, 1)),
+    _Option("hls-segment-queue-threshold", "10", until=Version(8, 1)),
+    _Option("retry-open", "3"),
+    _Option("ffmpeg-copyts"),  # muxed streams keep the source's clock, which is what joins them
+    _Option("ffmpeg-fout", "mpegts"),
+)
+"""In the configuration file, where the administrator's options may change them."""
+
+
+def parse_version(output: str) -> Version | None:
+    """The version in what ``streamlink --version`` prints."""
+    match = _VERSION.search(output)
+    return Version(int(match[1]), int(match[2]), int(match[3] or 0)) if match else None
+
+
+def build_command(installation: Installation, config_fd: int) -> tuple[str, ...]:
+    """argv of a run that reads its configuration from this descriptor and writes media alone to stdout."""
+    options = [
+        f"--{option.name}" if option.value is None else f"--{option.name}={option.value}"
+        for option in _known(_ALWAYS, installation.version)
+    ]
+    return (*installation.command, f"--config=/proc/self/fd/{config_fd}", *options)
+
+
+def config_text(version: Version, url: str, quality: str, options: Iterable[tuple[str, str]] = ()) -> str:
+    """The configuration of one run. `options` are the administrator's, by long name; "true" stands for a bare one.
+
+    Raises InvalidUrl, InvalidQuality, and ValueError for an option that is more than a line.
+    """
+    lines = [(option.name, option.value) for option in _known(_DEFAULTS, version)]
+    for name, value in options:
+        if _breaks_line(name) or _breaks_line(value):
+            raise ValueError(f"option '{name}' is not one line")
+        if value != "false":
+            lines.append((name, None if value == "true" else value))
+    lines += [("url", check_url(url)), ("default-stream", check_quality(quality))]
+    return "".join(f"{name}\n" if value is None else f"{name}={value}\n" for name, value in lines)
+
+
+def check_url(url: str) -> str:
+    """The URL, if it can be given to streamlink as it is; else InvalidUrl."""
+    if not url:
+        raise InvalidUrl(value=url, why="it is empty")
+    if len(url) > URL_MAX:
+        raise InvalidUrl(value=url[:80] + "…", why=f"it has more than {URL_MAX} characters")
+    if _breaks_line(url):
+        raise InvalidUrl(value=url, why="it begins or ends with a space or holds a character that cannot be printed")
+    if re.search(r"(?:^|//|=)file:", url, re.IGNORECASE):
+        raise InvalidUrl(value=url, why="it names a file of this machine")
+    return url
+
+
+def check_quality(quality: str) -> str:
+    """The quality, if it is a comma-separated list of streamlink's names; else InvalidQuality."""
+    if len(quality) > QUALITY_MAX:
+        raise InvalidQuality(value=quality[:80] + "…", why=f"it has more than {QUALITY_MAX} characters")
+    if not _QUALITY.fullmatch(quality):
+        raise InvalidQuality(value=quality, why="it is not a list of names separated by commas")
+    return quality
+
+
+def preferring(first: str | None, quality: str) -> str:
+    """The list of qualities with this one in front, if it is a name: it comes from a log line."""
+    names = [name for name in quality.split(",") if name != first]
+    if first is None or not _QUALITY.fullmatch(first) or "," in first:
+        return quality
+    preferred = ",".join([first, *names])
+    return preferred if len(preferred) <= QUALITY_MAX else quality
+
+
+def secrets_in(options: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """Texts that must not show in the journal: the values of options that carry credentials, whole and in parts,
+    as they are and as URLs have them.
+    """
+    found = []
+    for name, value in options:
+        if re.search(r"pass|token|cookie|header|key|auth|proxy|user|email", name):
+            found += [value, *re.split(r"[=;:@/?#&\s]+", value)]
+    found += [changed(text) for text in found for changed in (unquote, quote_plus)]
+    shown = {text for text in found if len(text) >= SECRET_MIN and text.isprintable()}
+    return tuple(sorted(shown, key=len, reverse=True))
+
+
+def warning_about(version: Version, *, managed: bool) -> str | None:
+    """What the administrator should know about this version."""
+    if version >= RECOMMENDED:
+        return None
+    verb = "update" if managed else "install"
+    return (
+        f"streamlink {version} is older than {RECOMMENDED}: Twitch cannot be recorded with it; "
+        f"'streamvaultctl streamlink {verb}' gets the newest"
+    )
+
+
+def _known(options: tuple[_Option, ...], version: Version) -> list[_Option]:
+    return [o for o in options if o.since <= version and (o.until is None or version < o.until)]
+
+
+def _breaks_line(text: str) -> bool:
+    # Surrogates, line separators and every control character are "not printable"; a space is.
+    return text != text.strip() or not text.isprintable()

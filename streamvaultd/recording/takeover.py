@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a new daemon does before it is ready: match rows, scopes, stored pipes and files, and go on from there."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Set
+from contextlib import suppress
+from typing import Any, Final, Protocol, TypeAlias
+
+from streamvaultd.base.clock import Clock
+from streamvaultd.base.lanes import Lanes
+from streamvaultd.base.units import (
+    job_unit,
+    parse_job_fd_name,
+    parse_segment_fd_name,
+    parse_segment_unit,
+    segment_fd_name,
+    segment_unit,
+)
+from streamvaultd.core.evidence import Evidence
+from streamvaultd.core.model import Instant, Recorder, Segment
+from streamvaultd.core.recording.reconcile import Facts, Run, orphans, takeover
+from streamvaultd.core.upkeep.recovery import coherent
+from streamvaultd.errors import StoreUnavailable, VaultError
+from streamvaultd.recording.manager import Manager
+from streamvaultd.recording.ports import FdStore, Files, Found
+from streamvaultd.reporting.notices import ORPHAN_STOPPED, ROW_MENDED, ROW_UNREADABLE, SCOPE_TROUBLE, Journal
+from streamvaultd.scopes.runs import Runs
+
+DEAD: Final = frozenset({"failed", "inactive"})
+
+LOOK_LIMIT: Final = 2.0
+"""A disk is waited for no longer (s) than this: the recordings on the others are to be taken over."""
+
+Written: TypeAlias = tuple[int, Instant | None]
+"""Of a file: its bytes, and when it was last written to, on the monotonic clock; None if there is no file."""
+
+
+class LoadedScope(Protocol):
+    """A scope that systemd knows."""
+
+    @property
+    def unit(self) -> str: ...
+    @property
+    def active_state(self) -> str: ...
+    @property
+    def control_group(self) -> str: ...
+    @property
+    def result(self) -> str: ...
+
+
+class UnfinishedStore(Protocol):
+    """The store, as far as it is needed here."""
+
+    async def load_unfinished(self) -> tuple[list[Recorder], list[tuple[int, str]]]:
+        """Recorders; and the numbers of recordings whose rows cannot be read, and why."""
+
+    async def save(self, recorder: Recorder, changed: tuple[Segment, ...]) -> None:
+        """Write a recorder, and the segments that have changed."""
+
+
+class Takeover:
+    """Takes over what an earlier daemon left."""
+
+    def __init__(
+        self,
+        *,
+        manager: Manager,
+        store: UnfinishedStore,
+        files: Files,
+        runs: Runs,
+        journal: Journal,
+        fd_store: FdStore,
+        clock: Clock,
+        lanes: Lanes,
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        parse_record: Callable[[bytes | None], Evidence],
+        take_record: Callable[[int], bytes | None],
+    ) -> None:
+        self._manager = manager
+        self._store = store
+        self._files = files
+        self._runs = runs
+        self._journal = journal
+        self._fd_store = fd_store
+        self._clock = clock
+        self._lanes = lanes
+        self._spawn = spawn
+        self._parse_record = parse_record
+        self._take_record = take_record
+
+    async def run(
+        self, scopes: Iterable[LoadedScope], fds: Mapping[str, list[int]], told: Mapping[str, Evidence]
+    ) -> int:
+        """Take over; returns the number of segments that were adopted. `told`: what the journal says of units."""
+        loaded = {scope.unit: scope for scope in scopes}
+        stored, unreadable = await self._store.load_unfinished()
+        recorders = [await self._made_coherent(recorder) for recorder in stored]
+        for recording, why in unreadable:
+            self._journal.tell(ROW_UNREADABLE, recording=recording, why=why)
+        unknown = frozenset(recording for recording, _ in unreadable)
+        live = {unit: scope for unit, scope in loaded.items() if scope.active_state not in DEAD}
+        pipes = self._sort_pipes(fds, live, unknown)
+        self._runs.inherit(Found({unit: scope.control_group for unit, scope in live.items()}, pipes[0]))
+        written = await self._written(recorders)
+        facts = Facts(
+            live=frozenset(run for unit in live if (run := parse_segment_unit(unit)) is not None),
+            sizes={run: size for run, (size, _) in written.items()},
+            grown={run: instant for run, (_, instant) in written.items() if instant is not None},
+            evidence=self._evidence(loaded, pipes[1], told),
+        )
+        for recorder in recorders:
+            self._manager.take(recorder)
+            for event in takeover(recorder, facts, self._clock.now()):
+                self._manager.post(recorder.recording.id, event)
+        for orphan in (run for run in orphans(recorders, facts) if run[0] not in unknown):
+            self._spawn(self._stop_orphan(segment_unit(*orphan)))
+        await self._manager.drain()
+        return sum((r.recording.id, segment.number) in facts.live for r in recorders for segment in r.live)
+
+    async def _made_coherent(self, stored: Recorder) -> Recorder:
+        """A row that another hand has written is neither a reason to fall over nor to wait for ever."""
+        recorder = coherent(stored, self._clock.now())
+        if recorder != stored:
+            before, after = stored.state.value, recorder.state.value
+            self._journal.tell(ROW_MENDED, recorder, recording=recorder.recording.id, before=before, after=after)
+            with suppress(StoreUnavailable):  # the next save tells that
+                await self._store.save(recorder, recorder.segments)
+        return recorder
+
+    def _sort_pipes(
+        self, fds: Mapping[str, list[int]], live: Mapping[str, LoadedScope], unknown: Set[int]
+    ) -> tuple[dict[str, int], dict[Run, bytes | None]]:
+        """Stored exit pipes of live units, and what the others held; those are closed and forgotten.
+
+        Those of `unknown` recordings stay as they are, for a daemon that can read their rows.
+        """
+        kept: dict[str, int] = {}
+        records: dict[Run, bytes | None] = {}
+        for name, stored in fds.items():
+            run, job = parse_segment_fd_name(name), parse_job_fd_name(name)
+            unit = segment_unit(*run) if run else job_unit(job) if job else None
+            if unit is None:
+                continue
+            fd, *surplus = stored
+            if unit in live or (run and run[0] in unknown):
+                kept[unit] = fd
+            else:
+                if run:
+                    records[run] = self._take_record(fd)
+                self._fd_store.remove_fd(name)
+                surplus.append(fd)
+            for useless in surplus:
+                os.close(useless)
+        return kept, records
+
+    async def _written(self, recorders: Iterable[Recorder]) -> dict[Run, Written]:
+        """Of the files of live segments; those on a disk that fails, or does not answer, are left out."""
+        found: dict[Run, Written] = {}
+        looks = (self._look(recorder) for recorder in recorders if recorder.live)
+        for files in await asyncio.gather(*looks):
+            found |= files
+        return found
+
+    async def _look(self, recorder: Recorder) -> dict[Run, Written]:
+        try:
+            async with asyncio.timeout(LOOK_LIMIT):
+                return await self._lanes.run(recorder.recording.directory, self._look_at, recorder)
+        except OSError:  # TimeoutError is one
+            return {}
+
+    def _look_at(self, recorder: Recorder) -> dict[Run, Written]:
+        now, found = self._clock.now(), dict[Run, Written]()
+        for segment in recorder.live:
+            path = self._files.segment_path(recorder.recording, segment.number)
+            written = self._files.written(path)
+            instant = None if written is None else now.monotonic - (now.realtime - written) / 1e6
+            found[recorder.recording.id, segment.number] = self._files.size(path), instant
+        return found
+
+    def _evidence(
+        self, loaded: Mapping[str, LoadedScope], records: Mapping[Run, bytes | None], told: Mapping[str, Evidence]
+    ) -> dict[Run, Evidence]:
+        """All that is known of each run, the witness that is trusted most first."""
+        found = {run: self._parse_record(record) for run, record in records.items()}
+        results = {
+            unit: Evidence(unit_result=scope.result)
+            for unit, scope in loaded.items()
+            if scope.active_state in DEAD and scope.result != "success"
+        }
+        for unit, evidence in (*results.items(), *told.items()):
+            if (run := parse_segment_unit(unit)) is not None:
+                found[run] = found.get(run, Evidence()).merged(evidence)
+        return found
+
+    async def _stop_orphan(self, unit: str) -> None:
+        self._journal.tell(ORPHAN_STOPPED, unit=unit)
+        run = parse_segment_unit(unit)
+        try:
+            await self._runs.forget(unit, segment_fd_name(*run) if run else "")
+        except VaultError as error:
+            self._journal.tell(SCOPE_TROUBLE, unit=unit, why=error)

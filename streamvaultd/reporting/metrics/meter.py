@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Gathers the figures for metrics, and keeps whoever asks for them from being a burden.
+
+Sums over the store are taken at most every FRESH seconds, however often is asked, and never waited for longer than
+STORE_LIMIT: captures use the same thread. Providing metrics may fail; that is told once, tried again, and is all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final, Protocol
+
+from streamvaultd import __version__
+from streamvaultd.base.clock import Clock
+from streamvaultd.core.model import Instant, Recorder
+from streamvaultd.errors import StoreUnavailable
+from streamvaultd.reporting.metrics.figures import Catalogue, DiskFigures, Snapshot, Stored, snapshot
+from streamvaultd.reporting.notices import METRICS_FAILED, Journal
+
+FRESH: Final = 5.0
+STORE_LIMIT: Final = 5.0
+TEXTFILE_INTERVAL: Final = 15.0
+RETRY_INTERVAL: Final = 60.0
+
+
+class Store(Protocol):
+    """Raises StoreUnavailable."""
+
+    async def figures(self) -> Stored: ...
+
+
+class Meter:
+    """Takes a snapshot of everything that metrics tell."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        recorders: Callable[[], Iterable[Recorder]],
+        outlook: Callable[[], Iterable[DiskFigures]],
+        catalogue: Callable[[], Awaitable[Catalogue | None]],
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._recorders = recorders
+        self._outlook = outlook
+        self._catalogue = catalogue
+        self._clock = clock
+        self._turn = asyncio.Lock()
+        self._taken_at: Instant | None = None
+        self._stored: Stored | None = None
+        self._backlog: Catalogue | None = None
+        self._is_store_up = False
+
+    async def snapshot(self) -> Snapshot:
+        """The figures now."""
+        async with self._turn:
+            now = self._clock.now().monotonic
+            if self._taken_at is None or now - self._taken_at >= FRESH:
+                await self._ask_store()
+                self._taken_at = self._clock.now().monotonic
+        return snapshot(
+            version=__version__,
+            stored=self._stored,
+            store_up=self._is_store_up,
+            recorders=self._recorders(),
+            disks=self._outlook(),
+            catalogue=self._backlog,
+        )
+
+    async def _ask_store(self) -> None:
+        try:
+            async with asyncio.timeout(STORE_LIMIT):
+                self._stored = await self._store.figures()
+                self._backlog = await self._catalogue()
+        except (StoreUnavailable, TimeoutError):
+            self._is_store_up = False
+        else:
+            self._is_store_up = True
+
+
+async def provide(what: str, work: Callable[[], Awaitable[None]], pause: float, journal: Journal) -> None:
+    """Do `work` for ever, again `pause` seconds after it is done; what fails is told once until it goes well again."""
+    is_told = False
+    while True:
+        wait = pause
+        try:
+            await work()
+        except OSError as error:
+            if not is_told:
+                journal.tell(METRICS_FAILED, what=what, why=error.strerror or error)
+            is_told, wait = True, max(pause, RETRY_INTERVAL)
+        else:
+            is_told = False
+        await asyncio.sleep(wait)

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Notifies people of what the journal is told: runs core/notifying.py. Nothing waits for it.
+
+What is said is taken up by hear(), which returns at once. What waits when the daemon ends is not sent any more; the
+journal has all of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+from streamvaultd.base.clock import Clock
+from streamvaultd.core import notifying as core
+from streamvaultd.core.notifying import Desk, Message, Tiding, Worth
+from streamvaultd.core.topic import Topic
+from streamvaultd.errors import NotificationFailed
+from streamvaultd.reporting.notices import (
+    ENTRIES,
+    JOIN_WAITS,
+    REMARKS,
+    SECRETS_REFUSED,
+    STORE_FAILED,
+    SYNC_FAILED,
+    TARGETS,
+    Journal,
+    Said,
+)
+
+HEARD_MAX: Final = 1000
+"""What was said and is not looked at yet; more is left out, the journal has it."""
+
+TOPICS: Final[Mapping[str, Topic]] = {
+    **{{**ENTRIES, **REMARKS}[notice].message_id: topic for notice, topic in core.TOPICS.items()},
+    **{entry.message_id: Topic.DISK for entry in (SYNC_FAILED, JOIN_WAITS, STORE_FAILED)},
+    SECRETS_REFUSED.message_id: Topic.TROUBLE,
+}
+"""By MESSAGE_ID: what of the journal somebody may be notified of."""
+
+EXPECTED: Final = 5
+"""A death of this level or a lower one surprises nobody, and is told nobody."""
+
+
+class Sent(Protocol):
+    """`why` it was not sent, "" if it was; `final`: it is of no use to try again."""
+
+    @property
+    def why(self) -> str: ...
+    @property
+    def final(self) -> bool: ...
+
+
+class Sender(Protocol):
+    """Sends; never raises."""
+
+    async def send(self, target: str, message: Message) -> Sent: ...
+    async def check(self, targets: Sequence[str]) -> Mapping[str, str]: ...
+
+
+Choice = tuple[Sequence[str], Sequence[Topic]]
+"""The targets of a streamer, and the topics that he is worth a message for."""
+
+
+class Telling:
+    """Owns what waits to be sent. `choice` is asked by a streamer's name each time."""
+
+    def __init__(
+        self,
+        *,
+        sender: Sender,
+        choice: Callable[[str], Choice],
+        hourly: Callable[[], int],
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        journal: Journal,
+        clock: Clock,
+        host: str,
+    ) -> None:
+        self._sender = sender
+        self._choice = choice
+        self._hourly = hourly
+        self._spawn = spawn
+        self._journal = journal
+        self._clock = clock
+        self._host = host
+        self._desk = Desk()
+        self._heard: asyncio.Queue[Tiding] = asyncio.Queue(HEARD_MAX)
+        self._changed = asyncio.Event()
+        self._refused: dict[str, str] = {}
+
+    def hear(self, said: Said) -> None:
+        """The journal was told this; returns at once."""
+        topic = TOPICS.get(said.message_id)
+        is_expected = topic is Topic.DEATH and said.priority >= EXPECTED
+        if topic is None or is_expected or not said.streamer or self._heard.full():
+            return
+        text = "".join(character if character.isprintable() else " " for character in said.message)
+        self._heard.put_nowait(
+            Tiding(
+                topic=topic, streamer=said.streamer, text=text, priority=said.priority,
+                realtime=self._clock.now().realtime,
+            )
+        )  # fmt: skip
+        self._changed.set()
+
+    @property
+    def unreachable(self) -> tuple[str, ...]:
+        """The targets that cannot be notified, as far as it is known."""
+        tried = {name for name, target in self._desk.targets.items() if target.is_troubled}
+        return tuple(sorted(tried | set(self._refused)))
+
+    async def run(self) -> None:
+        """Send what is heard, until cancelled."""
+        while True:
+            self._take_heard()
+            self._perform(core.close_windows(self._desk, self._now()))
+            for name in core.ready(self._desk, self._now()):
+                self._desk, message = core.begin(self._desk, name, self._host)
+                self._spawn(self._send(name, message))
+            deadline = core.next_deadline(self._desk)
+            try:
+                async with asyncio.timeout(None if deadline is None else max(0.0, deadline - self._now())):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+            self._changed.clear()
+
+    async def test(self, target: str) -> None:
+        """Send a message that tells that messages arrive; raises NotificationFailed."""
+        body = "Notifications of streamvaultd arrive here."
+        sent = await self._sender.send(target, Message(title=f"Test ({self._host})", body=body, kind="info"))
+        if sent.why:
+            raise NotificationFailed(target=target, why=sent.why)
+        self._refused.pop(target, None)
+
+    async def check(self, targets: Sequence[str]) -> None:
+        """The settings name these: tell what is wrong with them, as far as it shows without sending anything."""
+        self._desk = core.forget_others(self._desk, targets)
+        found = await self._sender.check(targets) if targets else {}
+        for target in targets:
+            if target in found and self._refused.get(target) != found[target]:
+                self._journal.tell(TARGETS[Worth.FAILED], target=target, why=found[target])
+        self._refused = dict(found)
+
+    def _now(self) -> float:
+        return self._clock.now().monotonic
+
+    def _take_heard(self) -> None:
+        while not self._heard.empty():
+            tiding = self._heard.get_nowait()
+            targets, topics = self._choice(tiding.streamer)
+            if targets and tiding.topic in topics:
+                self._perform(core.take(self._desk, tiding, targets, self._hourly(), self._now()))
+
+    def _perform(self, step: core.Step) -> None:
+        self._desk, words = step
+        for word in words:
+            if word.worth is Worth.FAILED and word.target in self._refused:
+                continue  # it was told by check()
+            self._journal.tell(TARGETS[word.worth], target=word.target, why=word.why, lost=word.lost)
+
+    async def _send(self, name: str, message: Message) -> None:
+        answer = await self._sender.send(name, message)
+        if answer.why:
+            self._perform(core.failed(self._desk, name, answer.why, self._now(), is_final=answer.final))
+        else:
+            self._refused.pop(name, None)
+            self._perform(core.sent(self._desk, name))
+        self._changed.set()

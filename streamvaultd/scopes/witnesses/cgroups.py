@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the kernel counts of the memory of control groups: cgroups(7), the kernel's cgroup-v2.rst.
+
+A few short reads of files that are made as they are read: nothing here waits. None everywhere where there is no memory
+controller, or no such group.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from streamvaultd.base.units import RECORDINGS_SLICE, slice_groups
+from streamvaultd.core.recording.memory import GroupMemory, refusal
+
+CGROUP_ROOT: Final = Path("/sys/fs/cgroup")
+
+
+def scope_memory(control_group: str, root: Path = CGROUP_ROOT) -> tuple[int | None, int | None]:
+    """Bytes that the processes of a control group hold and the kernel cannot take back, its page cache left out.
+
+    And the group's limit. None is what is not known, or not limited.
+    """
+    folder = _folder(control_group, root)
+    return _stat(folder).get("anon"), _number(folder / "memory.max")
+
+
+def memory_use(control_group: str, root: Path = CGROUP_ROOT) -> tuple[int | None, int | None]:
+    """Bytes that are charged to a control group now, its page cache included; and the most that ever were."""
+    folder = _folder(control_group, root)
+    return _number(folder / "memory.current"), _number(folder / "memory.peak")
+
+
+def group_memory(control_group: str, root: Path = CGROUP_ROOT) -> GroupMemory | None:
+    """A control group's memory and its limit; None if it has no limit, or does not exist."""
+    folder = _folder(control_group, root)
+    limit, current = _number(folder / "memory.max"), _number(folder / "memory.current")
+    if limit is None or current is None:
+        return None
+    counts = _stat(folder)
+    reclaimable = sum(counts.get(name, 0) for name in ("inactive_file", "active_file", "slab_reclaimable"))
+    return GroupMemory(name=folder.name, used=max(current - reclaimable, 0), limit=limit)
+
+
+def memory_refusal(wanted: int) -> str | None:
+    """Why a segment that may take so much memory does not fit into its slices now; None if it does."""
+    found = (group_memory(group) for group in slice_groups(RECORDINGS_SLICE))
+    return refusal((group for group in found if group is not None), wanted)
+
+
+def _folder(control_group: str, root: Path) -> Path:
+    return root / control_group.lstrip("/")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii")
+    except OSError:
+        return ""
+
+
+def _number(path: Path) -> int | None:
+    text = _read(path).strip()
+    return int(text) if text.isdigit() else None
+
+
+def _stat(folder: Path) -> dict[str, int]:
+    words = _read(folder / "memory.stat").split()
+    return {name: int(value) for name, value in zip(words[::2], words[1::2], strict=True)}

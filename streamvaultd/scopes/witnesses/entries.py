@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Journal entries -> what they say about our segments; systemd.journal-fields(7).
+
+Fields that begin with "_" are journald's own and cannot be forged; every kind of entry is held to some of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+from uuid import UUID
+
+from streamvaultd.base.units import RECORDINGS_SLICE, parse_segment_unit
+from streamvaultd.core.evidence import Evidence
+from streamvaultd.core.recording.loglines import Line, classify
+
+UNIT_OUT_OF_MEMORY: Final = UUID("fe6faa94e7774663a0da52717891d8ef")
+UNIT_OOMD_KILL: Final = UUID("d989611b15e44c9dbf31e3c81256e4ed")
+KERNEL: Final = "kernel"
+KERNEL_FACILITY: Final = 0
+"""What root writes to /dev/kmsg counts as the kernel's, but has another facility."""
+KERNEL_PRIORITY: Final = 6
+"""mm/oom_kill.c: dump_oom_summary() speaks at this level; most that floods the kernel's log is louder."""
+STREAMLINK: Final = "streamlink"
+
+_GROUPS: Final = f"/streamvault.slice/{RECORDINGS_SLICE}/"
+_VICTIM: Final = "task_memcg="
+_OOM_KILL: Final = re.compile(rf"oom-kill:constraint=[^,]*,(?:.*,)?{_VICTIM}{re.escape(_GROUPS)}([^,/]+),task=")
+
+
+@dataclass(frozen=True, slots=True)
+class UnitOom:
+    """systemd: the kernel has killed a process of this unit for want of memory."""
+
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class OomdKill:
+    """systemd: systemd-oomd has killed this unit."""
+
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class KernelOom:
+    """The kernel: it has killed a process of this unit for want of memory."""
+
+    unit: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spoke:
+    """streamlink, through its shim: a line that matters."""
+
+    recording: int
+    attempt: int
+    line: Line
+    text: str
+
+
+Item: TypeAlias = UnitOom | OomdKill | KernelOom | Spoke
+
+
+def parse_entry(entry: Mapping[str, Any], uid: int) -> Item | None:
+    """What an entry, as systemd.journal.Reader gives it, says about a segment; `uid` is the user of the shims."""
+    if entry.get("_TRANSPORT") == KERNEL:
+        return _parse_kernel(entry)
+    if entry.get("SYSLOG_IDENTIFIER") == STREAMLINK:
+        return _parse_line(entry, uid)
+    return _parse_systemd(entry)
+
+
+def evidence_of(item: UnitOom | OomdKill | KernelOom) -> Evidence:
+    """The same, as evidence about the end of the unit's run."""
+    match item:
+        case UnitOom():
+            return Evidence(journal_oom=True)
+        case OomdKill():
+            return Evidence(journal_oomd=True)
+        case KernelOom():
+            return Evidence(kernel_oom=item.text)
+
+
+def _parse_systemd(entry: Mapping[str, Any]) -> UnitOom | OomdKill | None:
+    """Messages of the system's systemd; what a user's systemd says has another _PID, and USER_UNIT=."""
+    unit = _text(entry, "UNIT")
+    if entry.get("_PID") != 1 or parse_segment_unit(unit) is None:
+        return None
+    if entry.get("MESSAGE_ID") == UNIT_OUT_OF_MEMORY:
+        return UnitOom(unit)
+    return OomdKill(unit) if entry.get("MESSAGE_ID") == UNIT_OOMD_KILL else None
+
+
+def _parse_kernel(entry: Mapping[str, Any]) -> KernelOom | None:
+    """`oom-kill:constraint=…,oom_memcg=…,task_memcg=GROUP,task=…`, also of an OOM of the whole machine.
+
+    Users may give the control groups that are theirs any name, so a line with two victims in it is nobody's.
+    """
+    text = _text(entry, "MESSAGE")
+    match = _OOM_KILL.match(text)
+    if match is None or text.count(_VICTIM) != 1 or entry.get("SYSLOG_FACILITY") != KERNEL_FACILITY:
+        return None
+    return KernelOom(match[1], text) if parse_segment_unit(match[1]) is not None else None
+
+
+def _parse_line(entry: Mapping[str, Any], uid: int) -> Spoke | None:
+    text = _text(entry, "MESSAGE")
+    recording, attempt = _text(entry, "STREAMVAULT_RECORDING"), _text(entry, "STREAMVAULT_SEGMENT")
+    line = classify(text)
+    if entry.get("_UID") != uid or line is None or not (_is_number(recording) and _is_number(attempt)):
+        return None
+    return Spoke(int(recording), int(attempt), line, text)
+
+
+def _text(entry: Mapping[str, Any], name: str) -> str:
+    """A field, "" when it is missing, given twice or not UTF-8."""
+    value = entry.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 10

@@ -1,0 +1,311 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Audits: what the daemon knows against rows, scopes, processes, files and stored descriptors; told, or repaired.
+
+core/upkeep/audit.py has the rules, and says how they keep from crying wolf. Here is what they rely on: the order in
+which things are looked at, and that everything which had happened by then is dealt with before the recorders are
+compared.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Protocol
+
+from streamvaultd.base.clock import Clock
+from streamvaultd.base.systemd1 import BusError
+from streamvaultd.base.units import job_unit, segment_unit
+from streamvaultd.config.settings import Settings
+from streamvaultd.core.model import Recorder
+from streamvaultd.core.recording.events import RecordRequested
+from streamvaultd.core.upkeep.audit import audit, confirmed
+from streamvaultd.core.upkeep.violations import Violation
+from streamvaultd.core.upkeep.world import Disk, JobRow, Pipe, Process, Result, Row, Run, Unit, World, moved
+from streamvaultd.errors import AuditFailed, VaultError
+from streamvaultd.jobs.joins import Joins
+from streamvaultd.recording.manager import Manager
+from streamvaultd.recording.ports import JobRow as StoredJob
+from streamvaultd.reporting.notices import AUDIT_FAILED, AUDIT_FOUND, AUDIT_REPAIRED, Journal
+from streamvaultd.scopes.runs import Runs
+from streamvaultd.upkeep.audit.repairs import Outcome, Repairs
+
+LOOKS: Final = 3
+"""A violation is what so many looks in a row have seen."""
+
+SETTLE: Final = 2.0
+"""Between two looks (s): what is under way and no rule knows of may end."""
+
+ANSWER_LIMIT: Final = 30.0
+"""The manager deals with what is queued within this time (s), or is stuck."""
+
+LOOK_LIMIT: Final = 90.0
+"""A look takes no longer (s); a file system that hangs is waited for no longer."""
+
+TRIES: Final = 3
+"""A bus or a systemd that starts anew loses what it was asked: it is asked again, so often in all."""
+
+ROUNDS: Final = 4
+"""A repair may bring something else to light: a scope that was stopped leaves a file. So often at most."""
+
+ROWS_MAX: Final = 200_000
+TOLD_MAX: Final = 20
+NOBODY: Final = 0
+"""The number of no recording."""
+
+
+class Survey(Protocol):
+    """Looks at the world; raises BusError and OSError."""
+
+    async def units(self) -> tuple[Unit, ...]: ...
+    async def pipes(self) -> tuple[tuple[Pipe, ...], int]: ...
+    async def processes(self) -> tuple[Process, ...]: ...
+    async def disk(self, directories: Iterable[str]) -> Disk: ...
+    async def results(self, paths: Iterable[str]) -> dict[str, Result]: ...
+
+
+class AuditStore(Protocol):
+    """The store, as far as it is looked at here; raises StoreUnavailable."""
+
+    async def directories(self) -> list[str]: ...
+    async def load_unfinished(self) -> tuple[list[Recorder], list[tuple[int, str]]]: ...
+    async def rows(self, limit: int) -> tuple[list[Row], bool]: ...
+    async def unfinished_jobs(self) -> Sequence[StoredJob]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """How much was compared."""
+
+    recordings: int
+    segments: int
+    units: int
+    processes: int
+    files: int
+    pipes: int
+    jobs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What an audit found. `unseen` says what it could not look at."""
+
+    violations: tuple[Violation, ...]
+    checked: Checked
+    unseen: tuple[str, ...]
+    world: World
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cleanup:
+    """What a cleanup did, or would do; and what it left alone or could not do."""
+
+    checked: Checked
+    details: tuple[Outcome, ...]
+    errors: tuple[Outcome, ...]
+
+
+class Audits:
+    """Audits one after the other: whoever asks meanwhile waits."""
+
+    def __init__(
+        self,
+        *,
+        manager: Manager,
+        store: AuditStore,
+        survey: Survey,
+        runs: Runs,
+        joins: Joins,
+        repairs: Repairs,
+        clock: Clock,
+        journal: Journal,
+        settings: Callable[[], Settings],
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._manager = manager
+        self._store = store
+        self._survey = survey
+        self._runs = runs
+        self._joins = joins
+        self._repairs = repairs
+        self._clock = clock
+        self._journal = journal
+        self._settings = settings
+        self._pause = pause
+        self._started = clock.now().monotonic
+        self._turn = asyncio.Lock()
+
+    async def check(self) -> Report:
+        """Audit; raises AuditFailed and StoreUnavailable."""
+        async with self._turn:
+            return await self._check()
+
+    async def tell(self) -> None:
+        """Audit, and tell what was found; never raises what an audit may raise."""
+        try:
+            report = await self.check()
+        except VaultError as error:
+            self._journal.tell(AUDIT_FAILED, why=error)
+        else:
+            self._tell(report.violations)
+
+    async def clean_up(self, *, dry_run: bool) -> Cleanup:
+        """Repair what can be repaired, and audit again; raises as check()."""
+        async with self._turn:
+            report = await self._check()
+            checked = report.checked
+            if dry_run:
+                planned = tuple(self._repairs.planned(violation) for violation in report.violations)
+                return _cleanup(checked, planned)
+            outcomes: dict[object, Outcome] = {}
+            for _ in range(ROUNDS):
+                fresh = [violation for violation in report.violations if violation.key not in outcomes]
+                for violation in fresh:
+                    outcomes[violation.key] = await self._repair(violation, report.world)
+                if not fresh:
+                    break
+                report = await self._check()
+            self._tell(report.violations)
+            return _cleanup(checked, tuple(outcomes.values()))
+
+    async def _repair(self, violation: Violation, world: World) -> Outcome:
+        outcome = await self._repairs.repair(violation, world)
+        if outcome.is_done:
+            self._journal.tell(AUDIT_REPAIRED, subject=violation.subject, done=outcome.text, **_told(violation))
+        return outcome
+
+    def _tell(self, violations: Sequence[Violation]) -> None:
+        for violation in violations[:TOLD_MAX]:
+            what = f"{violation.subject}: {violation.what} {violation.why} ({violation.rule})"
+            self._journal.tell(AUDIT_FOUND, what=what, **_told(violation))
+        if len(violations) > TOLD_MAX:
+            what = f"{len(violations) - TOLD_MAX} more; 'streamvaultctl check' shows them all"
+            self._journal.tell(AUDIT_FOUND, what=what)
+
+    async def _check(self) -> Report:
+        report = await self._look_once()
+        for _ in range(LOOKS - 1):
+            if not report.violations:
+                break
+            await self._pause(SETTLE)
+            again = await self._look_once()
+            report = replace(again, violations=confirmed(report.violations, again.violations))
+        return report
+
+    async def _look_once(self) -> Report:
+        try:
+            world = await self._look_patiently()
+        except TimeoutError as error:
+            raise AuditFailed(why=f"looking took longer than {LOOK_LIMIT:g} s") from error
+        except (BusError, OSError) as error:
+            raise AuditFailed(why=str(error)) from error
+        # in a thread: with years of recordings it takes long enough to keep a death waiting
+        violations = await asyncio.to_thread(audit, world)
+        return Report(violations=violations, checked=_checked(world), unseen=_unseen(world), world=world)
+
+    async def _look_patiently(self) -> World:
+        async with asyncio.timeout(LOOK_LIMIT):
+            for _ in range(TRIES - 1):
+                try:
+                    return await self._look()
+                except BusError:
+                    await self._pause(SETTLE)
+            return await self._look()
+
+    async def _look(self) -> World:
+        """Recorders, then the world, then the rows, then the recorders again.
+
+        Files come before rows: a file's row is older than the file. Unfinished rows come before all others: one that
+        is finished meanwhile is in both.
+        """
+        before = dict(self._manager.recorders)
+        directories = {str(self._settings().directory), *await self._store.directories()}
+        disk = await self._survey.disk(directories)
+        processes = await self._survey.processes()
+        units = await self._survey.units()
+        pipes, surplus = await self._survey.pipes()
+        stored, unreadable = await self._store.load_unfinished()
+        rows, are_whole = await self._store.rows(ROWS_MAX)
+        jobs = [JobRow(id=job.id, recording=job.recording) for job in await self._store.unfinished_jobs()]
+        results = await self._survey.results(row.path for row in rows if row.path is not None)
+        silent_for = await self._catch_up()
+        after = dict(self._manager.recorders)
+        return World(
+            now=self._clock.now().monotonic,
+            started=self._started,
+            recorders=tuple(after.values()),
+            moving=moved(before, after),
+            silent_for=silent_for,
+            busy_runs=self._busy_runs(units, pipes),
+            busy_jobs=frozenset(job for job in _jobs_of(units, pipes, jobs) if self._is_job_busy(job)),
+            stored=tuple(stored),
+            unreadable=tuple(unreadable),
+            rows=tuple(rows),
+            results=results,
+            rows_are_whole=are_whole,
+            jobs=tuple(jobs),
+            units=units,
+            pipes=pipes,
+            surplus=surplus,
+            processes=processes,
+            disk=disk,
+        )
+
+    async def _catch_up(self) -> float:
+        """Return when everything that had happened is dealt with; how long (s) the manager is silent if it is not."""
+        for _ in range(2):  # turns of the loop: what the kernel knows is read in one, and told in the next
+            await asyncio.sleep(0)
+        try:
+            async with asyncio.timeout(ANSWER_LIMIT):
+                await self._manager.submit(NOBODY, RecordRequested(at=self._clock.now()))
+        except TimeoutError:
+            return max(self._manager.stuck_for(), ANSWER_LIMIT)
+        return 0.0
+
+    def _busy_runs(self, units: Iterable[Unit], pipes: Iterable[Pipe]) -> frozenset[Run]:
+        runs = {unit.run for unit in units} | {pipe.run for pipe in pipes}
+        return frozenset(run for run in runs if run is not None and self._is_busy(segment_unit(*run)))
+
+    def _is_busy(self, unit: str) -> bool:
+        return self._runs.is_busy(unit) or self._runs.is_stopping(unit)
+
+    def _is_job_busy(self, job: int) -> bool:
+        return self._is_busy(job_unit(job)) or self._joins.is_at(job)
+
+
+def _told(violation: Violation) -> dict[str, Any]:
+    return {} if violation.recording is None else {"recording": violation.recording}
+
+
+def _jobs_of(units: Iterable[Unit], pipes: Iterable[Pipe], jobs: Iterable[JobRow]) -> set[int]:
+    found = {unit.job for unit in units} | {pipe.job for pipe in pipes} | {job.id for job in jobs}
+    return {job for job in found if job is not None}
+
+
+def _cleanup(checked: Checked, outcomes: Sequence[Outcome]) -> Cleanup:
+    return Cleanup(
+        checked=checked,
+        details=tuple(outcome for outcome in outcomes if outcome.is_done),
+        errors=tuple(outcome for outcome in outcomes if not outcome.is_done),
+    )
+
+
+def _checked(world: World) -> Checked:
+    return Checked(
+        recordings=len(world.rows),
+        segments=sum(len(row.segments) for row in world.rows),
+        units=len(world.units),
+        processes=len(world.processes),
+        files=len(world.disk.files),
+        pipes=len(world.pipes),
+        jobs=len(world.jobs),
+    )
+
+
+def _unseen(world: World) -> tuple[str, ...]:
+    found = []
+    if not world.disk.is_whole:
+        found.append("some folders of recordings: they are too many, too slow, or not readable")
+    if not world.rows_are_whole:
+        found.append(f"all but the newest {len(world.rows)} recordings")
+    return tuple(found)

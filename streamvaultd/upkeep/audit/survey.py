@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the world shows an audit: scopes and stored descriptors (systemd), processes (proc(5)), folders and files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final
+
+from streamvaultd.base.lanes import Lanes
+from streamvaultd.base.units import parse_job_fd_name, parse_job_unit, parse_segment_fd_name, parse_segment_unit
+from streamvaultd.core.upkeep.world import Disk, Pipe, Process, Result, Unit
+from streamvaultd.scopes.witnesses.bus import LiveScope, UnitBus
+from streamvaultd.upkeep.audit.folders import look_at_folders, look_at_results
+from streamvaultd.upkeep.audit.procfs import look_at_processes
+
+DAEMON_UNIT: Final = "streamvaultd.service"
+CGROUP_ROOT: Final = Path("/sys/fs/cgroup")
+LANE: Final = "audit"
+
+
+class Survey:
+    """Looks at the world; raises BusError and OSError."""
+
+    def __init__(self, bus: UnitBus, lanes: Lanes, *, stored: Callable[[], frozenset[str]]) -> None:
+        """`stored` tells the names of what the daemon has stored with systemd."""
+        self._bus = bus
+        self._lanes = lanes
+        self._stored = stored
+
+    async def units(self) -> tuple[Unit, ...]:
+        """Our scopes that are loaded."""
+        return tuple(_unit(scope) for scope in await self._bus.list_scopes())
+
+    async def pipes(self) -> tuple[tuple[Pipe, ...], int]:
+        """Exit pipes in the fd store, as the daemon knows them, and how many more descriptors systemd has.
+
+        Which they are it tells root alone. It deals with what it was told before it answers, so its count is that of
+        the names unless these change meanwhile; then it says nothing.
+        """
+        names = self._stored()
+        count = await self._bus.count_stored(DAEMON_UNIT)
+        pipes = tuple(_pipe(name) for name in sorted(names))
+        return pipes, count - len(names) if names == self._stored() else 0
+
+    async def processes(self) -> tuple[Process, ...]:
+        """The processes of our user."""
+        return await self._lanes.run(LANE, look_at_processes)
+
+    async def disk(self, directories: Iterable[str]) -> Disk:
+        """What is below the recording directories."""
+        return await self._lanes.run(LANE, look_at_folders, tuple(directories))
+
+    async def results(self, paths: Iterable[str]) -> dict[str, Result]:
+        """Whether joined files are there."""
+        return await self._lanes.run(LANE, look_at_results, tuple(paths))
+
+
+def _unit(scope: LiveScope) -> Unit:
+    return Unit(
+        name=scope.unit,
+        state=scope.active_state,
+        run=parse_segment_unit(scope.unit),
+        job=parse_job_unit(scope.unit),
+        is_unlimited=_is_unlimited(scope.control_group),
+    )
+
+
+def _is_unlimited(control_group: str) -> bool:
+    try:
+        text = (CGROUP_ROOT / control_group.lstrip("/") / "memory.max").read_text(encoding="ascii")
+    except OSError:
+        return False
+    return bool(control_group) and text.strip() == "max"
+
+
+def _pipe(name: str) -> Pipe:
+    return Pipe(name=name, run=parse_segment_fd_name(name), job=parse_job_fd_name(name))

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A recording's manifest: what its rows say, in a small JSON file beside its media. Pure: no file, no clock.
+
+It holds no credentials: the URL is written as it is shown, with *** in their place. Paths are relative to the
+streamer's folder, so a disk that is mounted elsewhere keeps its meaning. Dates are microseconds since 1970, UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import Final
+
+import msgspec
+
+from streamvaultd.api.views import redact_url
+from streamvaultd.core.model import Broadcast, Moment, Phase, Policy, Recorder, Recording, SeamRecord, Segment, State
+
+FORMAT: Final = 1
+"""Of what is written; a file of another one is told of, and not read."""
+
+SEGMENTS_MAX: Final = 100_000
+_FINAL: Final = {state.status: state for state in State if state.is_final}
+
+
+class ManifestSegment(msgspec.Struct, omit_defaults=True):
+    """A segment's row, as far as it matters once nothing of it runs."""
+
+    number: int
+    status: str
+    bytes: int = 0
+    cause: str | None = None
+    started_at: int | None = None
+    ended_at: int | None = None
+    media_at: int | None = None
+    quality: str | None = None
+    rotated: bool = False
+    exit_status: int | None = None
+    memory_max: int | None = None
+    memory_peak: int | None = None
+
+
+class Manifest(msgspec.Struct, omit_defaults=True):
+    """A recording's rows. `result` is the name of its joined file."""
+
+    format: int
+    recording: int
+    stream: int
+    streamer: str
+    url: str
+    quality: str
+    status: str
+    start_time: int
+    end_time: int | None = None
+    duration: float | None = None
+    result: str | None = None
+    result_bytes: int | None = None
+    detail: str | None = None
+    segments: tuple[ManifestSegment, ...] = ()
+    site_id: str = ""
+    title: str = ""
+    category: str = ""
+    seams: tuple[SeamRecord, ...] = ()
+
+    @property
+    def broadcast(self) -> Broadcast:
+        """What the site said about the stream."""
+        return Broadcast(site_id=self.site_id, title=self.title, category=self.category)
+
+
+class ManifestUnreadable(ValueError):
+    """Why a file is no manifest that this program can read."""
+
+
+def is_worth_writing(recorder: Recorder) -> bool:
+    """Whether media have arrived: before that there is nothing that a store could be rebuilt for."""
+    return recorder.path is not None or any(segment.media_at or segment.size for segment in recorder.segments)
+
+
+def gist(recorder: Recorder) -> object:
+    """What a manifest is written anew for: two recorders of one gist have manifests that differ in sizes at most."""
+    parts = tuple((segment.number, segment.phase, segment.cause) for segment in recorder.segments)
+    return recorder.state.status, recorder.path, recorder.result_bytes, recorder.detail, parts
+
+
+def to_text(recorder: Recorder, broadcast: Broadcast, seams: Sequence[SeamRecord]) -> bytes:
+    """The manifest of a recorder, of its stream as the site describes it, and of the seams in its joined file."""
+    recording = recorder.recording
+    found = Manifest(
+        format=FORMAT,
+        recording=recording.id,
+        stream=recording.stream,
+        streamer=recording.streamer,
+        url=redact_url(recording.url),
+        quality=recording.quality,
+        status=recorder.state.status,
+        start_time=recording.created.realtime,
+        end_time=_realtime(recorder.ended),
+        duration=recording.duration,
+        result=None if recorder.path is None else PurePath(recorder.path).name,
+        result_bytes=recorder.result_bytes,
+        detail=recorder.detail,
+        segments=tuple(_segment(segment) for segment in recorder.segments),
+        site_id=broadcast.site_id,
+        title=broadcast.title,
+        category=broadcast.category,
+        seams=tuple(seams),
+    )
+    return msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n"
+
+
+def parse(text: bytes) -> Manifest:
+    """The manifest in a file; raises ManifestUnreadable."""
+    try:
+        found = msgspec.json.decode(text, type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ManifestUnreadable(str(error)) from error
+    if found.format != FORMAT:
+        raise ManifestUnreadable(f"it has format {found.format}, this program knows {FORMAT}")
+    numbers = [segment.number for segment in found.segments]
+    if numbers != sorted(set(numbers)) or len(numbers) > SEGMENTS_MAX or (numbers and numbers[0] < 1):
+        raise ManifestUnreadable("its segments are not numbered in order")
+    if len(found.seams) > SEGMENTS_MAX:
+        raise ManifestUnreadable("it has more seams than segments can have")
+    if found.result is not None and (PurePath(found.result).name != found.result or found.result in ("", "..")):
+        raise ManifestUnreadable("its result is no file name")
+    if min(found.recording, found.stream) < 1 or found.start_time < 0:
+        raise ManifestUnreadable("its numbers are not positive")
+    return found
+
+
+def rebuilt(
+    manifest: Manifest,
+    *,
+    directory: str,
+    sizes: Mapping[int, int],
+    result_bytes: int | None,
+    policy: Policy,
+    at: Moment,
+) -> Recorder:
+    """A recorder in which nothing runs, of a manifest and of what is on disk now.
+
+    `sizes` are those of the segments' files that are there, `result_bytes` that of the joined file, None without one.
+    A joined file that is whole makes it what the manifest says it was; without one, segments that are there make it
+    one that ended and is to be joined anew (the state is FAILED and `path` None: core.recovery.reopened() goes on).
+    """
+    is_whole = result_bytes is not None and result_bytes == manifest.result_bytes and manifest.status in _FINAL
+    state = _FINAL.get(manifest.status, State.FAILED)
+    detail = manifest.detail
+    if not is_whole and manifest.result is not None:
+        detail = "its joined file is not there, or not whole"
+    elif manifest.status not in _FINAL:
+        detail = "rebuilt from its manifest"
+    recording = Recording(
+        id=manifest.recording,
+        stream=manifest.stream,
+        streamer=manifest.streamer,
+        url=manifest.url,
+        quality=manifest.quality,
+        directory=directory,
+        created=at.dated(manifest.start_time),
+        duration=manifest.duration,
+        policy=policy,
+    )
+    path = str(PurePath(directory) / manifest.streamer / manifest.result) if is_whole and manifest.result else None
+    # where some segments are to be joined, one that is not there is one without media
+    gone = Phase.ENDED if sizes and not is_whole else Phase.REMOVED
+    parts = {part.number: _parse_segment(part, sizes.get(part.number), gone, at) for part in manifest.segments}
+    for number in sorted(sizes.keys() - parts.keys()):
+        parts[number] = Segment(number=number, phase=Phase.ENDED, since=at, ended=at, size=sizes[number])
+    ended = manifest.end_time
+    return Recorder(
+        recording=recording,
+        state=state,
+        since=at,
+        segments=tuple(parts[number] for number in sorted(parts)),
+        path=path,
+        result_bytes=manifest.result_bytes if path is not None else None,
+        ended=at if ended is None else at.dated(ended),
+        detail=detail,
+    )
+
+
+def _realtime(found: Moment | None) -> int | None:
+    return None if found is None else found.realtime
+
+
+def _segment(segment: Segment) -> ManifestSegment:
+    return ManifestSegment(
+        number=segment.number,
+        status=segment.phase.value,
+        bytes=segment.size,
+        cause=segment.cause,
+        started_at=_realtime(segment.started),
+        ended_at=_realtime(segment.ended),
+        media_at=_realtime(segment.media_at),
+        quality=segment.quality,
+        rotated=segment.rotated,
+        exit_status=segment.exit_status,
+        memory_max=segment.memory_max,
+        memory_peak=segment.memory_peak,
+    )
+
+
+def _parse_segment(found: ManifestSegment, size: int | None, gone: Phase, at: Moment) -> Segment:
+    def dated(realtime: int | None) -> Moment | None:
+        return None if realtime is None else at.dated(realtime)
+
+    return Segment(
+        number=found.number,
+        phase=gone if size is None else Phase.ENDED,
+        since=at,
+        started=dated(found.started_at),
+        ended=dated(found.ended_at) or at,
+        media_at=dated(found.media_at),
+        quality=found.quality,
+        size=found.bytes if size is None else size,
+        rotated=found.rotated,
+        cause=found.cause,
+        exit_status=found.exit_status,
+        memory_max=found.memory_max,
+        memory_peak=found.memory_peak,
+    )

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keeps the manifests of recordings up to date, behind everything else.
+
+Each directory has a lane of its own for them: a disk that hangs delays its own manifests, and no launch or seal. A
+recording that changes while its manifest is written is written once more, as it is then. What a disk refuses is told
+once until it takes one again; the recording is not concerned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from streamvaultd.base.lanes import Lanes
+from streamvaultd.core.model import Broadcast, Recorder, Recording, SeamRecord
+from streamvaultd.errors import StoreUnavailable
+from streamvaultd.reporting.notices import MANIFEST_FAILED, Journal
+from streamvaultd.upkeep.manifests import format as manifest
+
+
+class Files(Protocol):
+    """Blocking; raises OSError."""
+
+    def path(self, recording: Recording) -> Path: ...
+    def write(self, path: Path, text: bytes) -> None: ...
+
+
+class Store(Protocol):
+    """Raises StoreUnavailable."""
+
+    async def broadcast(self, recording: int) -> Broadcast: ...
+    async def seams(self, recording: int) -> Sequence[SeamRecord]: ...
+
+
+class Manifests:
+    """Writes a recording's manifest when what it says has changed."""
+
+    def __init__(
+        self,
+        *,
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        store: Store,
+        lanes: Lanes,
+        files: Files,
+        journal: Journal,
+    ) -> None:
+        self._spawn = spawn
+        self._store = store
+        self._lanes = lanes
+        self._files = files
+        self._journal = journal
+        self._gists: dict[int, object] = {}
+        self._next: dict[int, Recorder] = {}
+        self._busy: set[int] = set()
+        self._troubled: set[str] = set()
+
+    def note(self, recorder: Recorder) -> None:
+        """This is how a recording is now; never waits."""
+        recording, gist = recorder.recording.id, manifest.gist(recorder)
+        if not manifest.is_worth_writing(recorder) or self._gists.get(recording) == gist:
+            return
+        self._gists[recording] = gist
+        self._next[recording] = recorder
+        if recording not in self._busy:
+            self._busy.add(recording)
+            self._spawn(self._write(recording))
+
+    async def _write(self, recording: int) -> None:
+        try:
+            while (recorder := self._next.pop(recording, None)) is not None:
+                await self._write_one(recorder)
+                if recorder.state.is_final and recording not in self._next:
+                    self._gists.pop(recording, None)  # written again at worst, when its segments are removed
+        finally:
+            self._busy.discard(recording)
+
+    async def _write_one(self, recorder: Recorder) -> None:
+        directory = recorder.recording.directory
+        path = self._files.path(recorder.recording)
+        try:
+            text = await self._text(recorder)
+            await self._lanes.run(f"manifests {directory}", self._files.write, path, text)
+        except (OSError, StoreUnavailable) as error:
+            if isinstance(error, FileNotFoundError) and recorder.state.is_final:
+                return  # its folder went with its media
+            self._gists.pop(recorder.recording.id, None)  # the next change tries again
+            if directory not in self._troubled:
+                self._troubled.add(directory)
+                number, why = recorder.recording.id, getattr(error, "strerror", None) or error
+                self._journal.tell(MANIFEST_FAILED, recorder, path=path, recording=number, why=why)
+        else:
+            self._troubled.discard(directory)
+
+    async def _text(self, recorder: Recorder) -> bytes:
+        recording = recorder.recording.id
+        return manifest.to_text(recorder, await self._store.broadcast(recording), await self._store.seams(recording))

@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rebuilds the store's rows from the manifests of recordings, for a store that was lost or began anew.
+
+A recording is the same as one in the store if it is of the same streamer and began at the same moment: those are left
+alone, so a rescan may be done again. Media are looked at and never touched. What has segments and no whole joined
+file is taken over by the daemon, which joins it as ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from streamvaultd.base.clock import Clock
+from streamvaultd.base.lanes import Lanes
+from streamvaultd.base.layout import segment_file, segments_folder
+from streamvaultd.config.names import NAME
+from streamvaultd.config.settings import Settings
+from streamvaultd.core.model import Broadcast, Moment, Recorder, SeamRecord
+from streamvaultd.core.recording.reconcile import Facts, takeover
+from streamvaultd.core.upkeep.recovery import reopened
+from streamvaultd.errors import DirectoryUnusable, VaultError
+from streamvaultd.recording.manager import Manager
+from streamvaultd.reporting.notices import RESCAN_DONE, Journal
+from streamvaultd.upkeep.manifests import format as manifest
+from streamvaultd.upkeep.manifests.format import Manifest, ManifestUnreadable
+
+LANE = "rescan"
+
+
+class Verdict(StrEnum):
+    """What became of one recording on disk."""
+
+    KNOWN = "known"  # the store has it
+    REBUILT = "rebuilt"  # its rows were made, or would be
+    CONFLICT = "conflict"  # its numbers belong to others, and its segments' folder bears one of them
+    UNREADABLE = "unreadable"  # its manifest cannot be read
+    BUSY = "busy"  # somebody writes to its segments
+    NO_MANIFEST = "no-manifest"  # a folder of segments without one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """One recording on disk; `recording` is its number in the store."""
+
+    path: str
+    verdict: Verdict
+    text: str
+    recording: int | None = None
+
+
+class Traces(Protocol):
+    """See upkeep/manifests/files.py."""
+
+    @property
+    def directory(self) -> str: ...
+    @property
+    def streamer(self) -> str: ...
+    @property
+    def stream(self) -> int: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def text(self) -> bytes | None: ...
+    @property
+    def trouble(self) -> str | None: ...
+    @property
+    def sizes(self) -> Mapping[int, int]: ...
+
+
+class Files(Protocol):
+    """Blocking; raises OSError."""
+
+    def find(self, directory: str, *, must_be: bool) -> Iterable[Traces]: ...
+    def result_size(self, path: Path) -> int | None: ...
+
+
+class Salvage(Protocol):
+    """Blocking; raises OSError."""
+
+    def is_free(self, path: Path, size: int) -> bool: ...
+
+
+class Store(Protocol):
+    """Raises StoreUnavailable."""
+
+    async def directories(self) -> list[str]: ...
+    async def known_as(self, streamer: str, started: int) -> int | None: ...
+    async def is_stream_used(self, stream: int) -> bool: ...
+    async def insert_rebuilt(self, recorder: Recorder, broadcast: Broadcast) -> Recorder: ...
+    async def add_seams(self, recording: int, seams: Iterable[SeamRecord]) -> None: ...
+
+
+class Rescan:
+    """Looks for manifests, and inserts what the store does not have. One at a time."""
+
+    def __init__(
+        self,
+        *,
+        manager: Manager,
+        store: Store,
+        files: Files,
+        salvage: Salvage,
+        lanes: Lanes,
+        clock: Clock,
+        journal: Journal,
+        settings: Callable[[], Settings],
+    ) -> None:
+        self._manager = manager
+        self._store = store
+        self._files = files
+        self._salvage = salvage
+        self._lanes = lanes
+        self._clock = clock
+        self._journal = journal
+        self._settings = settings
+        self._turn = asyncio.Lock()
+
+    async def run(self, directory: str | None, *, dry_run: bool) -> list[Found]:
+        """Rescan a directory, or all that are known; raises DirectoryUnusable and StoreUnavailable."""
+        async with self._turn:
+            wanted = {directory} if directory else {str(self._settings().directory), *await self._store.directories()}
+            found: list[Found] = []
+            for each in sorted(wanted):
+                for traces in await self._look(each, is_asked=directory is not None):
+                    found.append(await self._take(traces, dry_run=dry_run))
+            rebuilt = sum(one.verdict is Verdict.REBUILT for one in found)
+            if rebuilt and not dry_run:
+                self._journal.tell(RESCAN_DONE, rebuilt=rebuilt, found=len(found))
+            return found
+
+    async def _look(self, directory: str, *, is_asked: bool) -> Iterable[Traces]:
+        try:
+            return await self._lanes.run(LANE, partial(self._files.find, directory, must_be=is_asked))
+        except OSError as error:
+            raise DirectoryUnusable(directory=directory, why=error.strerror or str(error)) from error
+
+    async def _take(self, traces: Traces, *, dry_run: bool) -> Found:
+        if traces.text is None and traces.trouble is None:
+            return await self._without_manifest(traces)
+        try:
+            wanted = _parse(traces)
+        except ManifestUnreadable as error:
+            return Found(path=traces.path, verdict=Verdict.UNREADABLE, text=f"cannot be read: {error}")
+        known = self._owned(wanted) or await self._store.known_as(wanted.streamer, wanted.start_time)
+        if known is not None:
+            return Found(
+                path=traces.path, verdict=Verdict.KNOWN, text=f"is recording {known} of the store", recording=known
+            )
+        try:
+            return await self._rebuild(traces, wanted, dry_run=dry_run)
+        except (OSError, VaultError) as error:
+            return Found(path=traces.path, verdict=Verdict.UNREADABLE, text=f"cannot be taken: {error}")
+
+    def _owned(self, wanted: Manifest) -> int | None:
+        """The number of a recording that the daemon has, whatever became of its rows."""
+        for recorder in self._manager.recorders.values():
+            recording = recorder.recording
+            if (recording.streamer, recording.created.realtime) == (wanted.streamer, wanted.start_time):
+                return recording.id
+        return None
+
+    async def _without_manifest(self, traces: Traces) -> Found:
+        if await self._store.is_stream_used(traces.stream):
+            return Found(path=traces.path, verdict=Verdict.KNOWN, text="has no manifest; its stream is in the store")
+        advice = "has no manifest: 'streamvaultctl cleanup' makes a recording of its segments"
+        return Found(path=traces.path, verdict=Verdict.NO_MANIFEST, text=advice)
+
+    async def _rebuild(self, traces: Traces, wanted: Manifest, *, dry_run: bool) -> Found:
+        if traces.sizes and await self._store.is_stream_used(wanted.stream):
+            text = (
+                f"has stream {wanted.stream}, which is another one's in the store, and so has its segments' folder:"
+                " move both to a streamer's folder of their own under a free number, and rescan"
+            )
+            return Found(path=traces.path, verdict=Verdict.CONFLICT, text=text)
+        made = await self._made(traces, wanted)
+        if made is None:
+            return Found(path=traces.path, verdict=Verdict.BUSY, text="has segments that somebody writes to")
+        if dry_run:
+            return Found(path=traces.path, verdict=Verdict.REBUILT, text=f"would be {made.state.value}")
+        kept = await self._store.insert_rebuilt(made, wanted.broadcast)
+        recording = kept.recording.id
+        if kept.path is not None:
+            await self._store.add_seams(recording, wanted.seams)
+        if not kept.state.is_final:
+            self._own(kept, self._clock.now())
+        other = "" if recording == wanted.recording else f" (its number {wanted.recording} is another one's)"
+        text = f"is recording {recording}{other} again, {kept.state.value}"
+        return Found(path=traces.path, verdict=Verdict.REBUILT, text=text, recording=recording)
+
+    async def _made(self, traces: Traces, wanted: Manifest) -> Recorder | None:
+        """The recorder of a manifest, None while somebody writes to its segments."""
+        now = self._clock.now()
+        folder = Path(traces.directory) / traces.streamer
+        result = None
+        if wanted.result is not None:
+            result = await self._lanes.run(LANE, self._files.result_size, folder / wanted.result)
+        made = manifest.rebuilt(
+            wanted,
+            directory=traces.directory,
+            sizes=traces.sizes,
+            result_bytes=result,
+            policy=self._settings().policy,
+            at=now,
+        )
+        if made.path is not None or not any(traces.sizes.values()):
+            return made
+        for number, size in traces.sizes.items():
+            path = folder / segments_folder(traces.stream) / segment_file(number)
+            if not await self._lanes.run(LANE, self._salvage.is_free, path, size):
+                return None
+        return replace(reopened(made, dict(traces.sizes), now), detail="rebuilt from its manifest")
+
+    def _own(self, recorder: Recorder, at: Moment) -> None:
+        """Take a recorder from its rows, as at the daemon's start."""
+        self._manager.take(recorder)
+        for event in takeover(recorder, Facts(live=frozenset()), at):
+            self._manager.post(recorder.recording.id, event)
+
+
+def _parse(traces: Traces) -> Manifest:
+    """Its manifest; raises ManifestUnreadable."""
+    if traces.text is None:
+        raise ManifestUnreadable(traces.trouble)
+    found = manifest.parse(traces.text)
+    if found.streamer != traces.streamer or not NAME.fullmatch(found.streamer):
+        raise ManifestUnreadable(f"it is of streamer '{found.streamer}', whose folder this is not")
+    found.stream = traces.stream  # who moved it under another number did so for its folder as well
+    return found

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who is watched: the streamers' files, read again when told, changed when asked, and handed to the watcher.
+
+A change is on disk before it holds. What cannot be read changes nothing, and is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from streamvaultd.config import streamers
+from streamvaultd.config.proxies import SECTION
+from streamvaultd.config.settings import Settings
+from streamvaultd.core.upkeep.retention import Rules as Retention
+from streamvaultd.core.watching.model import Past, Rules
+from streamvaultd.core.watching.streamer import Streamer
+from streamvaultd.errors import (
+    ConfigInvalid,
+    DirectoryUnusable,
+    NoSuchStreamer,
+    StreamerExists,
+    StreamerReadOnly,
+    TooManyStreamers,
+    VaultError,
+)
+from streamvaultd.reporting.notices import STREAMERS_REFUSED, Journal
+from streamvaultd.watching.watcher import Watches
+
+
+class Files(Protocol):
+    """The folder of files that are the daemon's own. Blocking."""
+
+    def path(self, name: str) -> Path: ...
+    def write(self, name: str, document: Mapping[str, Mapping[str, Any]]) -> None: ...
+    def change(self, name: str, section: str, key: str, value: Any) -> None: ...
+    def remove(self, name: str) -> None: ...
+
+
+class Roster:
+    """The streamers. Changes are made one after the other. `on_retention` is told when it is another one by a file."""
+
+    def __init__(
+        self,
+        *,
+        watches: Watches,
+        folders: tuple[Path, Path],
+        files: Files,
+        settings: Callable[[], Settings],
+        journal: Journal,
+    ) -> None:
+        self._watches = watches
+        self._folders = folders
+        self._files = files
+        self._settings = settings
+        self._journal = journal
+        self._changing = asyncio.Lock()
+        self._loading = asyncio.Lock()
+        self._doubtful: Set[str] | None = None
+        self.known_secrets: Set[str] = frozenset()
+        self.known_proxies: Set[str] = frozenset()
+        """Those of them that have proxies in them."""
+        self.on_retention: Callable[[], None] = lambda: None
+
+    async def load(self, past: Mapping[str, Past] | None = None) -> Sequence[VaultError]:
+        """Read all files; those with mistakes leave their streamers as they were. Tells and returns those."""
+        async with self._loading:  # what was read last has to hold
+            return await self._load(past)
+
+    async def _load(self, past: Mapping[str, Past] | None) -> Sequence[VaultError]:
+        before = {name: watched.streamer for name, watched in self._watches.watched.items()}
+        settings = self._settings()
+        pools = {
+            name: replace(pool, secrets=tuple(secret for secret in pool.secrets if secret in self.known_proxies))
+            for name, pool in settings.pools.items()
+        }
+        found, mistakes = await asyncio.to_thread(streamers.load, self._folders, before, pools)
+        self._doubtful = streamers.doubtful(mistakes)
+        if _retentions(found) != _retentions(before):
+            self.on_retention()
+        mistakes = (*mistakes, *self._missing_secrets(found.values()), *self._missing_proxies(settings))
+        if mistakes:
+            self._journal.tell(STREAMERS_REFUSED, why="; ".join(str(mistake) for mistake in mistakes))
+        rules = Rules(interval=settings.watch_interval, spacing=settings.watch_spacing)
+        self._watches.configure(found, rules, past or {})
+        return mistakes
+
+    def retention_of(self, name: str) -> Retention | None:
+        """What is kept of a streamer's recordings; None while his file has mistakes, or was not read yet.
+
+        Whoever has no file goes by the settings.
+        """
+        if self._doubtful is None or name in self._doubtful:
+            return None
+        streamer, base = self._watches.streamer(name), self._settings().retention
+        return base if streamer is None else streamer.retention_on(base)
+
+    def _missing_secrets(self, found: Iterable[Streamer]) -> Iterator[VaultError]:
+        """They are recorded all the same: without a token there may be advertisements, without a recording nothing."""
+        why = "there is no such credential, see SECRETS in streamvaultd.streamer(5); it goes on without"
+        for streamer in found:
+            for name in streamer.secrets:
+                if name not in self.known_secrets:
+                    yield ConfigInvalid(file=streamer.file, section="streamlink", key="secrets", value=name, why=why)
+
+    def _missing_proxies(self, settings: Settings) -> Iterator[VaultError]:
+        why = "there is no such credential, see PROXIES in streamvaultd.streamer(5); the pool goes without"
+        for pool, each in sorted(settings.pools.items()):
+            for name in (name for name in each.secrets if name not in self.known_secrets):
+                section = f"{SECTION}.{pool}"
+                yield ConfigInvalid(file="streamvaultd.toml", section=section, key="secrets", value=name, why=why)
+
+    def check(self, url: str, quality: str | None) -> None:
+        """Raises InvalidUrl, InvalidQuality."""
+        streamers.check_wish(url, quality)
+
+    async def add(self, name: str, url: str, quality: str | None) -> None:
+        """Watch a streamer; raises StreamerExists, TooManyStreamers, ConfigInvalid, DirectoryUnusable.
+
+        `check` says before what is wrong with the URL or the quality.
+        """
+        content = {"url": url, "enabled": True} | ({} if quality is None else {"quality": quality.split(",")})
+        async with self._changing:
+            if name in self._watches.watched:
+                raise StreamerExists(streamer=name)
+            if len(self._watches.watched) >= streamers.STREAMERS_MAX:
+                raise TooManyStreamers(limit=streamers.STREAMERS_MAX)
+            _, mistakes = streamers.parse({"streamer": content}, f"{name}.toml", name)
+            for mistake in mistakes:
+                raise mistake
+            await self._write(self._files.write, name, {"streamer": content})
+
+    async def remove(self, name: str) -> None:
+        """Watch a streamer no more; a recording goes on. Raises NoSuchStreamer, StreamerReadOnly."""
+        async with self._changing:
+            self._own(name)
+            await self._write(self._files.remove, name)
+
+    async def enable(self, name: str, *, enabled: bool) -> None:
+        """Watch a streamer again, or for now no more; a recording goes on."""
+        async with self._changing:
+            streamer = self._own(name, unless_enabled=enabled)
+            if streamer.enabled != enabled:
+                await self._write(self._files.change, name, "streamer", "enabled", enabled)
+
+    def _own(self, name: str, *, unless_enabled: bool | None = None) -> Streamer:
+        streamer = self._watches.streamer(name)
+        if streamer is None:
+            raise NoSuchStreamer(streamer=name)
+        if not streamer.is_ours and streamer.enabled != unless_enabled:
+            raise StreamerReadOnly(streamer=name, file=streamer.file)
+        return streamer
+
+    async def _write(self, change: Callable[..., None], name: str, *more: Any) -> None:
+        try:
+            await asyncio.to_thread(change, name, *more)
+        except (OSError, ValueError) as error:
+            folder = str(self._files.path(name).parent)
+            raise DirectoryUnusable(directory=folder, why=str(error)) from error
+        await self.load()
+
+
+def _retentions(found: Mapping[str, Streamer]) -> dict[str, tuple[tuple[str, Any], ...]]:
+    return {name: streamer.retention for name, streamer in found.items() if streamer.retention}
