@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from streamvaultd import __version__
 from streamvaultd.api.admin import Catalogue
@@ -43,9 +43,14 @@ from streamvaultd.recording.manager import Manager
 from streamvaultd.recording.ports import Files, Store
 from streamvaultd.recording.streamlink.current import Streamlinks
 from streamvaultd.reporting.hub import Hub, News, Subscription
-from streamvaultd.scopes.ports import Watcher
 from streamvaultd.varlink.server import Call, Handler, Stream
 from streamvaultd.varlink.server import Final as Last
+
+
+class Processes(Protocol):
+    """Who runs in which unit."""
+
+    def pidfd(self, key: str) -> int | None: ...
 
 
 class Api:
@@ -61,7 +66,7 @@ class Api:
         clock: Clock,
         streamlinks: Streamlinks,
         plugins: Plugins,
-        watcher: Watcher,
+        watcher: Processes,
         beginner: Beginner,
         settings: Callable[[], Settings],
         pid_of: Callable[[int], int | None],

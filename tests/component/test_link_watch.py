@@ -68,6 +68,7 @@ async def runs(name: str) -> None:
     """
     while "state UP" not in await asyncio.to_thread(_show, name):
         pass
+    ip("link set lo up")  # waits for the lock under which it is told
 
 
 def _show(name: str) -> str:
