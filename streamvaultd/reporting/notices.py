@@ -189,6 +189,7 @@ STREAMLINK_OLD: Final = Entry("c91b8286b6144edb861ecd58745df434", WARNING, "{why
 ORPHAN_STOPPED: Final = Entry(
     "133169599fac4ff78a921354a2251a8b", WARNING, "Scope {unit} runs though no recording knows it, stopping it"
 )
+START_WAITS: Final = Entry("f9612f14d5d94f89bbc4f2ae3de0889c", NOTICE, "Starting, and waiting for {what}")
 BUS_LOST: Final = Entry("d05b9c65ee0d496eb3bdf8bfcea3a18c", WARNING, "Lost the system bus, connecting again: {why}")
 WITNESS_MISSING: Final = Entry(
     "178f9a9ed00441d299612118386cebff", WARNING, "Cannot listen to {witness}, going on without: {why}"
