@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from streamvaultd.errors import (
+    DaemonNotRunning,
     NoSuchRecording,
 )
 from tests.fakes.ctl import HOUR, NOW, FakeDaemon, at, event, one, recording, run, segment
@@ -348,3 +349,11 @@ def test_nothing_from_outside_drives_the_terminal() -> None:
     assert r"https://x/\x9b31m\u202e" in ran.out
     shown = run(FakeDaemon().on("Get", NoSuchRecording(recording="\x1b[2J")), "status", "\x1b[2J")
     assert r"'\x1b[2J'" in shown.err
+
+
+def test_who_may_not_connect_reads_how_to_join_the_group() -> None:
+    error = DaemonNotRunning(address="/run/socket", why="permission denied")
+    ran = run(FakeDaemon().on("List", error), "list")
+    assert ran.code == 3
+    assert "adduser $USER _streamvault" in ran.err
+    assert "systemctl start" not in ran.err
