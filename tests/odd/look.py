@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import json
 import subprocess
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from tests.fakes.ffmpeg import HASH
+from tests.odd.boxes import runs_of
 
 KINDS: Final = "va"
 """Pictures and sound."""
@@ -36,7 +38,24 @@ def _form(file: Path) -> tuple[str, ...]:
 
 
 def look(file: Path) -> Looked:
-    """Decode the pictures, read the sound. A file that nothing can be read of has nothing."""
+    """Decode the pictures, read the sound. A file that nothing can be read of has nothing.
+
+    ffmpeg reads a fragmented MP4 by its clock: where that runs back, the rest is looked at by itself.
+    """
+    looked, runs = _look(file), runs_of(file)
+    if len(runs) > 1:
+        looked.digests = {kind: [] for kind in KINDS}
+        for run in runs:
+            with tempfile.NamedTemporaryFile(suffix=".mp4") as part:
+                part.write(run)
+                part.flush()
+                seen = _look(Path(part.name))
+            for kind in KINDS:
+                looked.digests[kind] += seen.digests[kind]
+    return looked
+
+
+def _look(file: Path) -> Looked:
     looked = Looked()
     probed = _probe(file, "-show_entries", "format=duration:stream=codec_type,codec_name")
     streams = {stream["codec_type"][:1]: stream.get("codec_name", "") for stream in probed.get("streams", ())}
