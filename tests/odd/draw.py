@@ -12,6 +12,7 @@ from tests.odd.cases import CODECS, GAP, pieces, tagged
 from tests.odd.change import behind_a_picture, counted_anew, shown_late
 from tests.odd.clips import Spec, ensure_clip
 from tests.odd.show import FOREVER, Down, Manner, Piece, Track
+from tests.odd.tables import with_data, with_program
 from tests.odd.take import Step, Take
 
 SECONDS: Final = (60, 80)
@@ -214,6 +215,20 @@ def _png(rng: Random, draft: Draft) -> str:
     return "PNG before media"
 
 
+def _data(rng: Random, draft: Draft) -> str:
+    for number, piece in enumerate(draft.main):
+        draft.main[number] = replace(piece, change=with_data(number))
+    return "cues and tags"
+
+
+def _programs(rng: Random, draft: Draft) -> str:
+    other = ensure_clip(replace(draft.main[0].clip.spec, tracks="a", look=5))
+    for number, piece in enumerate(draft.main):
+        body = other.path(piece.index).read_bytes()
+        draft.main[number] = replace(piece, change=with_program(body), other=other)
+    return "two programs"
+
+
 def _lies(rng: Random, draft: Draft) -> str:
     for number in range(len(draft.main)):
         draft.change(range(number, number + 1), seconds=round(2 * rng.uniform(0.6, 1.4), 3))
@@ -257,6 +272,8 @@ FAULTS: Final[Mapping[str, Fault]] = {
     "late": Fault(_late, 1, "media", ("ts",)),
     "counters": Fault(_counters, 1, "bytes", PLAIN_TS),
     "png": Fault(_png, 1, "bytes", ("ts",)),
+    "data": Fault(_data, 2, "bytes", ("ts", "aes")),
+    "programs": Fault(_programs, 1, "bytes", ("ts",)),
     "lies": Fault(_lies, 2, "lengths", HLS),
     "zipped": Fault(_manner("zipped", "gzip"), 1),
     "moved": Fault(_manner("moved", "redirects"), 1, "playlist"),

@@ -58,7 +58,7 @@ def look(file: Path) -> Looked:
 def _look(file: Path) -> Looked:
     looked = Looked()
     probed = _probe(file, "-show_entries", "format=duration:stream=codec_type,codec_name")
-    streams = {stream["codec_type"][:1]: stream.get("codec_name", "") for stream in probed.get("streams", ())}
+    streams = {stream.get("codec_type", "")[:1]: stream.get("codec_name", "") for stream in probed.get("streams", ())}
     looked.seconds = float(probed.get("format", {}).get("duration", 0.0))
     if "v" in streams:
         # numbered anew: what the clock says is another question
@@ -77,7 +77,7 @@ def positions(file: Path) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {kind: [] for kind in KINDS}
     at = dict.fromkeys(KINDS, 0)
     for packet in _probe(file, "-show_entries", "packet=codec_type,pos").get("packets", ()):
-        kind = packet["codec_type"][:1]
+        kind = packet.get("codec_type", "")[:1]
         if kind in found:
             at[kind] = int(packet.get("pos", at[kind]))
             found[kind].append(at[kind])
@@ -92,8 +92,9 @@ def _probe(file: Path, *arguments: str) -> dict[str, Any]:
 
 def _digest(looked: Looked, kind: str, file: Path, *arguments: str) -> None:
     done = _run("ffmpeg", "-nostdin", *PATIENT, *_form(file), "-i", file, *arguments, "-f", "framemd5", "-")
-    lines = [line for line in done.stdout.splitlines() if not line.startswith("#")]
-    looked.digests[kind] = [line.split(",")[HASH].strip() for line in lines]
+    lines = [line.split(",") for line in done.stdout.splitlines() if not line.startswith("#")]
+    # of several streams one behind the other
+    looked.digests[kind] = [line[HASH].strip() for line in sorted(lines, key=lambda line: int(line[0]))]
     looked.complaints += [f"{NAMES[kind]}: {line}" for line in done.stderr.splitlines()]
 
 

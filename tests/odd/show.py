@@ -31,7 +31,8 @@ FOREVER: Final = math.inf
 class Piece:
     """A media segment as it is offered: `seconds` as its playlist says, else those it has.
 
-    `change` makes what is sent of what was encoded; `lacks` are the kinds that this takes away. `status` is answered
+    `change` makes what is sent of what was encoded; `lacks` are the kinds that this takes away, and the sound
+    of `other` is in it then. `status` is answered
     until `until` seconds after it was offered first; 200 means a page of HTML.
     """
 
@@ -41,6 +42,7 @@ class Piece:
     tags: tuple[str, ...] = ()
     change: Callable[[bytes], bytes] | None = None
     lacks: str = ""
+    other: Clip | None = None
     status: int = 0
     until: float = 0.0
 
@@ -58,7 +60,14 @@ class Piece:
 
     def digests(self, kind: str) -> list[str]:
         """Of the pictures or sound packets in it."""
-        return [] if kind in self.lacks or kind not in self.clip.digests else self.clip.digests[kind][self.index]
+        return [digest for program in self.programs(kind) for digest in program]
+
+    def programs(self, kind: str) -> tuple[list[str], list[str]]:
+        """The same for the first program and for the other one."""
+        return [] if kind in self.lacks else self._of(self.clip, kind), self._of(self.other, kind)
+
+    def _of(self, clip: Clip | None, kind: str) -> list[str]:
+        return [] if clip is None or kind not in clip.digests else clip.digests[kind][self.index]
 
 
 class Down(NamedTuple):
@@ -209,7 +218,9 @@ class Show:
 
     def order(self, kind: str) -> dict[str, int]:
         """The place of each digest that comes once."""
-        every = [digest for track in self.tracks for piece in track.pieces for digest in piece.digests(kind)]
+        some = [piece.programs(kind) for track in self.tracks for piece in track.pieces]
+        # the stream of another program comes behind
+        every = [digest for number in (0, 1) for programs in some for digest in programs[number]]
         times = Counter(every)
         return {digest: number for number, digest in enumerate(every) if times[digest] == 1}
 

@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
+from tests.fakes.ffmpeg import run
 from tests.odd.change import counted_anew, shown_late, without_pictures
 from tests.odd.clips import Spec, ensure_clip
 from tests.odd.draw import draw
 from tests.odd.look import look
+from tests.odd.tables import with_data, with_program
 
 SHORT = Spec(seconds=6, b_frames=2)
 
@@ -54,3 +57,20 @@ def test_equal_seeds_give_equal_sources() -> None:
     assert list(map(str, first)) == list(map(str, again))
     assert list(map(str, first[:2])) == list(map(str, fewer))
     assert [take.faults for take in first] != [take.faults for take in other]
+
+
+def test_what_is_added_leaves_the_rest_and_has_its_streams(tmp_path: Path) -> None:
+    clip, other = ensure_clip(SHORT), ensure_clip(replace(SHORT, tracks="a", look=5))
+    changed = tmp_path / "changed.ts"
+    changed.write_bytes(b"".join(with_data(number)(clip.path(number).read_bytes()) for number in range(clip.count)))
+    assert look(changed).digests == {kind: list(chain(*clip.digests[kind])) for kind in "va"}
+    assert {"timed_id3", "h264", "aac"} <= streams(changed)
+    both = [with_program(other.path(number).read_bytes()) for number in range(clip.count)]
+    changed.write_bytes(b"".join(change(clip.path(number).read_bytes()) for number, change in enumerate(both)))
+    assert look(changed).digests["a"] == list(chain(*clip.digests["a"], *other.digests["a"]))
+
+
+def streams(file: Path) -> set[str]:
+    """The names of the codecs."""
+    shown = run("-show_entries", "stream=codec_name", "-of", "csv=p=0", file, command="ffprobe").stdout
+    return set(shown.replace(",", "\n").split())
