@@ -100,18 +100,17 @@ def draw_up(facts: Facts) -> Account:
     account = Account(take.name, take.faults, facts.state, facts.segments, list(facts.parts))
     account.seams, account.notes = [str(seam) for seam in facts.seams], list(facts.notes)
     account.verdict, account.told_ms = facts.verdict, facts.told_ms
-    if facts.why:
-        account.complaints.append(facts.why)
     if take.is_refused:
         account.complaints += _accepted(facts)
         return account
+    if facts.why:
+        account.complaints.append(facts.why)
     if facts.state != "completed":
         account.complaints.append(f"it is {facts.state}")
-    since = show.since("")
-    if since is None:
+    if not show.sent.get(""):
         account.complaints.append("no media segment was asked for")
         return account
-    had = show.haveable(since)
+    had = show.had_by("")
     for kind in show.kinds:
         account.counts[kind] = count(show, kind, had, facts.looked)
         account.complaints += _missed(kind, account.counts[kind])
@@ -234,8 +233,8 @@ def _false_length(facts: Facts, account: Account, had: Mapping[str, set[int]]) -
     numbers = [number for track in facts.show.tracks for number in had[track.name]]
     span = sum(piece.real for piece in facts.show.pieces[min(numbers) : max(numbers) + 1]) if numbers else 0.0
     most = max(account.real_ms, 1000 * span) + SLACK_MS
-    lengths = {"the daemon": facts.told_ms, "the file": 1000 * sum(file.seconds for file in facts.looked)}
-    for who, told in lengths.items():
-        by_clock = who == "the file" and any(path.endswith((".ts", ".aac")) for path in facts.parts)
-        if told is not None and not by_clock and not account.real_ms - SLACK_MS <= told <= most:
+    seconds = [file.seconds for file in facts.looked if file.seconds is not None]
+    in_files = 1000 * sum(seconds) if seconds and len(seconds) == len(facts.looked) else None
+    for who, told in {"the daemon": facts.told_ms, "the file": in_files}.items():
+        if told is not None and not account.real_ms - SLACK_MS <= told <= most:
             yield f"{who} says {told / 1000:.1f} s, and has {account.real_ms / 1000:.1f} s"

@@ -20,6 +20,11 @@ WINDOW: Final = (6, 30)
 """Media segments of two seconds each."""
 QUIET: Final = (14, 20)
 """So many seconds at the beginning and at the end, nothing is done to a recording: it has to be there."""
+DONE: Final = {
+    False: (("kill", "KILL"), ("kill", "TERM"), ("rotate", "")),
+    # what streamlink misses of DASH while it is away, it cannot fetch afterwards
+    True: (("rotate", ""),),
+}
 REFUSED: Final = 1 / 25
 """The share of sources that nobody can record."""
 Random = random.Random
@@ -89,6 +94,7 @@ FORMS: Final[Mapping[str, tuple[int, Callable[[Spec], dict[str, list[Piece]]]]]]
     "still": (1, _whole("ts", rate="1/2")),
     **{name: (1, _modern(name)) for name in CODECS},
 }
+HLS: Final = tuple(form for form in FORMS if form != "dash")
 PLAIN_TS: Final = ("ts", "aes", "still")
 
 
@@ -253,15 +259,14 @@ class Fault:
     forms: tuple[str, ...] = ()
 
 
-HLS: Final = tuple(form for form in FORMS if form != "dash")
 APART: Final = ("ts-apart", "fmp4-apart", *CODECS)
 FAULTS: Final[Mapping[str, Fault]] = {
     "missing": Fault(_missing, 3, "segments"),
-    "slow": Fault(_slow, 2, "segments"),
+    "slow": Fault(_slow, 2, "segments", HLS),
     "gap": Fault(_gap, 2, "segments", HLS),
     "page": Fault(_page, 1, "segments", ("ts", "fmp4")),
     "down": Fault(_down, 4, "playlist", APART),
-    "away": Fault(_away, 2, "playlist"),
+    "away": Fault(_away, 2, "playlist", HLS),
     "token": Fault(_token, 3, "playlist", ("ts", "fmp4", "ts-apart", "fmp4-apart")),
     "zero": Fault(_zero, 2, "numbers", ("ts", "fmp4", "sound")),
     "anew": Fault(_anew, 2, "media", ("ts", "fmp4")),
@@ -289,7 +294,12 @@ FAULTS: Final[Mapping[str, Fault]] = {
 
 def draw(seed: int, count: int) -> list[Take]:
     """Equal arguments give equal takes; of the same seed the first ones are the same whatever the count."""
-    return [_take(Random(f"{seed}-{number}"), f"odd-{seed}-{number}") for number in range(count)]
+    return [draw_one(seed, number) for number in range(count)]
+
+
+def draw_one(seed: int, number: int) -> Take:
+    """The one of this number among those of a seed."""
+    return _take(Random(f"{seed}-{number}"), f"odd-{seed}-{number}")
 
 
 def _take(rng: Random, name: str) -> Take:
@@ -328,7 +338,7 @@ def _add_steps(rng: Random, draft: Draft) -> None:
     length = sum(piece.real for piece in draft.main[draft.manner["ahead"] :])
     for _ in range(rng.choices((0, 1, 2), (3, 4, 2))[0]):
         at = round(rng.uniform(QUIET[0], length - QUIET[1]), 1)
-        draft.steps.append(Step(at, *rng.choice((("kill", "KILL"), ("kill", "TERM"), ("rotate", "")))))
+        draft.steps.append(Step(at, *rng.choice(DONE[draft.form == "dash"])))
     draft.steps.sort(key=lambda step: step.at)
 
 

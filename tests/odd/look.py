@@ -19,16 +19,18 @@ NAMES: Final = {"v": "video", "a": "audio"}
 PATIENT: Final = ("-probesize", "200M", "-analyzeduration", "600M")
 """Streams that begin late are found, too."""
 PNG: Final = b"\x89PNG"
+INDEXED: Final = (".mp4", ".mkv")
+"""Files of which a player asks the container how long they are."""
 LIMIT: Final = 300.0
 
 
 @dataclass(slots=True)
 class Looked:
-    """Digests by kind, in order, what the decoder complained of, and the seconds that the container tells."""
+    """Digests by kind, in order, what the decoder complained of, and the seconds that an index tells, if any does."""
 
     digests: dict[str, list[str]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
     complaints: list[str] = field(default_factory=list)
-    seconds: float = 0.0
+    seconds: float | None = None
 
 
 def _form(file: Path) -> tuple[str, ...]:
@@ -43,6 +45,8 @@ def look(file: Path) -> Looked:
     ffmpeg reads a fragmented MP4 by its clock: where that runs back, the rest is looked at by itself.
     """
     looked, runs = _look(file), runs_of(file)
+    if runs or file.suffix not in INDEXED:
+        looked.seconds = None
     if len(runs) > 1:
         looked.digests = {kind: [] for kind in KINDS}
         for run in runs:

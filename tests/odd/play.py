@@ -23,6 +23,7 @@ from tests.odd.show import Show
 from tests.odd.site import Site
 from tests.odd.take import Step, Take
 from tests.testbed.box import Box
+from tests.testbed.machine import RunError
 
 SOCKET: Final = "/run/streamvaultd/io.streamvault.Recorder"
 STREAMERS: Final = "/etc/streamvaultd/streamers.d"
@@ -114,20 +115,27 @@ class Performance:
         beside = [
             client.start(self._stage.site.url(self._show, client.name), self._show) for client in self._stage.clients
         ]
-        try:
-            self._begin()
-            for step in self._take.steps:
-                assert self._show.begun is not None
-                self._sleep_until(self._show.begun + step.at)
-                self._do(step)
-                self._say(f"{step.what} {step.how}")
-            self._wait(lambda now: now["state"] in FINAL, "is over", self._show.over + END_LIMIT)
-        except (PlayError, VaultError) as error:
-            why = str(error)
-            self._say(why)
+        for act in (self._perform, self._wait_over):
+            try:
+                act()
+            except (PlayError, RunError, VaultError, OSError) as error:
+                why = why or str(error)
+                self._say(why)
         facts = self._facts(why, beside)
         self._say(facts.state)
         return facts
+
+    def _perform(self) -> None:
+        self._begin()
+        for step in self._take.steps:
+            assert self._show.begun is not None
+            self._sleep_until(self._show.begun + step.at)
+            self._do(step)
+            self._say(f"{step.what} {step.how}")
+
+    def _wait_over(self) -> None:
+        if self._runtime():
+            self._wait(lambda now: now["state"] in FINAL, "is over", self._show.over + END_LIMIT)
 
     @staticmethod
     def _sleep_until(moment: float) -> None:
@@ -156,6 +164,7 @@ class Performance:
     def _do(self, step: Step) -> None:
         match step.what:
             case "rotate":
+                self._wait(lambda now: now["state"] == "recording", "records", BEGIN_LIMIT)
                 self._stage.call("Rotate", recording=self._take.name)
             case "away":
                 self._show.go_away(step.seconds)

@@ -114,8 +114,18 @@ class Manner:
     codecs: str = ""
     head: tuple[str, ...] = ()
     dash: bool = False
+    """streamlink begins near the newest media segment then, and nothing changes that"""
     silent_map: bool = False
     """a change of the initialisation is not announced by a discontinuity"""
+
+
+class Request(NamedTuple):
+    """For a media segment, at a second of the broadcast; `status` is what Show.status has."""
+
+    at: float
+    track: str
+    number: int
+    status: int
 
 
 @dataclass(slots=True)
@@ -128,8 +138,8 @@ class Show:
     begun: float | None = None
     absences: list[Down] = field(default_factory=list)
     """when nothing is answered but an error"""
-    sent: dict[str, list[tuple[float, str, int]]] = field(default_factory=dict)
-    """by client: when, which media segment, and with which status"""
+    sent: dict[str, list[Request]] = field(default_factory=dict)
+    """by client"""
     lock: threading.Lock = field(default_factory=threading.Lock)
     ends: tuple[float, ...] = ()
 
@@ -229,9 +239,14 @@ class Show:
         """Of what it has."""
         return "".join(kind for kind in KINDS if self.digests(kind))
 
-    def since(self, client: str) -> float | None:
-        """When a client asked for its first media segment, in seconds of the broadcast."""
-        return self.sent[client][0][0] if self.sent.get(client) else None
+    def had_by(self, client: str) -> dict[str, set[int]]:
+        """What could be had from a client's first request on."""
+        asked = self.sent[client]
+        had = self.haveable(asked[0].at)
+        if self.manner.dash:
+            first = min(each.number for each in asked)
+            return {name: {index for index in numbers if index >= first} for name, numbers in had.items()}
+        return had
 
 
 def _looks(since: float, until: float) -> Iterator[float]:

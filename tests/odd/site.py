@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 import urllib.parse
+from contextlib import suppress
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -17,7 +18,7 @@ from Crypto.Cipher import AES
 from Crypto.Util.Padding import pad
 
 from tests.odd.playlist import manifest, master, media
-from tests.odd.show import ERROR_PAGE, Show, Track
+from tests.odd.show import ERROR_PAGE, Request, Show, Track
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -44,7 +45,7 @@ class Site:
     def __init__(self) -> None:
         self.shows: dict[str, Show] = {}
         self.servers = [_Server(("127.0.0.1", 0), self)]
-        if socket.has_dualstack_ipv6():
+        with suppress(OSError):
             self.servers.append(_SixServer(("::1", 0), self))
 
     def __enter__(self) -> Site:
@@ -64,7 +65,8 @@ class Site:
 
     def url(self, show: Show, client: str = "") -> str:
         """What a client is given."""
-        host, server = ("[::1]", self.servers[-1]) if show.manner.six else ("127.0.0.1", self.servers[0])
+        six = show.manner.six and len(self.servers) > 1
+        host, server = ("[::1]", self.servers[-1]) if six else ("127.0.0.1", self.servers[0])
         name = f"{show.name}~{client}" if client else show.name
         return f"http://{host}:{server.server_address[1]}/{name}/live.{'mpd' if show.manner.dash else 'm3u8'}"
 
@@ -142,7 +144,7 @@ class _Request(NamedTuple):
 
     def segment(self, track: Track, index: int, at: float) -> Answer:
         status = self.show.status(track, index, at)
-        self.show.sent.setdefault(self.client, []).append((at, f"{track.name}-{index}", status))
+        self.show.sent.setdefault(self.client, []).append(Request(at, track.name, index, status))
         if status != 200:
             return Answer(status) if status else Answer(200, ERROR_PAGE, "text/html")
         body = track.pieces[index].body()

@@ -14,7 +14,7 @@ import pytest
 from tests.odd.account import Account, Facts, Seam, draw_up
 from tests.odd.clips import Clip, Spec
 from tests.odd.look import Looked
-from tests.odd.show import FOREVER, Down, Manner, Piece, Show, Track
+from tests.odd.show import FOREVER, Down, Manner, Piece, Request, Show, Track
 from tests.odd.take import Take
 
 COUNT = 20
@@ -49,7 +49,7 @@ def account(clip: Clip, numbers: Callable[[str], list[int]], of: Track | None = 
     """Of a recording that began with the broadcast. Without other facts its words are as they should be."""
     take = Take(name="case", tracks=(of or track(clip),), manner=Manner(window=6, ahead=6))
     show = take.show()
-    show.sent[""] = [(0.0, "main-0", 200)]
+    show.sent[""] = [Request(0.0, "main", 0, 200)]
     file = holding(numbers)
     file.seconds = 2.0 * len(numbers("v"))
     words = {"state": "completed", "told_ms": 1000 * file.seconds, "verdict": "sound", "parts": ["case.ts"]}
@@ -106,6 +106,12 @@ def test_what_came_before_a_new_beginning_leaves_with_it(clip: Clip) -> None:
     show = Show("x", (track(clip),), Manner(window=8, ahead=6, restarts=(9,)))
     assert list(show.listed(5.0)) == list(range(8))
     assert list(show.listed(8.5)) == [9]
+
+
+def test_where_a_client_has_to_begin_late_it_begins_there(clip: Clip) -> None:
+    show = Show("x", (track(clip),), Manner(window=5, ahead=6, dash=True))
+    show.sent[""] = [Request(0.0, "main", 4, 200), Request(0.1, "main", 3, 200)]
+    assert show.had_by("")["main"] == set(range(3, COUNT))
 
 
 # --- the count -----------------------------------------------------------------------------------------------------
