@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One box for all recordings of the tests that are run: they are made at the same time."""
+"""The recordings of all tests that are run are made at the same time, as many in one box as it can start."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from tests.testbed.deb import ensure_deb
 
 DRAWN = re.compile(r"odd-(?P<seed>\d+)-(?P<number>\d+)", re.ASCII)
 
+IN_ONE_BOX = 25
+
 
 @pytest.fixture(scope="session")
 def accounts(request: pytest.FixtureRequest) -> Mapping[str, Account]:
@@ -28,7 +30,10 @@ def accounts(request: pytest.FixtureRequest) -> Mapping[str, Account]:
     found = [getattr(item, "callspec", None) for item in request.session.items]
     names = [spec.params["take"] for spec in found if spec is not None and "take" in spec.params]
     takes = [_take(name) for name in dict.fromkeys(names)]
-    made = run("tests", takes, ensure_deb(), folder=Path(logs) / "odd" if logs else FOLDER)
+    deb, folder = ensure_deb(), Path(logs) / "odd" if logs else FOLDER
+    made: list[Account] = []
+    for at in range(0, len(takes), IN_ONE_BOX):
+        made += run(f"tests-{at}", takes[at : at + IN_ONE_BOX], deb, folder=folder)
     print(table(made))
     return {account.name: account for account in made}
 

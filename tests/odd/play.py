@@ -35,9 +35,9 @@ outage = "20s"
 start_timeout = "40s"
 stall_timeout = "40s"
 """
-BETWEEN: Final = 0.7
+BETWEEN: Final = 1.0
 """Seconds from the start of one recording to that of the next: a streamlink needs the processor for so long."""
-LOOK: Final = 0.2
+LOOK: Final = 1.0
 BEGIN_LIMIT: Final = 90.0
 END_LIMIT: Final = 150.0
 FINAL: Final = ("completed", "stopped", "failed")
