@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
@@ -62,11 +64,13 @@ class Run:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
+                start_new_session=True,
             )
             while process.poll() is None and not self._over.wait(AGAIN):
                 pass
             if process.poll() is None:
-                process.terminate()
+                # those that it started as well
+                os.killpg(process.pid, signal.SIGTERM)
                 process.wait()
             self._over.wait(AGAIN)
 
@@ -85,7 +89,8 @@ def _streamlink(url: str, file: Path) -> list[str]:
 
 
 def _yt_dlp(url: str, file: Path) -> list[str]:
-    return [str(BIN / "yt-dlp"), "--quiet", "--no-part", "--live-from-start", "-o", str(file), url]
+    begin = ("--downloader-args", "ffmpeg_i:-live_start_index 0")
+    return [str(BIN / "yt-dlp"), "--quiet", "--no-part", "--hls-use-mpegts", *begin, "-o", str(file), url]
 
 
 def _ffmpeg(url: str, file: Path) -> list[str]:
@@ -96,7 +101,7 @@ PROGRAMS: Final = {
     program.name: program
     for program in (
         Beside("streamlink", _streamlink, ".ts"),
-        Beside("yt-dlp", _yt_dlp, ".mp4"),
+        Beside("yt-dlp", _yt_dlp, ".ts"),
         Beside("ffmpeg", _ffmpeg, ".mkv"),
     )
 }

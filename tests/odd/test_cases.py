@@ -11,16 +11,27 @@ from tests.odd.account import Account
 from tests.odd.report import complaints
 
 TAKES = (
+    "hevc",
     "hevc-kill",
+    "hevc-mp4",
+    "hevc-rotate",
     "jump-fmp4",
+    "jump-fmp4-kill",
     "lowfps-fmp4",
     "map",
+    "map-kill",
     "map-rotate",
+    "opus",
+    "opus-kill",
+    "opus-mp4",
     "opus-rotate",
     "pages-ts",
+    "png",
     "png-kill",
     "png-rotate",
     "ptsoutlier-ts",
+    "ssai-fmp4",
+    "ssai-fmp4-rotate",
 )
 
 
