@@ -61,9 +61,8 @@ class Pieces:
         return self.total + self._tail()
 
     def _tail(self) -> int:
-        """How long the latest unit is shown: as long as the one before it in its stream."""
-        latest = (self._frames.get(stream, 0) for stream, last in self._last.items() if last == self._now)
-        return max(latest, default=0)
+        """How long the latest unit is shown at least: the last one of sound may hold few frames."""
+        return min((frame for frame in self._frames.values() if frame), default=0)
 
     def _is_apart(self, stream: int, start: int, now: int) -> bool:
         """Whether it is of another program: it goes on by a clock of its own, which is not that of the piece."""

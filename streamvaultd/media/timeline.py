@@ -176,6 +176,12 @@ def counted_ms(source: Source, seams: Sequence[int] = ()) -> int | None:
 
 
 def _counted(source: Source, seams: Sequence[int]) -> int | None:
+    pieces = read_pieces(source, seams)
+    return round(pieces.end() / ts.TICKS_PER_MS) if pieces.count else None
+
+
+def read_pieces(source: Source, seams: Sequence[int] = ()) -> Pieces:
+    """What every timestamp tells."""
     pieces, ahead = Pieces(), sorted(seams, reverse=True)
     for pes in units(source, 0, source.size):
         at_seam = False
@@ -183,7 +189,7 @@ def _counted(source: Source, seams: Sequence[int]) -> int | None:
             ahead.pop()
             at_seam = True
         pieces.feed(pes.pid, pes.dts, at_seam=at_seam)
-    return round(pieces.end() / ts.TICKS_PER_MS) if pieces.count else None
+    return pieces
 
 
 def _has_untimed(source: Source) -> bool:
