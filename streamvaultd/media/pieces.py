@@ -43,6 +43,7 @@ class Pieces:
         self._before: dict[int, int] = {}
         self._ends: list[int] = []
         self._frames: dict[int, int] = {}
+        self._lasting = 0
 
     def feed(self, stream: int, start: int, lasts: int = 0, *, at_seam: bool = False) -> None:
         """A unit of this stream; `lasts` is 0 where only the next one tells how long it is shown."""
@@ -53,8 +54,10 @@ class Pieces:
         if not self._is_apart(stream, start, self._now):
             self._now = self._place(start, step, self._now, SEAM_GAP_MAX if at_seam else self._gap_max)
         self._last[stream] = start
-        if lasts or (step is not None and 0 < step <= APART):
-            self._frames[stream] = lasts or step or 0
+        if lasts and abs(ts.difference(start, self._now)) <= APART:
+            self._lasting = max(self._lasting, lasts + ts.difference(start, self._now))
+        elif not lasts and step is not None and 0 < step <= APART:
+            self._frames[stream] = step
 
     def end(self) -> int:
         """Ticks from the first to the end of the last unit."""
@@ -62,7 +65,7 @@ class Pieces:
 
     def _tail(self) -> int:
         """How long the latest unit is shown at least: the last one of sound may hold few frames."""
-        return min((frame for frame in self._frames.values() if frame), default=0)
+        return self._lasting or min(self._frames.values(), default=0)
 
     def _is_apart(self, stream: int, start: int, now: int) -> bool:
         """Whether it is of another program: it goes on by a clock of its own, which is not that of the piece."""
@@ -74,8 +77,11 @@ class Pieces:
         is_back = (step is not None and step < -JITTER) or ahead < -APART
         if is_back or ahead > gap_max or (ahead > APART and self._resumed(start) is not None):
             return self._begin(start)
-        self.total += max(0, ahead)
-        return start if ahead > 0 else now
+        if ahead <= 0:
+            return now
+        self.total += ahead
+        self._lasting = max(0, self._lasting - ahead)
+        return start
 
     def _resumed(self, start: int) -> int | None:
         """How far behind the end of an earlier piece this is, if it goes on with that piece."""
@@ -91,5 +97,6 @@ class Pieces:
         self.total += max(0, self._resumed(start) or 0)
         self._before |= self._last
         self._last.clear()
+        self._lasting = 0
         self.count += 1
         return start

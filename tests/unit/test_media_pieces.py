@@ -86,3 +86,11 @@ def without(pid: int, data: bytes) -> bytes:
 def test_fragments_whose_clock_is_set_anew() -> None:
     assert fragments.duration_ms(BytesSource(capture([0, 1, 2]))) == 6000
     assert fragments.duration_ms(BytesSource(capture([3, 4, 0, 1]))) == 8000
+
+
+def test_the_longest_track_ends_a_piece() -> None:
+    pieces = Pieces()
+    for at in range(0, 10 * SECOND, SECOND):
+        pieces.feed(1, at, SECOND)
+        pieces.feed(2, at, 3 * SECOND)
+    assert pieces.end() == 12 * SECOND
