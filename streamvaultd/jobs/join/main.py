@@ -392,7 +392,7 @@ class Join:
         is_ts = plan.container is Container.TS
         duration = timeline.duration_ms(result, plan.places()) if is_ts else fragments.duration_ms(result)
         if is_ts and duration is not None and duration < self._spec.least:
-            duration = timeline.counted_ms(result, self._spec.least)
+            duration = timeline.counted_ms(result, plan.places())
         return {
             "path": str(final),
             "bytes": result.size,
