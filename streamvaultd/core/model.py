@@ -202,6 +202,7 @@ class Recorder:
     probing: bool = False
     grace_until: Instant | None = None
     gone: bool = False  # the latest answer was that the broadcast is over; not stored
+    mark: str = ""  # of the playlist, as the latest answer has it: one that advances gets another; not stored
     silent_since: Instant | None = None
     rotate_retry_at: Instant | None = None
     overlap_at: Instant | None = None  # next check whether the old segment contains the new one's head

@@ -52,6 +52,13 @@ class Source:
         self.air = Air.LIVE
         self.since = now
         self.before = 10
+        self.is_misnumbered = False  # its playlist advances, and streamlink does not see that
+
+    def mark(self, now: float) -> str:
+        """Tells states of its playlist apart."""
+        if self.air is Air.FROZEN and self.is_misnumbered:
+            return str(now)
+        return str(self.aired(now)) if self.air in (Air.LIVE, Air.FROZEN) else ""
 
     def aired(self, now: float) -> int:
         """How many chunks it has offered so far."""

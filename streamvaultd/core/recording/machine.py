@@ -107,6 +107,7 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(BACKOFF, ev.RetryDue, on_source.on_retry_due, STARTING),
     _rule(GRACE, ev.ProbeDue, on_source.on_probe_due),
     _rule(GRACE, ev.SourceProbed, on_source.on_probed, STARTING, BACKOFF, STOPPING, FINALIZING, FAILED),
+    _rule(RUNNING - {GRACE}, ev.SourceProbed, on_source.on_looked_at),
     _rule(GRACE, ev.GraceOver, on_source.on_grace_over, STOPPING, FINALIZING, FAILED),
     _rule(BACKOFF, ev.NetworkBack, on_source.on_network_back, STARTING),
     _rule(GRACE, ev.NetworkBack, on_source.on_network_back),

@@ -219,10 +219,21 @@ def _wait_for_source(recorder: Recorder, lost: Segment, at: Moment, verdict: Ver
     elif verdict.ending is Ending.UNREACHABLE:
         recorder = replace(recorder, grace_until=grace_after_trouble(recorder, now))
     elif until <= now:
-        return wind_up(replace(recorder, detail=verdict.why), at)
+        if not recorder.mark:
+            return wind_up(replace(recorder, detail=verdict.why), at)
+        asked = enter(recorder, State.GRACE, at, detail=verdict.why, gone=False)
+        return ask_source(asked, at)  # once more: a playlist that has advanced meanwhile is not over
     if verdict.ending in _LOST and lost.media_at is not None:
-        return back_off(recorder, at, verdict.why)  # at once: what is in the window can still be fetched
+        after, effects = back_off(recorder, at, verdict.why)  # at once: what is in the window can still be fetched
+        after = replace(after, probe=after.probe + 1)  # meanwhile: does its playlist advance?
+        return after, (*effects, fx.Probe(after.probe))
     return begin_grace(recorder, at, verdict.why)
+
+
+def ask_source(recorder: Recorder, at: Moment) -> Step:
+    """Ask the source whether there is something to record."""
+    number = recorder.probe + 1
+    return replace(recorder, probe=number, probing=True, probe_at=at.monotonic), (fx.Probe(number),)
 
 
 def _try_again_from_nothing(recorder: Recorder, at: Moment, verdict: Verdict) -> Step:
