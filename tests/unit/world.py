@@ -299,10 +299,8 @@ class World(Host):
                 outcome, seconds = (
                     (PROBED[self.source.air], self.probe_seconds) if self.is_reachable else (ev.Outcome.TROUBLE, 2.0)
                 )
-                mark = self.source.mark(self.now.realtime / 1e6)
-                self.post(
-                    lambda at: ev.SourceProbed(at=at, probe=probe, outcome=outcome, detail="", mark=mark), seconds
-                )
+                told = {"outcome": outcome, "detail": "", "mark": self.source.mark(self.now.realtime / 1e6)}
+                self.post(lambda at: ev.SourceProbed(at=at, probe=probe, **told), seconds)
             case fx.CheckDisk():
                 self._check_disk()
             case fx.Join(join):

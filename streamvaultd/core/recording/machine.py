@@ -19,7 +19,16 @@ from typing import Any, Final
 
 from streamvaultd.core.model import Recorder, State
 from streamvaultd.core.recording import events as ev
-from streamvaultd.core.recording import on_end, on_host, on_request, on_restart, on_rotation, on_run, on_source
+from streamvaultd.core.recording import (
+    on_end,
+    on_host,
+    on_request,
+    on_restart,
+    on_rotation,
+    on_run,
+    on_source,
+    on_suspicion,
+)
 from streamvaultd.core.recording.effects import Save
 from streamvaultd.core.recording.steps import Step
 
@@ -97,8 +106,8 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(ROTATING, ev.SegmentExited, on_run.on_exited, RECORDING, STARTING),
     _rule(EVERY - CAPTURING, ev.SegmentExited, on_run.on_exited),
     _rule(EVERY, ev.EvidenceArrived, on_run.on_evidence),
-    _rule(RECORDING, ev.SegmentSpoke, on_run.on_spoke, ROTATING),
-    _rule(CAPTURING - {RECORDING}, ev.SegmentSpoke, on_run.on_spoke),
+    _rule(RECORDING, ev.SegmentSpoke, on_suspicion.on_spoke, ROTATING),
+    _rule(CAPTURING - {RECORDING}, ev.SegmentSpoke, on_suspicion.on_spoke),
     _rule(RUNNING, ev.SegmentSealed, on_run.on_sealed),
     _rule(STOPPING, ev.SegmentSealed, on_run.on_sealed, *ENDINGS),
     _rule(RUNNING, ev.SealTimedOut, on_run.on_seal_timed_out),

@@ -8,24 +8,22 @@ that a scope which turns out to run for a segment that is over is stopped, so th
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
 
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Phase, Recorder, Segment, State, is_death
 from streamvaultd.core.recording import effects as fx
 from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.effects import Effect, Notice
-from streamvaultd.core.recording.loglines import Line, quality_in
+from streamvaultd.core.recording.loglines import quality_in
+from streamvaultd.core.recording.on_suspicion import is_beside_wanted, start_beside
 from streamvaultd.core.recording.policy import (
     SEALS_MAX,
     STOPS_MAX,
-    fills_in_a_row,
     has_advanced,
     has_lasted,
     has_stalled,
     is_host_stopping,
     is_memory_near,
-    may_fill,
     memory_limit,
     next_measure,
     raised_limit,
@@ -129,6 +127,8 @@ def on_size_measured(recorder: Recorder, event: ev.SizeMeasured) -> Step:
     after = put(recorder, measured, measure_at=next_measure(measured, policy, now))
     if has_advanced(measured):
         after = replace(after, grace_until=None, silent_since=None)
+    if measured.suspect is not None and event.size > segment.size and is_beside_wanted(after, measured, now):
+        return start_beside(after, measured, event.at)
     room = max(memory_limit(after, now), raised_limit(measured.memory_max or 0, policy))
     if is_memory_near(measured, now, room) and may_rotate(after, measured, now):
         return _rotate_for_memory(after, measured, event)
@@ -292,41 +292,3 @@ def on_evidence(recorder: Recorder, event: ev.EvidenceArrived) -> Step:
 
 
 _OF_MEMORY = frozenset({"oom", "oomd"})
-
-
-# --- what streamlink says while it runs ------------------------------------------------------------------------------
-
-
-_HOLES: Final = {
-    Line.FETCH_FAILED: "a media segment could not be fetched",
-    Line.SEQUENCE_GAP: "media segments left the window before they were fetched",
-}
-
-
-def on_spoke(recorder: Recorder, event: ev.SegmentSpoke) -> Step:
-    """Advertisements that streamlink leaves out are no stall; it may take until after them to write again."""
-    segment = recorder.segment(event.attempt)
-    if segment is None or not segment.phase.is_live:
-        return recorder, ()
-    if event.quality is not None:
-        return put(recorder, segment, quality=event.quality), ()
-    if segment.phase is not Phase.WRITING:
-        return recorder, ()
-    if event.line is Line.FILTERING:
-        return put(recorder, segment, filtering=True), ()
-    if event.line is Line.RESUMING and segment.filtering:
-        return put(recorder, segment, filtering=False, grown_at=event.at.monotonic), ()
-    if event.line in _HOLES:
-        return _fill_hole(recorder, segment, event)
-    return recorder, ()
-
-
-def _fill_hole(recorder: Recorder, segment: Segment, event: ev.SegmentSpoke) -> Step:
-    """The next segment reaches back for what this one has missed, as far as it is still offered."""
-    now = event.at.monotonic
-    if not may_fill(recorder, now) or not may_rotate(recorder, segment, now):
-        return recorder, ()
-    fills = fills_in_a_row(recorder, now) + 1
-    after, effects = launch(recorder, event.at, State.ROTATING, rotate_retry_at=None, filled_at=now, fills=fills)
-    new = f"{after.segments[-1].number:03d}"
-    return after, (*effects, tell(Notice.MEDIA_MISSED, segment, why=_HOLES[event.line], new=new))

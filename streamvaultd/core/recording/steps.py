@@ -13,8 +13,10 @@ from streamvaultd.core.recording.effects import Announce, Effect, Notice
 from streamvaultd.core.recording.policy import (
     DISK_CHECK,
     JOIN_CHECK,
+    beside_pause,
     is_host_stopping,
     is_in_vain,
+    is_suspect,
     memory_limit,
     next_probe,
     raised_limit,
@@ -249,6 +251,12 @@ def _try_again_from_nothing(recorder: Recorder, at: Moment, verdict: Verdict) ->
 def _go_on_with(recorder: Recorder, lost: Segment, other: Segment, at: Moment, verdict: Verdict) -> Step:
     """One of the two segments of a rotation is lost, the other one goes on."""
     if other.number < lost.number:  # the successor failed: the old one records on, and is rotated again later
+        if is_suspect(other, at.monotonic):  # says nothing of the old one's end
+            again = at.monotonic + beside_pause(other, at.monotonic)
+            after = enter(replace(recorder, rotate_retry_at=again), State.RECORDING, at)
+            return after, (
+                tell(Notice.BESIDE_FAILED, lost, verdict.cause, why=verdict.why, old=f"{other.number:03d}"),
+            )
         retry = at.monotonic + max(retry_delay(recorder.failures + 3), 1.0)
         failed = replace(recorder, failures=recorder.failures + 1, rotate_retry_at=retry)
         after = enter(failed, State.RECORDING, at)
