@@ -14,8 +14,8 @@ from typing import Final
 
 import msgspec
 
+from streamvaultd.base.growth import MediaWatcher
 from streamvaultd.base.units import job_unit
-from streamvaultd.recording.ports import MediaWatcher
 
 TAIL: Final = 4096
 """Bytes at the file's end that are read: more than a line."""

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from streamvaultd.api.views import redact_url
+from streamvaultd.base.redaction import redact_url
 from streamvaultd.core.model import Broadcast, Moment, Phase, Policy, Recorder, Recording, SeamRecord, Segment, State
 
 FORMAT: Final = 1
