@@ -225,5 +225,7 @@ class Executor:
 
     async def _probe(self, recorder: Recorder, probe: int) -> None:
         answer = await self._prober.probe(recorder.recording)
-        probed = ev.SourceProbed(at=self._clock.now(), probe=probe, outcome=answer.outcome, detail=answer.detail)
+        probed = ev.SourceProbed(
+            at=self._clock.now(), probe=probe, outcome=answer.outcome, detail=answer.detail, mark=answer.mark
+        )
         self._post(recorder.recording.id, probed)

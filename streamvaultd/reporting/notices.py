@@ -83,6 +83,16 @@ ENTRIES: Final[Mapping[str, Entry]] = {
         WARNING,
         "Segment {segment} of '{streamer}' has missed media ({why}), segment {new} fetches what is still offered",
     ),
+    Notice.SUSPECTED: Entry(
+        "a29a050307a14239bdad58e80953ec17",
+        NOTICE,
+        "Segment {segment} of '{streamer}' may be losing media ({why}), segment {new} starts beside it",
+    ),
+    Notice.BESIDE_FAILED: Entry(
+        "d0b0b558b864485c8d746657a32a5973",
+        INFO,
+        "Segment {segment} of '{streamer}' could not start beside segment {old} ({cause}): {why}",
+    ),
     Notice.SOURCE_SILENT: Entry(
         "d8c5d9749ec74915b0db884e855b9e82",
         NOTICE,

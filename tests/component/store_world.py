@@ -152,6 +152,7 @@ SEGMENTS = st.lists(
         memory_peak=SIZE,
         evidence=st.none() | records(Evidence, memory_max=SIZE, memory_peak=SIZE),
         **_forgotten("anon", "anon_at", "anon_rate", "filtering", "earlier_boot"),
+        **_forgotten("suspect", "suspect_since", "suspect_until"),
     ),
     max_size=4,
 ).map(_numbered)
@@ -163,5 +164,5 @@ RECORDERS = records(
     memory_max=SIZE,
     result_bytes=SIZE,
     probe=_LARGE,
-    **_forgotten("host_stopping", "gone"),
+    **_forgotten("host_stopping", "gone", "mark"),
 )
