@@ -357,8 +357,17 @@ class MessageTooLarge(VaultError):
 class DaemonNotRunning(VaultError):
     name = f"{RECORDER}.DaemonNotRunning"
     what = "cannot reach streamvaultd at {address}: {why}"
-    hint = "start it with 'systemctl start streamvaultd'; only root and members of group _streamvault may connect"
+    hint = "start it with 'systemctl start streamvaultd'"
     exit_code = 3
+
+    @property
+    def advice(self) -> str:
+        if self.fields.get("why") != "permission denied":
+            return self.hint
+        return (
+            "only root and members of group _streamvault may connect: 'sudo adduser $USER _streamvault', "
+            "then log in again; or use sudo"
+        )
 
 
 class ConnectionLost(VaultError):

@@ -24,6 +24,21 @@ AT_ONCE: Final = 2
 """Files that are looked at; further calls wait."""
 
 
+class CatalogueState(Protocol):
+    """`backlog` changes are not in the catalogue yet; `trouble` says why not."""
+
+    @property
+    def backlog(self) -> int: ...
+    @property
+    def trouble(self) -> str | None: ...
+
+
+class Catalogue(Protocol):
+    """What is fed with a copy of all that the store holds."""
+
+    async def state(self) -> CatalogueState: ...
+
+
 class _Problem(msgspec.Struct):
     offset: int
     kind: str

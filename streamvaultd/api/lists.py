@@ -10,6 +10,7 @@ from streamvaultd.api.views import NUMBER_MAX, View, optional, paging, recording
 from streamvaultd.base.clock import Clock
 from streamvaultd.core.listing import (
     EventQuery,
+    EventRow,
     JobQuery,
     Page,
     RecordingQuery,
@@ -19,7 +20,6 @@ from streamvaultd.core.listing import (
 )
 from streamvaultd.core.model import Recorder
 from streamvaultd.errors import InvalidParameter, NoSuchEvent, NoSuchJob, NoSuchStream
-from streamvaultd.recording.ports import EventRow
 from streamvaultd.reporting.hub import WholeJob
 from streamvaultd.varlink.server import Call, Handler
 

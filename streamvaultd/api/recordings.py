@@ -9,14 +9,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from streamvaultd import __version__
-from streamvaultd.api.views import View, optional, paging, recording_view, redact_url, segment_view, timestamp
+from streamvaultd.api.admin import Catalogue
+from streamvaultd.api.streamers import Plugins
+from streamvaultd.api.views import View, optional, paging, recording_view, segment_view, timestamp
 from streamvaultd.api.why import EVENTS_MAX, end_views
 from streamvaultd.base.clock import Clock
+from streamvaultd.base.redaction import redact_url
 from streamvaultd.base.units import SPAN_MAX_USEC, segment_unit
-from streamvaultd.config.names import check_name, name_of
+from streamvaultd.config.names import check_name, check_quality, check_url, name_of
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Recorder, State
 from streamvaultd.core.recording.events import RetryRequested, RotateRequested, StopRequested
@@ -37,12 +40,17 @@ from streamvaultd.errors import (
 from streamvaultd.jobs.progress import Progress
 from streamvaultd.recording.admission import Beginner, Wish
 from streamvaultd.recording.manager import Manager
-from streamvaultd.recording.ports import Catalogue, Files, Store, Watcher
-from streamvaultd.recording.streamlink.command import check_quality, check_url
+from streamvaultd.recording.ports import Files, Store
 from streamvaultd.recording.streamlink.current import Streamlinks
 from streamvaultd.reporting.hub import Hub, News, Subscription
 from streamvaultd.varlink.server import Call, Handler, Stream
 from streamvaultd.varlink.server import Final as Last
+
+
+class Processes(Protocol):
+    """Who runs in which unit."""
+
+    def pidfd(self, key: str) -> int | None: ...
 
 
 class Api:
@@ -57,7 +65,8 @@ class Api:
         hub: Hub,
         clock: Clock,
         streamlinks: Streamlinks,
-        watcher: Watcher,
+        plugins: Plugins,
+        watcher: Processes,
         beginner: Beginner,
         settings: Callable[[], Settings],
         pid_of: Callable[[int], int | None],
@@ -72,6 +81,7 @@ class Api:
         self._hub = hub
         self._clock = clock
         self._streamlinks = streamlinks
+        self._plugins = plugins
         self._watcher = watcher
         self._beginner = beginner
         self._settings = settings
@@ -174,7 +184,7 @@ class Api:
         for running in self._manager.recorders.values():
             if running.recording.streamer == streamer and running.state in RUNNING:
                 raise AlreadyRecording(streamer=streamer, recording=running.recording.id)
-        if not await self._streamlinks.can_handle(url):
+        if not await self._plugins.can_handle(url):
             raise UnsupportedUrl(url=redact_url(url))
         return await self._beginner.begin(
             Wish(

@@ -10,9 +10,9 @@ import msgspec
 
 from streamvaultd.api.views import View, optional, paging
 from streamvaultd.core import ranges
+from streamvaultd.core.listing import DoneJob
 from streamvaultd.core.model import JOIN, Recorder, SeamRecord
 from streamvaultd.errors import NoSuchSeam, RecordingUnreadable
-from streamvaultd.recording.ports import DoneJob
 from streamvaultd.varlink.server import Call, Handler
 
 

@@ -4,15 +4,23 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Protocol
 
-from streamvaultd.api.views import View, optional, page_limit, redact_url, streamer_view
+from streamvaultd.api.views import View, optional, page_limit, streamer_view
 from streamvaultd.base.clock import Clock
+from streamvaultd.base.redaction import redact_url
 from streamvaultd.config.names import check_name, name_of
 from streamvaultd.errors import NoSuchStreamer, UnsupportedUrl
-from streamvaultd.recording.ports import Plugins
 from streamvaultd.varlink.server import Call, Handler
 from streamvaultd.watching.roster import Roster
 from streamvaultd.watching.watcher import Watches
+
+
+class Plugins(Protocol):
+    """What streamlink knows."""
+
+    async def can_handle(self, url: str) -> bool:
+        """Whether it knows this URL; raises StreamlinkUnusable."""
 
 
 class StreamersApi:

@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import unquote
 
+from streamvaultd.base.redaction import redact_url
 from streamvaultd.base.units import segment_unit
 from streamvaultd.core import ranges
 from streamvaultd.core.listing import PAGE_MAX, Summary
@@ -23,24 +22,6 @@ View = dict[str, Any]
 
 NUMBER_MAX: Final = 10**18
 """Greater numbers do not fit into a column and are nobody's."""
-
-_USER: Final = re.compile(r"//[^/?#]*@")
-_VALUE: Final = re.compile(r"([?&;#])([^=?&;#]*)=[^?&;#]*")
-_SECRET_KEY: Final = re.compile(
-    r"(?i)(^|[^a-z]|api|access)(token|sig|signature|auth|key|pass|password|secret|session|sid|jwt|hdn|hmac|credential)"
-)
-
-
-def redact_url(url: str) -> str:
-    """The URL with passwords and the values of parameters that look like credentials replaced by ***.
-
-    Wherever they stand: behind a plugin's prefix (hls://https://…), in the path, the query or the fragment.
-    """
-    return _VALUE.sub(_redacted, _USER.sub("//***@", url))
-
-
-def _redacted(value: re.Match[str]) -> str:
-    return f"{value[1]}{value[2]}=***" if _SECRET_KEY.search(unquote(value[2])) else value[0]
 
 
 def timestamp(moment: Moment) -> View:

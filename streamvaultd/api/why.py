@@ -14,10 +14,10 @@ from typing import Final
 
 from streamvaultd.api.views import View, optional, timestamp, usec
 from streamvaultd.core.evidence import Evidence
+from streamvaultd.core.listing import EventRow
 from streamvaultd.core.model import Recorder, Segment, is_death
 from streamvaultd.core.recording.effects import Notice
 from streamvaultd.core.recording.verdict import judge
-from streamvaultd.recording.ports import EventRow
 
 EVENTS_MAX: Final = 10_000
 """So many events of one recording are looked through, the latest."""

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 Key = TypeVar("Key")
 
@@ -32,6 +32,13 @@ class _Watched(Generic[Key]):
     path: Path
     threshold: int
     on_media: Callable[[Key], None]
+
+
+class MediaWatcher(Protocol):
+    """Calls back once when a growing file has its first media, or as many bytes as are asked for."""
+
+    def watch(self, key: str, path: Path, on_media: Callable[[str], None], *, threshold: int = ...) -> None: ...
+    def cancel(self, key: str) -> None: ...
 
 
 class MediaWatch(Generic[Key]):

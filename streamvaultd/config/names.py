@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Names of streamers: what they may be, and one for a URL that came without."""
+"""What names, URLs and qualities may be, wherever they come from: a file, a caller, a log line."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ import re
 from typing import Final
 from urllib.parse import urlsplit
 
-from streamvaultd.errors import InvalidName
+from streamvaultd.errors import InvalidName, InvalidQuality, InvalidUrl
 
 NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}", re.ASCII)
+QUALITY: Final = re.compile(r"[A-Za-z0-9_+.:-]+(?:,[A-Za-z0-9_+.:-]+)*", re.ASCII)
+QUALITY_MAX: Final = 256
+"""Characters that streamlink is given as a quality, at most."""
+
+URL_MAX: Final = 2048
 
 
 def check_name(name: str) -> str:
@@ -29,3 +34,31 @@ def name_of(url: str) -> str:
         if NAME.fullmatch(name):
             return name
     raise InvalidName(value=f"{parts.hostname or ''}{parts.path}"[:80], why="no name can be made of it; give one")
+
+
+def check_url(url: str) -> str:
+    """The URL, if it can be given to streamlink as it is; else InvalidUrl."""
+    if not url:
+        raise InvalidUrl(value=url, why="it is empty")
+    if len(url) > URL_MAX:
+        raise InvalidUrl(value=url[:80] + "…", why=f"it has more than {URL_MAX} characters")
+    if breaks_line(url):
+        raise InvalidUrl(value=url, why="it begins or ends with a space or holds a character that cannot be printed")
+    if re.search(r"(?:^|//|=)file:", url, re.IGNORECASE):
+        raise InvalidUrl(value=url, why="it names a file of this machine")
+    return url
+
+
+def check_quality(quality: str) -> str:
+    """The quality, if it is a comma-separated list of streamlink's names; else InvalidQuality."""
+    if len(quality) > QUALITY_MAX:
+        raise InvalidQuality(value=quality[:80] + "…", why=f"it has more than {QUALITY_MAX} characters")
+    if not QUALITY.fullmatch(quality):
+        raise InvalidQuality(value=quality, why="it is not a list of names separated by commas")
+    return quality
+
+
+def breaks_line(text: str) -> bool:
+    """Whether a text is more than a line of streamlink's configuration can hold."""
+    # Surrogates, line separators and every control character are "not printable"; a space is.
+    return text != text.strip() or not text.isprintable()

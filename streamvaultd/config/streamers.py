@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 
 import tomli
 
-from streamvaultd.config.names import NAME
+from streamvaultd.config.names import NAME, check_quality, check_url
 from streamvaultd.config.notifications import targets, topics
 from streamvaultd.config.proxies import choice, expand, names
 from streamvaultd.config.settings import OPTIONS as SETTINGS
@@ -44,7 +44,6 @@ from streamvaultd.config.values import (
 from streamvaultd.core.watching.proxies import Pool
 from streamvaultd.core.watching.streamer import Filters, Streamer
 from streamvaultd.errors import ConfigInvalid, ConfigUnreadable, InvalidUrl, VaultError
-from streamvaultd.recording.streamlink.command import check_quality, check_url
 
 FOLDER: Final = "streamers.d"
 STREAMERS_MAX: Final = 2000

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from streamvaultd.base.units import parse_size, parse_span
+from streamvaultd.config.names import QUALITY, QUALITY_MAX
 
 DAY: Final = 86400.0
 
@@ -75,13 +76,9 @@ def path(value: Any) -> Path:
     return found
 
 
-QUALITY_MAX: Final = 256
-"""Characters that streamlink is given as a quality, at most."""
-
-
 def quality(value: Any) -> str:
     """Names of qualities, best first."""
-    if not re.fullmatch(r"[A-Za-z0-9_+.:-]+(,[A-Za-z0-9_+.:-]+)*", text(value)):
+    if not QUALITY.fullmatch(text(value)):
         raise Unfit("it must be names such as 1080p60,720p,best, separated by commas")
     if len(value) > QUALITY_MAX:
         raise Unfit(f"it has more than {QUALITY_MAX} characters")

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 from streamvaultd.core.model import Recorder
 
@@ -94,3 +95,38 @@ class StreamRow:
     started: int
     ended: int | None
     recordings: tuple[int, ...]
+
+
+class JobRow(Protocol):
+    """A job as the store knows it."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def recording(self) -> int: ...
+    @property
+    def spec(self) -> Mapping[str, object]: ...
+
+
+class DoneJob(Protocol):
+    """A job that is done, and what it made."""
+
+    @property
+    def result(self) -> Mapping[str, object] | None: ...
+
+
+class EventRow(Protocol):
+    """Something that people were told of, as the store knows it."""
+
+    @property
+    def at(self) -> int: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def priority(self) -> int: ...
+    @property
+    def message(self) -> str: ...
+    @property
+    def segment(self) -> int | None: ...
+    @property
+    def cause(self) -> str | None: ...

@@ -16,6 +16,24 @@ if TYPE_CHECKING:
     from streamvaultd.ctl.records import Answer, Recording
     from streamvaultd.ctl.session import Session
 
+    Tell = Callable[[Recording], None]
+
+
+class Request:
+    """How far a request that is waited for has come, for one who interrupts the waiting."""
+
+    def __init__(self) -> None:
+        self.is_sent = False
+        self.is_accepted = False
+
+    def call(self, session: Session, method: str, recording: int) -> Recording:
+        """Ask the daemon; its answer's recording."""
+        self.is_sent = True
+        state = recording_of(session.call(method, recording=str(recording)))
+        self.is_accepted = True
+        return state
+
+
 _FRUITLESS_MAX: Final = 3
 """How many subscriptions in a row may end without an answer before the daemon counts as gone."""
 
@@ -83,22 +101,27 @@ def record(
                 return
 
 
-def stop(session: Session, recording: Recording, tell: Callable[[Recording], None]) -> Recording:
+def ask(method: str, session: Session, recording: Recording, request: Request, _tell: Tell) -> Recording:
+    """Ask only, and wait for nothing; returns the state of the daemon's answer."""
+    return request.call(session, method, recording.id)
+
+
+def stop(session: Session, recording: Recording, request: Request, tell: Tell) -> Recording:
     """Stop a recording and wait for its end; returns its final state."""
     with changes(session, recording.id) as states:
         state = next(states)
-        session.call("Stop", recording=str(recording.id))
+        request.call(session, "Stop", recording.id)
         while not state.is_final:
             state = next(states)
             tell(state)
     return state
 
 
-def retry(session: Session, recording: Recording, tell: Callable[[Recording], None]) -> Recording:
+def retry(session: Session, recording: Recording, request: Request, tell: Tell) -> Recording:
     """Try a recording again and wait for its end; returns its final state."""
     with changes(session, recording.id) as states:
         next(states)
-        state = recording_of(session.call("Retry", recording=str(recording.id)))
+        state = request.call(session, "Retry", recording.id)
         while not state.is_final:
             tell(state)
             # what was told before it was tried again may still be on its way
@@ -106,11 +129,11 @@ def retry(session: Session, recording: Recording, tell: Callable[[Recording], No
     return state
 
 
-def rotate(session: Session, recording: Recording, tell: Callable[[Recording], None]) -> Recording:
+def rotate(session: Session, recording: Recording, request: Request, tell: Tell) -> Recording:
     """Rotate a recording and wait until a new segment has taken over; raises Failed if none did."""
     with changes(session, recording.id) as states:
         before = next(states)
-        state = begin_rotation(session, before)
+        state = begin_rotation(session, before, request, tell)
         # states of before the rotation may still be on their way: they have fewer segments
         while state.state != "recording" or state.segments <= before.segments:
             state = next(states)
@@ -120,9 +143,9 @@ def rotate(session: Session, recording: Recording, tell: Callable[[Recording], N
     return _taken_over(session, state)
 
 
-def begin_rotation(session: Session, recording: Recording) -> Recording:
+def begin_rotation(session: Session, recording: Recording, request: Request, _tell: Tell) -> Recording:
     """Ask for the next segment; raises Failed if the daemon starts none. Returns the state of its answer."""
-    state = recording_of(session.call("Rotate", recording=str(recording.id)))
+    state = request.call(session, "Rotate", recording.id)
     if state.state != "rotating" and state.segments <= recording.segments:
         raise _unrotated(state, f"no segment of it writes media now, it is {state.state}")
     return state

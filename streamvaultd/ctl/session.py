@@ -6,6 +6,7 @@ from __future__ import annotations
 from streamvaultd.ctl import records
 from streamvaultd.ctl.options import SOCKET
 from streamvaultd.ctl.outcome import Usage
+from streamvaultd.ctl.show.text import Style, line, wrapped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -114,8 +115,14 @@ class Session:
         self.screen.show(lines, paged=not self.no_pager)
 
     def table_lines(self, table: Table) -> list[Line]:
-        """A table's lines as they fit here."""
-        return table.lines(columns=self.screen.columns, has_header=not self.no_legend)
+        """A table's lines as they fit here; the last one names the columns that do not."""
+        columns, has_header = self.screen.columns, not self.no_legend
+        lines = table.lines(columns=columns, has_header=has_header)
+        left_out = table.left_out(columns=columns, has_header=has_header)
+        if columns is not None and left_out and not (self.no_legend or self.quiet):
+            told = f"Not shown for want of room: {', '.join(left_out)}."
+            lines += [line(part, Style.FAINT) for part in wrapped(told, columns)]
+        return lines
 
 
 def recording_of(answer: Answer) -> Recording:

@@ -35,6 +35,7 @@ from streamvaultd.reporting.notices import (
 )
 from streamvaultd.varlink.server import Handler
 from streamvaultd.watching.asker import PROXY, Sightings, proxies_in, proxy_options
+from streamvaultd.watching.one_shot import OneShots
 from streamvaultd.watching.probe_line import LINE_MAX, ProbeLine
 from streamvaultd.watching.roster import Roster
 from streamvaultd.watching.twitch import Keys, TwitchEvents, TwitchRounds
@@ -53,6 +54,7 @@ class Watching:
         settings: Callable[[], Settings],
         state_dir: Path,
         streamlinks: Streamlinks,
+        one_shots: OneShots,
         recorders: Callable[[], Mapping[int, Recorder]],
         beginner: Callable[[], Beginner],
         post: Callable[[int, Event], None],
@@ -67,7 +69,7 @@ class Watching:
         self._credentials: Mapping[str, Options] = {}
         self._refused: set[str] = set()
         self._events: TwitchEvents | None = None
-        self._streamlinks = streamlinks
+        self._streamlinks, self._one_shots = streamlinks, one_shots
         streamlinks.options_for = self.options_for
         streamlinks.secrets_for = self.secrets_for
         self.line = ProbeLine(
@@ -96,7 +98,7 @@ class Watching:
             clock=clock,
             chance=random.random,
         )
-        self.probes = SourceProbes(watches=self.watches, asker=asker, fallback=streamlinks, post=post, clock=clock)
+        self.probes = SourceProbes(watches=self.watches, asker=asker, fallback=one_shots, post=post, clock=clock)
         own = state_dir / streamers.FOLDER
         self.roster = Roster(
             watches=self.watches,
@@ -175,7 +177,7 @@ class Watching:
         """Whether a plugin of streamlink knows this URL; raises StreamlinkUnusable."""
         answer = await self.line.resolve(url)
         if answer.trouble is Trouble.PROBE:
-            return await self._streamlinks.can_handle(url)
+            return await self._one_shots.can_handle(url)
         return answer.outcome is not Outcome.UNSUPPORTED
 
     def options_for(self, recording: Recording) -> Options:

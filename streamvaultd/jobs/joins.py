@@ -19,12 +19,14 @@ import msgspec
 from streamvaultd.base.clock import Clock
 from streamvaultd.base.units import job_fd_name, job_unit
 from streamvaultd.core import ranges
+from streamvaultd.core.listing import JobRow
 from streamvaultd.core.model import JOIN, Container, Moment, Recorder, Recording, ScopeLimits, SeamRecord, Segment
 from streamvaultd.core.recording.events import JoinEnded
 from streamvaultd.errors import VaultError
+from streamvaultd.jobs.ports import Disk, Files, Store
 from streamvaultd.jobs.progress import JoinProgress
-from streamvaultd.recording.ports import Command, Disk, Files, JobRow, Store
 from streamvaultd.reporting.notices import JOIN_HELD_UP, JOIN_WAITS, LEAD_LEFT_OUT, Journal, fields_of
+from streamvaultd.scopes.ports import Command
 from streamvaultd.scopes.runs import OnExit, Place, Runs
 
 JOB_TASKS_MAX: Final = 16

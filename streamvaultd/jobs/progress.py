@@ -14,9 +14,9 @@ from typing import Annotated, Final
 
 import msgspec
 
+from streamvaultd.base.growth import MediaWatcher
 from streamvaultd.base.units import job_unit
 from streamvaultd.core import ranges
-from streamvaultd.recording.ports import MediaWatcher
 
 TAIL: Final = 4096
 """Bytes at the file's end that are read: more than a line."""

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Protocol
 
 from streamvaultd.base.lanes import Lanes
+from streamvaultd.core.listing import DoneJob
 from streamvaultd.core.model import JOIN, Phase, Recorder
-from streamvaultd.recording.ports import DoneJob, Files
+from streamvaultd.recording.ports import Files
 
 
 class RemovalStore(Protocol):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from streamvaultd.base.clock import Clock
+from streamvaultd.base.growth import MediaWatcher
 from streamvaultd.base.lanes import Lanes, is_no_room
 from streamvaultd.base.units import parse_segment_unit, segment_fd_name, segment_unit
 from streamvaultd.core.evidence import Evidence
@@ -20,8 +21,9 @@ from streamvaultd.core.recording.loglines import Line, resolved_quality
 from streamvaultd.core.recording.policy import preferred_quality, quality_to_come
 from streamvaultd.core.recording.reconcile import Run
 from streamvaultd.errors import DirectoryUnusable, DiskFull, MemoryFull, StreamlinkUnusable, VaultError
-from streamvaultd.recording.ports import Capture, Command, Disk, Files, MediaWatcher, Writeback
+from streamvaultd.recording.ports import Capture, Disk, Files, Writeback
 from streamvaultd.reporting.notices import fields_of
+from streamvaultd.scopes.ports import Command
 from streamvaultd.scopes.runs import OnExit, Place, Runs
 
 RUNTIME_SLACK: Final = 3600.0

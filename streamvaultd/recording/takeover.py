@@ -25,8 +25,9 @@ from streamvaultd.core.recording.reconcile import Facts, Run, orphans, takeover
 from streamvaultd.core.upkeep.recovery import coherent
 from streamvaultd.errors import StoreUnavailable, VaultError
 from streamvaultd.recording.manager import Manager
-from streamvaultd.recording.ports import FdStore, Files, Found
+from streamvaultd.recording.ports import Files
 from streamvaultd.reporting.notices import ORPHAN_STOPPED, ROW_MENDED, ROW_UNREADABLE, SCOPE_TROUBLE, Journal
+from streamvaultd.scopes.ports import FdStore, Found
 from streamvaultd.scopes.runs import Runs
 
 DEAD: Final = frozenset({"failed", "inactive"})

@@ -18,7 +18,7 @@ from typing import Final
 from streamvaultd.base.clock import Clock
 from streamvaultd.core.model import Moment, ScopeLimits
 from streamvaultd.errors import NoSuchUnit
-from streamvaultd.recording.ports import Command, FdStore, Found, Launcher, Scopes, Watcher
+from streamvaultd.scopes.ports import Command, FdStore, Found, Launcher, Scopes, Watcher
 
 OnExit = Callable[[bytes | None, int | None, Moment], None]
 """Called with the exit record and with how the shim itself ended, either may be unknown, and with when it ended."""

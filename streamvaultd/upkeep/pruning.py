@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Protocol
 
 from streamvaultd.base.clock import Clock
+from streamvaultd.core.listing import JobRow
 from streamvaultd.core.model import Recorder
 from streamvaultd.core.recording.events import MediaPruned
 from streamvaultd.core.recording.requests import why_not_pruned
 from streamvaultd.errors import VaultError
 from streamvaultd.recording.manager import Manager
-from streamvaultd.recording.ports import JobRow
 from streamvaultd.recording.removal import Removal
 
 

@@ -3,18 +3,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from streamvaultd.base.child import ask
+from streamvaultd.config.settings import Settings
 from streamvaultd.core.recording.events import Outcome
+from streamvaultd.errors import StreamlinkUnusable
+from streamvaultd.recording.streamlink.current import Streamlinks
+from streamvaultd.scopes.launcher import clean_environment
 from streamvaultd.scopes.shim import redact
 
 PROGRAM: Final = Path(__file__).with_name("probe") / "probe.py"
 TIME_LIMIT: Final = 20.0
+
+PROBES_MAX: Final = min(max(os.cpu_count() or 1, 2), 8)
+"""Sources that are asked at a time: each question is a process of its own, and many recordings may lose one source."""
 
 
 class ProbeResult(msgspec.Struct, frozen=True):
@@ -62,6 +71,37 @@ class Prober:
         except OSError as error:
             return _trouble(f"cannot run {self._python}: {error.strerror}")
         return _parse(answer.output)
+
+
+class OneShots:
+    """Asks with the streamlink that is used now, one process a question."""
+
+    def __init__(self, *, streamlinks: Streamlinks, settings: Callable[[], Settings], home: Path) -> None:
+        self._streamlinks = streamlinks
+        self._settings = settings
+        self._home = home
+        self._probes = asyncio.Semaphore(PROBES_MAX)
+
+    async def probe(self, url: str, quality: str) -> ProbeResult:
+        """What the source offers now; trouble is an answer. Not more than PROBES_MAX at a time: others wait."""
+        try:
+            async with self._probes:
+                return await (await self._prober()).probe(url, quality)
+        except StreamlinkUnusable as error:
+            return _trouble(str(error))
+
+    async def can_handle(self, url: str) -> bool:
+        """Whether a plugin knows this URL; raises StreamlinkUnusable."""
+        async with self._probes:
+            return await (await self._prober()).can_handle(url)
+
+    async def _prober(self) -> Prober:
+        installation = await self._streamlinks.usable()
+        return Prober(
+            python=installation.python,
+            environment=clean_environment(self._home),
+            options=self._settings().streamlink_options,
+        )
 
 
 def _parse(output: bytes) -> ProbeResult:

@@ -32,8 +32,8 @@ async def daemon(store: LocalStore, folder: Path) -> AsyncIterator[Callable[...,
     """A way to run streamvaultctl against a socket that this store is behind: (exit code, output)."""
     idle = cast("Any", SimpleNamespace(recorders={}, segment_path=segment_path, pidfd=lambda _unit: None))
     api = Api(
-        manager=idle, store=store, files=idle, hub=idle, clock=SetClock(later(120)), streamlinks=idle, watcher=idle,
-        beginner=idle, settings=idle, pid_of=idle,
+        manager=idle, store=store, files=idle, hub=idle, clock=SetClock(later(120)), streamlinks=idle, plugins=idle,
+        watcher=idle, beginner=idle, settings=idle, pid_of=idle,
     )  # fmt: skip
     handlers = api.handlers() | ResultApi(store).handlers()
     interface = Interface(read_definition(RECORDER), {name: handlers[name] for name in METHODS})

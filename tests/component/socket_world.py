@@ -95,7 +95,7 @@ class World:
         )  # fmt: skip
         api = Api(
             manager=self.manager, store=self.store, files=files, hub=self.hub, clock=self.clock, streamlinks=idle,
-            watcher=idle, beginner=idle, settings=lambda: self.settings, pid_of=idle,
+            plugins=idle, watcher=idle, beginner=idle, settings=lambda: self.settings, pid_of=idle,
         )  # fmt: skip
         return all_handlers(
             api, audits=idle, manager=self.manager, store=self.store, hub=self.hub, clock=self.clock,

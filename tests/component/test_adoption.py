@@ -18,8 +18,8 @@ from streamvaultd.core.model import Phase, Policy, Recorder, Recording, Segment,
 from streamvaultd.core.recording import events as ev
 from streamvaultd.errors import ScopeFailed
 from streamvaultd.recording import segments as module
-from streamvaultd.recording.ports import Found
 from streamvaultd.recording.segments import Captures
+from streamvaultd.scopes.ports import Found
 from streamvaultd.scopes.runs import Runs
 from streamvaultd.scopes.witnesses.pidfd import parse_exit_record, take_record
 from tests.component.store_world import NOW, SetClock

@@ -161,8 +161,8 @@ async def refusal(room: Room, directory: Path) -> VaultError:
         manager=nobody, store=nobody, disk=cast("Any", room), clock=SetClock(), memory_refusal=room.refuse
     )
     api = Api(
-        manager=nobody, store=nobody, files=nobody, hub=Hub(), clock=SetClock(), streamlinks=nobody, watcher=nobody,
-        beginner=beginner, settings=lambda: settings, pid_of=nobody,
+        manager=nobody, store=nobody, files=nobody, hub=Hub(), clock=SetClock(), streamlinks=nobody, plugins=nobody,
+        watcher=nobody, beginner=beginner, settings=lambda: settings, pid_of=nobody,
     )  # fmt: skip
     call = cast("Any", SimpleNamespace(parameters=parameters, more=False))
     with pytest.raises(VaultError) as caught:

@@ -61,6 +61,20 @@ def add_link(name: str) -> None:
     ip(f"link add {name} type veth peer name {name}-far", f"addr add 192.0.2.1/24 dev {name}", f"link set {name} up")
 
 
+async def runs(name: str) -> None:
+    """Wait until the kernel has told that a link runs, which it does some time after both of its ends are up.
+
+    A route that is set before that is followed by one more thing by which the network may be back.
+    """
+    while "state UP" not in await asyncio.to_thread(_show, name):
+        pass
+    ip("link set lo up")  # waits for the lock under which it is told
+
+
+def _show(name: str) -> str:
+    return subprocess.run(["ip", "link", "show", name], capture_output=True, text=True, check=True).stdout
+
+
 def play(scenario: Scenario, *, interval: float = 0.0) -> None:
     """Run it in a thread with a network namespace of its own, which has nothing but loopback."""
     failures: list[BaseException] = []
@@ -110,6 +124,7 @@ def test_a_way_out_that_comes_and_goes() -> None:
 
         ip("link set wan down")  # takes the route along, of which the kernel says nothing
         ip("link set wan up")
+        await runs("wan")
         await world.until(is_down=True)
         ip("route add default via 192.0.2.254")
         await world.until(is_down=False, backs=4)
@@ -147,6 +162,7 @@ def test_containers_that_come_and_go_are_no_news() -> None:
             ip(f"link set c{number}-far master docker0 up")
         ip("link del c3", "link set c4-far nomaster", "route add 198.51.100.0/24 via 192.0.2.254 dev docker0")
         ip("route add default via 192.0.2.254 dev docker0 table 77", "route add unreachable default metric 9000")
+        await runs("docker0")
         ip("route add default via 192.0.2.254 dev docker0")
         await world.until(backs=1)
         ip("route del default via 192.0.2.254 dev docker0")

@@ -442,3 +442,17 @@ def test_a_manifest_names_no_file_elsewhere(result: str) -> None:
     )  # fmt: skip
     with pytest.raises(manifest.ManifestUnreadable):
         manifest.parse(text.encode())
+
+
+async def test_the_default_folder_is_looked_into_where_the_settings_name_another(tmp_path: Path) -> None:
+    looked: list[str] = []
+
+    class Looking(ManifestFiles):
+        def find(self, directory: str, *, must_be: bool) -> Any:
+            looked.append(directory)
+            return ()
+
+    async with house(tmp_path / "db", tmp_path / "media") as home:
+        home.rescan._files = Looking()
+        await home.run()
+    assert looked == sorted(["/var/lib/streamvaultd/recordings", str(tmp_path / "media")])

@@ -11,8 +11,8 @@ from typing import Any, cast
 import pytest
 
 from streamvaultd.core.model import Moment, ScopeLimits
-from streamvaultd.recording.ports import Command
 from streamvaultd.scopes import runs as module
+from streamvaultd.scopes.ports import Command
 from streamvaultd.scopes.runs import Place, Runs
 from tests.component.store_world import NOW, SetClock, later
 

@@ -103,9 +103,10 @@ def test_interrupted_wait_leaves_the_recording_running_and_says_so() -> None:
     assert daemon.methods == ["Record"]
 
 
-def test_interrupted_before_the_first_answer_says_nothing_of_a_recording() -> None:
+def test_interrupted_before_the_first_answer_says_that_it_is_not_known() -> None:
     ran = run(FakeDaemon().on("Record", KeyboardInterrupt()), "record", URL)
-    assert (ran.code, ran.out, ran.err) == (ExitCode.INTERRUPTED, "", "")
+    assert (ran.code, ran.out) == (ExitCode.INTERRUPTED, "")
+    assert ran.err == ("interrupted before the daemon answered: 'streamvaultctl list' shows whether it is recorded.\n")
 
 
 def test_record_wait_outlives_a_restart_of_the_daemon() -> None:
@@ -257,3 +258,27 @@ def test_interrupted_rotate_goes_on() -> None:
     ran = run(rotating(KeyboardInterrupt()), "rotate", "demo", "--wait")
     assert ran.code == ExitCode.INTERRUPTED
     assert "recording 348 of 'demo' is being rotated;" in ran.err
+
+
+ASKED = [("stop", "is being stopped"), ("rotate", "is being rotated"), ("retry", "is being tried again")]
+
+
+@pytest.mark.parametrize(("verb", "accepted"), ASKED)
+@pytest.mark.parametrize("wait", [[], ["--wait"]], ids=["ask", "wait"])
+def test_an_interruption_at_any_moment_says_what_holds(verb: str, accepted: str, wait: list[str]) -> None:
+    """At each answer of the daemon in turn, the interrupt comes instead of it."""
+    answers = {"Subscribe": [one(), one("rotating", segments=3)], verb.title(): [one("rotating", segments=3)]}
+    for method in ["Subscribe", verb.title()] if wait else [verb.title()]:
+        for moment in range(len(answers[method])):
+            script: dict[str, list[Any]] = {**answers, method: [*answers[method][:moment], KeyboardInterrupt()]}
+            daemon = FakeDaemon().on("Get", one("failed" if verb == "retry" else "recording"))
+            for name, told in script.items():
+                daemon.on(name, *told)
+            ran = run(daemon, verb, "demo", *wait)
+            was_asked = verb.title() in daemon.methods
+            unknown = "may have been asked for it or not" if was_asked else "was not asked for it and goes on"
+            says = accepted if was_asked and method == "Subscribe" else unknown
+            assert ran.err.splitlines()[-1] == (
+                f"interrupted: recording 348 of 'demo' {says}; 'streamvaultctl status 348' shows it."
+            )
+            assert ran.code == ExitCode.INTERRUPTED

@@ -145,7 +145,7 @@ def test_table_that_cannot_fit_is_shown_whole_where_it_must() -> None:
 
 def test_table_leaves_out_what_it_may_before_it_is_too_wide() -> None:
     table = Table(
-        (Column("A"), Column("B", can_drop=True), Column("C", least=4, can_drop=True)),
+        (Column("A"), Column("B", drop=1), Column("C", least=4, drop=2)),
         ((Span("a" * 10), Span("b" * 10), Span("c" * 10)),),
     )
     assert rows(table, columns=34, has_header=False) == ["aaaaaaaaaa  bbbbbbbbbb  cccccccccc"]
@@ -153,3 +153,13 @@ def test_table_leaves_out_what_it_may_before_it_is_too_wide() -> None:
     assert rows(table, columns=27, has_header=False) == ["aaaaaaaaaa  bbbbbbbbbb"]
     assert rows(table, columns=21, has_header=False) == ["aaaaaaaaaa"]
     assert rows(table, columns=5, has_header=False) == ["aaaaaaaaaa"]
+
+
+def test_table_names_what_it_leaves_out_the_least_important_first() -> None:
+    table = Table(
+        (Column("A"), Column("B", drop=2), Column("C", least=4, drop=1)),
+        ((Span("a" * 10), Span("b" * 10), Span("c" * 10)),),
+    )
+    left_out = {at: table.left_out(columns=at, has_header=False) for at in (None, 34, 28, 27, 16, 15, 5)}
+    assert left_out == {None: [], 34: [], 28: [], 27: ["B"], 16: ["B"], 15: ["B", "C"], 5: ["B", "C"]}
+    assert rows(table, columns=16, has_header=False) == ["aaaaaaaaaa  c…cc"]

@@ -45,16 +45,6 @@ LAW: dict[str, set[str]] = {
 NARROW = {"ctl": {"varlink": "varlink.client", "media": "media.inspect", "store": "store.transfer"}}
 """These see one module of a room."""
 
-NOT_YET = {
-    ("config/streamers.py", "recording.streamlink.command"),
-    ("jobs/joins.py", "recording.ports"),
-    ("jobs/progress.py", "recording.ports"),
-    ("recording/streamlink/current.py", "watching.one_shot"),
-    ("scopes/runs.py", "recording.ports"),
-    ("upkeep/manifests/format.py", "api.views"),
-}
-"""What still breaks the law."""
-
 
 def modules(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*.py") if "__pycache__" not in path.parts)
@@ -91,8 +81,6 @@ def test_imports(path: Path) -> None:
     assert part in LAW, f"{part} has no place in the law yet"
     for name in ours(path):
         top = name.split(".")[0]
-        if (str(path.relative_to(PACKAGE)), name) in NOT_YET:
-            continue
         assert top in LAW[part] | {part}, f"{part} may not import {name}"
         assert name == NARROW.get(part, {}).get(top, name), f"{part} may not import {name}"
 

@@ -7,13 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamvaultd.config.names import check_quality, check_url
 from streamvaultd.errors import InvalidQuality, InvalidUrl
 from streamvaultd.recording.streamlink.command import (
     Installation,
     Version,
     build_command,
-    check_quality,
-    check_url,
     config_text,
     parse_version,
     preferring,

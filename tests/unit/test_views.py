@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamvaultd.api.views import redact_url
+from streamvaultd.base.redaction import redact_url
 
 
 @pytest.mark.parametrize(

@@ -24,10 +24,10 @@ def settings(session: Session) -> None:
     if session.show_json(found):
         return
     columns = (
-        Column("SETTING", least=16),
-        Column("VALUE", least=16),
-        Column("DEFAULT", least=16, can_drop=True),
-        Column("ABOUT", least=24, can_drop=True),
+        Column("SETTING", least=30),
+        Column("VALUE", least=8),
+        Column("DEFAULT", least=16, drop=1),
+        Column("ABOUT", least=24, drop=2),
     )
     rows = [_setting_row(Fields(item, "setting")) for item in found]
     show_table(session, Table(columns, tuple(rows)), f"{plural(len(rows), 'setting')} listed.")

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import os
 from contextlib import closing, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from streamvaultd.base.units import format_size, parse_span
 from streamvaultd.ctl import follow
+from streamvaultd.ctl.index import PROGRAM
 from streamvaultd.ctl.options import RECORDING, Command, argument, command, option
 from streamvaultd.ctl.outcome import ExitCode, Failed, Usage
 from streamvaultd.ctl.session import Session, given, recording_of
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from streamvaultd.ctl.records import Recording
+
+    Way = Callable[[Session, Recording, follow.Request, follow.Tell], Recording]
 
 
 @command("record")
@@ -73,7 +77,12 @@ def _record_and_wait(session: Session, parameters: dict[str, object]) -> int:
                 for state in states:
                     tell(state)
     except KeyboardInterrupt:
-        return _interrupted(session, state, "goes on")
+        if state is None:
+            told = f"interrupted before the daemon answered: '{PROGRAM} list' shows whether it is recorded."
+        else:
+            told = _interruption(state, "goes on")
+        session.note(told)
+        return ExitCode.INTERRUPTED
     if state is None:
         raise Failed("cannot tell whether it is recorded: the daemon gave no answer")
     return _report_end(session, state) if to_end else _report_start(session, state)
@@ -99,16 +108,8 @@ def stop(session: Session, *, recording: str, wait: bool) -> int:
     """
     found = session.get(recording)
     if found.is_final or not wait:
-        state = recording_of(session.call("Stop", recording=str(found.id)))
-        session.note(render.progress(state))
-        session.json_only(state.answer)
-        return ExitCode.DONE
-    try:
-        with _telling(session) as tell:
-            state = follow.stop(session, found, tell)
-    except KeyboardInterrupt:
-        return _interrupted(session, found, "is being stopped")
-    return _report_end(session, state)
+        return _report_asked(session, _done(session, found, partial(follow.ask, "Stop"), "is being stopped"))
+    return _report_waited(session, _done(session, found, follow.stop, "is being stopped"))
 
 
 @command("rotate")
@@ -120,17 +121,8 @@ def rotate(session: Session, *, recording: str, wait: bool) -> int:
     The present one ends when the next one has media.
     """
     found = session.get(recording)
-    if found.is_final or not wait:
-        state = follow.begin_rotation(session, found)
-    else:
-        try:
-            with _telling(session) as tell:
-                state = follow.rotate(session, found, tell)
-        except KeyboardInterrupt:
-            return _interrupted(session, found, "is being rotated")
-    session.note(render.progress(state))
-    session.json_only(state.answer)
-    return ExitCode.DONE
+    way = follow.begin_rotation if found.is_final or not wait else follow.rotate
+    return _report_asked(session, _done(session, found, way, "is being rotated"))
 
 
 @command("retry")
@@ -144,16 +136,8 @@ def retry(session: Session, *, recording: str, wait: bool) -> int:
     """
     found = session.get(recording)
     if not wait:
-        state = recording_of(session.call("Retry", recording=str(found.id)))
-        session.note(render.progress(state))
-        session.json_only(state.answer)
-        return ExitCode.DONE
-    try:
-        with _telling(session) as tell:
-            state = follow.retry(session, found, tell)
-    except KeyboardInterrupt:
-        return _interrupted(session, found, "is being tried again")
-    return _report_end(session, state)
+        return _report_asked(session, _done(session, found, partial(follow.ask, "Retry"), "is being tried again"))
+    return _report_waited(session, _done(session, found, follow.retry, "is being tried again"))
 
 
 @contextmanager
@@ -171,10 +155,20 @@ def _telling(session: Session) -> Iterator[Callable[[Recording], None]]:
         yield tell_state
 
 
-def _interrupted(session: Session, state: Recording | None, what: str) -> int:
-    if state is not None:
-        session.note(f"interrupted: {render.name_of(state)} {what}; 'streamvaultctl status {state.id}' shows it.")
-    return ExitCode.INTERRUPTED
+def _done(session: Session, recording: Recording, way: Way, accepted: str) -> Recording | None:
+    """What a request leads to; None when it was interrupted, and then people have read what holds."""
+    request = follow.Request()
+    try:
+        with _telling(session) as tell:
+            return way(session, recording, request, tell)
+    except KeyboardInterrupt:
+        unknown = "may have been asked for it or not" if request.is_sent else "was not asked for it and goes on"
+        session.note(_interruption(recording, accepted if request.is_accepted else unknown))
+        return None
+
+
+def _interruption(recording: Recording, what: str) -> str:
+    return f"interrupted: {render.name_of(recording)} {what}; '{PROGRAM} status {recording.id}' shows it."
 
 
 def _report_start(session: Session, state: Recording) -> int:
@@ -183,6 +177,18 @@ def _report_start(session: Session, state: Recording) -> int:
     if state.is_final and (state.state == "failed" or not state.has_media):
         raise _failure(state)
     return ExitCode.DONE
+
+
+def _report_asked(session: Session, state: Recording | None) -> int:
+    if state is None:
+        return ExitCode.INTERRUPTED
+    session.note(render.progress(state))
+    session.json_only(state.answer)
+    return ExitCode.DONE
+
+
+def _report_waited(session: Session, state: Recording | None) -> int:
+    return ExitCode.INTERRUPTED if state is None else _report_end(session, state)
 
 
 def _report_end(session: Session, state: Recording) -> int:

@@ -33,8 +33,8 @@ def jobs(session: Session, *, recording: str | None, show_all: bool, limit: int 
         return
     columns = (
         Column("JOB", is_number=True), Column("RECORDING", is_number=True), Column("KIND"), Column("STATUS"),
-        Column("TRY", is_number=True, can_drop=True), Column("STARTED", can_drop=True),
-        Column("RUNTIME", can_drop=True), Column("UNIT", can_drop=True), Column("RESULT", least=24, can_drop=True),
+        Column("TRY", is_number=True, drop=4), Column("STARTED", drop=3),
+        Column("RUNTIME", drop=2), Column("UNIT", drop=5), Column("RESULT", least=24, drop=1),
     )  # fmt: skip
     table = Table(columns, tuple(_job_row(Fields(item, "job"), session.now()) for item in found))
     footer = f"{plural(len(found), 'job')} listed."

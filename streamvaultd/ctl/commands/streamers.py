@@ -132,8 +132,8 @@ def streamer_table(every: list[Streamer]) -> Table:
         Column("STREAMER", least=8),
         Column("STATE"),
         Column("RECORDING", is_number=True),
-        Column("URL", least=16, can_drop=True),
-        Column("ABOUT", least=10, can_drop=True),
+        Column("URL", least=16, drop=1),
+        Column("ABOUT", least=10, drop=2),
     )
     rows = tuple(
         (

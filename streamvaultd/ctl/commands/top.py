@@ -102,14 +102,14 @@ _COLUMNS: Final = (
     Column("ID", is_number=True),
     Column("STREAMER", least=10),
     Column("STATE"),
-    Column("SEG", is_number=True, can_drop=True),
+    Column("SEG", is_number=True, drop=4),
     Column("DEATHS", is_number=True),
-    Column("SIZE", is_number=True, can_drop=True),
-    Column("RATE", is_number=True, can_drop=True),
-    Column("RUNTIME", can_drop=True),
-    Column("MEMORY", is_number=True, can_drop=True),
-    Column("LIMIT", is_number=True, can_drop=True),
-    Column("ROTATION", can_drop=True),
+    Column("SIZE", is_number=True, drop=2),
+    Column("RATE", is_number=True, drop=1),
+    Column("RUNTIME", drop=5),
+    Column("MEMORY", is_number=True, drop=3),
+    Column("LIMIT", is_number=True, drop=7),
+    Column("ROTATION", drop=6),
 )
 
 

@@ -73,11 +73,11 @@ def recording_table(recordings: Iterable[Recording], now: int) -> Table:
         Column("ID", is_number=True),
         Column("STREAMER", least=12),
         Column("STATE"),
-        Column("SEGMENTS", is_number=True, can_drop=True),
-        Column("SIZE", is_number=True, can_drop=True),
-        Column("STARTED", can_drop=True),
-        Column("RUNTIME", can_drop=True),
-        Column("RESULT", least=24, can_drop=True),
+        Column("SEGMENTS", is_number=True, drop=5),
+        Column("SIZE", is_number=True, drop=1),
+        Column("STARTED", drop=3),
+        Column("RUNTIME", drop=4),
+        Column("RESULT", least=24, drop=2),
     )
     return Table(columns, tuple(_recording_row(recording, now) for recording in recordings))
 
@@ -108,14 +108,14 @@ def segment_table(segments: Iterable[Segment], now: int) -> Table:
         Column("SEGMENT", is_number=True),
         Column("PHASE"),
         Column("SIZE", is_number=True),
-        Column("RUNTIME", can_drop=True),
+        Column("RUNTIME", drop=2),
         Column("CAUSE", least=8),
-        Column("UNIT", can_drop=True),
-        Column("PID", is_number=True, can_drop=True),
-        Column("PEAK", is_number=True, can_drop=True),
-        Column("LIMIT", is_number=True, can_drop=True),
-        Column("STARTED", can_drop=True),
-        Column("PATH", least=24, can_drop=True),
+        Column("UNIT", drop=5),
+        Column("PID", is_number=True, drop=6),
+        Column("PEAK", is_number=True, drop=4),
+        Column("LIMIT", is_number=True, drop=7),
+        Column("STARTED", drop=3),
+        Column("PATH", least=24, drop=1),
     )
     return Table(columns, tuple(_segment_row(segment, now) for segment in segments))
 

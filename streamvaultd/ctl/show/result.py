@@ -119,12 +119,12 @@ def seam_table(seams: Sequence[Seam]) -> Table:
     columns = (
         Column("SEGMENTS"),
         Column("KIND"),
-        Column("METHOD", can_drop=True),
+        Column("METHOD", drop=3),
         Column("CERTAINTY"),
-        Column("OVERLAP", is_number=True, can_drop=True),
-        Column("OVERLAP MS", is_number=True, can_drop=True),
+        Column("OVERLAP", is_number=True, drop=4),
+        Column("OVERLAP MS", is_number=True, drop=2),
         Column("GAP MS", is_number=True),
-        Column("NOTE", least=16, can_drop=True),
+        Column("NOTE", least=16, drop=1),
     )
     return Table(columns, tuple(_row(seam) for seam in seams))
 

@@ -14,17 +14,17 @@ _GAP: Final = "  "
 
 
 class Column:
-    """`least`: it may be shortened to this width to fit (None: never). `can_drop`: it may be left out to fit."""
+    """`least`: it may be shortened to this width to fit (None: never). `drop`: the greatest is left out first to fit
+    (0: never).
+    """
 
-    __slots__ = ("can_drop", "is_number", "least", "title")
+    __slots__ = ("drop", "is_number", "least", "title")
 
-    def __init__(
-        self, title: str, *, is_number: bool = False, least: int | None = None, can_drop: bool = False
-    ) -> None:
+    def __init__(self, title: str, *, is_number: bool = False, least: int | None = None, drop: int = 0) -> None:
         self.title = title
         self.is_number = is_number
         self.least = least
-        self.can_drop = can_drop
+        self.drop = drop
 
 
 class Table:
@@ -38,11 +38,12 @@ class Table:
 
     def lines(self, *, columns: int | None, has_header: bool) -> list[Line]:
         """The table's lines, at most `columns` wide if that can be reached, as wide as needed if None."""
-        rows = [tuple(Span(escape(cell.text) or "-", cell.style) for cell in row) for row in self.rows]
-        table = Table(self.columns, tuple(rows))
+        table = self._escaped()
         widths = table._natural(has_header=has_header)
         if columns is not None:
-            table, widths = table._fitted(widths, columns)
+            table = table._with(table._kept(widths, columns))
+            widths = table._natural(has_header=has_header)
+            widths = _shrunk(widths, table._least(widths), columns)
         head = tuple(Span(column.title, Style.HEAD) for column in table.columns)
         return [table._line(row, widths) for row in ((head,) if has_header else ()) + table.rows]
 
@@ -50,16 +51,33 @@ class Table:
         titles = [len(column.title) if has_header else 0 for column in self.columns]
         return [max([title, *(width(row[at].text) for row in self.rows)]) for at, title in enumerate(titles)]
 
-    def _fitted(self, widths: list[int], columns: int) -> tuple[Table, list[int]]:
-        least = [min(natural, column.least or natural) for natural, column in zip(widths, self.columns, strict=True)]
+    def left_out(self, *, columns: int | None, has_header: bool) -> list[str]:
+        """The titles of the columns that do not fit."""
+        if columns is None:
+            return []
+        table = self._escaped()
+        kept = table._kept(table._natural(has_header=has_header), columns)
+        return [column.title for at, column in enumerate(self.columns) if at not in kept]
+
+    def _escaped(self) -> Table:
+        rows = (tuple(Span(escape(cell.text) or "-", cell.style) for cell in row) for row in self.rows)
+        return Table(self.columns, tuple(rows))
+
+    def _with(self, kept: list[int]) -> Table:
+        rows = (tuple(row[at] for at in kept) for row in self.rows)
+        return Table(tuple(self.columns[at] for at in kept), tuple(rows))
+
+    def _least(self, widths: list[int]) -> list[int]:
+        return [min(natural, column.least or natural) for natural, column in zip(widths, self.columns, strict=True)]
+
+    def _kept(self, widths: list[int], columns: int) -> list[int]:
+        """The places of the columns that fit; those that may be left out go by their `drop`."""
+        least = self._least(widths)
         kept = list(range(len(widths)))
-        droppable = [at for at, column in enumerate(self.columns) if column.can_drop]
+        droppable = sorted((at for at in kept if self.columns[at].drop), key=lambda at: self.columns[at].drop)
         while droppable and _total([least[at] for at in kept]) > columns:
             kept.remove(droppable.pop())
-        table = Table(
-            tuple(self.columns[at] for at in kept), tuple(tuple(row[at] for at in kept) for row in self.rows)
-        )
-        return table, _shrunk([widths[at] for at in kept], [least[at] for at in kept], columns)
+        return kept
 
     def _line(self, row: tuple[Span, ...], widths: list[int]) -> Line:
         spans: list[Span] = []

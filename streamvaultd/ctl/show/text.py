@@ -103,6 +103,17 @@ def shorten(text: str, columns: int) -> str:
     return f"{head}…{tail}"
 
 
+def wrapped(text: str, columns: int) -> list[str]:
+    """The text in lines of at most `columns`, broken between words; a word that is wider has a line of its own."""
+    lines: list[str] = []
+    for word in text.split(" "):
+        if lines and width(lines[-1]) + 1 + width(word) <= columns:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
+
+
 def joined(lines: Iterable[str]) -> str:
     """Non-empty lines, separated by '; '."""
     return "; ".join(part for part in lines if part)

@@ -15,12 +15,9 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote_plus, unquote
 
-from streamvaultd.config.values import QUALITY_MAX
-from streamvaultd.errors import InvalidQuality, InvalidUrl
+from streamvaultd.config.names import QUALITY, QUALITY_MAX, breaks_line, check_quality, check_url
 
 _VERSION: Final = re.compile(r"(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?", re.ASCII)
-_QUALITY: Final = re.compile(r"[A-Za-z0-9_+.:-]+(?:,[A-Za-z0-9_+.:-]+)*", re.ASCII)
-URL_MAX: Final = 2048
 SECRET_MIN: Final = 6
 """Shorter values of options are no secrets, and striking them out would spoil the log."""
 
@@ -111,7 +108,7 @@ def config_text(version: Version, url: str, quality: str, options: Iterable[tupl
     """
     lines = [(option.name, option.value) for option in _known(_DEFAULTS, version)]
     for name, value in options:
-        if _breaks_line(name) or _breaks_line(value):
+        if breaks_line(name) or breaks_line(value):
             raise ValueError(f"option '{name}' is not one line")
         if value != "false":
             lines.append((name, None if value == "true" else value))
@@ -119,32 +116,10 @@ def config_text(version: Version, url: str, quality: str, options: Iterable[tupl
     return "".join(f"{name}\n" if value is None else f"{name}={value}\n" for name, value in lines)
 
 
-def check_url(url: str) -> str:
-    """The URL, if it can be given to streamlink as it is; else InvalidUrl."""
-    if not url:
-        raise InvalidUrl(value=url, why="it is empty")
-    if len(url) > URL_MAX:
-        raise InvalidUrl(value=url[:80] + "…", why=f"it has more than {URL_MAX} characters")
-    if _breaks_line(url):
-        raise InvalidUrl(value=url, why="it begins or ends with a space or holds a character that cannot be printed")
-    if re.search(r"(?:^|//|=)file:", url, re.IGNORECASE):
-        raise InvalidUrl(value=url, why="it names a file of this machine")
-    return url
-
-
-def check_quality(quality: str) -> str:
-    """The quality, if it is a comma-separated list of streamlink's names; else InvalidQuality."""
-    if len(quality) > QUALITY_MAX:
-        raise InvalidQuality(value=quality[:80] + "…", why=f"it has more than {QUALITY_MAX} characters")
-    if not _QUALITY.fullmatch(quality):
-        raise InvalidQuality(value=quality, why="it is not a list of names separated by commas")
-    return quality
-
-
 def preferring(first: str | None, quality: str) -> str:
     """The list of qualities with this one in front, if it is a name: it comes from a log line."""
     names = [name for name in quality.split(",") if name != first]
-    if first is None or not _QUALITY.fullmatch(first) or "," in first:
+    if first is None or not QUALITY.fullmatch(first) or "," in first:
         return quality
     preferred = ",".join([first, *names])
     return preferred if len(preferred) <= QUALITY_MAX else quality
@@ -176,8 +151,3 @@ def warning_about(version: Version, *, managed: bool) -> str | None:
 
 def _known(options: tuple[_Option, ...], version: Version) -> list[_Option]:
     return [o for o in options if o.since <= version and (o.until is None or version < o.until)]
-
-
-def _breaks_line(text: str) -> bool:
-    # Surrogates, line separators and every control character are "not printable"; a space is.
-    return text != text.strip() or not text.isprintable()

@@ -4,37 +4,28 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
 
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Recording
-from streamvaultd.core.recording.events import Outcome
 from streamvaultd.errors import StreamlinkUnusable
 from streamvaultd.recording.streamlink import installation as installations
 from streamvaultd.recording.streamlink.command import Installation, build_command, config_text, preferring, secrets_in
-from streamvaultd.scopes.launcher import clean_environment, memfd_with
-from streamvaultd.watching.one_shot import Prober, ProbeResult
+from streamvaultd.scopes.launcher import memfd_with
 
 Options = tuple[tuple[str, str], ...]
 
-PROBES_MAX: Final = min(max(os.cpu_count() or 1, 2), 8)
-"""Sources that are asked at a time: each question is a process of its own, and many recordings may lose one source."""
-
 
 class Streamlinks:
-    """Captures and probes with the present installation; both wait until it is known."""
+    """The present installation; who needs it waits until it is known."""
 
-    def __init__(self, *, settings: Callable[[], Settings], state_dir: Path, home: Path) -> None:
+    def __init__(self, *, settings: Callable[[], Settings], state_dir: Path) -> None:
         self._settings = settings
         self._state_dir = state_dir
-        self._home = home
         self.options_for: Callable[[Recording], Options] = lambda _recording: ()
         self.secrets_for: Callable[[Recording], Options] = lambda _recording: ()
         self._known = asyncio.Event()
-        self._probes = asyncio.Semaphore(PROBES_MAX)
         self._installation: Installation | None = None
         self._trouble: StreamlinkUnusable | None = None
 
@@ -86,23 +77,3 @@ class Streamlinks:
         fd = memfd_with("streamlink-config", text)
         hidden = secrets_in([*options, *((f"auth-{name}", value) for name, value in secrets)])
         return build_command(installation, fd), fd, hidden
-
-    async def probe(self, url: str, quality: str) -> ProbeResult:
-        """What the source offers now; trouble is an answer. Not more than PROBES_MAX at a time: others wait."""
-        try:
-            async with self._probes:
-                return await (await self._prober()).probe(url, quality)
-        except StreamlinkUnusable as error:
-            return ProbeResult(outcome=Outcome.TROUBLE, detail=str(error))
-
-    async def can_handle(self, url: str) -> bool:
-        """Whether a plugin knows this URL; raises StreamlinkUnusable."""
-        return await (await self._prober()).can_handle(url)
-
-    async def _prober(self) -> Prober:
-        installation = await self.usable()
-        return Prober(
-            python=installation.python,
-            environment=clean_environment(self._home),
-            options=self._settings().streamlink_options,
-        )

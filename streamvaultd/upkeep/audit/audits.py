@@ -17,6 +17,7 @@ from streamvaultd.base.clock import Clock
 from streamvaultd.base.systemd1 import BusError
 from streamvaultd.base.units import job_unit, segment_unit
 from streamvaultd.config.settings import Settings
+from streamvaultd.core.listing import JobRow as StoredJob
 from streamvaultd.core.model import Recorder
 from streamvaultd.core.recording.events import RecordRequested
 from streamvaultd.core.upkeep.audit import audit, confirmed
@@ -25,7 +26,6 @@ from streamvaultd.core.upkeep.world import Disk, JobRow, Pipe, Process, Result, 
 from streamvaultd.errors import AuditFailed, VaultError
 from streamvaultd.jobs.joins import Joins
 from streamvaultd.recording.manager import Manager
-from streamvaultd.recording.ports import JobRow as StoredJob
 from streamvaultd.reporting.notices import AUDIT_FAILED, AUDIT_FOUND, AUDIT_REPAIRED, Journal
 from streamvaultd.scopes.runs import Runs
 from streamvaultd.upkeep.audit.repairs import Outcome, Repairs

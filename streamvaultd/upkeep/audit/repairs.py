@@ -19,6 +19,7 @@ from streamvaultd.base.units import job_fd_name, parse_job_unit, parse_segment_u
 from streamvaultd.config.names import NAME
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.evidence import Evidence
+from streamvaultd.core.listing import JobRow
 from streamvaultd.core.model import Moment, Phase, Recorder, Segment, State
 from streamvaultd.core.recording.events import JoinEnded, JoinOverdue, Restarted, SegmentExited
 from streamvaultd.core.recording.reconcile import Facts, takeover
@@ -29,8 +30,9 @@ from streamvaultd.core.upkeep.world import SegmentFile, World
 from streamvaultd.errors import VaultError
 from streamvaultd.jobs.joins import Joins
 from streamvaultd.recording.manager import Manager
-from streamvaultd.recording.ports import FdStore, Files, JobRow
+from streamvaultd.recording.ports import Files
 from streamvaultd.reporting.notices import AUDIT_UNPROVEN, NOTICE, Journal
+from streamvaultd.scopes.ports import FdStore
 from streamvaultd.scopes.runs import Runs
 
 LANE: Final = "audit"

@@ -126,7 +126,7 @@ class Rescan:
     async def run(self, directory: str | None, *, dry_run: bool) -> list[Found]:
         """Rescan a directory, or all that are known; raises DirectoryUnusable and StoreUnavailable."""
         async with self._turn:
-            wanted = {directory} if directory else {str(self._settings().directory), *await self._store.directories()}
+            wanted = {directory} if directory else await self._known()
             found: list[Found] = []
             for each in sorted(wanted):
                 for traces in await self._look(each, is_asked=directory is not None):
@@ -135,6 +135,11 @@ class Rescan:
             if rebuilt and not dry_run:
                 self._journal.tell(RESCAN_DONE, rebuilt=rebuilt, found=len(found))
             return found
+
+    async def _known(self) -> set[str]:
+        """Where recordings are, were, or go to where nobody says otherwise."""
+        ours = {str(self._settings().directory), str(Settings().directory)}
+        return ours | set(await self._store.directories())
 
     async def _look(self, directory: str, *, is_asked: bool) -> Iterable[Traces]:
         try:
