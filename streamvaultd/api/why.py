@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Final
 
-from streamvaultd.api.views import View, optional, timestamp
+from streamvaultd.api.views import View, optional, timestamp, usec
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.listing import EventRow
 from streamvaultd.core.model import Recorder, Segment, is_death
@@ -98,8 +98,8 @@ def _successor(recorder: Recorder, ended: Segment) -> View:
     runs, records = successor.started, successor.media_at
     return {
         "replacedBy": successor.number,
-        "replacedAfterUSec": round((runs.monotonic - ended.ended.monotonic) * 1e6),
-        "recordedAfterUSec": round((records.monotonic - ended.ended.monotonic) * 1e6) if records else None,
+        "replacedAfterUSec": usec(runs.monotonic - ended.ended.monotonic),
+        "recordedAfterUSec": usec(records.monotonic - ended.ended.monotonic) if records else None,
     }
 
 

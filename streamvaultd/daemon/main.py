@@ -51,6 +51,7 @@ from streamvaultd.recording.removal import Removal
 from streamvaultd.recording.segments import Captures
 from streamvaultd.recording.streamlink.current import Streamlinks
 from streamvaultd.recording.takeover import Takeover
+from streamvaultd.reporting.defects import Defects
 from streamvaultd.reporting.hub import Hub, JobNews, News, StreamerNews
 from streamvaultd.reporting.notices import (
     BUS_LOST,
@@ -59,6 +60,7 @@ from streamvaultd.reporting.notices import (
     DAEMON_FAILED,
     DAEMON_STARTED,
     DAEMON_STOPPED,
+    DISK_HANGS,
     JOURNAL_GAP,
     SETTINGS_APPLIED,
     SETTINGS_MISTAKEN,
@@ -131,7 +133,7 @@ class Daemon:
             on_back=self._on_network_back,
             on_trouble=partial(self._miss, "the network"),
         )
-        self._lanes = Lanes()
+        self._lanes = Lanes(on_overdue=self._on_overdue)
         self._writeback = self._build_writeback()
         self.disk = self._build_disk_guard()
         self._media: MediaWatch[str] = MediaWatch(asyncio.get_running_loop())
@@ -311,7 +313,7 @@ class Daemon:
         self._store.on_job = lambda job: self._hub.publish(JobNews(job))
         self.watching.watches.on_change = lambda who: self._hub.publish(StreamerNews(who))
         self.watching.watches.on_gone = lambda who: self._hub.publish(StreamerNews(who, is_gone=True))
-        return Sockets(handlers, spawn=self.spawn)
+        return Sockets(handlers, spawn=self.spawn, on_defect=Defects(self.journal).heard)
 
     def _post(self, recording: int, event: Event) -> None:
         self.manager.post(recording, event)
@@ -448,6 +450,9 @@ class Daemon:
         self._hub.publish(News(self._clock.now(), recorder))
         self.watching.watches.on_recorder(recorder)
         self.notifier.status(self.status())
+
+    def _on_overdue(self, lane: str) -> None:
+        self.journal.tell(DISK_HANGS, lane=lane)
 
     def _on_network_back(self) -> None:
         self.watching.watches.on_network_back()

@@ -233,6 +233,12 @@ LEAD_LEFT_OUT: Final = Entry(
 SCOPE_TROUBLE: Final = Entry(
     "e3bad67998604fc2a28156c10cd90187", WARNING, "Cannot stop scope {unit}: {why}, trying again"
 )
+DISK_HANGS: Final = Entry(
+    "361e229b93564e2cbacb148563109a0e",
+    WARNING,
+    "A call for {lane} hangs, others go on in its place: does the disk answer?",
+)
+LOOK_FAILED: Final = Entry("e216adecb9cf4f49b62590b2cc27c0f1", WARNING, "Cannot answer {method}: {why}")
 ROW_UNREADABLE: Final = Entry(
     "48ebd72d850846609c971ae8faec4836",
     ERROR,

@@ -68,7 +68,8 @@ _PATTERNS: Final = tuple(
         (Line.ERROR, r"^error(?: \S+)?: |^\[[^\]]*\]\[error\] "),
     )
 )
-_OPENING: Final = re.compile(r"Opening stream: (\S+) \(")
+_OPENING: Final = re.compile(r"Opening stream: (\S{1,64}) \(")
+"""A name that is longer is no quality's: a playlist says what it likes."""
 
 
 def classify(text: str) -> Line | None:
