@@ -66,7 +66,7 @@ from streamvaultd.reporting.notices import (
     Journal,
 )
 from streamvaultd.scopes.broker import Scopes
-from streamvaultd.scopes.launcher import Launcher, clean_environment, memfd_with
+from streamvaultd.scopes.launcher import Launcher, clean_environment, memfd_with, own_roots
 from streamvaultd.scopes.runs import Runs
 from streamvaultd.scopes.witnesses.bus import UnitBus
 from streamvaultd.scopes.witnesses.cgroups import memory_refusal, memory_use, scope_memory
@@ -114,7 +114,7 @@ class Daemon:
         self.one_shots = OneShots(streamlinks=self.streamlinks, settings=lambda: self._settings, home=home)
         self.watching = self._build_watching()
         self._runs = Runs(
-            launcher=Launcher(environment=clean_environment(home)),
+            launcher=Launcher(environment=clean_environment(home), read=own_roots()),
             scopes=Scopes(BROKER_SOCKET),
             watcher=self._watcher,
             fd_store=self.notifier,

@@ -35,6 +35,9 @@ MEMORY_SHARE: Final = 0.75
 SLACK_MS: Final = 1500
 """How far two durations may be apart: that of the last picture, and of sound that begins later or ends earlier."""
 
+PROTOCOLS: Final = "file,pipe"
+"""All that ffmpeg may open, whatever the media name."""
+
 ROOM: Final = 1.02
 """The MP4's bytes, at most, as a share of the transport stream's; nearly always it is smaller."""
 
@@ -91,7 +94,8 @@ def _make(source: Path, part: Path, *, reserve: int, memory: int, moved: Callabl
     if disk.f_bavail * disk.f_frsize < size * ROOM + reserve:
         raise Kept("there is no room for a second copy")
     command = (
-        "ffmpeg", "-nostdin", "-y", "-v", "error", "-copyts", "-i", f"file:{source}", "-map", "0:v?", "-map", "0:a?",
+        "ffmpeg", "-nostdin", "-y", "-v", "error", "-copyts", "-protocol_whitelist", PROTOCOLS,
+        "-i", f"file:{source}", "-map", "0:v?", "-map", "0:a?",
         "-c", "copy", "-copyinkf", "-start_at_zero", "-movflags", "+faststart", "-f", "mp4", f"file:{part}",
     )  # fmt: skip
     with output.opened(part, os.O_RDWR | os.O_CREAT | os.O_EXCL) as fd:
@@ -102,14 +106,18 @@ def _make(source: Path, part: Path, *, reserve: int, memory: int, moved: Callabl
 
 def _run(command: tuple[str, ...], fd: int, memory: int, size: int, moved: Callable[[int], None]) -> None:
     """Run ffmpeg, which writes the file behind the descriptor, and write out what it wrote meanwhile."""
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    # Inherited: a confined process cannot set the limits of another one
+    resource.setrlimit(resource.RLIMIT_DATA, (round(memory * MEMORY_SHARE), before[1]))
     try:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
         )
     except FileNotFoundError:
         raise Kept("ffmpeg is not installed") from None
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
     with process:
-        resource.prlimit(process.pid, resource.RLIMIT_DATA, (round(memory * MEMORY_SHARE),) * 2)
         said, told = "", 0
         while True:
             try:
@@ -139,7 +147,8 @@ def _probe(path: Path) -> dict[str, Any]:
     """Codec and number of packets of each video and audio stream, by reading all of the file, and its duration."""
     entries = "stream=codec_type,codec_name,nb_read_packets:format=duration"
     command = (
-        "ffprobe", "-v", "error", "-count_packets", "-show_entries", entries, "-of", "json", f"file:{path}",
+        "ffprobe", "-v", "error", "-protocol_whitelist", PROTOCOLS, "-count_packets", "-show_entries", entries,
+        "-of", "json", f"file:{path}",
     )  # fmt: skip
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=True)
