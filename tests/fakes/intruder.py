@@ -63,6 +63,11 @@ def limit(pid: int) -> None:
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (0, 0))
 
 
+def follow_link(link: Path, target: str) -> None:
+    link.symlink_to(target)
+    link.read_bytes()
+
+
 def attempts(there: dict[str, str]) -> dict[str, Callable[[], object]]:
     """Everything that is tried, by name."""
     secret, folder, victim = there["secret"], Path(there["folder"]), int(there["victim"])
@@ -74,9 +79,7 @@ def attempts(there: dict[str, str]) -> dict[str, Callable[[], object]]:
         "remove a file": lambda: Path(secret).unlink(),
         "make a file": lambda: (folder / "new").write_bytes(b""),
         "link a file into its own folder": lambda: os.link(secret, f"{there['own']}/linked"),
-        "follow a link of its own": lambda: (
-            Path(there["own"], "link").symlink_to(secret), Path(there["own"], "link").read_bytes()
-        ),
+        "follow a link of its own": lambda: follow_link(Path(there["own"], "link"), secret),
         "change a file's mode": lambda: Path(secret).chmod(0),
         "change a file's times": lambda: os.utime(secret),
         "set an attribute": lambda: os.setxattr(secret, "user.x", b"x"),
