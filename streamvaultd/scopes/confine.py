@@ -93,11 +93,21 @@ REFUSED: Final[dict[str, tuple[int | None, int | None]]] = {
 PRLIMIT = (302, 261)
 """Allowed for the process itself (PID 0), which getrlimit(2) of the C library uses."""
 
-ADDRESS_FAMILIES = (2, 10, 16)
-"""AF_INET, AF_INET6, AF_NETLINK, by which the C library learns the host's addresses; socketpair(2) is not refused."""
+ADDRESS_FAMILIES = (2, 10)
+"""AF_INET, AF_INET6; socketpair(2) is not refused."""
+
+NETLINK, NETLINK_ROUTE = 16, 0
+"""Of netlink the C library needs what tells of addresses; others tell of every process and device of the machine."""
+
+CLONE, CLONE3 = (56, 220), (435, 435)
+NEW_NAMESPACES = 0x7E020080
+"""linux/sched.h: CLONE_NEWNS, CGROUP, UTS, IPC, USER, PID, NET and, for clone3 only, TIME.
+
+clone3(2) has its flags in memory, where a filter cannot look: ENOSYS sends the C library back to clone(2).
+"""
 
 # linux/filter.h, linux/seccomp.h
-LOAD_WORD, JUMP_EQUAL, JUMP_AT_LEAST, RETURN = 0x20, 0x15, 0x35, 0x06
+LOAD_WORD, JUMP_EQUAL, JUMP_AT_LEAST, JUMP_SET, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 ALLOW, REFUSE = 0x7FFF0000, 0x00050000
 AT_NUMBER, AT_ARCHITECTURE, AT_ARGUMENTS = 0, 4, 16
 X32 = 0x40000000
@@ -243,11 +253,28 @@ def filter_of(machine: str, *, has_network: bool) -> list[Instruction]:
         errno.EPERM,
         is_refused_when_equal=True,
     )
-    families = ADDRESS_FAMILIES if has_network else ()
-    tests = [(JUMP_EQUAL, len(families) - at, 0, family) for at, family in enumerate(families)]
-    code += _if_call(SOCKET[column], [(LOAD_WORD, 0, 0, AT_ARGUMENTS), *tests], errno.EAFNOSUPPORT)
+    code += [(JUMP_EQUAL, 0, 1, CLONE3[column]), (RETURN, 0, 0, REFUSE | errno.ENOSYS)]
+    code += _if_call(
+        CLONE[column],
+        [(LOAD_WORD, 0, 0, AT_ARGUMENTS), (JUMP_SET, 1, 0, NEW_NAMESPACES)],
+        errno.EPERM,
+        is_refused_when_equal=True,
+    )
+    code += _if_call(SOCKET[column], _sockets() if has_network else [], errno.EAFNOSUPPORT)
     code.append((RETURN, 0, 0, ALLOW))
     return code
+
+
+def _sockets() -> list[Instruction]:
+    """The tests of socket(2): by family, and netlink by protocol."""
+    last: list[Instruction] = [
+        (JUMP_EQUAL, 0, 2, NETLINK),
+        (LOAD_WORD, 0, 0, AT_ARGUMENTS + 16),
+        (JUMP_EQUAL, 1, 0, NETLINK_ROUTE),
+    ]
+    count = len(ADDRESS_FAMILIES)
+    tests = [(JUMP_EQUAL, count - at + len(last), 0, family) for at, family in enumerate(ADDRESS_FAMILIES)]
+    return [(LOAD_WORD, 0, 0, AT_ARGUMENTS), *tests, *last]
 
 
 def _if_call(

@@ -188,8 +188,20 @@ def remove(folder: str) -> None:
     except FileNotFoundError:
         return
     except OSError:
-        argv = ["rm", "-rf", "--one-file-system", "--", folder]
-        os.waitpid(os.posix_spawnp("rm", argv, os.environ), 0)
+        # A folder that its maker may not read, by its umask, can be emptied by nobody else of the same user either
+        for argv in (["chmod", "-R", "u+rwx", "--", folder], ["rm", "-rf", "--one-file-system", "--", folder]):
+            # They would say the names that the command chose
+            quiet = [(os.POSIX_SPAWN_OPEN, 2, "/dev/null", os.O_WRONLY, 0)]
+            os.waitpid(os.posix_spawnp(argv[0], argv, os.environ, file_actions=quiet), 0)
+
+
+def make_scratch(folder: str, log: int) -> None:
+    """Make a scratch folder anew. Where there is no room for one, the command runs without: most need none."""
+    try:
+        remove(folder)  # of a run that had this name in a store that is gone
+        os.mkdir(folder, 0o700)
+    except OSError as error:
+        os.write(log, f"warning: cannot make {folder}: {error.strerror}\n".encode())
 
 
 def become(command: list[str], stderr: int, report: int, rules: dict[str, Any] | None) -> None:
@@ -326,8 +338,7 @@ def supervise(command: list[str], context: bytes, exit_fd: int, keep: list[int],
     signals = catch_signals()
     reader, stderr = os.pipe()
     if rules is not None:
-        remove(rules["scratch"])  # of a run that had this name in a store that is gone
-        os.mkdir(rules["scratch"], 0o700)
+        make_scratch(rules["scratch"], stderr)
     pid, error = spawn(command, stderr, rules)
     let_go(keep)
     log = Log(reader, journal, [secret.decode() for secret in secrets if secret])
@@ -360,7 +371,8 @@ def main(argv: list[str]) -> None:
     """See the head of this file."""
     gate, exit_fd, context_fd = (int(text) for text in argv[2:5])
     keep = [] if argv[5] == "-" else [int(text) for text in argv[5].split(",")]
-    rules_fd = None if argv[6] == "-" else int(argv[6])
+    # An older daemon, which runs on while its package is replaced, gives no rules
+    rules_fd = None if argv[6] in ("-", "--") else int(argv[6])
     for fd in (gate, exit_fd, context_fd, *([] if rules_fd is None else [rules_fd])):
         os.set_inheritable(fd, False)  # noqa: FBT003
     if not os.read(gate, 1):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from streamvaultd.recording.streamlink.command import Installation, config_text, parse_version
+from streamvaultd.scopes.launcher import SHIM, memfd_with
 from streamvaultd.scopes.ports import Rules
 from tests.component.captures import READABLE, World, real_streamlink, world
 from tests.fakes import intruder
@@ -97,6 +99,46 @@ def test_its_scratch_folder_is_its_own_and_goes_with_it(at: World) -> None:
     assert [Path(entry["MESSAGE"]).name for entry in at.journal.entries()] == ["a", "d", "e"]
     assert list(at.scratch.iterdir()) == []
     assert Path("/etc/passwd").exists()
+
+
+def test_a_scratch_folder_that_nobody_may_list_goes_too(at: World) -> None:
+    """A folder without the right to read, by the umask: rm(1) alone leaves it, and memory would fill up run by run."""
+    script = "cd $HOME && umask 0477 && mkdir a && umask 0 && echo x >a/b && umask 0777 && mkdir c"
+    user = 65534
+    at.scratch.chmod(0o777)
+    for folder in (at.folder, at.folder.parent):
+        folder.chmod(folder.stat().st_mode | 0o055)
+    argv = [
+        "setpriv",
+        f"--reuid={user}",
+        "--clear-groups",
+        "sh",
+        "-c",
+        f"HOME={at.scratch}/own; mkdir $HOME; {script}",
+    ]
+    subprocess.run(argv, check=True)
+    left = at.scratch / "own"
+    code = f"import sys; sys.path.insert(0, {str(SHIM.parent)!r}); import shim; shim.remove({str(left)!r})"
+    subprocess.run(["setpriv", f"--reuid={user}", "--clear-groups", "/usr/bin/python3", "-I", "-c", code], check=True)
+    assert list(at.scratch.iterdir()) == []
+
+
+def test_without_room_for_a_scratch_folder_a_command_runs_all_the_same(at: World) -> None:
+    at.scratch.rmdir()
+    assert at.start("/bin/sh", "-c", "exit 7").ended()["status"] == 7
+    assert [entry["PRIORITY"] for entry in at.journal.entries()] == ["4"]
+
+
+def test_an_older_daemon_may_start_the_shim_and_gives_no_rules(at: World) -> None:
+    """Between the unpacking of a new package and the restart of the daemon."""
+    (gate, opened), (ended, record), context = os.pipe(), os.pipe(), memfd_with("context", at.journal.address + "\0")
+    numbers = [str(gate), str(record), str(context)]
+    argv = [sys.executable, "-I", "-S", str(SHIM), "348-002", *numbers, "-", "--", "/bin/sh", "-c", "exit 7"]
+    os.write(opened, b"1")
+    subprocess.run(argv, pass_fds=(gate, record, context), check=True)
+    assert json.loads(os.read(ended, select.PIPE_BUF))["status"] == 7
+    for fd in (gate, opened, ended, record, context):
+        os.close(fd)
 
 
 def test_what_is_left_of_another_run_is_not_found(at: World) -> None:
