@@ -74,6 +74,7 @@ class Api:
         memory_of: Callable[[str], tuple[int | None, int | None]] = lambda _unit: (None, None),
         catalogue: Catalogue | None = None,
         unreachable: Callable[[], Sequence[str]] = tuple,
+        unconfined: Sequence[str] = (),
     ) -> None:
         self._manager = manager
         self._store = store
@@ -90,6 +91,7 @@ class Api:
         self._memory_of = memory_of
         self._catalogue = catalogue
         self._unreachable = unreachable
+        self._unconfined = unconfined
         self._started = clock.now()
 
     def handlers(self) -> dict[str, Handler]:
@@ -152,6 +154,7 @@ class Api:
             "streamlinkCommand": " ".join(installation.command if installation else ()),
             "store": str(self._settings().store_path),
             "unreachableTargets": [*self._unreachable()],
+            "unconfined": [*self._unconfined],
         }
         if self._catalogue is not None:
             catalogue = await self._catalogue.state()

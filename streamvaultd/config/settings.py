@@ -55,6 +55,7 @@ class Settings:
     policy: Policy = field(default_factory=Policy)
     streamlink_command: tuple[str, ...] = ("streamlink",)
     streamlink_options: tuple[tuple[str, str], ...] = ()
+    streamlink_read: tuple[str, ...] = ()
     store_path: Path = Path("/var/lib/streamvaultd/streamvaultd.sqlite")
     catalogue: str = ""
     sync_interval: float = 5.0
@@ -117,6 +118,12 @@ def _command(value: Any) -> tuple[str, ...]:
     if not isinstance(words, list) or not words or not all(isinstance(word, str) and word for word in words):
         raise _Unfit('it must be a command such as "streamlink" or a list of words')
     return tuple(words)
+
+
+def _paths(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise _Unfit("it must be a list of absolute paths")
+    return tuple(str(_path(each)) for each in value)
 
 
 def check_catalogue(value: Any) -> str:
@@ -223,6 +230,9 @@ OPTIONS: Final = (
            "The streamlink to run while none is installed by 'streamvaultctl streamlink install'."),
     Option("streamlink", "options", _options, "streamlink_options", "{}",
            "Further long options of streamlink, without the dashes."),
+    Option("streamlink", "read", _paths, "streamlink_read", "[]",
+           "Files and folders that segments may read besides the system's programs, certificates and resolver files "
+           "and their own streamlink: what a command or plugins of your own need."),
     Option("notifications", "to", _targets, "notify", "[]",
            "Who is notified: names of credentials \"streamvault-notify.NAME\", each with a URL of apprise. A "
            "streamer's file may name others."),

@@ -168,6 +168,9 @@ KEYS: Final = (
         "A recording ends when title, category, day and hour do not match any more."),
     Option("streamlink", "options", options, "options", "{}",
         "Further long options of streamlink, without the dashes; they come after those of streamvaultd.toml."),
+    Option("streamlink", "browser", flag, "policy.browser", "false",
+        "Whether a plugin of streamlink may start a browser for it. Its segments are confined less then: they can "
+        "make system calls that others are refused, and see the names of the service's processes."),
     Option("streamlink", "proxy", choice, "proxies", "[]",
         "Proxies, best first, as a URL or a list; a name stands for those of a pool in streamvaultd.toml, and "
         "\"direct\" for none. See PROXIES."),

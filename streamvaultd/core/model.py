@@ -131,6 +131,7 @@ class Policy:
     job_memory_max: int = 512 << 20
     container: Container = Container.RECEIVED
     min_duration: float = 0.0  # a broadcast with less media is not kept; 0: all are
+    browser: bool = False  # its segments may start a browser, and are confined less
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

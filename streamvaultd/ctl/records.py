@@ -142,6 +142,7 @@ class DaemonStatus(Record):
     store: str
     catalogue: Catalogue | None
     unreachable: tuple[str, ...]
+    unconfined: tuple[str, ...]
 
 
 class Catalogue(Record):
@@ -351,6 +352,7 @@ def parse_status(answer: Answer) -> DaemonStatus:
         store=top.need("store", str),
         catalogue=_parse_catalogue(answer.get("catalogue")),
         unreachable=top.texts("unreachableTargets"),
+        unconfined=top.texts("unconfined"),
     )
 
 

@@ -23,6 +23,7 @@ from streamvaultd.api.sockets import SOCKET_NAMES, Sockets, all_handlers
 from streamvaultd.base.clock import SystemClock
 from streamvaultd.base.growth import MediaWatch
 from streamvaultd.base.lanes import Lanes
+from streamvaultd.base.private import hide_memory
 from streamvaultd.base.sd_notify import Notifier, stored_fds, watchdog_interval
 from streamvaultd.base.threads import in_thread
 from streamvaultd.base.units import RECORDINGS_SLICE, slice_groups
@@ -57,6 +58,7 @@ from streamvaultd.reporting.notices import (
     BUS_LOST,
     CATALOGUE_AWAY,
     CATALOGUE_BACK,
+    CONFINEMENT_LACKS,
     DAEMON_FAILED,
     DAEMON_STARTED,
     DAEMON_STOPPED,
@@ -71,7 +73,8 @@ from streamvaultd.reporting.notices import (
     Journal,
 )
 from streamvaultd.scopes.broker import Scopes
-from streamvaultd.scopes.launcher import Launcher, clean_environment, memfd_with
+from streamvaultd.scopes.confine import lacking as confinement_lacks
+from streamvaultd.scopes.launcher import Launcher, clean_environment, memfd_with, own_roots
 from streamvaultd.scopes.loaded import loaded_scopes
 from streamvaultd.scopes.runs import Runs
 from streamvaultd.scopes.witnesses.bus import LiveScope, UnitBus
@@ -121,7 +124,7 @@ class Daemon:
         self.one_shots = OneShots(streamlinks=self.streamlinks, settings=lambda: self._settings, home=home)
         self.watching = self._build_watching()
         self._runs = Runs(
-            launcher=Launcher(environment=clean_environment(home)),
+            launcher=Launcher(environment=clean_environment(home), read=own_roots()),
             scopes=Scopes(BROKER_SOCKET),
             watcher=self._watcher,
             fd_store=self.notifier,
@@ -300,6 +303,7 @@ class Daemon:
             catalogue=self._catalogue,
             progress=self._progress.of,
             unreachable=lambda: self.watching.telling.unreachable,
+            unconfined=confinement_lacks(),
         )
 
     def _build_sockets(self) -> Sockets:
@@ -350,6 +354,8 @@ class Daemon:
             loop.add_signal_handler(number, stop.set)
         self.notifier.ready(self.status())
         self.journal.tell(DAEMON_STARTED, version=__version__, adopted=adopted)
+        for why in confinement_lacks():
+            self.journal.tell(CONFINEMENT_LACKS, why=why)
         self.spawn(self.upkeep.audits.tell())
         await stop.wait()
         self.notifier.stopping("Stopping; segments record on")
@@ -493,6 +499,7 @@ def main() -> NoReturn:
         sys.stderr.writelines(f"{mistake}\n" for mistake in mistakes)
         sys.exit(1 if mistakes else 0)
     os.umask(0o027)
+    hide_memory()
     try:
         asyncio.run(serve(settings, mistakes))
     except* VaultError as group:

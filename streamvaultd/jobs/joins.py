@@ -26,7 +26,7 @@ from streamvaultd.errors import VaultError
 from streamvaultd.jobs.ports import Disk, Files, Store
 from streamvaultd.jobs.progress import JoinProgress
 from streamvaultd.reporting.notices import JOIN_HELD_UP, JOIN_WAITS, LEAD_LEFT_OUT, Journal, fields_of
-from streamvaultd.scopes.ports import Command
+from streamvaultd.scopes.ports import Command, Rules
 from streamvaultd.scopes.runs import OnExit, Place, Runs
 
 JOB_TASKS_MAX: Final = 16
@@ -168,7 +168,9 @@ class Joins:
             stdin = self._memfd("join-spec", json.dumps(spec | paths))
             try:
                 fields = fields_of(recorder) | {"SYSLOG_IDENTIFIER": "streamvault-join"}
-                command = Command(argv=self._argv, fields=fields, label=f"job-{job}", stdin_fd=stdin)
+                command = Command(
+                    argv=self._argv, fields=fields, label=f"job-{job}", stdin_fd=stdin, rules=self._rules(recorder)
+                )
                 await self._runs.launch(command, _place(recorder, job), self._exit_handler(recorder, join, job))
             finally:
                 os.close(stdin)
@@ -191,6 +193,12 @@ class Joins:
             "memory": recording.policy.job_memory_max,
             "least": round(recording.policy.min_duration * 1000),
         }
+
+    def _rules(self, recorder: Recorder) -> Rules:
+        """A join reads and writes in its streamer's folder and where reports are, and has no network."""
+        folder = self._files.segment_path(recorder.recording, 1).parent.parent
+        folders = {str(folder), str(self._stem(recorder).parent), str(self._reports)}
+        return Rules(write=tuple(sorted(folders)))
 
     def _stem(self, recorder: Recorder) -> Path:
         """Where the result will be, without its suffix; where it is, if there is one."""

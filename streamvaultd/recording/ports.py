@@ -12,6 +12,7 @@ from streamvaultd.core.model import Broadcast, Moment, Policy, Recorder, Recordi
 from streamvaultd.core.recording.disk import Room
 from streamvaultd.core.recording.events import Outcome
 from streamvaultd.core.watching.model import Past
+from streamvaultd.scopes.ports import Rules
 
 
 class Store(Protocol):
@@ -94,6 +95,9 @@ class Capture(Protocol):
 
         `preferred` is the quality to take if it is there.
         """
+
+    async def rules(self, recording: Recording) -> Rules:
+        """What it may reach; raises StreamlinkUnusable."""
 
 
 class ProbeAnswer(Protocol):

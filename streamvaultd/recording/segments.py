@@ -122,6 +122,7 @@ class Captures:
                 stdout_fd=output,
                 extra_fds=(config,),
                 secrets=secrets,
+                rules=await self._capture.rules(recording),
             )
             on_exit = self._exit_handler(recording.id, attempt)
             await self._runs.launch(command, _place(recorder, attempt, path), on_exit)

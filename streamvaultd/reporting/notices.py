@@ -204,6 +204,9 @@ BUS_LOST: Final = Entry("d05b9c65ee0d496eb3bdf8bfcea3a18c", WARNING, "Lost the s
 WITNESS_MISSING: Final = Entry(
     "178f9a9ed00441d299612118386cebff", WARNING, "Cannot listen to {witness}, going on without: {why}"
 )
+CONFINEMENT_LACKS: Final = Entry(
+    "5c8e0b2f6f1d4f0c8f6c1a8d8a5b7f34", WARNING, "Segments are not confined as they should be: {why}"
+)
 JOURNAL_GAP: Final = Entry(
     "7c0e47f7f7f441eda282e9326d323f2c",
     INFO,

@@ -6,18 +6,23 @@ Blocking, for a few milliseconds (fork and exec of the shim); no asyncio. The ex
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from streamvaultd.scopes.ports import Command
+
 SHIM: Final = Path(__file__).resolve().with_name("shim.py")
+SCRATCH: Final = Path("/tmp")  # noqa: S108 - the unit's own, see streamvaultd.service
 JOURNAL: Final = "/run/systemd/journal/socket"
 FIELD_NAME: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}", re.ASCII)
 CONTROLS: Final = dict.fromkeys([*range(0x20), 0x7F], " ")
@@ -60,48 +65,61 @@ class Spawned:
 class Launcher:
     """Spawns gated shims, with nothing of the daemon's own environment, descriptors, folder or session.
 
-    `python` runs the shim and needs no packages; `journal` is the socket that gets the command's stderr.
+    `python` runs the shim and needs no packages; `journal` is the socket that gets the command's stderr; `scratch` is
+    the folder below which each command has one of its own, `read` what all of them may read besides the system.
     """
 
     def __init__(
-        self, *, environment: Mapping[str, str], python: str = sys.executable, journal: str = JOURNAL
+        self,
+        *,
+        environment: Mapping[str, str],
+        scratch: Path = SCRATCH,
+        read: Sequence[str] = (),
+        python: str = sys.executable,
+        journal: str = JOURNAL,
     ) -> None:
         self._environment = dict(environment)
+        self._scratch = scratch
+        self._read = tuple(read)
         self._python = python
         self._journal = journal
 
-    def spawn(
-        self,
-        command: Sequence[str],
-        *,
-        stdin_fd: int | None = None,
-        stdout_fd: int | None = None,
-        extra_fds: Sequence[int] = (),
-        fields: Mapping[str, str],
-        label: str,
-        secrets: Sequence[str] = (),
-    ) -> Spawned:
-        """Start a shim that will run `command` once its gate opens.
+    def spawn(self, command: Command) -> Spawned:
+        """Start a shim that will run the command once its gate opens.
 
         The command gets `stdin_fd` and `stdout_fd` (absent: /dev/null), and `extra_fds` under the same numbers; the
         caller keeps its own copies of all of them. `fields` go with each line of its stderr into the journal,
         `secrets` are struck out there. `label` shows in ps(1). OSError when no process or descriptor can be had.
         """
-        context = _memfd("streamvault-context", encode_context(self._journal, fields, secrets))
+        context = _memfd("streamvault-context", encode_context(self._journal, command.fields, command.secrets))
+        rules = memfd_with("streamvault-rules", self._rules(command))
         gate, gate_fd = os.pipe()
         exit_fd, report = os.pipe()
+        ours = [gate, report, context, rules]
         try:
-            keep = ",".join(str(fd) for fd in extra_fds) or "-"
-            argv = [self._python, "-I", "-S", str(SHIM), label, str(gate), str(report), str(context), keep]
-            pid, pidfd = self._start([*argv, "--", *command], stdin_fd, stdout_fd, [gate, report, context, *extra_fds])
+            keep = ",".join(str(fd) for fd in command.extra_fds) or "-"
+            numbers = [str(gate), str(report), str(context), keep, str(rules)]
+            argv = [self._python, "-I", "-S", str(SHIM), command.label, *numbers, "--", *command.argv]
+            pid, pidfd = self._start(argv, command.stdin_fd, command.stdout_fd, [*ours, *command.extra_fds])
         except BaseException:
             os.close(gate_fd)
             os.close(exit_fd)
             raise
         finally:
-            for fd in (gate, report, context):
+            for fd in ours:
                 os.close(fd)
         return Spawned(pid=pid, pidfd=pidfd, gate_fd=gate_fd, exit_fd=exit_fd)
+
+    def _rules(self, command: Command) -> str:
+        """What the shim reads from RULES_FD."""
+        rules = command.rules
+        return json.dumps({
+            "scratch": str(self._scratch / f"streamvault-{command.label}"),
+            "read": [*self._read, *rules.read],
+            "write": rules.write,
+            "network": rules.network,
+            "browser": rules.browser,
+        })  # fmt: skip
 
     def _start(self, argv: list[str], stdin_fd: int | None, stdout_fd: int | None, fds: list[int]) -> tuple[int, int]:
         process = subprocess.Popen(
@@ -132,6 +150,28 @@ def clean_environment(home: Path) -> dict[str, str]:
         "XDG_STATE_HOME": str(home / "state"),
         "XDG_CACHE_HOME": str(home / "cache"),
     }
+
+
+def roots_of(programs: Iterable[str]) -> tuple[str, ...]:
+    """What programs outside of the system's folders need to be read: themselves, and the Python they belong to.
+
+    A Python installation or virtual environment is known by its pyvenv.cfg or lib/python3*; its `bin` holds the
+    program, or what the program links to.
+    """
+    found: dict[str, None] = {}
+    for program in programs:
+        path = Path(shutil.which(program) or program)
+        for each in {path, Path(os.path.realpath(path))}:
+            prefix = each.parent.parent
+            is_python = (prefix / "pyvenv.cfg").exists() or any(prefix.glob("lib/python3*"))
+            found[str(prefix if is_python and prefix != Path("/") else each)] = None
+    return tuple(path for path in found if not path.startswith("/usr/") and path != "/usr")
+
+
+def own_roots() -> tuple[str, ...]:
+    """Where this program and its Python are, unless in the system's folders."""
+    package = str(Path(__file__).resolve().parents[2])
+    return (*roots_of([sys.executable]), *(() if package.startswith("/usr/") else (package,)))
 
 
 def memfd_with(name: str, text: str) -> int:

@@ -23,6 +23,16 @@ class Spawned(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What a command may reach besides the system's programs and its own scratch folder; see scopes/confine.py."""
+
+    read: tuple[str, ...] = ()
+    write: tuple[str, ...] = ()
+    network: bool = False
+    browser: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
     """What to run. The descriptors are the caller's to close; `secrets` are struck out of its log lines."""
 
@@ -33,22 +43,13 @@ class Command:
     stdout_fd: int | None = None
     extra_fds: Sequence[int] = ()
     secrets: Sequence[str] = ()
+    rules: Rules
 
 
 class Launcher(Protocol):
     """Blocking; called in threads. Raises OSError."""
 
-    def spawn(
-        self,
-        command: Sequence[str],
-        *,
-        stdin_fd: int | None = None,
-        stdout_fd: int | None = None,
-        extra_fds: Sequence[int] = (),
-        fields: Mapping[str, str],
-        label: str,
-        secrets: Sequence[str] = (),
-    ) -> Spawned: ...
+    def spawn(self, command: Command) -> Spawned: ...
 
 
 class StartedScope(Protocol):

@@ -87,16 +87,7 @@ class Runs:
             self._launching.discard(place.unit)
 
     async def _launch(self, command: Command, place: Place, on_exit: OnExit) -> None:
-        spawned = await asyncio.to_thread(
-            self._launcher.spawn,
-            command.argv,
-            stdin_fd=command.stdin_fd,
-            stdout_fd=command.stdout_fd,
-            extra_fds=command.extra_fds,
-            fields=command.fields,
-            label=command.label,
-            secrets=command.secrets,
-        )
+        spawned = await asyncio.to_thread(self._launcher.spawn, command)
         started = False
         try:
             self._fd_store.store_fd(place.pipe, spawned.exit_fd)

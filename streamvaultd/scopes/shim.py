@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Supervises one command inside its scope, as conmon does beside a container.
 
-    python3 -I -S shim.py LABEL GATE_FD EXIT_FD CONTEXT_FD KEEP_FDS -- COMMAND...
+    python3 -I -S shim.py LABEL GATE_FD EXIT_FD CONTEXT_FD KEEP_FDS RULES_FD -- COMMAND...
 
 A scope does not know exit statuses, and a daemon that was restarted is not the parent any more: so the parent is this
 process, and what it learns goes through a pipe that the daemon keeps in systemd's fd store.
@@ -9,7 +9,10 @@ process, and what it learns goes through a pipe that the daemon keeps in systemd
 GATE_FD: one byte lets the command start; end of file ends the shim without a trace. EXIT_FD: where the exit record
 goes. CONTEXT_FD: a file of NUL-separated texts: journald's socket, the fields of each journal entry in journald's
 native format, and any number of secrets that must not appear in the journal. KEEP_FDS: comma-separated descriptors
-that only the command needs, or "-". LABEL is for people who read ps(1). stdin and stdout are the command's.
+that only the command needs, or "-". RULES_FD: a file with one JSON object that says what the command may reach:
+scratch (a folder that is made for it and removed after it, its HOME and TMPDIR), read, write (lists of paths),
+network, browser (true or false), as confine.py has them; or "-" for a command that is not confined. LABEL is for
+people who read ps(1). stdin and stdout are the command's.
 
 The command's stderr goes to the journal line by line. TERM and INT are ignored, for systemd sends them to the command
 as well; the command gets a second TERM after STOP_AGAIN seconds, because after one streamlink waits for stalled
@@ -22,6 +25,8 @@ memoryMax (bytes, the limit of the own cgroup), log (the last lines of stderr). 
 Each running recording pays for this process, so it imports no more than it needs.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import signal
@@ -29,6 +34,10 @@ import sys
 from select import POLLIN, poll
 from socket import AF_UNIX, SOCK_DGRAM, SOCK_NONBLOCK, socket
 from time import monotonic
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 LINE_MAX = 2048
 LINES_KEPT = 20
@@ -148,7 +157,54 @@ def raise_oom_score() -> None:
     os.close(fd)
 
 
-def become(command: list[str], stderr: int, report: int) -> None:
+def confine(rules: dict[str, Any]) -> None:
+    """Let this process, and what it executes, reach only what the rules say.
+
+    Where the kernel cannot do that the command runs all the same; the daemon tells of it.
+    """
+    scratch = rules["scratch"]
+    names = (
+        "HOME",
+        "TMPDIR",
+        "XDG_CONFIG_HOME",
+        "XDG_DATA_HOME",
+        "XDG_STATE_HOME",
+        "XDG_CACHE_HOME",
+        "XDG_RUNTIME_DIR",
+    )
+    os.environ.update(dict.fromkeys(names, scratch))
+    sys.path.append(os.path.dirname(os.path.abspath(__file__)))
+    import confine as confinement  # type: ignore[import-not-found]  # -I: only the standard library can be imported
+
+    confinement.confine(
+        read=rules["read"], write=[scratch, *rules["write"]], has_network=rules["network"], is_browser=rules["browser"]
+    )
+
+
+def remove(folder: str) -> None:
+    """Remove a scratch folder, whatever the command has made in it."""
+    try:
+        os.rmdir(folder)  # it is empty, as a rule
+    except FileNotFoundError:
+        return
+    except OSError:
+        # A folder that its maker may not read, by its umask, can be emptied by nobody else of the same user either
+        for argv in (["chmod", "-R", "u+rwx", "--", folder], ["rm", "-rf", "--one-file-system", "--", folder]):
+            # They would say the names that the command chose
+            quiet = [(os.POSIX_SPAWN_OPEN, 2, "/dev/null", os.O_WRONLY, 0)]
+            os.waitpid(os.posix_spawnp(argv[0], argv, os.environ, file_actions=quiet), 0)
+
+
+def make_scratch(folder: str, log: int) -> None:
+    """Make a scratch folder anew. Where there is no room for one, the command runs without: most need none."""
+    try:
+        remove(folder)  # of a run that had this name in a store that is gone
+        os.mkdir(folder, 0o700)
+    except OSError as error:
+        os.write(log, f"warning: cannot make {folder}: {error.strerror}\n".encode())
+
+
+def become(command: list[str], stderr: int, report: int, rules: dict[str, Any] | None) -> None:
     """Turn the forked child into the command; does not return. What prevents it is written to `report`."""
     try:
         signal.set_wakeup_fd(-1)
@@ -159,6 +215,8 @@ def become(command: list[str], stderr: int, report: int) -> None:
         os.setpgid(0, 0)
         os.dup2(stderr, 2)
         raise_oom_score()
+        if rules is not None:
+            confine(rules)
         os.execvp(command[0], command)  # noqa: S606
     except OSError as error:
         os.write(report, f"cannot execute {command[0]}: {error.strerror}"[:ERROR_MAX].encode())
@@ -166,12 +224,12 @@ def become(command: list[str], stderr: int, report: int) -> None:
         os._exit(EXEC_FAILED)
 
 
-def spawn(command: list[str], stderr: int) -> tuple[int, str | None]:
+def spawn(command: list[str], stderr: int, rules: dict[str, Any] | None) -> tuple[int, str | None]:
     """Fork and execute; returns when the command runs or could not. (pid, why it could not)"""
     reader, report = os.pipe()
     pid = os.fork()
     if pid == 0:
-        become(command, stderr, report)
+        become(command, stderr, report, rules)
     os.close(stderr)
     os.close(report)
     error = os.read(reader, READ_SIZE).decode()
@@ -273,13 +331,15 @@ def exit_record(pid: int, error: str | None, log: list[str]) -> bytes:
     return encode(record) + b"\n"
 
 
-def supervise(command: list[str], context: bytes, exit_fd: int, keep: list[int]) -> None:
+def supervise(command: list[str], context: bytes, exit_fd: int, keep: list[int], rules: dict[str, Any] | None) -> None:
     """Run the command to its end and leave the exit record."""
     address, fields, *secrets = context.split(b"\0")
     journal = Journal(address.decode(), fields)
     signals = catch_signals()
     reader, stderr = os.pipe()
-    pid, error = spawn(command, stderr)
+    if rules is not None:
+        make_scratch(rules["scratch"], stderr)
+    pid, error = spawn(command, stderr, rules)
     let_go(keep)
     log = Log(reader, journal, [secret.decode() for secret in secrets if secret])
     attend(pid, log, signals)
@@ -289,6 +349,8 @@ def supervise(command: list[str], context: bytes, exit_fd: int, keep: list[int])
     except OSError:
         pass
     log.close()
+    if rules is not None:
+        remove(rules["scratch"])
     if error is not None:
         journal.send(PRIORITIES["error"], error)
     journal.close()
@@ -298,18 +360,27 @@ def supervise(command: list[str], context: bytes, exit_fd: int, keep: list[int])
         pass  # nobody holds the other end any more
 
 
+def content_of(fd: int) -> bytes:
+    """All that an inherited file holds; closes it."""
+    content = os.pread(fd, os.fstat(fd).st_size, 0)
+    os.close(fd)
+    return content
+
+
 def main(argv: list[str]) -> None:
     """See the head of this file."""
     gate, exit_fd, context_fd = (int(text) for text in argv[2:5])
     keep = [] if argv[5] == "-" else [int(text) for text in argv[5].split(",")]
-    for fd in (gate, exit_fd, context_fd):
+    # An older daemon, which runs on while its package is replaced, gives no rules
+    rules_fd = None if argv[6] in ("-", "--") else int(argv[6])
+    for fd in (gate, exit_fd, context_fd, *([] if rules_fd is None else [rules_fd])):
         os.set_inheritable(fd, False)  # noqa: FBT003
     if not os.read(gate, 1):
         return
     os.close(gate)
-    context = os.pread(context_fd, os.fstat(context_fd).st_size, 0)
-    os.close(context_fd)
-    supervise(argv[argv.index("--") + 1 :], context, exit_fd, keep)
+    context = content_of(context_fd)
+    rules = None if rules_fd is None else json.loads(content_of(rules_fd))
+    supervise(argv[argv.index("--") + 1 :], context, exit_fd, keep, rules)
     # All that is to be told is told: what an interpreter tidies up at its end would only delay the replacement
     os._exit(0)
 

@@ -17,11 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from streamvaultd.recording.streamlink.command import Installation, Version, build_command, config_text
-from streamvaultd.scopes.launcher import Launcher, Spawned, clean_environment, memfd_with
+from streamvaultd.scopes.launcher import Launcher, Spawned, clean_environment, memfd_with, own_roots
+from streamvaultd.scopes.ports import Command, Rules
 from streamvaultd.scopes.witnesses.pidfd import reap, take_record
 from tests.fakes.media import MediaSpec
 
 LIMIT = 60.0
+READABLE = (str(Path(__file__).parents[1]), str(Path(sys.executable).parents[1]))
+"""What the stand-ins of streamlink need."""
+
 FAKE = Path(__file__).parent.parent / "fakes" / "fake_streamlink.py"
 FAKE_STREAMLINK = Installation(
     command=(sys.executable, str(FAKE)), version=Version(8, 6, 3), python=sys.executable, managed=False
@@ -118,17 +122,29 @@ class Run:
             os.kill(pid, signal.SIGTERM)
 
 
+def command_of(*argv: str, label: str = "348-002", rules: Rules | None = None, **more: Any) -> Command:
+    """A command with a segment's rules, unless it has others."""
+    return Command(argv=argv, fields=FIELDS, label=label, rules=rules or Rules(network=True), **more)
+
+
 class World:
     """A launcher with its journal."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.journal = FakeJournal(folder)
-        self.launcher = Launcher(environment=clean_environment(folder / "home"), journal=self.journal.address)
+        self.scratch = folder / "scratch"
+        self.scratch.mkdir()
+        self.launcher = Launcher(
+            environment=clean_environment(folder / "home"),
+            scratch=self.scratch,
+            read=(*own_roots(), *READABLE),
+            journal=self.journal.address,
+        )
 
     def start(self, *command: str, **more: Any) -> Run:
         """Start a command; its gate is open."""
-        spawned = self.launcher.spawn(command, fields=FIELDS, label="348-002", **more)
+        spawned = self.launcher.spawn(command_of(*command, **more))
         spawned.open_gate()
         return Run(spawned)
 

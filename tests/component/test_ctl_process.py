@@ -65,6 +65,7 @@ class Recorder:
             "version": "1", "state": "running", "startedAt": at(NOW), "recordings": 1, "segments": 1, "jobs": 0,
             "streamlinkCommand": "streamlink", "store": "/var/lib/streamvaultd/streamvaultd.sqlite",
             "unreachableTargets": [],
+            "unconfined": [],
         }  # fmt: skip
 
     async def list_streamers(self, _call: Call) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import pytest
 
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.scopes.witnesses.pidfd import ProcessWatch, adopt_pidfd, parse_exit_record, take_record
-from tests.component.captures import FIELDS, Run, World, world
+from tests.component.captures import Run, World, command_of, world
 
 
 @pytest.fixture(name="at")
@@ -138,7 +138,7 @@ def test_a_process_of_another_group_and_one_that_is_gone_are_not_adopted(at: Wor
     run.ended()
     assert adopt_pidfd(own_group(), groups_with(at.folder / "groups", run.spawned.pid, 1)) is None
     assert adopt_pidfd("/no/such.scope") is None
-    spawned = at.launcher.spawn(["/bin/true"], fields=FIELDS, label="1-001")
+    spawned = at.launcher.spawn(command_of("/bin/true", label="1-001"))
     elsewhere = at.folder / "elsewhere" / "other.scope"
     elsewhere.mkdir(parents=True)
     (elsewhere / "cgroup.procs").write_text(f"{spawned.pid}\n")

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from streamvaultd.scopes.ports import Command, Rules
 from streamvaultd.scopes.shim import LINE_MAX, STOP_AGAIN
-from tests.component.captures import FIELDS, Run, World, wait_readable, world
+from tests.component.captures import FIELDS, Run, World, command_of, wait_readable, world
 
 
 @pytest.fixture(name="at")
@@ -42,8 +43,12 @@ def test_a_killed_command_is_told_by_its_signal(at: World) -> None:
     assert sh(at, "kill -9 $$").ended()["status"] == -signal.SIGKILL
 
 
+def touching(at: World) -> Command:
+    return command_of("/usr/bin/touch", str(at.folder / "ran"), rules=Rules(write=(str(at.folder),)))
+
+
 def test_a_gate_that_closes_starts_nothing(at: World) -> None:
-    spawned = at.launcher.spawn(["/usr/bin/touch", str(at.folder / "ran")], fields=FIELDS, label="1-001")
+    spawned = at.launcher.spawn(touching(at))
     os.close(spawned.gate_fd)
     assert Run(spawned).wait() is None
     assert not (at.folder / "ran").exists()
@@ -51,7 +56,7 @@ def test_a_gate_that_closes_starts_nothing(at: World) -> None:
 
 
 def test_an_abandoned_launch_leaves_no_process(at: World) -> None:
-    spawned = at.launcher.spawn(["/usr/bin/touch", str(at.folder / "ran")], fields=FIELDS, label="1-001")
+    spawned = at.launcher.spawn(touching(at))
     spawned.abandon()
     with pytest.raises(ProcessLookupError):
         os.kill(spawned.pid, 0)
@@ -59,7 +64,7 @@ def test_an_abandoned_launch_leaves_no_process(at: World) -> None:
 
 
 def test_a_shim_that_is_asked_to_end_at_its_gate_does(at: World) -> None:
-    spawned = at.launcher.spawn(["/bin/true"], fields=FIELDS, label="1-001")
+    spawned = at.launcher.spawn(command_of("/bin/true", label="1-001"))
     os.kill(spawned.pid, signal.SIGTERM)
     assert Run(spawned).wait() is None
     os.close(spawned.gate_fd)
@@ -154,7 +159,11 @@ def test_a_hangup_means_nothing(at: World) -> None:
 
 
 def test_the_command_starts_with_default_signals_and_as_the_first_to_be_killed(at: World) -> None:
-    assert sh(at, "cat /proc/self/oom_score_adj >&2; grep -E '^Sig(Ign|Blk)' /proc/self/status >&2").ended()
+    script = """
+        read score </proc/self/oom_score_adj; echo $score >&2
+        while read line; do case "$line" in SigIgn*|SigBlk*) echo "$line" >&2;; esac; done </proc/self/status
+    """
+    assert sh(at, script).ended()
     score, *signals = [entry["MESSAGE"] for entry in at.journal.entries()]
     assert int(score) >= 500
     # Signals 1 to 31; those above are the C library's, and whoever started the tests may have ignored one.
@@ -186,7 +195,7 @@ def test_the_command_sees_nothing_of_the_daemons_surroundings(at: World) -> None
     names = {line.partition("=")[0] for line in environment}
     assert names - {"PWD", "OLDPWD", "SHLVL", "_"} == {
         "PATH", "LANG", "PYTHONUNBUFFERED",
-        "HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME",
+        "HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR", "TMPDIR",
     }  # fmt: skip
 
 

@@ -73,6 +73,7 @@ STATUS = {
     "streamlinkVersion": "7.3.0",
     "store": "sqlite:////var/lib/streamvaultd/vault.db",
     "unreachableTargets": [],
+    "unconfined": [],
 }
 SEAM = {"older": 1, "newer": 2, "kind": "exact", "method": "bytes", "certainty": "proven", "gapUSec": 0}
 STREAMLINK = {"command": "/usr/bin/streamlink", "version": "7.3.0", "managed": False, "warning": "it is old"}
@@ -357,3 +358,9 @@ def test_who_may_not_connect_reads_how_to_join_the_group() -> None:
     assert ran.code == 3
     assert "adduser $USER _streamvault" in ran.err
     assert "systemctl start" not in ran.err
+
+
+def test_status_says_what_segments_are_not_kept_from() -> None:
+    daemon = FakeDaemon().on("GetStatus", {**STATUS, "unconfined": ["no Landlock"]})
+    ran = run(daemon.on("List", {"recordings": []}), "status")
+    assert "Confinement: no Landlock\n" in ran.out

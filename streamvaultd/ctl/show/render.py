@@ -244,6 +244,7 @@ def daemon_block(status: DaemonStatus, now: int) -> list[Line]:
             fields.append(("", line(status.catalogue.trouble, Style.BAD)))
     if status.unreachable:
         fields.append(("Notifications", line(f"cannot reach {', '.join(status.unreachable)}", Style.BAD)))
+    fields += [("Confinement", line(why, Style.BAD)) for why in status.unconfined]
     return [title, *labelled(fields)]
 
 

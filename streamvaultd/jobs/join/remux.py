@@ -37,6 +37,9 @@ MEMORY_SHARE: Final = 0.75
 SLACK_MS: Final = 1500
 """How far two durations may be apart: that of the last picture, and of sound that begins later or ends earlier."""
 
+PROTOCOLS: Final = "file,pipe"
+"""All that ffmpeg may open, whatever the media name."""
+
 ROOM: Final = 1.02
 """The MP4's bytes, at most, as a share of the transport stream's; nearly always it is smaller."""
 
@@ -131,7 +134,8 @@ def _make(
     if disk.f_bavail * disk.f_frsize < size * ROOM + reserve:
         raise Kept("there is no room for a second copy")
     command = (
-        "ffmpeg", "-nostdin", "-y", "-v", "error", *clock[:1], "-i", f"file:{source}", "-map", "0:v?", "-map", "0:a?",
+        "ffmpeg", "-nostdin", "-y", "-v", "error", "-protocol_whitelist", PROTOCOLS, *clock[:1],
+        "-i", f"file:{source}", "-map", "0:v?", "-map", "0:a?",
         "-c", "copy", "-copyinkf", *clock[1:], "-movflags", "+faststart", "-f", "mp4", f"file:{part}",
     )  # fmt: skip
     with output.opened(part, os.O_RDWR | os.O_CREAT | os.O_EXCL) as fd:
@@ -142,14 +146,18 @@ def _make(
 
 def _run(command: tuple[str, ...], fd: int, memory: int, size: int, moved: Callable[[int], None]) -> None:
     """Run ffmpeg, which writes the file behind the descriptor, and write out what it wrote meanwhile."""
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    # Inherited: a confined process cannot set the limits of another one
+    resource.setrlimit(resource.RLIMIT_DATA, (round(memory * MEMORY_SHARE), before[1]))
     try:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
         )
     except FileNotFoundError:
         raise Kept("ffmpeg is not installed") from None
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
     with process:
-        resource.prlimit(process.pid, resource.RLIMIT_DATA, (round(memory * MEMORY_SHARE),) * 2)
         said, told = "", 0
         while True:
             try:
@@ -191,7 +199,7 @@ def _probe(path: Path) -> dict[str, Any]:
 
 
 def _ask(path: Path, *options: str) -> dict[str, Any]:
-    command = ("ffprobe", "-v", "error", *options, "-of", "json", f"file:{path}")
+    command = ("ffprobe", "-v", "error", "-protocol_whitelist", PROTOCOLS, *options, "-of", "json", f"file:{path}")
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=True)
         found: dict[str, Any] = json.loads(done.stdout)

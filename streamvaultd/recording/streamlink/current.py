@@ -12,7 +12,8 @@ from streamvaultd.core.model import Recording
 from streamvaultd.errors import StreamlinkUnusable
 from streamvaultd.recording.streamlink import installation as installations
 from streamvaultd.recording.streamlink.command import Installation, build_command, config_text, preferring, secrets_in
-from streamvaultd.scopes.launcher import memfd_with
+from streamvaultd.scopes.launcher import memfd_with, roots_of
+from streamvaultd.scopes.ports import Rules
 
 Options = tuple[tuple[str, str], ...]
 
@@ -64,6 +65,16 @@ class Streamlinks:
         if self._installation is None:
             raise self._trouble or StreamlinkUnusable(command="streamlink", why="it was not looked for")
         return self._installation
+
+    async def rules(self, recording: Recording) -> Rules:
+        """What its segments may reach: the streamlink that is used, and the network; raises StreamlinkUnusable."""
+        installation = await self.usable()
+        programs = [word for word in installation.command if word.startswith("/")]
+        read = (
+            *roots_of([installation.command[0], *programs, installation.python]),
+            *self._settings().streamlink_read,
+        )
+        return Rules(read=read, network=True, browser=recording.policy.browser)
 
     async def command(self, recording: Recording, preferred: str | None) -> tuple[Sequence[str], int, Sequence[str]]:
         """argv, the descriptor of its configuration, and the secrets in it; raises StreamlinkUnusable.

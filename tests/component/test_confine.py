@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a command behind the shim may reach, on this machine's kernel; and that it records the same bytes as without.
+
+Every refusal has its positive control: the same attempt by the same program succeeds where nothing confines it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from streamvaultd.recording.streamlink.command import Installation, config_text, parse_version
+from streamvaultd.scopes.launcher import SHIM, memfd_with
+from streamvaultd.scopes.ports import Rules
+from tests.component.captures import READABLE, World, real_streamlink, world
+from tests.fakes import intruder
+from tests.fakes.livesource import LiveSource
+from tests.fakes.media import MediaSpec
+
+PROGRAM = Path(intruder.__file__)
+ALONE = {
+    "write to /run", "move a process into its group", "write a line into the journal", "reach the system bus",
+    "mount a file system", "enter another's namespaces", "execute a file of its own", "make a keyring",
+}  # fmt: skip
+"""What this machine may refuse to anybody, or has no part for."""
+
+
+@pytest.fixture
+def at() -> Iterator[World]:
+    with world() as found:
+        yield found
+
+
+@pytest.fixture
+def victim() -> Iterator[subprocess.Popen[bytes]]:
+    """A process of the same user."""
+    with subprocess.Popen(["/usr/bin/sleep", "600"]) as process:
+        yield process
+        process.kill()
+
+
+@pytest.fixture
+def there(at: World, victim: subprocess.Popen[bytes]) -> Iterator[dict[str, str]]:
+    """All that there is to reach."""
+    folder = at.folder / "recordings"
+    folder.mkdir()
+    (folder / "secret").write_text("token")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(at.folder / "socket"))
+        listener.listen()
+        yield {
+            "secret": str(folder / "secret"), "folder": str(folder), "victim": str(victim.pid),
+            "socket": str(at.folder / "socket"), "own": "",
+        }  # fmt: skip
+
+
+def test_nothing_is_reached(at: World, there: dict[str, str]) -> None:
+    out = os.open(at.folder / "out", os.O_RDWR | os.O_CREAT)
+    record = at.start(sys.executable, "-I", str(PROGRAM), json.dumps(there), stdout_fd=out).ended()
+    assert record["status"] == 0, record
+    tried = json.loads(os.pread(out, 1 << 20, 0))
+    os.close(out)
+    reached = sorted(name for name, result in tried.items() if result == "reached")
+    assert reached == []
+    assert len(tried) > 30
+    assert Path(there["secret"]).read_text() == "token"
+
+
+def test_the_same_attempts_reach_everything_where_nothing_confines_them(at: World, there: dict[str, str]) -> None:
+    own = at.folder / "own"
+    own.mkdir()
+    argv = [sys.executable, "-I", str(PROGRAM), json.dumps({**there, "own": str(own)})]
+    ran = subprocess.run(argv, capture_output=True, check=True, env={"HOME": str(own)})
+    subprocess.run(["umount", str(own)], check=False, capture_output=True)  # as root it could mount
+    for path in ("/dev/shm/intruder", "/tmp/intruder", "/run/intruder"):
+        Path(path).unlink(missing_ok=True)
+    stopped = {name for name, result in json.loads(ran.stdout).items() if result != "reached"}
+    # the file is gone after "remove a file": what comes later finds none
+    gone = {"change a file's mode", "change a file's times", "set an attribute", "link a file into its own folder",
+            "follow a link of its own"}  # fmt: skip
+    assert stopped - ALONE - gone == set()
+
+
+def test_its_scratch_folder_is_its_own_and_goes_with_it(at: World) -> None:
+    script = """
+        cd $HOME && mkdir -p a/b && echo x >a/b/c && ln -s /etc d && mkfifo e && ls -d $TMPDIR/* >&2
+        test $HOME = $TMPDIR
+    """
+    run = at.start("/bin/sh", "-c", script)
+    assert run.ended()["status"] == 0
+    assert [Path(entry["MESSAGE"]).name for entry in at.journal.entries()] == ["a", "d", "e"]
+    assert list(at.scratch.iterdir()) == []
+    assert Path("/etc/passwd").exists()
+
+
+def test_a_scratch_folder_that_nobody_may_list_goes_too(at: World) -> None:
+    """A folder without the right to read, by the umask: rm(1) alone leaves it, and memory would fill up run by run."""
+    script = "cd $HOME && umask 0477 && mkdir a && umask 0 && echo x >a/b && umask 0777 && mkdir c"
+    user = 65534
+    at.scratch.chmod(0o777)
+    for folder in (at.folder, at.folder.parent):
+        folder.chmod(folder.stat().st_mode | 0o055)
+    argv = [
+        "setpriv",
+        f"--reuid={user}",
+        "--clear-groups",
+        "sh",
+        "-c",
+        f"HOME={at.scratch}/own; mkdir $HOME; {script}",
+    ]
+    subprocess.run(argv, check=True)
+    left = at.scratch / "own"
+    code = f"import sys; sys.path.insert(0, {str(SHIM.parent)!r}); import shim; shim.remove({str(left)!r})"
+    subprocess.run(["setpriv", f"--reuid={user}", "--clear-groups", "/usr/bin/python3", "-I", "-c", code], check=True)
+    assert list(at.scratch.iterdir()) == []
+
+
+def test_without_room_for_a_scratch_folder_a_command_runs_all_the_same(at: World) -> None:
+    at.scratch.rmdir()
+    assert at.start("/bin/sh", "-c", "exit 7").ended()["status"] == 7
+    assert [entry["PRIORITY"] for entry in at.journal.entries()] == ["4"]
+
+
+def test_an_older_daemon_may_start_the_shim_and_gives_no_rules(at: World) -> None:
+    """Between the unpacking of a new package and the restart of the daemon."""
+    (gate, opened), (ended, record), context = os.pipe(), os.pipe(), memfd_with("context", at.journal.address + "\0")
+    numbers = [str(gate), str(record), str(context)]
+    argv = [sys.executable, "-I", "-S", str(SHIM), "348-002", *numbers, "-", "--", "/bin/sh", "-c", "exit 7"]
+    os.write(opened, b"1")
+    subprocess.run(argv, pass_fds=(gate, record, context), check=True)
+    assert json.loads(os.read(ended, select.PIPE_BUF))["status"] == 7
+    for fd in (gate, opened, ended, record, context):
+        os.close(fd)
+
+
+def test_what_is_left_of_another_run_is_not_found(at: World) -> None:
+    left = at.scratch / "streamvault-348-002"
+    left.mkdir()
+    (left / "planted").write_text("x")
+    assert at.start("/bin/sh", "-c", 'test -z "$(ls $HOME)"').ended()["status"] == 0
+
+
+def test_a_process_that_hides_from_its_group_stays_confined(at: World, there: dict[str, str]) -> None:
+    """The rules hold for what a command leaves behind, too."""
+    script = f"setsid sh -c 'cat {there['secret']} >&2'; true"
+    assert at.start("/bin/sh", "-c", script).ended()["status"] == 0
+    told = "".join(entry["MESSAGE"] for entry in at.journal.entries())
+    assert "token" not in told
+    assert "denied" in told
+
+
+@pytest.mark.parametrize(("network", "reached"), [(True, True), (False, False)])
+def test_a_job_has_no_network(at: World, *, network: bool, reached: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        code = f"import socket; socket.create_connection(('127.0.0.1', {server.getsockname()[1]}), 5)"
+        rules = Rules(network=network, read=READABLE)
+        record = at.start(sys.executable, "-I", "-c", code, rules=rules).ended()
+    assert (record["status"] == 0) is reached
+
+
+def test_a_browser_gets_more_and_still_no_file_of_the_service(at: World, there: dict[str, str]) -> None:
+    rules = Rules(network=True, browser=True)
+    script = (
+        f"test -r /proc/1/stat && echo x >/dev/shm/browser-test && rm /dev/shm/browser-test && ! cat {there['secret']}"
+    )
+    assert at.start("/bin/sh", "-c", script, rules=rules).ended()["status"] == 0
+
+
+def test_more_may_be_read_where_the_administrator_says_so(at: World, there: dict[str, str]) -> None:
+    read = Rules(read=(there["folder"],))
+    assert at.start("/bin/cat", there["secret"], rules=read).ended()["status"] == 0
+    assert at.start("/bin/cat", there["secret"]).ended()["status"] == 1
+    assert at.start("/bin/sh", "-c", f"echo y >{there['secret']}", rules=read).ended()["status"] != 0
+
+
+# --- streamlink ----------------------------------------------------------------------------------------------------
+
+
+def installed() -> Installation:
+    command = real_streamlink()
+    said = subprocess.run([command, "--version"], capture_output=True, text=True, check=True).stdout
+    version = parse_version(said)
+    assert version is not None
+    return Installation(command=(command,), version=version, python=sys.executable, managed=False)
+
+
+FORMS = ("ts", "fmp4", "aes", "separate")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_same_bytes_are_recorded_with_and_without(at: World, form: str) -> None:
+    """The control is streamlink itself, run by nobody; what it muxes with ffmpeg goes through FIFOs in its scratch."""
+    streamlink = installed()
+    with LiveSource(MediaSpec(segment=1, seconds=8, kind=form), window=30) as source:
+        source.channel("a", {"elapsed": 8.0})
+        source.control("a", end=True)
+        url = source.url("a", "master" if form == "separate" else "live")
+        record = at.record(url, at.folder / "confined", streamlink).ended()
+        assert record["status"] == 0, record
+        config = at.folder / "config"
+        config.write_text(config_text(streamlink.version, url, "best"))
+        with (at.folder / "plain").open("wb") as plain:
+            argv = [*streamlink.command, f"--config={config}", "--stdout"]
+            subprocess.run(argv, stdout=plain, stderr=subprocess.DEVNULL, check=True)
+    recorded = (at.folder / "confined").read_bytes()
+    assert len(recorded) > 50_000
+    assert recorded == (at.folder / "plain").read_bytes()

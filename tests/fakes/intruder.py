@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a streamlink that was taken over would try. Standard library only; it runs in place of streamlink.
+
+    intruder.py JSON
+
+The argument names what there is to reach: secret (a file), folder (of others' files), victim (a process of the same
+user), socket (a Unix socket), own (a folder that may be written). Prints one JSON object: for each attempt "reached",
+or the error that stopped it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+class Stopped(Exception):
+    """The attempt came to nothing, for this reason."""
+
+
+def syscall(number: int, *arguments: object) -> int:
+    """Call the kernel; raises OSError."""
+    result = int(LIBC.syscall(number, *arguments))
+    if result < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return result
+
+
+def attach(pid: int) -> None:
+    """ptrace(PTRACE_SEIZE)."""
+    if LIBC.ptrace(0x4206, pid, None, None) < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def read_memory(pid: int) -> None:
+    """Open the memory of another process."""
+    os.close(os.open(f"/proc/{pid}/mem", os.O_RDWR))
+
+
+def connect(address: str, family: socket.AddressFamily = socket.AF_UNIX) -> None:
+    with socket.socket(family, socket.SOCK_STREAM) as client:
+        client.connect(address)
+
+
+def send_journal() -> None:
+    """A forged line."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+        client.sendto(b"MESSAGE=forged\n", "/run/systemd/journal/socket")
+
+
+def limit(pid: int) -> None:
+    """Take another process's descriptors away."""
+    import resource
+
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (0, 0))
+
+
+def follow_link(link: Path, target: str) -> None:
+    link.symlink_to(target)
+    link.read_bytes()
+
+
+def attempts(there: dict[str, str]) -> dict[str, Callable[[], object]]:
+    """Everything that is tried, by name."""
+    secret, folder, victim = there["secret"], Path(there["folder"]), int(there["victim"])
+    return {
+        "read a file of the service": lambda: Path(secret).read_bytes(),
+        "list a folder": lambda: os.listdir(folder),  # noqa: PTH208 - what is tried is the call
+        "overwrite a file": lambda: os.close(os.open(secret, os.O_WRONLY)),
+        "truncate a file": lambda: os.truncate(secret, 0),
+        "remove a file": lambda: Path(secret).unlink(),
+        "make a file": lambda: (folder / "new").write_bytes(b""),
+        "link a file into its own folder": lambda: os.link(secret, f"{there['own']}/linked"),
+        "follow a link of its own": lambda: follow_link(Path(there["own"], "link"), secret),
+        "change a file's mode": lambda: Path(secret).chmod(0),
+        "change a file's times": lambda: os.utime(secret),
+        "set an attribute": lambda: os.setxattr(secret, "user.x", b"x"),
+        "write to /dev/shm": lambda: Path("/dev/shm/intruder").write_bytes(b"x"),
+        "write to /tmp": lambda: Path("/tmp/intruder").write_bytes(b"x"),
+        "write to /run": lambda: Path("/run/intruder").write_bytes(b"x"),
+        "signal another process": lambda: os.kill(victim, signal.SIGCONT),
+        "limit another process": lambda: limit(victim),
+        "trace another process": lambda: attach(victim),
+        "open another process's memory": lambda: read_memory(victim),
+        "read another process's environment": lambda: Path(f"/proc/{victim}/environ").read_bytes(),
+        "read another process's command line": lambda: Path(f"/proc/{victim}/cmdline").read_bytes(),
+        "reach another process's files": lambda: os.listdir(f"/proc/{victim}/fd"),  # noqa: PTH208
+        "take another process's descriptor": lambda: syscall(438, os.pidfd_open(victim), 0, 0),
+        "move a process into its group": lambda: Path("/sys/fs/cgroup/cgroup.procs").write_text(str(victim)),
+        "reach a Unix socket": lambda: connect(there["socket"]),
+        "write a line into the journal": send_journal,
+        "reach the system bus": lambda: connect("/run/dbus/system_bus_socket"),
+        "make a keyring": lambda: syscall(250, 0, -1, 1),
+        "set up io_uring": lambda: syscall(425, 1, ctypes.create_string_buffer(256)),
+        "mount a file system": lambda: syscall(165, b"none", there["own"].encode(), b"tmpfs", 0, None),
+        "enter another's namespaces": lambda: syscall(308, os.pidfd_open(victim), 0x00020000),
+        "make a shared memory segment": lambda: syscall(29, 0, 4096, 0o1600),
+        "execute a file of its own": lambda: execute_own(there["own"]),
+    }  # fmt: skip
+
+
+def execute_own(folder: str) -> None:
+    """Bring a program and run it; one needs the right to execute in a folder that may be written."""
+    program = Path(folder, "program")
+    program.write_text("#!/bin/sh\nexit 0\n")
+    os.close(os.open(program, os.O_RDONLY))
+    pid = os.posix_spawn("/bin/sh", ["sh", "-c", f"exec {program}"], {})
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if status:
+        raise Stopped(f"status {status}")
+
+
+def result_of(attempt: Callable[[], object]) -> str:
+    """What became of it."""
+    try:
+        attempt()
+    except (OSError, ValueError, Stopped) as error:
+        return str(error)
+    return "reached"
+
+
+def main() -> None:
+    """Try everything, and say what was reached."""
+    there = json.loads(sys.argv[1])
+    there["own"] = there["own"] or os.environ["HOME"]
+    print(json.dumps({name: result_of(attempt) for name, attempt in attempts(there).items()}))
+
+
+if __name__ == "__main__":
+    main()
