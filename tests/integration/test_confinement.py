@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -19,7 +20,7 @@ from tests.integration.test_main_job import RECORDINGS, wait_state
 from tests.testbed.box import Box
 
 PLANTED = b"planted-" * 400
-SECRET = "/var/lib/streamvaultd/secret"
+PLANTED_AT = "/var/lib/streamvaultd/secret"
 PLAYLISTS = {
     "entry": "#EXTINF:2,\nfile://{secret}\n",
     "redirect": "#EXTINF:2,\n/redirect\n",
@@ -35,7 +36,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/redirect":
             self.send_response(302)
-            self.send_header("Location", f"file://{SECRET}")
+            self.send_header("Location", f"file://{PLANTED_AT}")
             self.end_headers()
             return
         body = self.media if self.path == "/media" else self.playlist().encode()
@@ -45,7 +46,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def playlist(self) -> str:
-        wish = PLAYLISTS[self.path.strip("/").removesuffix(".m3u8")].format(secret=SECRET)
+        wish = PLAYLISTS[self.path.strip("/").removesuffix(".m3u8")].format(secret=PLANTED_AT)
         head = "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:2\n"
         return f"{head}#EXTINF:2,\n/media\n{wish}#EXTINF:2,\n/media\n#EXT-X-ENDLIST\n"
 
@@ -64,13 +65,21 @@ def hostile(source: LiveSource, channel: str) -> Iterator[str]:
         server.shutdown()
 
 
+def has_ended(ctl: Ctl, recording: str) -> bool:
+    return ctl.state(recording) in ("completed", "stopped", "failed")
+
+
+def holds_something(box: Box, path: str) -> bool:
+    return box.path(path).stat().st_size > 0
+
+
 @pytest.fixture
 def planted(box: Box) -> Iterator[None]:
     """A file that the daemon's user can read."""
-    box.path(SECRET).write_bytes(PLANTED)
-    box.run(["chown", "_streamvault:_streamvault", SECRET])
+    box.path(PLANTED_AT).write_bytes(PLANTED)
+    box.run(["chown", "_streamvault:_streamvault", PLANTED_AT])
     yield
-    box.run(["rm", SECRET])
+    box.run(["rm", PLANTED_AT])
 
 
 @pytest.mark.usefixtures("planted")
@@ -82,11 +91,7 @@ def test_no_file_gets_into_a_recording(box: Box, ctl: Ctl, source: LiveSource, c
             target = f"{url}/{kind}.m3u8"
             box.run(["sh", "-c", f"cd / && {' '.join(plain)} {target} best >/run/control.{kind} || true"], timeout=120)
             ctl("record", target, "--name", f"hostile-{kind}", check=False, timeout=120)
-            box.wait_for(
-                lambda kind=kind: ctl.state(f"hostile-{kind}") in ("completed", "stopped", "failed"),
-                "its end",
-                timeout=120,
-            )
+            box.wait_for(partial(has_ended, ctl, f"hostile-{kind}"), "its end", timeout=120)
     leaked = {kind for kind in PLAYLISTS if PLANTED in box.path(f"/run/control.{kind}").read_bytes()}
     assert leaked >= {"entry", "redirect"}
     for kind in PLAYLISTS:
@@ -140,7 +145,7 @@ def test_a_streamlink_that_was_taken_over_reaches_nothing(
         name = f"taken-{victim}"
         ctl("record", source.url(channel), "--name", name, check=False)
         segment = ctl.segments(name)[0]["path"]
-        box.wait_for(lambda segment=segment: box.path(segment).stat().st_size > 0, "it has tried everything")
+        box.wait_for(partial(holds_something, box, segment), "it has tried everything")
         tried = json.loads(box.path(segment).read_bytes())
         assert list(tried) == secrets
         for target, results in tried.items():
