@@ -15,6 +15,7 @@ help:
 	@echo "make check   lint and unit tests only"
 	@echo "make html    the documents and man pages as a web site, in build/html/"
 	@echo "make deb     build the package into dist/"
+	@echo "make lock    write anew which streamlink is installed, and the checksums of its wheels"
 	@echo "make box     boot a box with the package installed, and open a shell in it"
 	@echo "make chaos   faults at random instants, then an account of every frame and death: SEED=… MINUTES=… RECORDINGS=…"
 	@echo "             POSTGRES=1: with a catalogue in PostgreSQL, which is killed, stopped and frozen, too"
@@ -40,6 +41,9 @@ html:
 deb:
 	$(PYTHON) -m tests.testbed setup
 	$(PYTHON) -m tests.testbed deb
+
+lock:
+	$(PYTHON) -m tests.testbed.streamlinklock
 
 box: deb
 	$(PYTHON) -m tests.testbed boot --name box --deb dist/streamvaultd_*.deb

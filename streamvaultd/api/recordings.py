@@ -32,6 +32,7 @@ from streamvaultd.errors import (
     NoSuchSegment,
     NothingToRetry,
     NotRecording,
+    PermissionDenied,
     ScopeFailed,
     SourceUnavailable,
     UnsupportedUrl,
@@ -161,7 +162,10 @@ class Api:
             found["catalogue"] = {"backlog": catalogue.backlog} | (
                 {} if catalogue.trouble is None else {"trouble": catalogue.trouble}
             )
-        return found | ({"streamlinkVersion": str(installation.version)} if installation else {})
+        return found | optional(
+            streamlinkVersion=str(installation.version) if installation else None,
+            streamlinkTrouble=self._streamlinks.trouble if installation else None,
+        )
 
     # --- acting ----------------------------------------------------------------------------------------------------
 
@@ -234,7 +238,10 @@ class Api:
             await self._streamlinks.refresh()
             installation = await self._streamlinks.usable()
         else:
-            installation = await self._streamlinks.install(call.parameters.get("version"))
+            if call.peer.uid != 0 and self._settings().streamlink_install != "group":
+                raise PermissionDenied
+            hashes = not call.parameters.get("noHashes", False)
+            installation = await self._streamlinks.install(call.parameters.get("version"), hashes=hashes)
         found = {
             "command": " ".join(installation.command),
             "version": str(installation.version),

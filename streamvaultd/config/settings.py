@@ -56,6 +56,7 @@ class Settings:
     streamlink_command: tuple[str, ...] = ("streamlink",)
     streamlink_options: tuple[tuple[str, str], ...] = ()
     streamlink_read: tuple[str, ...] = ()
+    streamlink_install: str = "root"
     store_path: Path = Path("/var/lib/streamvaultd/streamvaultd.sqlite")
     catalogue: str = ""
     sync_interval: float = 5.0
@@ -78,6 +79,12 @@ def check_container(value: Any) -> Container:
         return Container(_text(value))
     except ValueError:
         raise _Unfit(f"it must be {' or '.join(Container)}") from None
+
+
+def _installer(value: Any) -> str:
+    if value not in ("root", "group"):
+        raise _Unfit("it must be root or group")
+    return str(value)
 
 
 def check_template(value: Any) -> str:
@@ -228,6 +235,8 @@ OPTIONS: Final = (
            "So far apart are two questions to one site, however many streamers are watched there."),
     Option("streamlink", "command", _command, "streamlink_command", "streamlink",
            "The streamlink to run while none is installed by 'streamvaultctl streamlink install'."),
+    Option("streamlink", "install", _installer, "streamlink_install", "root",
+           "Who may have streamlink installed: root, or group, all who may use the daemon's socket."),
     Option("streamlink", "options", _options, "streamlink_options", "{}",
            "Further long options of streamlink, without the dashes."),
     Option("streamlink", "read", _paths, "streamlink_read", "[]",

@@ -139,6 +139,7 @@ class DaemonStatus(Record):
     jobs: int
     streamlink_command: str
     streamlink_version: str | None
+    streamlink_trouble: str | None
     store: str
     catalogue: Catalogue | None
     unreachable: tuple[str, ...]
@@ -349,6 +350,7 @@ def parse_status(answer: Answer) -> DaemonStatus:
         jobs=top.need("jobs", int),
         streamlink_command=top.need("streamlinkCommand", str),
         streamlink_version=top.text("streamlinkVersion"),
+        streamlink_trouble=top.text("streamlinkTrouble"),
         store=top.need("store", str),
         catalogue=_parse_catalogue(answer.get("catalogue")),
         unreachable=top.texts("unreachableTargets"),

@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from streamvaultd.errors import StreamlinkInstallFailed, StreamlinkUnusable
-from streamvaultd.recording.streamlink.command import Version
-from streamvaultd.recording.streamlink.installation import discover, install, python_of
+from streamvaultd.recording.streamlink.command import RECOMMENDED, Version, parse_version
+from streamvaultd.recording.streamlink.installation import LOCK, discover, install, python_of
 from tests.component.captures import FAKE, real_streamlink
 
 
@@ -113,7 +116,7 @@ async def test_an_update_gets_the_newest_and_keeps_the_one_before(
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(index))
     before = install_by_hand(state, "97.0.0")
-    installed = await install(state)
+    installed = await install(state, hashes=False)
     assert (installed.version, installed.managed, installed.warning) == (Version(99, 0, 2), True, None)
     assert await discover(("streamlink",), state) == installed
     assert set(programs(state)) == {before, *installed.command}
@@ -123,8 +126,86 @@ async def test_an_installation_that_fails_changes_nothing(tmp_path: Path) -> Non
     (tmp_path / "streamlink").mkdir()
     (tmp_path / "streamlink" / "versions").write_text("in the way")
     with pytest.raises(StreamlinkInstallFailed, match="File exists"):
-        await install(tmp_path, "99.0.2")
+        await install(tmp_path, "99.0.2", hashes=False)
     assert not (tmp_path / "streamlink" / "current").exists()
+
+
+def locked(lock: Path, version: str, index: Path) -> Path:
+    """A lock of the package that is in the index, which has one wheel."""
+    [file] = index.iterdir()
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    lock.write_text(f"streamlink=={version} \\\n    --hash=sha256:{digest}\n")
+    return lock
+
+
+@pytest.mark.timeout(120)
+async def test_only_wheels_whose_checksums_are_known_are_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index, state = tmp_path / "index", tmp_path / "state"
+    index.mkdir()
+    wheel(index, "98.0.1")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(index))
+    lock = locked(tmp_path / "lock", "98.0.1", index)
+    installed = await install(state, lock=lock)
+    assert (installed.version, await discover(("streamlink",), state)) == (Version(98, 0, 1), installed)
+    with pytest.raises(StreamlinkInstallFailed, match="checksums are not known"):
+        await install(state, "97.0.0", lock=lock)
+    [forged] = index.iterdir()
+    with zipfile.ZipFile(forged, "a") as file:
+        file.writestr("planted.py", "")
+    with pytest.raises(StreamlinkInstallFailed, match="ended with status 1"):
+        await install(state, lock=lock)
+    assert await discover(("streamlink",), state) == installed
+
+
+@pytest.mark.timeout(120)
+async def test_nothing_is_built_from_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index, mark = tmp_path / "index", tmp_path / "mark"
+    index.mkdir()
+    (tmp_path / "setup.py").write_text(f"open({str(mark)!r}, 'w')\nfrom setuptools import setup\nsetup()\n")
+    with tarfile.open(index / "streamlink-99.0.2.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "setup.py", "streamlink-99.0.2/setup.py")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(index))
+    with pytest.raises(StreamlinkInstallFailed, match="ended with status 1"):
+        await install(tmp_path / "state", hashes=False)
+    assert not mark.exists()
+
+
+def test_the_set_that_is_known_has_a_streamlink_that_is_recommended() -> None:
+    lines = [line for line in LOCK.read_text().splitlines() if not line.startswith(("#", " "))]
+    versions = dict(line.removesuffix(" \\").split("==") for line in lines)
+    found = parse_version(versions["streamlink"])
+    assert found is not None
+    assert found >= RECOMMENDED
+    assert LOCK.read_text().count("--hash=sha256:") >= len(versions)
+
+
+@pytest.mark.parametrize("what", ["streamlink", "streamlink/versions", "the program"])
+async def test_what_others_may_write_to_is_not_run(tmp_path: Path, what: str) -> None:
+    command = Path(install_by_hand(tmp_path, "97.0.0"))
+    assert (await discover(("streamlink",), tmp_path)).version == Version(97, 0, 0)
+    path = command if what == "the program" else tmp_path / what
+    path.chmod(0o777)
+    with pytest.raises(StreamlinkUnusable, match="others may have written to it"):
+        await discover(("streamlink",), tmp_path)
+    path.chmod(0o755)
+    os.chown(path, 12345, -1)
+    with pytest.raises(StreamlinkUnusable, match="others may have written to it"):
+        await discover(("streamlink",), tmp_path)
+
+
+async def test_a_private_one_that_is_elsewhere_is_not_run(tmp_path: Path) -> None:
+    install_by_hand(tmp_path, "97.0.0")
+    (tmp_path / "elsewhere" / "bin").mkdir(parents=True)
+    program(tmp_path / "elsewhere" / "bin" / "streamlink", "#!/bin/sh\necho 'streamlink 99.0.0'\n")
+    current = tmp_path / "streamlink" / "current"
+    current.unlink()
+    current.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StreamlinkUnusable, match="is not below"):
+        await discover(("streamlink",), tmp_path)
 
 
 def programs(state: Path) -> list[str]:

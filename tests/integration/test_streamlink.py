@@ -31,7 +31,7 @@ def test_streamlink_of_debian_and_the_newest(box: Box, ctl: Ctl, source: LiveSou
     ctl("record", source.url(f"{channel}-both"), "--name", "both")
     newest = ctl.json("streamlink", "install", timeout=300)
     assert newest["managed"]
-    assert tuple(int(part) for part in newest["version"].split(".")) >= (8, 1, 1)
+    assert tuple(int(part) for part in newest["version"].split(".")) >= (8, 6, 0)
     assert newest.get("warning") is None
     commands = box.run(["ps", "-eo", "args"]).stdout
     assert "/usr/bin/streamlink --config" in commands
@@ -53,4 +53,7 @@ def test_a_version_that_does_not_exist_changes_nothing(box: Box, ctl: Ctl) -> No
     refused = ctl("streamlink", "install", "0.0.1", check=False, timeout=300)
     assert refused.returncode == 1, refused.stdout
     assert "cannot install streamlink 0.0.1" in refused.stderr
+    assert "its checksums are not known" in refused.stderr
+    refused = ctl("streamlink", "install", "0.0.1", "--no-hashes", check=False, timeout=300)
+    assert refused.returncode == 1, refused.stdout
     assert ctl.json("streamlink", "status") == before

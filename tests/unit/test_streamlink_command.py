@@ -159,4 +159,7 @@ def test_credentials_are_struck_out_as_urls_have_them_and_in_the_parts_that_erro
 def test_an_old_streamlink_is_a_warning_that_says_what_to_do() -> None:
     assert warning_about(NEWEST, managed=False) is None
     assert "streamvaultctl streamlink install" in (warning_about(DEBIAN_13, managed=False) or "")
+    assert "trixie-backports" in (warning_about(DEBIAN_13, managed=False) or "")
+    assert "Twitch" not in (warning_about(Version(8, 4), managed=False) or "Twitch")
+    assert warning_about(Version(8, 6), managed=False) is None
     assert "streamvaultctl streamlink update" in (warning_about(DEBIAN_13, managed=True) or "")

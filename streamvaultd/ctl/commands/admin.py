@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from streamvaultd.ctl import records
 from streamvaultd.ctl.commands.lists import show_table
-from streamvaultd.ctl.options import Command, argument, command
+from streamvaultd.ctl.options import Command, argument, command, option
 from streamvaultd.ctl.outcome import ExitCode
 from streamvaultd.ctl.records import Answer, Fields
 from streamvaultd.ctl.session import Session
@@ -74,14 +74,18 @@ def streamlink(session: Session) -> None:
 
 @streamlink.command("install")
 @argument("version", "[VERSION]", required=False)
-def streamlink_install(session: Session, *, version: str | None) -> None:
-    """Install streamlink, the newest or the given version."""
-    _manage_streamlink(session, "install", version)
+@option("--no-hashes", help="Another version, or the newest, whose checksums are not known.")
+def streamlink_install(session: Session, *, version: str | None, no_hashes: bool = False) -> None:
+    """Install streamlink.
+
+    By default it is a set of wheels whose checksums this program knows. Others are installed with --no-hashes only.
+    """
+    _manage_streamlink(session, "install", version, no_hashes=True if no_hashes else None)
 
 
 @streamlink.command("update")
 def streamlink_update(session: Session) -> None:
-    """Update streamlink to the newest version."""
+    """Install anew what this version of the program knows."""
     _manage_streamlink(session, "update", None)
 
 
@@ -91,8 +95,9 @@ def streamlink_status(session: Session) -> None:
     _manage_streamlink(session, "status", None)
 
 
-def _manage_streamlink(session: Session, verb: str, version: str | None) -> None:
-    answer = next(iter(session.more("ManageStreamlink", verb=verb, version=version)))  # minutes: it downloads
+def _manage_streamlink(session: Session, verb: str, version: str | None, *, no_hashes: bool | None = None) -> None:
+    # minutes: it downloads
+    answer = next(iter(session.more("ManageStreamlink", verb=verb, version=version, noHashes=no_hashes)))
     if not session.show_json(answer):
         session.show(render.streamlink_block(records.parse_streamlink(answer)))
 

@@ -236,6 +236,8 @@ def daemon_block(status: DaemonStatus, now: int) -> list[Line]:
         ("Streamlink", line(f"{status.streamlink_version or 'unusable'} ({status.streamlink_command})")),
         ("Store", line(status.store)),
     ]
+    if status.streamlink_trouble is not None:
+        fields.insert(3, ("Warning", line(status.streamlink_trouble, Style.BAD)))
     if status.catalogue is not None:
         waiting = plural(status.catalogue.backlog, "change")
         told = "has everything" if not status.catalogue.backlog else f"lacks {waiting}"

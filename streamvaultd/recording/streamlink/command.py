@@ -37,7 +37,10 @@ class Version:
 OLDEST: Final = Version(6, 10)
 """The first with --logformat, without which its log lines cannot be told apart."""
 
-RECOMMENDED: Final = Version(8, 1, 1)
+RECOMMENDED: Final = Version(8, 6)
+"""A playlist has older ones read files of this machine: its entries before 8.4.0, its redirects before 8.6.0."""
+
+FOR_TWITCH: Final = Version(8, 1, 1)
 """Older ones cannot record from Twitch as it is today, and end when a source is silent for a few seconds."""
 
 
@@ -145,10 +148,15 @@ def warning_about(version: Version, *, managed: bool) -> str | None:
     """What the administrator should know about this version."""
     if version >= RECOMMENDED:
         return None
-    verb = "update" if managed else "install"
+    twitch = "" if version >= FOR_TWITCH else "Twitch cannot be recorded with it, and "
+    advice = (
+        "'streamvaultctl streamlink update' gets one without"
+        if managed
+        else "'apt install -t trixie-backports streamlink' or 'streamvaultctl streamlink install' gets one without"
+    )
     return (
-        f"streamlink {version} is older than {RECOMMENDED}: Twitch cannot be recorded with it; "
-        f"'streamvaultctl streamlink {verb}' gets the newest"
+        f"streamlink {version} is older than {RECOMMENDED}: {twitch}it has holes by which a stream can read files of"
+        f" this machine (CVE-2026-44353, CVE-2026-92164); {advice}"
     )
 
 

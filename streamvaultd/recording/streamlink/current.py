@@ -46,9 +46,12 @@ class Streamlinks:
             self._installation, self._trouble = None, error
         self._known.set()
 
-    async def install(self, version: str | None) -> Installation:
-        """Install a version into the state directory and use it from now on; raises StreamlinkInstallFailed."""
-        self._installation = await installations.install(self._state_dir, version)
+    async def install(self, version: str | None, *, hashes: bool) -> Installation:
+        """Install a version, or what is known by its checksums, into the state directory and use it from now on.
+
+        Raises StreamlinkInstallFailed.
+        """
+        self._installation = await installations.install(self._state_dir, version, hashes=hashes)
         self._trouble = None
         return self._installation
 

@@ -3,6 +3,9 @@
 
     <state>/streamlink/current -> versions/<time of its installation>    a virtual environment, used when present
 
+What is installed are wheels alone, and by default those of a set that is known by checksum (requirements.lock). What
+another user could have written to is not run.
+
 Each installation gets a new folder, for running segments go on with theirs: streamlink imports parts of itself late.
 """
 
@@ -13,6 +16,7 @@ import contextlib
 import os
 import shutil
 import signal
+import stat
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -26,25 +30,48 @@ from streamvaultd.recording.streamlink.command import OLDEST, Installation, pars
 VERSION_LIMIT: Final = 20.0
 INSTALL_LIMIT: Final = 600.0
 SHEBANG_MAX: Final = 4096
+LOCK: Final = Path(__file__).with_name("requirements.lock")
+"""Every wheel of the set, with its checksum; 'make lock' writes it."""
 
 
 async def discover(command: Sequence[str], state_dir: Path) -> Installation:
     """The managed streamlink if there is one, else the configured command. StreamlinkUnusable says what is wrong."""
     managed = state_dir / "streamlink" / "current"
     if managed.is_symlink():
+        await asyncio.to_thread(require_own, state_dir / "streamlink")
         return await _inspect((str(managed.resolve() / "bin" / "streamlink"),), managed=True)
     return await _inspect(tuple(command), managed=False)
 
 
-async def install(state_dir: Path, version: str | None = None) -> Installation:
-    """Install a version of streamlink from the Python Package Index, the newest by default, and make it current.
+def require_own(root: Path) -> None:
+    """Raise StreamlinkUnusable if `current` leads elsewhere, or somebody else may have written to what it leads to."""
+    target = (root / "current").resolve()
+    if target.parent != (root / "versions").resolve():
+        raise StreamlinkUnusable(command=str(root / "current"), why=f"it leads to {target}, which is not below {root}")
+    program = (target / "bin" / "streamlink").resolve()
+    for path in (root, root / "versions", target, target / "bin", program):
+        try:
+            found = path.stat()
+        except OSError as error:
+            raise StreamlinkUnusable(command=str(path), why=error.strerror or str(error)) from error
+        if found.st_uid not in (0, os.geteuid()) or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            why = "others may have written to it; 'streamvaultctl streamlink install' makes another one"
+            raise StreamlinkUnusable(command=str(path), why=why)
+
+
+async def install(
+    state_dir: Path, version: str | None = None, *, hashes: bool = True, lock: Path = LOCK
+) -> Installation:
+    """Install streamlink from the Python Package Index and make it current: the set that is known by its checksums.
+
+    Without `hashes` it is a version that is not known so, by default the newest. Wheels only, in each case.
 
     StreamlinkInstallFailed leaves what was current. pip writes to our stderr. Installations that no process uses
     are removed, except for the one that was current before.
     """
     folder = state_dir / "streamlink" / "versions" / datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
     try:
-        await _make_environment(folder, "streamlink" if version is None else f"streamlink=={version}")
+        await _make_environment(folder, _wanted(version, lock if hashes else None))
         installed = await _inspect((str(folder / "bin" / "streamlink"),), managed=True)
     except (OSError, StreamlinkUnusable, _Failed) as error:
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
@@ -57,11 +84,20 @@ class _Failed(Exception):
     """A command ended with something else than success."""
 
 
-async def _make_environment(folder: Path, requirement: str) -> None:
+def _wanted(version: str | None, lock: Path | None) -> tuple[str, ...]:
+    """What pip is to install; _Failed for a version whose checksums are not known."""
+    if lock is None:
+        return ("--", "streamlink" if version is None else f"streamlink=={version}")
+    if version is not None and f"streamlink=={version} " not in lock.read_text(encoding="ascii"):
+        raise _Failed("its checksums are not known; '--no-hashes' installs it all the same")
+    return ("--require-hashes", "--requirement", str(lock))
+
+
+async def _make_environment(folder: Path, wanted: Sequence[str]) -> None:
     await asyncio.to_thread(folder.parent.mkdir, mode=0o750, parents=True, exist_ok=True)
     await _run(sys.executable, "-m", "venv", str(folder))
     pip = (str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "--no-input")
-    await _run(*pip, "install", "--no-cache-dir", "--", requirement)
+    await _run(*pip, "install", "--no-cache-dir", "--only-binary=:all:", *wanted)
 
 
 async def _run(*argv: str) -> None:
