@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from streamvaultd.media import fmp4, fragments, mp4, timeline, ts
 from streamvaultd.media.container import Container, sniff
 from streamvaultd.media.pieces import APART, GAP_MAX, SECOND, Pieces
+from streamvaultd.media.programs import nameless_pictures
 from streamvaultd.media.source import FileSource
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ class _Transport:
                 end, "torn", f"{self._source.size - end} bytes at the end are no whole packet", self._now()
             )
         self._found.packets = packets
+        self._found.is_known = not nameless_pictures(self._source)
         if self._pieces.count:
             self._found.duration_ms = round(self._pieces.end() / ts.TICKS_PER_MS)
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 # Types of streams that are neither pictures nor sound (table 2-34): sections, DSM-CC, metadata such as ID3; SCTE 35
 _DATA = frozenset({0x05, 0x0A, 0x0B, 0x0C, 0x0D, 0x14, 0x15, 0x16, 0x86})
+_PRIVATE = 0x06
+# Both pictures and tables come within so many bytes
+_NEAR = 16 << 20
 _TABLE_PAT, _TABLE_PMT = 0, 2
 _CRC = 4
 
@@ -68,6 +71,24 @@ def media_pids(source: Source) -> set[int]:
     return found - data_pids
 
 
+def nameless_pictures(source: Source) -> set[int]:
+    """The PIDs of pictures near the start that the table calls private and does not describe: nobody can show them.
+
+    So ffmpeg writes what transport streams have no name for, AV1 and VP9 among them.
+    """
+    maps, private, pictures = set[int](), set[int](), set[int]()
+    for _, data in timeline.blocks(source, 0, min(source.size, _NEAR)):
+        for at in ts.starts(data):
+            pid = ts.pid_of(data, at)
+            if pid == ts.PID_PAT:
+                maps.update(_maps(data, at))
+            elif pid in maps:
+                private.update(stream for stream, kind in _entries(data, at, bare=True) if kind == _PRIVATE)
+            elif (pes := ts.parse_pes(data, at)) and pes.is_video:
+                pictures.add(pid)
+    return pictures & private
+
+
 def _section(data: bytes, at: int, table: int) -> bytes:
     """What a table holds between its length and its checksum, as far as it is in this packet (2.4.4.1)."""
     start = ts.payload_at(data, at)
@@ -93,12 +114,13 @@ def _streams(data: bytes, at: int) -> Iterator[Stream]:
     return (stream for stream in _entries(data, at) if stream[1] not in _DATA)
 
 
-def _entries(data: bytes, at: int) -> Iterator[Stream]:
-    """The streams of a program (2.4.4.8)."""
+def _entries(data: bytes, at: int, *, bare: bool = False) -> Iterator[Stream]:
+    """The streams of a program (2.4.4.8); those without any description if they are to be `bare`."""
     section = _section(data, at, _TABLE_PMT)
     entry = 9 + _length(section, 7) if len(section) >= 9 else len(section)
     while entry + 5 <= len(section):
-        yield _pid(section, entry + 1), section[entry]
+        if not (bare and _length(section, entry + 3)):
+            yield _pid(section, entry + 1), section[entry]
         entry += 5 + _length(section, entry + 3)
 
 

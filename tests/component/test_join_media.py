@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from streamvaultd.media.inspect import Soundness, inspect_file
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -187,3 +189,15 @@ def test_unusable_input_is_a_usage_error() -> None:
     with start_job() as job:
         _, errors = job.communicate("{}")
     assert (job.returncode, errors) == (2, "cannot use parameter 'recording'\n")
+
+
+def test_pictures_that_a_transport_stream_has_no_name_for_are_told(tmp_path: Path) -> None:
+    """As ffmpeg muxes AV1: private data without a description. They stay in the file, and it is not called sound."""
+    made = tmp_path / "av1.ts"
+    encode = ("-c:v", "libsvtav1", "-preset", "12", "-c:a", "aac", "-f", "mpegts")
+    source = ("-f", "lavfi", "-i", "testsrc2=size=128x72:rate=10", "-f", "lavfi", "-i", "sine", "-t", "2")
+    subprocess.run(["ffmpeg", "-nostdin", "-v", "error", *source, *encode, made], check=True, capture_output=True)
+    found, report = join(tmp_path, made.read_bytes())
+    assert found.read_bytes() == made.read_bytes()
+    assert report["notes"] == [f"{found.name} has pictures (PID 256) that a transport stream has no name for"]
+    assert inspect_file(str(found)).soundness is Soundness.UNKNOWN

@@ -44,6 +44,7 @@ from streamvaultd.media import fragments, timeline, ts
 from streamvaultd.media.container import Container
 from streamvaultd.media.lead import Lead, find_lead, without_lead
 from streamvaultd.media.plan import Plan, PlannedSeam, plan_join
+from streamvaultd.media.programs import nameless_pictures
 from streamvaultd.media.seam import Seam, SeamKind
 from streamvaultd.media.source import FileSource
 from streamvaultd.media.splice import Part
@@ -393,6 +394,9 @@ class Join:
         duration = timeline.duration_ms(result, plan.places()) if is_ts else fragments.duration_ms(result)
         if is_ts and duration is not None and duration < self._spec.least:
             duration = timeline.counted_ms(result, plan.places())
+        if is_ts and (nameless := sorted(nameless_pictures(result))):
+            pids = ", ".join(map(str, nameless))
+            self._notes.append(f"{final.name} has pictures (PID {pids}) that a transport stream has no name for")
         return {
             "path": str(final),
             "bytes": result.size,
