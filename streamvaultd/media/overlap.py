@@ -12,7 +12,7 @@ from pathlib import Path
 
 from streamvaultd.media import fmp4, timeline
 from streamvaultd.media.pes_splice import find_pes_splice
-from streamvaultd.media.seam import HEAD, REACH
+from streamvaultd.media.seam import HEAD, REACH_MAX
 from streamvaultd.media.source import FileSource, Source, find_back, is_equal
 
 # The newer begins with the oldest that the source offers, and soon has as much of it as the older: at first, this much
@@ -30,7 +30,7 @@ def overlap_proven(older_fd: int, newer_fd: int) -> bool:
     head = newer.read(skip, HEAD)
     if len(head) < HEAD:
         return False
-    reach = min(REACH, AHEAD + 2 * newer.size)
+    reach = min(REACH_MAX, AHEAD + 2 * newer.size)
     place = next(find_back(older, head, max(0, older.size - reach), older.size), None)
     if place is None:
         return not skip and timeline.is_ts(newer) and find_pes_splice(older, newer, reach) is not None

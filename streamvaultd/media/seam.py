@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from streamvaultd.media import fmp4, fragment_union, fragments, timeline, ts
 from streamvaultd.media.container import Container, sniff
@@ -19,10 +19,19 @@ from streamvaultd.media.pes_splice import PesSplice, find_pes_splice
 from streamvaultd.media.source import Clipped, Source, find_back, is_equal
 from streamvaultd.media.union import Origin, Span, Union, find_union
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 # What is looked for: 32 packets hold tables, a clock reference and timestamps, so they are unique
 HEAD = 32 * ts.PACKET
-# How far back: what the longest window (99 media segments) holds at the highest bit rates
+# How far back in any case, and as far as the longest windows go (99 media segments of 10 s at 130 Mbit/s) unless the
+# clocks tell that newer begins behind older's end
 REACH = 1 << 30
+REACH_MAX = 16 << 30
+# How far before a place another one is looked for that is as good: media that repeat themselves, as a slate does
+REPEAT_MAX = 64 << 20
+# A clock that runs back by more than this (ms) is no rounding: that nothing is missing cannot be told
+BACKWARD_NONE_MS = 1.0
 # Places that hold the head but go on differently are tried this often; only made-up input has more
 HITS_MAX = 16
 # A clock that runs back by more than this (ms) was set anew, so distances across it mean nothing
@@ -81,7 +90,7 @@ class Seam:
 
 
 def find_seam(older: Source, newer: Source) -> Seam:
-    """How `newer`, the next segment in time, continues `older`. Reads at most REACH bytes back, in small windows."""
+    """How `newer`, the next segment in time, continues `older`. Reads REACH_MAX bytes back at most, in windows."""
     kind = sniff(older)
     if kind is not sniff(newer):
         return _break(older, "the formats differ")
@@ -134,17 +143,54 @@ def _gap(older_end: int, newer_start: int, note: str) -> Seam:
 def _exact(older: Source, newer: Source, skip: int) -> tuple[Seam | None, int | None]:
     """The seam by bytes, leaving out newer's first `skip` bytes; else where the head was found at all."""
     head = newer.read(skip, HEAD)
-    low = max(0, older.size - REACH)
     found = None
-    for _, place in zip(range(HITS_MAX), find_back(older, head, low, older.size), strict=False):
-        length = min(older.size - place, newer.size - skip)
-        if is_equal(older, place, newer, skip, length):
-            return _exact_seam(older, newer, place, skip), place
+    for _, place in zip(range(HITS_MAX), _places(older, newer, head), strict=False):
+        if _goes_on(older, place, newer, skip):
+            seam = _exact_seam(older, newer, place, skip)
+            return (_ambiguous(seam) if _is_repeated(older, place, newer, skip, head) else seam), place
         found = place
     if found is not None:
         return None, found
     short = _short_overlap(older, head)
     return (_exact_seam(older, newer, older.size - short, skip) if short else None), None
+
+
+def _places(older: Source, newer: Source, head: bytes) -> Iterator[int]:
+    """Where older holds the head, the last one first; far back only if the clocks allow it to be there."""
+    low = max(0, older.size - REACH)
+    yield from find_back(older, head, low, older.size)
+    far = max(0, older.size - REACH_MAX)
+    if far < low and not _is_behind(older, newer):
+        yield from find_back(older, head, far, min(older.size, low + len(head) - 1))
+
+
+def _is_behind(older: Source, newer: Source) -> bool:
+    """True when the clock of both tells that newer begins behind older's end."""
+    match sniff(older):
+        case Container.TS:
+            distance = _distance_ms(older, newer)
+        case Container.FMP4:
+            distance = fragment_union.gap_ms(older, newer)
+        case _:
+            distance = None
+    return distance is not None and distance > 0
+
+
+def _goes_on(older: Source, place: int, newer: Source, skip: int) -> bool:
+    return is_equal(older, place, newer, skip, min(older.size - place, newer.size - skip))
+
+
+def _is_repeated(older: Source, place: int, newer: Source, skip: int, head: bytes) -> bool:
+    """True when newer continues older at an earlier place just as well: equal bytes do not tell which it is."""
+    low = max(0, place - REPEAT_MAX)
+    others = find_back(older, head, low, place + len(head) - 1)
+    return any(_goes_on(older, other, newer, skip) for _, other in zip(range(HITS_MAX), others, strict=False))
+
+
+def _ambiguous(seam: Seam) -> Seam:
+    """The least is left out, so that nothing is lost that could be told apart; no more is known."""
+    note = "the media repeat themselves: the overlap may be longer, and how much is missing cannot be told"
+    return replace(seam, certainty=Certainty.LIKELY, gap_ms=None, note="; ".join(filter(None, (seam.note, note))))
 
 
 def _exact_seam(older: Source, newer: Source, place: int, skip: int) -> Seam:
@@ -239,24 +285,30 @@ def _append(older: Source, newer: Source, repeated: int) -> Seam:
             overlap_bytes=repeated,
             note="the newer segment begins where the older ends",
         )
+    length = _length_of(gap)
     return Seam(
         kind=SeamKind.GAP,
         method="timestamps",
-        certainty=Certainty.UNKNOWN if gap is None else Certainty.LIKELY,
+        certainty=Certainty.UNKNOWN if length is None else Certainty.LIKELY,
         older_end=older.size,
         newer_start=0,
         pieces=(Inserted(ts.discontinuity(sorted(following.items()))),) if following else (),
         overlap_bytes=repeated,
-        gap_ms=None if gap is None else max(0.0, gap),
+        gap_ms=length,
         note=_gap_note(gap),
     )
+
+
+def _length_of(gap: float | None) -> float | None:
+    """How much is missing. A clock that runs back does not tell: it was set anew, or the same time is there twice."""
+    return None if gap is None or gap < -BACKWARD_NONE_MS else max(0.0, gap)
 
 
 def _gap_note(gap: float | None) -> str:
     if gap is None:
         return "the clocks of the segments cannot be compared"
-    if gap < -1:
-        return f"the same {-gap:.0f} ms may be in both, in other bytes: both are kept"
+    if gap < -BACKWARD_NONE_MS:
+        return f"the clock was set back, or the same {-gap:.0f} ms may be in both, in other bytes: both are kept"
     return ""
 
 
@@ -334,12 +386,13 @@ def _fmp4_gap(older: Source, newer: Source, skip: int) -> Seam:
     gap = fragment_union.gap_ms(older, newer)
     if gap is not None and gap < -BACKWARD_MAX_MS:
         gap = None
+    length = _length_of(gap)
     return Seam(
         kind=SeamKind.GAP,
         method="timestamps",
-        certainty=Certainty.UNKNOWN if gap is None else Certainty.LIKELY,
+        certainty=Certainty.UNKNOWN if length is None else Certainty.LIKELY,
         older_end=older.size,
         newer_start=skip,
-        gap_ms=None if gap is None else max(0.0, gap),
+        gap_ms=length,
         note=_gap_note(gap),
     )

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from streamvaultd.media import seam as seam_module
 from streamvaultd.media import ts
 from streamvaultd.media.container import Container, sniff
 from streamvaultd.media.plan import Plan, plan_join
@@ -194,7 +195,7 @@ def test_the_same_time_in_other_bytes_is_kept_twice_and_said() -> None:
     other = Broadcast(SEGMENTS, seed=3)
     plan, data = joined(LIVE.window(0, 9), other.window(6, 12))
     seam = plan.seams[0].seam
-    assert (seam.kind, seam.gap_ms) == (SeamKind.GAP, 0)
+    assert (seam.kind, seam.certainty, seam.gap_ms) == (SeamKind.GAP, Certainty.UNKNOWN, None)
     assert "other bytes" in seam.note
     assert data.startswith(LIVE.window(0, 9))
     assert data.endswith(other.window(6, 12))
@@ -289,3 +290,45 @@ def test_zeros_that_a_power_failure_left_are_replaced_by_the_newer_segment(place
     assert data[: min(start, place // ts.PACKET * ts.PACKET)] == older[: min(start, place // ts.PACKET * ts.PACKET)]
     assert data.endswith(LIVE.window(4, 15))
     assert len(data) <= len(LIVE.window(0, 15))
+
+
+SLATE = Broadcast(3, seed=9).window(0, 2)
+
+
+def test_a_slate_in_a_loop_is_never_called_proven() -> None:
+    older = LIVE.window(0, 9) + 6 * SLATE
+    plan, data = joined(older, 4 * SLATE + LIVE.window(10, 15))
+    seam = plan.seams[0].seam
+    assert (seam.kind, seam.certainty, seam.gap_ms) == (SeamKind.EXACT, Certainty.LIKELY, None)
+    assert "repeat themselves" in seam.note
+    assert data.startswith(older)
+    assert data.endswith(LIVE.window(10, 15))
+
+
+def test_a_slate_that_was_shown_once_is_proven() -> None:
+    plan, data = joined(LIVE.window(0, 9) + SLATE, SLATE + LIVE.window(10, 15))
+    seam = plan.seams[0].seam
+    assert (seam.certainty, seam.gap_ms) == (Certainty.PROVEN, 0)
+    assert data == LIVE.window(0, 9) + SLATE + LIVE.window(10, 15)
+
+
+def test_a_window_is_found_however_large_it_is_while_the_clock_allows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seam_module, "REACH", 2 * len(LIVE.segments[0]))
+    plan, data = joined(LIVE.window(0, 15), LIVE.window(2, 20))
+    assert data == LIVE.window(0, 20)
+    assert (plan.seams[0].seam.method, plan.seams[0].seam.certainty) == ("bytes", Certainty.PROVEN)
+
+
+def test_what_is_behind_the_end_is_not_looked_for_far_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seam_module, "REACH", 2 * len(LIVE.segments[0]))
+    older = BytesSource(LIVE.window(0, 9))
+    assert seam_module._is_behind(older, BytesSource(LIVE.window(12, 14)))
+    assert not seam_module._is_behind(older, BytesSource(LIVE.window(5, 14)))
+
+
+@pytest.mark.parametrize("seconds", [3, 60, 5000])
+def test_a_clock_that_runs_back_never_says_that_nothing_is_missing(seconds: int) -> None:
+    earlier = Broadcast(8, seed=5, start=(10_000 - seconds) * 1000 * ts.TICKS_PER_MS)
+    plan, _ = joined(Broadcast(4, seed=4, start=10_000_000 * ts.TICKS_PER_MS).window(0, 3), earlier.window(0, 3))
+    seam = plan.seams[0].seam
+    assert (seam.kind, seam.certainty, seam.gap_ms) == (SeamKind.GAP, Certainty.UNKNOWN, None)
