@@ -58,7 +58,8 @@ def _decode(path: str, found: Inspection) -> None:
     """What ffmpeg complains of; a file that it decodes in silence is sound whatever its format."""
     import subprocess  # what every other command can do without
 
-    command = ["ffmpeg", "-nostdin", "-v", "error", "-i", f"file:{path}", "-f", "null", "-"]
+    local = ["-protocol_whitelist", "file,pipe"]
+    command = ["ffmpeg", "-nostdin", "-v", "error", *local, "-i", f"file:{path}", "-f", "null", "-"]
     try:
         process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
