@@ -65,14 +65,6 @@ def hostile(source: LiveSource, channel: str) -> Iterator[str]:
         server.shutdown()
 
 
-def has_ended(ctl: Ctl, recording: str) -> bool:
-    return ctl.state(recording) in ("completed", "stopped", "failed")
-
-
-def holds_something(box: Box, path: str) -> bool:
-    return box.path(path).stat().st_size > 0
-
-
 @pytest.fixture
 def planted(box: Box) -> Iterator[None]:
     """A file that the daemon's user can read."""
@@ -101,6 +93,14 @@ def test_no_file_gets_into_a_recording(box: Box, ctl: Ctl, source: LiveSource, c
     media = Path(ctl.recording("hostile-entry")["runtime"]["path"])
     assert box.path(str(media)).stat().st_size > 10_000
     assert "planted-" not in box.run(["journalctl", "--no-pager", "--all"]).stdout
+
+
+def has_ended(ctl: Ctl, name: str) -> bool:
+    return ctl.state(name) in ("completed", "stopped", "failed")
+
+
+def has_media(box: Box, path: str) -> bool:
+    return box.path(path).stat().st_size > 0
 
 
 WRAPPER = """#!/usr/bin/python3 -I
@@ -145,7 +145,7 @@ def test_a_streamlink_that_was_taken_over_reaches_nothing(
         name = f"taken-{victim}"
         ctl("record", source.url(channel), "--name", name, check=False)
         segment = ctl.segments(name)[0]["path"]
-        box.wait_for(partial(holds_something, box, segment), "it has tried everything")
+        box.wait_for(partial(has_media, box, segment), "it has tried everything")
         tried = json.loads(box.path(segment).read_bytes())
         assert list(tried) == secrets
         for target, results in tried.items():
