@@ -95,6 +95,9 @@ class Capture(Protocol):
         `preferred` is the quality to take if it is there.
         """
 
+    def reachable(self, recording: Recording) -> tuple[str, ...]:
+        """Networks that it may reach although they are closed to scopes."""
+
 
 class ProbeAnswer(Protocol):
     """What a source said of itself."""
