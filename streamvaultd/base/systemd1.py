@@ -40,8 +40,15 @@ class BusError(Exception):
 
 async def connect() -> MessageBus:
     """Return a connection to the system bus that may carry file descriptors; BusError when there is none."""
+    bus = None
     try:
-        return await MessageBus(bus_type=BusType.SYSTEM, negotiate_unix_fd=True).connect()
+        bus = MessageBus(bus_type=BusType.SYSTEM, negotiate_unix_fd=True)
+        async with asyncio.timeout(CALL_SECONDS_MAX):
+            return await bus.connect()
+    except TimeoutError as error:
+        assert bus is not None  # noqa: S101 - only its connect() is limited
+        bus.disconnect()
+        raise BusError(NO_REPLY, f"it does not answer within {CALL_SECONDS_MAX:g} s") from error
     except (OSError, EOFError) as error:
         raise BusError("org.freedesktop.DBus.Error.NoServer", str(error)) from error
 

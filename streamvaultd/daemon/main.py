@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import Coroutine, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -23,6 +24,7 @@ from streamvaultd.base.clock import SystemClock
 from streamvaultd.base.growth import MediaWatch
 from streamvaultd.base.lanes import Lanes
 from streamvaultd.base.sd_notify import Notifier, stored_fds, watchdog_interval
+from streamvaultd.base.threads import in_thread
 from streamvaultd.base.units import RECORDINGS_SLICE, slice_groups
 from streamvaultd.config import settings as config
 from streamvaultd.config.settings import Settings
@@ -30,6 +32,7 @@ from streamvaultd.core.model import Recorder, State
 from streamvaultd.core.recording.disk import Margin
 from streamvaultd.core.recording.events import Event, JoinEnded, NetworkBack
 from streamvaultd.daemon.reporting import Ledger, open_store
+from streamvaultd.daemon.startup import WITNESS_LIMIT, Startup
 from streamvaultd.daemon.upkeep import Upkeep
 from streamvaultd.daemon.watching import Watching, check_files
 from streamvaultd.errors import VaultError
@@ -48,6 +51,7 @@ from streamvaultd.recording.removal import Removal
 from streamvaultd.recording.segments import Captures
 from streamvaultd.recording.streamlink.current import Streamlinks
 from streamvaultd.recording.takeover import Takeover
+from streamvaultd.reporting.defects import Defects
 from streamvaultd.reporting.hub import Hub, JobNews, News, StreamerNews
 from streamvaultd.reporting.notices import (
     BUS_LOST,
@@ -56,6 +60,7 @@ from streamvaultd.reporting.notices import (
     DAEMON_FAILED,
     DAEMON_STARTED,
     DAEMON_STOPPED,
+    DISK_HANGS,
     JOURNAL_GAP,
     SETTINGS_APPLIED,
     SETTINGS_MISTAKEN,
@@ -67,10 +72,11 @@ from streamvaultd.reporting.notices import (
 )
 from streamvaultd.scopes.broker import Scopes
 from streamvaultd.scopes.launcher import Launcher, clean_environment, memfd_with
+from streamvaultd.scopes.loaded import loaded_scopes
 from streamvaultd.scopes.runs import Runs
-from streamvaultd.scopes.witnesses.bus import UnitBus
+from streamvaultd.scopes.witnesses.bus import LiveScope, UnitBus
 from streamvaultd.scopes.witnesses.cgroups import memory_refusal, memory_use, scope_memory
-from streamvaultd.scopes.witnesses.journal import JournalWatch
+from streamvaultd.scopes.witnesses.journal import JournalWatch, Replay
 from streamvaultd.scopes.witnesses.network import LinkWatch
 from streamvaultd.scopes.witnesses.pidfd import ProcessWatch, adopt_pidfd, parse_exit_record, pid_of, take_record
 from streamvaultd.store.catalogue import Catalogue
@@ -103,16 +109,15 @@ class Daemon:
         self, settings: Settings, group: asyncio.TaskGroup, store: QueryableStore, files: SegmentFiles
     ) -> None:
         self._settings, self._mistakes, self._group = settings, 0, group
-        self.notifier = Notifier()
-        self.journal = Journal()
+        self.notifier, self.journal = Notifier(), Journal()
+        self._startup = Startup(self.notifier, self.journal)
         self._clock, self._hub = SystemClock(), Hub()
         self._store, self._files = store, files
         self._watcher: ProcessWatch[str] = ProcessWatch(asyncio.get_running_loop())
-        home = RUNTIME_DIR / "home"
         self.streamlinks = Streamlinks(settings=lambda: self._settings, state_dir=STATE_DIR)
         self.watching = self._build_watching()
         self._runs = Runs(
-            launcher=Launcher(environment=clean_environment(home)),
+            launcher=Launcher(environment=clean_environment(RUNTIME_DIR / "home")),
             scopes=Scopes(BROKER_SOCKET),
             watcher=self._watcher,
             fd_store=self.notifier,
@@ -122,9 +127,9 @@ class Daemon:
         )
         self.link_watch = LinkWatch(
             on_back=self._on_network_back,
-            on_trouble=lambda why: self.journal.tell(WITNESS_MISSING, witness="the network", why=why),
+            on_trouble=partial(self._miss, "the network"),
         )
-        self._lanes = Lanes()
+        self._lanes = Lanes(on_overdue=self._on_overdue)
         self._writeback = self._build_writeback()
         self.disk = self._build_disk_guard()
         self._media: MediaWatch[str] = MediaWatch(asyncio.get_running_loop())
@@ -141,7 +146,7 @@ class Daemon:
             STATE_DIR / "journal.position",
             on_evidence=captures.on_evidence,
             on_line=captures.on_line,
-            on_trouble=lambda why: self.journal.tell(WITNESS_MISSING, witness="the journal", why=why),
+            on_trouble=partial(self._miss, "the journal"),
         )
         self._catalogue = self._build_catalogue()
         self.bus = UnitBus(
@@ -303,7 +308,7 @@ class Daemon:
         self._store.on_job = lambda job: self._hub.publish(JobNews(job))
         self.watching.watches.on_change = lambda who: self._hub.publish(StreamerNews(who))
         self.watching.watches.on_gone = lambda who: self._hub.publish(StreamerNews(who, is_gone=True))
-        return Sockets(handlers, spawn=self.spawn)
+        return Sockets(handlers, spawn=self.spawn, on_defect=Defects(self.journal).heard)
 
     def _post(self, recording: int, event: Event) -> None:
         self.manager.post(recording, event)
@@ -318,10 +323,7 @@ class Daemon:
 
     async def run(self, fds: Mapping[str, list[int]]) -> None:
         """Take over, listen, and work until told to stop."""
-        stop = asyncio.Event()
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, lambda: self.spawn(self._on_hangup()))
         self.spawn(self.bus.run())
         if self._catalogue is not None:
@@ -337,6 +339,10 @@ class Daemon:
         self.spawn(self.upkeep.retention.run())
         self._build_sockets().serve(fds)
         self.spawn(self._feed_watchdog())
+        # Until here they end the process at once, whatever it waits for: a crash, of which the rows say what is left
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
         self.notifier.ready(self.status())
         self.journal.tell(DAEMON_STARTED, version=__version__, adopted=adopted)
         self.spawn(self.upkeep.audits.tell())
@@ -349,14 +355,32 @@ class Daemon:
 
     async def _take_over(self, fds: Mapping[str, list[int]]) -> int:
         """Go on from what an earlier daemon left, and from what was said meanwhile; the number of segments adopted."""
-        scopes, replay = await asyncio.gather(self.bus.list_scopes(), asyncio.to_thread(self.journal_watch.replay))
-        if replay.has_gap:
-            self.journal.tell(JOURNAL_GAP)
-        adopted = await self._build_takeover().run(scopes, fds, replay.evidence())
-        for item in replay.items:
-            self.journal_watch.tell(item)
-        self.spawn(self.journal_watch.run())
+        replay = asyncio.create_task(in_thread("journal", self.journal_watch.replay))
+        scopes = await self._startup.wait("the system bus", self._loaded_scopes())
+        await self._startup.wait("the journal", asyncio.wait([replay], timeout=WITNESS_LIMIT))
+        if not replay.done():
+            self._miss("the journal", f"it was not read within {WITNESS_LIMIT:g} s")
+        told = replay.result().evidence() if replay.done() else {}
+        adopted = await self._startup.wait(
+            "the disks that are recorded to", self._build_takeover().run(scopes, fds, told)
+        )
+        self.spawn(self._hear_journal(replay))
         return adopted
+
+    async def _loaded_scopes(self) -> Sequence[LiveScope]:
+        return await loaded_scopes(self.bus, limit=WITNESS_LIMIT, on_missing=partial(self._miss, "the system bus"))
+
+    async def _hear_journal(self, replay: asyncio.Task[Replay]) -> None:
+        """What was said while there was no daemon, then what is said."""
+        heard = await replay
+        if heard.has_gap:
+            self.journal.tell(JOURNAL_GAP)
+        for item in heard.items:
+            self.journal_watch.tell(item)
+        await self.journal_watch.run()
+
+    def _miss(self, witness: str, why: str) -> None:
+        self.journal.tell(WITNESS_MISSING, witness=witness, why=why)
 
     async def _drain(self) -> None:
         """Deal with what has happened by now, and let what is under way end."""
@@ -422,6 +446,9 @@ class Daemon:
         self.watching.watches.on_recorder(recorder)
         self.notifier.status(self.status())
 
+    def _on_overdue(self, lane: str) -> None:
+        self.journal.tell(DISK_HANGS, lane=lane)
+
     def _on_network_back(self) -> None:
         self.watching.watches.on_network_back()
         for recording in self.manager.recorders:
@@ -435,7 +462,8 @@ async def serve(settings: Settings, mistakes: Sequence[VaultError]) -> None:
     valid applies, the defaults stand in for the rest, and the mistakes are told as an error.
     """
     files = SegmentFiles()
-    store = await open_store(settings, lambda recording, number: str(files.segment_path(recording, number)))
+    startup = Startup(Notifier(), Journal())
+    store = await open_store(settings, lambda recording, number: str(files.segment_path(recording, number)), startup)
     try:
         await store.feed_catalogue(wanted=bool(settings.catalogue))
         async with asyncio.TaskGroup() as group:

@@ -11,9 +11,9 @@ from typing import Any, Final
 from streamvaultd.api.rescan import RescanApi
 from streamvaultd.base.clock import Clock
 from streamvaultd.base.lanes import Lanes
-from streamvaultd.base.sd_notify import Notifier
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Recorder, Recording
+from streamvaultd.daemon.startup import Startup
 from streamvaultd.errors import StoreInUse, StoreUnavailable
 from streamvaultd.recording.manager import Manager
 from streamvaultd.reporting.metrics.figures import DiskFigures, Restarts
@@ -33,16 +33,17 @@ CATCH_UP_MAX: Final = 100
 """Recordings whose manifests are compared with their rows at the start."""
 
 
-async def open_store(settings: Settings, paths: Callable[[Recording, int], str]) -> QueryableStore:
+async def open_store(settings: Settings, paths: Callable[[Recording, int], str], startup: Startup) -> QueryableStore:
     """The store, once no import has it any more; raises StoreUnavailable and StoreTooNew.
 
     Waiting is not limited here: systemd does so with every start.
     """
     try:
-        return await QueryableStore.open(settings.store_path, paths=paths)
+        opening = QueryableStore.open(settings.store_path, paths=paths)
+        return await startup.wait(f"the store {settings.store_path}", opening)
     except StoreInUse as error:
-        Notifier().status(f"Waiting for its end: {error}")
-        return await QueryableStore.open(settings.store_path, paths=paths, wait=True)
+        opening = QueryableStore.open(settings.store_path, paths=paths, wait=True)
+        return await startup.wait(f"the end of what holds the store: {error}", opening)
 
 
 class Ledger:

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from streamlink.stream.hls.m3u8 import parse_m3u8
 
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.recording.events import Outcome
 from streamvaultd.core.watching.model import Trouble
 from streamvaultd.errors import StreamlinkUnusable
 from streamvaultd.watching.plugins import QUESTIONS_MAX, Plugins
+from streamvaultd.watching.probe.probe import mark_of
 from streamvaultd.watching.probe_line import Answer, ProbeLine
 from tests.component.captures import SHORT_MEDIA
 from tests.component.test_probe_line import world
@@ -170,3 +172,31 @@ async def test_clients_and_lost_sources_share_one_limit(tmp_path: Path) -> None:
         assert busy.most == QUESTIONS_MAX
         busy.is_free.set()
     assert busy.most == QUESTIONS_MAX
+
+
+PLAYLIST = """#EXTM3U
+#EXT-X-TARGETDURATION:2
+#EXT-X-MEDIA-SEQUENCE:0
+#EXTINF:2.0,
+first.ts?token=1
+#EXTINF:2.0,
+second.ts?token=1
+"""
+
+
+@pytest.mark.parametrize(
+    ("changed", "is_another"),
+    [
+        (PLAYLIST, False),
+        (PLAYLIST.replace("token=1", "token=2"), False),
+        (PLAYLIST.replace("SEQUENCE:0", "SEQUENCE:1"), True),
+        (PLAYLIST.replace("first", "second", 1).replace("second.ts?token=1\n", "third.ts\n", 1), True),
+        (PLAYLIST.replace("#EXTINF", "#EXT-X-PROGRAM-DATE-TIME:2026-01-01T00:00:02Z\n#EXTINF", 1), True),
+        (PLAYLIST + "#EXTINF:2.0,\nthird.ts\n", True),
+    ],
+    ids=["same", "token", "sequence", "files", "dates", "longer"],
+)
+def test_a_playlist_advances_though_its_number_stays(changed: str, is_another: bool) -> None:
+    """Packagers that always say MEDIA-SEQUENCE:0, or name files in a ring, are live; a new token is no advance."""
+    marks = [mark_of(parse_m3u8(text)) for text in (PLAYLIST, changed)]
+    assert (marks[0] != marks[1]) is is_another

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the kernel counts of the memory of control groups: cgroups(7), the kernel's cgroup-v2.rst.
+"""What the kernel tells of control groups: which live, and their memory; cgroups(7), the kernel's cgroup-v2.rst.
 
 A few short reads of files that are made as they are read: nothing here waits. None everywhere where there is no memory
 controller, or no such group.
@@ -10,10 +10,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from streamvaultd.base.units import RECORDINGS_SLICE, slice_groups
+from streamvaultd.base.units import JOBS_SLICE, RECORDINGS_SLICE, slice_groups
 from streamvaultd.core.recording.memory import GroupMemory, refusal
 
 CGROUP_ROOT: Final = Path("/sys/fs/cgroup")
+
+
+def populated_scopes(root: Path = CGROUP_ROOT) -> dict[str, str]:
+    """Our scopes in which a process lives, and their control groups."""
+    slices = (slice_groups(name)[-1] for name in (RECORDINGS_SLICE, JOBS_SLICE))
+    groups = (f"{group}/{folder.name}" for group in slices for folder in _folder(group, root).glob("*.scope"))
+    return {group.rpartition("/")[2]: group for group in groups if _is_populated(_folder(group, root))}
 
 
 def scope_memory(control_group: str, root: Path = CGROUP_ROOT) -> tuple[int | None, int | None]:
@@ -57,6 +64,10 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="ascii")
     except OSError:
         return ""
+
+
+def _is_populated(folder: Path) -> bool:
+    return "populated 1" in _read(folder / "cgroup.events")
 
 
 def _number(path: Path) -> int | None:
