@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the units keep from what runs in them: networks, other units' processes, exposure."""
+"""What the units keep from what runs in them: networks, and plugins outside of the probe."""
 
 from __future__ import annotations
 
 import json
-
-import pytest
 
 from tests.fakes.livesource import LiveSource
 from tests.integration.harness import SETTINGS, Ctl, configure, scopes
@@ -82,32 +80,3 @@ def test_plugins_run_in_the_probe_whoever_asks(box: Box, ctl: Ctl) -> None:
     shown = box.run(["journalctl", "--no-pager", "--output=cat", "--grep=plugins are asked in"]).stdout.splitlines()
     assert shown
     assert [line for line in shown if "/streamvault-probe@" not in line] == []
-
-
-@pytest.mark.parametrize(
-    ("unit", "tenths"),
-    [
-        ("streamvaultd.service", 14),
-        ("streamvault-brokerd.service", 9),
-        ("streamvault-probe@.service", 12),
-        ("streamvault-notify@.service", 12),
-    ],
-)
-def test_a_unit_is_exposed_no_more_than_is_explained(box: Box, unit: str, tenths: int) -> None:
-    """By systemd's own measure; what is left has its reason in the threat model."""
-    analyze = ["systemd-analyze", "security", "--offline=yes", "--no-pager", f"--threshold={tenths}"]
-    done = box.run([*analyze, f"/usr/lib/systemd/system/{unit}"], check=False)
-    assert done.returncode == 0, done.stdout
-    assert box.run([*analyze[:-1], "--threshold=0", f"/usr/lib/systemd/system/{unit}"], check=False).returncode != 0
-
-
-def test_what_fills_shared_memory_fills_its_own(box: Box) -> None:
-    """The daemon's view of /dev/shm and /run/lock, which segments have, too, is not the host's and is small."""
-    pid = box.run(["systemctl", "show", "--property=MainPID", "--value", "streamvaultd.service"]).stdout.strip()
-    enter = ["nsenter", "--target", pid, "--mount", "--"]
-    for folder, size in (("/dev/shm", 16), ("/run/lock", 1), ("/tmp", 64), ("/var/tmp", 64)):
-        box.run(["touch", f"{folder}/of-the-host"])
-        seen = box.run([*enter, "ls", folder]).stdout
-        assert "of-the-host" not in seen
-        room = box.run([*enter, "df", "--block-size=1M", "--output=size", folder]).stdout.split()[-1]
-        assert int(room) == size, folder
