@@ -7,17 +7,20 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from streamvaultd.base.networks import Network, parse_network
 from streamvaultd.base.units import JOBS_SLICE, RECORDINGS_SLICE, parse_job_unit, parse_segment_unit
 from streamvaultd.errors import InvalidParameter, LimitRefused, NameRefused, PeerRefused, ProcessRefused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Any
 
 DAEMON_UNIT = "streamvaultd.service"
 DESCRIPTION_CHARS_MAX = 200
 PATH_BYTES_MAX = 4095  # PATH_MAX without its NUL
 MEMORY_DEFAULT, MEMORY_MIN, MEMORY_MAX = 256 << 20, 32 << 20, 64 << 30
 TASKS_DEFAULT, TASKS_MIN, TASKS_MAX = 64, 1, 4096
+REACHABLE_MAX = 64
 RUNTIME_MIN, RUNTIME_MAX = 60 * 1_000_000, 366 * 86_400 * 1_000_000
 
 # Slices of the system, then the daemon's unit, then maybe groups below it: never below a user@.service
@@ -26,11 +29,15 @@ _DAEMON_GROUP = re.compile(rf"(/[^/]+\.slice)*/{re.escape(DAEMON_UNIT)}(/.*)?")
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Limits of a scope: bytes, a number of tasks, and microseconds (None: for as long as it takes)."""
+    """Limits of a scope: bytes, a number of tasks, and microseconds (None: for as long as it takes).
+
+    `reachable` is what it may reach of the networks that are closed to scopes.
+    """
 
     memory_max: int
     tasks_max: int
     runtime_max_usec: int | None
+    reachable: tuple[Network, ...] = ()
 
 
 def check_peer(uid: int, service_uid: int) -> None:
@@ -53,14 +60,24 @@ def check_description(text: str) -> str:
     return text
 
 
-def check_limits(limits: Mapping[str, int | None]) -> Bounds:
+def check_limits(limits: Mapping[str, Any]) -> Bounds:
     memory_max = _bounded("memoryMax", limits.get("memoryMax"), MEMORY_MIN, MEMORY_MAX)
     tasks_max = _bounded("tasksMax", limits.get("tasksMax"), TASKS_MIN, TASKS_MAX)
     return Bounds(
         memory_max=MEMORY_DEFAULT if memory_max is None else memory_max,
         tasks_max=TASKS_DEFAULT if tasks_max is None else tasks_max,
         runtime_max_usec=_bounded("runtimeMaxUSec", limits.get("runtimeMaxUSec"), RUNTIME_MIN, RUNTIME_MAX),
+        reachable=check_reachable(limits.get("reachable") or ()),
     )
+
+
+def check_reachable(networks: Sequence[str]) -> tuple[Network, ...]:
+    if len(networks) > REACHABLE_MAX:
+        raise LimitRefused(limit="reachable", value=len(networks), why=f"more than {REACHABLE_MAX} networks")
+    try:
+        return tuple(parse_network(text) for text in networks)
+    except ValueError:
+        raise InvalidParameter(parameter="limits.reachable") from None
 
 
 def _bounded(name: str, value: int | None, low: int, high: int) -> int | None:

@@ -4,27 +4,31 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import TYPE_CHECKING, Any
 
 from dbus_fast import Message, MessageType, Variant
 
 from streamvaultd.base import systemd1
+from streamvaultd.base.networks import EVERYTHING, GUARDED
 from streamvaultd.base.systemd1 import BusError
 from streamvaultd.base.units import JOBS_SLICE
 from streamvaultd.brokerd.process import require_alive
 from streamvaultd.errors import JobFailed, NoSuchUnit, SystemdError, UnitExists, VaultError
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Iterable
 
     from dbus_fast.aio import MessageBus
 
+    from streamvaultd.base.networks import Network
     from streamvaultd.brokerd.checks import Bounds
 
 JOB_SECONDS_MAX = 60.0  # a stop takes TimeoutStopUSec=, and a little more to kill and to clean up
 STOP_USEC = 10_000_000
 FROZEN = "frozen"  # the result of a job that systemd does not do to what somebody has frozen
 SIGTERM = 15
+NETWORKS = "a(iayu)"
 
 Properties = list[tuple[str, Variant]]
 
@@ -50,8 +54,17 @@ def scope_properties(*, slice_name: str, description: str, bounds: Bounds, mount
     if mounts_for is not None:
         values.append(("RequiresMountsFor", "as", [mounts_for]))
     if slice_name == JOBS_SLICE:
-        values += [("CPUWeight", "t", 20), ("IOWeight", "t", 20)]
+        values += [("CPUWeight", "t", 20), ("IOWeight", "t", 20), ("IPAddressDeny", NETWORKS, _on_bus(EVERYTHING))]
+    else:
+        values.append(("IPAddressDeny", NETWORKS, _on_bus(GUARDED)))
+        values.append(("IPAddressAllow", NETWORKS, _on_bus(bounds.reachable)))
     return [(name, Variant(signature, value)) for name, signature, value in values]
+
+
+def _on_bus(networks: Iterable[Network]) -> list[list[Any]]:
+    """Networks as systemd's manager takes them: family, address, length of the prefix."""
+    families = {4: socket.AF_INET, 6: socket.AF_INET6}
+    return [[int(families[each.version]), each.network_address.packed, each.prefixlen] for each in networks]
 
 
 class _Watch:

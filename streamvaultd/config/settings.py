@@ -28,6 +28,7 @@ from streamvaultd.config.values import DAY, HIDDEN, INFINITY, Option, readable
 from streamvaultd.config.values import Unfit as _Unfit
 from streamvaultd.config.values import count as _count
 from streamvaultd.config.values import limit as _limit
+from streamvaultd.config.values import networks as _networks
 from streamvaultd.config.values import options as _options
 from streamvaultd.config.values import path as _path
 from streamvaultd.config.values import quality as _quality
@@ -62,6 +63,7 @@ class Settings:
     sync_interval: float = 5.0
     watch_interval: float = 30.0
     watch_spacing: float = 0.5
+    network_allow: tuple[str, ...] = ()
     disk_reserve: float = 300.0
     disk_floor: int = 16 << 20
     metrics_listen: str = ""
@@ -233,6 +235,9 @@ OPTIONS: Final = (
            "So often, it is asked whether a streamer is live; half of it around the usual times of the day."),
     Option("watch", "spacing", _span(0, 3600), "watch_spacing", "500ms",
            "So far apart are two questions to one site, however many streamers are watched there."),
+    Option("network", "allow", _networks, "network_allow", "[]",
+           "Networks that recordings may reach besides the internet: of loopback, link-local and multicast addresses, "
+           "which are closed to a recording whose URL and proxy do not name them."),
     Option("streamlink", "command", _command, "streamlink_command", "streamlink",
            "The streamlink to run while none is installed by 'streamvaultctl streamlink install'."),
     Option("streamlink", "install", _installer, "streamlink_install", "root",

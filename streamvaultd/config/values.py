@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from streamvaultd.base.networks import parse_network
 from streamvaultd.base.units import parse_size, parse_span
 from streamvaultd.config.names import QUALITY, QUALITY_MAX
 
 DAY: Final = 86400.0
+NETWORKS_MAX: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,17 @@ def texts(value: Any) -> list[str] | None:
     """A list of texts, which one text stands for if it is the only one; None for anything else."""
     found = [value] if isinstance(value, str) else value
     return found if isinstance(found, list) and all(isinstance(item, str) for item in found) else None
+
+
+def networks(value: Any) -> tuple[str, ...]:
+    """Networks and addresses, 32 at most."""
+    found = texts(value)
+    if found is None or len(found) > NETWORKS_MAX:
+        raise Unfit(f'it must be a list of at most {NETWORKS_MAX} networks, such as ["127.0.0.1", "169.254.0.0/16"]')
+    try:
+        return tuple(str(parse_network(text)) for text in found)
+    except ValueError as error:
+        raise Unfit(f"{error}; write a network as 127.0.0.0/8") from None
 
 
 def flag(value: Any) -> bool:

@@ -262,11 +262,15 @@ class Recorder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScopeLimits:
-    """Limits of a scope: bytes, tasks, microseconds; None leaves the choice to the broker."""
+    """Limits of a scope: bytes, tasks, microseconds; None leaves the choice to the broker.
+
+    `reachable`: networks of those that are closed to scopes, loopback, link-local and multicast, that are open to it.
+    """
 
     memory_max: int | None = None
     tasks_max: int | None = None
     runtime_max_usec: int | None = None
+    reachable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

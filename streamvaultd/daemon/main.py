@@ -85,7 +85,6 @@ from streamvaultd.scopes.witnesses.pidfd import ProcessWatch, adopt_pidfd, parse
 from streamvaultd.store.catalogue import Catalogue
 from streamvaultd.store.queries import QueryableStore
 from streamvaultd.store.server import credential
-from streamvaultd.watching.one_shot import OneShots
 
 STATE_DIR: Final = Path(os.environ.get("STATE_DIRECTORY", "/var/lib/streamvaultd"))
 RUNTIME_DIR: Final = Path(os.environ.get("RUNTIME_DIRECTORY", "/run/streamvaultd"))
@@ -113,18 +112,15 @@ class Daemon:
         self, settings: Settings, group: asyncio.TaskGroup, store: QueryableStore, files: SegmentFiles
     ) -> None:
         self._settings, self._mistakes, self._group = settings, 0, group
-        self.notifier = Notifier()
-        self.journal = Journal()
+        self.notifier, self.journal = Notifier(), Journal()
         self._startup = Startup(self.notifier, self.journal)
         self._clock, self._hub = SystemClock(), Hub()
         self._store, self._files = store, files
         self._watcher: ProcessWatch[str] = ProcessWatch(asyncio.get_running_loop())
-        home = RUNTIME_DIR / "home"
         self.streamlinks = Streamlinks(settings=lambda: self._settings, state_dir=STATE_DIR)
-        self.one_shots = OneShots(streamlinks=self.streamlinks, settings=lambda: self._settings, home=home)
         self.watching = self._build_watching()
         self._runs = Runs(
-            launcher=Launcher(environment=clean_environment(home), read=own_roots()),
+            launcher=Launcher(environment=clean_environment(RUNTIME_DIR / "home"), read=own_roots()),
             scopes=Scopes(BROKER_SOCKET),
             watcher=self._watcher,
             fd_store=self.notifier,
@@ -173,7 +169,6 @@ class Daemon:
     def _build_watching(self) -> Watching:
         return Watching(
             settings=lambda: self._settings, state_dir=STATE_DIR, streamlinks=self.streamlinks,
-            one_shots=self.one_shots,
             recorders=lambda: self.manager.recorders, beginner=lambda: self._beginner, post=self._post,
             spawn=self.spawn, store=self._store, journal=self.journal, clock=self._clock,
         )  # fmt: skip
@@ -294,7 +289,7 @@ class Daemon:
             hub=self._hub,
             clock=self._clock,
             streamlinks=self.streamlinks,
-            plugins=self.one_shots,
+            plugins=self.watching.plugins,
             watcher=self._watcher,
             beginner=self._beginner,
             settings=lambda: self._settings,

@@ -17,8 +17,8 @@ from streamvaultd.config import credentials, streamers
 from streamvaultd.config.settings import Settings
 from streamvaultd.config.streamer_files import StreamerFiles
 from streamvaultd.core.model import Recorder, Recording
-from streamvaultd.core.recording.events import Event, Outcome
-from streamvaultd.core.watching.model import Sighting, Trouble
+from streamvaultd.core.recording.events import Event
+from streamvaultd.core.watching.model import Sighting
 from streamvaultd.core.watching.streamer import Streamer
 from streamvaultd.daemon.telling import build_telling, named_targets
 from streamvaultd.errors import VaultError
@@ -35,7 +35,7 @@ from streamvaultd.reporting.notices import (
 )
 from streamvaultd.varlink.server import Handler
 from streamvaultd.watching.asker import PROXY, Sightings, proxies_in, proxy_options
-from streamvaultd.watching.one_shot import OneShots
+from streamvaultd.watching.plugins import Plugins
 from streamvaultd.watching.probe_line import LINE_MAX, ProbeLine
 from streamvaultd.watching.roster import Roster
 from streamvaultd.watching.twitch import Keys, TwitchEvents, TwitchRounds
@@ -54,7 +54,6 @@ class Watching:
         settings: Callable[[], Settings],
         state_dir: Path,
         streamlinks: Streamlinks,
-        one_shots: OneShots,
         recorders: Callable[[], Mapping[int, Recorder]],
         beginner: Callable[[], Beginner],
         post: Callable[[int, Event], None],
@@ -69,7 +68,7 @@ class Watching:
         self._credentials: Mapping[str, Options] = {}
         self._refused: set[str] = set()
         self._events: TwitchEvents | None = None
-        self._streamlinks, self._one_shots = streamlinks, one_shots
+        self._streamlinks = streamlinks
         streamlinks.options_for = self.options_for
         streamlinks.secrets_for = self.secrets_for
         self.line = ProbeLine(
@@ -98,7 +97,8 @@ class Watching:
             clock=clock,
             chance=random.random,
         )
-        self.probes = SourceProbes(watches=self.watches, asker=asker, fallback=one_shots, post=post, clock=clock)
+        self.plugins = Plugins(line=self.line, streamlinks=streamlinks, settings=settings)
+        self.probes = SourceProbes(watches=self.watches, asker=asker, plugins=self.plugins, post=post, clock=clock)
         own = state_dir / streamers.FOLDER
         self.roster = Roster(
             watches=self.watches,
@@ -170,15 +170,8 @@ class Watching:
 
     def handlers(self) -> dict[str, Handler]:
         """The methods about streamers and notifications."""
-        api = StreamersApi(roster=self.roster, watches=self.watches, plugins=self, clock=self._clock)
+        api = StreamersApi(roster=self.roster, watches=self.watches, plugins=self.plugins, clock=self._clock)
         return {**api.handlers(), **TellingApi(self.telling).handlers()}
-
-    async def can_handle(self, url: str) -> bool:
-        """Whether a plugin of streamlink knows this URL; raises StreamlinkUnusable."""
-        answer = await self.line.resolve(url)
-        if answer.trouble is Trouble.PROBE:
-            return await self._one_shots.can_handle(url)
-        return answer.outcome is not Outcome.UNSUPPORTED
 
     def options_for(self, recording: Recording) -> Options:
         """What the streamer's file adds to streamlink's options."""

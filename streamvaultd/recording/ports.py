@@ -99,6 +99,9 @@ class Capture(Protocol):
     async def rules(self, recording: Recording) -> Rules:
         """What it may reach; raises StreamlinkUnusable."""
 
+    def reachable(self, recording: Recording) -> tuple[str, ...]:
+        """Networks that it may reach although they are closed to scopes."""
+
 
 class ProbeAnswer(Protocol):
     """What a source said of itself."""

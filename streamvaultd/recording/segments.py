@@ -125,7 +125,8 @@ class Captures:
                 rules=await self._capture.rules(recording),
             )
             on_exit = self._exit_handler(recording.id, attempt)
-            await self._runs.launch(command, _place(recorder, attempt, path), on_exit)
+            place = _place(recorder, attempt, path, self._capture.reachable(recording))
+            await self._runs.launch(command, place, on_exit)
         finally:
             os.close(config)
         self._post(recording.id, ev.ScopeStarted(at=self._clock.now(), attempt=attempt))
@@ -278,7 +279,7 @@ class Captures:
             return  # it ended at once, and its empty file is gone; or nobody can look at it: MediaTimedOut ends it
 
 
-def _place(recorder: Recorder, attempt: int, path: Path) -> Place:
+def _place(recorder: Recorder, attempt: int, path: Path, reachable: tuple[str, ...]) -> Place:
     recording, policy = recorder.recording, recorder.recording.policy
     longest = policy.rotate_age + policy.start_timeout + policy.overlap_limit + RUNTIME_SLACK
     return Place(
@@ -289,6 +290,7 @@ def _place(recorder: Recorder, attempt: int, path: Path) -> Place:
             memory_max=_memory_max(recorder, attempt),
             tasks_max=policy.tasks_max,
             runtime_max_usec=round(longest * 1e6),
+            reachable=reachable,
         ),
         mounts_for=path.parent,
     )

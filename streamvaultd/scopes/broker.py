@@ -76,6 +76,12 @@ class Scopes:
             raise ScopeFailed(unit=parameters["name"], why=why) from error
 
 
-def _limits_on_wire(limits: ScopeLimits) -> dict[str, int]:
-    named = {"memoryMax": limits.memory_max, "tasksMax": limits.tasks_max, "runtimeMaxUSec": limits.runtime_max_usec}
+def _limits_on_wire(limits: ScopeLimits) -> Parameters:
+    named: Parameters = {
+        "memoryMax": limits.memory_max,
+        "tasksMax": limits.tasks_max,
+        "runtimeMaxUSec": limits.runtime_max_usec,
+    }
+    if limits.reachable:
+        named["reachable"] = list(limits.reachable)
     return {name: value for name, value in named.items() if value is not None}

@@ -258,7 +258,7 @@ def _how_it_ended(recorder: Recorder) -> Ended:
             return Ended.FAILED if recorder.state is State.FAILED and recorder.size == 0 else Ended.BROADCAST
 
 
-class Fallback(Protocol):
+class Alone(Protocol):
     """Asks a source without knowing its streamer."""
 
     async def probe(self, url: str, quality: str) -> ProbeAnswer: ...
@@ -268,11 +268,11 @@ class SourceProbes:
     """Asks whether the source of a recording is back, as its streamer's file has it if there is one."""
 
     def __init__(
-        self, *, watches: Watches, asker: Asker, fallback: Fallback, post: Callable[[int, Event], None], clock: Clock
+        self, *, watches: Watches, asker: Asker, plugins: Alone, post: Callable[[int, Event], None], clock: Clock
     ) -> None:
         self._watches = watches
         self._asker = asker
-        self._fallback = fallback
+        self._plugins = plugins
         self._post = post
         self._clock = clock
 
@@ -280,11 +280,8 @@ class SourceProbes:
         """What the source offers now; another broadcast ends the recording rather than going on in it."""
         streamer = self._watches.streamer(recording.streamer)
         if streamer is None or streamer.url != recording.url:
-            return await self._fallback.probe(recording.url, recording.quality)
+            return await self._plugins.probe(recording.url, recording.quality)
         sighting = await self._asker.sight(streamer)
-        is_plain = not (streamer.proxies or streamer.secrets)  # by another way its site must not be asked
-        if sighting.trouble is wt.Trouble.PROBE and is_plain:
-            return await self._fallback.probe(recording.url, recording.quality)
         known = self._watches.watched.get(recording.streamer)
         if known is not None and known.recording == recording.id and is_another(known.site_id, sighting):
             why = "another broadcast has begun"

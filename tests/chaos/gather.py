@@ -154,8 +154,8 @@ def lines(machine: Machine, command: list[str]) -> list[str]:
 
 
 def processes(machine: Machine) -> list[str]:
-    """Shims, streamlinks, joins and probes."""
-    words = ("shim.py", "streamlink", "streamvaultd.jobs", "probe.py")
+    """Shims, streamlinks and joins."""
+    words = ("shim.py", "streamlink", "streamvaultd.jobs")
     return [line for line in lines(machine, ["ps", "-eo", "args"]) if any(word in line for word in words)]
 
 

@@ -3,21 +3,24 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from streamlink.stream.hls.m3u8 import parse_m3u8
 
+from streamvaultd.config.settings import Settings
 from streamvaultd.core.recording.events import Outcome
-from streamvaultd.recording.streamlink.installation import python_of
-from streamvaultd.scopes.launcher import clean_environment
-from streamvaultd.watching.one_shot import Prober
+from streamvaultd.core.watching.model import Trouble
+from streamvaultd.errors import StreamlinkUnusable
+from streamvaultd.watching.plugins import QUESTIONS_MAX, Plugins
 from streamvaultd.watching.probe.probe import mark_of
-from tests.component.captures import SHORT_MEDIA, real_streamlink
+from streamvaultd.watching.probe_line import Answer, ProbeLine
+from tests.component.captures import SHORT_MEDIA
+from tests.component.test_probe_line import world
 from tests.fakes.livesource import LiveSource
 
 NOWHERE = "http://127.0.0.1:9"  # discard: nobody listens
@@ -29,15 +32,32 @@ def _source() -> Iterator[LiveSource]:
         yield found
 
 
-def prober(tmp_path: Path, python: str | None = None, **more: Any) -> Prober:
-    return Prober(
-        python=python or python_of(real_streamlink()), environment=clean_environment(tmp_path / "home"), **more
-    )
+class Installed:
+    """A streamlink that can be used, or not."""
+
+    def __init__(self, *, usable: bool = True) -> None:
+        self.is_usable = usable
+
+    async def usable(self) -> None:
+        if not self.is_usable:
+            raise StreamlinkUnusable(command="streamlink", why="it is not there")
+
+
+def plugins_on(line: Any, *, usable: bool = True, options: tuple[tuple[str, str], ...] = ()) -> Plugins:
+    settings = Settings(streamlink_options=options)
+    return Plugins(line=line, streamlinks=cast("Any", Installed(usable=usable)), settings=lambda: settings)
+
+
+@asynccontextmanager
+async def line_to(tmp_path: Path) -> AsyncIterator[ProbeLine]:
+    async with world(tmp_path) as there:
+        yield there.line
 
 
 async def test_a_live_playlist(source: LiveSource, tmp_path: Path) -> None:
     source.channel("live")
-    result = await prober(tmp_path).probe(source.url("live"), "best")
+    async with line_to(tmp_path) as line:
+        result = await line.probe(source.url("live"), "best")
     assert (result.outcome, result.detail, result.plugin) == (Outcome.LIVE, "", "hls")
     assert {"live", "best"} <= set(result.streams)
 
@@ -45,95 +65,113 @@ async def test_a_live_playlist(source: LiveSource, tmp_path: Path) -> None:
 async def test_a_live_multivariant_playlist(source: LiveSource, tmp_path: Path) -> None:
     source.channel("master")
     url = source.url("master").replace("live.m3u8", "master.m3u8")
-    assert (await prober(tmp_path).probe(url, "1080p,180p")).outcome is Outcome.LIVE
+    async with line_to(tmp_path) as line:
+        assert (await line.probe(url, "1080p,180p")).outcome is Outcome.LIVE
 
 
 async def test_a_quality_that_is_not_offered_is_told(source: LiveSource, tmp_path: Path) -> None:
     source.channel("other")
-    result = await prober(tmp_path).probe(source.url("other"), "1080p")
+    async with line_to(tmp_path) as line:
+        result = await line.probe(source.url("other"), "1080p")
     assert (result.outcome, result.detail) == (Outcome.LIVE, "none of the qualities 1080p is offered")
 
 
-@pytest.mark.parametrize(
-    ("order", "outcome"),
-    [
-        ({"end": True}, Outcome.ENDED),
-        ({"gone": True}, Outcome.OFFLINE),
-        ({"fault": "403"}, Outcome.TROUBLE),
-        ({"fault": "500"}, Outcome.TROUBLE),
-        ({"fault": "drop"}, Outcome.TROUBLE),
-    ],
-)
-async def test_sources_that_are_not_live(
-    source: LiveSource, tmp_path: Path, order: dict[str, Any], outcome: Outcome
-) -> None:
-    name = "-".join(map(str, order.values()))
-    source.channel(name)
-    source.control(name, **order)
-    assert (await prober(tmp_path).probe(source.url(name), "best")).outcome is outcome
+async def test_sources_that_are_not_live(source: LiveSource, tmp_path: Path) -> None:
+    orders: dict[str, tuple[dict[str, Any], Outcome]] = {
+        "over": ({"end": True}, Outcome.ENDED),
+        "gone": ({"gone": True}, Outcome.OFFLINE),
+        "forbidden": ({"fault": "403"}, Outcome.TROUBLE),
+        "broken": ({"fault": "500"}, Outcome.TROUBLE),
+        "dropped": ({"fault": "drop"}, Outcome.TROUBLE),
+    }
+    found = {}
+    async with line_to(tmp_path) as line:
+        for name, (order, _) in orders.items():
+            source.channel(name)
+            source.control(name, **order)
+            found[name] = (await line.probe(source.url(name), "best")).outcome
+    assert found == {name: outcome for name, (_, outcome) in orders.items()}
 
 
 async def test_a_source_that_does_not_answer_is_given_up(source: LiveSource, tmp_path: Path) -> None:
     source.channel("stalled")
     source.control("stalled", fault="stall")
-    result = await prober(tmp_path, time_limit=1.5).probe(source.url("stalled"), "best")
-    source.control("stalled", fault=None)
-    assert (result.outcome, result.detail) == (Outcome.TROUBLE, "no answer within 1.5 s")
+    async with world(tmp_path, answer_limit=1.5) as there:
+        answer = await there.line.probe(source.url("stalled"), "best")
+        source.control("stalled", fault=None)
+    assert (answer.outcome, answer.detail) == (Outcome.TROUBLE, "no answer within 1.5 s")
 
 
 async def test_nobody_there_is_trouble_and_its_query_stays_unsaid(tmp_path: Path) -> None:
-    result = await prober(tmp_path).probe(f"{NOWHERE}/live.m3u8?token=secret", "best")
-    assert result.outcome is Outcome.TROUBLE
-    assert "Connection refused" in result.detail
-    assert "secret" not in result.detail
+    async with line_to(tmp_path) as line:
+        answer = await line.probe(f"{NOWHERE}/live.m3u8?token=secret", "best")
+    assert answer.outcome is Outcome.TROUBLE
+    assert "Connection refused" in answer.detail
+    assert "secret" not in answer.detail
 
 
 async def test_an_url_without_a_plugin(source: LiveSource, tmp_path: Path) -> None:
-    probing = prober(tmp_path)
-    assert (await probing.probe(f"{source.address}/page", "best")).outcome is Outcome.UNSUPPORTED
-    assert not await probing.can_handle(f"{source.address}/page")
-    assert await probing.can_handle("https://www.twitch.tv/demo")
-    assert await probing.can_handle("hls://http://host/live")
+    async with line_to(tmp_path) as line:
+        plugins = plugins_on(line)
+        assert (await plugins.probe(f"{source.address}/page", "best")).outcome is Outcome.UNSUPPORTED
+        assert not await plugins.can_handle(f"{source.address}/page")
+        assert await plugins.can_handle("https://www.twitch.tv/demo")
+        assert await plugins.can_handle("hls://http://host/live")
 
 
 async def test_the_administrators_options_hold_for_the_probe_too(source: LiveSource, tmp_path: Path) -> None:
     source.channel("proxied")
-    probing = prober(tmp_path, options=[("http-proxy", NOWHERE)])
-    result = await probing.probe(source.url("proxied"), "best")
-    assert result.outcome is Outcome.TROUBLE
-    assert "proxy" in result.detail
+    async with line_to(tmp_path) as line:
+        assert (await plugins_on(line).probe(source.url("proxied"), "best")).outcome is Outcome.LIVE
+        found = await plugins_on(line, options=(("http-proxy", NOWHERE),)).probe(source.url("proxied"), "best")
+    assert found.outcome is Outcome.TROUBLE
+    assert "proxy" in found.detail
 
 
-@pytest.mark.parametrize(
-    "script",
-    [
-        "echo nonsense",
-        "exit 1",
-        "head -c 1000000 /dev/zero",
-        'echo \'{"outcome": "sleepy"}\'',
-        """printf '{"outcome": "live", "detail": "\\377"}'""",
-    ],
-)
-async def test_a_probe_that_answers_nonsense_is_trouble(tmp_path: Path, script: str) -> None:
-    result = await prober(tmp_path, python=program(tmp_path, script)).probe("http://host/x", "best")
-    assert (result.outcome, result.detail) == (Outcome.TROUBLE, "the probe of streamlink gave no answer")
+async def test_an_interpreter_without_streamlink_is_trouble_of_the_probe(tmp_path: Path) -> None:
+    async with world(tmp_path) as there:
+        there.interpreter = "/nonexistent/python"
+        found = await plugins_on(there.line).probe("http://host/live.m3u8", "best")
+        assert (found.outcome, found.trouble) == (Outcome.TROUBLE, Trouble.PROBE)
+        assert await plugins_on(there.line).can_handle("http://host/live.m3u8")
+        with pytest.raises(StreamlinkUnusable):
+            await plugins_on(there.line, usable=False).can_handle("http://host/live.m3u8")
 
 
-async def test_an_interpreter_without_streamlink_is_trouble(tmp_path: Path) -> None:
-    # A stand-in for the interpreter: -S leaves its packages out.
-    bare = program(tmp_path, f'exec {sys.executable} -S "$@"')
-    result = await prober(tmp_path, python=bare).probe("http://host/live.m3u8", "best")
-    assert (result.outcome, result.detail[:19]) == (Outcome.TROUBLE, "ModuleNotFoundError")
-    result = await prober(tmp_path, python="/nonexistent/python").probe("http://host/live.m3u8", "best")
-    assert result.detail == "cannot run /nonexistent/python: No such file or directory"
+class Busy:
+    """A process that answers nobody until it is let."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.most = 0
+        self.is_free = asyncio.Event()
+
+    async def resolve(self, _url: str) -> Answer:
+        return await self._answer()
+
+    async def probe(self, _url: str, _quality: str, **_more: Any) -> Answer:
+        return await self._answer()
+
+    async def _answer(self) -> Answer:
+        self.asked += 1
+        self.most = max(self.most, self.asked)
+        await self.is_free.wait()
+        self.asked -= 1
+        return Answer(outcome=Outcome.LIVE)
 
 
-def program(folder: Path, script: str) -> str:
-    path = folder / "program"
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o755)
-    assert shutil.which(str(path))
-    return str(path)
+async def test_clients_and_lost_sources_share_one_limit(tmp_path: Path) -> None:
+    busy = Busy()
+    plugins = plugins_on(busy)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(50):
+            group.create_task(plugins.can_handle("https://a.example/"))
+            group.create_task(plugins.probe("https://a.example/", "best"))
+        for _ in range(1000):  # whoever could come further, would have
+            await asyncio.sleep(0)
+        assert busy.most == QUESTIONS_MAX
+        busy.is_free.set()
+    assert busy.most == QUESTIONS_MAX
 
 
 PLAYLIST = """#EXTM3U

@@ -305,7 +305,7 @@ async def test_who_wants_a_proxy_that_is_missing_is_not_asked_without(world: Wor
     assert world.watches.watched["bob"].streamer.proxies == ("credential:eu-proxies",)
 
 
-class OneShot:
+class Alone:
     """Asks without knowing the streamer."""
 
     async def probe(self, _url: str, _quality: str) -> Sighting:
@@ -314,7 +314,7 @@ class OneShot:
 
 async def test_a_recording_asks_for_its_source_as_the_streamers_file_has_it(world: World) -> None:
     probes = SourceProbes(
-        watches=world.watches, asker=world, fallback=OneShot(),
+        watches=world.watches, asker=world, plugins=Alone(),
         post=lambda number, event: world.posted.append((number, event)), clock=world.clock,
     )  # fmt: skip
     world.air["alice"] = LIVE
@@ -325,9 +325,6 @@ async def test_a_recording_asks_for_its_source_as_the_streamers_file_has_it(worl
     assert (await probes.probe(mine)).outcome is Outcome.LIVE
     assert (await probes.probe(replace(mine, url="https://elsewhere.example/"))).detail == "asked alone"
     world.air["alice"] = Sighting(outcome=Outcome.TROUBLE, trouble=Trouble.PROBE)
-    assert (await probes.probe(mine)).detail == "asked alone"
-    (world.own / "alice.toml").write_text(f"[streamer]\nurl = '{URL}'\n[streamlink]\nproxy = 'http://a:1'\n")
-    await world.roster.load()
     assert (await probes.probe(mine)).outcome is Outcome.TROUBLE
     world.air["alice"] = replace(LIVE, site_id="b2")
     assert (await probes.probe(mine)).outcome is Outcome.ENDED

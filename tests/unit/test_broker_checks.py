@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamvaultd.base import units
+from streamvaultd.base.networks import GUARDED, parse_network
 from streamvaultd.brokerd import checks
 from streamvaultd.brokerd.manager import scope_properties
 from streamvaultd.errors import (
@@ -245,13 +246,30 @@ def test_no_text_breaks_the_parsers(fdinfo: str, proc_status: str, cgroup: str) 
 
 
 def properties_of(slice_name: str, *, runtime: int | None = None, mounts_for: str | None = None) -> dict[str, Any]:
-    bounds = checks.Bounds(memory_max=1 << 28, tasks_max=9, runtime_max_usec=runtime)
+    reachable = (parse_network("127.0.0.1/32"),)
+    bounds = checks.Bounds(memory_max=1 << 28, tasks_max=9, runtime_max_usec=runtime, reachable=reachable)
     found = scope_properties(slice_name=slice_name, description="d", bounds=bounds, mounts_for=mounts_for)
     return {name: variant.value for name, variant in found}
 
 
+def test_networks_that_a_scope_may_reach_are_networks_and_few() -> None:
+    assert checks.check_limits({"reachable": ["127.0.0.53", "fe80::/10"]}).reachable == (
+        parse_network("127.0.0.53/32"), parse_network("fe80::/10"),
+    )  # fmt: skip
+    with pytest.raises(LimitRefused):
+        checks.check_limits({"reachable": ["127.0.0.1"] * (checks.REACHABLE_MAX + 1)})
+    for text in ("", "any", "127.0.0.1/8", "localhost", "127.0.0.1 ", "300.1.1.1", "::1/129"):
+        with pytest.raises(InvalidParameter):
+            checks.check_limits({"reachable": [text]})
+
+
 def test_a_segments_scope_has_these_properties_and_no_other() -> None:
     properties = properties_of(units.RECORDINGS_SLICE, runtime=60_000_000, mounts_for="/srv")
+    assert properties.pop("IPAddressAllow") == [[2, bytes([127, 0, 0, 1]), 32]]
+    closed = properties.pop("IPAddressDeny")
+    assert [2, bytes([127, 0, 0, 0]), 8] in closed
+    assert [10, bytes([0xFE, 0x80, *[0] * 14]), 10] in closed
+    assert len(closed) == len(GUARDED)
     assert properties == {
         "Description": "d",
         "Documentation": ["man:streamvaultd(8)"],
@@ -274,4 +292,6 @@ def test_a_jobs_scope_yields() -> None:
     properties = properties_of(units.JOBS_SLICE)
     assert properties["Slice"] == "streamvault-jobs.slice"
     assert (properties["CPUWeight"], properties["IOWeight"]) == (20, 20)
+    assert properties["IPAddressDeny"] == [[2, bytes(4), 0], [10, bytes(16), 0]]
+    assert "IPAddressAllow" not in properties
     assert not {"RuntimeMaxUSec", "RequiresMountsFor"} & set(properties)

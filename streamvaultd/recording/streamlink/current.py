@@ -6,7 +6,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
+from streamvaultd.base.networks import reachable
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Recording
 from streamvaultd.errors import StreamlinkUnusable
@@ -16,6 +18,10 @@ from streamvaultd.scopes.launcher import memfd_with, roots_of
 from streamvaultd.scopes.ports import Rules
 
 Options = tuple[tuple[str, str], ...]
+
+RESOLV_CONF: Final = Path("/etc/resolv.conf")
+PROXIES: Final = ("http-proxy", "https-proxy")
+"""Streamlink's options that name a proxy."""
 
 
 class Streamlinks:
@@ -91,3 +97,14 @@ class Streamlinks:
         fd = memfd_with("streamlink-config", text)
         hidden = secrets_in([*options, *((f"auth-{name}", value) for name, value in secrets)])
         return build_command(installation, fd), fd, hidden
+
+    def reachable(self, recording: Recording) -> tuple[str, ...]:
+        """The networks that its URL, its proxies, the settings and the host's resolver name; others stay closed."""
+        settings = self._settings()
+        options = (*settings.streamlink_options, *self.options_for(recording), *self.secrets_for(recording))
+        proxies = [value for name, value in options if name in PROXIES]
+        try:
+            resolv_conf = RESOLV_CONF.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            resolv_conf = "nameserver 127.0.0.1\nnameserver ::1"  # what resolv.conf(5) says of a file that is missing
+        return reachable([recording.url, *proxies], settings.network_allow, resolv_conf)

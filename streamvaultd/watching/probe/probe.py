@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Asks streamlink's Python API whether there is something to record. A program of its own: PYTHON -I probe.py
+"""Asks streamlink's Python API whether there is something to record; probed.py calls it, in a process of its own.
 
 It is run by the interpreter that has streamlink, which may be another one than ours, so it imports the standard
-library and streamlink alone, and that late; it works with 7.3.0 and 8.6.3. stdin: {"verb": "probe" | "resolve", "url",
-"quality", "options": [[name, value], ...], "secrets": likewise}; stdout: one line {"outcome", "detail", "plugin",
-"metadata", "streams", "mark", "trouble", "refused"}. probed.py uses its functions for many questions in one process.
+library and streamlink alone, and that late; it works with 7.3.0 and 8.6.3. A question is {"verb": "probe" | "resolve",
+"url", "quality", "options": [[name, value], ...], "secrets": likewise}; its answer is one line {"outcome", "detail",
+"plugin", "metadata", "streams", "mark", "trouble", "refused"}.
 
 outcome: live; ended (the playlist says that it is over); offline (nothing there now); unsupported (no plugin knows the
 URL); trouble (anything else: says nothing about the stream; "trouble" is then network, or site). "resolve" only looks
@@ -16,10 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import sys
-import warnings
 from typing import Any, NoReturn
 
 TIMEOUT = 8.0
@@ -232,22 +229,3 @@ def metadata_of(plugin: Any) -> dict[str, str]:
     except StreamlinkError:
         return {}
     return {name: str(value)[:TEXT_MAX] for name, value in found.items() if value}
-
-
-def main() -> None:
-    # What streamlink prints by itself must not get between our lines.
-    output = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    warnings.simplefilter("ignore")
-    request = json.load(sys.stdin)
-    try:
-        reply = probe(request)
-    except (Exception, SystemExit) as error:  # a plugin may raise anything
-        reply = answer("trouble", f"{type(error).__name__}: {error}")
-    output.write(encode(without_secrets(reply, request)))
-    output.flush()
-    os._exit(0)  # whatever threads a plugin may have left
-
-
-if __name__ == "__main__":
-    main()
