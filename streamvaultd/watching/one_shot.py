@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from streamvaultd.base.child import ask
-from streamvaultd.config.settings import Settings
+from streamvaultd.config.live import LiveSettings
 from streamvaultd.core.recording.events import Outcome
 from streamvaultd.errors import StreamlinkUnusable
 from streamvaultd.recording.streamlink.current import Streamlinks
@@ -76,7 +76,7 @@ class Prober:
 class OneShots:
     """Asks with the streamlink that is used now, one process a question."""
 
-    def __init__(self, *, streamlinks: Streamlinks, settings: Callable[[], Settings], home: Path) -> None:
+    def __init__(self, *, streamlinks: Streamlinks, settings: LiveSettings, home: Path) -> None:
         self._streamlinks = streamlinks
         self._settings = settings
         self._home = home
@@ -100,7 +100,7 @@ class OneShots:
         return Prober(
             python=installation.python,
             environment=clean_environment(self._home),
-            options=self._settings().streamlink_options,
+            options=self._settings.now.streamlink_options,
         )
 
 

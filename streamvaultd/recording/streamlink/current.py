@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from streamvaultd.config.settings import Settings
+from streamvaultd.config.live import LiveSettings
 from streamvaultd.core.model import Recording
 from streamvaultd.errors import StreamlinkUnusable
 from streamvaultd.recording.streamlink import installation as installations
@@ -20,7 +20,7 @@ Options = tuple[tuple[str, str], ...]
 class Streamlinks:
     """The present installation; who needs it waits until it is known."""
 
-    def __init__(self, *, settings: Callable[[], Settings], state_dir: Path) -> None:
+    def __init__(self, *, settings: LiveSettings, state_dir: Path) -> None:
         self._settings = settings
         self._state_dir = state_dir
         self.options_for: Callable[[Recording], Options] = lambda _recording: ()
@@ -39,7 +39,7 @@ class Streamlinks:
     async def refresh(self) -> None:
         """Find the installation to use."""
         try:
-            self._installation = await installations.discover(self._settings().streamlink_command, self._state_dir)
+            self._installation = await installations.discover(self._settings.now.streamlink_command, self._state_dir)
             self._trouble = None
         except StreamlinkUnusable as error:
             self._installation, self._trouble = None, error
@@ -71,7 +71,7 @@ class Streamlinks:
         `preferred` is the quality to take if it is there, before those that were asked for.
         """
         installation, secrets = await self.usable(), self.secrets_for(recording)
-        options = (*self._settings().streamlink_options, *self.options_for(recording))
+        options = (*self._settings.now.streamlink_options, *self.options_for(recording))
         quality = preferring(preferred, recording.quality)
         text = config_text(installation.version, recording.url, quality, (*options, *secrets))
         fd = memfd_with("streamlink-config", text)
