@@ -329,6 +329,14 @@ class AuditFailed(VaultError):
     hint = "recordings go on; check again, and if it stays so, look at the system bus and the recording directories"
 
 
+class InternalError(VaultError):
+    name = f"{RECORDER}.InternalError"
+    what = "cannot answer {method}: {why}"
+    hint = (
+        "this is a mistake of streamvaultd, or a row that another hand wrote; 'journalctl -u streamvaultd' says where"
+    )
+
+
 class SubscriberTooSlow(VaultError):
     name = f"{RECORDER}.SubscriberTooSlow"
     what = "cannot keep this subscription: the client read too slowly, {backlog} events were waiting"

@@ -123,7 +123,7 @@ class AdminApi:
             raise VerifyFailed(path=str(path), why=error.strerror or str(error)) from error
         try:
             found = msgspec.json.decode(answer.output, type=_Verdict)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise VerifyFailed(path=str(path), why=f"the program that looks at it gave {answer.status}") from error
         if found.error is not None:
             raise VerifyFailed(path=str(path), why=found.error)

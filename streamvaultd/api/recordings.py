@@ -24,7 +24,7 @@ from streamvaultd.config.names import check_name, check_quality, check_url, name
 from streamvaultd.core.model import Recorder, State
 from streamvaultd.core.recording.events import RetryRequested, RotateRequested, StopRequested
 from streamvaultd.core.recording.machine import RUNNING
-from streamvaultd.core.recording.requests import why_not_retried
+from streamvaultd.core.recording.on_request import why_not_retried
 from streamvaultd.errors import (
     AlreadyRecording,
     DirectoryUnusable,

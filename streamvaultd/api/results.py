@@ -9,6 +9,7 @@ from typing import Protocol
 import msgspec
 
 from streamvaultd.api.views import View, optional, paging
+from streamvaultd.core import ranges
 from streamvaultd.core.listing import DoneJob
 from streamvaultd.core.model import JOIN, Recorder, SeamRecord
 from streamvaultd.errors import NoSuchSeam, RecordingUnreadable
@@ -81,7 +82,7 @@ def seam_view(seam: SeamRecord) -> View:
         "method": seam.method,
         "certainty": seam.certainty,
     } | optional(
-        overlapBytes=seam.overlap_bytes,
+        overlapBytes=None if seam.overlap_bytes is None else ranges.INT.nearest(seam.overlap_bytes),
         overlapUSec=_usec(seam.overlap_ms),
         gapUSec=_usec(seam.gap_ms),
         note=seam.note or None,
@@ -89,8 +90,10 @@ def seam_view(seam: SeamRecord) -> View:
 
 
 def _part_view(part: _Part) -> View:
-    return {"path": part.path, "bytes": part.bytes} | optional(durationUSec=_usec(part.duration_ms))
+    return {"path": part.path, "bytes": ranges.INT.nearest(part.bytes)} | optional(
+        durationUSec=_usec(part.duration_ms)
+    )
 
 
 def _usec(ms: float | None) -> int | None:
-    return None if ms is None else round(ms * 1000)
+    return None if ms is None else round(ranges.MILLISECONDS.nearest(ms) * 1000)

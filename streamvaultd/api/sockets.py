@@ -48,12 +48,18 @@ READ_METHODS: Final = frozenset({
 })  # fmt: skip
 """What changes nothing and costs little: the methods of the read-only socket."""
 
+LOOKING: Final = READ_METHODS | {"Check", "Verify"}
+"""What changes nothing: what goes wrong in it unexpectedly is an answer, and not the end of the daemon."""
+
 ACTING_LIMITS: Final = Limits(message_bytes=64 << 10, calls_ahead=2)
 READING_LIMITS: Final = Limits(
     message_bytes=16 << 10, connections=64, connections_per_uid=8, calls_ahead=1, unsent_bytes=16 << 20
 )
 URL: Final = "man:streamvaultd(8)"
 VERIFIER: Final = (sys.executable, "-I", "-m", "streamvaultd.jobs.inspection")
+
+OnDefect = Callable[[str, Exception], None]
+"""Is told the method, and what was raised in it."""
 
 
 class Store(AdminStore, FeedStore, LookStore, PruneStore, ResultStore, Protocol):
@@ -97,30 +103,42 @@ def all_handlers(
 class Sockets:
     """Serves the sockets that systemd has passed."""
 
-    def __init__(self, handlers: Mapping[str, Handler], *, spawn: Callable[[Coroutine[Any, Any, None]], None]) -> None:
+    def __init__(
+        self,
+        handlers: Mapping[str, Handler],
+        *,
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        on_defect: OnDefect,
+    ) -> None:
         self._handlers = handlers
         self._spawn = spawn
+        self._on_defect = on_defect
 
     def serve(self, fds: Mapping[str, Sequence[int]]) -> None:
         """Answer on each of them from now on; the descriptors are owned from now on."""
         for fd in fds.get(ACTING, ()):
             listener = socket.socket(fileno=fd)
             members = Members.of_socket(listener)
-            self._spawn(acting(self._handlers, members).serve(listener))
+            self._spawn(acting(self._handlers, members, on_defect=self._on_defect).serve(listener))
         for fd in fds.get(READING, ()):
-            self._spawn(reading(self._handlers).serve(socket.socket(fileno=fd)))
+            self._spawn(reading(self._handlers, on_defect=self._on_defect).serve(socket.socket(fileno=fd)))
 
 
-def acting(handlers: Mapping[str, Handler], members: Members, *, check_replies: bool = False) -> Server:
+def acting(
+    handlers: Mapping[str, Handler], members: Members, *, on_defect: OnDefect, check_replies: bool = False
+) -> Server:
     """A server for those who may do everything."""
-    interface = Interface(read_definition(RECORDER), handlers, STREAMING)
-    return Server(_info(), [interface], limits=ACTING_LIMITS, check_replies=check_replies, admits=members.admit)
+    interface = Interface(read_definition(RECORDER), handlers, STREAMING, contained=LOOKING)
+    return Server(
+        _info(), [interface], limits=ACTING_LIMITS, check_replies=check_replies, admits=members.admit,
+        on_defect=on_defect,
+    )  # fmt: skip
 
 
-def reading(handlers: Mapping[str, Handler], *, check_replies: bool = False) -> Server:
+def reading(handlers: Mapping[str, Handler], *, on_defect: OnDefect, check_replies: bool = False) -> Server:
     """A server for everybody, who may only look."""
-    interface = Interface(read_definition(RECORDER), handlers, STREAMING, READ_METHODS)
-    return Server(_info(), [interface], limits=READING_LIMITS, check_replies=check_replies)
+    interface = Interface(read_definition(RECORDER), handlers, STREAMING, READ_METHODS, LOOKING)
+    return Server(_info(), [interface], limits=READING_LIMITS, check_replies=check_replies, on_defect=on_defect)
 
 
 def _info() -> Info:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from streamvaultd.base.redaction import redact_url
 from streamvaultd.base.units import segment_unit
+from streamvaultd.core import ranges
 from streamvaultd.core.listing import PAGE_MAX, Summary
 from streamvaultd.core.model import Instant, Moment, Recorder, Segment, State
 from streamvaultd.core.recording.policy import rotation_due
@@ -25,7 +26,12 @@ NUMBER_MAX: Final = 10**18
 
 def timestamp(moment: Moment) -> View:
     """A Timestamp of a moment in this boot."""
-    return {"realtime": moment.realtime, "monotonic": max(0, round(moment.monotonic * 1e6))}
+    return {"realtime": moment.realtime, "monotonic": usec(max(0.0, moment.monotonic))}
+
+
+def usec(seconds: float) -> int:
+    """Microseconds, as far as an int of Varlink can tell them."""
+    return round(ranges.INSTANT.nearest(seconds) * 1e6)
 
 
 def optional(**values: Any) -> View:
@@ -65,7 +71,7 @@ def summary_view(summary: Summary, now: Moment) -> View:
     view = recording_view(summary.recorder, now)
     view["runtime"] |= {"segments": summary.segments, "deaths": summary.deaths}
     if summary.recorder.result_bytes is None:
-        view["runtime"]["bytes"] = summary.bytes
+        view["runtime"]["bytes"] = ranges.INT.nearest(summary.bytes)
     return view
 
 
@@ -76,11 +82,11 @@ def _context(recorder: Recorder) -> View:
         "url": redact_url(recording.url),
         "quality": recording.quality,
         "directory": recording.directory,
-        "rotateAgeUSec": round(policy.rotate_age * 1e6),
+        "rotateAgeUSec": usec(policy.rotate_age),
         "rotateSize": policy.rotate_size,
-        "graceUSec": round(policy.grace * 1e6),
+        "graceUSec": usec(policy.grace),
         "memoryMax": policy.memory_max,
-    } | optional(durationUSec=None if recording.duration is None else round(recording.duration * 1e6))
+    } | optional(durationUSec=None if recording.duration is None else usec(recording.duration))
 
 
 def _runtime(recorder: Recorder, now: Moment) -> View:
@@ -89,7 +95,7 @@ def _runtime(recorder: Recorder, now: Moment) -> View:
         "state": recorder.state.value,
         "since": timestamp(recorder.since),
         "startedAt": timestamp(recorder.recording.created),
-        "bytes": recorder.size if recorder.result_bytes is None else recorder.result_bytes,
+        "bytes": ranges.INT.nearest(recorder.size if recorder.result_bytes is None else recorder.result_bytes),
         "segments": len(recorder.segments),
         "deaths": recorder.deaths,
     } | optional(
@@ -103,7 +109,7 @@ def _runtime(recorder: Recorder, now: Moment) -> View:
 def _progress(progress: Progress) -> View:
     left = progress.left
     return {"doneBytes": progress.done, "totalBytes": progress.total} | optional(
-        etaUSec=None if left is None else round(left * 1e6)
+        etaUSec=None if left is None else usec(left)
     )
 
 
@@ -181,4 +187,4 @@ def _streamer_context(streamer: Streamer) -> View:
 def _instant(instant: Instant | None, now: Moment) -> View | None:
     if instant is None:
         return None
-    return timestamp(Moment(instant, now.realtime + round((instant - now.monotonic) * 1e6)))
+    return timestamp(now.at(instant))

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Final
 
-from streamvaultd.api.views import View, optional, timestamp
+from streamvaultd.api.views import View, optional, timestamp, usec
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.listing import EventRow
 from streamvaultd.core.model import Recorder, Segment, is_death
@@ -30,8 +30,8 @@ _STEADY: Final = frozenset({Notice.SEGMENT_STARTED, Notice.MEDIA_ARRIVED, Notice
 """After such a notice about a segment all is well with it."""
 
 _SIGNS: Final = frozenset({
-    Notice.ROTATION_STARTED, Notice.MEDIA_MISSED, Notice.MEMORY_NEAR, Notice.STALLED, Notice.DISK_LOW,
-    Notice.STOPPING, Notice.STOP_OVERDUE,
+    Notice.ROTATION_STARTED, Notice.MEDIA_MISSED, Notice.SUSPECTED, Notice.MEMORY_NEAR, Notice.STALLED,
+    Notice.DISK_LOW, Notice.STOPPING, Notice.STOP_OVERDUE,
 })  # fmt: skip
 """What may lead to the end of a segment."""
 
@@ -98,8 +98,8 @@ def _successor(recorder: Recorder, ended: Segment) -> View:
     runs, records = successor.started, successor.media_at
     return {
         "replacedBy": successor.number,
-        "replacedAfterUSec": round((runs.monotonic - ended.ended.monotonic) * 1e6),
-        "recordedAfterUSec": round((records.monotonic - ended.ended.monotonic) * 1e6) if records else None,
+        "replacedAfterUSec": usec(runs.monotonic - ended.ended.monotonic),
+        "recordedAfterUSec": usec(records.monotonic - ended.ended.monotonic) if records else None,
     }
 
 

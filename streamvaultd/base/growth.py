@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import stat
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ THRESHOLD: Final = 8192
 
 IN_MODIFY: Final = 0x2
 IN_ATTRIB: Final = 0x4  # an unlink is a change of the link count
+IN_DONT_FOLLOW: Final = 0x02000000
 IN_IGNORED: Final = 0x8000
 _EVENT: Final = struct.Struct("iIII")
 _READ_SIZE: Final = 64 * 1024
@@ -55,7 +57,7 @@ class MediaWatch(Generic[Key]):
         A file that is removed is forgotten. OSError: there is no such file, or inotify's limits are reached.
         """
         name = os.fsencode(path)
-        wd = self._checked(self._libc.inotify_add_watch(self._fd, name, IN_MODIFY | IN_ATTRIB), path)
+        wd = self._checked(self._libc.inotify_add_watch(self._fd, name, IN_MODIFY | IN_ATTRIB | IN_DONT_FOLLOW), path)
         self._watched[wd] = _Watched(key, path, threshold, on_media)
         # Bytes that came before the watch tell nothing by themselves.
         self._loop.call_soon(self._check, wd)
@@ -88,11 +90,11 @@ class MediaWatch(Generic[Key]):
         if watched is None:
             return
         try:
-            size = watched.path.stat().st_size
-        except FileNotFoundError:
+            found = watched.path.lstat()
+        except OSError:
             self._drop(wd)
             return
-        if size >= watched.threshold:
+        if stat.S_ISREG(found.st_mode) and found.st_size >= watched.threshold:
             self._drop(wd)
             watched.on_media(watched.key)
 

@@ -171,6 +171,9 @@ class Segment:
     anon_at: Instant | None = None  # not stored
     anon_rate: float = 0.0  # bytes per second, not stored
     filtering: bool = False  # streamlink leaves out advertisements and writes nothing; not stored
+    suspect: str | None = None  # why it may be losing media; not stored, as are the next two
+    suspect_since: Instant | None = None
+    suspect_until: Instant | None = None
     earlier_boot: bool = False  # its row was written before the machine was last started; not stored
     stops: int = 0  # how often it was asked to stop
     rotated: bool = False  # stopped because its successor records
@@ -202,6 +205,7 @@ class Recorder:
     probing: bool = False
     grace_until: Instant | None = None
     gone: bool = False  # the latest answer was that the broadcast is over; not stored
+    mark: str = ""  # of the playlist, as the latest answer has it: one that advances gets another; not stored
     silent_since: Instant | None = None
     rotate_retry_at: Instant | None = None
     overlap_at: Instant | None = None  # next check whether the old segment contains the new one's head

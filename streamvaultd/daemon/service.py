@@ -51,6 +51,7 @@ from streamvaultd.recording.removal import Removal
 from streamvaultd.recording.segments import Captures
 from streamvaultd.recording.streamlink.current import Streamlinks
 from streamvaultd.recording.takeover import Takeover
+from streamvaultd.reporting.defects import Defects
 from streamvaultd.reporting.hub import Hub, JobNews, News, StreamerNews
 from streamvaultd.reporting.notices import (
     BUS_LOST,
@@ -58,6 +59,7 @@ from streamvaultd.reporting.notices import (
     CATALOGUE_BACK,
     DAEMON_STARTED,
     DAEMON_STOPPED,
+    DISK_HANGS,
     JOURNAL_GAP,
     SETTINGS_APPLIED,
     SETTINGS_REFUSED,
@@ -112,7 +114,7 @@ class Daemon:
         self._clock, self._hub = SystemClock(), Hub()
         self._inbox = Inbox()
         self._recorders = Recorders(self._inbox, self._clock)
-        self._lanes = Lanes()
+        self._lanes = Lanes(on_overdue=self._on_overdue)
         self._store, self._files = store, files
         self._watcher: ProcessWatch[str] = ProcessWatch(asyncio.get_running_loop())
         home = RUNTIME_DIR / "home"
@@ -329,7 +331,7 @@ class Daemon:
         self._store.on_job = lambda job: self._hub.publish(JobNews(job))
         self.watching.watches.on_change = lambda who: self._hub.publish(StreamerNews(who))
         self.watching.watches.on_gone = lambda who: self._hub.publish(StreamerNews(who, is_gone=True))
-        return Sockets(handlers, spawn=self.spawn)
+        return Sockets(handlers, spawn=self.spawn, on_defect=Defects(self.journal).heard)
 
     def _post_join(self, recording: int, event: JoinEnded) -> None:
         self.upkeep.repairs.on_join_ended(recording, event)
@@ -462,6 +464,9 @@ class Daemon:
 
     def _show_status(self, _recorder: Recorder) -> None:
         self.notifier.status(self.status())
+
+    def _on_overdue(self, lane: str) -> None:
+        self.journal.tell(DISK_HANGS, lane=lane)
 
     def _on_network_back(self) -> None:
         self.watching.watches.on_network_back()

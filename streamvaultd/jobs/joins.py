@@ -12,12 +12,13 @@ import json
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
 from streamvaultd.base.clock import Clock
 from streamvaultd.base.units import job_fd_name, job_unit
+from streamvaultd.core import ranges
 from streamvaultd.core.listing import JobRow
 from streamvaultd.core.model import JOIN, Container, Moment, Recorder, Recording, ScopeLimits, SeamRecord, Segment
 from streamvaultd.core.recording.events import JoinEnded
@@ -39,38 +40,44 @@ ROOM_WAIT_MAX: Final = 7 * 86400.0
 """A join that has waited so long (s) for room has failed; the segments stay."""
 
 
+_Bytes = Annotated[int, msgspec.Meta(ge=ranges.BYTES.low, le=ranges.BYTES.high)]
+_Number = Annotated[int, msgspec.Meta(ge=ranges.SEGMENT.low, le=ranges.SEGMENT.high)]
+_Ms = Annotated[float, msgspec.Meta(ge=ranges.MILLISECONDS.low, le=ranges.MILLISECONDS.high)]
+_WholeMs = Annotated[int, msgspec.Meta(ge=0, le=ranges.MILLISECONDS.high)]
+
+
 class _Seam(msgspec.Struct, rename="camel"):
-    older: int
-    newer: int
+    older: _Number
+    newer: _Number
     kind: str
     method: str
     certainty: str
-    overlap_bytes: int | None = None
-    overlap_ms: float | None = None
-    gap_ms: float | None = None
+    overlap_bytes: _Bytes | None = None
+    overlap_ms: _Ms | None = None
+    gap_ms: _Ms | None = None
     note: str | None = None
 
 
 class _Part(msgspec.Struct, rename="camel"):
     path: str
-    bytes: int
-    duration_ms: int | None = None
+    bytes: _Bytes
+    duration_ms: _WholeMs | None = None
 
 
 class _Lead(msgspec.Struct, rename="camel"):
-    bytes: int
-    ms: float | None = None
+    bytes: _Bytes
+    ms: _Ms | None = None
 
 
 class _Report(msgspec.Struct, rename="camel"):
     ok: bool
     path: str | None = None
-    bytes: int = 0
+    bytes: _Bytes = 0
     error: str | None = None
     seams: tuple[_Seam, ...] = ()
     parts: tuple[_Part, ...] = ()
     notes: tuple[str, ...] = ()
-    room: int | None = None
+    room: _Bytes | None = None
     lead: _Lead | None = None
 
 
@@ -235,7 +242,7 @@ class Joins:
         recording = recorder.recording.id
         try:
             report = msgspec.json.decode(await asyncio.to_thread(self._report(job).read_bytes), type=_Report)
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             has_room = await self._disk.missing(self._reports, 0) is None
             report = _Report(ok=False, error=f"the job left no report: {error}", room=None if has_room else 0)
         if not report.ok or report.path is None:

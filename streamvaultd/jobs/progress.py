@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
 from streamvaultd.base.growth import MediaWatcher
 from streamvaultd.base.units import job_unit
+from streamvaultd.core import ranges
 
 TAIL: Final = 4096
 """Bytes at the file's end that are read: more than a line."""
@@ -24,9 +25,9 @@ TAIL: Final = 4096
 class Progress(msgspec.Struct, frozen=True):
     """Bytes of the result that are in place, all of them, and how many seconds the rest may take if that is known."""
 
-    done: int
-    total: int
-    left: float | None = None
+    done: Annotated[int, msgspec.Meta(ge=0, le=ranges.BYTES.high)]
+    total: Annotated[int, msgspec.Meta(ge=0, le=ranges.BYTES.high)]
+    left: Annotated[float, msgspec.Meta(ge=0, le=ranges.SECONDS.high)] | None = None
 
 
 class JoinProgress:
@@ -81,7 +82,7 @@ class JoinProgress:
                 file.seek(max(0, size - TAIL))
                 lines = file.read(TAIL).split(b"\n")
             self._of[recording] = msgspec.json.decode(lines[-2], type=Progress)
-        except (OSError, IndexError, msgspec.MsgspecError, UnicodeDecodeError):
+        except (OSError, IndexError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return size + 1
         self._on_change(recording)
         return size + 1

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from streamvaultd.media import ts
 from streamvaultd.media.fmp4 import Box, boxes, header_end
+from streamvaultd.media.pieces import SEAM_GAP_MAX, Pieces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
 BOX_MAX = 4 << 20
 # Samples counted one by one in a track run; a media segment has a few thousand
 SAMPLES_MAX = 1 << 17
-# A step of the clock (s) that no pause of a live stream explains: the source has set its clock anew
-STEP_MAX = 6 * 3600.0
 
 # Boxes that belong to the fragment that follows them (ISO/IEC 23000-19 and 23009-1)
 _BEFORE = frozenset({b"styp", b"sidx", b"emsg", b"prft"})
@@ -192,13 +192,15 @@ def beats(source: Source) -> Iterator[tuple[int, float, float]]:
 
 
 def duration_ms(source: Source) -> int | None:
-    """Milliseconds from the first to the end of the last fragment, gaps included; None when it tells no time.
+    """Milliseconds that are presented from the first to the end of the last fragment of any track, gaps included.
 
-    Where the clock was set anew, only the fragments themselves are counted.
+    Each piece has its own clock (pieces.py). None when a fragment tells no time: it may last long.
     """
-    total, end = 0.0, None
-    for _, start, lasts in beats(source):
-        gap = 0.0 if end is None else start - end
-        total += lasts + (gap if 0 < gap <= STEP_MAX else 0.0)
-        end = start + lasts
-    return None if end is None else round(total * 1000)
+    known, pieces = tracks(source), Pieces(SEAM_GAP_MAX)
+    for fragment in fragments(source, known):
+        if not fragment.runs:
+            return None
+        for run in fragment.runs:
+            ticks = 1000 * ts.TICKS_PER_MS / known[run.track].timescale
+            pieces.feed(run.track, round(run.start * ticks) % ts.WRAP, round(run.duration * ticks))
+    return round(pieces.end() / ts.TICKS_PER_MS) if pieces.count else None

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from streamvaultd.media import fmp4, fragments, mp4, timeline, ts
 from streamvaultd.media.container import Container, sniff
+from streamvaultd.media.pieces import APART, GAP_MAX, SECOND, Pieces
 from streamvaultd.media.source import FileSource
 
 if TYPE_CHECKING:
@@ -26,7 +27,14 @@ PROBLEMS_MAX: Final = 100
 """Problems that are listed; the rest is counted."""
 
 PAUSE_MS: Final = 1000.0
-"""A longer step of the clock (ms) is a gap: no two frames of a live stream are so far from each other."""
+"""A longer step of the clock (ms) is a gap, unless the frames before are nearly as far from each other."""
+
+STEADY: Final = 1.5
+"""How much longer than the one before a step may be where pictures are slow: time lapse, radio with a picture."""
+
+PICTURE_MAX: Final = 64 << 10
+PNG_START: Final = b"\x89PNG\r\n\x1a\n"
+PNG_END: Final = b"IEND"
 
 
 class Soundness(Enum):
@@ -94,17 +102,20 @@ class _Transport:
         self._source = source
         self._found = found
         self._counters: dict[int, int] = {}
-        self._clock = timeline.clock_of(timeline.first_beats(source, 0, source.size))
+        self._first_counters: dict[int, int] = {}
+        self._may_restart: set[int] = set()
+        first = timeline.first_beats(source, 0, source.size)
+        self._clock = timeline.clock_of(first)
         self._last: int | None = None
-        self._frame = 0.0
-        self._elapsed = 0
+        self._frame = 0.0 if self._clock is None else first[self._clock].step / ts.TICKS_PER_MS
+        self._pieces = Pieces()
 
     def look(self) -> None:
         end = packets = 0
         if self._clock is None:
             self._found.note(0, "untimed", "nothing in it has a timestamp: there is nothing to show")
         for offset, data in timeline.blocks(self._source, 0, self._source.size):
-            if offset > end:
+            if offset > end and not _is_picture(self._source.read(end, min(offset - end, PICTURE_MAX + 1))):
                 self._found.note(end, "sync-lost", f"{offset - end} bytes are no transport packets", self._now())
                 self._counters.clear()
             self._look_at_counters(offset, data, self._look_at_times(offset, data))
@@ -115,36 +126,67 @@ class _Transport:
                 end, "torn", f"{self._source.size - end} bytes at the end are no whole packet", self._now()
             )
         self._found.packets = packets
-        self._found.duration_ms = timeline.duration_ms(self._source)
+        if self._pieces.count:
+            self._found.duration_ms = round(self._pieces.end() / ts.TICKS_PER_MS)
 
     def _now(self) -> int:
-        return round(self._elapsed / ts.TICKS_PER_MS)
+        return round(self._pieces.total / ts.TICKS_PER_MS)
 
     def _look_at_counters(self, offset: int, data: bytes, times: list[tuple[int, int]]) -> None:
+        restarts = self._restarts(data)
         for at, pid in ts.continuity_breaks(self._counters, data):
+            if at in restarts:
+                continue
             text = f"packets of PID {pid} are missing or repeated"
             before = bisect_right(times, offset + at, key=itemgetter(0)) - 1
             self._found.note(offset + at, "continuity", text, times[before][1])
 
+    def _restarts(self, data: bytes) -> set[int]:
+        """Where a PID begins to count anew behind a table of programs that does, too.
+
+        Some packagers make each media segment with a muxer of its own; of what is missing between two, times tell.
+        """
+        found = set[int]()
+        for at in range(0, len(data) - ts.PACKET + 1, ts.PACKET):
+            pid, counter = ts.pid_of(data, at), ts.counter_of(data, at)
+            is_first = counter == self._first_counters.setdefault(pid, counter) and data[at + 1] & 0x40
+            if pid < ts.PID_TABLES_END:
+                if pid == ts.PID_PAT and is_first:
+                    self._may_restart = set(self._first_counters)
+                if is_first:
+                    found.add(at)
+            elif pid in self._may_restart:
+                self._may_restart.discard(pid)
+                if is_first:
+                    found.add(at)
+        return found
+
     def _look_at_times(self, offset: int, data: bytes) -> list[tuple[int, int]]:
-        """Looks at the clock's steps; returns (offset, ms since the start) of each beat."""
+        """Looks at the steps of all streams; returns (offset, ms since the start) of each beat of the clock."""
         times = [(offset, self._now())]
         for pes in ts.pes_starts(data):
+            pieces, now = self._pieces.count, self._now()
+            self._pieces.feed(pes.pid, pes.dts)
             if pes.pid != self._clock:
                 continue
             step = 0 if self._last is None else ts.difference(pes.dts, self._last)
             self._last = pes.dts
             ms = step / ts.TICKS_PER_MS
-            if step < 0:
-                self._found.note(offset + pes.at, "clock", f"the clock runs back by {-ms:.0f} ms", self._now())
-            elif ms > PAUSE_MS:
+            longest = max(PAUSE_MS, STEADY * self._frame)
+            if -APART <= step < 0:
+                self._found.note(offset + pes.at, "clock", f"the clock runs back by {-ms:.0f} ms", now)
+            elif ms > longest and self._pieces.count == pieces and step <= GAP_MAX:
                 missing = ms - self._frame
-                self._found.note(offset + pes.at, "gap", f"{missing:.0f} ms of media are missing", self._now())
-            else:
+                self._found.note(offset + pes.at, "gap", f"{missing:.0f} ms of media are missing", now)
+            elif 0 < ms <= longest:
                 self._frame = ms
-            self._elapsed += step if 0 < step <= timeline.STEP_MAX else 0
             times.append((offset + pes.at, self._now()))
         return times
+
+
+def _is_picture(data: bytes) -> bool:
+    """Whether this is a whole PNG: some sites put one in front of each media segment."""
+    return len(data) <= PICTURE_MAX and data.startswith(PNG_START) and data[-8:-4] == PNG_END
 
 
 def _look_at_boxes(source: Source, found: Inspection) -> None:
@@ -152,14 +194,15 @@ def _look_at_boxes(source: Source, found: Inspection) -> None:
     end = max((box.end for box in fmp4.boxes(source)), default=0)
     if end < source.size:
         found.note(end, "torn", f"{source.size - end} bytes at the end are no whole box")
-    elapsed, last, count = 0.0, None, 0
+    last, count, pieces = None, 0, Pieces()
     for offset, start, lasts in fragments.beats(source):
         step = 0.0 if last is None else (start - last) * 1000
-        if step < -1:
-            found.note(offset, "clock", f"the clock runs back by {-step:.0f} ms", round(elapsed))
-        elif step > PAUSE_MS:
-            found.note(offset, "gap", f"{step:.0f} ms of media are missing", round(elapsed))
-        elapsed += lasts * 1000 + max(step, 0.0)
+        before, elapsed = pieces.count, round(pieces.end() / ts.TICKS_PER_MS)
+        pieces.feed(0, round(start * SECOND) % ts.WRAP, round(lasts * SECOND))
+        if -APART / ts.TICKS_PER_MS <= step < -1:
+            found.note(offset, "clock", f"the clock runs back by {-step:.0f} ms", elapsed)
+        elif step > PAUSE_MS and pieces.count == before:
+            found.note(offset, "gap", f"{step:.0f} ms of media are missing", elapsed)
         last, count = start + lasts, count + 1
     if count and not fmp4.header_end(source):
         found.note(0, "header", "there is no initialisation before the media: players show nothing")
@@ -189,11 +232,13 @@ def _look_at_index(source: Source, found: Inspection) -> None:
 
 
 def _length_ms(source: Source, track: mp4.Track, found: Inspection) -> int:
-    ticks = 0
+    ticks, usual = 0, 0
     for samples, delta in mp4.steps(source, track):
         lasts = delta * 1000 / track.timescale
-        if lasts > PAUSE_MS:
+        if lasts > PAUSE_MS and samples == 1 and usual and delta > STEADY * usual:
             found.note(0, "gap", f"{lasts:.0f} ms without anything new", round(ticks * 1000 / track.timescale))
+        else:
+            usual = delta
         ticks += samples * delta
     return round(ticks * 1000 / track.timescale)
 

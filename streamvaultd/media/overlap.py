@@ -59,5 +59,5 @@ def _end_of(source: Source, start: int) -> bytes:
 
 def are_overlapping(older: Path, newer: Path) -> bool:
     """overlap_proven() of two files by their paths."""
-    with older.open("rb") as older_file, newer.open("rb") as newer_file:
-        return overlap_proven(older_file.fileno(), newer_file.fileno())
+    with FileSource.opened(older) as older_source, FileSource.opened(newer) as newer_source:
+        return overlap_proven(older_source.fd, newer_source.fd)

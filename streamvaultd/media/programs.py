@@ -53,6 +53,21 @@ def first_change(source: Source) -> int | None:
     return None
 
 
+def media_pids(source: Source) -> set[int]:
+    """The PIDs of all units that no table calls data: also of what no player may know, and of what no table names."""
+    maps, data_pids, found = set[int](), set[int](), set[int]()
+    for _, data in timeline.blocks(source, 0, source.size):
+        for at in ts.starts(data):
+            pid, start = ts.pid_of(data, at), ts.payload_at(data, at)
+            if pid == ts.PID_PAT:
+                maps.update(_maps(data, at))
+            elif pid in maps:
+                data_pids.update(stream for stream, kind in _entries(data, at) if kind in _DATA)
+            elif start >= 0 and data[start : start + 3] == b"\0\0\1":
+                found.add(pid)
+    return found - data_pids
+
+
 def _section(data: bytes, at: int, table: int) -> bytes:
     """What a table holds between its length and its checksum, as far as it is in this packet (2.4.4.1)."""
     start = ts.payload_at(data, at)
@@ -74,12 +89,16 @@ def _maps(data: bytes, at: int) -> Iterator[int]:
 
 
 def _streams(data: bytes, at: int) -> Iterator[Stream]:
-    """The streams of a program, but for those of data (2.4.4.8)."""
+    """The streams of a program, but for those of data."""
+    return (stream for stream in _entries(data, at) if stream[1] not in _DATA)
+
+
+def _entries(data: bytes, at: int) -> Iterator[Stream]:
+    """The streams of a program (2.4.4.8)."""
     section = _section(data, at, _TABLE_PMT)
     entry = 9 + _length(section, 7) if len(section) >= 9 else len(section)
     while entry + 5 <= len(section):
-        if section[entry] not in _DATA:
-            yield _pid(section, entry + 1), section[entry]
+        yield _pid(section, entry + 1), section[entry]
         entry += 5 + _length(section, entry + 3)
 
 

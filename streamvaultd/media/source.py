@@ -7,12 +7,14 @@ and mapped pages of a 100 GB recording would count as its memory.
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
 
 # Bytes held at a time; a search window and a comparison hold two of them
 WINDOW = 4 << 20
@@ -36,6 +38,18 @@ class FileSource:
 
     fd: int
     size: int
+
+    @classmethod
+    @contextmanager
+    def opened(cls, path: Path) -> Iterator[FileSource]:
+        """A regular file, for the length of the block; OSError for anything else, which a link is, too."""
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise OSError(errno.EUCLEAN, "it is no regular file", str(path))
+            yield cls.of(fd)
+        finally:
+            os.close(fd)
 
     @classmethod
     def of(cls, fd: int) -> FileSource:

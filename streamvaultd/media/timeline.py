@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from streamvaultd.media import ts
+from streamvaultd.media.pieces import SEAM_GAP_MAX, Pieces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,8 +22,10 @@ HEAD_MAX = 256 << 10
 REACH = 64 << 20
 # Samples for the duration are this far apart: a clock of 26.5 hours cannot go round unseen in between
 STRIDE = (128 << 20) // ts.PACKET * ts.PACKET
+# Every timestamp is read of a file of so many bytes: some seconds
+COUNTED_MAX = 1 << 30
 # A step forward that no pause of a live stream explains: the source has set its clock anew
-STEP_MAX = 6 * 3600 * 1000 * ts.TICKS_PER_MS
+STEP_MAX = SEAM_GAP_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,11 +157,56 @@ def _sample(source: Source, clock: int, start: int, end: int) -> int | None:
 
 
 def duration_ms(source: Source, seams: Sequence[int] = ()) -> int | None:
-    """Milliseconds from the first to the end of the last frame, gaps included; None without timestamps.
+    """Milliseconds that are presented from the first to the end of the last unit of any stream, gaps included.
 
-    Exact across any number of wraps. `seams` are offsets where the clock may have been set anew: there, and wherever
-    it runs backwards, one frame is counted.
+    None without timestamps. `seams` are offsets at which another capture begins. Up to COUNTED_MAX bytes every
+    timestamp counts, and each piece has its own clock (pieces.py); of more there are samples of one stream.
     """
+    if source.size <= COUNTED_MAX:
+        return _counted(source, seams)
+    return _sampled(source, seams)
+
+
+def counted_ms(source: Source, seams: Sequence[int] = ()) -> int | None:
+    """As duration_ms(), for one who removes what is short: by every timestamp.
+
+    None where a stream is not understood: it may last longer than all others.
+    """
+    return None if _has_untimed(source) else _counted(source, seams)
+
+
+def _counted(source: Source, seams: Sequence[int]) -> int | None:
+    pieces = read_pieces(source, seams)
+    return round(pieces.end() / ts.TICKS_PER_MS) if pieces.count else None
+
+
+def read_pieces(source: Source, seams: Sequence[int] = ()) -> Pieces:
+    """What every timestamp tells."""
+    pieces, ahead = Pieces(), sorted(seams, reverse=True)
+    for pes in units(source, 0, source.size):
+        at_seam = False
+        while ahead and ahead[-1] <= pes.at:
+            ahead.pop()
+            at_seam = True
+        pieces.feed(pes.pid, pes.dts, at_seam=at_seam)
+    return pieces
+
+
+def _has_untimed(source: Source) -> bool:
+    """Whether there is a stream of units without any timestamp, or one that is scrambled."""
+    timed, others = set[int](), set[int]()
+    for _, data in blocks(source, 0, source.size):
+        if any(flags & 0xC0 for flags in data[3 :: ts.PACKET]):
+            return True
+        for at in ts.starts(data):
+            start = ts.payload_at(data, at)
+            if start >= 0 and data[start : start + 3] == b"\0\0\1":
+                (others if ts.parse_pes(data, at) is None else timed).add(ts.pid_of(data, at))
+    return not others <= timed
+
+
+def _sampled(source: Source, seams: Sequence[int]) -> int | None:
+    """Exact across any number of wraps. At seams, and wherever the clock runs backwards, one frame is counted."""
     head, tail = first_beats(source, 0, source.size), last_beats(source, 0, source.size)
     clock = clock_of(head)
     if clock is None or clock not in tail:
@@ -169,25 +217,6 @@ def duration_ms(source: Source, seams: Sequence[int] = ()) -> int | None:
         step = ts.difference(stamp, now)
         total += step if 0 <= step <= STEP_MAX else frame
         now = stamp
-    return round(total / ts.TICKS_PER_MS)
-
-
-def counted_ms(source: Source, enough: int) -> int | None:
-    """As duration_ms(), by every single timestamp up to `enough`: a clock that was set anew hides nothing from it."""
-    head = first_beats(source, 0, source.size)
-    clock = clock_of(head)
-    if clock is None:
-        return None
-    total = frame = max(head[clock].step, 0)
-    now: int | None = None
-    for pes in units(source, 0, source.size):
-        if pes.pid != clock and not (pes.is_video and head[clock].pes.is_video):
-            continue
-        step = 0 if now is None else ts.difference(pes.dts, now)
-        total += step if 0 <= step <= STEP_MAX else frame
-        now = pes.dts
-        if total >= enough * ts.TICKS_PER_MS:
-            break
     return round(total / ts.TICKS_PER_MS)
 
 

@@ -194,10 +194,10 @@ class Executor:
     async def _remove_segments(self, recorder: Recorder) -> None:
         paths = [self._files.segment_path(recorder.recording, segment.number) for segment in recorder.segments]
         lane = recorder.recording.directory
-        if recorder.path is None or not await self._lanes.run(lane, Path(recorder.path).exists):
-            self._journal.tell(FILES_TROUBLE, recorder, why=f"{recorder.path} is not there, the segments stay")
-            return
         try:
+            if recorder.path is None or not await self._lanes.run(lane, Path(recorder.path).exists):
+                self._journal.tell(FILES_TROUBLE, recorder, why=f"{recorder.path} is not there, the segments stay")
+                return
             await self._lanes.run(lane, self._files.remove_segments, paths, paths[0].parent)
         except OSError as error:
             self._journal.tell(FILES_TROUBLE, recorder, why=error)
@@ -225,5 +225,7 @@ class Executor:
 
     async def _probe(self, recorder: Recorder, probe: int) -> None:
         answer = await self._prober.probe(recorder.recording)
-        probed = ev.SourceProbed(at=self._clock.now(), probe=probe, outcome=answer.outcome, detail=answer.detail)
+        probed = ev.SourceProbed(
+            at=self._clock.now(), probe=probe, outcome=answer.outcome, detail=answer.detail, mark=answer.mark
+        )
         self._post(recorder.recording.id, probed)

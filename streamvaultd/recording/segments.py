@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -98,7 +99,7 @@ class Captures:
         if why is not None:
             raise DiskFull(directory=recording.directory, why=why)
         try:
-            return await self._lanes.run(recording.directory, self._files.create, path)
+            return await self._lanes.call(recording.directory, partial(self._files.create, path), late=os.close)
         except OSError as error:
             if is_no_room(error):
                 raise DiskFull(directory=recording.directory, why=str(error)) from error

@@ -83,6 +83,16 @@ ENTRIES: Final[Mapping[str, Entry]] = {
         WARNING,
         "Segment {segment} of '{streamer}' has missed media ({why}), segment {new} fetches what is still offered",
     ),
+    Notice.SUSPECTED: Entry(
+        "a29a050307a14239bdad58e80953ec17",
+        NOTICE,
+        "Segment {segment} of '{streamer}' may be losing media ({why}), segment {new} starts beside it",
+    ),
+    Notice.BESIDE_FAILED: Entry(
+        "d0b0b558b864485c8d746657a32a5973",
+        INFO,
+        "Segment {segment} of '{streamer}' could not start beside segment {old} ({cause}): {why}",
+    ),
     Notice.SOURCE_SILENT: Entry(
         "d8c5d9749ec74915b0db884e855b9e82",
         NOTICE,
@@ -223,6 +233,12 @@ LEAD_LEFT_OUT: Final = Entry(
 SCOPE_TROUBLE: Final = Entry(
     "e3bad67998604fc2a28156c10cd90187", WARNING, "Cannot stop scope {unit}: {why}, trying again"
 )
+DISK_HANGS: Final = Entry(
+    "361e229b93564e2cbacb148563109a0e",
+    WARNING,
+    "A call for {lane} hangs, others go on in its place: does the disk answer?",
+)
+LOOK_FAILED: Final = Entry("e216adecb9cf4f49b62590b2cc27c0f1", WARNING, "Cannot answer {method}: {why}")
 ROW_UNREADABLE: Final = Entry(
     "48ebd72d850846609c971ae8faec4836",
     ERROR,

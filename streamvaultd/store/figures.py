@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
 
+from streamvaultd.core import ranges
 from streamvaultd.store.schema import recordings, seams, segments
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def select_figures(connection: Connection) -> Figures:
     return Figures(
         recordings={str(status): int(count) for status, count in connection.execute(by_status)},
         causes={str(cause): int(count) for cause, count in connection.execute(by_cause)},
-        bytes=int(connection.scalar(select(func.sum(segments.c.bytes))) or 0),
+        bytes=int(ranges.BYTES.nearest(connection.scalar(select(func.total(segments.c.bytes))) or 0.0)),
         seams={kind: count for kind, count, _ in kinds},
         gap_ms=sum(gap for _, _, gap in kinds),
     )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import bindparam, delete, insert, select, text
 
+from streamvaultd.store.mending import mended
 from streamvaultd.store.schema import meta, metadata
 
 if TYPE_CHECKING:
@@ -147,10 +148,14 @@ def next_batch(connection: Connection, limit: int) -> Batch | None:
     for table in [each for each in TABLES if each.name in wanted]:
         ids = sorted(wanted[table.name])
         now = select(table).where(table.c.id.in_(bindparam("ids", expanding=True))).order_by(table.c.id)
-        found = [dict(row) for row in connection.execute(now, {"ids": ids}).mappings()]
-        rows[table.name] = found
+        stored = [mended(table, dict(row), _tell_nobody) for row in connection.execute(now, {"ids": ids}).mappings()]
+        found = rows[table.name] = [row for row in stored if row is not None]
         gone[table.name] = sorted(set(ids) - {row["id"] for row in found})
     return Batch(notes[-1].seq, rows, gone)
+
+
+def _tell_nobody(_what: str) -> None:
+    """An export tells; a catalogue is told again and again."""
 
 
 def forget(connection: Connection, last: int) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Final, NoReturn, TypeAlias
 
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Double, Integer, Table, Text, TypeDecorator
 
+from streamvaultd.store.mending import misfit
 from streamvaultd.store.outbox import TABLES
 from streamvaultd.store.schema import Realtime, storable
 
@@ -36,13 +37,17 @@ REALTIME_MAX: Final = 253_402_300_799_999_999
 
 
 def checked(table: Table, values: Mapping[str, Any]) -> Row:
-    """A row in its one form, of values by column; ValueError, which shows no value, if they do not make one.
+    """A row in its one form, of values by column; ValueError, which shows no text, if they do not make one.
 
     A column that an older schema did not have has its default.
     """
     if unknown := set(values) - set(table.c.keys()):
         raise ValueError(f"{table.name} has no column {min(unknown)!r}")
-    return {column.name: _value(column, values) for column in table.c}
+    row = {column.name: _value(column, values) for column in table.c}
+    why = misfit(table, row)
+    if why is not None:
+        raise ValueError(why)
+    return row
 
 
 def line(table: Table, row: Row) -> bytes:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import and_, case, desc, exists, func, or_, select
 
+from streamvaultd.core import ranges
 from streamvaultd.core.listing import (
     EventQuery,
     JobQuery,
@@ -111,10 +112,34 @@ def _page(
     if query.before is not None:
         which = [*which, table.c.id < query.before]
     chosen = statement.where(*which).order_by(desc(table.c.id)).limit(query.limit + 1)
-    rows = list(connection.execute(chosen).mappings())
+    try:
+        rows = list(connection.execute(chosen).mappings())
+    except ROW_ERRORS:
+        return _page_singly(connection, table, statement, chosen.with_only_columns(table.c.id), query)
     has_more = len(rows) > query.limit
     rows = rows[: query.limit]
     return rows, int(rows[-1]["id"]) if has_more else None
+
+
+def _page_singly(
+    connection: Connection, table: Table, statement: Select[Any], chosen: Select[Any], query: Query
+) -> tuple[list[RowMapping], int | None]:
+    """As _page(), without the rows that have a value which their column cannot hold."""
+    ids = [int(number) for number in connection.scalars(chosen)]
+    rows: list[RowMapping] = []
+    for number in ids[: query.limit]:
+        with suppress(*ROW_ERRORS):
+            rows += connection.execute(statement.where(table.c.id == number)).mappings().all()
+    return rows, ids[query.limit - 1] if len(ids) > query.limit else None
+
+
+def _readable(parse: Callable[[RowMapping], T], rows: Sequence[RowMapping]) -> tuple[T, ...]:
+    """What these rows hold; those that hold nothing of the kind are left out."""
+    found: list[T] = []
+    for row in rows:
+        with suppress(*ROW_ERRORS):
+            found.append(parse(row))
+    return tuple(found)
 
 
 def _in_time(column: ColumnElement[Any], since: int | None, until: int | None) -> list[ColumnElement[bool]]:
@@ -148,12 +173,17 @@ def _totals(connection: Connection, ids: list[int]) -> dict[int, tuple[int, int,
     is_death = and_(segments.c.cause.is_not(None), segments.c.cause.not_in(sorted(PLANNED_CAUSES)))
     totals = (
         select(
-            segments.c.recording_id, func.count(), func.sum(case((is_death, 1), else_=0)), func.sum(segments.c.bytes)
+            segments.c.recording_id, func.count(), func.sum(case((is_death, 1), else_=0)), func.total(segments.c.bytes)
         )
         .where(segments.c.recording_id.in_(ids))
         .group_by(segments.c.recording_id)
     )
-    return {row[0]: (int(row[1]), int(row[2]), int(row[3])) for row in connection.execute(totals)}
+    return {row[0]: (int(row[1]), int(row[2]), _bytes(row[3])) for row in connection.execute(totals)}
+
+
+def _bytes(total: float) -> int:
+    """A sum of SQLite's total(), which unlike sum() always gives one, exact up to 8 PiB."""
+    return int(ranges.BYTES.nearest(total))
 
 
 def _summary(row: RowMapping, totals: tuple[int, int, int], present: Present) -> Summary | None:
@@ -199,7 +229,7 @@ def _jobs(connection: Connection, query: JobQuery) -> Page[JobRecord]:
     given = {jobs.c.recording_id: query.recording, jobs.c.kind: query.kind, jobs.c.status: query.status}
     which = [column == value for column, value in given.items() if value is not None]
     rows, further = _page(connection, jobs, select(jobs), which, query)
-    return Page(tuple(parse_job(row) for row in rows), further)
+    return Page(_readable(parse_job, rows), further)
 
 
 def _events(connection: Connection, query: EventQuery) -> Page[EventRecord]:
@@ -214,7 +244,7 @@ def _events(connection: Connection, query: EventQuery) -> Page[EventRecord]:
     if query.priority is not None:
         which.append(events.c.priority <= query.priority)
     rows, further = _page(connection, events, select(events), which, query)
-    return Page(tuple(parse_event(row) for row in rows), further)
+    return Page(_readable(parse_event, rows), further)
 
 
 def _prunable(

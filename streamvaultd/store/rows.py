@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import msgspec
 
 from streamvaultd.base.units import segment_unit
+from streamvaultd.core import ranges
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Moment, Policy, Recorder, Recording, Segment
 
@@ -35,6 +36,11 @@ RECORDER_INSTANTS = (
     "memory_since", "filled_at",
 )  # fmt: skip
 SEGMENT_INSTANTS = ("grown_at", "measure_at")
+
+RECORDER_RANGES = {
+    "failures": ranges.COUNT, "probe": ranges.USEC, "joins": ranges.COUNT, "fills": ranges.COUNT,
+}  # fmt: skip
+SEGMENT_RANGES = {"number": ranges.SEGMENT, "size": ranges.BYTES, "stops": ranges.COUNT}
 
 Parsed = TypeVar("Parsed")
 
@@ -56,7 +62,9 @@ class Present:
         if realtime is None:
             return None
         if self.is_of(row):
-            return _checked(Moment, {"monotonic": row[f"{column}_monotonic"], "realtime": realtime}, column)
+            found = _checked(Moment, {"monotonic": row[f"{column}_monotonic"], "realtime": realtime}, column)
+            _hold(f"{column}_monotonic", found.monotonic, ranges.INSTANT)
+            return found
         return self.now.dated(realtime)
 
     def required_moment(self, row: Row, column: str) -> Moment:
@@ -70,6 +78,8 @@ class Present:
         """The instants of these names; those of another boot are due now."""
         values = {name: row[f"{name}_monotonic"] for name in names}
         if self.is_of(row):
+            for name, value in values.items():
+                _hold(f"{name}_monotonic", value, ranges.INSTANT)
             return values
         return {name: None if value is None else self.now.monotonic for name, value in values.items()}
 
@@ -138,15 +148,17 @@ def parse_recorder(row: Row, segments: tuple[Segment, ...], present: Present) ->
         "probe": row["probe"],
         "probing": row["probing"],
         "stop": row["stop_reason"],
-        "memory_max": row["memory_max"],
+        "memory_max": ranges.fitting(row["memory_max"], ranges.BYTES),
         "joins": row["joins"],
         "fills": row["fills"],
         "path": row["recording_path"],
-        "result_bytes": row["bytes"],
+        "result_bytes": ranges.fitting(row["bytes"], ranges.BYTES),
         "ended": present.moment(row, "end_time"),
         "detail": row["detail"],
         **present.instants(row, RECORDER_INSTANTS),
     }
+    for name, allowed in RECORDER_RANGES.items():
+        _hold(name, values[name], allowed)
     return _checked(Recorder, values, "recording")
 
 
@@ -165,13 +177,17 @@ def parse_segment(row: Row, present: Present) -> Segment:
         "stops": row["stops"],
         "rotated": row["rotated"],
         "cause": row["cause"],
-        "evidence": None if row["evidence"] is None else _checked(Evidence, row["evidence"], "evidence"),
-        "memory_max": row["memory_max"],
-        "memory_peak": row["memory_peak"],
-        "exit_status": row["exit_status"],
+        "evidence": None if row["evidence"] is None else _evidence(row["evidence"]),
+        "memory_max": ranges.fitting(row["memory_max"], ranges.BYTES),
+        "memory_peak": ranges.fitting(row["memory_peak"], ranges.BYTES),
+        "exit_status": ranges.fitting(row["exit_status"], ranges.STATUS),
         **present.instants(row, SEGMENT_INSTANTS),
     }
-    return _checked(Segment, values, f"segment {row['number']}")
+    where = f"segment {row['number']}"
+    found = _checked(Segment, values, where)
+    for name, allowed in SEGMENT_RANGES.items():
+        _hold(f"{where}: {name}", values[name], allowed)
+    return found
 
 
 def _parse_recording(row: Row, present: Present) -> Recording:
@@ -183,10 +199,36 @@ def _parse_recording(row: Row, present: Present) -> Recording:
         "quality": row["quality"],
         "directory": row["directory"],
         "created": present.required_moment(row, "start_time"),
-        "duration": row["duration"],
-        "policy": _checked(Policy, row["policy"], "policy"),
+        "duration": _duration(row["duration"]),
+        "policy": _policy(row["policy"]),
     }
+    _hold("id", row["id"], ranges.NUMBER)
+    _hold("stream", row["stream_id"], ranges.NUMBER)
     return _checked(Recording, values, "recording")
+
+
+def _duration(stored: object) -> object:
+    """What was asked for, as far as anything lasts so long: rows may be older than the range that it has."""
+    return ranges.SECONDS.nearest(stored) if isinstance(stored, float) else stored
+
+
+def _evidence(stored: object) -> Evidence:
+    """Without numbers that cannot be: rows may be older than their ranges."""
+    return ranges.told_by(_checked(Evidence, stored, "evidence"))
+
+
+def _policy(stored: object) -> Policy:
+    found = _checked(Policy, stored, "policy")
+    why = ranges.misfit(found, ranges.POLICY)
+    if why is not None:
+        raise ValueError(f"policy: {why}")
+    return found
+
+
+def _hold(name: str, value: object, allowed: ranges.Range) -> None:
+    """Raise ValueError for a number that is not in its range; what is no number is told of by _checked()."""
+    if isinstance(value, int | float) and not allowed.holds(value):
+        raise ValueError(ranges.wrong(name, value, allowed))
 
 
 def _checked(kind: type[Parsed], values: object, where: str) -> Parsed:

@@ -13,9 +13,9 @@ would be needed, to the same effect, and nothing is left out.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import IO, Final, TypeAlias
@@ -27,6 +27,7 @@ from streamvaultd.config.settings import check_catalogue
 from streamvaultd.errors import StoreInUse, StoreUnavailable, TransferConflict
 from streamvaultd.store import dump, outbox
 from streamvaultd.store.engine import create_file, hold, open_engine, shown, sqlite_url, translated, unavailable
+from streamvaultd.store.mending import mended
 from streamvaultd.store.outbox import TABLES
 from streamvaultd.store.portable import BATCH_MAX, Row, Rows, Tally, batches, checked
 from streamvaultd.store.recordings import ROW_ERRORS
@@ -37,6 +38,8 @@ Where: TypeAlias = Path | URL
 """A store's SQLite file, or a database in a PostgreSQL server."""
 
 INSTANCE: Final = "instance"
+
+CHANGES_MAX: Final = 20
 
 
 def parse_where(text: str) -> Where:
@@ -55,11 +58,15 @@ def parse_where(text: str) -> Where:
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """What source and target have in common now: rows by table, and their checksum; `added` were not there before."""
+    """What source and target have in common now: rows by table, and their checksum; `added` were not there before.
+
+    `mended` says what could not be copied as it stands in the source.
+    """
 
     rows: Mapping[str, int]
     added: int
     sha256: str
+    mended: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +93,10 @@ class _Snapshot:
 
 def dump_to(source: Where, file: IO[bytes]) -> Copied:
     """Write a dump of a store. Raises StoreUnavailable, StoreTooNew, and OSError for the file."""
-    tally = Tally()
+    tally, changes = Tally(), Changes()
     with _opened_source(source, alone=False) as store, _snapshot(store) as reading:
-        dump.write(file, reading.identity, tally.over(_rows(reading.connection)))
-    return Copied(tally.rows, sum(tally.rows.values()), tally.sha256)
+        dump.write(file, reading.identity, tally.over(_rows(reading.connection, changes.tell)))
+    return Copied(tally.rows, sum(tally.rows.values()), tally.sha256, changes.told())
 
 
 def load_from(file: IO[bytes], name: str, target: Where) -> Copied:
@@ -117,7 +124,8 @@ def copy(source: Where, target: Where) -> Copied:
             is_known = _claim(writing, reading.identity)
             if is_known and there.is_server and not here.is_server:
                 _empty(writing, reading.connection)
-            copied = _fill(writing, _rows(reading.connection))
+            changes = Changes()
+            copied = replace(_fill(writing, _rows(reading.connection, changes.tell)), mended=changes.told())
             catalogue = reading.own if here.is_server else read_meta(writing)[INSTANCE]
             if here.is_server and not there.is_server:
                 outbox.settle(writing, catalogue, None)
@@ -242,14 +250,37 @@ def _claim(connection: Connection, identity: str) -> bool:
 # --- rows --------------------------------------------------------------------------------------------------------
 
 
-def _rows(connection: Connection) -> Rows:
-    """All rows of a database, in their order and their one form. Raises StoreUnavailable for one that has none."""
+class Changes:
+    """What was mended in the rows of a source, CHANGES_MAX of it in words."""
+
+    def __init__(self) -> None:
+        self._told: list[str] = []
+        self._count = 0
+
+    def tell(self, what: str) -> None:
+        """One more."""
+        self._count += 1
+        if self._count <= CHANGES_MAX:
+            self._told.append(what)
+
+    def told(self) -> tuple[str, ...]:
+        """All of it."""
+        further = self._count - len(self._told)
+        return (*self._told, *([f"and {further} more"] if further else []))
+
+
+def _rows(connection: Connection, tell: Callable[[str], None] = lambda _what: None) -> Rows:
+    """All rows of a database, in their order and their one form, mended where numbers are outside of their ranges.
+
+    Raises StoreUnavailable for one that has none.
+    """
     try:
         with translated(connection.engine.url):
             for table in TABLES:
                 query = select(table).order_by(table.c.id).execution_options(yield_per=BATCH_MAX)
                 for row in connection.execute(query).mappings():
-                    yield table, checked(table, dict(row))
+                    if (fit := mended(table, dict(row), tell)) is not None:
+                        yield table, checked(table, fit)
     except ROW_ERRORS as error:  # a row that another hand wrote
         raise unavailable(connection.engine.url, str(error)) from error
 

@@ -16,7 +16,7 @@ from streamvaultd.base.clock import Clock
 from streamvaultd.core.listing import JobRow
 from streamvaultd.core.model import Recorder
 from streamvaultd.core.recording.events import MediaPruned
-from streamvaultd.core.recording.requests import why_not_pruned
+from streamvaultd.core.recording.on_request import why_not_pruned
 from streamvaultd.errors import VaultError
 from streamvaultd.recording.manager import Manager
 from streamvaultd.recording.removal import Removal

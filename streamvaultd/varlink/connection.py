@@ -86,7 +86,8 @@ class Incoming:
     fds: tuple[int, ...]
 
 
-Answer = Callable[[Incoming, sockets.Peer], AsyncGenerator[Reply, None]]
+Answer = Callable[[Incoming, sockets.Peer], AsyncGenerator[bytes, None]]
+"""The replies to a call as they go over the wire."""
 
 
 class Connection:
@@ -167,7 +168,7 @@ class Connection:
     async def _answer_all(self) -> None:
         while (item := await self._inbox.get()) is not None:
             if isinstance(item, VaultError):
-                await self._send(Reply.of_error(item))
+                await self._send(encode(Reply.of_error(item)))
                 break
             if item.call.oneway:
                 await self._run(item)
@@ -193,16 +194,15 @@ class Connection:
                         await self._send(reply)
         except VaultError as error:
             if not incoming.call.oneway:
-                await self._send(Reply.of_error(error))
+                await self._send(encode(Reply.of_error(error)))
             if isinstance(error, SubscriberTooSlow):
                 raise _Over from error
         finally:
             self._fds.difference_update(incoming.fds)
             sockets.close_all(incoming.fds)
 
-    async def _send(self, reply: Reply) -> None:
+    async def _send(self, data: bytes) -> None:
         """Write one reply. A client that does not take it in time is cut off, or when too much is held for all."""
-        data = encode(reply)
         try:
             rest = sockets.send_now(self._sock, data)
             if rest:

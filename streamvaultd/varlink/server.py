@@ -9,9 +9,10 @@ A handler answers in one of two ways:
   an empty reply). Called without "more", its first item is the only reply and the generator is closed;
   methods named in `Interface.streaming` answer ExpectedMore instead.
 
-A VaultError becomes the error reply of its name. Anything else that a handler raises is a defect of this
-program: it is not hidden, it ends `Server.serve()` and reaches whoever runs that. A client that hangs up
-cancels its handler, except for a oneway call, whose client need not wait.
+A VaultError becomes the error reply of its name. Anything else that a handler raises is a defect of this program. In
+a method of `Interface.contained`, which only looks, it becomes an InternalError, and `on_defect` is told. In any other
+it ends `Server.serve()` and reaches whoever runs that: nobody knows what it has left half done. A client that hangs
+up cancels its handler, except for a oneway call, whose client need not wait.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from typing import TYPE_CHECKING
 from streamvaultd.errors import (
     ExpectedMore,
     InterfaceNotFound,
+    InternalError,
     MethodNotFound,
     MethodNotImplemented,
     PermissionDenied,
@@ -75,21 +77,24 @@ class Info:
 class Interface:
     """An interface definition and what answers its methods; without a handler: MethodNotImplemented.
 
-    With `permitted`, all other methods are answered by PermissionDenied.
+    With `permitted`, all other methods are answered by PermissionDenied. A defect in a `contained` one is an answer.
     """
 
     description: str
     handlers: Mapping[str, Handler]
     streaming: frozenset[str] = frozenset()
     permitted: frozenset[str] | None = None
+    contained: frozenset[str] = frozenset()
     definition: idl.Interface = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "definition", idl.parse(self.description))
-        if unknown := (set(self.handlers) | self.streaming | (self.permitted or frozenset())) - set(
-            self.definition.methods
-        ):
+        if unknown := self._named - set(self.definition.methods):
             raise ValueError(f"{self.definition.name} does not define {', '.join(sorted(unknown))}")
+
+    @property
+    def _named(self) -> frozenset[str]:
+        return self.streaming | self.contained | (self.permitted or frozenset()) | frozenset(self.handlers)
 
 
 def read_definition(name: str) -> str:
@@ -108,6 +113,7 @@ class Server:
         limits: Limits | None = None,
         check_replies: bool = False,
         admits: Callable[[Peer], bool] = lambda _peer: True,
+        on_defect: Callable[[str, Exception], None] = lambda _method, _error: None,
     ) -> None:
         """With `check_replies`, a reply that does not fit its definition is a defect like any other.
 
@@ -118,6 +124,7 @@ class Server:
         self._unsent = Unsent(self._limits.unsent_bytes)
         self._admits = admits
         self._check_replies = check_replies
+        self._on_defect = on_defect
         own = Interface(
             read_definition(SERVICE),
             {"GetInfo": self._get_info, "GetInterfaceDescription": self._get_interface_description},
@@ -190,9 +197,24 @@ class Server:
         connection.close()
         self._count(connection.peer.uid, -1)
 
-    async def _answer(self, incoming: Incoming, peer: Peer) -> AsyncGenerator[Reply, None]:
+    async def _answer(self, incoming: Incoming, peer: Peer) -> AsyncGenerator[bytes, None]:
+        interface, method = self._find(incoming.call.method)
+        try:
+            async with aclosing(self._replies(interface, method, incoming, peer)) as replies:
+                async for reply in replies:
+                    yield encode(reply)
+        except VaultError:
+            raise
+        except Exception as error:
+            if method not in interface.contained:
+                raise
+            self._on_defect(method, error)
+            raise InternalError(method=method, why=type(error).__name__) from error
+
+    async def _replies(
+        self, interface: Interface, method: str, incoming: Incoming, peer: Peer
+    ) -> AsyncGenerator[Reply, None]:
         call = incoming.call
-        interface, method = self._find(call.method)
         given = call.parameters or {}
         interface.definition.validate_parameters(method, given)
         parameters = {name: value for name, value in given.items() if value is not None}  # null is absent

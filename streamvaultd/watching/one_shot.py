@@ -34,6 +34,7 @@ class ProbeResult(msgspec.Struct, frozen=True):
     plugin: str = ""
     metadata: Mapping[str, str] = {}
     streams: tuple[str, ...] = ()
+    mark: str = ""
 
 
 class Prober:

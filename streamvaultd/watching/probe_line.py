@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, Final, Protocol
+from typing import Annotated, Any, Final, Protocol
 
 import msgspec
 
@@ -34,6 +34,9 @@ HUNG_MAX: Final = 4
 RSS_MAX: Final = 160 << 20
 """A process that holds more bytes is replaced after it has answered; systemd's own limit is higher."""
 
+RETRY_MAX: Final = 86_400
+"""A site that wants to be left alone for longer (s) than a day is taken for one whose answer is none."""
+
 TRIES: Final = 2
 REST: Final = 2.0
 """After a line that could not be had, the next try is made so long (s) later; what is asked meanwhile is trouble."""
@@ -45,7 +48,7 @@ class Answer(msgspec.Struct, frozen=True):
     """One line of the process."""
 
     ready: bool = False
-    id: int = 0
+    id: Annotated[int, msgspec.Meta(ge=0)] = 0
     outcome: Outcome = Outcome.TROUBLE
     detail: str = ""
     plugin: str = ""
@@ -55,9 +58,9 @@ class Answer(msgspec.Struct, frozen=True):
     trouble: Trouble | None = None
     refused: bool = False
     live: dict[str, tuple[str, str, str]] = {}
-    retry: float = 0.0
+    retry: Annotated[float, msgspec.Meta(ge=0, le=RETRY_MAX)] = 0.0
     hint: tuple[str, str] | None = None
-    rss: int = 0
+    rss: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
 class Keys(Protocol):

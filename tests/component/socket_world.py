@@ -70,6 +70,7 @@ class World:
     servers: Sequence[Server] = ()
     rules: dict[str, Rules] = field(default_factory=dict)
     watched: dict[str, Watched] = field(default_factory=dict)
+    defects: list[tuple[str, Exception]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.hub = Hub()
@@ -105,6 +106,9 @@ class World:
             | TellingApi(idle).handlers()
             | RescanApi(idle).handlers(),
         )  # fmt: skip
+
+    def defect(self, method: str, error: Exception) -> None:
+        self.defects.append((method, error))
 
     async def _reload(self) -> tuple[bool, Sequence[VaultError]]:
         return not self.mistakes, self.mistakes
@@ -171,8 +175,8 @@ async def served(folder: Path, members: Members | None = None) -> AsyncIterator[
     with listen(folder / "socket", 0o600) as main, listen(folder / "readonly", 0o666) as readonly:
         handlers = world.handlers()
         servers: list[tuple[Server, Any]] = [
-            (acting(handlers, members or Members.of_socket(main), check_replies=True), main),
-            (reading(handlers, check_replies=True), readonly),
+            (acting(handlers, members or Members.of_socket(main), check_replies=True, on_defect=world.defect), main),
+            (reading(handlers, check_replies=True, on_defect=world.defect), readonly),
         ]
         world.servers = [server for server, _ in servers]
         tasks = [asyncio.create_task(server.serve(listener)) for server, listener in servers]

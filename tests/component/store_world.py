@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get
 from hypothesis import strategies as st
 from sqlalchemy import Engine, event
 
+from streamvaultd.core import ranges
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Moment, Policy, Recorder, Recording, Segment, State
 from streamvaultd.store.engine import create_file, sqlite_url
@@ -99,9 +100,11 @@ def statements(look: Callable[[Any], None] = lambda _driver: None) -> Iterator[l
 
 
 Record = TypeVar("Record")
-_SMALL = st.integers(-(2**31), 2**31 - 1)
+_STATUS = st.integers(ranges.STATUS.low, ranges.STATUS.high)
+_SMALL = st.integers(ranges.COUNT.low, ranges.COUNT.high)
 _LARGE = st.integers(0, 2**62)
-_FINITE = st.floats(allow_nan=False, allow_infinity=False)
+_NUMBER = st.integers(ranges.NUMBER.low, ranges.NUMBER.high)
+_FINITE = st.floats(ranges.SECONDS.low, ranges.SECONDS.high)
 _STORABLE = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 _MOMENT = st.builds(Moment, monotonic=_FINITE, realtime=st.integers(0, 253_402_300_799_999_999))
 _PLAIN: dict[Any, SearchStrategy[Any]] = {
@@ -150,12 +153,14 @@ SEGMENTS = st.lists(
         size=_LARGE,
         memory_max=SIZE,
         memory_peak=SIZE,
-        evidence=st.none() | records(Evidence, memory_max=SIZE, memory_peak=SIZE),
+        exit_status=st.none() | _STATUS,
+        evidence=st.none() | records(Evidence, memory_max=SIZE, memory_peak=SIZE, status=st.none() | _STATUS),
         **_forgotten("anon", "anon_at", "anon_rate", "filtering", "earlier_boot"),
+        **_forgotten("suspect", "suspect_since", "suspect_until"),
     ),
     max_size=4,
 ).map(_numbered)
-RECORDINGS = records(Recording, policy=records(Policy, rotate_size=_LARGE), id=_LARGE, stream=_LARGE)
+RECORDINGS = records(Recording, policy=records(Policy, rotate_size=_LARGE), id=_NUMBER, stream=_NUMBER)
 RECORDERS = records(
     Recorder,
     recording=RECORDINGS,
@@ -163,5 +168,5 @@ RECORDERS = records(
     memory_max=SIZE,
     result_bytes=SIZE,
     probe=_LARGE,
-    **_forgotten("host_stopping", "gone"),
+    **_forgotten("host_stopping", "gone", "mark"),
 )

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from streamlink.stream.hls.m3u8 import parse_m3u8
 
 from streamvaultd.core.recording.events import Outcome
 from streamvaultd.recording.streamlink.installation import python_of
 from streamvaultd.scopes.launcher import clean_environment
 from streamvaultd.watching.one_shot import Prober
+from streamvaultd.watching.probe.probe import mark_of
 from tests.component.captures import SHORT_MEDIA, real_streamlink
 from tests.fakes.livesource import LiveSource
 
@@ -132,3 +134,31 @@ def program(folder: Path, script: str) -> str:
     path.chmod(0o755)
     assert shutil.which(str(path))
     return str(path)
+
+
+PLAYLIST = """#EXTM3U
+#EXT-X-TARGETDURATION:2
+#EXT-X-MEDIA-SEQUENCE:0
+#EXTINF:2.0,
+first.ts?token=1
+#EXTINF:2.0,
+second.ts?token=1
+"""
+
+
+@pytest.mark.parametrize(
+    ("changed", "is_another"),
+    [
+        (PLAYLIST, False),
+        (PLAYLIST.replace("token=1", "token=2"), False),
+        (PLAYLIST.replace("SEQUENCE:0", "SEQUENCE:1"), True),
+        (PLAYLIST.replace("first", "second", 1).replace("second.ts?token=1\n", "third.ts\n", 1), True),
+        (PLAYLIST.replace("#EXTINF", "#EXT-X-PROGRAM-DATE-TIME:2026-01-01T00:00:02Z\n#EXTINF", 1), True),
+        (PLAYLIST + "#EXTINF:2.0,\nthird.ts\n", True),
+    ],
+    ids=["same", "token", "sequence", "files", "dates", "longer"],
+)
+def test_a_playlist_advances_though_its_number_stays(changed: str, is_another: bool) -> None:
+    """Packagers that always say MEDIA-SEQUENCE:0, or name files in a ring, are live; a new token is no advance."""
+    marks = [mark_of(parse_m3u8(text)) for text in (PLAYLIST, changed)]
+    assert (marks[0] != marks[1]) is is_another

@@ -13,6 +13,7 @@ import pytest
 
 from streamvaultd.jobs.join import remux
 from streamvaultd.jobs.join.main import Join, Spec
+from streamvaultd.media import ts
 from tests.component.test_join_media import FPS, SECONDS, Source, ffmpeg, make_source, transport, wrapping
 
 __all__ = ["transport", "wrapping"]
@@ -172,6 +173,106 @@ def test_what_an_encoder_that_begins_anew_has_sent_is_all_there(tmp_path: Path, 
     assert report(spec)["ok"]
     made = Path(report(spec)["path"])
     assert len(pictures(made)) == 2 * SECONDS * FPS
+
+
+def moved_by(source: Source, seconds: float, folder: Path) -> bytes:
+    """All of the broadcast, its clock so far ahead."""
+    before, after = folder / "moved.ts", folder / "by.ts"
+    before.write_bytes(source.capture(*range(SECONDS)))
+    offset = ("-output_ts_offset", str(seconds))
+    ffmpeg("-i", before, "-copyts", "-c", "copy", *offset, "-muxdelay", "0", "-muxpreload", "0", "-f", "mpegts", after)
+    try:
+        return after.read_bytes()
+    finally:
+        before.unlink()
+        after.unlink()
+
+
+@pytest.mark.parametrize("seconds", [7200, -1.0])
+def test_media_of_two_clocks_last_as_long_as_they_are_shown(tmp_path: Path, transport: Source, seconds: float) -> None:
+    """An encoder that begins anew, its clock two hours ahead, or nearly where it was in the beginning."""
+    again = moved_by(transport, seconds, tmp_path)
+    spec = write(tmp_path, transport.capture(*range(SECONDS)) + again)
+    assert Join(spec).run()
+    assert report(spec)["durationMs"] == pytest.approx(2 * SECONDS * 1000, abs=300)
+    made = Path(report(spec)["path"])
+    assert (made.name, report(spec)["notes"]) == ("joined.mp4", [])
+    assert len(pictures(made)) == 2 * SECONDS * FPS
+    shown = ffmpeg("-i", made, "-map", "0:v", "-c", "copy", "-f", "framecrc", "-").splitlines()
+    scale = next(line.split()[-1] for line in shown if line.startswith("#tb 0"))
+    numerator, denominator = map(int, scale.split("/"))
+    last = int(shown[-1].split(",")[2]) * numerator / denominator
+    assert last == pytest.approx(2 * SECONDS, abs=1)
+
+
+def test_pictures_that_ffmpeg_does_not_know_are_not_given_up(tmp_path: Path, transport: Source) -> None:
+    """As AV1 in a transport stream: the table calls the pictures private data."""
+    unknown = as_private(transport.capture(*range(SECONDS)))
+    spec = write(tmp_path, unknown)
+    assert Join(spec).run()
+    assert (tmp_path / "joined.ts").read_bytes() == unknown
+    [note] = report(spec)["notes"]
+    assert "ffmpeg does not know what the streams of PID 256 are" in note
+    assert names(tmp_path) == ["joined.ts", "report.json"]
+
+
+def as_private(data: bytes) -> bytes:
+    """The same stream; its units of pictures are of a type and a kind that no one knows."""
+    changed = bytearray(data)
+    for at in range(0, len(data), ts.PACKET):
+        pid, start = ts.pid_of(data, at), ts.payload_at(data, at)
+        if pid == 0x1000:
+            section = changed[start + 1 : start + 4 + (data[start + 2] & 0x0F) * 256 + data[start + 3] - 4]
+            place = section.index(b"\x1b\xe1\x00")
+            section[place] = 0x06
+            changed[start + 1 : start + 1 + len(section)] = section
+            check = crc_of(bytes(section)).to_bytes(4, "big")
+            changed[start + 1 + len(section) : start + 5 + len(section)] = check
+        elif pid == 256 and start > 0:
+            begins = data[at + 1] & 0x40 and data[start : start + 3] == b"\0\0\1"
+            changed[start + 3] = 0xBD if begins else changed[start + 3]
+            body = start + 9 + data[start + 8] if begins else start
+            changed[body : at + ts.PACKET] = bytes(byte ^ 0xA5 for byte in data[body : at + ts.PACKET])
+    return bytes(changed)
+
+
+def crc_of(section: bytes) -> int:
+    """The checksum of tables (ISO/IEC 13818-1, annex A)."""
+    crc = 0xFFFFFFFF
+    for byte in section:
+        crc ^= byte << 24
+        for _ in range(8):
+            crc = (crc << 1 ^ (0x04C11DB7 if crc & 1 << 31 else 0)) & 0xFFFFFFFF
+    return crc
+
+
+def test_a_picture_that_is_shown_hours_late_makes_no_mp4_of_hours(tmp_path: Path, transport: Source) -> None:
+    spec = write(tmp_path, late_picture(transport.capture(*range(SECONDS))))
+    assert Join(spec).run()
+    assert report(spec)["durationMs"] == pytest.approx(SECONDS * 1000, abs=300)
+    assert "the MP4 would last 9" in stays(spec)
+
+
+def late_picture(data: bytes) -> bytes:
+    """The same stream; one picture, in the middle, is to be shown 2.5 hours after it is decoded."""
+    changed = bytearray(data)
+    for at in range(len(data) // 2 // ts.PACKET * ts.PACKET, len(data), ts.PACKET):
+        start = ts.payload_at(data, at)
+        if ts.pid_of(data, at) != 256 or data[start : start + 3] != b"\0\0\1" or data[start + 7] >> 6 != 3:
+            continue
+        old = data[start + 9 : start + 14]
+        ticks = (old[0] >> 1 & 7) << 30 | old[1] << 22 | old[2] >> 1 << 15 | old[3] << 7 | old[4] >> 1
+        ticks += 9000 * 1000 * ts.TICKS_PER_MS
+        new = [
+            0x31 | ticks >> 30 << 1,
+            ticks >> 22 & 255,
+            ticks >> 14 & 254 | 1,
+            ticks >> 7 & 255,
+            ticks << 1 & 254 | 1,
+        ]
+        changed[start + 9 : start + 14] = bytes(new)
+        return bytes(changed)
+    raise AssertionError("no picture has two times")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import shutil
 import sqlite3
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from streamvaultd.base.clock import SystemClock
 from streamvaultd.base.lanes import Lanes
@@ -27,9 +30,11 @@ from streamvaultd.errors import DirectoryUnusable
 from streamvaultd.recording.files.output import SegmentFiles
 from streamvaultd.reporting.notices import MANIFEST_FAILED, Entry
 from streamvaultd.store.recovery import RecoverableStore
+from streamvaultd.store.transfer import dump_to
 from streamvaultd.upkeep.audit.salvage import Salvage
 from streamvaultd.upkeep.manifests import format as manifest
 from streamvaultd.upkeep.manifests.files import ManifestFiles
+from streamvaultd.upkeep.manifests.format import Manifest, ManifestSegment
 from streamvaultd.upkeep.manifests.keeper import Manifests
 from streamvaultd.upkeep.manifests.rescan import Rescan, Verdict
 from tests.fakes.managing import new_manager
@@ -311,6 +316,56 @@ async def test_a_lost_store_is_rebuilt(root: Path, databases: tuple[Path, Path])
     assert rows(new, "segments", parts) == rows(lost, "segments", parts)
     media = [FILES.segment_path(running.recording, number).read_bytes() for number in (1, 2)]
     assert media == [MEDIA, MEDIA]
+
+
+ABSURD = st.integers() | st.floats(allow_nan=False) | st.sampled_from([2**63, 10**12, 10**400, 1e308, -1])
+JSON = ABSURD | st.none() | st.booleans() | st.text(max_size=4) | st.lists(ABSURD, max_size=2)
+KEYS = sorted({*Manifest.__struct_fields__} - {"streamer", "segments"})
+SEGMENT_KEYS = sorted(ManifestSegment.__struct_fields__)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    top=st.dictionaries(st.sampled_from(KEYS), JSON, max_size=2),
+    of_part=st.dictionaries(st.sampled_from(SEGMENT_KEYS), JSON, max_size=2),
+    with_media=st.booleans(),
+)
+def test_whatever_a_manifest_says_a_rescan_makes_rows_or_tells_a_mistake(
+    tmp_path_factory: pytest.TempPathFactory, top: dict[str, Any], of_part: dict[str, Any], with_media: bool
+) -> None:
+    async def story(folder: Path) -> None:
+        async with house(folder / "new.db", folder / "recordings") as home:
+            verdicts = await home.run()
+            assert set(verdicts.values()) <= {Verdict.REBUILT, Verdict.UNREADABLE}
+            rebuilt = [verdict for verdict in verdicts.values() if verdict is Verdict.REBUILT]
+            assert len(await home.store.list(all=True)) == len(rebuilt)
+        copied = await asyncio.to_thread(dump_to, folder / "new.db", io.BytesIO())
+        assert copied.mended == ()
+
+    folder = tmp_path_factory.mktemp("any")
+    whole: dict[str, Any] = {
+        "format": 1, "recording": 7, "stream": 8, "streamer": "demo", "url": "u", "quality": "best",
+        "status": "stopped", "start_time": 1, "segments": [{"number": 1, "status": "ended", **of_part}],
+    }  # fmt: skip
+    put(folder / "recordings" / "demo" / ".stream_8.json", json.dumps(whole | top).encode())
+    if with_media:
+        put(folder / "recordings" / "demo" / "stream_8_segments" / "segment_001.ts")
+    asyncio.run(story(folder))
+
+
+async def test_a_manifest_with_an_absurd_number_is_told_of_and_the_others_are_taken(
+    root: Path, databases: tuple[Path, Path]
+) -> None:
+    async with house(databases[0], root) as home:
+        await complete(home)
+        path = (await complete(home, "other")).recording.stream
+    file = root / "other" / f".stream_{path}.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"duration": 1e308}))
+    async with house(databases[1], root) as home:
+        found = {one.path: one for one in await home.rescan.run(None, dry_run=False)}
+        assert found[str(file)].verdict is Verdict.UNREADABLE
+        assert "duration is 1e+308: expected `float` <= 315360000" in found[str(file)].text
+        assert [recorder.recording.streamer for recorder in await home.store.list(all=True)] == ["demo"]
 
 
 async def test_numbers_of_others_are_not_taken(root: Path, databases: tuple[Path, Path]) -> None:

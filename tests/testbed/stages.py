@@ -88,6 +88,7 @@ STAGES: dict[str, Callable[[Path], bool]] = {
     "integration": pytest(*IN_BOXES),
     "chaos": pytest("tests/chaos"),
     "seams": pytest("tests/seams"),
+    "odd": pytest("tests/odd"),
     "vm": pytest("tests/vm"),
 }
 

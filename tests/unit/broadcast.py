@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 
 from streamvaultd.core.evidence import Evidence
+from streamvaultd.core.model import Moment
 from streamvaultd.core.recording import events as ev
 
 CHUNK_SECONDS = 2.0
@@ -52,6 +54,18 @@ class Source:
         self.air = Air.LIVE
         self.since = now
         self.before = 10
+        self.is_misnumbered = False  # its playlist advances, and streamlink does not see that
+
+    def answer(self, probe: int, now: float, *, is_reachable: bool) -> Callable[[Moment], ev.SourceProbed]:
+        """What it says when it is asked."""
+        outcome = PROBED[self.air] if is_reachable else ev.Outcome.TROUBLE
+        mark = self._mark(now)
+        return lambda at: ev.SourceProbed(at=at, probe=probe, outcome=outcome, detail="", mark=mark)
+
+    def _mark(self, now: float) -> str:
+        if self.air is Air.FROZEN and self.is_misnumbered:
+            return str(now)
+        return str(self.aired(now)) if self.air in (Air.LIVE, Air.FROZEN) else ""
 
     def aired(self, now: float) -> int:
         """How many chunks it has offered so far."""

@@ -53,15 +53,18 @@ class Rows:
 
 def stored_segment(segment: Segment) -> Segment:
     """Without what is not stored, and as of the boot that wrote it."""
-    if segment.anon is None and not segment.filtering and not segment.earlier_boot:
+    if segment.anon is None and not segment.filtering and not segment.earlier_boot and segment.suspect is None:
         return segment
-    return replace(segment, anon=None, anon_at=None, anon_rate=0.0, filtering=False, earlier_boot=False)
+    return replace(
+        segment, anon=None, anon_at=None, anon_rate=0.0, filtering=False, earlier_boot=False, suspect=None,
+        suspect_since=None, suspect_until=None,
+    )  # fmt: skip
 
 
 def stored(recorder: Recorder) -> Recorder:
     """Without what is not stored."""
     segments = tuple(stored_segment(segment) for segment in recorder.segments)
-    return replace(recorder, segments=segments, host_stopping=None, gone=False)
+    return replace(recorder, segments=segments, host_stopping=None, gone=False, mark="")
 
 
 def new_recorder(*, policy: Policy = POLICY, duration: float | None = None, at: float = BOOTED) -> Recorder:

@@ -78,6 +78,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "proven": st.booleans(),
     "evidence": EVIDENCE,
     "outcome": st.sampled_from(list(ev.Outcome)),
+    "mark": st.sampled_from(["", "one", "another"]),
     "detail": st.just("as it is"),
     "path": st.just("/srv/r/demo/x.ts"),
     "live": st.dictionaries(st.integers(1, 6), SIZE, max_size=3),

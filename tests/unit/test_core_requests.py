@@ -12,8 +12,8 @@ from streamvaultd.core.recording import effects as fx
 from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.effects import Notice
 from streamvaultd.core.recording.machine import step
+from streamvaultd.core.recording.on_request import why_not_pruned, why_not_retried
 from streamvaultd.core.recording.policy import JOINS_MAX
-from streamvaultd.core.recording.requests import why_not_pruned, why_not_retried
 from tests.unit.rows import new_recorder
 from tests.unit.stories import KILLED, notices, reach
 

@@ -356,3 +356,24 @@ def test_a_file_that_somebody_removed_is_no_reason_to_fall_over(how: str) -> Non
     assert world.finish() is (State.STOPPED if how == "duration" else State.FAILED)
     assert world.broken == []
     assert world.joined == []
+
+
+def test_a_playlist_that_stays_as_it_is_ends_the_recording() -> None:
+    world = recording(30.0)
+    world.change_air(Air.FROZEN)
+    ends_well(world)
+    everything_aired(world)
+    assert world.recorder.detail is None
+    assert world.recorder.stop is None, "nobody said that it is over"
+
+
+def test_a_playlist_that_advances_keeps_the_recording_though_streamlink_sees_nothing_new() -> None:
+    """As with a packager that slides its window and always says MEDIA-SEQUENCE:0."""
+    world = recording(30.0)
+    world.source.is_misnumbered = True
+    world.change_air(Air.FROZEN)
+    world.advance(20 * world.recorder.recording.policy.grace)
+    assert world.recorder.state in (State.STARTING, State.RECORDING, State.BACKOFF, State.GRACE)
+    assert causes(world).count("network") > 20
+    world.source.is_misnumbered = False
+    ends_well(world)

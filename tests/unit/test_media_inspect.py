@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,10 @@ from hypothesis import strategies as st
 
 from streamvaultd.media import timeline, ts
 from streamvaultd.media.container import Container
-from streamvaultd.media.inspect import PROBLEMS_MAX, Soundness, inspect, inspect_file
+from streamvaultd.media.inspect import PNG_END, PNG_START, PROBLEMS_MAX, Soundness, inspect, inspect_file
 from tests.fakes.memory import BytesSource
 from tests.unit.test_media_fragments import HEADER, capture
-from tests.unit.test_media_transport import FRAMES_PER_SEGMENT, VIDEO, Broadcast
+from tests.unit.test_media_transport import FRAMES_PER_SEGMENT, VIDEO, Broadcast, _pes
 
 LIVE = Broadcast(12)
 SEGMENT_MS = FRAMES_PER_SEGMENT * 1000 // 30
@@ -67,6 +68,57 @@ def test_torn_and_foreign_bytes_are_placed() -> None:
 
 def test_a_clock_that_runs_back() -> None:
     assert "clock" in dict(kinds(LIVE.window(4, 6) + LIVE.window(0, 2)))
+
+
+def segment_of(source: Broadcast, number: int) -> bytes:
+    """One media segment, made now: counters go on from what was made before."""
+    return source._segment(number, random.Random(number))  # noqa: S311 - media that look random, no secrets
+
+
+def test_an_advertisement_with_its_own_clock_is_no_damage() -> None:
+    """Its counters go on, and so does what stands behind it."""
+    counters: dict[int, int] = {}
+    show, other = (
+        Broadcast(20, start=810_000_000, counters=counters),
+        Broadcast(5, seed=2, start=10, counters=counters),
+    )
+    before = [segment_of(show, number) for number in range(5)]
+    between = other.window(0, 4)
+    after = [segment_of(show, number) for number in range(5, 20)]
+    found = inspect(BytesSource(b"".join([*before, between, *after])))
+    assert (found.soundness, found.duration_ms) == (Soundness.SOUND, 25 * SEGMENT_MS)
+
+
+def test_a_muxer_for_each_media_segment_begins_to_count_anew_and_nothing_is_missing() -> None:
+    source = Broadcast(10)
+    segments = []
+    for number in range(10):
+        source.counters.clear()
+        segments.append(segment_of(source, number))
+    assert kinds(b"".join(segments)) == []
+    assert {kind for kind, _ in kinds(b"".join(segments[:3] + segments[7:]))} == {"gap"}
+    torn = segments[3][: 8 * ts.PACKET] + segments[3][12 * ts.PACKET :]
+    assert "continuity" in dict(kinds(b"".join([*segments[:3], torn, *segments[4:]])))
+
+
+def test_slow_pictures_are_no_gaps_and_a_missing_one_is() -> None:
+    """One picture in four seconds, and nothing else."""
+    pictures = [slow_picture(number) for number in range(10)]
+    assert kinds(b"".join(pictures)) == []
+    assert "gap" in dict(kinds(b"".join(pictures[:4] + pictures[6:])))
+
+
+def slow_picture(number: int) -> bytes:
+    source = Broadcast(0, counters={VIDEO: number & 15})
+    return source._packets(VIDEO, _pes(0xE0, 360_000 * number, 360_000 * number, b"picture" * 10))
+
+
+def test_a_small_picture_before_each_media_segment_is_no_damage() -> None:
+    png = PNG_START + b"\0\0\0\x0dIHDR" + b"x" * 17 + b"\0\0\0\0" + PNG_END + b"\xae\x42\x60\x82"
+    found = inspect(BytesSource(b"".join(png + LIVE.window(n, n) for n in range(10))))
+    assert (found.soundness, found.duration_ms) == (Soundness.SOUND, 10 * SEGMENT_MS)
+    page = b"<html><title>502 Bad Gateway</title></html>"
+    assert dict(kinds(LIVE.window(0, 3) + page + LIVE.window(4, 9))) == {"sync-lost": len(LIVE.window(0, 3))}
 
 
 def test_fragmented_mp4() -> None:

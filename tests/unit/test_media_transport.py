@@ -175,11 +175,9 @@ def test_duration_adds_nothing_where_the_clock_is_set_anew() -> None:
     assert timeline.duration_ms(BytesSource(one + two), [len(one)]) == 10 * FRAMES_PER_SEGMENT * 1000 // 30
 
 
-def test_counted_media_are_all_media_wherever_the_clock_was_set_anew() -> None:
+def test_media_are_all_counted_wherever_the_clock_was_set_anew() -> None:
     """Looking at both ends alone would miss what was before the clock was set back."""
     one, two = Broadcast(5, start=9_000_000).window(0, 4), Broadcast(5, seed=2, start=10).window(0, 4)
-    source = BytesSource(one + two)
-    assert timeline.counted_ms(source, 1 << 40) == 10 * FRAMES_PER_SEGMENT * 1000 // 30
-    assert (timeline.duration_ms(source) or 0) < 100
-    assert timeline.counted_ms(source, 500) == 500
-    assert timeline.counted_ms(BytesSource(b""), 500) is None
+    for count in (timeline.counted_ms, timeline.duration_ms):
+        assert count(BytesSource(one + two)) == 10 * FRAMES_PER_SEGMENT * 1000 // 30
+        assert count(BytesSource(b"")) is None

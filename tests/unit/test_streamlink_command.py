@@ -60,6 +60,9 @@ def test_an_older_streamlink_gets_no_options_that_it_does_not_know() -> None:
     assert not [word for word in build_command(installation(DEBIAN_13), 7) if word.startswith("--no-plugin")]
     old, new = config_text(DEBIAN_13, URL, "best"), config_text(NEWEST, URL, "best")
     assert "hls-segment-queue-threshold=10\n" in old
+    for text in (old, new):  # what is tried again for longer than a window is worse than what is given up
+        assert "stream-segment-attempts=5\n" in text
+        assert "stream-segment-threads=4\n" in text
     assert "queue-deadline" not in old
     assert "stream-segmented-queue-deadline=10\n" in new
     assert "queue-threshold" not in new

@@ -30,7 +30,7 @@ from streamvaultd.core.recording.deadlines import due, next_deadline
 from streamvaultd.core.recording.machine import step
 from streamvaultd.core.recording.reconcile import Facts, orphans, takeover
 from tests.unit.agenda import ANYBODY
-from tests.unit.broadcast import CHUNK_BYTES, CHUNK_SECONDS, PROBED, Run
+from tests.unit.broadcast import CHUNK_BYTES, CHUNK_SECONDS, Run
 from tests.unit.host import EventAt, Host
 from tests.unit.invariants import DUE_MAX, broken_by_step
 from tests.unit.rows import POLICY, Rows, new_recorder
@@ -296,10 +296,9 @@ class World(Host):
             case fx.Probe(probe):
                 if self.probes_hang:
                     return
-                outcome, seconds = (
-                    (PROBED[self.source.air], self.probe_seconds) if self.is_reachable else (ev.Outcome.TROUBLE, 2.0)
-                )
-                self.post(lambda at: ev.SourceProbed(at=at, probe=probe, outcome=outcome, detail=""), seconds)
+                seconds = self.probe_seconds if self.is_reachable else 2.0
+                answer = self.source.answer(probe, self.now.realtime / 1e6, is_reachable=self.is_reachable)
+                self.post(answer, seconds)
             case fx.CheckDisk():
                 self._check_disk()
             case fx.Join(join):

@@ -115,6 +115,8 @@ class Notice(StrEnum):
     ROTATION_FAILED = "rotation-failed"
     OVERLAP_UNPROVEN = "overlap-unproven"
     MEDIA_MISSED = "media-missed"
+    SUSPECTED = "suspected"
+    BESIDE_FAILED = "beside-failed"
     SOURCE_SILENT = "source-silent"
     SOURCE_BACK = "source-back"
     STALLED = "stalled"

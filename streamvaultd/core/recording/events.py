@@ -151,9 +151,12 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceProbed(_Event):
+    """What the source answered. `mark` tells one state of a playlist from another; "" where there is none."""
+
     probe: int
     outcome: Outcome
     detail: str
+    mark: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

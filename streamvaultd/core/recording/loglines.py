@@ -20,6 +20,7 @@ class Line(StrEnum):
     OPENING = "opening"  # the quality is chosen
     FETCH_FAILED = "fetch-failed"  # a media segment is missing in the file
     SEQUENCE_GAP = "sequence-gap"  # media segments left the window before they were fetched
+    RELOAD_REFUSED = "reload-refused"  # the playlist is refused (a token that has expired, say) or gone
     RELOAD_FAILED = "reload-failed"  # the playlist could not be fetched this time
     SOURCE_SILENT = "source-silent"  # no new media segments for too long: streamlink ends with status 0
     READ_TIMEOUT = "read-timeout"  # no data for too long: streamlink ends with status 1
@@ -45,6 +46,10 @@ _PATTERNS: Final = tuple(
     (kind, re.compile(pattern))
     for kind, pattern in (
         (Line.FETCH_FAILED, r"Failed to fetch (?:map for )?segment \d+|Download of segment \d+ failed"),
+        (
+            Line.RELOAD_REFUSED,
+            r"(?:Reloading failed: |Failed to reload playlist: ).*\b(?:401|403|404|410) Client Error",
+        ),
         (Line.RELOAD_FAILED, r"Reloading failed: |Failed to reload playlist: "),
         (Line.SEQUENCE_GAP, r"Sequence gap of \d+ segment|Skipped segments? \d"),
         (Line.SOURCE_SILENT, r"No new segments (?:in playlist )?for more than "),
@@ -63,7 +68,8 @@ _PATTERNS: Final = tuple(
         (Line.ERROR, r"^error(?: \S+)?: |^\[[^\]]*\]\[error\] "),
     )
 )
-_OPENING: Final = re.compile(r"Opening stream: (\S+) \(")
+_OPENING: Final = re.compile(r"Opening stream: (\S{1,64}) \(")
+"""A name that is longer is no quality's: a playlist says what it likes."""
 
 
 def classify(text: str) -> Line | None:

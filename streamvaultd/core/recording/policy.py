@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Final
 
 from streamvaultd.core.model import Instant, Moment, Policy, Recorder, Segment
+from streamvaultd.core.recording.loglines import Line
 
 RETRY_DELAYS: Final = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Seconds; the longest leaves what a usual window (30 s) holds within reach."""
@@ -37,6 +38,16 @@ FILL_PAUSE_MAX: Final = 3600.0
 
 What the source itself does not have no segment can fetch, and each would say so again: the pause doubles every time.
 """
+
+SUSPECT_LOOK: Final = 3.0
+SUSPECT_HOLD: Final = 30.0
+SUSPECT_HOLD_MAX: Final = 600.0
+"""Seconds: when a run that may be losing media is looked at again; and how long it stays suspected after the last sign
+of it, which comes with every reload of a playlist, and after one that its streamlink gives only once.
+"""
+BESIDE_PAUSE: Final = 5.0
+BESIDE_PAUSE_MAX: Final = 60.0
+"""Seconds between two tries to have a segment beside a suspected one: an eighth of how long it has been one."""
 
 QUALITY_LATE: Final = 1.0
 """So long (s) after its first media a segment's quality may not have been heard of yet."""
@@ -187,6 +198,23 @@ def may_fill(recorder: Recorder, at: Instant) -> bool:
     return at >= recorder.filled_at + min(FILL_PAUSE * 2.0 ** min(fills - 1, 10), FILL_PAUSE_MAX)
 
 
+def is_suspect(segment: Segment, at: Instant) -> bool:
+    """Whether a run may be losing media now."""
+    return segment.suspect_until is not None and at < segment.suspect_until
+
+
+def suspect_until(segment: Segment, line: Line, at: Instant) -> Instant:
+    """Until when a run is suspected after such a line."""
+    hold = SUSPECT_HOLD_MAX if line is Line.SOURCE_SILENT else SUSPECT_HOLD
+    return max(segment.suspect_until or 0.0, at + hold)
+
+
+def beside_pause(segment: Segment, at: Instant) -> float:
+    """Seconds until the next try, after one in vain to have a segment beside a suspected one."""
+    lasted = 0.0 if segment.suspect_since is None else at - segment.suspect_since
+    return min(max(lasted / 8, BESIDE_PAUSE), BESIDE_PAUSE_MAX)
+
+
 def preferred_quality(recorder: Recorder) -> str | None:
     """The quality that the next segment is to take if it is there: that of the segment before, whose bytes it meets.
 
@@ -249,6 +277,8 @@ def next_measure(segment: Segment, policy: Policy, at: Instant) -> Instant:
     if segment.media_at is not None and segment.size > 0:
         rate = segment.size / max(at - segment.media_at.monotonic, 1.0)
         wait = min(wait, (policy.rotate_size - segment.size) / rate / 2)
+    if is_suspect(segment, at):
+        wait = min(wait, SUSPECT_LOOK)
     if segment.grown_at is not None:
         wait = min(wait, segment.grown_at + stall_limit(segment, policy) - at)
     return at + max(min(wait, _memory_wait(segment, at)), MEASURE_MIN)

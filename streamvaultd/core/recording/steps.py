@@ -13,8 +13,10 @@ from streamvaultd.core.recording.effects import Announce, Effect, Notice
 from streamvaultd.core.recording.policy import (
     DISK_CHECK,
     JOIN_CHECK,
+    beside_pause,
     is_host_stopping,
     is_in_vain,
+    is_suspect,
     memory_limit,
     next_probe,
     raised_limit,
@@ -219,10 +221,21 @@ def _wait_for_source(recorder: Recorder, lost: Segment, at: Moment, verdict: Ver
     elif verdict.ending is Ending.UNREACHABLE:
         recorder = replace(recorder, grace_until=grace_after_trouble(recorder, now))
     elif until <= now:
-        return wind_up(replace(recorder, detail=verdict.why), at)
+        if not recorder.mark:
+            return wind_up(replace(recorder, detail=verdict.why), at)
+        asked = enter(recorder, State.GRACE, at, detail=verdict.why, gone=False)
+        return ask_source(asked, at)  # once more: a playlist that has advanced meanwhile is not over
     if verdict.ending in _LOST and lost.media_at is not None:
-        return back_off(recorder, at, verdict.why)  # at once: what is in the window can still be fetched
+        after, effects = back_off(recorder, at, verdict.why)  # at once: what is in the window can still be fetched
+        after = replace(after, probe=after.probe + 1)  # meanwhile: does its playlist advance?
+        return after, (*effects, fx.Probe(after.probe))
     return begin_grace(recorder, at, verdict.why)
+
+
+def ask_source(recorder: Recorder, at: Moment) -> Step:
+    """Ask the source whether there is something to record."""
+    number = recorder.probe + 1
+    return replace(recorder, probe=number, probing=True, probe_at=at.monotonic), (fx.Probe(number),)
 
 
 def _try_again_from_nothing(recorder: Recorder, at: Moment, verdict: Verdict) -> Step:
@@ -238,6 +251,12 @@ def _try_again_from_nothing(recorder: Recorder, at: Moment, verdict: Verdict) ->
 def _go_on_with(recorder: Recorder, lost: Segment, other: Segment, at: Moment, verdict: Verdict) -> Step:
     """One of the two segments of a rotation is lost, the other one goes on."""
     if other.number < lost.number:  # the successor failed: the old one records on, and is rotated again later
+        if is_suspect(other, at.monotonic):  # says nothing of the old one's end
+            again = at.monotonic + beside_pause(other, at.monotonic)
+            after = enter(replace(recorder, rotate_retry_at=again), State.RECORDING, at)
+            return after, (
+                tell(Notice.BESIDE_FAILED, lost, verdict.cause, why=verdict.why, old=f"{other.number:03d}"),
+            )
         retry = at.monotonic + max(retry_delay(recorder.failures + 3), 1.0)
         failed = replace(recorder, failures=recorder.failures + 1, rotate_retry_at=retry)
         after = enter(failed, State.RECORDING, at)

@@ -151,6 +151,8 @@ def _read(name: str) -> Iterator[IO[bytes]]:
 
 def _tell(session: Session, copied: Copied, source: str, target: str) -> None:
     counts = ", ".join(plural(count, name.removesuffix("s")) for name, count in copied.rows.items())
+    for change in copied.mended:
+        session.note(f"not as it was stored: {change}")
     lines = [f"{source} -> {target}: {counts}.", f"{plural(copied.added, 'row')} new there. SHA-256: {copied.sha256}"]
     if target == STANDARD:  # which has the dump
         for text in lines:
@@ -158,6 +160,7 @@ def _tell(session: Session, copied: Copied, source: str, target: str) -> None:
         return
     answer = {
         "from": source, "to": target, "rows": dict(copied.rows), "added": copied.added, "sha256": copied.sha256,
+        "mended": list(copied.mended),
     }  # fmt: skip
     if not session.show_json(answer) and not session.quiet:
         session.show([line(escape(text)) for text in lines])

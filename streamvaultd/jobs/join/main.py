@@ -392,7 +392,7 @@ class Join:
         is_ts = plan.container is Container.TS
         duration = timeline.duration_ms(result, plan.places()) if is_ts else fragments.duration_ms(result)
         if is_ts and duration is not None and duration < self._spec.least:
-            duration = timeline.counted_ms(result, self._spec.least)
+            duration = timeline.counted_ms(result, plan.places())
         return {
             "path": str(final),
             "bytes": result.size,
@@ -472,8 +472,12 @@ class Progress:
         moved, seconds = done - before, now - since
         left = None if moved <= 0 or seconds <= 0 else round((total - done) * seconds / moved, 1)
         line = json.dumps({"done": done, "total": total, "left": left})
-        with suppress(OSError), output.opened(self._path, os.O_WRONLY | os.O_APPEND) as fd:
-            os.write(fd, line.encode() + b"\n")
+        with suppress(OSError):
+            fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                os.write(fd, line.encode() + b"\n")
+            finally:
+                os.close(fd)
 
 
 def main() -> int:

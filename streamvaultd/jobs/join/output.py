@@ -14,6 +14,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from streamvaultd.base.beneath import SEGMENTS_DEPTH, STREAMER_DEPTH, open_file
+from streamvaultd.base.layout import stream_of_folder
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -55,7 +58,12 @@ def room_missing(error: OSError) -> int | None:
 
 @contextmanager
 def opened(path: Path, flags: int) -> Iterator[int]:
-    fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, MODE)
+    """A regular file, or with O_DIRECTORY a folder; what is behind a link is neither."""
+    if flags & os.O_DIRECTORY:
+        fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW)
+    else:
+        is_segment = stream_of_folder(path.parent.name) is not None
+        fd = open_file(path, flags, SEGMENTS_DEPTH if is_segment else STREAMER_DEPTH, MODE)
     try:
         yield fd
     finally:

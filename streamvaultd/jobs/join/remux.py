@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A joined transport stream as an MP4 whose index comes first, by ffmpeg, without a change to what is in it.
 
-The transport stream goes only when the MP4 has been read back from disk and has as many packets of each video and
-audio stream, and the same duration. Whatever is amiss, it stays: a recording is never worse off for this.
+The transport stream goes only when ffmpeg knows each stream of it, and the MP4 has been read back from disk and has as
+many packets of each video and audio stream, and the same duration. Whatever is amiss, it stays: a recording is never
+worse off for this.
 docs/design/003-join.md
 """
 
@@ -15,7 +16,8 @@ import subprocess
 from typing import TYPE_CHECKING, Any, Final
 
 from streamvaultd.jobs.join import output
-from streamvaultd.media.programs import first_change
+from streamvaultd.media import timeline
+from streamvaultd.media.programs import first_change, media_pids
 from streamvaultd.media.source import FileSource
 
 if TYPE_CHECKING:
@@ -39,6 +41,10 @@ ROOM: Final = 1.02
 """The MP4's bytes, at most, as a share of the transport stream's; nearly always it is smaller."""
 
 
+ITS_CLOCK: Final = ("-copyts", "-start_at_zero")
+"""The clock of the media as it is. Without, ffmpeg puts one behind the other what has clocks of its own."""
+
+
 class Kept(Exception):
     """Why the transport stream stays what it is."""
 
@@ -59,15 +65,16 @@ def to_mp4(
     Raises Kept and OSError; then the transport stream is there.
     """
     final = source.with_suffix(SUFFIX)
-    _require_constancy(source)
+    clocks = _require_constancy(source)
     if not final.exists():
         part = final.with_name(f".{final.name}.part")
         output.remove_stale(part)
         if has_failed:
             raise Kept("an earlier try of the join did not come through")
         try:
-            _make(source, part, reserve=reserve, memory=memory, moved=moved)
-            _prove(source, part, duration_ms)
+            if clocks == 1 or not _is_made(source, part, duration_ms, (), reserve, memory):
+                _make(source, part, ITS_CLOCK, reserve=reserve, memory=memory, moved=moved)
+                _prove(source, part, duration_ms)
             output.publish(part, final)
         finally:
             output.remove_stale(part)
@@ -78,21 +85,54 @@ def to_mp4(
     return final
 
 
-def _require_constancy(source: Path) -> None:
-    """ffmpeg leaves out streams that begin later, and describes all sound as it does the first: neither is noticed."""
+def _require_constancy(source: Path) -> int:
+    """How many clocks there are in the transport stream.
+
+    ffmpeg leaves out streams that begin later or that it does not know, and describes all sound as it does the first:
+    nothing of this is noticed.
+    """
     with output.opened(source, os.O_RDONLY) as fd:
-        change = first_change(FileSource.of(fd))
+        media = FileSource.of(fd)
+        change, pids, clocks = first_change(media), media_pids(media), timeline.read_pieces(media).count
     if change is not None:
         raise Kept(f"its streams, or the format of its sound, change at byte {change}, which an MP4 cannot hold")
+    if unknown := sorted(pids - _known_pids(source)):
+        raise Kept(f"ffmpeg does not know what the streams of PID {', '.join(map(str, unknown))} are")
+    return clocks
 
 
-def _make(source: Path, part: Path, *, reserve: int, memory: int, moved: Callable[[int], None]) -> None:
+def _known_pids(source: Path) -> set[int]:
+    """The PIDs of what ffmpeg takes for pictures or sound of a codec that it knows."""
+    streams = _ask(source, "-show_entries", "stream=id,codec_type,codec_name").get("streams", [])
+    return {
+        int(each["id"], 16)
+        for each in streams
+        if each.get("codec_type") in ("video", "audio") and each.get("codec_name", "unknown") != "unknown"
+    }
+
+
+def _is_made(
+    source: Path, part: Path, duration_ms: int | None, clock: tuple[str, ...], reserve: int, memory: int
+) -> bool:
+    """Whether ffmpeg makes a proven MP4 by that clock; what it made else is gone."""
+    try:
+        _make(source, part, clock, reserve=reserve, memory=memory, moved=lambda _: None)
+        _prove(source, part, duration_ms)
+    except Kept:
+        output.remove_stale(part)
+        return False
+    return True
+
+
+def _make(
+    source: Path, part: Path, clock: tuple[str, ...], *, reserve: int, memory: int, moved: Callable[[int], None]
+) -> None:
     size, disk = source.stat().st_size, os.statvfs(source.parent)
     if disk.f_bavail * disk.f_frsize < size * ROOM + reserve:
         raise Kept("there is no room for a second copy")
     command = (
-        "ffmpeg", "-nostdin", "-y", "-v", "error", "-copyts", "-i", f"file:{source}", "-map", "0:v?", "-map", "0:a?",
-        "-c", "copy", "-copyinkf", "-start_at_zero", "-movflags", "+faststart", "-f", "mp4", f"file:{part}",
+        "ffmpeg", "-nostdin", "-y", "-v", "error", *clock[:1], "-i", f"file:{source}", "-map", "0:v?", "-map", "0:a?",
+        "-c", "copy", "-copyinkf", *clock[1:], "-movflags", "+faststart", "-f", "mp4", f"file:{part}",
     )  # fmt: skip
     with output.opened(part, os.O_RDWR | os.O_CREAT | os.O_EXCL) as fd:
         _run(command, fd, memory, size, moved)
@@ -138,17 +178,25 @@ def _prove(source: Path, made: Path, duration_ms: int | None) -> None:
 def _probe(path: Path) -> dict[str, Any]:
     """Codec and number of packets of each video and audio stream, by reading all of the file, and its duration."""
     entries = "stream=codec_type,codec_name,nb_read_packets:format=duration"
-    command = (
-        "ffprobe", "-v", "error", "-count_packets", "-show_entries", entries, "-of", "json", f"file:{path}",
-    )  # fmt: skip
+    found = _ask(path, "-count_packets", "-show_entries", entries)
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=True)
-        found = json.loads(done.stdout)
         streams = [
             (each["codec_type"], each["codec_name"], int(each["nb_read_packets"]))
             for each in found["streams"]
             if each["codec_type"] in ("video", "audio")
         ]
-    except (subprocess.CalledProcessError, ValueError, KeyError) as error:
+    except (ValueError, KeyError) as error:
         raise Kept(f"ffprobe cannot read {path.name}") from error
     return {"streams": sorted(streams), "format": found.get("format", {})}
+
+
+def _ask(path: Path, *options: str) -> dict[str, Any]:
+    command = ("ffprobe", "-v", "error", *options, "-of", "json", f"file:{path}")
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=True)
+        found: dict[str, Any] = json.loads(done.stdout)
+    except FileNotFoundError:
+        raise Kept("ffmpeg is not installed") from None
+    except (subprocess.CalledProcessError, ValueError) as error:
+        raise Kept(f"ffprobe cannot read {path.name}") from error
+    return found

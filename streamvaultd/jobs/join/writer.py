@@ -24,6 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from streamvaultd.base.beneath import NotOurs
 from streamvaultd.jobs.join import output
 from streamvaultd.media import ts
 from streamvaultd.media.container import Container
@@ -40,6 +41,7 @@ FICLONERANGE = 0x4020940D
 # Shorter pieces are copied
 SHARE_MIN = 1 << 20
 APPEND_MIN = 256 << 20
+INTENT_MAX = 4096
 _NULL_PACKET = b"\x47\x1f\xff\x10".ljust(ts.PACKET, b"\xff")
 
 Range = tuple[int, int]
@@ -56,9 +58,10 @@ class Intent:
     def load(cls, path: Path) -> Intent | None:
         """The intent that an earlier run left; one that is torn was never acted upon."""
         try:
-            stored = json.loads(path.read_bytes())
+            with output.opened(path, os.O_RDONLY) as fd:
+                stored = json.loads(os.read(fd, INTENT_MAX))
             return cls(int(stored["inode"]), int(stored["size"]))
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+        except (FileNotFoundError, NotOurs, ValueError, KeyError, TypeError, RecursionError):
             return None
 
     def save(self, path: Path) -> None:

@@ -16,6 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from streamvaultd.base import beneath
+from streamvaultd.base.beneath import SEGMENTS_DEPTH as DEPTH
 from streamvaultd.base.durable import sync_folder
 from streamvaultd.base.layout import segment_file, segments_folder
 from streamvaultd.core.model import Recording
@@ -47,9 +49,14 @@ class SegmentFiles:
             raise DirectoryUnusable(directory=str(directory), why="it is kept in memory (tmpfs), not on a disk")
         try:
             _make_folder(directory)
-            _make_folder(directory / streamer)
-            with tempfile.NamedTemporaryFile(dir=directory / streamer, prefix=".streamvault-"):
+            with (
+                beneath.opened_folder(directory / streamer, beneath.STREAMER_DEPTH, mode=FOLDER_MODE) as folder,
+                tempfile.NamedTemporaryFile(dir=folder, prefix=".streamvault-"),
+            ):
                 pass
+        except beneath.NotOurs as error:
+            why = f"{error.filename} is a symbolic link or no folder: remove it, or give another directory"
+            raise DirectoryUnusable(directory=str(directory), why=why) from error
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise DiskFull(directory=str(directory), why=os.strerror(error.errno)) from error
@@ -60,45 +67,46 @@ class SegmentFiles:
 
         FileExistsError: this attempt was made before. OSError: the folder cannot be written to; no file is left then.
         """
-        _make_folder(path.parent.parent)
-        _make_folder(path.parent)
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, FILE_MODE)
-        try:
-            sync_folder(path.parent)
-        except BaseException:
-            os.close(fd)
-            path.unlink(missing_ok=True)
-            raise
+        with beneath.opened_folder(path.parent, DEPTH, mode=FOLDER_MODE) as folder:
+            file = folder / path.name
+            fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, FILE_MODE)
+            try:
+                sync_folder(folder)
+            except BaseException:
+                os.close(fd)
+                file.unlink(missing_ok=True)
+                raise
         return fd
 
     def size(self, path: Path) -> int:
-        """Bytes in the file; 0 if there is none."""
+        """Bytes in the file; 0 if there is none. What is no regular file is none, nor is one behind a link."""
         try:
-            return path.stat().st_size
-        except FileNotFoundError:
+            return beneath.status(path, DEPTH).st_size
+        except (FileNotFoundError, beneath.NotOurs):
             return 0
 
     def written(self, path: Path) -> int | None:
         """When the file was last written to (CLOCK_REALTIME, microseconds); None if there is none."""
         try:
-            return path.stat().st_mtime_ns // 1000
-        except FileNotFoundError:
+            return beneath.status(path, DEPTH).st_mtime_ns // 1000
+        except (FileNotFoundError, beneath.NotOurs):
             return None
 
     def seal(self, path: Path) -> int:
-        """Make what was written survive a power loss, and tell its bytes; an empty file goes. May be repeated."""
+        """Make what was written survive a power loss, and tell its bytes; an empty file goes. May be repeated.
+
+        Whatever else somebody has put in its place stays there, unopened, and holds nothing.
+        """
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
+            with beneath.opened_file(path, os.O_RDONLY, DEPTH) as fd:
+                os.fsync(fd)
+                size = os.fstat(fd).st_size
+            if size == 0:
+                with beneath.opened_folder(path.parent, DEPTH) as folder:
+                    (folder / path.name).unlink(missing_ok=True)
+                    sync_folder(folder)
+        except (FileNotFoundError, beneath.NotOurs):
             return 0
-        try:
-            os.fsync(fd)
-            size = os.fstat(fd).st_size
-        finally:
-            os.close(fd)
-        if size == 0:
-            path.unlink(missing_ok=True)
-            sync_folder(path.parent)
         return size
 
     def remove_segments(self, paths: Iterable[Path], folder: Path) -> None:
@@ -106,19 +114,30 @@ class SegmentFiles:
 
         With each goes what a join has noted of it (jobs/join/writer.py).
         """
-        for path in paths:
-            path.unlink(missing_ok=True)
-            path.with_name(f".{path.name}.intent").unlink(missing_ok=True)
         try:
-            sync_folder(folder)
+            with beneath.opened_folder(folder, DEPTH) as here:
+                for path in paths:
+                    (here / path.name).unlink(missing_ok=True)
+                    (here / f".{path.name}.intent").unlink(missing_ok=True)
+                sync_folder(here)
         except FileNotFoundError:
             return
-        _remove_if_empty(folder)
+        self._remove_if_empty(folder, DEPTH)
 
     def discard_folder(self, folder: Path) -> None:
         """Remove a segments folder and then its streamer's folder, each only if it is empty. May be repeated."""
-        _remove_if_empty(folder)
-        _remove_if_empty(folder.parent)
+        self._remove_if_empty(folder, DEPTH)
+        self._remove_if_empty(folder.parent, DEPTH - 1)
+
+    @staticmethod
+    def _remove_if_empty(folder: Path, depth: int) -> None:
+        """Remove one folder durably; one that is not empty stays."""
+        try:
+            with beneath.opened_folder(folder.parent, depth - 1) as above:
+                (above / folder.name).rmdir()
+                sync_folder(above)
+        except OSError:
+            return
 
     def segment_path(self, recording: Recording, number: int) -> Path:
         """Where a segment's media are."""
@@ -155,13 +174,4 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(mode=FOLDER_MODE)
     except FileExistsError:
         return  # if it is no folder, its first use says so
-    sync_folder(folder.parent)
-
-
-def _remove_if_empty(folder: Path) -> None:
-    """Remove one folder durably; one that is not empty stays."""
-    try:
-        folder.rmdir()
-    except OSError:
-        return
     sync_folder(folder.parent)

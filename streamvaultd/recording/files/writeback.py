@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from streamvaultd.base import beneath
 from streamvaultd.base.clock import Clock
 from streamvaultd.config.live import LiveSettings
 from streamvaultd.core.recording.disk import Pace, Sample, pace_of, worth_keeping
@@ -84,7 +85,7 @@ class Writeback:
 
     def _attend(self, file: _File) -> None:
         try:
-            fd = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC)
+            fd = beneath.open_file(file.path, os.O_RDONLY, beneath.SEGMENTS_DEPTH)
         except FileNotFoundError:
             return  # the segment ended at once
         except OSError as error:

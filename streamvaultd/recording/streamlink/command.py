@@ -71,8 +71,11 @@ _ALWAYS: Final = (
 
 _DEFAULTS: Final = (
     _Option("hls-live-edge", "99"),  # begin at the oldest media segment of the window: reaches back after a death
-    _Option("stream-segment-attempts", "10"),  # 59 s of retries; by default a media segment is dropped after 2 s
-    _Option("stream-segment-threads", "2"),  # others load while one is tried again; the order stays
+    # 9 s of tries, a third of a usual window; by default a media segment is dropped after 2 s. Nothing is written
+    # meanwhile, and what comes after it has to be fetched before it leaves the window: for what one run gives up, a
+    # second one starts beside it and tries again.
+    _Option("stream-segment-attempts", "5"),
+    _Option("stream-segment-threads", "4"),  # others load while one is tried again; the order stays
     _Option("stream-segment-timeout", "10"),
     _Option("http-timeout", "10"),
     _Option("stream-timeout", "60"),

@@ -15,6 +15,7 @@ from typing import Final, Generic, TypeVar
 
 import msgspec
 
+from streamvaultd.core import ranges
 from streamvaultd.core.evidence import Evidence
 
 Key = TypeVar("Key")
@@ -37,13 +38,13 @@ class _ExitRecord(msgspec.Struct, rename="camel", frozen=True):
 
 
 def parse_exit_record(data: bytes | None) -> Evidence:
-    """What a shim told; nothing, a torn record or garbage tell nothing."""
+    """What a shim told; nothing, a torn record or garbage tell nothing, nor does a number that cannot be."""
     try:
         record = msgspec.json.decode(data or b"", type=_ExitRecord)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Evidence()
     times = [usec for usec in (record.user_usec, record.system_usec) if usec is not None]
-    return Evidence(
+    found = Evidence(
         status=record.status,
         error=record.error,
         oom_kills=record.oom_kills,
@@ -53,6 +54,7 @@ def parse_exit_record(data: bytes | None) -> Evidence:
         cpu_usec=sum(times) if times else None,
         log=record.log,
     )
+    return ranges.told_by(found)
 
 
 def take_record(exit_fd: int) -> bytes | None:

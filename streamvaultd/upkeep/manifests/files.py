@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from streamvaultd.base import durable
+from streamvaultd.base import beneath, durable
 from streamvaultd.base.layout import (
     manifest_file,
     number_of_file,
@@ -57,9 +57,11 @@ class ManifestFiles:
 
     def write(self, path: Path, text: bytes) -> None:
         """Put it there, durably, all or nothing; what is there already is left. Its folder must exist."""
-        if path.is_file() and _read(str(path))[0] == text:
-            return
-        durable.replace(path, text, draft=path.with_name(f"{path.name}.new"), mode=FILE_MODE)
+        with beneath.opened_folder(path.parent, beneath.STREAMER_DEPTH) as folder:
+            there = folder / path.name
+            if _read(str(there))[0] == text:
+                return
+            durable.replace(there, text, draft=folder / f"{path.name}.new", mode=FILE_MODE)
 
     def find(self, directory: str, *, must_be: bool) -> list[Traces]:
         """What is on disk below a directory, at most FOUND_MAX recordings, by streamer and stream.
@@ -109,8 +111,10 @@ def _of_streamer(directory: str, folder: Path) -> Iterable[Traces]:
 
 def _read(path: str) -> tuple[bytes | None, str | None]:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(fd, "rb") as file:  # noqa: PTH123 - of a descriptor
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                return None, "it is no regular file"
             text = file.read(SIZE_MAX + 1)
     except OSError as error:
         return None, error.strerror or str(error)

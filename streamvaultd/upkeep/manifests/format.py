@@ -7,13 +7,15 @@ streamer's folder, so a disk that is mounted elsewhere keeps its meaning. Dates 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
-from typing import Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
 from streamvaultd.base.redaction import redact_url
+from streamvaultd.core import ranges
 from streamvaultd.core.model import Broadcast, Moment, Phase, Policy, Recorder, Recording, SeamRecord, Segment, State
 
 FORMAT: Final = 1
@@ -23,38 +25,46 @@ SEGMENTS_MAX: Final = 100_000
 _FINAL: Final = {state.status: state for state in State if state.is_final}
 
 
+def _within(allowed: ranges.Range) -> msgspec.Meta:
+    return msgspec.Meta(ge=allowed.low, le=allowed.high)
+
+
+Bytes = Annotated[int, _within(ranges.BYTES)]
+Date = Annotated[int, _within(ranges.DATE)]
+
+
 class ManifestSegment(msgspec.Struct, omit_defaults=True):
     """A segment's row, as far as it matters once nothing of it runs."""
 
-    number: int
+    number: Annotated[int, _within(ranges.SEGMENT)]
     status: str
-    bytes: int = 0
+    bytes: Bytes = 0
     cause: str | None = None
-    started_at: int | None = None
-    ended_at: int | None = None
-    media_at: int | None = None
+    started_at: Date | None = None
+    ended_at: Date | None = None
+    media_at: Date | None = None
     quality: str | None = None
     rotated: bool = False
-    exit_status: int | None = None
-    memory_max: int | None = None
-    memory_peak: int | None = None
+    exit_status: Annotated[int, _within(ranges.STATUS)] | None = None
+    memory_max: Bytes | None = None
+    memory_peak: Bytes | None = None
 
 
 class Manifest(msgspec.Struct, omit_defaults=True):
     """A recording's rows. `result` is the name of its joined file."""
 
     format: int
-    recording: int
-    stream: int
+    recording: Annotated[int, _within(ranges.NUMBER)]
+    stream: Annotated[int, _within(ranges.NUMBER)]
     streamer: str
     url: str
     quality: str
     status: str
-    start_time: int
-    end_time: int | None = None
-    duration: float | None = None
+    start_time: Date
+    end_time: Date | None = None
+    duration: Annotated[float, _within(ranges.SECONDS)] | None = None
     result: str | None = None
-    result_bytes: int | None = None
+    result_bytes: Bytes | None = None
     detail: str | None = None
     segments: tuple[ManifestSegment, ...] = ()
     site_id: str = ""
@@ -113,8 +123,12 @@ def parse(text: bytes) -> Manifest:
     """The manifest in a file; raises ManifestUnreadable."""
     try:
         found = msgspec.json.decode(text, type=Manifest)
+    except msgspec.ValidationError as error:
+        raise ManifestUnreadable(_placed(str(error), text)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ManifestUnreadable(str(error)) from error
+    except RecursionError:
+        raise ManifestUnreadable("it is nested too deeply") from None
     if found.format != FORMAT:
         raise ManifestUnreadable(f"it has format {found.format}, this program knows {FORMAT}")
     numbers = [segment.number for segment in found.segments]
@@ -124,9 +138,32 @@ def parse(text: bytes) -> Manifest:
         raise ManifestUnreadable("it has more seams than segments can have")
     if found.result is not None and (PurePath(found.result).name != found.result or found.result in ("", "..")):
         raise ManifestUnreadable("its result is no file name")
-    if min(found.recording, found.stream) < 1 or found.start_time < 0:
-        raise ManifestUnreadable("its numbers are not positive")
+    for name in ("url", "quality", "result"):
+        if "\0" in (getattr(found, name) or ""):
+            raise ManifestUnreadable(f"{name} holds a NUL, which is in no text")
+    for number, seam in enumerate(found.seams):
+        why = ranges.misfit(seam, ranges.SEAM)
+        if why is not None:
+            raise ManifestUnreadable(f"seams[{number}].{why}")
     return found
+
+
+_PLACE: Final = re.compile(r" - at `\$\.?(.*)`$")
+_STEP: Final = re.compile(r"([^.\[\]]+)|\[(\d{1,9})\]")
+
+
+def _placed(mistake: str, text: bytes) -> str:
+    """What msgspec says of a value, with its key and the value itself."""
+    place = _PLACE.search(mistake)
+    if place is None:
+        return mistake
+    try:
+        value: Any = msgspec.json.decode(text)
+        for key, index in _STEP.findall(place[1]):
+            value = value[key] if key else value[int(index)]
+    except (LookupError, TypeError, msgspec.DecodeError):
+        return mistake
+    return f"{place[1]} is {ranges.shown(value)}: {mistake[: place.start()].lower()}"
 
 
 def rebuilt(

@@ -32,6 +32,8 @@ from streamvaultd.upkeep.manifests import format as manifest
 from streamvaultd.upkeep.manifests.format import Manifest, ManifestUnreadable
 
 LANE = "rescan"
+LOOK_LIMIT = 3600.0
+"""A directory that takes longer (s) to look through is on a disk that hangs."""
 
 
 class Verdict(StrEnum):
@@ -142,7 +144,8 @@ class Rescan:
 
     async def _look(self, directory: str, *, is_asked: bool) -> Iterable[Traces]:
         try:
-            return await self._lanes.run(LANE, partial(self._files.find, directory, must_be=is_asked))
+            look = partial(self._files.find, directory, must_be=is_asked)
+            return await self._lanes.call(LANE, look, deadline=LOOK_LIMIT)
         except OSError as error:
             raise DirectoryUnusable(directory=directory, why=error.strerror or str(error)) from error
 

@@ -30,6 +30,9 @@ NAME_MAX = 64
 SECRET_MIN = 6
 """Shorter values are no secrets."""
 
+LATEST = 3
+"""Media segments at the end of a playlist that are looked at to tell whether it advances."""
+
 DEPTH_MAX = 20
 GONE = (404, 410)
 REFUSED = (400, 401, 403)
@@ -176,10 +179,20 @@ def look_at(session: Any, stream: Any) -> tuple[bool, str]:
     response = session.http.get(stream.url, **request)
     response.encoding = "utf-8"  # RFC 8216, 4.1; servers say nothing or something else
     playlist: Any = parse_m3u8(response)
-    segments = playlist.segments
-    latest = segments[-1].uri if segments else ""
-    mark = hashlib.sha256(f"{playlist.media_sequence} {len(segments)} {latest}".encode()).hexdigest()[:16]
-    return bool(playlist.is_endlist), mark
+    return bool(playlist.is_endlist), mark_of(playlist)
+
+
+def mark_of(playlist: Any) -> str:
+    """What changes when a playlist advances: packagers count wrongly, name files in a ring, or give no dates.
+
+    What follows a "?" in an address may change with every request, and is no sign of anything.
+    """
+    latest = [
+        f"{segment.uri.partition('?')[0]} {segment.duration} {segment.date} {segment.byterange}"
+        for segment in playlist.segments[-LATEST:]
+    ]
+    told = [playlist.media_sequence, len(playlist.segments), *latest]
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 
 
 def causes(error: BaseException | None) -> Any:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What follows from each event: one function an event, used by the rows of the table in machine.py.
+"""A run's life: what its scope, its file, its log lines and the witnesses of its end tell.
 
 Events of a run first look at their segment's phase: a late or repeated one finds it changed and does nothing, except
 that a scope which turns out to run for a segment that is over is stopped, so that nothing leaks.
@@ -10,19 +10,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from streamvaultd.core.evidence import Evidence
-from streamvaultd.core.model import Instant, Phase, Recorder, Segment, State, StopReason, is_death
+from streamvaultd.core.model import Phase, Recorder, Segment, State, is_death
 from streamvaultd.core.recording import effects as fx
 from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.effects import Effect, Notice
-from streamvaultd.core.recording.keeping import discard, is_too_short
 from streamvaultd.core.recording.loglines import quality_in
+from streamvaultd.core.recording.on_suspicion import is_beside_wanted, start_beside
 from streamvaultd.core.recording.policy import (
-    GRACE_ANEW,
-    JOIN_CHECK,
-    JOINS_MAX,
-    OVERLAP_RECHECK,
     SEALS_MAX,
-    STEP_MIN,
     STOPS_MAX,
     has_advanced,
     has_lasted,
@@ -32,7 +27,6 @@ from streamvaultd.core.recording.policy import (
     memory_limit,
     next_measure,
     raised_limit,
-    wall_offset,
 )
 from streamvaultd.core.recording.steps import (
     Step,
@@ -40,8 +34,6 @@ from streamvaultd.core.recording.steps import (
     conclude,
     enter,
     go_on_without,
-    join,
-    last_end,
     launch,
     learn_from_end,
     may_rotate,
@@ -49,94 +41,8 @@ from streamvaultd.core.recording.steps import (
     put,
     raise_memory,
     tell,
-    wind_up,
 )
-from streamvaultd.core.recording.surroundings import on_evidence
 from streamvaultd.core.recording.verdict import Ending, Verdict, judge
-
-
-def on_begin(recorder: Recorder, event: ev.RecordRequested) -> Step:
-    if recorder.segments:
-        return recorder, ()
-    after, effects = launch(recorder, event.at)
-    return after, (*effects, tell(Notice.RECORDING_STARTED))
-
-
-def on_stop_requested(recorder: Recorder, event: ev.StopRequested) -> Step:
-    after, effects = wind_up(replace(recorder, stop=StopReason.REQUESTED), event.at)
-    return after, (*effects, tell(Notice.STOPPING, why="it was asked for"))
-
-
-def on_broadcast_over(recorder: Recorder, event: ev.BroadcastOver) -> Step:
-    reason = StopReason.UNWANTED if event.unwanted else StopReason.CHANGED
-    after, effects = wind_up(replace(recorder, stop=reason), event.at)
-    return after, (*effects, tell(Notice.STOPPING, why=event.why))
-
-
-def on_duration_reached(recorder: Recorder, event: ev.DurationReached) -> Step:
-    if recorder.recording.duration is None or recorder.media_started is None:
-        return recorder, ()
-    after, effects = wind_up(replace(recorder, stop=StopReason.DURATION), event.at)
-    return after, (*effects, tell(Notice.STOPPING, why="its duration is reached"))
-
-
-# --- rotation ------------------------------------------------------------------------------------------------------
-
-
-def on_rotate(recorder: Recorder, event: ev.RotateRequested | ev.RotationDue) -> Step:
-    current = recorder.current
-    if current is None or current.phase is not Phase.WRITING or is_host_stopping(recorder, event.at.monotonic):
-        return recorder, ()
-    if isinstance(event, ev.RotationDue) and event.attempt != current.number:
-        return recorder, ()
-    after, effects = launch(recorder, event.at, State.ROTATING, rotate_retry_at=None)
-    return after, (*effects, tell(Notice.ROTATION_STARTED, current, new=f"{after.segments[-1].number:03d}"))
-
-
-def _pair(recorder: Recorder, attempt: int) -> tuple[Segment, Segment] | None:
-    """(old, new) of the rotation under way, None if `attempt` is not its new segment."""
-    running = [segment for segment in recorder.live if segment.phase is not Phase.STOPPING]
-    if len(running) == 2 and running[1].number == attempt and running[1].phase is Phase.WRITING:
-        return running[0], running[1]
-    return None
-
-
-def on_overlap_due(recorder: Recorder, event: ev.OverlapDue) -> Step:
-    pair = _pair(recorder, event.attempt)
-    if pair is None:
-        return recorder, ()
-    again = event.at.monotonic + 10 * OVERLAP_RECHECK  # should the answer never come
-    return replace(recorder, overlap_at=again), (fx.CheckOverlap(pair[1].number, pair[0].number),)
-
-
-def on_overlap_checked(recorder: Recorder, event: ev.OverlapChecked) -> Step:
-    pair = _pair(recorder, event.attempt)
-    if pair is None:
-        return recorder, ()
-    if not event.proven:
-        return replace(recorder, overlap_at=event.at.monotonic + OVERLAP_RECHECK), ()
-    return _take_over(recorder, *pair, event)
-
-
-def on_overlap_timed_out(recorder: Recorder, event: ev.OverlapTimedOut) -> Step:
-    pair = _pair(recorder, event.attempt)
-    if pair is None:
-        return recorder, ()
-    after, effects = _take_over(recorder, *pair, event)
-    return after, (*effects, tell(Notice.OVERLAP_UNPROVEN, pair[1], old=f"{pair[0].number:03d}"))
-
-
-def _take_over(recorder: Recorder, old: Segment, new: Segment, event: ev.OverlapChecked | ev.OverlapTimedOut) -> Step:
-    recorder, effects = ask_to_stop(recorder, replace(old, rotated=True), event.at, cause="rotated")
-    failures = 0 if has_lasted(old, event.at.monotonic) else recorder.failures
-    after = enter(recorder, State.RECORDING, event.at, failures=failures)
-    return after, (
-        *effects,
-        tell(Notice.ROTATION_DONE, new, old=f"{old.number:03d}", new=f"{new.number:03d}"),
-    )
-
-
-# --- a run's life --------------------------------------------------------------------------------------------------
 
 
 def on_scope_started(recorder: Recorder, event: ev.ScopeStarted) -> Step:
@@ -221,6 +127,8 @@ def on_size_measured(recorder: Recorder, event: ev.SizeMeasured) -> Step:
     after = put(recorder, measured, measure_at=next_measure(measured, policy, now))
     if has_advanced(measured):
         after = replace(after, grace_until=None, silent_since=None)
+    if measured.suspect is not None and event.size > segment.size and is_beside_wanted(after, measured, now):
+        return start_beside(after, measured, event.at)
     room = max(memory_limit(after, now), raised_limit(measured.memory_max or 0, policy))
     if is_memory_near(measured, now, room) and may_rotate(after, measured, now):
         return _rotate_for_memory(after, measured, event)
@@ -359,114 +267,28 @@ def _after_seal(recorder: Recorder, event: ev.SegmentSealed | ev.SealTimedOut) -
     return recorder, ()
 
 
-def on_retry_due(recorder: Recorder, event: ev.RetryDue) -> Step:
-    return launch(recorder, event.at)
+# --- witnesses -------------------------------------------------------------------------------------------------------
 
 
-# --- the end -------------------------------------------------------------------------------------------------------
-
-
-def on_join_ended(recorder: Recorder, event: ev.JoinEnded) -> Step:
-    if event.join != recorder.joins or (event.why is not None and is_host_stopping(recorder, event.at.monotonic)):
-        return recorder, ()  # a join that ended with the machine is begun anew by the next daemon
-    if event.why is None:
-        return discard(recorder, event) if is_too_short(recorder, event.duration) else _finish(recorder, event)
-    told = tell(Notice.JOIN_FAILED, why=event.why, tries=recorder.joins)
-    if recorder.joins < JOINS_MAX:
-        after, effects = join(recorder, event.at)
-        return after, (told, *effects)
-    detail = f"cannot join: {event.why}"
-    after = enter(recorder, State.FAILED, event.at, ended=event.at, detail=detail)
-    return after, (told, tell(Notice.RECORDING_FAILED, why=detail))
-
-
-def _finish(recorder: Recorder, event: ev.JoinEnded) -> Step:
-    stopped = recorder.stop is StopReason.REQUESTED
-    state = State.STOPPED if stopped else State.COMPLETED
-    notice = Notice.RECORDING_STOPPED if stopped else Notice.RECORDING_COMPLETED
-    ended = last_end(recorder, event.at)
-    after = enter(recorder, state, event.at, ended=ended, path=event.path, result_bytes=event.size, detail=None)
-    return after, (fx.RemoveSegments(), tell(notice, path=event.path, size=event.size, why="joined"))
-
-
-def on_join_overdue(recorder: Recorder, event: ev.JoinOverdue) -> Step:
-    again = event.at.monotonic + JOIN_CHECK
-    return replace(recorder, retry_at=again), (fx.Join(recorder.joins),)
-
-
-def on_segments_removed(recorder: Recorder, event: ev.SegmentsRemoved) -> Step:
-    if recorder.path is None:
+def on_evidence(recorder: Recorder, event: ev.EvidenceArrived) -> Step:
+    """Evidence is collected; once the run has ended it may correct the cause, and never makes another death of it."""
+    segment = recorder.segment(event.attempt)
+    if segment is None:
         return recorder, ()
-    for segment in recorder.segments:
-        if segment.phase is Phase.ENDED:
-            recorder = move(recorder, segment, Phase.REMOVED, event.at)
-    return recorder, ()
+    if segment.phase.is_live:
+        early = (segment.evidence or Evidence()).merged(event.evidence.of_the_run)
+        return (recorder, ()) if early == Evidence() else (put(recorder, segment, evidence=early), ())
+    evidence = (segment.evidence or Evidence()).merged(event.evidence)
+    verdict = judge(evidence, asked=evidence.asked)
+    if evidence == segment.evidence or (segment.evidence is None and verdict.cause not in _OF_MEMORY):
+        return recorder, ()  # of an end that an earlier version judged, only the cause is known
+    peak = segment.memory_peak if evidence.memory_peak is None else evidence.memory_peak
+    noted = replace(segment, evidence=evidence, memory_peak=peak, exit_status=evidence.status)
+    if verdict.cause == segment.cause:
+        return put(recorder, noted), ()
+    after = put(recorder, noted, cause=verdict.cause)
+    after, raised = learn_from_end(after, segment, event.at, verdict, evidence)
+    return after, (*raised, tell(Notice.CAUSE_CORRECTED, segment, verdict.cause, before=segment.cause))
 
 
-# --- a new daemon --------------------------------------------------------------------------------------------------
-
-
-def on_restarted(recorder: Recorder, event: ev.Restarted) -> Step:
-    """Take up what the rows say: watch what runs, and ask again for what may have been lost on the way.
-
-    Runs that are live by their rows and have no scope are not looked at here: their end follows as an event.
-    """
-    if recorder.state is State.STARTING and not recorder.segments:
-        return launch(recorder, event.at)
-    effects: tuple[Effect, ...] = ()
-    for segment in recorder.segments:
-        recorder, more = _resume_segment(recorder, segment, event)
-        effects += more
-    recorder, more = _resume_state(recorder, event)
-    return recorder, effects + more
-
-
-def _resume_segment(recorder: Recorder, segment: Segment, event: ev.Restarted) -> Step:
-    if segment.phase is Phase.SEALING:
-        return put(recorder, segment, since=event.at), (fx.Seal(segment.number),)
-    if not segment.phase.is_live or segment.number not in event.live:
-        return recorder, ()
-    effects: tuple[Effect, ...] = (fx.Watch(segment.number), tell(Notice.ADOPTED, segment))
-    if segment.phase is Phase.LAUNCHING:
-        return move(recorder, segment, Phase.WAITING, event.at, started=segment.since), effects
-    if segment.phase is Phase.STOPPING:
-        return put(recorder, segment, since=event.at), (*effects, fx.StopScope(segment.number))
-    if segment.phase is Phase.WRITING:
-        changes = {"grown_at": _last_growth(segment, event), "measure_at": event.at.monotonic + 1.0}
-        size = max(segment.size, event.live[segment.number])
-        return put(recorder, segment, size=size, earlier_boot=False, **changes), effects
-    return recorder, effects
-
-
-def _last_growth(segment: Segment, event: ev.Restarted) -> Instant:
-    """When a run that lives has last written, also while there was no daemon: one that hangs goes on hanging."""
-    known, now = segment.grown_at, event.at.monotonic
-    if known is None:
-        known = segment.since.monotonic
-    if event.live[segment.number] <= segment.size:
-        return min(known, now)
-    if abs(wall_offset(event.at) - wall_offset(segment.since)) > STEP_MIN:
-        return now  # the date of the last write is told by a clock that was set since
-    return min(max(event.grown.get(segment.number, now), known), now)
-
-
-def _resume_state(recorder: Recorder, event: ev.Restarted) -> Step:
-    now = event.at.monotonic
-    if recorder.grace_until is not None:  # nobody asked the source for as long as there was no daemon
-        anew = now + max(recorder.recording.policy.grace, GRACE_ANEW)
-        recorder = replace(recorder, grace_until=max(recorder.grace_until, anew))
-    match recorder.state:
-        case State.ROTATING if recorder.overlap_at is not None:
-            return replace(recorder, overlap_at=now), ()
-        case State.GRACE:
-            return replace(recorder, probing=False, probe_at=now), ()
-        case State.PAUSED:
-            return replace(recorder, retry_at=now), ()
-        case State.FINALIZING:
-            return recorder, (fx.Join(recorder.joins),)
-        case State.DISCARDING:
-            return recorder, (fx.Discard(),)
-        case State.COMPLETED | State.STOPPED if recorder.path is not None:
-            return recorder, (fx.RemoveSegments(),)
-        case _:
-            return recorder, ()
+_OF_MEMORY = frozenset({"oom", "oomd"})

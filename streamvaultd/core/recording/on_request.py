@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What people may ask of a recording that waits or is over: to try again, and to give up its media.
+"""What people may ask of a recording: to begin, to end, to try again, and to give up its media.
 
 Retention gives media up on the same terms, see upkeep/retention.py.
 """
@@ -8,11 +8,36 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from streamvaultd.core.model import Phase, Recorder, State
+from streamvaultd.core.model import Phase, Recorder, State, StopReason
 from streamvaultd.core.recording import effects as fx
 from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.effects import Notice
-from streamvaultd.core.recording.steps import Step, join, launch, move, tell
+from streamvaultd.core.recording.steps import Step, join, launch, move, tell, wind_up
+
+
+def on_begin(recorder: Recorder, event: ev.RecordRequested) -> Step:
+    if recorder.segments:
+        return recorder, ()
+    after, effects = launch(recorder, event.at)
+    return after, (*effects, tell(Notice.RECORDING_STARTED))
+
+
+def on_stop_requested(recorder: Recorder, event: ev.StopRequested) -> Step:
+    after, effects = wind_up(replace(recorder, stop=StopReason.REQUESTED), event.at)
+    return after, (*effects, tell(Notice.STOPPING, why="it was asked for"))
+
+
+def on_broadcast_over(recorder: Recorder, event: ev.BroadcastOver) -> Step:
+    reason = StopReason.UNWANTED if event.unwanted else StopReason.CHANGED
+    after, effects = wind_up(replace(recorder, stop=reason), event.at)
+    return after, (*effects, tell(Notice.STOPPING, why=event.why))
+
+
+def on_duration_reached(recorder: Recorder, event: ev.DurationReached) -> Step:
+    if recorder.recording.duration is None or recorder.media_started is None:
+        return recorder, ()
+    after, effects = wind_up(replace(recorder, stop=StopReason.DURATION), event.at)
+    return after, (*effects, tell(Notice.STOPPING, why="its duration is reached"))
 
 
 def why_not_retried(recorder: Recorder) -> str | None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which recordings are too short to be kept, and how their media go.
+"""The end: the join, and recordings that are too short to be kept.
 
 Media are given up only by a decision that is saved first (DISCARDING), and only when nothing more can come: the
 recording was begun by the watcher, whose streamer's file asks for it; the join has measured what there is; and the
@@ -15,8 +15,49 @@ from streamvaultd.core.model import Phase, Recorder, State, StopReason
 from streamvaultd.core.recording import effects as fx
 from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.effects import Notice
-from streamvaultd.core.recording.policy import DISCARD_CHECK
-from streamvaultd.core.recording.steps import Step, enter, last_end, move, tell
+from streamvaultd.core.recording.policy import DISCARD_CHECK, JOIN_CHECK, JOINS_MAX, is_host_stopping
+from streamvaultd.core.recording.steps import Step, enter, join, last_end, move, tell
+
+
+def on_join_ended(recorder: Recorder, event: ev.JoinEnded) -> Step:
+    if event.join != recorder.joins or (event.why is not None and is_host_stopping(recorder, event.at.monotonic)):
+        return recorder, ()  # a join that ended with the machine is begun anew by the next daemon
+    if event.why is None:
+        return discard(recorder, event) if is_too_short(recorder, event.duration) else _finish(recorder, event)
+    told = tell(Notice.JOIN_FAILED, why=event.why, tries=recorder.joins)
+    if recorder.joins < JOINS_MAX:
+        after, effects = join(recorder, event.at)
+        return after, (told, *effects)
+    detail = f"cannot join: {event.why}"
+    after = enter(recorder, State.FAILED, event.at, ended=event.at, detail=detail)
+    return after, (told, tell(Notice.RECORDING_FAILED, why=detail))
+
+
+def _finish(recorder: Recorder, event: ev.JoinEnded) -> Step:
+    stopped = recorder.stop is StopReason.REQUESTED
+    state = State.STOPPED if stopped else State.COMPLETED
+    notice = Notice.RECORDING_STOPPED if stopped else Notice.RECORDING_COMPLETED
+    ended = last_end(recorder, event.at)
+    after = enter(recorder, state, event.at, ended=ended, path=event.path, result_bytes=event.size, detail=None)
+    return after, (fx.RemoveSegments(), tell(notice, path=event.path, size=event.size, why="joined"))
+
+
+def on_join_overdue(recorder: Recorder, event: ev.JoinOverdue) -> Step:
+    again = event.at.monotonic + JOIN_CHECK
+    return replace(recorder, retry_at=again), (fx.Join(recorder.joins),)
+
+
+def on_segments_removed(recorder: Recorder, event: ev.SegmentsRemoved) -> Step:
+    if recorder.path is None:
+        return recorder, ()
+    for segment in recorder.segments:
+        if segment.phase is Phase.ENDED:
+            recorder = move(recorder, segment, Phase.REMOVED, event.at)
+    return recorder, ()
+
+
+# --- too short to be kept --------------------------------------------------------------------------------------------
+
 
 _OVER: Final = frozenset({StopReason.OVER, StopReason.CHANGED})
 

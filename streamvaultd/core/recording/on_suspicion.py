@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What streamlink says while it runs, and what is done about a run that may be losing media.
+
+It is not waited for: the next segment starts beside it, as in a rotation, reaches back to the oldest entry that the
+source offers, and takes over as in a rotation. The join takes what each of the two has. Only one runs beside another,
+only a run that has recorded for a while is suspected, and the tries become rarer, so a source that is over, or that
+does not have the media at all, costs little.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from streamvaultd.core.model import Instant, Moment, Phase, Recorder, Segment, State
+from streamvaultd.core.recording import events as ev
+from streamvaultd.core.recording.effects import Notice
+from streamvaultd.core.recording.loglines import Line
+from streamvaultd.core.recording.policy import (
+    SUSPECT_LOOK,
+    fills_in_a_row,
+    has_advanced,
+    is_suspect,
+    may_fill,
+    suspect_until,
+)
+from streamvaultd.core.recording.steps import Step, launch, may_rotate, put, tell
+
+_HOLES: Final = {
+    Line.FETCH_FAILED: "a media segment could not be fetched",
+    Line.SEQUENCE_GAP: "media segments left the window before they were fetched",
+}
+_SIGNS: Final = {
+    Line.RELOAD_REFUSED: "a playlist is refused or gone",
+    Line.SOURCE_SILENT: "one of its streams has ended",
+}
+
+
+def on_spoke(recorder: Recorder, event: ev.SegmentSpoke) -> Step:
+    """Advertisements that streamlink leaves out are no stall; it may take until after them to write again."""
+    segment = recorder.segment(event.attempt)
+    if segment is None or not segment.phase.is_live:
+        return recorder, ()
+    if event.quality is not None:
+        return put(recorder, segment, quality=event.quality), ()
+    if segment.phase is not Phase.WRITING:
+        return recorder, ()
+    if event.line is Line.FILTERING:
+        return put(recorder, segment, filtering=True), ()
+    if event.line is Line.RESUMING and segment.filtering:
+        return put(recorder, segment, filtering=False, grown_at=event.at.monotonic), ()
+    if event.line in _HOLES:
+        return _fill_hole(recorder, segment, event)
+    if event.line in _SIGNS:
+        return _suspect(recorder, segment, event)
+    return recorder, ()
+
+
+def _fill_hole(recorder: Recorder, segment: Segment, event: ev.SegmentSpoke) -> Step:
+    """The next segment reaches back for what this one has missed, as far as it is still offered."""
+    now = event.at.monotonic
+    if not may_fill(recorder, now) or not may_rotate(recorder, segment, now):
+        return recorder, ()
+    fills = fills_in_a_row(recorder, now) + 1
+    after, effects = launch(recorder, event.at, State.ROTATING, rotate_retry_at=None, filled_at=now, fills=fills)
+    new = f"{after.segments[-1].number:03d}"
+    return after, (*effects, tell(Notice.MEDIA_MISSED, segment, why=_HOLES[event.line], new=new))
+
+
+def _suspect(recorder: Recorder, segment: Segment, event: ev.SegmentSpoke) -> Step:
+    """Of one stream, its end follows at once; of several, the others go on: whether it grows has to show that."""
+    now = event.at.monotonic
+    since = segment.suspect_since if is_suspect(segment, now) else now
+    after = put(
+        recorder, segment, suspect=_SIGNS[event.line], suspect_since=since,
+        suspect_until=suspect_until(segment, event.line, now), measure_at=now + SUSPECT_LOOK,
+    )  # fmt: skip
+    suspected = after.segment(segment.number)
+    if suspected is None or event.line is Line.SOURCE_SILENT or not is_beside_wanted(after, suspected, now):
+        return after, ()
+    return start_beside(after, suspected, event.at)
+
+
+def is_beside_wanted(recorder: Recorder, segment: Segment, now: Instant) -> bool:
+    """Whether another segment is to start beside this one, which may be losing media."""
+    return is_suspect(segment, now) and has_advanced(segment) and may_rotate(recorder, segment, now)
+
+
+def start_beside(recorder: Recorder, segment: Segment, at: Moment) -> Step:
+    """Start the next segment beside this one; as in a rotation, it takes over when it has what is new."""
+    after, effects = launch(recorder, at, State.ROTATING, rotate_retry_at=None)
+    new = f"{after.segments[-1].number:03d}"
+    return after, (*effects, tell(Notice.SUSPECTED, segment, why=segment.suspect, new=new))

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A run that may be losing media gets another one beside it; in the simulated world."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from streamvaultd.core.model import State
+from streamvaultd.core.recording import events as ev
+from streamvaultd.core.recording.effects import Notice
+from streamvaultd.core.recording.loglines import Line
+from streamvaultd.core.recording.policy import BESIDE_PAUSE_MAX
+from tests.unit.broadcast import Air
+from tests.unit.rows import POLICY
+from tests.unit.stories import begun, causes, ends_well, everything_aired, notices, recording
+from tests.unit.world import World
+
+
+def say(world: World, line: Line) -> None:
+    attempt = max(world.scopes)
+    world.tell(lambda at: ev.SegmentSpoke(at=at, attempt=attempt, line=line))
+
+
+def finish(world: World) -> None:
+    world.change_air(Air.ENDED)
+    ends_well(world)
+    everything_aired(world)
+
+
+def test_a_playlist_that_is_refused_has_another_segment_start_at_once() -> None:
+    world = recording(30.0)
+    say(world, Line.RELOAD_REFUSED)
+    assert world.advance_until(lambda world: world.recorder.state is State.ROTATING, 0.5)
+    world.advance(10.0)
+    finish(world)
+    assert causes(world) == ["rotated", "source-ended"]
+    assert notices(world).count(Notice.SUSPECTED) == 1
+
+
+def test_a_run_that_has_only_begun_is_not_suspected() -> None:
+    """It would go on for ever, each one suspecting the one before, and nobody would ask the source."""
+    world = recording(3.0)
+    say(world, Line.RELOAD_REFUSED)
+    world.advance(2.0)
+    assert world.recorder.state is State.RECORDING
+    finish(world)
+    assert causes(world) == ["source-ended"]
+
+
+def test_the_end_of_one_of_several_streams_is_seen_when_the_others_go_on() -> None:
+    world = recording(30.0)
+    say(world, Line.SOURCE_SILENT)
+    world.advance(1.0)
+    assert world.recorder.state is State.RECORDING, "of a single stream the end follows at once"
+    assert world.advance_until(lambda world: world.recorder.state is State.ROTATING, 10.0)
+    world.advance(10.0)
+    finish(world)
+    assert causes(world) == ["rotated", "source-ended"]
+
+
+def test_it_is_tried_again_while_the_suspicion_lasts_and_counts_as_no_failure() -> None:
+    """The old segment goes on meanwhile, and its end would be answered at once."""
+    world = recording(30.0)
+    world.broker_refuses = 3
+    say(world, Line.SOURCE_SILENT)
+    world.advance(60.0)
+    assert causes(world)[:5] == ["rotated", "launch-failed", "launch-failed", "launch-failed", None]
+    assert notices(world).count(Notice.BESIDE_FAILED) == 3
+    assert Notice.ROTATION_FAILED not in notices(world)
+    assert world.recorder.failures == 0
+    finish(world)
+
+
+def test_tries_in_vain_become_rare_and_end() -> None:
+    world = recording(30.0)
+    world.broker_refuses = 1000
+    say(world, Line.SOURCE_SILENT)
+    world.advance(3600.0)
+    tries = notices(world).count(Notice.BESIDE_FAILED)
+    assert 600 / BESIDE_PAUSE_MAX < tries < 60
+    world.advance(3600.0)
+    assert notices(world).count(Notice.BESIDE_FAILED) == tries
+    world.broker_refuses = 0
+    finish(world)
+
+
+@pytest.mark.parametrize("line", [Line.RELOAD_FAILED, Line.OPENING, Line.RESUMING])
+def test_what_a_healthy_source_has_said_of_it_starts_nothing(line: Line) -> None:
+    """A server that fails once is asked again by streamlink; an hour of that costs no run."""
+    world = begun(World(policy=replace(POLICY, rotate_age=86400.0)))
+    for _ in range(60):
+        world.advance(60.0)
+        say(world, line)
+    assert len(world.recorder.segments) == 1
+    finish(world)
