@@ -12,7 +12,8 @@ import msgspec
 
 from streamvaultd.api.views import View, optional
 from streamvaultd.base.child import ask
-from streamvaultd.config.settings import Settings, in_force
+from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.settings import in_force
 from streamvaultd.core.model import Recorder
 from streamvaultd.errors import NothingToVerify, VaultError, VerifyFailed
 from streamvaultd.varlink.server import Call, Handler
@@ -72,7 +73,7 @@ class AdminApi:
         self,
         *,
         store: AdminStore,
-        settings: Callable[[], Settings],
+        settings: LiveSettings,
         reload: Callable[[], Awaitable[tuple[bool, Sequence[VaultError]]]],
         verifier: Sequence[str],
     ) -> None:
@@ -87,7 +88,7 @@ class AdminApi:
         return {"GetSettings": self.get_settings, "Reload": self.reload, "Verify": self.verify}
 
     async def get_settings(self, call: Call) -> View:
-        settings = self._settings()
+        settings = self._settings.now
         return {
             "settings": [
                 {

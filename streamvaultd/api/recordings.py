@@ -19,8 +19,8 @@ from streamvaultd.api.why import EVENTS_MAX, end_views
 from streamvaultd.base.clock import Clock
 from streamvaultd.base.redaction import redact_url
 from streamvaultd.base.units import SPAN_MAX_USEC, segment_unit
+from streamvaultd.config.live import LiveSettings
 from streamvaultd.config.names import check_name, check_quality, check_url, name_of
-from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Recorder, State
 from streamvaultd.core.recording.events import RetryRequested, RotateRequested, StopRequested
 from streamvaultd.core.recording.machine import RUNNING
@@ -69,7 +69,7 @@ class Api:
         plugins: Plugins,
         watcher: Processes,
         beginner: Beginner,
-        settings: Callable[[], Settings],
+        settings: LiveSettings,
         pid_of: Callable[[int], int | None],
         progress: Callable[[int], Progress | None] = lambda _: None,
         memory_of: Callable[[str], tuple[int | None, int | None]] = lambda _unit: (None, None),
@@ -153,7 +153,7 @@ class Api:
             "segments": sum(len(recorder.live) for recorder in recorders),
             "jobs": sum(recorder.state is State.FINALIZING for recorder in recorders),
             "streamlinkCommand": " ".join(installation.command if installation else ()),
-            "store": str(self._settings().store_path),
+            "store": str(self._settings.now.store_path),
             "unreachableTargets": [*self._unreachable()],
             "unconfined": [*self._unconfined],
         }
@@ -182,7 +182,7 @@ class Api:
         yield Last({"recording": self._view(recorder)})
 
     async def _begin(self, given: dict[str, Any]) -> Recorder:
-        settings = self._settings()
+        settings = self._settings.now
         url = check_url(given["url"])
         quality = check_quality(given.get("quality", settings.quality))
         streamer = check_name(given["name"]) if "name" in given else name_of(url)
@@ -238,7 +238,7 @@ class Api:
             await self._streamlinks.refresh()
             installation = await self._streamlinks.usable()
         else:
-            if call.peer.uid != 0 and self._settings().streamlink_install != "group":
+            if call.peer.uid != 0 and self._settings.now.streamlink_install != "group":
                 raise PermissionDenied
             hashes = not call.parameters.get("noHashes", False)
             installation = await self._streamlinks.install(call.parameters.get("version"), hashes=hashes)

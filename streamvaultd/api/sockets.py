@@ -22,7 +22,7 @@ from streamvaultd.api.recordings import Api
 from streamvaultd.api.results import ResultApi, ResultStore
 from streamvaultd.api.subscribe import FeedStore, SubscribeApi
 from streamvaultd.base.clock import Clock
-from streamvaultd.config.settings import Settings
+from streamvaultd.config.live import LiveSettings
 from streamvaultd.core.watching.model import Watched
 from streamvaultd.errors import RECORDER, VaultError
 from streamvaultd.recording.manager import Manager
@@ -76,7 +76,7 @@ def all_handlers(
     clock: Clock,
     pruning: Pruning,
     retention: Retention,
-    settings: Callable[[], Settings],
+    settings: LiveSettings,
     watched: Callable[[], Mapping[str, Watched]],
     reload: Callable[[], Awaitable[tuple[bool, Sequence[VaultError]]]],
     more: Mapping[str, Handler],

@@ -11,6 +11,7 @@ from typing import Any, Final
 from streamvaultd.api.rescan import RescanApi
 from streamvaultd.base.clock import Clock
 from streamvaultd.base.lanes import Lanes
+from streamvaultd.config.live import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Recorder, Recording
 from streamvaultd.daemon.startup import Startup
@@ -52,9 +53,9 @@ class Ledger:
     def __init__(
         self,
         *,
-        settings: Callable[[], Settings],
+        settings: LiveSettings,
         store: RecoverableStore,
-        manager: Callable[[], Manager],
+        manager: Manager,
         outlook: Callable[[], Iterable[tuple[str, int, float]]],
         catalogue: Catalogue | None,
         lanes: Lanes,
@@ -82,7 +83,7 @@ class Ledger:
         """The latest that are over: an earlier daemon may have ended before it wrote their last manifests."""
         with suppress(StoreUnavailable):
             for recorder in await self._store.list(all=True, limit=CATCH_UP_MAX):
-                if recorder.state.is_final and recorder.recording.id not in self._manager().recorders:
+                if recorder.state.is_final and recorder.recording.id not in self._manager.recorders:
                     self._manifests.note(recorder)
 
     def on_change(self, recorder: Recorder) -> None:
@@ -94,7 +95,7 @@ class Ledger:
     def handlers(self) -> dict[str, Handler]:
         """Method name -> handler."""
         rescan = Rescan(
-            manager=self._manager(),
+            manager=self._manager,
             store=self._store,
             files=self._files,
             salvage=Salvage(),
@@ -107,7 +108,7 @@ class Ledger:
 
     def _start_metrics(self) -> None:
         """What [metrics] asked for when the daemon started; the library is loaded only then."""
-        where, textfile = self._settings().metrics_listen, self._settings().metrics_textfile
+        where, textfile = self._settings.now.metrics_listen, self._settings.now.metrics_textfile
         if not where and not textfile:
             return
         try:
@@ -133,7 +134,7 @@ class Ledger:
     def _build_meter(self) -> Meter:
         return Meter(
             store=self._store,
-            recorders=lambda: self._manager().recorders.values(),
+            recorders=lambda: self._manager.recorders.values(),
             outlook=lambda: (DiskFigures(place=place, free=free, left=left) for place, free, left in self._outlook()),
             catalogue=self._ask_catalogue,
             clock=self._clock,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from streamvaultd.base.clock import Clock
+from streamvaultd.config.live import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.watching.streamer import Streamer
 from streamvaultd.reporting.notices import Journal
@@ -20,7 +21,7 @@ NOTIFY_SOCKET: Final = Path("/run/streamvault-notify/socket")
 
 
 def build_telling(
-    settings: Callable[[], Settings],
+    settings: LiveSettings,
     streamer: Callable[[str], Streamer | None],
     *,
     spawn: Callable[[Coroutine[Any, Any, None]], None],
@@ -33,12 +34,12 @@ def build_telling(
     def choice(name: str) -> Choice:
         found = streamer(name)
         to, events = (None, None) if found is None else (found.notify, found.events)
-        return settings().notify if to is None else to, settings().events if events is None else events
+        return settings.now.notify if to is None else to, settings.now.events if events is None else events
 
     telling = Telling(
         sender=NotifyLine(connect or _connect),
         choice=choice,
-        hourly=lambda: settings().notify_hourly,
+        hourly=lambda: settings.now.notify_hourly,
         spawn=spawn,
         journal=journal,
         clock=clock,

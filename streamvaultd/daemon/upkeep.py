@@ -8,7 +8,7 @@ from collections.abc import Callable
 from streamvaultd.base.clock import Clock
 from streamvaultd.base.lanes import Lanes
 from streamvaultd.base.sd_notify import Notifier
-from streamvaultd.config.settings import Settings
+from streamvaultd.config.live import LiveSettings
 from streamvaultd.core.upkeep.retention import Rules
 from streamvaultd.jobs.joins import Joins
 from streamvaultd.recording.files.output import SegmentFiles
@@ -43,7 +43,7 @@ class Upkeep:
         lanes: Lanes,
         clock: Clock,
         journal: Journal,
-        settings: Callable[[], Settings],
+        settings: LiveSettings,
         rules: Callable[[str], Rules | None],
     ) -> None:
         self.pruning = Pruning(store=store, manager=manager, removal=removal, clock=clock)

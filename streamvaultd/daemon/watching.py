@@ -14,6 +14,7 @@ from streamvaultd.api.notify import TellingApi
 from streamvaultd.api.streamers import StreamersApi
 from streamvaultd.base.clock import Clock
 from streamvaultd.config import credentials, streamers
+from streamvaultd.config.live import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.config.streamer_files import StreamerFiles
 from streamvaultd.core.model import Recorder, Recording
@@ -51,11 +52,11 @@ class Watching:
     def __init__(
         self,
         *,
-        settings: Callable[[], Settings],
+        settings: LiveSettings,
         state_dir: Path,
         streamlinks: Streamlinks,
-        recorders: Callable[[], Mapping[int, Recorder]],
-        beginner: Callable[[], Beginner],
+        recorders: Mapping[int, Recorder],
+        beginner: Beginner,
         post: Callable[[int, Event], None],
         spawn: Callable[[Coroutine[Any, Any, None]], None],
         store: Store,
@@ -80,7 +81,7 @@ class Watching:
         )
         self._asker = asker = Sightings(
             line=self.line,
-            options=lambda streamer: (*settings().streamlink_options, *streamer.options),
+            options=lambda streamer: (*settings.now.streamlink_options, *streamer.options),
             secrets=self._secrets_of,
             credential=lambda name: self._credentials.get(name, ()),
             on_answer=self._on_secrets_answered,
@@ -130,7 +131,7 @@ class Watching:
         return mistakes
 
     def _check_targets(self) -> None:
-        self._spawn(self.telling.check(named_targets(self._settings(), self._watched_streamers())))
+        self._spawn(self.telling.check(named_targets(self._settings.now, self._watched_streamers())))
 
     async def _start_twitch(self, directory: Path | None) -> None:
         keys, mistakes = await asyncio.to_thread(credentials.load_helix, directory)
@@ -144,7 +145,7 @@ class Watching:
             streamers=self._watched_streamers,
             push=self.watches.push,
             on_trouble=lambda why: self._journal.tell(TWITCH_AWAY, why=why),
-            interval=lambda: self._settings().watch_interval,
+            settings=self._settings,
         )
         self._spawn(rounds.run())
         if "token" not in keys:
@@ -157,7 +158,7 @@ class Watching:
             is_seen=self.watches.is_seen,
             on_trouble=lambda why: self._journal.tell(TWITCH_SILENT, why=why),
             spawn=self._spawn,
-            interval=lambda: self._settings().watch_interval,
+            settings=self._settings,
         )
         self._spawn(self._events.run())
 
@@ -204,7 +205,7 @@ class Watching:
     def template_for(self, recording: Recording) -> str:
         """How the joined file is called."""
         streamer = self._streamer_of(recording)
-        return (streamer.filename if streamer else "") or self._settings().filename
+        return (streamer.filename if streamer else "") or self._settings.now.filename
 
     def _streamer_of(self, recording: Recording) -> Streamer | None:
         """The streamer whose file a recording goes by: the one of its name, if it is of the same source."""
@@ -215,7 +216,7 @@ class Watching:
         return (await self._streamlinks.usable()).python
 
     async def _begin(self, streamer: Streamer, sighting: Sighting) -> Recorder:
-        return await self._beginner().begin(wish_for(streamer, sighting, self._settings()))
+        return await self._beginner.begin(wish_for(streamer, sighting, self._settings.now))
 
 
 def check_files(state_dir: Path, settings: Settings) -> tuple[VaultError, ...]:

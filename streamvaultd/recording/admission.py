@@ -15,7 +15,7 @@ from streamvaultd.core.recording.quality import with_fallback
 from streamvaultd.core.watching.model import Sighting
 from streamvaultd.core.watching.streamer import Streamer
 from streamvaultd.errors import MemoryFull
-from streamvaultd.recording.manager import Manager
+from streamvaultd.recording.inbox import Inbox, Recorders
 from streamvaultd.recording.ports import Disk, Store
 
 
@@ -38,13 +38,15 @@ class Beginner:
     def __init__(
         self,
         *,
-        manager: Manager,
+        inbox: Inbox,
+        recorders: Recorders,
         store: Store,
         disk: Disk,
         clock: Clock,
         memory_refusal: Callable[[int], str | None],
     ) -> None:
-        self._manager = manager
+        self._inbox = inbox
+        self._recorders = recorders
         self._store = store
         self._disk = disk
         self._clock = clock
@@ -66,8 +68,8 @@ class Beginner:
             now=self._clock.now(),
             broadcast=wish.broadcast,
         )
-        self._manager.take(recorder)
-        begun = await self._manager.submit(recorder.recording.id, RecordRequested(at=self._clock.now()))
+        self._recorders.take(recorder)
+        begun = await self._inbox.submit(recorder.recording.id, RecordRequested(at=self._clock.now()))
         return begun or recorder
 
 

@@ -17,6 +17,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 from streamvaultd.base.clock import Clock
 from streamvaultd.base.lanes import Lanes, is_no_room
 from streamvaultd.base.units import parse_segment_unit
+from streamvaultd.config.live import LiveSettings
 from streamvaultd.core.model import Recorder, State
 from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.disk import (
@@ -60,10 +61,9 @@ class DiskGuard:
         files: Files,
         space: Space,
         journal: Journal,
-        recorders: Callable[[], Mapping[int, Recorder]],
+        recorders: Mapping[int, Recorder],
         paces: Callable[[], Mapping[str, Pace]],
-        margin: Callable[[], Margin],
-        interval: Callable[[], float],
+        settings: LiveSettings,
     ) -> None:
         self._post = post
         self._spawn = spawn
@@ -74,18 +74,22 @@ class DiskGuard:
         self._journal = journal
         self._recorders = recorders
         self._paces = paces
-        self._margin = margin
-        self._interval = interval
+        self._settings = settings
         self._asked: set[str] = set()
         self._devices: dict[int, int] = {}
         self._rooms: dict[int, Room] = {}
         self._rates: dict[int, float] = {}
         self._states: dict[int, str | None] = {}
 
+    @property
+    def _margin(self) -> Margin:
+        settings = self._settings.now
+        return Margin(reserve=settings.disk_reserve, floor=settings.disk_floor)
+
     async def run(self) -> None:
         """Look at the disks until cancelled."""
         while True:
-            await asyncio.sleep(self._interval())
+            await asyncio.sleep(self._settings.now.sync_interval)
             self._forget()
             for directory in {recorder.recording.directory for recorder in self._in(BRAKED)} - self._asked:
                 self._spawn(self._look(directory))
@@ -113,7 +117,7 @@ class DiskGuard:
         """Make the folder of another recording. Raises DiskFull when there is no room, DirectoryUnusable."""
         try:
             [room] = await self._answer(str(directory), self._space.measure, [directory])
-            why = still_short(room, self._pace_on(room.device, WAITING).steady, self._margin())
+            why = still_short(room, self._pace_on(room.device, WAITING).steady, self._margin)
             if why is not None:
                 raise DiskFull(directory=str(directory), why=why)
             await self._answer(str(directory), self._files.prepare, directory, streamer)
@@ -137,7 +141,7 @@ class DiskGuard:
         try:
             [room] = await self._answer(str(folder), self._space.measure, [folder])
         except OSError:
-            return self._margin().floor
+            return self._margin.floor
         return self._kept_on(room.device)
 
     def state_of(self, recording: int) -> str | None:
@@ -146,9 +150,9 @@ class DiskGuard:
 
     def outlook(self) -> list[tuple[str, int, float]]:
         """The file systems that are recorded to, as last measured: place, free bytes, and seconds until the floor."""
-        floor = self._margin().floor
+        floor = self._margin.floor
         found = []
-        for device in sorted({on for number, on in self._devices.items() if number in self._recorders()}):
+        for device in sorted({on for number, on in self._devices.items() if number in self._recorders}):
             room = self._rooms.get(device)
             if room is not None and room.free is not None:
                 rate = self._pace_on(device, BRAKED).steady
@@ -159,7 +163,7 @@ class DiskGuard:
     def on_sync_failed(self, unit: str, error: OSError) -> None:
         """A segment's media could not be put on disk: tell it, and find out whether more can be."""
         run = parse_segment_unit(unit)
-        recorder = self._recorders().get(run[0]) if run else None
+        recorder = self._recorders.get(run[0]) if run else None
         if run is None or recorder is None:
             return
         self._journal.tell(SYNC_FAILED, recorder, segment=f"{run[1]:03d}", why=error.strerror or error)
@@ -169,7 +173,7 @@ class DiskGuard:
 
     def _forget(self) -> None:
         """What is known of recordings that are no more, and the rates of those that are not paused any more."""
-        recorders = self._recorders()
+        recorders = self._recorders
         for known in (self._devices, self._states):
             for number in known.keys() - recorders.keys():
                 del known[number]
@@ -213,7 +217,7 @@ class DiskGuard:
     def _brake(self, numbers: Sequence[int], why: str, state: str | None) -> None:
         at, files = self._clock.now(), self._files_written()
         for number in numbers:
-            recorder = self._recorders().get(number)
+            recorder = self._recorders.get(number)
             if recorder is not None and recorder.state in BRAKED:
                 self._rates[number] = self._pace_of(recorder, files).steady
                 self._states[number] = state
@@ -222,15 +226,17 @@ class DiskGuard:
     # --- measuring -------------------------------------------------------------------------------------------------
 
     def _kept_on(self, device: int) -> int:
-        margin = self._margin()
+        margin = self._margin
         return margin.floor + room_to_resume(self._pace_on(device, WAITING).steady, margin)
 
     def _shortage(self, room: Room) -> str | None:
-        return shortage(room, self._pace_on(room.device, BRAKED), self._margin(), look_again=AHEAD * self._interval())
+        return shortage(
+            room, self._pace_on(room.device, BRAKED), self._margin, look_again=AHEAD * self._settings.now.sync_interval
+        )
 
     async def _still_short(self, recorder: Recorder) -> str | None:
         [room] = await self._measure([recorder])
-        margin, rate = self._margin(), self._pace_on(room.device, WAITING).steady
+        margin, rate = self._margin, self._pace_on(room.device, WAITING).steady
         why = still_short(room, rate, margin)
         if why is None:
             # half of it: what the others on this disk are measured by in the meantime stays free
@@ -266,7 +272,7 @@ class DiskGuard:
     # --- who writes what -------------------------------------------------------------------------------------------
 
     def _in(self, states: Set[State]) -> list[Recorder]:
-        return [recorder for recorder in self._recorders().values() if recorder.state in states]
+        return [recorder for recorder in self._recorders.values() if recorder.state in states]
 
     def _on(self, device: int) -> list[int]:
         return [number for number, on in self._devices.items() if on == device]

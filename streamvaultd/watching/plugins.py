@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final, Protocol
 
-from streamvaultd.config.settings import Settings
+from streamvaultd.config.live import LiveSettings
 from streamvaultd.core.recording.events import Outcome
 from streamvaultd.core.watching.model import Sighting
 from streamvaultd.recording.streamlink.current import Streamlinks
@@ -27,7 +27,7 @@ class Line(Protocol):
 class Plugins:
     """What streamlink knows; further questions than QUESTIONS_MAX wait."""
 
-    def __init__(self, *, line: Line, streamlinks: Streamlinks, settings: Callable[[], Settings]) -> None:
+    def __init__(self, *, line: Line, streamlinks: Streamlinks, settings: LiveSettings) -> None:
         self._line = line
         self._streamlinks = streamlinks
         self._settings = settings
@@ -42,5 +42,5 @@ class Plugins:
     async def probe(self, url: str, quality: str) -> Sighting:
         """What the source offers now, with the options of streamvaultd.toml; trouble is an answer."""
         async with self._turns:
-            answer = await self._line.probe(url, quality, options=self._settings().streamlink_options)
+            answer = await self._line.probe(url, quality, options=self._settings.now.streamlink_options)
         return sighting_of(answer)

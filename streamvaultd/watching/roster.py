@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from streamvaultd.config import streamers
+from streamvaultd.config.live import LiveSettings
 from streamvaultd.config.proxies import SECTION
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.upkeep.retention import Rules as Retention
@@ -49,7 +50,7 @@ class Roster:
         watches: Watches,
         folders: tuple[Path, Path],
         files: Files,
-        settings: Callable[[], Settings],
+        settings: LiveSettings,
         journal: Journal,
     ) -> None:
         self._watches = watches
@@ -72,7 +73,7 @@ class Roster:
 
     async def _load(self, past: Mapping[str, Past] | None) -> Sequence[VaultError]:
         before = {name: watched.streamer for name, watched in self._watches.watched.items()}
-        settings = self._settings()
+        settings = self._settings.now
         pools = {
             name: replace(pool, secrets=tuple(secret for secret in pool.secrets if secret in self.known_proxies))
             for name, pool in settings.pools.items()
@@ -95,7 +96,7 @@ class Roster:
         """
         if self._doubtful is None or name in self._doubtful:
             return None
-        streamer, base = self._watches.streamer(name), self._settings().retention
+        streamer, base = self._watches.streamer(name), self._settings.now.retention
         return base if streamer is None else streamer.retention_on(base)
 
     def _missing_secrets(self, found: Iterable[Streamer]) -> Iterator[VaultError]:

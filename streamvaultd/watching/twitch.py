@@ -16,6 +16,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
+from streamvaultd.config.live import LiveSettings
 from streamvaultd.core.recording.events import Outcome
 from streamvaultd.core.watching.model import Sighting
 from streamvaultd.core.watching.streamer import Streamer
@@ -72,14 +73,14 @@ class TwitchRounds:
         streamers: Callable[[], Iterable[Streamer]],
         push: Callable[[Streamer, Sighting], None],
         on_trouble: Callable[[str], None],
-        interval: Callable[[], float],
+        settings: LiveSettings,
     ) -> None:
         self._line = line
         self._keys = keys
         self._streamers = streamers
         self._push = push
         self._on_trouble = on_trouble
-        self._interval = interval
+        self._settings = settings
         self._failures = 0
 
     async def run(self) -> None:
@@ -98,7 +99,7 @@ class TwitchRounds:
                 for streamer in by_login[login]:
                     self._push(streamer, sighting_of(answer.live.get(login)))
         self._failures = 0
-        return self._interval()
+        return self._settings.now.watch_interval
 
     def _later(self, answer: Answer) -> float:
         self._failures += 1
@@ -122,7 +123,7 @@ class TwitchEvents:
         is_seen: Callable[[str], bool],
         on_trouble: Callable[[str], None],
         spawn: Callable[[Coroutine[Any, Any, None]], None],
-        interval: Callable[[], float],
+        settings: LiveSettings,
     ) -> None:
         self._line = line
         self._keys = keys
@@ -131,7 +132,7 @@ class TwitchEvents:
         self._is_seen = is_seen
         self._on_trouble = on_trouble
         self._spawn = spawn
-        self._interval = interval
+        self._settings = settings
         self._is_well = True
         self._resting: dict[str, bool] = {}
         """Who has just been hinted at, and whether there is more to hint at."""
@@ -141,7 +142,7 @@ class TwitchEvents:
         """Say again and again whom to listen to, until cancelled."""
         while True:
             await self.keep()
-            await asyncio.sleep(min(self._interval(), KEPT_FOR))
+            await asyncio.sleep(min(self._settings.now.watch_interval, KEPT_FOR))
 
     async def keep(self) -> None:
         """Say whom to listen to, and hear how it stands."""

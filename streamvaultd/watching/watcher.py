@@ -52,7 +52,7 @@ class Watches:
         begin: Callable[[Streamer, Sighting], Awaitable[Recorder]],
         post: Callable[[int, Event], None],
         spawn: Callable[[Work], None],
-        recorders: Callable[[], Mapping[int, Recorder]],
+        recorders: Mapping[int, Recorder],
         store: Store,
         journal: Journal,
         clock: Clock,
@@ -93,7 +93,7 @@ class Watches:
 
     def _compare(self) -> None:
         """What the recordings did while it was read who is watched."""
-        recorders = self._recorders()
+        recorders = self._recorders
         for recorder in recorders.values():
             self.on_recorder(recorder)
         for name, known in self._watch.streamers.items():
@@ -231,7 +231,7 @@ class Watches:
             recorder = await self._begin(streamer, sighting)
         except AlreadyRecording as error:
             recording = int(error.fields["recording"])
-            other = self._recorders().get(recording)
+            other = self._recorders.get(recording)
             foreign = other is not None and other.recording.url != streamer.url
             self._queue_event(wt.RecordingBegan, name=streamer.name, recording=recording, foreign=foreign)
         except VaultError as error:
@@ -243,7 +243,7 @@ class Watches:
         try:
             await self._store.note_broadcast(recording, broadcast, self._clock.now())
         except StoreUnavailable as error:
-            self._journal.tell(STORE_FAILED, self._recorders().get(recording), streamer=name, why=error)
+            self._journal.tell(STORE_FAILED, self._recorders.get(recording), streamer=name, why=error)
 
 
 def _how_it_ended(recorder: Recorder) -> Ended:

@@ -15,6 +15,7 @@ from streamvaultd.api.rescan import RescanApi
 from streamvaultd.api.sockets import acting, all_handlers, reading
 from streamvaultd.api.streamers import StreamersApi
 from streamvaultd.base.lanes import Lanes
+from streamvaultd.config.live import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.recording import effects as fx
 from streamvaultd.core.upkeep.retention import Rules
@@ -23,7 +24,6 @@ from streamvaultd.core.watching.streamer import Streamer
 from streamvaultd.errors import VaultError
 from streamvaultd.recording.files.discard import Discard
 from streamvaultd.recording.files.output import SegmentFiles
-from streamvaultd.recording.manager import Manager
 from streamvaultd.recording.removal import Removal
 from streamvaultd.reporting.hub import Hub, JobNews, News
 from streamvaultd.store.queries import QueryableStore
@@ -32,6 +32,7 @@ from streamvaultd.upkeep.retention import Retention
 from streamvaultd.varlink.client import Client
 from streamvaultd.varlink.sockets import Members, listen
 from tests.component.store_world import BOOT, NOW, SetClock, later, segment_path
+from tests.fakes.managing import new_manager
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
@@ -64,7 +65,7 @@ class World:
 
     store: QueryableStore
     folder: Path
-    settings: Settings = field(default_factory=Settings)
+    settings: LiveSettings = field(default_factory=lambda: LiveSettings(Settings()))
     mistakes: Sequence[VaultError] = ()
     servers: Sequence[Server] = ()
     rules: dict[str, Rules] = field(default_factory=dict)
@@ -75,10 +76,8 @@ class World:
         self.hub = Hub()
         self.executor = Executor(self.store)
         self.clock = SetClock(later(120))
-        self.manager = Manager(
-            executor=self.executor,
-            clock=self.clock,
-            on_change=lambda recorder: self.hub.publish(News(self.clock.now(), recorder)),
+        self.manager = new_manager(
+            self.executor, self.clock, lambda recorder: self.hub.publish(News(self.clock.now(), recorder))
         )
         self.store.on_job = lambda job: self.hub.publish(JobNews(job))
 
@@ -95,12 +94,12 @@ class World:
         )  # fmt: skip
         api = Api(
             manager=self.manager, store=self.store, files=files, hub=self.hub, clock=self.clock, streamlinks=idle,
-            plugins=idle, watcher=idle, beginner=idle, settings=lambda: self.settings, pid_of=idle,
+            plugins=idle, watcher=idle, beginner=idle, settings=self.settings, pid_of=idle,
         )  # fmt: skip
         return all_handlers(
             api, audits=idle, manager=self.manager, store=self.store, hub=self.hub, clock=self.clock,
             pruning=pruning, retention=self.retention,
-            settings=lambda: self.settings, reload=self._reload, watched=lambda: self.watched,
+            settings=self.settings, reload=self._reload, watched=lambda: self.watched,
             more=StreamersApi(
                 roster=idle, watches=cast("Any", SimpleNamespace(watched=self.watched)), plugins=idle, clock=self.clock
             ).handlers()

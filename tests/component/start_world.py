@@ -76,11 +76,11 @@ def silent(path: Path) -> Iterator[None]:
 def main(how: Mapping[str, Any]) -> None:
     """The daemon. `journal` says "hangs" if reading it never ends, `limit` how long (s) a witness is waited for."""
     from streamvaultd.daemon import main as program
-    from streamvaultd.daemon import watching
+    from streamvaultd.daemon import service, watching
     from streamvaultd.scopes.witnesses.journal import JournalWatch, Replay
 
     folder = Path(how["folder"])
-    program.BROKER_SOCKET = folder / "broker"  # type: ignore[misc]
+    service.BROKER_SOCKET = folder / "broker"  # type: ignore[misc]
     watching.PROBE_SOCKET = folder / "probe"  # type: ignore[misc]
     watching.ETC = folder / "etc"  # type: ignore[misc]
 
@@ -89,7 +89,7 @@ def main(how: Mapping[str, Any]) -> None:
         threading.Event().wait()
         return Replay((), has_gap=False)
 
-    program.WITNESS_LIMIT = how.get("limit", 0.5)  # type: ignore[attr-defined]
+    service.WITNESS_LIMIT = how.get("limit", 0.5)  # type: ignore[attr-defined]
     if how.get("journal") == "hangs":
         JournalWatch.replay = read  # type: ignore[method-assign, assignment]
     settings = Settings(directory=folder / "recordings", store_path=folder / "store.sqlite")

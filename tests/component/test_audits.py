@@ -16,6 +16,7 @@ from streamvaultd.base.clock import SystemClock
 from streamvaultd.base.lanes import Lanes
 from streamvaultd.base.systemd1 import BusError
 from streamvaultd.base.units import segment_unit
+from streamvaultd.config.live import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Phase, Policy, Recorder, Segment, State
@@ -25,7 +26,6 @@ from streamvaultd.core.upkeep.violations import Kind
 from streamvaultd.core.upkeep.world import Disk, Pipe, Process, Result, Unit
 from streamvaultd.errors import AuditFailed, StoreUnavailable
 from streamvaultd.recording.files.output import SegmentFiles
-from streamvaultd.recording.manager import Manager
 from streamvaultd.reporting.notices import AUDIT_FAILED, AUDIT_FOUND, AUDIT_REPAIRED, Entry
 from streamvaultd.store.recovery import RecoverableStore
 from streamvaultd.upkeep.audit import audits as auditing
@@ -33,6 +33,7 @@ from streamvaultd.upkeep.audit.audits import Audits
 from streamvaultd.upkeep.audit.folders import look_at_folders, look_at_results
 from streamvaultd.upkeep.audit.repairs import Repairs
 from streamvaultd.upkeep.audit.salvage import Salvage
+from tests.fakes.managing import new_manager
 
 FILES = SegmentFiles()
 CLOCK = SystemClock()
@@ -135,7 +136,7 @@ class House:
         self.scopes = Scopes(self.machine)
         self.journal = Journal()
         self.executor = Executor(store)
-        self.manager = Manager(executor=self.executor, clock=CLOCK, on_change=lambda _: None)
+        self.manager = new_manager(self.executor, CLOCK)
         settings = Settings(directory=root)
         common: dict[str, Any] = {
             "manager": self.manager,
@@ -144,7 +145,7 @@ class House:
             "joins": self.scopes,
             "clock": CLOCK,
             "journal": self.journal,
-            "settings": lambda: settings,
+            "settings": LiveSettings(settings),
         }
         self.repairs = Repairs(files=FILES, salvage=Salvage(), lanes=Lanes(), fd_store=self.scopes, **common)
         self.audits = Audits(survey=self.machine, repairs=self.repairs, pause=self.pause, **common)

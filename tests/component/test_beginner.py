@@ -47,7 +47,8 @@ class World:
 async def test_begun_as_the_streamers_file_has_it_and_refused_before_anything_exists(tmp_path: Path) -> None:
     world, store = World(), await open_store(tmp_path / "store.db")
     beginner = Beginner(
-        manager=cast("Any", world), store=cast("Any", store), disk=cast("Any", world), clock=SetClock(),
+        inbox=cast("Any", world), recorders=cast("Any", world), store=cast("Any", store),
+        disk=cast("Any", world), clock=SetClock(),
         memory_refusal=lambda _wanted: world.memory,
     )  # fmt: skip
     world.memory = "too little is left"

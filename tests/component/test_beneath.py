@@ -17,6 +17,8 @@ from streamvaultd.base import beneath
 from streamvaultd.base.clock import SystemClock
 from streamvaultd.base.growth import MediaWatch
 from streamvaultd.base.lanes import OVERDUE_MAX, WIDTH, Lanes
+from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Moment, Policy, Recording
 from streamvaultd.errors import DirectoryUnusable
 from streamvaultd.jobs.join import output
@@ -151,7 +153,9 @@ async def test_nothing_else_opens_it_either(directory: Path, kind: str) -> None:
         seen.set()
 
     loop = asyncio.get_running_loop()
-    writeback = Writeback(loop, clock=SystemClock(), interval=lambda: 60.0, on_trouble=on_trouble)
+    writeback = Writeback(
+        loop, clock=SystemClock(), settings=LiveSettings(Settings(sync_interval=60.0)), on_trouble=on_trouble
+    )
     writeback.watch("unit", path)
     async with asyncio.timeout(20):
         await seen.wait()

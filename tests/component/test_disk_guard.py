@@ -16,6 +16,8 @@ import pytest
 
 from streamvaultd.base.lanes import Lanes
 from streamvaultd.base.units import segment_unit
+from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Moment, Phase, Policy, Recorder, Recording, Segment, State
 from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.disk import Margin, Pace, Room
@@ -81,10 +83,9 @@ class World:
             files=SegmentFiles(mounts=Path("/dev/null")),
             space=self.space,
             journal=cast("Any", self),
-            recorders=lambda: self.recorders,
+            recorders=self.recorders,
             paces=lambda: self.paces,
-            margin=lambda: MARGIN,
-            interval=lambda: 0.001,
+            settings=LiveSettings(Settings(disk_reserve=MARGIN.reserve, disk_floor=MARGIN.floor, sync_interval=0.001)),
         )
 
     def post(self, number: int, event: ev.Event) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from websockets.sync.server import ServerConnection
 
+from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.settings import Settings
 from streamvaultd.core.watching.streamer import Streamer
 from streamvaultd.watching import twitch
 from streamvaultd.watching.probe import eventsub
@@ -58,7 +60,7 @@ class Listener:
         self.twitch = TwitchEvents(
             line=there.line, keys=self.keys, streamers=self.streamers, hint=self.hinted.append,
             is_seen=lambda _name: True, on_trouble=self.troubles.append, spawn=lambda work: work.close(),
-            interval=lambda: 30.0,
+            settings=LiveSettings(Settings()),
         )  # fmt: skip
         self.news = asyncio.Event()
         there.line._on_hint = self.note

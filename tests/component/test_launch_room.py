@@ -14,6 +14,7 @@ import pytest
 
 from streamvaultd.api.recordings import Api
 from streamvaultd.base.lanes import Lanes
+from streamvaultd.config.live import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Phase, Policy, Recorder, Recording, Segment, State
 from streamvaultd.core.recording import events as ev
@@ -158,11 +159,16 @@ async def refusal(room: Room, directory: Path) -> VaultError:
     parameters = {"url": "https://host/x", "name": "demo", "directory": str(directory)}
     settings = replace(Settings(), policy=Policy(memory_max=200 * MIB))
     beginner = Beginner(
-        manager=nobody, store=nobody, disk=cast("Any", room), clock=SetClock(), memory_refusal=room.refuse
+        inbox=nobody,
+        recorders=nobody,
+        store=nobody,
+        disk=cast("Any", room),
+        clock=SetClock(),
+        memory_refusal=room.refuse,
     )
     api = Api(
         manager=nobody, store=nobody, files=nobody, hub=Hub(), clock=SetClock(), streamlinks=nobody, plugins=nobody,
-        watcher=nobody, beginner=beginner, settings=lambda: settings, pid_of=nobody,
+        watcher=nobody, beginner=beginner, settings=LiveSettings(settings), pid_of=nobody,
     )  # fmt: skip
     call = cast("Any", SimpleNamespace(parameters=parameters, more=False))
     with pytest.raises(VaultError) as caught:

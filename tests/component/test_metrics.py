@@ -20,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from streamvaultd.base.clock import SystemClock
 from streamvaultd.base.lanes import Lanes
+from streamvaultd.config.live import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Moment, Phase, Policy, Recorder, Recording, SeamRecord, Segment, State
 from streamvaultd.daemon.reporting import Ledger
@@ -413,7 +414,7 @@ async def test_the_daemon_provides_what_is_asked_for(tmp_path: Path) -> None:
         recorders: dict[int, Recorder] = {}  # noqa: RUF012
 
     ledger = Ledger(
-        settings=lambda: settings, store=store, manager=lambda: cast("Any", Manager()),
+        settings=LiveSettings(settings), store=store, manager=cast("Any", Manager()),
         outlook=lambda: [("/r", 5, 6.0)], catalogue=None, lanes=Lanes(),
         clock=CLOCK, journal=cast("Journal", Told()), spawn=spawn,
     )  # fmt: skip

@@ -22,12 +22,12 @@ from hypothesis import strategies as st
 
 from streamvaultd.base.clock import SystemClock
 from streamvaultd.base.lanes import Lanes
+from streamvaultd.config.live import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Broadcast, Moment, Phase, Policy, Recorder, SeamRecord, Segment, State
 from streamvaultd.core.recording import effects as fx
 from streamvaultd.errors import DirectoryUnusable
 from streamvaultd.recording.files.output import SegmentFiles
-from streamvaultd.recording.manager import Manager
 from streamvaultd.reporting.notices import MANIFEST_FAILED, Entry
 from streamvaultd.store.recovery import RecoverableStore
 from streamvaultd.store.transfer import dump_to
@@ -37,6 +37,7 @@ from streamvaultd.upkeep.manifests.files import ManifestFiles
 from streamvaultd.upkeep.manifests.format import Manifest, ManifestSegment
 from streamvaultd.upkeep.manifests.keeper import Manifests
 from streamvaultd.upkeep.manifests.rescan import Rescan, Verdict
+from tests.fakes.managing import new_manager
 
 CLOCK = SystemClock()
 FILES = SegmentFiles()
@@ -95,7 +96,7 @@ class House:
     def __init__(self, store: RecoverableStore, root: Path) -> None:
         self.store, self.root, self.journal = store, root, Journal()
         self.executor = Executor(store)
-        self.manager = Manager(executor=self.executor, clock=CLOCK, on_change=lambda _: None)
+        self.manager = new_manager(self.executor, CLOCK)
         self.rescan = Rescan(
             manager=self.manager,
             store=store,
@@ -104,7 +105,7 @@ class House:
             lanes=Lanes(),
             clock=CLOCK,
             journal=cast("Any", self.journal),
-            settings=lambda: Settings(directory=root),
+            settings=LiveSettings(Settings(directory=root)),
         )
 
     async def start(self, streamer: str = "demo") -> Recorder:

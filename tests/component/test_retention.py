@@ -21,7 +21,6 @@ from streamvaultd.core.upkeep.retention import CLOCK_SETTLES, Result, Rules
 from streamvaultd.errors import StoreUnavailable
 from streamvaultd.recording.files.discard import Discard
 from streamvaultd.recording.files.output import SegmentFiles
-from streamvaultd.recording.manager import Manager
 from streamvaultd.recording.removal import Removal
 from streamvaultd.reporting.notices import CLOCK_STEPPED, RETENTION_FAILED, Entry
 from streamvaultd.store.engine import sqlite_url
@@ -31,6 +30,7 @@ from streamvaultd.upkeep.pruning import Pruning
 from streamvaultd.upkeep.retention import REPRIEVE, SWEEP_MAX, Retention
 from tests.component.socket_world import open_queryable
 from tests.component.store_world import NOW, SetClock, later, move, start
+from tests.fakes.managing import new_manager
 
 DAY = 86_400.0
 SIZE = 100
@@ -73,7 +73,7 @@ class World:
 
     def begin(self) -> None:
         """A new daemon, that has run for longer than its reprieve."""
-        self.manager = Manager(executor=self, clock=self.clock, on_change=self._on_change)
+        self.manager = new_manager(self, self.clock, self._on_change)
         removal = Removal(store=self.store, files=SegmentFiles(), media=self.media, lanes=Lanes())
         pruning = Pruning(store=self.store, manager=self.manager, removal=removal, clock=self.clock)
         self.retention = Retention(

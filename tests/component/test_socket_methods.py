@@ -12,6 +12,7 @@ import pytest
 import varlink
 
 from streamvaultd.api.sockets import READ_METHODS
+from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Phase, Recorder, SeamRecord, Segment, State, Told
 from streamvaultd.core.recording import effects as fx
 from streamvaultd.core.upkeep.retention import Rules
@@ -462,9 +463,7 @@ async def test_verify_looks_into_the_joined_file(world: World, tmp_path: Path) -
 
 async def test_settings_are_shown_without_secrets_and_reloaded(world: World) -> None:
     pool = Pool(urls=("http://a:1", "direct"))
-    world.settings = world.settings.__class__(
-        streamlink_options=(("http-cookie", "token=s3cret"),), pools={"eu": pool}
-    )
+    world.settings.now = Settings(streamlink_options=(("http-cookie", "token=s3cret"),), pools={"eu": pool})
     settings = {(each["section"], each["key"]): each for each in (await world.look("GetSettings"))["settings"]}
     assert settings["rotation", "age"]["value"] == "23h 58min 48s"
     assert settings["limits", "memory_max"]["value"] == settings["limits", "memory_max"]["default"] == "256M"

@@ -17,6 +17,7 @@ from typing import Any, cast
 import pytest
 
 from streamvaultd.base.clock import SystemClock
+from streamvaultd.config.live import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.notifying import BACKOFF, Message, Worth
 from streamvaultd.core.recording.effects import Announce, Notice
@@ -248,11 +249,11 @@ class World:
 
     def __init__(self, there: Processes, group: asyncio.TaskGroup) -> None:
         self.there = there
-        self.settings = Settings(notify=("phone",))
+        self.settings = LiveSettings(Settings(notify=("phone",)))
         self.streamers: dict[str, Streamer] = {}
         self.journal = Journal()
         self.telling: Telling = build_telling(
-            lambda: self.settings, self.streamers.get,
+            self.settings, self.streamers.get,
             spawn=lambda work: [group.create_task(work)].clear(), journal=self.journal, clock=SystemClock(),
             connect=there.connect,
         )  # fmt: skip
@@ -302,7 +303,7 @@ async def test_a_streamers_file_chooses_whom_and_what(inbox: Inbox, tmp_path: Pa
         there.say(Notice.SEGMENT_DIED, "alice")
         await arrived(inbox)
         assert inbox.messages[0]["title"].startswith("alice: death (")
-        assert named_targets(there.settings, there.streamers.values()) == ("phone", "team")
+        assert named_targets(there.settings.now, there.streamers.values()) == ("phone", "team")
         assert there.journal.told == []
 
 

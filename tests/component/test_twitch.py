@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from streamvaultd.config import credentials
+from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.settings import Settings
 from streamvaultd.core.recording.events import Outcome
 from streamvaultd.core.watching.model import Sighting
 from streamvaultd.core.watching.streamer import Streamer
@@ -45,7 +47,7 @@ class Rounds:
         every = [Streamer(name=f"s{at}", url=f"https://www.twitch.tv/Login{at}") for at in range(number)]
         self.rounds = TwitchRounds(
             line=there.line, keys=keys(helix, **more), streamers=lambda: every, push=self.push,
-            on_trouble=self.told.append, interval=lambda: 30.0,
+            on_trouble=self.told.append, settings=LiveSettings(Settings()),
         )  # fmt: skip
 
     def push(self, streamer: Streamer, sighting: Sighting) -> None:

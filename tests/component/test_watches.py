@@ -15,6 +15,7 @@ import pytest
 
 from streamvaultd.api.streamers import StreamersApi
 from streamvaultd.base.clock import SystemClock
+from streamvaultd.config.live import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.config.streamer_files import StreamerFiles
 from streamvaultd.core.model import Policy, Recorder, Recording, State, StopReason
@@ -58,17 +59,17 @@ class World:
         self.store_trouble: StoreUnavailable | None = None
         self.refusals: list[Exception] = []
         self.changed = asyncio.Event()
-        self.settings = replace(Settings(), watch_interval=5.0, watch_spacing=0.0)
+        self.settings = LiveSettings(replace(Settings(), watch_interval=5.0, watch_spacing=0.0))
         self.etc, self.own = folder / "etc", folder / "own"
         self.etc.mkdir()
         self.watches = Watches(
             asker=self, begin=self.begin, post=lambda recording, event: self.posted.append((recording, event)),
-            spawn=spawn, recorders=lambda: self.recorders, store=cast("Any", self), journal=cast("Any", self),
+            spawn=spawn, recorders=self.recorders, store=cast("Any", self), journal=cast("Any", self),
             clock=self.clock, chance=lambda: 0.5,
         )  # fmt: skip
         self.roster = Roster(
             watches=self.watches, folders=(self.etc, self.own), files=StreamerFiles(self.own),
-            settings=lambda: self.settings, journal=cast("Any", self),
+            settings=self.settings, journal=cast("Any", self),
         )  # fmt: skip
         self.api = StreamersApi(roster=self.roster, watches=self.watches, plugins=self, clock=self.clock).handlers()
 
@@ -291,7 +292,7 @@ async def test_a_secret_that_is_missing_is_told_and_no_reason_not_to_watch(world
 
 
 async def test_who_wants_a_proxy_that_is_missing_is_not_asked_without(world: World) -> None:
-    world.settings = replace(world.settings, pools={"eu": Pool(secrets=("eu-proxies",))})
+    world.settings.now = replace(world.settings.now, pools={"eu": Pool(secrets=("eu-proxies",))})
     file = world.etc / "bob.toml"
     for proxy in ("'eu'", "['eu', 'direct']", "'eu'"):
         file.write_text(f"[streamer]\nurl = '{URL}'\n[streamlink]\nproxy = {proxy}\n")
@@ -336,7 +337,7 @@ async def test_retention_goes_by_the_file_and_not_by_one_with_mistakes(world: Wo
     holds: list[None] = []
     world.roster.on_retention = lambda: holds.append(None)
     retention = world.roster.retention_of
-    world.settings = replace(world.settings, retention=Retention(keep_for=90.0, keep_recordings=9))
+    world.settings.now = replace(world.settings.now, retention=Retention(keep_for=90.0, keep_recordings=9))
     assert retention("alice") == Retention(keep_for=90.0, keep_recordings=9)
     head = f"[streamer]\nurl = '{URL}'\nenabled = false\n[retention]\n"
     for text, rules, held in (
@@ -354,11 +355,11 @@ async def test_retention_goes_by_the_file_and_not_by_one_with_mistakes(world: Wo
     (world.etc.parent / "new").mkdir()
     async with watching(world.etc.parent / "new") as fresh:  # a daemon that has never seen the file without mistakes
         (fresh.etc / "alice.toml").write_text(head + "keep_for = '90 eons'")
-        fresh.settings = world.settings
+        fresh.settings.now = world.settings.now
         await fresh.roster.load()
         assert (fresh.roster.retention_of("alice"), fresh.roster.retention_of("bob")) == (
             None,
-            world.settings.retention,
+            world.settings.now.retention,
         )
         fresh.own.write_text("no folder")
         await fresh.roster.load()

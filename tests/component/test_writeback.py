@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from streamvaultd.base.clock import SystemClock
+from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.settings import Settings
 from streamvaultd.recording.files.writeback import Writeback
 from tests.component.small_disk import MIB, SmallDisk, small_disk
 
@@ -53,7 +55,7 @@ class Desk:
         self.writeback = Writeback(
             asyncio.get_running_loop(),
             clock=SystemClock(),
-            interval=lambda: TICK,
+            settings=LiveSettings(Settings(sync_interval=TICK)),
             on_trouble=lambda key, error: self.troubles.put_nowait((key, error.errno)),
         )
         self._writers: list[Writer] = []

@@ -10,7 +10,9 @@ from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Moment, Phase, Recorder, Segment, State
 from streamvaultd.core.recording import effects as fx
 from streamvaultd.core.recording import events as ev
-from streamvaultd.recording.manager import SETTLED_KEPT, Manager
+from streamvaultd.recording.inbox import SETTLED_KEPT
+from streamvaultd.recording.manager import Manager
+from tests.fakes.managing import new_manager
 from tests.unit.rows import EPOCH, new_recorder
 
 AT = Moment(100.0, EPOCH)
@@ -49,7 +51,7 @@ def failed(recording: int) -> Recorder:
 
 def manager_of(*recorders: Recorder) -> tuple[Manager, Performed]:
     performed = Performed()
-    manager = Manager(executor=performed, clock=ClockThatStands(), on_change=lambda _: None)
+    manager = new_manager(performed, ClockThatStands())
     for recorder in recorders:
         manager.take(recorder)
     return manager, performed

@@ -21,6 +21,7 @@ from typing import Final
 
 from streamvaultd.base import beneath
 from streamvaultd.base.clock import Clock
+from streamvaultd.config.live import LiveSettings
 from streamvaultd.core.recording.disk import Pace, Sample, pace_of, worth_keeping
 
 BEHIND: Final = 4 << 20
@@ -39,7 +40,7 @@ class _File:
 
 
 class Writeback:
-    """Syncs the files that it is told of every `interval()` seconds, as long as they grow.
+    """Syncs the files that it is told of every `sync_interval` seconds, as long as they grow.
 
     `on_trouble(key, error)` is called from the event loop when a file cannot be synced, once until it can again or
     the error is another one. Some of what was written is lost then.
@@ -50,12 +51,12 @@ class Writeback:
         loop: asyncio.AbstractEventLoop,
         *,
         clock: Clock,
-        interval: Callable[[], float],
+        settings: LiveSettings,
         on_trouble: Callable[[str, OSError], None],
     ) -> None:
         self._loop = loop
         self._clock = clock
-        self._interval = interval
+        self._settings = settings
         self._on_trouble = on_trouble
         self._files: dict[str, _File] = {}
 
@@ -92,7 +93,7 @@ class Writeback:
             return
         try:
             self._measure(file, fd)
-            while not file.is_over.wait(self._interval()):
+            while not file.is_over.wait(self._settings.now.sync_interval):
                 self._sync(file, fd)
         finally:
             os.close(fd)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from streamvaultd.base.networks import reachable
-from streamvaultd.config.settings import Settings
+from streamvaultd.config.live import LiveSettings
 from streamvaultd.core.model import Recording
 from streamvaultd.errors import StreamlinkUnusable
 from streamvaultd.recording.streamlink import installation as installations
@@ -27,7 +27,7 @@ PROXIES: Final = ("http-proxy", "https-proxy")
 class Streamlinks:
     """The present installation; who needs it waits until it is known."""
 
-    def __init__(self, *, settings: Callable[[], Settings], state_dir: Path) -> None:
+    def __init__(self, *, settings: LiveSettings, state_dir: Path) -> None:
         self._settings = settings
         self._state_dir = state_dir
         self.options_for: Callable[[Recording], Options] = lambda _recording: ()
@@ -46,7 +46,7 @@ class Streamlinks:
     async def refresh(self) -> None:
         """Find the installation to use."""
         try:
-            self._installation = await installations.discover(self._settings().streamlink_command, self._state_dir)
+            self._installation = await installations.discover(self._settings.now.streamlink_command, self._state_dir)
             self._trouble = None
         except StreamlinkUnusable as error:
             self._installation, self._trouble = None, error
@@ -81,7 +81,7 @@ class Streamlinks:
         programs = [word for word in installation.command if word.startswith("/")]
         read = (
             *roots_of([installation.command[0], *programs, installation.python]),
-            *self._settings().streamlink_read,
+            *self._settings.now.streamlink_read,
         )
         return Rules(read=read, network=True, browser=recording.policy.browser)
 
@@ -91,7 +91,7 @@ class Streamlinks:
         `preferred` is the quality to take if it is there, before those that were asked for.
         """
         installation, secrets = await self.usable(), self.secrets_for(recording)
-        options = (*self._settings().streamlink_options, *self.options_for(recording))
+        options = (*self._settings.now.streamlink_options, *self.options_for(recording))
         quality = preferring(preferred, recording.quality)
         text = config_text(installation.version, recording.url, quality, (*options, *secrets))
         fd = memfd_with("streamlink-config", text)
@@ -100,7 +100,7 @@ class Streamlinks:
 
     def reachable(self, recording: Recording) -> tuple[str, ...]:
         """The networks that its URL, its proxies, the settings and the host's resolver name; others stay closed."""
-        settings = self._settings()
+        settings = self._settings.now
         options = (*settings.streamlink_options, *self.options_for(recording), *self.secrets_for(recording))
         proxies = [value for name, value in options if name in PROXIES]
         try:

@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 from streamvaultd.base.clock import Clock
 from streamvaultd.base.systemd1 import BusError
 from streamvaultd.base.units import job_unit, segment_unit
-from streamvaultd.config.settings import Settings
+from streamvaultd.config.live import LiveSettings
 from streamvaultd.core.listing import JobRow as StoredJob
 from streamvaultd.core.model import Recorder
 from streamvaultd.core.recording.events import RecordRequested
@@ -119,7 +119,7 @@ class Audits:
         repairs: Repairs,
         clock: Clock,
         journal: Journal,
-        settings: Callable[[], Settings],
+        settings: LiveSettings,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._manager = manager
@@ -219,7 +219,7 @@ class Audits:
         is finished meanwhile is in both.
         """
         before = dict(self._manager.recorders)
-        directories = {str(self._settings().directory), *await self._store.directories()}
+        directories = {str(self._settings.now.directory), *await self._store.directories()}
         disk = await self._survey.disk(directories)
         processes = await self._survey.processes()
         units = await self._survey.units()

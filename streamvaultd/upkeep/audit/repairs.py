@@ -16,8 +16,8 @@ from streamvaultd.base.clock import Clock
 from streamvaultd.base.lanes import Lanes
 from streamvaultd.base.layout import segments_folder
 from streamvaultd.base.units import job_fd_name, parse_job_unit, parse_segment_unit, segment_fd_name
+from streamvaultd.config.live import LiveSettings
 from streamvaultd.config.names import NAME
-from streamvaultd.config.settings import Settings
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.listing import JobRow
 from streamvaultd.core.model import Moment, Phase, Recorder, Segment, State
@@ -91,7 +91,7 @@ class Repairs:
         fd_store: FdStore,
         clock: Clock,
         journal: Journal,
-        settings: Callable[[], Settings],
+        settings: LiveSettings,
     ) -> None:
         self._manager = manager
         self._store = store
@@ -277,7 +277,7 @@ class Repairs:
             await self._require_free(Path(file.path), file.size)
         url = folder.as_uri()
         stream = await self._store.claim_stream(streamer, url, wanted, self._clock.now())
-        made = recovered(files, stream=stream, url=url, policy=self._settings().policy, at=self._clock.now())
+        made = recovered(files, stream=stream, url=url, policy=self._settings.now.policy, at=self._clock.now())
         if stream != wanted:
             target = self._files.segment_path(made.recording, 1).parent
             await self._lanes.run(LANE, self._salvage.move, [Path(file.path) for file in files], target)

@@ -9,7 +9,7 @@ file is taken over by the daemon, which joins it as ever.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
@@ -19,6 +19,7 @@ from typing import Protocol
 from streamvaultd.base.clock import Clock
 from streamvaultd.base.lanes import Lanes
 from streamvaultd.base.layout import segment_file, segments_folder
+from streamvaultd.config.live import LiveSettings
 from streamvaultd.config.names import NAME
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Broadcast, Moment, Recorder, SeamRecord
@@ -111,7 +112,7 @@ class Rescan:
         lanes: Lanes,
         clock: Clock,
         journal: Journal,
-        settings: Callable[[], Settings],
+        settings: LiveSettings,
     ) -> None:
         self._manager = manager
         self._store = store
@@ -138,7 +139,7 @@ class Rescan:
 
     async def _known(self) -> set[str]:
         """Where recordings are, were, or go to where nobody says otherwise."""
-        ours = {str(self._settings().directory), str(Settings().directory)}
+        ours = {str(self._settings.now.directory), str(Settings().directory)}
         return ours | set(await self._store.directories())
 
     async def _look(self, directory: str, *, is_asked: bool) -> Iterable[Traces]:
@@ -213,7 +214,7 @@ class Rescan:
             directory=traces.directory,
             sizes=traces.sizes,
             result_bytes=result,
-            policy=self._settings().policy,
+            policy=self._settings.now.policy,
             at=now,
         )
         if made.path is not None or not any(traces.sizes.values()):

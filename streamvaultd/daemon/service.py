@@ -1,0 +1,474 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The service: builds everything, takes over what runs, says READY=1, runs, says STOPPING=1.
+
+Whatever fails unexpectedly ends the process: systemd starts it again within a moment, the segments record on in their
+scopes meanwhile, and the next start takes them over (P4). There is no other recovery path, so it is the tested one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Coroutine, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from streamvaultd import __version__
+from streamvaultd.api.recordings import Api
+from streamvaultd.api.sockets import SOCKET_NAMES, Sockets, all_handlers
+from streamvaultd.base.clock import SystemClock
+from streamvaultd.base.growth import MediaWatch
+from streamvaultd.base.lanes import Lanes
+from streamvaultd.base.sd_notify import Notifier, watchdog_interval
+from streamvaultd.base.threads import in_thread
+from streamvaultd.base.units import RECORDINGS_SLICE, slice_groups
+from streamvaultd.config import settings as config
+from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.settings import Settings
+from streamvaultd.core.model import Recorder, State
+from streamvaultd.core.recording.events import JoinEnded, NetworkBack
+from streamvaultd.daemon.reporting import Ledger
+from streamvaultd.daemon.startup import WITNESS_LIMIT, Startup
+from streamvaultd.daemon.upkeep import Upkeep
+from streamvaultd.daemon.watching import Watching
+from streamvaultd.errors import VaultError
+from streamvaultd.jobs.joins import Joins
+from streamvaultd.jobs.progress import JoinProgress
+from streamvaultd.media.overlap import are_overlapping
+from streamvaultd.recording.admission import Beginner
+from streamvaultd.recording.disk_guard import DiskGuard
+from streamvaultd.recording.executor import Executor
+from streamvaultd.recording.files.discard import Discard
+from streamvaultd.recording.files.output import SegmentFiles
+from streamvaultd.recording.files.space import Space
+from streamvaultd.recording.files.writeback import Writeback
+from streamvaultd.recording.inbox import Inbox, Recorders
+from streamvaultd.recording.manager import Manager
+from streamvaultd.recording.removal import Removal
+from streamvaultd.recording.segments import Captures
+from streamvaultd.recording.streamlink.current import Streamlinks
+from streamvaultd.recording.takeover import Takeover
+from streamvaultd.reporting.defects import Defects
+from streamvaultd.reporting.hub import Hub, JobNews, News, StreamerNews
+from streamvaultd.reporting.notices import (
+    BUS_LOST,
+    CATALOGUE_AWAY,
+    CATALOGUE_BACK,
+    CONFINEMENT_LACKS,
+    DAEMON_STARTED,
+    DAEMON_STOPPED,
+    DISK_HANGS,
+    JOURNAL_GAP,
+    SETTINGS_APPLIED,
+    SETTINGS_REFUSED,
+    STREAMLINK_OLD,
+    WITNESS_MISSING,
+    Entry,
+    Journal,
+)
+from streamvaultd.scopes.broker import Scopes
+from streamvaultd.scopes.confine import lacking as confinement_lacks
+from streamvaultd.scopes.launcher import Launcher, clean_environment, memfd_with, own_roots
+from streamvaultd.scopes.loaded import loaded_scopes
+from streamvaultd.scopes.runs import Runs
+from streamvaultd.scopes.witnesses.bus import LiveScope, UnitBus
+from streamvaultd.scopes.witnesses.cgroups import memory_refusal, memory_use, scope_memory
+from streamvaultd.scopes.witnesses.journal import JournalWatch, Replay
+from streamvaultd.scopes.witnesses.network import LinkWatch
+from streamvaultd.scopes.witnesses.pidfd import ProcessWatch, adopt_pidfd, parse_exit_record, pid_of, take_record
+from streamvaultd.store.catalogue import Catalogue
+from streamvaultd.store.queries import QueryableStore
+from streamvaultd.store.server import credential
+
+STATE_DIR: Final = Path(os.environ.get("STATE_DIRECTORY", "/var/lib/streamvaultd"))
+RUNTIME_DIR: Final = Path(os.environ.get("RUNTIME_DIRECTORY", "/run/streamvaultd"))
+BROKER_SOCKET: Final = Path("/run/streamvault-brokerd/io.streamvault.Broker")
+
+STUCK_LIMIT: Final = 20.0
+"""The watchdog is not fed while one event has taken longer than this (s)."""
+
+DRAIN_LIMIT: Final = 1.0
+"""What is under way when the service is stopped may end first; not longer than this (s), for what it launches now
+systemd starts only after it has gone: the scopes are ordered after the service."""
+
+HOST_DRAIN_LIMIT: Final = 10.0
+"""The same when the machine goes down: all segments have just ended, and are to be synced and stored."""
+
+
+class Stop(Exception):
+    """The service was asked to stop."""
+
+
+class Daemon:
+    """The composition root: the only place that constructs."""
+
+    def __init__(
+        self, settings: Settings, group: asyncio.TaskGroup, store: QueryableStore, files: SegmentFiles
+    ) -> None:
+        self._settings, self._mistakes, self._group = LiveSettings(settings), 0, group
+        self.notifier = Notifier()
+        self.journal = Journal()
+        self._startup = Startup(self.notifier, self.journal)
+        self._clock, self._hub = SystemClock(), Hub()
+        self._inbox = Inbox()
+        self._recorders = Recorders(self._inbox, self._clock)
+        self._lanes = Lanes(on_overdue=self._on_overdue)
+        self._store, self._files = store, files
+        self._watcher: ProcessWatch[str] = ProcessWatch(asyncio.get_running_loop())
+        self.streamlinks = Streamlinks(settings=self._settings, state_dir=STATE_DIR)
+        self._writeback = self._build_writeback()
+        self.disk = self._build_disk_guard()
+        self._beginner = Beginner(
+            inbox=self._inbox, recorders=self._recorders, store=store, disk=self.disk, clock=self._clock,
+            memory_refusal=memory_refusal,
+        )  # fmt: skip
+        self.watching = self._build_watching()
+        self._runs = self._build_runs()
+        self.link_watch = LinkWatch(
+            on_back=self._on_network_back,
+            on_trouble=partial(self._miss, "the network"),
+        )
+        self._media: MediaWatch[str] = MediaWatch(asyncio.get_running_loop())
+        captures = self._build_captures()
+        self._progress = JoinProgress(folder=STATE_DIR / "jobs", watcher=self._media, on_change=self._on_progress)
+        self._removal = Removal(store=store, files=files, media=Discard(), lanes=self._lanes)
+        self._joins = self._build_joins()
+        self._executor = self._build_executor(captures)
+        self.manager = Manager(
+            executor=self._executor, clock=self._clock, inbox=self._inbox, recorders=self._recorders
+        )
+        self.journal_watch = self._build_journal_watch(captures)
+        self._catalogue = self._build_catalogue()
+        self.bus = self._build_bus(captures)
+        self.ledger = Ledger(
+            settings=self._settings, store=store, manager=self.manager, outlook=self.disk.outlook,
+            catalogue=self._catalogue, lanes=self._lanes, clock=self._clock, journal=self.journal, spawn=self.spawn,
+        )  # fmt: skip
+        self.upkeep = self._build_upkeep()
+        self._recorders.listeners += [
+            self.ledger.on_change,
+            self.upkeep.retention.on_change,
+            self._publish,
+            self.watching.watches.on_recorder,
+            self._show_status,
+        ]
+
+    def _build_runs(self) -> Runs:
+        return Runs(
+            launcher=Launcher(environment=clean_environment(RUNTIME_DIR / "home"), read=own_roots()),
+            scopes=Scopes(BROKER_SOCKET),
+            watcher=self._watcher,
+            fd_store=self.notifier,
+            adopt=adopt_pidfd,
+            take_record=take_record,
+            clock=self._clock,
+        )
+
+    def _build_journal_watch(self, captures: Captures) -> JournalWatch:
+        return JournalWatch(
+            STATE_DIR / "journal.position",
+            on_evidence=captures.on_evidence,
+            on_line=captures.on_line,
+            on_trouble=partial(self._miss, "the journal"),
+        )
+
+    def _build_bus(self, captures: Captures) -> UnitBus:
+        return UnitBus(
+            on_result=captures.on_unit_result,
+            on_memory=captures.on_unit_memory,
+            spawn=self.spawn,
+            on_reconnect=lambda: self.journal.tell(BUS_LOST, why="it was restarted"),
+            on_shutdown=self._recorders.on_shutdown,
+            on_shutdown_cancelled=self._recorders.on_shutdown_cancelled,
+        )
+
+    def _build_watching(self) -> Watching:
+        return Watching(
+            settings=self._settings, state_dir=STATE_DIR, streamlinks=self.streamlinks,
+            recorders=self._recorders, beginner=self._beginner, post=self._inbox.post,
+            spawn=self.spawn, store=self._store, journal=self.journal, clock=self._clock,
+        )  # fmt: skip
+
+    def _build_writeback(self) -> Writeback:
+        return Writeback(
+            asyncio.get_running_loop(),
+            clock=self._clock,
+            settings=self._settings,
+            on_trouble=lambda unit, error: self.disk.on_sync_failed(unit, error),
+        )
+
+    def _build_disk_guard(self) -> DiskGuard:
+        return DiskGuard(
+            post=self._inbox.post,
+            spawn=self.spawn,
+            clock=self._clock,
+            lanes=self._lanes,
+            files=self._files,
+            space=Space(),
+            journal=self.journal,
+            recorders=self._recorders,
+            paces=self._writeback.paces,
+            settings=self._settings,
+        )
+
+    def _build_captures(self) -> Captures:
+        return Captures(
+            post=self._inbox.post,
+            clock=self._clock,
+            files=self._files,
+            capture=self.streamlinks,
+            runs=self._runs,
+            media=self._media,
+            parse_record=parse_exit_record,
+            writeback=self._writeback,
+            disk=self.disk,
+            lanes=self._lanes,
+            is_overlap_proven=are_overlapping,
+            scope_memory=scope_memory,
+            memory_refusal=memory_refusal,
+            is_link_down=lambda: self.link_watch.is_down,
+        )
+
+    def _build_joins(self) -> Joins:
+        return Joins(
+            post=self._post_join,
+            spawn=self.spawn,
+            clock=self._clock,
+            store=self._store,
+            files=self._files,
+            disk=self.disk,
+            journal=self.journal,
+            runs=self._runs,
+            memfd=memfd_with,
+            argv=(sys.executable, "-I", "-m", "streamvaultd.jobs.join.main"),
+            reports=STATE_DIR / "jobs",
+            template=self.watching.template_for,
+            progress=self._progress,
+        )
+
+    def _on_progress(self, recording: int) -> None:
+        if (recorder := self._recorders.get(recording)) is not None:
+            self._publish(recorder)
+
+    def _build_catalogue(self) -> Catalogue | None:
+        if not self._settings.now.catalogue:
+            return None
+        catalogue = Catalogue(
+            self._settings.now.catalogue,
+            self._store,
+            passfile=credential(),
+            on_trouble=lambda why: self.journal.tell(CATALOGUE_AWAY, why=why),
+            on_well=lambda backlog: self.journal.tell(CATALOGUE_BACK, backlog=backlog),
+        )
+        self._store.on_write = catalogue.poke
+        return catalogue
+
+    def _build_executor(self, captures: Captures) -> Executor:
+        return Executor(
+            post=self._inbox.post, spawn=self.spawn, clock=self._clock, store=self._store, files=self._files,
+            captures=captures, disk=self.disk, lanes=self._lanes, joins=self._joins, removal=self._removal,
+            prober=self.watching.probes, journal=self.journal, hub=self._hub,
+        )  # fmt: skip
+
+    def _build_upkeep(self) -> Upkeep:
+        roster = self.watching.roster
+        upkeep = Upkeep(
+            manager=self.manager, store=self._store, files=self._files, runs=self._runs, joins=self._joins,
+            removal=self._removal, bus=self.bus, notifier=self.notifier, lanes=self._lanes, clock=self._clock,
+            journal=self.journal, settings=self._settings,
+            rules=lambda name: None if self._mistakes else roster.retention_of(name),
+        )  # fmt: skip
+        roster.on_retention = upkeep.retention.hold
+        return upkeep
+
+    def _build_takeover(self) -> Takeover:
+        return Takeover(
+            manager=self.manager,
+            store=self._store,
+            files=self._files,
+            runs=self._runs,
+            journal=self.journal,
+            fd_store=self.notifier,
+            clock=self._clock,
+            lanes=self._lanes,
+            spawn=self.spawn,
+            parse_record=parse_exit_record,
+            take_record=take_record,
+        )
+
+    def _build_api(self) -> Api:
+        return Api(
+            manager=self.manager,
+            store=self._store,
+            files=self._files,
+            hub=self._hub,
+            clock=self._clock,
+            streamlinks=self.streamlinks,
+            plugins=self.watching.plugins,
+            watcher=self._watcher,
+            beginner=self._beginner,
+            settings=self._settings,
+            pid_of=pid_of,
+            memory_of=lambda unit: memory_use(f"{slice_groups(RECORDINGS_SLICE)[-1]}/{unit}"),
+            catalogue=self._catalogue,
+            progress=self._progress.of,
+            unreachable=lambda: self.watching.telling.unreachable,
+            unconfined=confinement_lacks(),
+        )
+
+    def _build_sockets(self) -> Sockets:
+        handlers = all_handlers(
+            self._build_api(), audits=self.upkeep.audits, manager=self.manager, store=self._store, hub=self._hub,
+            clock=self._clock, pruning=self.upkeep.pruning, retention=self.upkeep.retention,
+            settings=self._settings, watched=lambda: self.watching.watches.watched,
+            reload=self.reload,
+            more=self.watching.handlers() | self.ledger.handlers(),
+        )  # fmt: skip
+        self._store.on_job = lambda job: self._hub.publish(JobNews(job))
+        self.watching.watches.on_change = lambda who: self._hub.publish(StreamerNews(who))
+        self.watching.watches.on_gone = lambda who: self._hub.publish(StreamerNews(who, is_gone=True))
+        return Sockets(handlers, spawn=self.spawn, on_defect=Defects(self.journal).heard)
+
+    def _post_join(self, recording: int, event: JoinEnded) -> None:
+        self.upkeep.repairs.on_join_ended(recording, event)
+        self._inbox.post(recording, event)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a task that the daemon owns; what it raises ends the daemon."""
+        self._group.create_task(work)
+
+    async def run(self, fds: Mapping[str, list[int]]) -> None:
+        """Take over, listen, and work until told to stop."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, lambda: self.spawn(self._on_hangup()))
+        self.spawn(self.bus.run())
+        if self._catalogue is not None:
+            self.spawn(self._catalogue.run())
+        self.spawn(self.link_watch.run())
+        self.spawn(self._find_streamlink())
+        self.notifier.inherit(name for name in fds if name not in SOCKET_NAMES)
+        adopted = await self._take_over(fds)
+        self.ledger.start(self._recorders.values())
+        self.spawn(self.manager.run())
+        await self.watching.start()
+        self.spawn(self.disk.run())
+        self.spawn(self.upkeep.retention.run())
+        self._build_sockets().serve(fds)
+        self.spawn(self._feed_watchdog())
+        # Until here they end the process at once, whatever it waits for: a crash, of which the rows say what is left
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        self.notifier.ready(self.status())
+        self.journal.tell(DAEMON_STARTED, version=__version__, adopted=adopted)
+        for why in confinement_lacks():
+            self.journal.tell(CONFINEMENT_LACKS, why=why)
+        self.spawn(self.upkeep.audits.tell())
+        await stop.wait()
+        self.notifier.stopping("Stopping; segments record on")
+        await self._drain()
+        live = sum(len(recorder.live) for recorder in self._recorders.values())
+        self.journal.tell(DAEMON_STOPPED, live=live)
+        raise Stop
+
+    async def _take_over(self, fds: Mapping[str, list[int]]) -> int:
+        """Go on from what an earlier daemon left, and from what was said meanwhile; the number of segments adopted."""
+        replay = asyncio.create_task(in_thread("journal", self.journal_watch.replay))
+        scopes = await self._startup.wait("the system bus", self._loaded_scopes())
+        await self._startup.wait("the journal", asyncio.wait([replay], timeout=WITNESS_LIMIT))
+        if not replay.done():
+            self._miss("the journal", f"it was not read within {WITNESS_LIMIT:g} s")
+        told = replay.result().evidence() if replay.done() else {}
+        adopted = await self._startup.wait(
+            "the disks that are recorded to", self._build_takeover().run(scopes, fds, told)
+        )
+        self.spawn(self._hear_journal(replay))
+        return adopted
+
+    async def _loaded_scopes(self) -> Sequence[LiveScope]:
+        return await loaded_scopes(self.bus, limit=WITNESS_LIMIT, on_missing=partial(self._miss, "the system bus"))
+
+    async def _hear_journal(self, replay: asyncio.Task[Replay]) -> None:
+        """What was said while there was no daemon, then what is said."""
+        heard = await replay
+        if heard.has_gap:
+            self.journal.tell(JOURNAL_GAP)
+        for item in heard.items:
+            self.journal_watch.tell(item)
+        await self.journal_watch.run()
+
+    def _miss(self, witness: str, why: str) -> None:
+        self.journal.tell(WITNESS_MISSING, witness=witness, why=why)
+
+    async def _drain(self) -> None:
+        """Deal with what has happened by now, and let what is under way end."""
+        for _ in range(2):  # turns of the loop: what the kernel knows is read in one, and told in the next
+            await asyncio.sleep(0)
+        try:
+            async with asyncio.timeout(HOST_DRAIN_LIMIT if self._recorders.is_host_stopping else DRAIN_LIMIT):
+                while not (self.manager.is_idle and self._executor.is_idle):
+                    await self.manager.settle()
+                    await self._executor.finish()
+        except TimeoutError:
+            return  # the rows say what is left to do
+
+    async def _on_hangup(self) -> None:
+        await self.reload()
+
+    async def reload(self) -> tuple[bool, Sequence[VaultError]]:
+        """Read the settings again; bad ones leave the old ones in force. Whether they apply, and all mistakes."""
+        self.notifier.reloading()
+        self.upkeep.retention.hold()
+        settings, mistakes = config.load(config.files())
+        self.tell_mistakes(SETTINGS_REFUSED, mistakes)
+        if not mistakes:
+            self._settings.now = settings
+            await self._find_streamlink()
+            self.journal.tell(SETTINGS_APPLIED)
+        others = await self.watching.reload()
+        self.notifier.ready(self.status())
+        return not mistakes, (*mistakes, *others)
+
+    def tell_mistakes(self, entry: Entry, mistakes: Sequence[VaultError]) -> None:
+        """Tell of mistakes in the settings, in the journal now and in the status until they are gone."""
+        self._mistakes = len(mistakes)
+        if mistakes:
+            self.journal.tell(entry, why="; ".join(str(mistake) for mistake in mistakes))
+
+    def status(self) -> str:
+        """The line that systemctl status shows."""
+        recorders = self._recorders.values()
+        running = sum(recorder.state.status == "recording" for recorder in recorders)
+        live = sum(len(recorder.live) for recorder in recorders)
+        joining = sum(recorder.state is State.FINALIZING for recorder in recorders)
+        trouble = f"; {self._mistakes} mistakes in the settings, see the journal" if self._mistakes else ""
+        return f"{running} recordings, {live} segments, {joining} joins{trouble}"
+
+    async def _find_streamlink(self) -> None:
+        await self.streamlinks.refresh()
+        if self.streamlinks.trouble is not None:
+            self.journal.tell(STREAMLINK_OLD, why=self.streamlinks.trouble)
+
+    async def _feed_watchdog(self) -> None:
+        """The loop feeds it itself, and only while it makes progress."""
+        interval = watchdog_interval()
+        while interval is not None:
+            if self.manager.stuck_for() < STUCK_LIMIT:
+                self.notifier.feed_watchdog()
+            await asyncio.sleep(interval)
+
+    def _publish(self, recorder: Recorder) -> None:
+        self._hub.publish(News(self._clock.now(), recorder))
+
+    def _show_status(self, _recorder: Recorder) -> None:
+        self.notifier.status(self.status())
+
+    def _on_overdue(self, lane: str) -> None:
+        self.journal.tell(DISK_HANGS, lane=lane)
+
+    def _on_network_back(self) -> None:
+        self.watching.watches.on_network_back()
+        self._recorders.post_to_all(NetworkBack(at=self._clock.now()))
