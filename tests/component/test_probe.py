@@ -12,6 +12,7 @@ from typing import Any, cast
 import pytest
 from streamlink.stream.hls.m3u8 import parse_m3u8
 
+from streamvaultd.config.live import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.recording.events import Outcome
 from streamvaultd.core.watching.model import Trouble
@@ -45,7 +46,7 @@ class Installed:
 
 def plugins_on(line: Any, *, usable: bool = True, options: tuple[tuple[str, str], ...] = ()) -> Plugins:
     settings = Settings(streamlink_options=options)
-    return Plugins(line=line, streamlinks=cast("Any", Installed(usable=usable)), settings=lambda: settings)
+    return Plugins(line=line, streamlinks=cast("Any", Installed(usable=usable)), settings=LiveSettings(settings))
 
 
 @asynccontextmanager
