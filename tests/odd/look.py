@@ -71,7 +71,7 @@ def _look(file: Path) -> Looked:
         )
     if "a" in streams:
         bare = "aac_adtstoasc," if streams["a"] == "aac" else ""
-        filters = f"{bare}setts=pts=N*1024:dts=N*1024"
+        filters = f"{bare}setts=pts=N*1024:dts=N*1024"  # codespell:ignore setts
         _digest(looked, "a", file, "-map", "0:a", "-c", "copy", "-bsf:a", filters)
     return looked
 
