@@ -22,7 +22,7 @@ SEGMENTS_DEPTH: Final = 2
 STREAMER_DEPTH: Final = 1
 """Of a result and of a manifest."""
 
-_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_FOLDER: Final = os.O_DIRECTORY | os.O_CLOEXEC
 _FILE: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -43,7 +43,7 @@ def opened_folder(path: Path, depth: int, *, mode: int | None = None) -> Iterato
 
 @contextmanager
 def _opened(path: Path, depth: int, mode: int | None = None) -> Iterator[int]:
-    fd = os.open(path.parents[depth - 1] if depth else path, _FOLDER)
+    fd = os.open(path.parents[depth - 1] if depth else path, _FOLDER | _way(mode))
     try:
         for folder in [*reversed(path.parents[: depth - 1]), path] if depth else []:
             fd = _step(fd, folder, mode)
@@ -95,13 +95,18 @@ def _step(fd: int, folder: Path, mode: int | None) -> int:
         except FileExistsError:
             pass  # whatever it is
     try:
-        below = os.open(folder.name, _FOLDER | os.O_NOFOLLOW, dir_fd=fd)
+        below = os.open(folder.name, _FOLDER | _way(mode) | os.O_NOFOLLOW, dir_fd=fd)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR):
             raise _not_ours(folder, "a symbolic link or no folder") from error
         raise OSError(error.errno, error.strerror, str(folder)) from error
     os.close(fd)
     return below
+
+
+def _way(mode: int | None) -> int:
+    """To go through a folder needs no right to list it, which a confined job has in its own folders only."""
+    return os.O_PATH if mode is None else os.O_RDONLY
 
 
 def _not_ours(path: Path, what: str) -> NotOurs:

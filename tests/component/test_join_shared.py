@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from streamvaultd.jobs.join.main import Join, Spec
+from streamvaultd.jobs.join.main import Join
+from streamvaultd.jobs.join.spec import Spec
 from streamvaultd.jobs.join.writer import SHARE_MIN, align
 from streamvaultd.media.container import Container
 from streamvaultd.media.plan import Plan, plan_join

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from streamvaultd.jobs.join import remux
-from streamvaultd.jobs.join.main import Join, Spec
+from streamvaultd.jobs.join.main import Join
+from streamvaultd.jobs.join.spec import Spec
 from streamvaultd.media import ts
 from tests.component.test_join_media import FPS, SECONDS, Source, ffmpeg, make_source, transport, wrapping
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from streamvaultd.jobs.join.main import Join, Spec
+from streamvaultd.jobs.join.main import Join
+from streamvaultd.jobs.join.spec import Spec
 from streamvaultd.recording.streamlink.command import Installation, Version
 from tests.component.captures import SHORT_MEDIA, real_streamlink, world
 from tests.fakes.livesource import LiveSource

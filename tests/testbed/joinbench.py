@@ -33,7 +33,8 @@ APPEND_NEVER = str(1 << 62)
 JOIN = (
     "import sys\n"
     "from pathlib import Path\n"
-    "from streamvaultd.jobs.join.main import Join, Spec\n"
+    "from streamvaultd.jobs.join.main import Join\n"
+    "from streamvaultd.jobs.join.spec import Spec\n"
     "folder, append_min = Path(sys.argv[1]), int(sys.argv[2])\n"
     "segments = tuple(folder / f'segment_00{n}.ts' for n in (1, 2))\n"
     "spec = Spec(recording=1, segments=segments, output=folder / 'joined', report=folder / 'report.json')\n"

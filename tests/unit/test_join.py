@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from streamvaultd.errors import InvalidParameter
 from streamvaultd.jobs.join import output
-from streamvaultd.jobs.join.main import Join, Spec, parse_spec
+from streamvaultd.jobs.join.main import Join
+from streamvaultd.jobs.join.spec import Spec, parse_spec
 from streamvaultd.media import ts
 from tests.unit.test_media_transport import FRAMES_PER_SEGMENT, Broadcast, fragments
 
