@@ -12,7 +12,7 @@ from streamvaultd.base.units import JOBS_SLICE, RECORDINGS_SLICE, parse_job_unit
 from streamvaultd.errors import InvalidParameter, LimitRefused, NameRefused, PeerRefused, ProcessRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
 DAEMON_UNIT = "streamvaultd.service"
@@ -95,6 +95,25 @@ def check_path(path: str | None) -> str | None:
     if not (path.startswith("/") and is_normal and path.isprintable()) or len(path.encode()) > PATH_BYTES_MAX:
         raise InvalidParameter(parameter="requiresMountsFor")
     return path
+
+
+def mount_above(path: str, units: Iterable[str]) -> str | None:
+    """The deepest mount point that the path is at or below, of these mount units; None if that is the root.
+
+    A scope requires what is mounted already: named itself, the path would have systemd mount what fstab(5) holds back
+    (noauto), at the wish of its caller. Names of units as in systemd.unit(5), "String Escaping".
+    """
+    found = [point for point in map(_mount_point, units) if path == point or path.startswith(f"{point}/")]
+    return max(found, key=len, default=None)
+
+
+def _mount_point(unit: str) -> str:
+    name = unit.removesuffix(".mount")
+    if name == "-":
+        return "/"
+    escaped = re.compile(rb"\\x([0-9a-f]{2})")
+    path = escaped.sub(lambda match: bytes([int(match[1], 16)]), name.replace("-", "/").encode())
+    return "/" + path.decode(errors="surrogateescape")
 
 
 def check_fds(index: int, fds: Sequence[int]) -> int:

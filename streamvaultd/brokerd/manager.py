@@ -118,6 +118,14 @@ class Manager:
             raise _typed("start", unit, error) from error
         return group, bytes(invocation).hex()
 
+    async def mounts(self) -> list[str]:
+        """The names of the mount units that are active."""
+        try:
+            [units] = await systemd1.call(self._bus, "ListUnitsByPatterns", "asas", [["active"], ["*.mount"]])
+        except BusError as error:
+            raise SystemdError(verb="list", unit="*.mount", error=error.name, why=error.why) from error
+        return [unit[0] for unit in units]
+
     async def stop(self, unit: str) -> None:
         """Stop the scope and wait until nothing of it is left; systemd stops nothing that is frozen."""
         try:

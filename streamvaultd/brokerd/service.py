@@ -26,6 +26,7 @@ class Systemd(Protocol):
     """What the broker needs of systemd; `manager.Manager` is it."""
 
     async def start(self, unit: str, properties: Properties, *, pidfd: int, pid: int) -> tuple[str, str]: ...
+    async def mounts(self) -> list[str]: ...
     async def stop(self, unit: str) -> None: ...
     async def reset_failed(self, unit: str) -> None: ...
 
@@ -64,12 +65,16 @@ class _Broker:
             slice_name=checks.slice_of(name),
             description=checks.check_description(parameters["description"]),
             bounds=checks.check_limits(parameters["limits"]),
-            mounts_for=checks.check_path(parameters.get("requiresMountsFor")),
+            mounts_for=await self._mount_of(checks.check_path(parameters.get("requiresMountsFor"))),
         )
         pidfd = checks.check_fds(parameters["pidFileDescriptor"], call.fds)
         pid = self._inspect(pidfd, self._service_uid)
         group, invocation = await self._systemd.start(name, properties, pidfd=pidfd, pid=pid)
         return {"controlGroup": group, "invocationId": invocation}
+
+    async def _mount_of(self, path: str | None) -> str | None:
+        """What the scope requires of a path: the mount that it is on now."""
+        return None if path is None else checks.mount_above(path, await self._systemd.mounts())
 
     async def stop_scope(self, call: Call) -> Parameters:
         name = call.parameters["name"]

@@ -53,6 +53,9 @@ class FakeSystemd:
         self.scopes[unit] = (properties, pid)
         return f"/streamvault.slice/{unit}", "0123456789abcdef"
 
+    async def mounts(self) -> list[str]:
+        return ["-.mount", "srv.mount"]
+
     async def stop(self, unit: str) -> None:
         self.stopping.set()
         await self.go.wait()

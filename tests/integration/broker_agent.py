@@ -59,7 +59,9 @@ async def start(scopes: Scopes, step: dict[str, Any]) -> dict[str, Any]:
     pidfd = os.pidfd_open(pid)
     try:
         limits = ScopeLimits(**step.get("limits", {}))
-        started = await scopes.start(step["start"], pidfd, "a test's segment", limits, Path("/var/lib"))
+        started = await scopes.start(
+            step["start"], pidfd, "a test's segment", limits, Path(step.get("mounts_for", "/var/lib"))
+        )
     finally:
         os.close(pidfd)
     return {**asdict(started), "pid": pid}

@@ -69,7 +69,7 @@ def test_a_process_of_the_daemon_is_moved_and_stopped(box: Box, ask: Agent) -> N
         "KillMode": "control-group",
         "KillSignal": "15",
         "OOMPolicy": "stop",
-        "RequiresMountsFor": "/var/lib",
+        "RequiresMountsFor": "",
     }
     assert show(box, UNIT, *expected) == expected
     assert "streamvaultd.service" in show(box, UNIT, "After")["After"].split()
@@ -77,6 +77,21 @@ def test_a_process_of_the_daemon_is_moved_and_stopped(box: Box, ask: Agent) -> N
     assert stopped == {}
     assert refused(again) == f"NoSuchUnit: cannot find unit '{UNIT}'"
     assert not box.path(f"/proc/{started['pid']}").exists()
+
+
+def test_nothing_is_mounted_for_a_caller(box: Box, ask: Agent) -> None:
+    """What fstab(5) holds back stays so; once it is mounted, the scope requires it."""
+    box.write_file("/etc/fstab", "tmpfs /srv/held tmpfs noauto 0 0\n")
+    box.run(["sh", "-c", "mkdir -p /srv/held && systemctl daemon-reload"])
+    mounts = "/srv/held/recordings"
+    ask({"start": UNIT, "pid": "child", "mounts_for": mounts})
+    assert show(box, "srv-held.mount", "ActiveState") == {"ActiveState": "inactive"}
+    ask({"stop": UNIT})
+    box.run(["systemctl", "start", "srv-held.mount"])
+    ask({"start": UNIT, "pid": "child", "mounts_for": mounts})
+    assert show(box, UNIT, "RequiresMountsFor") == {"RequiresMountsFor": "/srv/held"}
+    ask({"stop": UNIT})
+    box.run(["sh", "-c", "systemctl stop srv-held.mount; rm /etc/fstab; systemctl daemon-reload"])
 
 
 def test_a_job_gets_the_slice_of_jobs(box: Box, ask: Agent) -> None:

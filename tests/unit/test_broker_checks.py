@@ -295,3 +295,19 @@ def test_a_jobs_scope_yields() -> None:
     assert properties["IPAddressDeny"] == [[2, bytes(4), 0], [10, bytes(16), 0]]
     assert "IPAddressAllow" not in properties
     assert not {"RuntimeMaxUSec", "RequiresMountsFor"} & set(properties)
+
+
+@pytest.mark.parametrize(
+    ("path", "point"),
+    [
+        ("/var/lib", None),
+        ("/srv", "/srv"),
+        ("/srv/media/a", "/srv/media"),
+        ("/srv2", None),
+        ("/srv/my-disk/a", "/srv/my-disk"),
+        ("/mnt/away/a", None),
+    ],
+)
+def test_a_scope_requires_the_mount_that_is_there(path: str, point: str | None) -> None:
+    units = ["-.mount", "srv.mount", "srv-media.mount", r"srv-my\x2ddisk.mount", "run-user-1000.mount"]
+    assert checks.mount_above(path, units) == point
