@@ -22,7 +22,10 @@ WATCH = """
 [watch]
 interval = "{interval:g}s"
 spacing = "50ms"
+[network]
+allow = ["127.0.0.1"]
 """
+"""The site that stands in for Twitch is on this host, which the channels' URLs do not say."""
 CHANNELS = 205
 BATCH = 100
 LIVE = 6
