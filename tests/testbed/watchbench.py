@@ -37,6 +37,8 @@ WATCH = f"""
 [watch]
 interval = "{INTERVAL}s"
 spacing = "20ms"
+[network]
+allow = ["127.0.0.1"]
 """
 SPREAD = 60.0
 """The broadcasts begin at random within so many seconds."""
