@@ -204,11 +204,17 @@ def _count_frames(account: Account, facts: Facts, runs: list[Interval]) -> None:
 # --- deaths --------------------------------------------------------------------------------------------------------
 
 
+def suspicions(facts: Facts) -> int:
+    """How often a segment began beside one that a misbehaving source had made suspect; that ends as a rotation."""
+    told = [event.at for event in facts.events if event.kind == "suspected"]
+    return sum(any(spell.since <= at <= spell.until + SOURCE_ECHO for spell in facts.spells) for at in told)
+
+
 def _count_deaths(account: Account, facts: Facts, daemon: tuple[Strike, ...]) -> None:
     injected = {strike.segment: strike for strike in facts.strikes if strike.segment is not None}
     account.deaths_injected = len(injected)
     account.rotations = sum(row.cause == "rotated" for row in facts.rows)
-    asked = sum(strike.kind.startswith("rotate") for strike in facts.strikes)
+    asked = sum(strike.kind.startswith("rotate") for strike in facts.strikes) + suspicions(facts)
     if account.rotations > asked:
         account.ends_unexplained += account.rotations - asked
         account.complaints.append(f"{account.rotations} rotations, though {asked} were asked for")

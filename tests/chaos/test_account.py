@@ -98,6 +98,10 @@ BAD = {
                           "ends_unexplained"),
     "a rotation that nobody asked for": ({"rows": (GOOD.rows[0], row(2, 40.5, 60, "rotated"),
                                                    row(3, 59, 120.5, "source-ended"))}, "ends_unexplained"),
+    "a suspicion of a source that was well": ({
+        "rows": (GOOD.rows[0], row(2, 40.5, 60, "rotated"), row(3, 59, 120.5, "source-ended")),
+        "events": (*GOOD.events, Told(kind="suspected", segment=2, at=BEGAN + 58)),
+    }, "ends_unexplained"),
     "a late replacement": ({"rows": (GOOD.rows[0], row(2, 70, 120.5, "source-ended"))}, "late"),
     "a segment without an end": ({"rows": (GOOD.rows[0], row(2, 40.5, None, None))}, "stuck"),
     "a recording without an end": ({"state": "grace"}, "stuck"),
@@ -125,6 +129,15 @@ def test_what_nobody_could_capture_is_explained() -> None:
     facts = replace(GOOD, rows=(GOOD.rows[0], row(2, 76, 120.5, "source-ended")), frames=lost_at(21))
     assert wrong(facts, absent) == set()
     assert draw_up(facts, (absent,)).lost_capture_away == PER_OFFER
+
+
+def test_a_suspicion_of_a_source_that_misbehaves_may_end_as_a_rotation() -> None:
+    suspected = replace(
+        GOOD, rows=(GOOD.rows[0], row(2, 40.5, 60, "rotated"), row(3, 59, 120.5, "source-ended")),
+        events=(*GOOD.events, Told(kind="suspected", segment=2, at=BEGAN + 58)),
+        spells=(Spell("404", "playlist", BEGAN + 55, BEGAN + 58.5),),
+    )  # fmt: skip
+    assert wrong(suspected) == set()
 
 
 def test_the_ambiguities_are_no_wider_than_said() -> None:
