@@ -50,6 +50,7 @@ stall_timeout = "60s"
 overlap_limit = "20s"
 [streamlink]
 command = "{LATE}"
+read = ["{LATE_FOLDER}"]
 """
 SLOW_RATE: Final = 50_000
 """Bytes a second: a media segment takes more than a second."""

@@ -74,7 +74,7 @@ def streamlink(session: Session) -> None:
 
 @streamlink.command("install")
 @argument("version", "[VERSION]", required=False)
-@option("--no-hashes", help="Another version, or the newest, whose checksums are not known.")
+@option("--no-hashes", is_flag=True, help="Another version, or the newest, whose checksums are not known.")
 def streamlink_install(session: Session, *, version: str | None, no_hashes: bool = False) -> None:
     """Install streamlink.
 
