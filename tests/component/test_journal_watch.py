@@ -69,7 +69,7 @@ class Written:
 
     def put_line(self, text: str, number: int = 1, uid: int = UID) -> None:
         """A line of streamlink."""
-        fields = {"STREAMVAULT_RECORDING": 1, "STREAMVAULT_SEGMENT": number}
+        fields = {"STREAMVAULT_RECORDING": 1, "STREAMVAULT_SEGMENT": number, "_SYSTEMD_UNIT": unit(number)}
         self.put(SYSLOG_IDENTIFIER="streamlink", _UID=uid, MESSAGE=text, **fields)
 
     def close(self) -> None:
