@@ -198,60 +198,168 @@ def has_media(box: Box, path: str) -> bool:
 
 
 WRAPPER = """#!/usr/bin/python3 -I
-import json, os, subprocess, sys, time
+import json, os, signal, subprocess, sys, time
 if "--version" in sys.argv:
     print("streamlink 8.6.3")
     sys.exit(0)
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        os.execv("/usr/bin/sleep", ["intruder-lingers", "600"])
+    os._exit(0)
+os.wait()
 there = json.load(open("/usr/local/lib/intruder/targets.json"))
-found = {}
-for target in there["secrets"]:
-    argv = [sys.executable, "-I", "/usr/local/lib/intruder/intruder.py", json.dumps({**there, "secret": target})]
-    found[target] = json.loads(subprocess.run(argv, capture_output=True).stdout or "{}")
+shim, found = str(os.getppid()), []
+secrets, victims = there["secrets"], [*there["victims"], shim]
+for secret, victim in [*((secret, victims[0]) for secret in secrets), *((secrets[0], pid) for pid in victims[1:])]:
+    given = json.dumps({**there, "secret": secret, "victim": victim})
+    argv = [sys.executable, "-I", "/usr/local/lib/intruder/intruder.py", given]
+    found.append(json.loads(subprocess.run(argv, capture_output=True, close_fds=False).stdout or "{}"))
 os.write(1, json.dumps(found).encode())
 time.sleep(600)
 """
+PROGRAMS = "/usr/local/lib/intruder"
+SOCKETS = {
+    "the daemon": "/run/streamvaultd/io.streamvault.Recorder",
+    "the broker": "/run/streamvault-brokerd/io.streamvault.Broker",
+    "the probe": "/run/streamvault-probe/socket",
+}
+BY_OWNERS = {
+    "write to /run", "move a process into its group", "raise its own memory limit", "mount a file system",
+    "enter another's namespaces",
+}  # fmt: skip
+"""What no ordinary user may, confined or not."""
+
+
+def run_alone(box: Box) -> dict[str, str]:
+    """The control: the same program and user in the same box, with nothing around it; its targets are stand-ins."""
+    box.run(["install", "-d", "-o", "_streamvault", "/run/control", "/run/control/own", "/run/control/folder"])
+    box.run(
+        ["sh", "-c", "mkfifo /run/control/pipe; echo secret >/run/control/folder/secret; chmod -R a+rwX /run/control"]
+    )
+    box.run(["chown", "_streamvault", "/run/control/folder/secret"])
+    given = {
+        "secret": "/run/control/folder/secret", "folder": "/run/control/folder", "own": "/run/control/own",
+        "sockets": SOCKETS, "victim": "VICTIM",
+    }  # fmt: skip
+    script = f"""
+        exec 7<>/run/control/pipe
+        {USER} sleep 600 & victim=$!
+        {USER} python3 -I {PROGRAMS}/intruder.py "$(echo "$0" | sed "s/VICTIM/$victim/")"
+        kill $victim
+    """
+    tried: dict[str, str] = json.loads(box.run(["sh", "-c", script, json.dumps(given)]).stdout)
+    return tried
 
 
 def test_a_streamlink_that_was_taken_over_reaches_nothing(
     box: Box, ctl: Ctl, source: LiveSource, channel: str
 ) -> None:
+    """The control is the same program where nothing confines it; the table has both."""
     ctl("record", source.url(channel), "--name", "neighbour")
     neighbour = ctl.segments("neighbour")[0]
     daemon = box.run(["systemctl", "show", "--property=MainPID", "--value", "streamvaultd.service"]).stdout.strip()
-    folder = box.path("/usr/local/lib/intruder")
+    folder = box.path(PROGRAMS)
     folder.mkdir(parents=True)
     (folder / "intruder.py").write_bytes(Path(intruder.__file__).read_bytes())
     (folder / "streamlink").write_text(WRAPPER)
     (folder / "streamlink").chmod(0o755)
-    secrets = [
-        "/var/lib/streamvaultd/streamvaultd.sqlite", neighbour["path"], "/etc/streamvaultd/conf.d/test.toml",
-        "/etc/shadow", "/var/log/journal", "/run/systemd/notify",
-    ]  # fmt: skip
+    (manifest,) = box.run(["find", RECORDINGS, "-path", "*/neighbour/*", "-name", ".stream_*.json"]).stdout.split()
     targets = {
-        "secrets": secrets, "folder": "/var/lib/streamvaultd", "victim": daemon, "own": "",
-        "socket": "/run/streamvaultd/io.streamvault.Recorder",
+        "secrets": [
+            "/var/lib/streamvaultd/streamvaultd.sqlite", neighbour["path"], manifest,
+            "/etc/streamvaultd/conf.d/test.toml", "/run/credentials/streamvaultd.service", "/etc/shadow",
+            "/var/log/journal",
+        ],
+        "folder": "/var/lib/streamvaultd", "victims": [daemon, str(neighbour["pid"])], "own": "", "sockets": SOCKETS,
     }  # fmt: skip
     (folder / "targets.json").write_text(json.dumps(targets))
-    box.write_file(CONFIG, SETTINGS + '\n[streamlink]\ncommand = "/usr/local/lib/intruder/streamlink"\n')
+    box.write_file(CONFIG, SETTINGS + f'\n[streamlink]\ncommand = "{PROGRAMS}/streamlink"\n')
     ctl("reload")
-    for victim in (daemon, str(neighbour["pid"])):
-        (folder / "targets.json").write_text(json.dumps({**targets, "victim": victim}))
-        name = f"taken-{victim}"
-        ctl("record", source.url(channel), "--name", name, check=False)
-        segment = ctl.segments(name)[0]["path"]
-        box.wait_for(partial(has_media, box, segment), "it has tried everything")
-        tried = json.loads(box.path(segment).read_bytes())
-        assert list(tried) == secrets
-        for target, results in tried.items():
-            assert len(results) > 30, results
-            reached = sorted(attempt for attempt, result in results.items() if result == "reached")
-            assert reached == [], target
-        ctl("stop", name)
+    ctl("record", source.url(channel), "--name", "taken", check=False)
+    segment = ctl.segments("taken")[0]["path"]
+    box.wait_for(partial(has_media, box, segment), "it has tried everything", timeout=60)
+    rounds = json.loads(box.path(segment).read_bytes())
+    assert len(rounds) == len(targets["secrets"]) + 2
+    alone = run_alone(box)
+    print_table(alone, rounds)
+    for results in rounds:
+        assert results.keys() == alone.keys()
+        assert sorted(attempt for attempt, result in results.items() if result == "reached") == []
+    gone = {  # what was removed is not there for those that come after "remove a file"
+        "link a file into its own folder", "follow a link of its own", "change a file's mode", "change a file's times",
+        "set an attribute", "take a file's handle",
+    }  # fmt: skip
+    assert {attempt for attempt, result in alone.items() if result != "reached"} <= BY_OWNERS | gone
+    lingers = ["pgrep", "--full", "--count", "^intruder-lingers"]
+    assert box.run(lingers).stdout.strip() == "1"
+    ctl("stop", "taken", "--wait")
+    assert box.run(lingers, check=False).stdout.strip() == "0"
     assert ctl.state("neighbour") == "recording"
     box.write_file(CONFIG, SETTINGS)
     ctl("reload")
     source.control(channel, end=True)
     wait_state(box, ctl, "neighbour", "completed")
+
+
+def print_table(alone: dict[str, str], rounds: list[dict[str, str]]) -> None:
+    """Attempt, what became of it alone, and what stopped it in a segment."""
+    for attempt, result in alone.items():
+        confined = sorted({tried[attempt].partition(":")[0] for tried in rounds})
+        print(f"{attempt:<48} | {result[:40]:<40} | {', '.join(confined)}")
+
+
+ASK = """
+import json, os, socket, sys
+found = []
+for path, method in (("/run/streamvaultd/io.streamvault.Recorder", "io.streamvault.Recorder.GetStatus"),
+                     ("/run/streamvault-brokerd/io.streamvault.Broker", "io.streamvault.Broker.StopScope")):
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(path)
+        client.sendall(json.dumps({"method": method, "parameters": json.loads(sys.argv[1])[path]}).encode() + b"\\0")
+        found.append(json.loads(client.recv(1 << 20).split(b"\\0")[0]).get("error", "").rpartition(".")[2])
+with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+    for line in sys.argv[2:]:
+        client.sendto(line.encode(), "/run/systemd/journal/socket")
+print(json.dumps(found))
+"""
+
+
+def ask_from(box: Box, group: str, *lines: str) -> list[str]:
+    """Ask daemon and broker as the service's user in a control group, and send lines to the journal: the errors."""
+    parameters = {
+        "/run/streamvaultd/io.streamvault.Recorder": {},
+        "/run/streamvault-brokerd/io.streamvault.Broker": {"name": "streamvault-999999-001.scope"},
+    }
+    enter = f'echo $$ >"/sys/fs/cgroup$0/cgroup.procs" && {USER} python3 -I -c "$@"'
+    done = box.run(["sh", "-c", enter, group, ASK, json.dumps(parameters), *lines])
+    found: list[str] = json.loads(done.stdout)
+    return found
+
+
+def test_what_a_scope_says_counts_for_itself_alone(box: Box, ctl: Ctl, source: LiveSource, channel: str) -> None:
+    """As a browser could that was taken over: it has Unix sockets. The control is another process of the same user."""
+    for name in ("victim", "speaker"):
+        ctl("record", source.url(f"{channel}-{name}"), "--name", name)
+    segments = {name: ctl.segments(name)[0] for name in ("victim", "speaker")}
+    group = box.run(
+        ["systemctl", "show", "--property=ControlGroup", "--value", segments["speaker"]["unit"]]
+    ).stdout.strip()
+    lines = [
+        f"SYSLOG_IDENTIFIER=streamlink\nPRIORITY=3\nSTREAMVAULT_RECORDING={ctl.recording(name)['id']}\n"
+        "STREAMVAULT_SEGMENT=1\nMESSAGE=error stream.hls: Failed to reload playlist: 403 Client Error: Forbidden\n"
+        for name in ("victim", "speaker")
+    ]
+    oom = f"_PID=1\nUNIT={segments['victim']['unit']}\nMESSAGE_ID=fe6faa94e7774663a0da52717891d8ef\nMESSAGE=killed\n"
+    assert ask_from(box, "/init.scope") == ["", "NoSuchUnit"]
+    assert ask_from(box, group, oom, *lines) == ["PermissionDenied", "PeerRefused"]
+    box.wait_for(lambda: len(ctl.segments("speaker")) > 1, "its own line is believed", timeout=60)
+    assert len(ctl.segments("victim")) == 1
+    for name in ("victim", "speaker"):
+        source.control(f"{channel}-{name}", end=True)
+        wait_state(box, ctl, name, "completed")
+    assert ctl.segments("victim")[0]["cause"] == "source-ended"
 
 
 def test_nothing_is_missing_on_this_kernel(ctl: Ctl) -> None:
