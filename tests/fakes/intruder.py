@@ -139,6 +139,7 @@ def attempts(there: dict[str, Any]) -> dict[str, Callable[[], object]]:
         "write to /dev/shm": lambda: Path("/dev/shm/intruder").write_bytes(b"x"),
         "write to /tmp": lambda: Path("/tmp/intruder").write_bytes(b"x"),
         "write to /run": lambda: Path("/run/intruder").write_bytes(b"x"),
+        "write to /run/lock": lambda: Path("/run/lock/intruder").write_bytes(b"x"),
         "write to /var/tmp": lambda: Path("/var/tmp/intruder").write_bytes(b"x"),
         "watch a folder": lambda: watch(folder),
         "take a file's handle": lambda: handle_of(secret),

@@ -213,7 +213,8 @@ there = json.load(open("/usr/local/lib/intruder/targets.json"))
 shim, found = str(os.getppid()), []
 secrets, victims = there["secrets"], [*there["victims"], shim]
 for secret, victim in [*((secret, victims[0]) for secret in secrets), *((secrets[0], pid) for pid in victims[1:])]:
-    given = json.dumps({**there, "secret": secret, "victim": victim})
+    folder = there["folder"] if victim == victims[0] else "/run/streamvaultd"
+    given = json.dumps({**there, "folder": folder, "secret": secret, "victim": victim})
     argv = [sys.executable, "-I", "/usr/local/lib/intruder/intruder.py", given]
     found.append(json.loads(subprocess.run(argv, capture_output=True, close_fds=False).stdout or "{}"))
 os.write(1, json.dumps(found).encode())
@@ -253,6 +254,18 @@ def run_alone(box: Box) -> dict[str, str]:
     return tried
 
 
+def journal_of(box: Box, segment: int) -> str:
+    """The journal's file. By their groups segments could read it: what keeps them from it is Landlock."""
+    machine = box.path("/etc/machine-id").read_text().strip()
+    path = f"/var/log/journal/{machine}/system.journal"
+    group = box.run(["getent", "group", "systemd-journal"]).stdout.split(":")[2]
+    status = box.run(["grep", "^Groups:", f"/proc/{segment}/status"]).stdout
+    assert group in status.split()
+    user = ["setpriv", "--reuid=_streamvault", "--regid=_streamvault", "--init-groups"]
+    assert box.run([*user, "head", "--bytes=8", path]).stdout == "LPKSHHRH"
+    return path
+
+
 def test_a_streamlink_that_was_taken_over_reaches_nothing(
     box: Box, ctl: Ctl, source: LiveSource, channel: str
 ) -> None:
@@ -270,7 +283,7 @@ def test_a_streamlink_that_was_taken_over_reaches_nothing(
         "secrets": [
             "/var/lib/streamvaultd/streamvaultd.sqlite", neighbour["path"], manifest,
             "/etc/streamvaultd/conf.d/test.toml", "/run/credentials/streamvaultd.service", "/etc/shadow",
-            "/var/log/journal",
+            journal_of(box, neighbour["pid"]),
         ],
         "folder": "/var/lib/streamvaultd", "victims": [daemon, str(neighbour["pid"])], "own": "", "sockets": SOCKETS,
     }  # fmt: skip
