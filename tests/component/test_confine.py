@@ -61,7 +61,7 @@ def there(at: World, victim: subprocess.Popen[bytes]) -> Iterator[dict[str, Any]
         listener.listen()
         yield {
             "secret": str(folder / "secret"), "folder": str(folder), "victim": str(victim.pid),
-            "sockets": {"a Unix socket": str(at.folder / "socket")}, "own": "",
+            "sockets": {"a Unix socket": str(at.folder / "socket")}, "own": "", "group": "/sys/fs/cgroup",
         }  # fmt: skip
 
 

@@ -211,10 +211,12 @@ if os.fork() == 0:
 os.wait()
 there = json.load(open("/usr/local/lib/intruder/targets.json"))
 shim, found = str(os.getppid()), []
+with open("/proc/self/cgroup") as file:
+    group = "/sys/fs/cgroup" + file.read().strip().rpartition("::")[2]
 secrets, victims = there["secrets"], [*there["victims"], shim]
 for secret, victim in [*((secret, victims[0]) for secret in secrets), *((secrets[0], pid) for pid in victims[1:])]:
     folder = there["folder"] if victim == victims[0] else "/run/streamvaultd"
-    given = json.dumps({**there, "folder": folder, "secret": secret, "victim": victim})
+    given = json.dumps({**there, "folder": folder, "secret": secret, "victim": victim, "group": group})
     argv = [sys.executable, "-I", "/usr/local/lib/intruder/intruder.py", given]
     found.append(json.loads(subprocess.run(argv, capture_output=True, close_fds=False).stdout or "{}"))
 os.write(1, json.dumps(found).encode())
@@ -243,6 +245,7 @@ def run_alone(box: Box) -> dict[str, str]:
     given = {
         "secret": "/run/control/folder/secret", "folder": "/run/control/folder", "own": "/run/control/own",
         "sockets": SOCKETS, "victim": "VICTIM",
+        "group": "/sys/fs/cgroup/init.scope",
     }  # fmt: skip
     script = f"""
         exec 7<>/run/control/pipe
