@@ -112,6 +112,38 @@ def test_a_source_leads_to_no_closed_address(box: Box, ctl: Ctl, media: bytes) -
     ctl("reload")
 
 
+CONNECT = """
+import socket, sys
+sys.path[:0] = sys.argv[1:]
+try:
+    import streamvault_guard
+except ModuleNotFoundError:
+    pass
+for address in ("127.0.0.1", "127.0.0.2"):
+    with socket.socket() as out:
+        out.settimeout(1)
+        try:
+            out.connect((address, 9))
+        except OSError as error:
+            print(type(error).__name__)
+"""
+GUARD = "/usr/lib/python3/dist-packages/streamvaultd/recording/streamlink/guard"
+
+
+def test_a_closed_address_is_refused_at_once(box: Box, ctl: Ctl, source: LiveSource, channel: str) -> None:
+    """By itself streamlink would wait for an answer, five times, and hold up all that comes after it."""
+    ctl("record", source.url(channel), "--name", "refused")
+    unit = ctl.segments("refused")[0]["unit"]
+    group = box.run(["systemctl", "show", "--property=ControlGroup", "--value", unit]).stdout.strip()
+    found = {}
+    for guard in ("/nowhere", GUARD):
+        enter = f'echo $$ >"/sys/fs/cgroup{group}/cgroup.procs" && python3 -I -c "$0" "$@"'
+        found[guard] = box.run(["sh", "-c", enter, CONNECT, guard]).stdout.split()
+    ctl("stop", "refused")
+    assert found["/nowhere"] == ["ConnectionRefusedError", "TimeoutError"]
+    assert found[GUARD] == ["ConnectionRefusedError", "PermissionError"]
+
+
 @pytest.mark.timeout(600)
 def test_nor_does_a_proxy_of_this_host(box: Box, ctl: Ctl, media: bytes) -> None:
     """Which would go anywhere by itself: it is not asked to."""
