@@ -157,7 +157,7 @@ def test_nor_does_a_proxy_of_this_host(box: Box, ctl: Ctl, media: bytes) -> None
         box.write_file(CONFIG, f'{SETTINGS}\n[streamlink.options]\nhttp-proxy = "{proxy.url}"\n')
         ctl("reload")
         record_all(box, ctl, {"by-proxy": served.naming("entry.m3u8", f"{closed.url}/behind")})
-        assert proxy.asked.count(f"{served.url}/media") == 2
+        assert f"{served.url}/media" in proxy.asked
         assert [path for path in proxy.asked if closed.url in path] == []
         plain = f"{USER} timeout 20 streamlink --http-proxy={proxy.url} --stdout"
         url = served.naming("entry.m3u8", f"{closed.url}/behind")
