@@ -123,7 +123,6 @@ def attempts(there: dict[str, Any]) -> dict[str, Callable[[], object]]:
         "list a folder": lambda: os.listdir(folder),  # noqa: PTH208 - what is tried is the call
         "overwrite a file": lambda: os.close(os.open(secret, os.O_WRONLY)),
         "truncate a file": lambda: os.truncate(secret, 0),
-        "remove a file": lambda: Path(secret).unlink(),
         "make a file": lambda: (folder / "new").write_bytes(b""),
         "link a file into its own folder": lambda: os.link(secret, f"{there['own']}/linked"),
         "follow a link of its own": lambda: follow_link(Path(there["own"], "link"), secret),
@@ -168,14 +167,16 @@ def attempts(there: dict[str, Any]) -> dict[str, Callable[[], object]]:
         "raise its own memory limit": lambda: Path(there["group"], "memory.max").write_text("max"),
         "forge an exit record": forge_record,
         "execute a file of its own": lambda: execute_own(there["own"]),
+        "remove a file": lambda: Path(secret).unlink(),
     }  # fmt: skip
 
 
 def execute_own(folder: str) -> None:
     """Bring a program and run it; one needs the right to execute in a folder that may be written."""
     program = Path(folder, "program")
-    program.write_text("#!/bin/sh\nexit 0\n")
-    os.close(os.open(program, os.O_RDONLY))
+    fd = os.open(program, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o755)  # its mode it could not change
+    os.write(fd, b"#!/bin/sh\nexit 0\n")
+    os.close(fd)
     pid = os.posix_spawn("/bin/sh", ["sh", "-c", f"exec {program}"], {})
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     if status:
