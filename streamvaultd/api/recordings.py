@@ -30,11 +30,11 @@ from streamvaultd.errors import (
     DirectoryUnusable,
     InvalidDuration,
     NoSuchSegment,
-    NothingToRetry,
     NotRecording,
-    PermissionDenied,
+    NothingToRetry,
     ScopeFailed,
     SourceUnavailable,
+    StreamlinkInstallRefused,
     UnsupportedUrl,
     VaultError,
 )
@@ -239,7 +239,7 @@ class Api:
             installation = await self._streamlinks.usable()
         else:
             if call.peer.uid != 0 and self._settings.now.streamlink_install != "group":
-                raise PermissionDenied
+                raise StreamlinkInstallRefused(uid=call.peer.uid)
             hashes = not call.parameters.get("noHashes", False)
             installation = await self._streamlinks.install(call.parameters.get("version"), hashes=hashes)
         found = {

@@ -154,23 +154,6 @@ async def test_the_private_one_comes_before_the_configured_one(place: Path, tmp_
     assert (await discover(("streamlink",), (place, older), OWNERS)).command == (command,)
 
 
-@pytest.mark.timeout(120)
-async def test_an_update_gets_the_newest_and_keeps_the_one_before_and_those_in_use(place: Path, index: Path) -> None:
-    for version in ("98.0.1", "99.0.2"):
-        wheel(index, version)
-    before = install_by_hand(place, "97.0.0")
-    for name in ("used", "unused"):
-        (place / "versions" / name).mkdir()
-    with started_from(place / "versions" / "used"):
-        assert in_use(place) == ["used"]
-        assert await install(place, Question(hashes=False, keep=tuple(in_use(place)))) == ""
-    found = await discover(("streamlink",), (place,), OWNERS)
-    assert (found.version, found.managed, found.warning) == (Version(99, 0, 2), True, None)
-    assert programs(place) == {before, *found.command}
-    assert (place / "versions" / "used").exists()
-    assert not (place / "versions" / "unused").exists()
-
-
 async def test_an_installation_that_fails_changes_nothing(place: Path) -> None:
     (place / "versions").write_text("in the way")
     assert "File exists" in await install(place, Question("99.0.2", hashes=False))
@@ -245,39 +228,42 @@ async def installer(place: Path) -> AsyncIterator[Callable[[Question], asyncio.T
 
 
 @pytest.mark.timeout(120)
-async def test_it_is_installed_by_another_process_and_told(place: Path, index: Path) -> None:
-    wheel(index, "99.0.2")
-    async with installer(place) as ask:
-        assert await ask(ANY) == ""
-    assert (await discover(("streamlink",), (place,), OWNERS)).version == Version(99, 0, 2)
-    async with installer(place) as ask:
-        assert "No matching distribution found for streamlink==98.0.1" in await ask(Question("98.0.1", hashes=False))
+async def test_an_update_gets_the_newest_and_keeps_the_one_before_and_those_in_use(place: Path, index: Path) -> None:
+    for version in ("98.0.1", "99.0.2"):
+        wheel(index, version)
+    before = install_by_hand(place, "97.0.0")
+    for name in ("used", "unused"):
+        (place / "versions" / name).mkdir()
+    with started_from(place / "versions" / "used"):
+        assert in_use(place) == ["used"]
+        async with installer(place) as ask:
+            assert await ask(Question(hashes=False, keep=tuple(in_use(place)))) == ""
+    found = await discover(("streamlink",), (place,), OWNERS)
+    assert (found.version, found.managed, found.warning) == (Version(99, 0, 2), True, None)
+    assert programs(place) == {before, *found.command}
+    assert (place / "versions" / "used").exists()
+    assert not (place / "versions" / "unused").exists()
 
 
-@pytest.mark.timeout(120)
 async def test_one_at_a_time_and_none_that_nobody_waits_for(
-    place: Path, index: Path, monkeypatch: pytest.MonkeyPatch
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, over = asyncio.Event(), asyncio.Event()
-
-    async def stay_silent(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked.set()
-        await over.wait()
-        writer.close()
-
-    server = await asyncio.start_server(stay_silent, "127.0.0.1", 0)
-    monkeypatch.setenv("PIP_FIND_LINKS", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    async with server, installer(place) as ask:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    hanging = program(tmp_path / "python", f'#!/bin/sh\nmkdir "$3"\necho $$ >{fifo}\nexec sleep 600\n')
+    monkeypatch.setattr(sys, "executable", hanging)
+    async with installer(place) as ask:
         first = ask(ANY)
-        await asked.wait()
+        pid = int(await asyncio.to_thread(fifo.read_text))
         async with installer(place) as ask_too:
             assert "another installation is under way" in await ask_too(ANY)
+        assert len(names(place / "versions")) == 1
         first.cancel()
         await asyncio.wait((first,))
-        over.set()
     assert names(place) == ["versions"]
     assert names(place / "versions") == []
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
 
 
 @pytest.mark.parametrize(
