@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import varlink
@@ -31,11 +31,10 @@ from streamvaultd.errors import (
     NothingToVerify,
     PermissionDenied,
     PruneUnbounded,
-    StreamlinkInstallRefused,
     VerifyFailed,
 )
 from streamvaultd.varlink import idl
-from streamvaultd.varlink.server import Call, read_definition
+from streamvaultd.varlink.server import read_definition
 from streamvaultd.varlink.sockets import Members, Peer
 from tests.component.socket_world import RECORDER, World, served, somebody
 from tests.component.store_world import NOW, later, move, start
@@ -483,24 +482,3 @@ async def test_settings_are_shown_without_secrets_and_reloaded(world: World) -> 
             {"file": "/etc/y.toml", "why": "not TOML"},
         ],
     }
-
-
-# --- streamlink ----------------------------------------------------------------------------------------------------
-
-
-async def install_as(uid: int, world: World, **parameters: Any) -> Any:
-    """What this peer, whom the socket lets in, is answered."""
-    call = Call(parameters={"verb": "install", **parameters}, more=False, peer=Peer(1, uid, 991))
-    return await cast("Any", world.handlers()["ManageStreamlink"])(call)
-
-
-async def test_root_alone_has_streamlink_installed_unless_the_settings_say_so(world: World) -> None:
-    assert (await install_as(0, world))["managed"]
-    assert world.installed == [(None, True)]
-    with pytest.raises(StreamlinkInstallRefused, match="for user 1000: .* only root may") as refused:
-        await install_as(1000, world, version="8.7.0", noHashes=True)
-    assert 'install = "group"' in refused.value.advice
-    assert world.installed == [(None, True)]
-    world.settings.now = Settings(streamlink_install="group")
-    await install_as(1000, world, version="8.7.0", noHashes=True)
-    assert world.installed == [(None, True), ("8.7.0", False)]

@@ -65,7 +65,7 @@ def test_a_version_that_does_not_exist_changes_nothing(box: Box, ctl: Ctl) -> No
 
 PLACE = "/var/lib/streamvault-streamlink"
 STATE = "/var/lib/streamvaultd"
-SECRET = "planted-3b9f6a51"
+PLANTED = "planted-3b9f6a51"
 TOLD_BY = "planted-streamlink"
 LOOK = f'''
 import json, os, subprocess, sys
@@ -120,7 +120,7 @@ def plant_package(box: Box) -> None:
     box.write_file("/srv/index/streamlink-99.0.2-py3-none-any.whl", wheel.getvalue())
     drop_in = "[Service]\nEnvironment=PIP_NO_INDEX=1 PIP_FIND_LINKS=/srv/index\n"
     box.write_file("/etc/systemd/system/streamvault-install@.service.d/test.conf", drop_in)
-    box.write_file("/etc/credstore/streamvault.planted", f"x={SECRET}\n")
+    box.write_file("/etc/credstore/streamvault.planted", f"x={PLANTED}\n")
     box.run(["systemctl", "daemon-reload"])
     box.run(["systemctl", "restart", "streamvaultd"])
 
@@ -142,7 +142,7 @@ def test_what_is_installed_sees_nothing_and_belongs_to_nobody_else(box: Box, ctl
     names = ("_streamvault-install", "_streamvault")
     uids = [int(box.run(["id", "-u", name]).stdout) for name in names]
     assert [installer["uid"], daemon["uid"]] == uids
-    assert SECRET in daemon["credential"]
+    assert PLANTED in daemon["credential"]
     assert daemon["directory"]
     assert "SQLite" in daemon["store"]
     assert "grace" in daemon["settings"]
