@@ -46,6 +46,7 @@ from streamvaultd.recording.streamlink.current import Streamlinks
 from streamvaultd.reporting.hub import Hub, News, Subscription
 from streamvaultd.varlink.server import Call, Handler, Stream
 from streamvaultd.varlink.server import Final as Last
+from streamvaultd.watching.twitch import LOGIN
 
 
 class Processes(Protocol):
@@ -164,22 +165,23 @@ class Api:
             )
         return found | optional(
             streamlinkVersion=str(installation.version) if installation else None,
-            streamlinkTrouble=self._streamlinks.trouble if installation else None,
+            streamlinkTrouble=self._streamlinks.trouble,
         )
 
     # --- acting ----------------------------------------------------------------------------------------------------
 
     async def record(self, call: Call) -> Stream:
         until = call.parameters.get("until", "accepted")
+        warning = optional(warning=self._streamlinks.trouble if LOGIN.fullmatch(call.parameters["url"]) else None)
         with self._hub.subscribe() as subscription:
             recorder = await asyncio.shield(self._begin(call.parameters))
             while not _is_reached(recorder, until):
                 if call.more:
-                    yield {"recording": self._view(recorder)}
+                    yield {"recording": self._view(recorder)} | warning
                 recorder = await _next_of(subscription, recorder)
         if recorder.state is State.FAILED and recorder.media_started is None:
             raise _failure(recorder)
-        yield Last({"recording": self._view(recorder)})
+        yield Last({"recording": self._view(recorder)} | warning)
 
     async def _begin(self, given: dict[str, Any]) -> Recorder:
         settings = self._settings.now

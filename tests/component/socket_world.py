@@ -88,7 +88,10 @@ class World:
 
     def handlers(self) -> dict[str, Handler]:
         idle = cast(
-            "Any", SimpleNamespace(pidfd=lambda _unit: None, settled=_settled, watched={}, install=self._install)
+            "Any",
+            SimpleNamespace(
+                pidfd=lambda _unit: None, settled=_settled, watched={}, install=self._install, trouble=None
+            ),
         )
         files = SegmentFiles()
         removal = Removal(store=self.store, files=files, media=Discard(), lanes=Lanes())

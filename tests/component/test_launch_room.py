@@ -155,7 +155,7 @@ async def refusal(room: Room, directory: Path) -> VaultError:
     async def can_handle(_url: str) -> bool:
         return True
 
-    nobody = cast("Any", SimpleNamespace(recorders={}, can_handle=can_handle))
+    nobody = cast("Any", SimpleNamespace(recorders={}, can_handle=can_handle, trouble=None))
     parameters = {"url": "https://host/x", "name": "demo", "directory": str(directory)}
     settings = replace(Settings(), policy=Policy(memory_max=200 * MIB))
     beginner = Beginner(

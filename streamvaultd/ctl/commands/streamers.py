@@ -30,16 +30,19 @@ class Streamer(NamedTuple):
 
 @command("streamers")
 def streamers(session: Session) -> None:
-    """List who is watched."""
+    """List who is watched, and what is wrong with streamlink if anything is."""
     found = session.pages("ListStreamers", "streamers")
     if session.show_json(found):
         return
+    trouble = Fields(session.call("GetStatus"), "status").text("streamlinkTrouble")
     every = [parse_streamer(item) for item in found]
     lines = session.table_lines(streamer_table(every)) if every else []
     if not session.no_legend and not session.quiet:
         live = sum(streamer.state in ("live", "starting", "recording") for streamer in every)
         footer = f"{plural(len(every), 'streamer')} listed, {live} live."
         lines += [*([line("")] if lines else []), line(footer)]
+    if trouble is not None:
+        lines.append(line(trouble, Style.BAD))
     session.show(lines)
 
 
@@ -109,6 +112,7 @@ def notify(session: Session, *, target: str) -> None:
 
 def _report(session: Session, answer: Answer, what: str) -> None:
     session.json_only(answer)
+    session.warn(answer)
     session.note(f"'{parse_streamer(records.object_of(answer, 'streamer')).name}' {what}.")
 
 

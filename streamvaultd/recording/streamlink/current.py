@@ -51,9 +51,9 @@ class Streamlinks:
 
     @property
     def trouble(self) -> str | None:
-        """What is wrong with the present one: an error, or the warning of an old version; None if all is well."""
+        """What is wrong with the present one, and what to type; None if all is well."""
         if self._trouble is not None:
-            return str(self._trouble)
+            return f"{self._trouble}: {self._trouble.advice}"
         return self._installation.warning if self._installation else None
 
     async def refresh(self) -> None:
