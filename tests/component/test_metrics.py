@@ -431,7 +431,8 @@ async def test_the_daemon_provides_what_is_asked_for(tmp_path: Path) -> None:
     ledger = Ledger(
         settings=LiveSettings(settings), store=store, manager=cast("Any", Manager()),
         outlook=lambda: [("/r", 5, 6.0)], catalogue=None, lanes=Lanes(),
-        streamlinks=cast("Any", SimpleNamespace(trouble="it is old")), clock=CLOCK, journal=cast("Journal", Told()), spawn=spawn,
+        streamlinks=cast("Any", SimpleNamespace(trouble="it is old")), clock=CLOCK,
+        journal=cast("Journal", Told()), spawn=spawn,
     )  # fmt: skip
     try:
         ledger.start([])
