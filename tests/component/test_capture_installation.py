@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
 import socket
 import subprocess
@@ -17,9 +18,12 @@ from pathlib import Path
 
 import pytest
 
-from streamvaultd.errors import StreamlinkUnusable
+from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.settings import Settings
+from streamvaultd.errors import StreamlinkInstallFailed, StreamlinkUnusable
 from streamvaultd.recording.streamlink.command import RECOMMENDED, Version, parse_version
-from streamvaultd.recording.streamlink.install_line import ask_installer
+from streamvaultd.recording.streamlink.current import Streamlinks
+from streamvaultd.recording.streamlink.install_line import Connect, ask_installer
 from streamvaultd.recording.streamlink.installation import discover, in_use, python_of
 from streamvaultd.recording.streamlink.installer import LOCK, Question, install, serve
 from streamvaultd.recording.streamlink.trust import is_there
@@ -289,6 +293,49 @@ async def test_an_installer_that_talks_nonsense_has_installed_nothing(said: byte
 async def test_without_an_installer_that_is_said(tmp_path: Path) -> None:
     why = await ask_installer(lambda: asyncio.open_unix_connection(tmp_path / "socket"), ANY)
     assert why == "the process that installs cannot be reached: No such file or directory"
+
+
+def loosen(path: str) -> None:
+    Path(path).chmod(0o777)
+
+
+def answering(*answers: str) -> Connect:
+    """Processes that install nothing, and say this."""
+    said = iter(answers)
+
+    async def connect() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        ours, its = socket.socketpair()
+        its.sendall(json.dumps({"why": next(said)}).encode() + b"\n")
+        its.close()
+        return await asyncio.open_unix_connection(sock=ours)
+
+    return connect
+
+
+async def test_what_is_installed_is_used_from_then_on_and_a_failure_changes_nothing(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamvaultd.recording.streamlink.current.owners", lambda: OWNERS)
+    settings = LiveSettings(
+        Settings(streamlink_command=(program(tmp_path / "x", "#!/bin/sh\necho 'streamlink 7.3.0'\n"),))
+    )
+    installer = answering("no network, see https://user:secret@index.example/", "")
+    streamlinks = Streamlinks(settings=settings, state_dir=tmp_path, place=place, installer=installer)
+    await streamlinks.refresh()
+    assert (await streamlinks.usable()).version == Version(7, 3)
+    assert "trixie-backports" in (streamlinks.trouble or "")
+    with pytest.raises(StreamlinkInstallFailed, match=r"cannot install streamlink 99: no network, see ") as failed:
+        await streamlinks.install("99", hashes=False)
+    assert "secret" not in str(failed.value)
+    assert (await streamlinks.usable()).version == Version(7, 3)
+    command = install_by_hand(place, "99.0.0")
+    assert (await streamlinks.install("99", hashes=False)).command == (command,)
+    assert ((await streamlinks.usable()).version, streamlinks.trouble) == (Version(99, 0), None)
+    loosen(command)
+    await streamlinks.refresh()
+    assert "'streamvaultctl streamlink install' makes another one" in (streamlinks.trouble or "")
+    with pytest.raises(StreamlinkUnusable):
+        await streamlinks.usable()
 
 
 # --- what may be run -----------------------------------------------------------------------------------------------
