@@ -301,12 +301,12 @@ def loosen(path: str) -> None:
 
 def answering(*answers: str) -> Connect:
     """Processes that install nothing, and say this."""
-    said = iter(answers)
+    said, ends = iter(answers), []
 
     async def connect() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         ours, its = socket.socketpair()
         its.sendall(json.dumps({"why": next(said)}).encode() + b"\n")
-        its.close()
+        ends.append(its)
         return await asyncio.open_unix_connection(sock=ours)
 
     return connect
