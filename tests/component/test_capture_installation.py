@@ -299,37 +299,38 @@ def loosen(path: str) -> None:
     Path(path).chmod(0o777)
 
 
-def answering(*answers: str) -> Connect:
+@asynccontextmanager
+async def answering(path: Path, *answers: str) -> AsyncIterator[Connect]:
     """Processes that install nothing, and say this."""
-    said, ends = iter(answers), []
+    said = iter(answers)
 
-    async def connect() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        ours, its = socket.socketpair()
-        its.sendall(json.dumps({"why": next(said)}).encode() + b"\n")
-        ends.append(its)
-        return await asyncio.open_unix_connection(sock=ours)
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\n")
+        writer.write(json.dumps({"why": next(said)}).encode() + b"\n")
+        writer.close()
 
-    return connect
+    async with await asyncio.start_unix_server(answer, path):
+        yield lambda: asyncio.open_unix_connection(path)
 
 
 async def test_what_is_installed_is_used_from_then_on_and_a_failure_changes_nothing(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("streamvaultd.recording.streamlink.current.owners", lambda: OWNERS)
-    settings = LiveSettings(
-        Settings(streamlink_command=(program(tmp_path / "x", "#!/bin/sh\necho 'streamlink 7.3.0'\n"),))
-    )
-    installer = answering("no network, see https://user:secret@index.example/", "")
-    streamlinks = Streamlinks(settings=settings, state_dir=tmp_path, place=place, installer=installer)
-    await streamlinks.refresh()
-    assert (await streamlinks.usable()).version == Version(7, 3)
-    assert "trixie-backports" in (streamlinks.trouble or "")
-    with pytest.raises(StreamlinkInstallFailed, match=r"cannot install streamlink 99: no network, see ") as failed:
-        await streamlinks.install("99", hashes=False)
-    assert "secret" not in str(failed.value)
-    assert (await streamlinks.usable()).version == Version(7, 3)
-    command = install_by_hand(place, "99.0.0")
-    assert (await streamlinks.install("99", hashes=False)).command == (command,)
+    old = program(tmp_path / "old", "#!/bin/sh\necho 'streamlink 7.3.0'\n")
+    settings = LiveSettings(Settings(streamlink_command=(old,)))
+    why = "no network, see https://user:secret@index.example/"
+    async with answering(tmp_path / "socket", why, "") as installer:
+        streamlinks = Streamlinks(settings=settings, state_dir=tmp_path, place=place, installer=installer)
+        await streamlinks.refresh()
+        assert (await streamlinks.usable()).version == Version(7, 3)
+        assert "trixie-backports" in (streamlinks.trouble or "")
+        with pytest.raises(StreamlinkInstallFailed, match=r"cannot install streamlink 99: no network, see ") as failed:
+            await streamlinks.install("99", hashes=False)
+        assert "secret" not in str(failed.value)
+        assert (await streamlinks.usable()).version == Version(7, 3)
+        command = install_by_hand(place, "99.0.0")
+        assert (await streamlinks.install("99", hashes=False)).command == (command,)
     assert ((await streamlinks.usable()).version, streamlinks.trouble) == (Version(99, 0), None)
     loosen(command)
     await streamlinks.refresh()
