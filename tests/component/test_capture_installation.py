@@ -334,7 +334,7 @@ async def test_what_is_installed_is_used_from_then_on_and_a_failure_changes_noth
     assert ((await streamlinks.usable()).version, streamlinks.trouble) == (Version(99, 0), None)
     loosen(command)
     await streamlinks.refresh()
-    assert "'streamvaultctl streamlink install' makes another one" in (streamlinks.trouble or "")
+    assert "run 'streamvaultctl streamlink install'" in (streamlinks.trouble or "")
     with pytest.raises(StreamlinkUnusable):
         await streamlinks.usable()
 

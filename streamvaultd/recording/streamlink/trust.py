@@ -20,8 +20,6 @@ from streamvaultd.errors import StreamlinkUnusable
 INSTALLER: Final = "_streamvault-install"
 """The user of streamvault-install@.service."""
 
-ADVICE: Final = "'streamvaultctl streamlink install' makes another one"
-
 
 def owners() -> frozenset[int]:
     """Who may own what is run: root, and the installer."""
@@ -48,7 +46,7 @@ def require_trusted(place: Path, trusted: Collection[int]) -> Path:
         folder = _target(place)
         for path in (place, place / "versions", folder):
             if not stat.S_ISDIR(path.lstat().st_mode):
-                raise StreamlinkUnusable(command=str(path), why=f"it is no folder; {ADVICE}")
+                raise StreamlinkUnusable(command=str(path), why="it is no folder")
         for path in (place, place / "versions", place / "current", *_everything(folder)):
             _check(path, path.lstat(), trusted)
             if path.is_symlink() and path.parent != place:
@@ -65,7 +63,7 @@ def _target(place: Path) -> Path:
     current = place / "current"
     leads_to = Path(os.readlink(current))  # noqa: PTH115 - as it is written
     if leads_to.parent != Path("versions") or leads_to.name == "..":
-        why = f"it leads to {leads_to}, which is not below {place / 'versions'}; {ADVICE}"
+        why = f"it leads to {leads_to}, which is not below {place / 'versions'}"
         raise StreamlinkUnusable(command=str(current), why=why)
     return place / leads_to
 
@@ -83,7 +81,7 @@ def _raise(error: OSError) -> None:
 
 def _check(path: Path, found: os.stat_result, trusted: Collection[int]) -> None:
     if found.st_uid not in trusted:
-        why = f"it belongs to user {found.st_uid}, who may have changed it; {ADVICE}"
+        why = f"it belongs to user {found.st_uid}, who may have changed it"
         raise StreamlinkUnusable(command=str(path), why=why)
     if not stat.S_ISLNK(found.st_mode) and found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise StreamlinkUnusable(command=str(path), why=f"others may have written to it; {ADVICE}")
+        raise StreamlinkUnusable(command=str(path), why="others may have written to it")
