@@ -95,7 +95,7 @@ class World(Host):
 
     def _tell_now(self, event: EventAt) -> None:
         told = event(self.now)
-        is_of_stranger = isinstance(told, ev.SegmentSpoke) and told.attempt not in self.watched
+        is_of_stranger = isinstance(told, ev.SegmentSpoke | ev.FileTaken) and told.attempt not in self.watched
         if self.up and not is_of_stranger:
             self.handle(told)
 
@@ -171,6 +171,8 @@ class World(Host):
             self.post(lambda at: ev.MediaArrived(at=at, attempt=attempt, size=self.size(attempt)))
 
     def tell_exit(self, attempt: int, evidence: Evidence) -> None:
+        if not self.up:
+            self.lose_file(attempt)
         if attempt in self.watched:
             self.watched.discard(attempt)
             known = evidence if attempt in self.children else replace(evidence, shim_status=None)
@@ -212,6 +214,8 @@ class World(Host):
                 self.scopes[attempt] = Run(attempt, gated=True)
                 self.after(0.6, lambda attempt=attempt: self._end_gated(attempt))  # type: ignore[misc]
         self.launching.clear()
+        for attempt in self.nameless - self.scopes.keys():
+            self.lose_file(attempt)
 
     def _end_gated(self, attempt: int) -> None:
         if attempt in self.scopes:
@@ -287,6 +291,8 @@ class World(Host):
                         at=at, attempt=attempt, size=self.size(attempt), anon=self.anon_of(attempt)
                     )
                 )
+            case fx.SaveFile(attempt):
+                self.stored_files |= {attempt} & self.nameless
             case fx.CheckOverlap(attempt, older):
                 new, old = self.files.get(attempt, []), self.files.get(older, [])
                 proven = bool(new) and new[0] in old
@@ -373,6 +379,8 @@ class World(Host):
             self.tell_exit(attempt, self.pipes.get(attempt, Evidence()))
         elif self.files.get(attempt):
             self.tell_media(attempt)
+            if attempt in self.nameless:
+                self.post(lambda at: ev.FileTaken(at=at, attempt=attempt, how=ev.Taken.REMOVED, size=1))
 
     def _seal(self, attempt: int) -> None:
         if attempt in self.scopes:
@@ -382,6 +390,7 @@ class World(Host):
         if self.seals_hang:
             self.seals_hang -= 1
             return
+        self.save_file(attempt)
         if not self.files.get(attempt, [0]):
             del self.files[attempt]
         self.pipes.pop(attempt, None)
