@@ -206,9 +206,9 @@ class Host(Agenda):
         self.nameless.discard(attempt)
         self.stored_files.discard(attempt)
 
-    def lose_file(self, attempt: int) -> None:
-        """Nobody has it open any more, unless systemd has: it is gone if it has no name."""
-        if attempt in self.nameless - self.stored_files:
+    def lose_files(self) -> None:
+        """What has no name is gone when no run has it open any more, nor the daemon, nor systemd."""
+        for attempt in self.nameless - self.stored_files - self.scopes.keys():
             self.files[attempt] = []
 
     def fill_disk(self, why: str = "full") -> None:

@@ -18,7 +18,6 @@ here; what is broken is in `broken`.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
@@ -32,7 +31,7 @@ from streamvaultd.core.recording.reconcile import Facts, orphans, takeover
 from tests.unit.agenda import ANYBODY
 from tests.unit.broadcast import CHUNK_BYTES, CHUNK_SECONDS, Run
 from tests.unit.host import EventAt, Host
-from tests.unit.invariants import DUE_MAX, broken_by_step
+from tests.unit.invariants import DUE_MAX, broken_by_step, wrong_deaths
 from tests.unit.rows import POLICY, Rows, new_recorder
 
 
@@ -172,7 +171,7 @@ class World(Host):
 
     def tell_exit(self, attempt: int, evidence: Evidence) -> None:
         if not self.up:
-            self.lose_file(attempt)
+            self.lose_files()
         if attempt in self.watched:
             self.watched.discard(attempt)
             known = evidence if attempt in self.children else replace(evidence, shim_status=None)
@@ -214,8 +213,7 @@ class World(Host):
                 self.scopes[attempt] = Run(attempt, gated=True)
                 self.after(0.6, lambda attempt=attempt: self._end_gated(attempt))  # type: ignore[misc]
         self.launching.clear()
-        for attempt in self.nameless - self.scopes.keys():
-            self.lose_file(attempt)
+        self.lose_files()
 
     def _end_gated(self, attempt: int) -> None:
         if attempt in self.scopes:
@@ -486,14 +484,7 @@ class World(Host):
 
     def wrong_deaths(self) -> list[str]:
         """Runs that were killed and are not noted as killed, and ends that were told twice."""
-        wrong = []
-        for attempt, known in self.killed.items():
-            segment = self.recorder.segment(attempt)
-            asked = segment is not None and segment.evidence is not None and segment.evidence.asked is not None
-            if not asked and (segment is None or segment.cause not in known):
-                wrong.append(f"segment {attempt} is {segment and segment.cause}, not {' or '.join(sorted(known))}")
-        told = Counter(t.attempt for t in self.told if t.notice in (fx.Notice.SEGMENT_DIED, fx.Notice.SEGMENT_ENDED))
-        return wrong + [f"the end of segment {attempt} is told {n} times" for attempt, n in told.items() if n > 1]
+        return wrong_deaths(self.recorder, self.killed, self.told)
 
     def leftovers(self) -> list[str]:
         """What must not be left when a recording is over."""
