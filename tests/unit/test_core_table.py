@@ -14,7 +14,7 @@ from functools import cache
 import pytest
 
 from streamvaultd.core.evidence import Evidence
-from streamvaultd.core.model import Moment, Policy, Recorder, Segment, State, StopReason
+from streamvaultd.core.model import Moment, Phase, Policy, Recorder, Segment, State, StopReason
 from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.loglines import Line
 from streamvaultd.core.recording.machine import RULES, IllegalTransition, step
@@ -61,6 +61,8 @@ def run_events(at: Moment, attempt: int, segment: Segment) -> Iterator[ev.Event]
     yield ev.SegmentSpoke(at=at, attempt=attempt, line=Line.FILTERING)
     yield ev.SegmentSpoke(at=at, attempt=attempt, line=Line.FETCH_FAILED)
     yield ev.SegmentSpoke(at=at, attempt=attempt, line=Line.OPENING, quality="720p60")
+    yield ev.SegmentSpoke(at=at, attempt=attempt, line=Line.MUXING, quality="720p60")
+    yield ev.SegmentSpoke(at=at, attempt=attempt, line=Line.NOT_FOUND)
     yield ev.OverlapChecked(at=at, attempt=attempt, proven=False)
     yield ev.OverlapChecked(at=at, attempt=attempt, proven=True)
     yield from (ev.SegmentExited(at=at, attempt=attempt, evidence=evidence) for evidence in EXITS)
@@ -102,7 +104,7 @@ def abstract(recorder: Recorder) -> object:
     """What is left of a recorder without its times, numbers and texts, as far as it matters in its state."""
     stopping = recorder.state is State.STOPPING
     unfinished = [segment for segment in recorder.segments if not segment.phase.is_over]
-    running = tuple((s.phase, s.started is not None, s.media_at is not None) for s in unfinished)
+    running = tuple((s.phase, s.started is not None, s.media_at is not None, _is_muxing(s)) for s in unfinished)
     tries = tuple(segment.stops for segment in unfinished[:1]) if stopping else ()
     waiting = () if stopping else (min(recorder.failures, 1), recorder.grace_until is not None)
     refused = recorder.state is State.BACKOFF and recorder.segments[-1:] and recorder.segments[-1].cause == "network"
@@ -111,6 +113,11 @@ def abstract(recorder: Recorder) -> object:
         recorder.media_started is not None, recorder.size > 0, recorder.joins, recorder.overlap_at is not None,
         refused, recorder.gone and recorder.state is State.GRACE,
     )  # fmt: skip
+
+
+def _is_muxing(segment: Segment) -> bool:
+    """As far as it matters."""
+    return segment.muxed and segment.phase is Phase.WAITING
 
 
 def _reason(recorder: Recorder) -> StopReason | None:

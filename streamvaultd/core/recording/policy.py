@@ -49,6 +49,9 @@ BESIDE_PAUSE: Final = 5.0
 BESIDE_PAUSE_MAX: Final = 60.0
 """Seconds between two tries to have a segment beside a suspected one: an eighth of how long it has been one."""
 
+INCOMPLETE_LIMIT: Final = 60.0
+"""So long (s) after the last media a run of which one stream cannot be opened is replaced; later one stream will do."""
+
 QUALITY_LATE: Final = 1.0
 """So long (s) after its first media a segment's quality may not have been heard of yet."""
 
