@@ -19,6 +19,7 @@ from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.loglines import Line
 from streamvaultd.core.recording.machine import RULES, IllegalTransition, step
 from streamvaultd.core.recording.policy import JOINS_MAX
+from streamvaultd.core.recording.steps import put
 from streamvaultd.core.upkeep.recovery import coherent
 from tests.unit.broadcast import GONE, NO_SPACE, SILENT, UNKNOWN_SITE, UNREACHABLE
 from tests.unit.invariants import broken_by_step
@@ -61,8 +62,6 @@ def run_events(at: Moment, attempt: int, segment: Segment) -> Iterator[ev.Event]
     yield ev.SegmentSpoke(at=at, attempt=attempt, line=Line.FILTERING)
     yield ev.SegmentSpoke(at=at, attempt=attempt, line=Line.FETCH_FAILED)
     yield ev.SegmentSpoke(at=at, attempt=attempt, line=Line.OPENING, quality="720p60")
-    yield ev.SegmentSpoke(at=at, attempt=attempt, line=Line.MUXING, quality="720p60")
-    yield ev.SegmentSpoke(at=at, attempt=attempt, line=Line.NOT_FOUND)
     yield ev.OverlapChecked(at=at, attempt=attempt, proven=False)
     yield ev.OverlapChecked(at=at, attempt=attempt, proven=True)
     yield from (ev.SegmentExited(at=at, attempt=attempt, evidence=evidence) for evidence in EXITS)
@@ -104,7 +103,7 @@ def abstract(recorder: Recorder) -> object:
     """What is left of a recorder without its times, numbers and texts, as far as it matters in its state."""
     stopping = recorder.state is State.STOPPING
     unfinished = [segment for segment in recorder.segments if not segment.phase.is_over]
-    running = tuple((s.phase, s.started is not None, s.media_at is not None, _is_muxing(s)) for s in unfinished)
+    running = tuple((s.phase, s.started is not None, s.media_at is not None) for s in unfinished)
     tries = tuple(segment.stops for segment in unfinished[:1]) if stopping else ()
     waiting = () if stopping else (min(recorder.failures, 1), recorder.grace_until is not None)
     refused = recorder.state is State.BACKOFF and recorder.segments[-1:] and recorder.segments[-1].cause == "network"
@@ -115,14 +114,17 @@ def abstract(recorder: Recorder) -> object:
     )  # fmt: skip
 
 
-def _is_muxing(segment: Segment) -> bool:
-    """As far as it matters."""
-    return segment.muxed and segment.phase is Phase.WAITING
-
-
 def _reason(recorder: Recorder) -> StopReason | None:
     """Why it ended, as far as it matters."""
     return recorder.stop if recorder.stop in (None, StopReason.OVER, StopReason.CHANGED) else StopReason.REQUESTED
+
+
+def _opened_in_part(recorder: Recorder, at: Moment) -> Iterator[tuple[Recorder, ev.Event]]:
+    """A run that waits for two streams hears that one of them is not there."""
+    for segment in recorder.segments:
+        if segment.phase is Phase.WAITING:
+            line = ev.SegmentSpoke(at=at, attempt=segment.number, line=Line.NOT_FOUND)
+            yield put(recorder, segment, muxed=True), line
 
 
 def everything_after(recorder: Recorder) -> Iterator[tuple[Recorder, ev.Event]]:
@@ -135,6 +137,7 @@ def everything_after(recorder: Recorder) -> Iterator[tuple[Recorder, ev.Event]]:
             yield recorder, event
             if isinstance(event, STARTERS):
                 yield going_down, event
+        yield from _opened_in_part(recorder, at)
 
 
 STARTERS = (
