@@ -51,6 +51,7 @@ class Recording(Record):
     segments: int
     deaths: int
     rotation_due: int | None
+    retry_at: int | None
     path: str | None
     detail: str | None
     progress: Progress | None
@@ -247,6 +248,7 @@ def parse_recording(answer: Answer) -> Recording:
         segments=runtime.need("segments", int),
         deaths=runtime.need("deaths", int),
         rotation_due=runtime.maybe_time("rotationDueAt"),
+        retry_at=runtime.maybe_time("retryAt"),
         path=runtime.text("path"),
         detail=runtime.text("detail"),
         progress=_parse_progress(runtime),

@@ -214,25 +214,6 @@ def test_an_answer_that_never_comes_is_asked_for_again() -> None:
 # --- the join ------------------------------------------------------------------------------------------------------
 
 
-def test_a_join_that_fails_is_tried_again() -> None:
-    world = recording(20.0, join_failures=2)
-    world.change_air(Air.ENDED)
-    ends_well(world)
-    everything_aired(world)
-    assert world.recorder.joins == 3
-
-
-def test_a_join_that_always_fails_keeps_the_segments() -> None:
-    world = recording(20.0, join_failures=3)
-    world.change_air(Air.ENDED)
-    assert world.finish() is State.FAILED
-    assert world.broken == []
-    assert world.leftovers() == []
-    assert world.files
-    assert world.recorder.path is None
-    assert world.recorder.detail == "cannot join: cannot read segment 002"
-
-
 def test_an_answer_about_an_earlier_join_is_stale() -> None:
     world = reach(State.FINALIZING)
     world.handle(ev.JoinEnded(at=world.now, join=0, path="/x", size=1))

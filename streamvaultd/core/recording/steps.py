@@ -94,7 +94,7 @@ def wind_up(recorder: Recorder, at: Moment) -> Step:
 def conclude(recorder: Recorder, at: Moment) -> Step:
     """Nothing runs any more: join what there is, or end without a file."""
     if recorder.size > 0:
-        return join(recorder, at)
+        return join(replace(recorder, failures=0), at)
     state, notice = State.FAILED, Notice.RECORDING_FAILED
     detail = recorder.detail or "no media arrived"
     if recorder.stop not in (None, StopReason.OVER):
