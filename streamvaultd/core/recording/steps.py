@@ -239,8 +239,12 @@ def ask_source(recorder: Recorder, at: Moment) -> Step:
 
 
 def _try_again_from_nothing(recorder: Recorder, at: Moment, verdict: Verdict) -> Step:
-    """There never were any media: a few tries, then it has failed."""
+    """There never were any media: a few tries, then it has failed. Without a scope it was no try, within `outage`."""
     recorder = replace(recorder, detail=verdict.why)
+    waited = at.monotonic - recorder.recording.created.monotonic
+    if verdict.ending is Ending.UNPLACED and waited < recorder.recording.policy.outage:  # says nothing of the source
+        delay = retry_delay(len(recorder.segments), recorder.recording.id)
+        return enter(recorder, State.BACKOFF, at, retry_at=at.monotonic + delay), ()
     if recorder.failures + 1 >= recorder.recording.policy.start_attempts:
         return wind_up(recorder, at)
     failures = recorder.failures + 1
