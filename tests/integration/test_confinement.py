@@ -212,6 +212,18 @@ time.sleep(600)
 """
 
 
+def journal_of(box: Box, segment: int) -> str:
+    """The journal's file. By their groups segments could read it: what keeps them from it is Landlock."""
+    machine = box.path("/etc/machine-id").read_text().strip()
+    path = f"/var/log/journal/{machine}/system.journal"
+    group = box.run(["getent", "group", "systemd-journal"]).stdout.split(":")[2]
+    status = box.run(["grep", "^Groups:", f"/proc/{segment}/status"]).stdout
+    assert group in status.split()
+    user = ["setpriv", "--reuid=_streamvault", "--regid=_streamvault", "--init-groups"]
+    assert box.run([*user, "head", "--bytes=8", path]).stdout == "LPKSHHRH"
+    return path
+
+
 def test_a_streamlink_that_was_taken_over_reaches_nothing(
     box: Box, ctl: Ctl, source: LiveSource, channel: str
 ) -> None:
@@ -225,7 +237,7 @@ def test_a_streamlink_that_was_taken_over_reaches_nothing(
     (folder / "streamlink").chmod(0o755)
     secrets = [
         "/var/lib/streamvaultd/streamvaultd.sqlite", neighbour["path"], "/etc/streamvaultd/conf.d/test.toml",
-        "/etc/shadow", "/var/log/journal", "/run/systemd/notify",
+        "/etc/shadow", journal_of(box, neighbour["pid"]), "/run/systemd/notify",
     ]  # fmt: skip
     targets = {
         "secrets": secrets, "folder": "/var/lib/streamvaultd", "victim": daemon, "own": "",
@@ -234,8 +246,8 @@ def test_a_streamlink_that_was_taken_over_reaches_nothing(
     (folder / "targets.json").write_text(json.dumps(targets))
     box.write_file(CONFIG, SETTINGS + '\n[streamlink]\ncommand = "/usr/local/lib/intruder/streamlink"\n')
     ctl("reload")
-    for victim in (daemon, str(neighbour["pid"])):
-        (folder / "targets.json").write_text(json.dumps({**targets, "victim": victim}))
+    for victim, others in ((daemon, "/var/lib/streamvaultd"), (str(neighbour["pid"]), "/run/streamvaultd")):
+        (folder / "targets.json").write_text(json.dumps({**targets, "victim": victim, "folder": others}))
         name = f"taken-{victim}"
         ctl("record", source.url(channel), "--name", name, check=False)
         segment = ctl.segments(name)[0]["path"]
