@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from streamvaultd import __version__
+from streamvaultd.api.present import Presenter
 from streamvaultd.api.recordings import Api
 from streamvaultd.api.sockets import SOCKET_NAMES, Sockets, all_handlers
 from streamvaultd.base.clock import SystemClock
@@ -45,6 +46,7 @@ from streamvaultd.recording.files.discard import Discard
 from streamvaultd.recording.files.output import SegmentFiles
 from streamvaultd.recording.files.space import Space
 from streamvaultd.recording.files.writeback import Writeback
+from streamvaultd.recording.glance import Glance
 from streamvaultd.recording.inbox import Inbox, Recorders
 from streamvaultd.recording.manager import Manager
 from streamvaultd.recording.removal import Removal
@@ -70,7 +72,7 @@ from streamvaultd.reporting.notices import (
     Journal,
 )
 from streamvaultd.scopes.broker import Scopes
-from streamvaultd.scopes.confine import lacking as confinement_lacks
+from streamvaultd.scopes.lacks import lacks
 from streamvaultd.scopes.launcher import Launcher, clean_environment, memfd_with, own_roots
 from streamvaultd.scopes.loaded import loaded_scopes
 from streamvaultd.scopes.runs import Runs
@@ -314,9 +316,13 @@ class Daemon:
             pid_of=pid_of,
             memory_of=lambda unit: memory_use(f"{slice_groups(RECORDINGS_SLICE)[-1]}/{unit}"),
             catalogue=self._catalogue,
-            progress=self._progress.of,
+            presenter=Presenter(
+                clock=self._clock,
+                sizes=Glance(files=self._files, lanes=self._lanes, clock=self._clock),
+                progress=self._progress.of,
+            ),
             unreachable=lambda: self.watching.telling.unreachable,
-            unconfined=confinement_lacks(),
+            unconfined=lacks(),
         )
 
     def _build_sockets(self) -> Sockets:
@@ -364,7 +370,7 @@ class Daemon:
             loop.add_signal_handler(number, stop.set)
         self.notifier.ready(self.status())
         self.journal.tell(DAEMON_STARTED, version=__version__, adopted=adopted)
-        for why in confinement_lacks():
+        for why in lacks():
             self.journal.tell(CONFINEMENT_LACKS, why=why)
         self.spawn(self.upkeep.audits.tell())
         await stop.wait()
