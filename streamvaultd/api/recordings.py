@@ -209,7 +209,7 @@ class Api:
         recorder = await self._find(call.parameters["recording"])
         if recorder.state in (State.STOPPING, State.FINALIZING, State.DISCARDING):
             return {"recording": await self._view(recorder)}
-        if recorder.state not in RUNNING:
+        if recorder.state not in RUNNING | {State.UNJOINED}:
             raise _not_recording("stop", recorder)
         after = await self._manager.submit(recorder.recording.id, StopRequested(at=self._clock.now()))
         return {"recording": await self._view(after or recorder)}

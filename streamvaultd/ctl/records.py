@@ -51,6 +51,7 @@ class Recording(Record):
     segments: int
     deaths: int
     rotation_due: int | None
+    retry_at: int | None
     given_up: int | None
     path: str | None
     detail: str | None
@@ -257,6 +258,7 @@ def parse_recording(answer: Answer) -> Recording:
         segments=runtime.need("segments", int),
         deaths=runtime.need("deaths", int),
         rotation_due=runtime.maybe_time("rotationDueAt"),
+        retry_at=runtime.maybe_time("retryAt"),
         given_up=runtime.maybe_time("givenUpAt"),
         path=runtime.text("path"),
         detail=runtime.text("detail"),

@@ -139,7 +139,12 @@ ENTRIES: Final[Mapping[str, Entry]] = {
     Notice.JOIN_FAILED: Entry(
         "f0dc428c32ff4f52a050c57d1df92a1e",
         WARNING,
-        "Cannot join recording {recording} of '{streamer}' (try {tries}): {why}",
+        "Cannot join recording {recording} of '{streamer}' (try {tries}), trying again in {pause}: {why}",
+    ),
+    Notice.UNJOINED: Entry(
+        "8e5f1d0b6a7c4f3ea2d94b7c10fe6358",
+        ERROR,
+        "Recording {recording} of '{streamer}' has no file yet, {tries} joins in a row have failed: {why}",
     ),
     Notice.RECORDING_COMPLETED: Entry(
         "89092b30eb82409885b054be6ad161d9", NOTICE, "Recording {recording} of '{streamer}' is complete: {path}"

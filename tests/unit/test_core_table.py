@@ -18,13 +18,13 @@ from streamvaultd.core.model import Moment, Policy, Recorder, Segment, State, St
 from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.loglines import Line
 from streamvaultd.core.recording.machine import RULES, IllegalTransition, step
-from streamvaultd.core.recording.policy import JOINS_MAX
 from streamvaultd.core.upkeep.recovery import coherent
 from tests.unit.broadcast import GONE, NO_SPACE, SILENT, UNKNOWN_SITE, UNREACHABLE
 from tests.unit.invariants import broken_by_step
 from tests.unit.rows import BOOTED, EPOCH, new_recorder
 
 SEGMENTS_MAX = 2
+JOINS_MAX = 1
 POLICY = Policy(start_attempts=2, grace=1000.0, min_duration=60.0)
 
 EXITS = (
@@ -39,7 +39,7 @@ EXITS = (
     Evidence(error="no such file"),
 )
 
-pytestmark = pytest.mark.timeout(60)  # whichever test is first visits all recorders
+pytestmark = pytest.mark.timeout(300)  # whichever test is first visits all recorders
 
 Arrow = tuple[State, type[ev.Event], State]
 
@@ -82,6 +82,7 @@ def all_events(recorder: Recorder, at: Moment) -> Iterator[ev.Event]:
     yield ev.JoinEnded(at=at, join=recorder.joins, path="/srv/r/demo/x.ts", size=1000)
     yield ev.JoinEnded(at=at, join=recorder.joins, path="/srv/r/demo/x.ts", size=1000, duration=5.0)
     yield ev.JoinEnded(at=at, join=recorder.joins, why="cannot")
+    yield ev.JoinEnded(at=at, join=recorder.joins, why="no media", for_good=True)
     yield ev.MediaDiscarded(at=at, files=2, size=2000)
     yield ev.DiskLow(at=at, why="no room")
     yield ev.MediaPruned(at=at, files=1, size=1000)
@@ -132,7 +133,7 @@ def everything_after(recorder: Recorder) -> Iterator[tuple[Recorder, ev.Event]]:
 
 STARTERS = (
     ev.RecordRequested, ev.Restarted, ev.SourceProbed, ev.DiskFreed, ev.RetryDue, ev.NetworkBack, ev.SegmentExited,
-    ev.RetryRequested,
+    ev.RetryRequested, ev.JoinOverdue,
 )  # fmt: skip
 
 

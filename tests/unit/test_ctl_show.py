@@ -164,6 +164,19 @@ def test_status_shows_how_far_a_join_is(progress: dict[str, int], shown: str) ->
     assert f"       Joined: {shown}\n" in run(daemon, "status", "demo").out
 
 
+def test_status_says_when_a_join_that_failed_is_tried_again() -> None:
+    unjoined = one("unjoined", detail="the last join failed: no room", retryAt=at(NOW + 5 * 60_000_000))
+    daemon = FakeDaemon().on("Get", unjoined).on("ListSegments", {"segments": []}).on("Why", {"ends": []})
+    assert (
+        "               the last join failed: no room\n"
+        "               it is tried again at Wed 2026-11-18 11:11:40 UTC; 5min left\n"
+    ) in run(daemon, "status", "demo").out
+    assert run(daemon, "why", "demo").out == (
+        "recording 348 of 'demo' is unjoined: the last join failed: no room; "
+        "it is tried again at Wed 2026-11-18 11:11:40 UTC; 5min left\n"
+    )
+
+
 def test_status_of_a_recording_reads_as_a_unit_of_systemctl() -> None:
     ended = segment(
         1, "ended", endedAt=at(NOW - 60_000_000), cause="signal:9", death=True, memoryPeak=60 << 20, memoryMax=1 << 28

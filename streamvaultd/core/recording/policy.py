@@ -67,6 +67,12 @@ SEAL_LIMIT: Final = 60.0
 JOIN_CHECK: Final = 600.0
 """How often (s) to make sure that a join which says nothing still runs."""
 
+JOIN_DELAYS: Final = (10.0, 60.0, 300.0, 1800.0, 3600.0)
+"""Seconds until a join that failed is tried again, after each failure in a row; the last one holds for ever."""
+
+JOINS_TOLD: Final = 3
+"""So many joins that failed in a row are more than bad luck: people are notified."""
+
 DISCARD_CHECK: Final = 600.0
 """How often (s) to try to remove media that are not kept, if that fails."""
 
@@ -108,7 +114,6 @@ STEP_MIN: Final = 30.0
 
 STOPS_MAX: Final = 4
 SEALS_MAX: Final = 3
-JOINS_MAX: Final = 3
 STEADY: Final = 10.0
 """A run that still grows so long (s) after its first media has more than what the source's window held: it is back."""
 
@@ -118,8 +123,16 @@ def retry_delay(failures: int, salt: int = 0) -> float:
 
     Up to a quarter more or less, by `salt`, so that recordings that lost the same source do not come back as one.
     """
-    jitter = 0.75 + (salt * 0x9E3779B1 + failures * 0x85EBCA6B) % 1024 / 2048
-    return RETRY_DELAYS[min(failures, len(RETRY_DELAYS) - 1)] * jitter
+    return RETRY_DELAYS[min(failures, len(RETRY_DELAYS) - 1)] * _jitter(failures, salt)
+
+
+def join_delay(failures: int, salt: int) -> float:
+    """Seconds to wait before the next join after so many failures in a row, with the same play as above."""
+    return JOIN_DELAYS[min(failures, len(JOIN_DELAYS)) - 1] * _jitter(failures, salt)
+
+
+def _jitter(failures: int, salt: int) -> float:
+    return 0.75 + (salt * 0x9E3779B1 + failures * 0x85EBCA6B) % 1024 / 2048
 
 
 def next_disk_check(at: Instant, *, since: Instant) -> Instant:

@@ -41,6 +41,7 @@ _STATE_STYLES: Final = {
     "ended": Style.PLAIN,
     "removed": Style.FAINT,
     "paused": Style.BAD,
+    "unjoined": Style.BAD,
     "failed": Style.BAD,
 }
 _DOTS: Final = {
@@ -146,12 +147,19 @@ def recording_block(
     fields: list[tuple[str, Line]] = [("State", state)]
     if recording.detail:
         fields.append(("", line(recording.detail)))
+    if recording.retry_at is not None:
+        fields.append(("", line(next_try(recording.retry_at, now))))
     fields += [(label, line(text)) for label, text in _facts(recording, segments, now) if text]
     fields += result
     return [
         (*title, Span(f" - recording {recording.id} of stream {recording.stream}")),
         *labelled(fields),
     ]
+
+
+def next_try(at: int, now: int) -> str:
+    """When a recording that waits is tried again."""
+    return f"it is tried again at {format_since(at, now)}"
 
 
 def _facts(recording: Recording, segments: Sequence[Segment], now: int) -> list[tuple[str, str]]:
