@@ -147,6 +147,14 @@ class DaemonStatus(Record):
     catalogue: Catalogue | None
     unreachable: tuple[str, ...]
     unconfined: tuple[str, ...]
+    mistakes: tuple[Mistake, ...]
+
+
+class Mistake(Record):
+    """`text` names section, key and value, as far as they are known, and what is wrong."""
+
+    file: str
+    text: str
 
 
 class Catalogue(Record):
@@ -344,6 +352,14 @@ def parse_event(answer: Answer) -> Event:
     )
 
 
+def parse_mistake(answer: Answer) -> Mistake:
+    """From type Mistake; raises BadAnswer."""
+    top = Fields(answer, "mistake")
+    key = top.text("key")
+    where = f" [{top.text('section')}]{f' {key}' if key else ''} = {top.text('value')}:" if top.has("section") else ""
+    return Mistake(file=top.need("file", str), text=f"{where} {top.need('why', str)}".strip())
+
+
 def parse_status(answer: Answer) -> DaemonStatus:
     """From the reply of GetStatus; raises BadAnswer."""
     top = Fields(answer, "status")
@@ -361,6 +377,7 @@ def parse_status(answer: Answer) -> DaemonStatus:
         catalogue=_parse_catalogue(answer.get("catalogue")),
         unreachable=top.texts("unreachableTargets"),
         unconfined=top.texts("unconfined"),
+        mistakes=tuple(parse_mistake(item) for item in objects(answer, "mistakes")),
     )
 
 

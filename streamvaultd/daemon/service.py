@@ -27,6 +27,7 @@ from streamvaultd.base.sd_notify import Notifier, watchdog_interval
 from streamvaultd.base.threads import in_thread
 from streamvaultd.base.units import RECORDINGS_SLICE, slice_groups
 from streamvaultd.config import settings as config
+from streamvaultd.config.last_good import SETTINGS, LastGood, load_or_last
 from streamvaultd.config.live import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Recorder, State
@@ -110,7 +111,7 @@ class Daemon:
     def __init__(
         self, settings: Settings, group: asyncio.TaskGroup, store: QueryableStore, files: SegmentFiles
     ) -> None:
-        self._settings, self._mistakes, self._group = LiveSettings(settings), 0, group
+        self._settings, self._group = LiveSettings(settings), group
         self.notifier = Notifier()
         self.journal = Journal()
         self._startup = Startup(self.notifier, self.journal)
@@ -281,7 +282,7 @@ class Daemon:
             manager=self.manager, store=self._store, files=self._files, runs=self._runs, joins=self._joins,
             removal=self._removal, bus=self.bus, notifier=self.notifier, lanes=self._lanes, clock=self._clock,
             journal=self.journal, settings=self._settings,
-            rules=lambda name: None if self._mistakes else roster.retention_of(name),
+            rules=lambda name: None if self._settings.wrong else roster.retention_of(name),
         )  # fmt: skip
         roster.on_retention = upkeep.retention.hold
         return upkeep
@@ -428,7 +429,7 @@ class Daemon:
         """Read the settings again; bad ones leave the old ones in force. Whether they apply, and all mistakes."""
         self.notifier.reloading()
         self.upkeep.retention.hold()
-        settings, mistakes = config.load(config.files())
+        settings, mistakes = load_or_last(config.files(), LastGood(STATE_DIR / SETTINGS))
         self.tell_mistakes(SETTINGS_REFUSED, mistakes)
         if not mistakes:
             self._settings.now = settings
@@ -440,7 +441,7 @@ class Daemon:
 
     def tell_mistakes(self, entry: Entry, mistakes: Sequence[VaultError]) -> None:
         """Tell of mistakes in the settings, in the journal now and in the status until they are gone."""
-        self._mistakes = len(mistakes)
+        self._settings.wrong = mistakes
         if mistakes:
             self.journal.tell(entry, why="; ".join(str(mistake) for mistake in mistakes))
 
@@ -450,7 +451,8 @@ class Daemon:
         running = sum(recorder.state.status == "recording" for recorder in recorders)
         live = sum(len(recorder.live) for recorder in recorders)
         joining = sum(recorder.state is State.FINALIZING for recorder in recorders)
-        trouble = f"; {self._mistakes} mistakes in the settings, see the journal" if self._mistakes else ""
+        wrong = len(self._settings.mistakes)
+        trouble = f"; {wrong} mistakes in the settings, see 'streamvaultctl status'" if wrong else ""
         return f"{running} recordings, {live} segments, {joining} joins{trouble}"
 
     async def _find_streamlink(self) -> None:

@@ -195,7 +195,7 @@ SETTINGS_REFUSED: Final = Entry(
     "a9d537b4a36e405ab434054741318e1b", ERROR, "Settings not reloaded, the old ones stay: {why}"
 )
 SETTINGS_MISTAKEN: Final = Entry(
-    "af11a2de4b7245bb9304323c1d5b34c2", ERROR, "Settings with mistakes, defaults stand in for them: {why}"
+    "af11a2de4b7245bb9304323c1d5b34c2", ERROR, "Settings with mistakes, the last ones without apply: {why}"
 )
 STORE_FAILED: Final = Entry(
     "94e6c71e346c4827beded8c582a6646a", ERROR, "Cannot save the state of '{streamer}', trying again: {why}"

@@ -74,6 +74,7 @@ STATUS = {
     "store": "sqlite:////var/lib/streamvaultd/vault.db",
     "unreachableTargets": [],
     "unconfined": [],
+    "mistakes": [],
 }
 SEAM = {"older": 1, "newer": 2, "kind": "exact", "method": "bytes", "certainty": "proven", "gapUSec": 0}
 STREAMLINK = {"command": "/usr/bin/streamlink", "version": "7.3.0", "managed": False, "warning": "it is old"}
@@ -111,6 +112,23 @@ def test_status_names_those_who_cannot_be_notified() -> None:
     assert "Notifications: cannot reach phone, team\n" in run(daemon.on("List", {"recordings": []}), "status").out
     daemon = FakeDaemon().on("GetStatus", STATUS).on("List", {"recordings": []})
     assert "Notifications" not in run(daemon, "status").out
+
+
+def test_status_tells_every_mistake_in_the_settings() -> None:
+    mistakes = [
+        {
+            "file": "/etc/streamvaultd/conf.d/x.toml",
+            "section": "watch",
+            "key": "intrval",
+            "value": "'9s'",
+            "why": "no",
+        },
+        {"file": "/etc/streamvaultd/streamers.d/ada.toml", "why": "it is no TOML"},
+    ]
+    daemon = FakeDaemon().on("GetStatus", {**STATUS, "mistakes": mistakes}).on("List", {"recordings": []})
+    shown = run(daemon, "status").out
+    assert "Mistake: /etc/streamvaultd/conf.d/x.toml: [watch] intrval = '9s': no\n" in shown
+    assert "         /etc/streamvaultd/streamers.d/ada.toml: it is no TOML\n" in shown
 
 
 def test_json_of_stop_and_rotate_is_the_recording() -> None:

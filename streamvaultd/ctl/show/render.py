@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Final
 
-    from streamvaultd.ctl.records import DaemonStatus, Event, Progress, Recording, Segment, Streamlink
+    from streamvaultd.ctl.records import DaemonStatus, Event, Mistake, Progress, Recording, Segment, Streamlink
 
 LAST_DEATHS: Final = 3
 """How many deaths `status` names."""
@@ -267,8 +267,14 @@ def daemon_block(status: DaemonStatus, now: int) -> list[Line]:
             fields.append(("", line(status.catalogue.trouble, Style.BAD)))
     if status.unreachable:
         fields.append(("Notifications", line(f"cannot reach {', '.join(status.unreachable)}", Style.BAD)))
+    fields += [("Mistake" if at == 0 else "", line(mistake(one), Style.BAD)) for at, one in enumerate(status.mistakes)]
     fields += [("Confinement", line(why, Style.BAD)) for why in status.unconfined]
     return [title, *labelled(fields)]
+
+
+def mistake(found: Mistake) -> str:
+    """A mistake in a settings file, in one line."""
+    return f"{found.file}: {found.text}"
 
 
 def streamlink_block(streamlink: Streamlink) -> list[Line]:
