@@ -175,6 +175,7 @@ class Segment:
     anon_at: Instant | None = None  # not stored
     anon_rate: float = 0.0  # bytes per second, not stored
     filtering: bool = False  # streamlink leaves out advertisements and writes nothing; not stored
+    muxed: bool = False  # it has ffmpeg mux streams of several playlists; not stored
     suspect: str | None = None  # why it may be losing media; not stored, as are the next two
     suspect_since: Instant | None = None
     suspect_until: Instant | None = None

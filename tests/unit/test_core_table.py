@@ -14,10 +14,11 @@ from functools import cache
 import pytest
 
 from streamvaultd.core.evidence import Evidence
-from streamvaultd.core.model import Moment, Policy, Recorder, Segment, State, StopReason
+from streamvaultd.core.model import Moment, Phase, Policy, Recorder, Segment, State, StopReason
 from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.loglines import Line
 from streamvaultd.core.recording.machine import RULES, IllegalTransition, step
+from streamvaultd.core.recording.steps import put
 from streamvaultd.core.upkeep.recovery import coherent
 from tests.unit.broadcast import GONE, NO_SPACE, SILENT, UNKNOWN_SITE, UNREACHABLE
 from tests.unit.invariants import broken_by_step
@@ -119,6 +120,14 @@ def _reason(recorder: Recorder) -> StopReason | None:
     return recorder.stop if recorder.stop in (None, StopReason.OVER, StopReason.CHANGED) else StopReason.REQUESTED
 
 
+def _opened_in_part(recorder: Recorder, at: Moment) -> Iterator[tuple[Recorder, ev.Event]]:
+    """A run that waits for two streams hears that one of them is not there."""
+    for segment in recorder.segments:
+        if segment.phase is Phase.WAITING:
+            line = ev.SegmentSpoke(at=at, attempt=segment.number, line=Line.NOT_FOUND)
+            yield put(recorder, segment, muxed=True), line
+
+
 def everything_after(recorder: Recorder) -> Iterator[tuple[Recorder, ev.Event]]:
     """What may happen soon or late; and while the machine goes down, what would start something."""
     for wait in (1.0, 2000.0, 90000.0) if recorder.state is State.PAUSED else (1.0, 2000.0):
@@ -129,6 +138,7 @@ def everything_after(recorder: Recorder) -> Iterator[tuple[Recorder, ev.Event]]:
             yield recorder, event
             if isinstance(event, STARTERS):
                 yield going_down, event
+        yield from _opened_in_part(recorder, at)
 
 
 STARTERS = (

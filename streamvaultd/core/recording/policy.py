@@ -45,9 +45,12 @@ SUSPECT_HOLD_MAX: Final = 600.0
 """Seconds: when a run that may be losing media is looked at again; and how long it stays suspected after the last sign
 of it, which comes with every reload of a playlist, and after one that its streamlink gives only once.
 """
-BESIDE_PAUSE: Final = 5.0
+BESIDE_PAUSE: Final = 3.0
 BESIDE_PAUSE_MAX: Final = 60.0
 """Seconds between two tries to have a segment beside a suspected one: an eighth of how long it has been one."""
+
+INCOMPLETE_LIMIT: Final = 60.0
+"""So long (s) after the last media a run is replaced of which one stream cannot be opened; later, one will do."""
 
 QUALITY_LATE: Final = 1.0
 """So long (s) after its first media a segment's quality may not have been heard of yet."""
