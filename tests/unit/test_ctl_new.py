@@ -18,16 +18,6 @@ from tests.fakes.ctl import HOUR, NOW, FakeDaemon, at, event, one, recording, ru
 DAY = 24 * HOUR
 
 
-def test_events_of_a_kind_that_there_is_not_are_a_mistake() -> None:
-    daemon = FakeDaemon().on("ListEvents", {"events": []})
-    ran = run(daemon, "events", "--kind", "segment-dies")
-    assert ran.code == 2
-    assert "there are no events of kind 'segment-dies'" in ran.err
-    assert "did you mean 'segment-died'" in ran.err
-    ran = run(daemon, "events", "--kind", "segment-died")
-    assert (ran.code, ran.out, ran.err) == (0, "", "")
-
-
 def test_list_asks_for_what_is_filtered() -> None:
     daemon = FakeDaemon().on("List", {"recordings": []})
     ran = run(daemon, "list", "--status", "failed", "--since", "2h", "--until", "2026-11-18 11:00", "-n", "20")

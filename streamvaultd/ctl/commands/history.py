@@ -6,7 +6,6 @@ from __future__ import annotations
 from streamvaultd.ctl import records
 from streamvaultd.ctl.commands.lists import show_table
 from streamvaultd.ctl.options import MAYBE_RECORDING, Command, command, option
-from streamvaultd.ctl.outcome import Usage
 from streamvaultd.ctl.records import Answer, Fields
 from streamvaultd.ctl.session import Session
 from streamvaultd.ctl.show import render
@@ -82,23 +81,8 @@ def events(
     if priority is not None:
         asked["priority"] = PRIORITIES.index(priority)
     found = session.pages("ListEvents", "events", limit=limit or EVENTS, **asked)[::-1]
-    if kind is not None and not found:
-        _check_kind(kind)
     if not session.show_json(found):
         session.show([render.event_line(records.parse_event(item), None) for item in found])
-
-
-def _check_kind(kind: str) -> None:
-    """Nothing was found of a kind: raises Usage if there is none that is called so."""
-    from difflib import get_close_matches  # what every other command can do without
-
-    from streamvaultd.core.recording.effects import Notice
-
-    kinds = [notice.value for notice in Notice]
-    if kind not in kinds:
-        close = get_close_matches(kind, kinds, n=2)
-        hints = [f"did you mean {' or '.join(map(repr, close))}?"] if close else []
-        raise Usage(f"there are no events of kind '{kind}'", [*hints, f"there are {', '.join(kinds)}"])
 
 
 def event_answers(session: Session, limit: int) -> list[Answer]:
