@@ -7,7 +7,6 @@ was there to see, with whatever its exit pipe still holds.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -79,7 +78,7 @@ def _ends(recorder: Recorder, segment: Segment, facts: Facts, at: Moment) -> Ite
 
 def _last_written(segment: Segment, instant: Instant | None, at: Moment) -> Moment | None:
     """When a run wrote last whose end nobody saw; None where the clock was set meanwhile, and nobody can tell."""
-    earliest = segment.grown_at if segment.grown_at is not None and not segment.earlier_boot else -math.inf
+    earliest = segment.grown_at if segment.grown_at is not None and not segment.earlier_boot else float("-inf")
     return at.at(instant) if instant is not None and earliest <= instant <= at.monotonic else None
 
 
