@@ -75,6 +75,7 @@ class Studio:
             runs=nobody,
             media=nobody,
             writeback=nobody,
+            held=nobody,
             disk=cast("Any", room),
             lanes=Lanes(),
             parse_record=nobody,
