@@ -195,6 +195,8 @@ async def test_a_recording_that_does_not_fit_is_refused_before_there_is_anything
 class Source:
     """A source that offers these qualities; notes which were asked about."""
 
+    trouble: str | None = None
+
     def __init__(self, *streams: str) -> None:
         self.streams = streams
         self.asked: list[str] = []
