@@ -27,6 +27,7 @@ from streamvaultd.base.sd_notify import Notifier, watchdog_interval
 from streamvaultd.base.threads import in_thread
 from streamvaultd.base.units import RECORDINGS_SLICE, slice_groups
 from streamvaultd.config import settings as config
+from streamvaultd.config.last_good import SETTINGS, LastGood, load_or_last
 from streamvaultd.config.live import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Recorder, State
@@ -43,6 +44,7 @@ from streamvaultd.recording.admission import Beginner
 from streamvaultd.recording.disk_guard import DiskGuard
 from streamvaultd.recording.executor import Executor
 from streamvaultd.recording.files.discard import Discard
+from streamvaultd.recording.files.held import HeldFiles
 from streamvaultd.recording.files.output import SegmentFiles
 from streamvaultd.recording.files.space import Space
 from streamvaultd.recording.files.writeback import Writeback
@@ -110,7 +112,7 @@ class Daemon:
     def __init__(
         self, settings: Settings, group: asyncio.TaskGroup, store: QueryableStore, files: SegmentFiles
     ) -> None:
-        self._settings, self._mistakes, self._group = LiveSettings(settings), 0, group
+        self._settings, self._group = LiveSettings(settings), group
         self.notifier = Notifier()
         self.journal = Journal()
         self._startup = Startup(self.notifier, self.journal)
@@ -121,6 +123,7 @@ class Daemon:
         self._store, self._files = store, files
         self._watcher: ProcessWatch[str] = ProcessWatch(asyncio.get_running_loop())
         self.streamlinks = Streamlinks(settings=self._settings, state_dir=STATE_DIR)
+        self._held = HeldFiles(asyncio.get_running_loop(), fd_store=self.notifier)
         self._writeback = self._build_writeback()
         self.disk = self._build_disk_guard()
         self._beginner = Beginner(
@@ -135,6 +138,7 @@ class Daemon:
         )
         self._media: MediaWatch[str] = MediaWatch(asyncio.get_running_loop())
         captures = self._build_captures()
+        self._held.on_taken = captures.on_file_taken
         self._progress = JoinProgress(folder=STATE_DIR / "jobs", watcher=self._media, on_change=self._on_progress)
         self._removal = Removal(store=store, files=files, media=Discard(), lanes=self._lanes)
         self._joins = self._build_joins()
@@ -147,7 +151,8 @@ class Daemon:
         self.bus = self._build_bus(captures)
         self.ledger = Ledger(
             settings=self._settings, store=store, manager=self.manager, outlook=self.disk.outlook,
-            catalogue=self._catalogue, lanes=self._lanes, clock=self._clock, journal=self.journal, spawn=self.spawn,
+            catalogue=self._catalogue, streamlinks=self.streamlinks, lanes=self._lanes, clock=self._clock,
+            journal=self.journal, spawn=self.spawn,
         )  # fmt: skip
         self.upkeep = self._build_upkeep()
         self._recorders.listeners += [
@@ -199,6 +204,7 @@ class Daemon:
             asyncio.get_running_loop(),
             clock=self._clock,
             settings=self._settings,
+            held=self._held,
             on_trouble=lambda unit, error: self.disk.on_sync_failed(unit, error),
         )
 
@@ -226,6 +232,7 @@ class Daemon:
             media=self._media,
             parse_record=parse_exit_record,
             writeback=self._writeback,
+            held=self._held,
             disk=self.disk,
             lanes=self._lanes,
             is_overlap_proven=are_overlapping,
@@ -281,7 +288,7 @@ class Daemon:
             manager=self.manager, store=self._store, files=self._files, runs=self._runs, joins=self._joins,
             removal=self._removal, bus=self.bus, notifier=self.notifier, lanes=self._lanes, clock=self._clock,
             journal=self.journal, settings=self._settings,
-            rules=lambda name: None if self._mistakes else roster.retention_of(name),
+            rules=lambda name: None if self._settings.wrong else roster.retention_of(name),
         )  # fmt: skip
         roster.on_retention = upkeep.retention.hold
         return upkeep
@@ -355,8 +362,10 @@ class Daemon:
             self.spawn(self._catalogue.run())
         self.spawn(self.link_watch.run())
         self.spawn(self._find_streamlink())
+        self._held.inherit(fds)
         self.notifier.inherit(name for name in fds if name not in SOCKET_NAMES)
         adopted = await self._take_over(fds)
+        self._held.release_all(self._recorders.values())
         self.ledger.start(self._recorders.values())
         self.spawn(self.manager.run())
         await self.watching.start()
@@ -428,7 +437,7 @@ class Daemon:
         """Read the settings again; bad ones leave the old ones in force. Whether they apply, and all mistakes."""
         self.notifier.reloading()
         self.upkeep.retention.hold()
-        settings, mistakes = config.load(config.files())
+        settings, mistakes = load_or_last(config.files(), LastGood(STATE_DIR / SETTINGS))
         self.tell_mistakes(SETTINGS_REFUSED, mistakes)
         if not mistakes:
             self._settings.now = settings
@@ -440,7 +449,7 @@ class Daemon:
 
     def tell_mistakes(self, entry: Entry, mistakes: Sequence[VaultError]) -> None:
         """Tell of mistakes in the settings, in the journal now and in the status until they are gone."""
-        self._mistakes = len(mistakes)
+        self._settings.wrong = mistakes
         if mistakes:
             self.journal.tell(entry, why="; ".join(str(mistake) for mistake in mistakes))
 
@@ -450,7 +459,8 @@ class Daemon:
         running = sum(recorder.state.status == "recording" for recorder in recorders)
         live = sum(len(recorder.live) for recorder in recorders)
         joining = sum(recorder.state is State.FINALIZING for recorder in recorders)
-        trouble = f"; {self._mistakes} mistakes in the settings, see the journal" if self._mistakes else ""
+        wrong = len(self._settings.mistakes)
+        trouble = f"; {wrong} mistakes in the settings, see 'streamvaultctl status'" if wrong else ""
         return f"{running} recordings, {live} segments, {joining} joins{trouble}"
 
     async def _find_streamlink(self) -> None:

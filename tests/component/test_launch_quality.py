@@ -39,6 +39,7 @@ class Studio:
             runs=cast("Any", self),
             media=nobody,
             writeback=nobody,
+            held=nobody,
             disk=cast("Any", self),
             lanes=Lanes(),
             parse_record=nobody,

@@ -7,7 +7,9 @@ import json
 from typing import Any
 
 from streamvaultd.errors import NoSuchStreamer, NotificationFailed, StreamerReadOnly
-from tests.fakes.ctl import NOW, FakeDaemon, at, run
+from tests.fakes.ctl import NOW, FakeDaemon, at, one, run
+
+STATUS: dict[str, Any] = {"mistakes": []}
 
 
 def streamer(name: str = "alice", state: str = "offline", **runtime: Any) -> dict[str, Any]:
@@ -23,7 +25,7 @@ def test_streamers() -> None:
         streamer("alice", "recording", recording=348, title="A title\x1b[31m", siteId="1"),
         streamer("bob", "trouble", detail="no such host", trouble="network"),
     ]
-    ran = run(FakeDaemon().on("ListStreamers", {"streamers": every}), "streamers")
+    ran = run(FakeDaemon().on("ListStreamers", {"streamers": every}).on("GetStatus", STATUS), "streamers")
     assert ran.out == (
         "STREAMER  STATE      RECORDING  URL                         ABOUT\n"
         "alice     recording        348  https://site.example/alice  A title\\x1b[31m\n"
@@ -34,7 +36,19 @@ def test_streamers() -> None:
 
 
 def test_no_streamers() -> None:
-    assert run(FakeDaemon().on("ListStreamers", {"streamers": []}), "streamers").out == "0 streamers listed, 0 live.\n"
+    daemon = FakeDaemon().on("ListStreamers", {"streamers": []}).on("GetStatus", STATUS)
+    assert run(daemon, "streamers").out == "0 streamers listed, 0 live.\n"
+
+
+def test_a_streamer_whose_file_has_mistakes_has_a_row() -> None:
+    wrong = {"file": "/etc/streamvaultd/streamers.d/cecil.toml", "section": "streamer", "key": "urll", "value": "1"}
+    known = {"file": "/var/lib/streamvaultd/streamers.d/alice.toml", "why": "it is no TOML"}
+    other = {"file": "/etc/streamvaultd/streamvaultd.toml", "why": "it is no TOML"}
+    mistakes = [{**wrong, "why": "no such setting"}, {**wrong, "why": "another one"}, known, other]
+    daemon = FakeDaemon().on("ListStreamers", {"streamers": [streamer()]}).on("GetStatus", {"mistakes": mistakes})
+    rows = run(daemon, "--no-legend", "streamers").out.splitlines()
+    assert [row.split()[:2] for row in rows] == [["alice", "offline"], ["cecil", "refused"]]
+    assert rows[1].endswith("[streamer] urll = 1: no such setting")
 
 
 def test_add_and_what_is_asked_for() -> None:
@@ -42,6 +56,28 @@ def test_add_and_what_is_asked_for() -> None:
     ran = run(daemon, "add", "https://site.example/alice", "--quality", "720p,best")
     assert (ran.code, ran.out, ran.err) == (0, "", "'alice' is watched.\n")
     assert daemon.calls == [("AddStreamer", {"url": "https://site.example/alice", "quality": "720p,best"})]
+
+
+OLD = "streamlink 7.3.0 is older than 8.6.0: 'apt install …' gets one without"
+
+
+def test_an_old_streamlink_is_told_when_it_is_to_be_used() -> None:
+    listed = run(
+        FakeDaemon()
+        .on("ListStreamers", {"streamers": []})
+        .on("GetStatus", {"streamlinkTrouble": OLD, "mistakes": []}),
+        "streamers",
+    )
+    assert listed.out == f"0 streamers listed, 0 live.\n{OLD}\n"
+    added = run(
+        FakeDaemon().on("AddStreamer", {"streamer": streamer(), "warning": OLD}), "add", "https://x.example/alice"
+    )
+    assert (added.code, added.err) == (0, f"{OLD}\n'alice' is watched.\n")
+    twice = ({**one("starting"), "warning": OLD}, {**one(hasMedia=True), "warning": OLD})
+    recorded = run(FakeDaemon().on("Record", *twice), "record", "https://www.twitch.tv/demo")
+    assert recorded.err.count(OLD) == 1
+    recorded = run(FakeDaemon().on("Record", twice[0]), "record", "https://www.twitch.tv/demo", "--no-block")
+    assert recorded.err.startswith(f"{OLD}\n")
 
 
 def test_enable_disable_remove() -> None:

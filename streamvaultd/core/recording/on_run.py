@@ -79,7 +79,7 @@ def on_launch_failed(recorder: Recorder, event: ev.LaunchFailed) -> Step:
         after, more = go_on_without(after, segment, event.at, Verdict("launch-failed", Ending.HOST, event.why))
         return after, (*effects, *more)
     told = tell(Notice.LAUNCH_FAILED, segment, "launch-failed", why=event.why)
-    ending = Ending.BROKEN
+    ending = Ending.UNPLACED
     if event.disk:
         ending = Ending.DISK
     elif event.permanent and recorder.media_started is None:
@@ -184,7 +184,7 @@ def on_launch_timed_out(recorder: Recorder, event: ev.LaunchTimedOut) -> Step:
     why = f"its scope did not start within {recorder.recording.policy.launch_timeout:g} s"
     after, effects = ask_to_stop(recorder, segment, event.at, cause="launch-failed")
     told = tell(Notice.LAUNCH_FAILED, segment, "launch-failed", why=why)
-    after, more = go_on_without(after, segment, event.at, Verdict("launch-failed", Ending.BROKEN, why))
+    after, more = go_on_without(after, segment, event.at, Verdict("launch-failed", Ending.UNPLACED, why))
     return after, (*effects, told, *more)
 
 
@@ -216,7 +216,7 @@ def on_exited(recorder: Recorder, event: ev.SegmentExited) -> Step:
     evidence = event.evidence.merged(segment.evidence or Evidence()).merged(known)
     verdict = judge(evidence, asked=asked)
     after = move(
-        recorder, segment, Phase.SEALING, event.at, ended=event.at, cause=verdict.cause, stops=0,
+        recorder, segment, Phase.SEALING, event.at, ended=event.ended or event.at, cause=verdict.cause, stops=0,
         evidence=evidence, memory_peak=evidence.memory_peak, exit_status=evidence.status,
         quality=segment.quality or quality_in(evidence.log),
     )  # fmt: skip

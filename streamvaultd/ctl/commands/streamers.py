@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from streamvaultd.ctl import records
@@ -15,7 +16,7 @@ from streamvaultd.ctl.show.text import Span, Style, line, plural
 STREAMER = argument("streamer", "NAME", complete="streamer")
 STYLES = {
     "recording": Style.GOOD, "starting": Style.BUSY, "live": Style.BUSY, "trouble": Style.BAD,
-    "unsupported": Style.BAD, "disabled": Style.FAINT,
+    "unsupported": Style.BAD, "refused": Style.BAD, "disabled": Style.FAINT,
 }  # fmt: skip
 
 
@@ -30,17 +31,32 @@ class Streamer(NamedTuple):
 
 @command("streamers")
 def streamers(session: Session) -> None:
-    """List who is watched."""
+    """List who is watched, and what is wrong with streamlink if anything is."""
     found = session.pages("ListStreamers", "streamers")
     if session.show_json(found):
         return
+    status = session.call("GetStatus")
+    trouble = Fields(status, "status").text("streamlinkTrouble")
     every = [parse_streamer(item) for item in found]
+    every += [*_refused(status, {streamer.name for streamer in every})]
     lines = session.table_lines(streamer_table(every)) if every else []
     if not session.no_legend and not session.quiet:
         live = sum(streamer.state in ("live", "starting", "recording") for streamer in every)
         footer = f"{plural(len(every), 'streamer')} listed, {live} live."
         lines += [*([line("")] if lines else []), line(footer)]
+    if trouble is not None:
+        lines.append(line(trouble, Style.BAD))
     session.show(lines)
+
+
+def _refused(status: Answer, known: set[str]) -> Iterator[Streamer]:
+    """Those whose files have mistakes, and who are not watched therefore."""
+    for item in records.objects(status, "mistakes"):
+        found = records.parse_mistake(item)
+        folder, _, name = found.file.removesuffix(".toml").rpartition("/")
+        if folder.endswith("/streamers.d") and name not in known:
+            known.add(name)
+            yield Streamer(name, "", "refused", found.text, "", None)
 
 
 @command("add")
@@ -109,6 +125,7 @@ def notify(session: Session, *, target: str) -> None:
 
 def _report(session: Session, answer: Answer, what: str) -> None:
     session.json_only(answer)
+    session.warn(answer)
     session.note(f"'{parse_streamer(records.object_of(answer, 'streamer')).name}' {what}.")
 
 
