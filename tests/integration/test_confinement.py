@@ -364,7 +364,8 @@ for path, method in (("/run/streamvaultd/io.streamvault.Recorder", "io.streamvau
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(path)
         try:
-            client.sendall(json.dumps({"method": method, "parameters": json.loads(sys.argv[1])[path]}).encode() + b"\\0")
+            question = {"method": method, "parameters": json.loads(sys.argv[1])[path]}
+            client.sendall(json.dumps(question).encode() + b"\\0")
         except BrokenPipeError:
             pass  # it is refused before it has asked
         found.append(json.loads(client.recv(1 << 20).split(b"\\0")[0]).get("error", "").rpartition(".")[2])
