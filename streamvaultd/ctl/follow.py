@@ -87,6 +87,8 @@ def record(
     latest: Recording | None = None
     try:
         for answer in session.more("Record", **parameters):
+            if latest is None:
+                session.warn(answer)
             latest = recording_of(answer)
             yield latest
     except ConnectionLost:

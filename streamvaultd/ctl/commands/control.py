@@ -61,7 +61,9 @@ def record(
         "durationUSec": None if duration is None else _parse_duration(duration),
     })  # fmt: skip
     if no_block:
-        state = recording_of(session.call("Record", until="accepted", **parameters))
+        answer = session.call("Record", until="accepted", **parameters)
+        session.warn(answer)
+        state = recording_of(answer)
         session.note(render.progress(state))
         return _report_start(session, state)
     return _record_and_wait(session, {**parameters, "until": "end" if wait else "recording"})
