@@ -119,6 +119,17 @@ def stop(session: Session, recording: Recording, request: Request, tell: Tell) -
     return state
 
 
+def wait(session: Session, recording: Recording, request: Request, tell: Tell) -> Recording:
+    """Wait for the end of a recording, and ask for nothing; returns its final state."""
+    request.is_accepted = True
+    with changes(session, recording.id) as states:
+        state = next(states)
+        while not state.is_final:
+            tell(state)
+            state = next(states)
+    return state
+
+
 def retry(session: Session, recording: Recording, request: Request, tell: Tell) -> Recording:
     """Try a recording again and wait for its end; returns its final state."""
     with changes(session, recording.id) as states:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The commands of streamvaultctl that change something: record, stop, rotate, retry."""
+"""The commands of streamvaultctl that change something: record, stop, wait, rotate, retry."""
 
 from __future__ import annotations
 
@@ -114,6 +114,16 @@ def stop(session: Session, *, recording: str, wait: bool) -> int:
     return _report_waited(session, _done(session, found, follow.stop, "is being stopped"))
 
 
+@command("wait")
+@RECORDING
+def wait(session: Session, *, recording: str) -> int:
+    """Wait until a recording is over and joined.
+
+    Prints the path of its file. It stops nothing: the source ends the broadcast, or somebody else the recording.
+    """
+    return _report_waited(session, _done(session, session.get(recording), follow.wait, "goes on"))
+
+
 @command("rotate")
 @RECORDING
 @option("--wait", is_flag=True, help="Wait until the new segment has taken over.")
@@ -213,4 +223,4 @@ def _failure(state: Recording) -> Failed:
     )
 
 
-COMMANDS: dict[str, Command] = {"record": record, "stop": stop, "rotate": rotate, "retry": retry}
+COMMANDS: dict[str, Command] = {"record": record, "stop": stop, "wait": wait, "rotate": rotate, "retry": retry}
