@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from streamvaultd.base.units import format_size, format_span
+from streamvaultd.core.cause import ENDS
 from streamvaultd.ctl.show.table import Column, Table
 from streamvaultd.ctl.show.text import (
     Line,
@@ -50,7 +51,6 @@ _DOTS: Final = {
     Style.PLAIN: "○",
     Style.FAINT: "○",
 }
-_PLANNED_ENDS: Final = frozenset({"rotated", "stopped", "source-ended"})
 _INDENT: Final = 4
 _LOG_ERR: Final = 3
 _LOG_NOTICE: Final = 5
@@ -127,7 +127,7 @@ def _segment_row(segment: Segment, now: int) -> tuple[Span, ...]:
         Span(segment.phase, state_style(segment.phase)),
         Span(format_size(segment.bytes)),
         Span("" if started is None else format_elapsed((segment.ended or now) - started)),
-        Span(cause or "", Style.PLAIN if cause is None or cause in _PLANNED_ENDS else Style.BAD),
+        Span(cause or "", Style.PLAIN if cause is None or cause in ENDS else Style.BAD),
         Span(segment.unit),
         Span("" if segment.pid is None else str(segment.pid)),
         Span("" if segment.memory_peak is None else format_size(segment.memory_peak)),
@@ -182,7 +182,7 @@ def _quality(recording: Recording, segments: Sequence[Segment]) -> str:
 
 def _last_deaths(segments: Sequence[Segment], now: int) -> str:
     """The last ones, the latest first."""
-    died = [each for each in segments if each.cause and each.ended and each.cause not in _PLANNED_ENDS][-LAST_DEATHS:]
+    died = [each for each in segments if each.cause and each.ended and each.cause not in ENDS][-LAST_DEATHS:]
     return "; ".join(
         f"segment {each.number:03d} {each.cause}, {format_relative(each.ended or now, now)}" for each in reversed(died)
     )
