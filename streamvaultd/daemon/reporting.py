@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from streamvaultd.api.rescan import RescanApi
 from streamvaultd.base.clock import Clock
 from streamvaultd.base.lanes import Lanes
+from streamvaultd.base.tasks import Tasks
 from streamvaultd.config.live import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Recorder, Recording
@@ -61,22 +62,22 @@ class Ledger:
         lanes: Lanes,
         clock: Clock,
         journal: Journal,
-        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        tasks: Tasks,
     ) -> None:
         self._settings, self._store, self._manager = settings, store, manager
-        self._lanes, self._clock, self._journal, self._spawn = lanes, clock, journal, spawn
+        self._lanes, self._clock, self._journal, self._tasks = lanes, clock, journal, tasks
         self._outlook, self._catalogue = outlook, catalogue
         self._restarts = Restarts()
         self._observe: Callable[[float], None] = lambda _: None
         self._files = ManifestFiles()
-        self._manifests = Manifests(spawn=spawn, store=store, lanes=lanes, files=self._files, journal=journal)
+        self._manifests = Manifests(tasks=tasks, store=store, lanes=lanes, files=self._files, journal=journal)
 
     def start(self, recorders: Iterable[Recorder]) -> None:
         """Write down what the daemon has found at its start, and begin to tell of it."""
         for recorder in recorders:
             self._manifests.note(recorder)
             self._restarts.skip(recorder)
-        self._spawn(self._catch_up())
+        self._tasks.create_task(self._catch_up())
         self._start_metrics()
 
     async def _catch_up(self) -> None:
@@ -127,9 +128,9 @@ class Ledger:
 
         if where:
             server = Server(text, pages.CONTENT_TYPE)
-            self._spawn(provide(where, lambda: server.serve(where), 0, self._journal))
+            self._tasks.create_task(provide(where, lambda: server.serve(where), 0, self._journal))
         if textfile:
-            self._spawn(provide(textfile, write, TEXTFILE_INTERVAL, self._journal))
+            self._tasks.create_task(provide(textfile, write, TEXTFILE_INTERVAL, self._journal))
 
     def _build_meter(self) -> Meter:
         return Meter(

@@ -11,10 +11,10 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from streamvaultd import __version__
 from streamvaultd.api.recordings import Api
@@ -145,7 +145,7 @@ class Daemon:
         self.bus = self._build_bus(captures)
         self.ledger = Ledger(
             settings=self._settings, store=store, manager=self.manager, outlook=self.disk.outlook,
-            catalogue=self._catalogue, lanes=self._lanes, clock=self._clock, journal=self.journal, spawn=self.spawn,
+            catalogue=self._catalogue, lanes=self._lanes, clock=self._clock, journal=self.journal, tasks=self._group,
         )  # fmt: skip
         self.upkeep = self._build_upkeep()
         self._recorders.listeners += [
@@ -179,7 +179,7 @@ class Daemon:
         return UnitBus(
             on_result=captures.on_unit_result,
             on_memory=captures.on_unit_memory,
-            spawn=self.spawn,
+            tasks=self._group,
             on_reconnect=lambda: self.journal.tell(BUS_LOST, why="it was restarted"),
             on_shutdown=self._recorders.on_shutdown,
             on_shutdown_cancelled=self._recorders.on_shutdown_cancelled,
@@ -188,8 +188,8 @@ class Daemon:
     def _build_watching(self) -> Watching:
         return Watching(
             settings=self._settings, state_dir=STATE_DIR, streamlinks=self.streamlinks,
-            recorders=self._recorders, beginner=self._beginner, post=self._inbox.post,
-            spawn=self.spawn, store=self._store, journal=self.journal, clock=self._clock,
+            recorders=self._recorders, beginner=self._beginner, inbox=self._inbox,
+            tasks=self._group, store=self._store, journal=self.journal, clock=self._clock,
         )  # fmt: skip
 
     def _build_writeback(self) -> Writeback:
@@ -202,8 +202,8 @@ class Daemon:
 
     def _build_disk_guard(self) -> DiskGuard:
         return DiskGuard(
-            post=self._inbox.post,
-            spawn=self.spawn,
+            inbox=self._inbox,
+            tasks=self._group,
             clock=self._clock,
             lanes=self._lanes,
             files=self._files,
@@ -216,7 +216,7 @@ class Daemon:
 
     def _build_captures(self) -> Captures:
         return Captures(
-            post=self._inbox.post,
+            inbox=self._inbox,
             clock=self._clock,
             files=self._files,
             capture=self.streamlinks,
@@ -234,8 +234,8 @@ class Daemon:
 
     def _build_joins(self) -> Joins:
         return Joins(
-            post=self._post_join,
-            spawn=self.spawn,
+            inbox=self,
+            tasks=self._group,
             clock=self._clock,
             store=self._store,
             files=self._files,
@@ -268,7 +268,7 @@ class Daemon:
 
     def _build_executor(self, captures: Captures) -> Executor:
         return Executor(
-            post=self._inbox.post, spawn=self.spawn, clock=self._clock, store=self._store, files=self._files,
+            inbox=self._inbox, tasks=self._group, clock=self._clock, store=self._store, files=self._files,
             captures=captures, disk=self.disk, lanes=self._lanes, joins=self._joins, removal=self._removal,
             prober=self.watching.probes, journal=self.journal, hub=self._hub,
         )  # fmt: skip
@@ -294,7 +294,7 @@ class Daemon:
             fd_store=self.notifier,
             clock=self._clock,
             lanes=self._lanes,
-            spawn=self.spawn,
+            tasks=self._group,
             parse_record=parse_exit_record,
             take_record=take_record,
         )
@@ -330,34 +330,31 @@ class Daemon:
         self._store.on_job = lambda job: self._hub.publish(JobNews(job))
         self.watching.watches.on_change = lambda who: self._hub.publish(StreamerNews(who))
         self.watching.watches.on_gone = lambda who: self._hub.publish(StreamerNews(who, is_gone=True))
-        return Sockets(handlers, spawn=self.spawn, on_defect=Defects(self.journal).heard)
+        return Sockets(handlers, tasks=self._group, on_defect=Defects(self.journal).heard)
 
-    def _post_join(self, recording: int, event: JoinEnded) -> None:
+    def post(self, recording: int, event: JoinEnded) -> None:
+        """A join has ended."""
         self.upkeep.repairs.on_join_ended(recording, event)
         self._inbox.post(recording, event)
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run a task that the daemon owns; what it raises ends the daemon."""
-        self._group.create_task(work)
 
     async def run(self, fds: Mapping[str, list[int]]) -> None:
         """Take over, listen, and work until told to stop."""
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGHUP, lambda: self.spawn(self._on_hangup()))
-        self.spawn(self.bus.run())
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._group.create_task(self._on_hangup()))
+        self._group.create_task(self.bus.run())
         if self._catalogue is not None:
-            self.spawn(self._catalogue.run())
-        self.spawn(self.link_watch.run())
-        self.spawn(self._find_streamlink())
+            self._group.create_task(self._catalogue.run())
+        self._group.create_task(self.link_watch.run())
+        self._group.create_task(self._find_streamlink())
         self.notifier.inherit(name for name in fds if name not in SOCKET_NAMES)
         adopted = await self._take_over(fds)
         self.ledger.start(self._recorders.values())
-        self.spawn(self.manager.run())
+        self._group.create_task(self.manager.run())
         await self.watching.start()
-        self.spawn(self.disk.run())
-        self.spawn(self.upkeep.retention.run())
+        self._group.create_task(self.disk.run())
+        self._group.create_task(self.upkeep.retention.run())
         self._build_sockets().serve(fds)
-        self.spawn(self._feed_watchdog())
+        self._group.create_task(self._feed_watchdog())
         # Until here they end the process at once, whatever it waits for: a crash, of which the rows say what is left
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -366,7 +363,7 @@ class Daemon:
         self.journal.tell(DAEMON_STARTED, version=__version__, adopted=adopted)
         for why in confinement_lacks():
             self.journal.tell(CONFINEMENT_LACKS, why=why)
-        self.spawn(self.upkeep.audits.tell())
+        self._group.create_task(self.upkeep.audits.tell())
         await stop.wait()
         self.notifier.stopping("Stopping; segments record on")
         await self._drain()
@@ -385,7 +382,7 @@ class Daemon:
         adopted = await self._startup.wait(
             "the disks that are recorded to", self._build_takeover().run(scopes, fds, told)
         )
-        self.spawn(self._hear_journal(replay))
+        self._group.create_task(self._hear_journal(replay))
         return adopted
 
     async def _loaded_scopes(self) -> Sequence[LiveScope]:

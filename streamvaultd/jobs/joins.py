@@ -12,18 +12,19 @@ import json
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import msgspec
 
 from streamvaultd.base.clock import Clock
+from streamvaultd.base.tasks import Tasks
 from streamvaultd.base.units import job_fd_name, job_unit
 from streamvaultd.core import ranges
 from streamvaultd.core.listing import JobRow
 from streamvaultd.core.model import JOIN, Container, Moment, Recorder, Recording, ScopeLimits, SeamRecord, Segment
 from streamvaultd.core.recording.events import JoinEnded
 from streamvaultd.errors import VaultError
-from streamvaultd.jobs.ports import Disk, Files, Store
+from streamvaultd.jobs.ports import Disk, Files, Inbox, Store
 from streamvaultd.jobs.progress import JoinProgress
 from streamvaultd.reporting.notices import JOIN_HELD_UP, JOIN_WAITS, LEAD_LEFT_OUT, Journal, fields_of
 from streamvaultd.scopes.ports import Command, Rules
@@ -87,8 +88,8 @@ class Joins:
     def __init__(
         self,
         *,
-        post: Callable[[int, JoinEnded], None],
-        spawn: Callable[[Any], None],
+        inbox: Inbox,
+        tasks: Tasks,
         clock: Clock,
         store: Store,
         files: Files,
@@ -101,8 +102,8 @@ class Joins:
         template: Callable[[Recording], str],
         progress: JoinProgress,
     ) -> None:
-        self._post = post
-        self._spawn = spawn
+        self._inbox = inbox
+        self._tasks = tasks
         self._clock = clock
         self._store = store
         self._files = files
@@ -218,7 +219,7 @@ class Joins:
     def _exit_handler(self, recorder: Recorder, join: int, job: int) -> OnExit:
         def on_exit(_record: bytes | None, _status: int | None, _at: Moment) -> None:
             self._at.add(job)
-            self._spawn(self._conclude(recorder, join, job))
+            self._tasks.create_task(self._conclude(recorder, join, job))
 
         return on_exit
 
@@ -268,7 +269,7 @@ class Joins:
         ended = JoinEnded(
             at=self._clock.now(), join=join, path=report.path, size=report.bytes, duration=_duration(report.parts)
         )
-        self._post(recording, ended)
+        self._inbox.post(recording, ended)
 
     async def _wait_for_room(self, recorder: Recorder, needed: int) -> bool:
         """Wait until a join that found no room has some; False if that takes too long.
@@ -295,7 +296,7 @@ class Joins:
         if retry is not None:
             await self._start(retry, join)
             return
-        self._post(recording, JoinEnded(at=self._clock.now(), join=join, why=why))
+        self._inbox.post(recording, JoinEnded(at=self._clock.now(), join=join, why=why))
 
     async def _finish(self, recording: int, job: int, *, ok: bool, result: Mapping[str, object]) -> None:
         await self._store.finish_job(job, ok=ok, result=result, now=self._clock.now())

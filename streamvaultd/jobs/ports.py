@@ -9,6 +9,7 @@ from typing import Protocol
 
 from streamvaultd.core.listing import JobRow
 from streamvaultd.core.model import Moment, Recording, SeamRecord
+from streamvaultd.core.recording.events import JoinEnded
 
 
 class Store(Protocol):
@@ -19,6 +20,12 @@ class Store(Protocol):
     async def result_before(self, recording: int) -> tuple[int, str] | None: ...
     async def finish_job(self, job: int, *, ok: bool, result: Mapping[str, object], now: Moment) -> None: ...
     async def add_seams(self, recording: int, seams: Iterable[SeamRecord]) -> None: ...
+
+
+class Inbox(Protocol):
+    """Where the end of a join is told."""
+
+    def post(self, recording: int, event: JoinEnded) -> None: ...
 
 
 class Files(Protocol):

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import math
-from collections.abc import Callable, Coroutine, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeVar
 
 from streamvaultd.base.clock import Clock
 from streamvaultd.base.lanes import Lanes, is_no_room
+from streamvaultd.base.tasks import Tasks
 from streamvaultd.base.units import parse_segment_unit
 from streamvaultd.config.live import LiveSettings
 from streamvaultd.core.model import Recorder, State
@@ -32,6 +33,7 @@ from streamvaultd.core.recording.disk import (
     still_short,
 )
 from streamvaultd.errors import DirectoryUnusable, DiskFull
+from streamvaultd.recording.inbox import Inbox
 from streamvaultd.recording.ports import Files, Space
 from streamvaultd.reporting.notices import SYNC_FAILED, Journal
 
@@ -54,8 +56,8 @@ class DiskGuard:
     def __init__(
         self,
         *,
-        post: Callable[[int, ev.Event], None],
-        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        inbox: Inbox,
+        tasks: Tasks,
         clock: Clock,
         lanes: Lanes,
         files: Files,
@@ -65,8 +67,8 @@ class DiskGuard:
         paces: Callable[[], Mapping[str, Pace]],
         settings: LiveSettings,
     ) -> None:
-        self._post = post
-        self._spawn = spawn
+        self._inbox = inbox
+        self._tasks = tasks
         self._clock = clock
         self._lanes = lanes
         self._files = files
@@ -92,7 +94,7 @@ class DiskGuard:
             await asyncio.sleep(self._settings.now.sync_interval)
             self._forget()
             for directory in {recorder.recording.directory for recorder in self._in(BRAKED)} - self._asked:
-                self._spawn(self._look(directory))
+                self._tasks.create_task(self._look(directory))
 
     async def check(self, recorder: Recorder) -> None:
         """-> DiskFreed | DiskLow"""
@@ -103,7 +105,7 @@ class DiskGuard:
             why = _text(error, recorder.recording.directory)
             self._states[number] = _state_of(error)
         at = self._clock.now()
-        self._post(number, ev.DiskFreed(at=at) if why is None else ev.DiskLow(at=at, why=why))
+        self._inbox.post(number, ev.DiskFreed(at=at) if why is None else ev.DiskLow(at=at, why=why))
 
     async def trouble(self, recorder: Recorder) -> str | None:
         """Why no further segment can be started; None if it can."""
@@ -167,7 +169,7 @@ class DiskGuard:
         if run is None or recorder is None:
             return
         self._journal.tell(SYNC_FAILED, recorder, segment=f"{run[1]:03d}", why=error.strerror or error)
-        self._spawn(self._look_closely(recorder))
+        self._tasks.create_task(self._look_closely(recorder))
 
     # --- at every interval -----------------------------------------------------------------------------------------
 
@@ -221,7 +223,7 @@ class DiskGuard:
             if recorder is not None and recorder.state in BRAKED:
                 self._rates[number] = self._pace_of(recorder, files).steady
                 self._states[number] = state
-                self._post(number, ev.DiskLow(at=at, why=why))
+                self._inbox.post(number, ev.DiskLow(at=at, why=why))
 
     # --- measuring -------------------------------------------------------------------------------------------------
 

@@ -7,18 +7,20 @@ A save that fails does not stop a capture: it is told, kept, and tried again unt
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Final
 
 from streamvaultd.base.clock import Clock
 from streamvaultd.base.lanes import Lanes
+from streamvaultd.base.tasks import Tasks
 from streamvaultd.base.units import segment_unit
 from streamvaultd.core.model import Recorder, Segment
 from streamvaultd.core.recording import effects as fx
 from streamvaultd.core.recording import events as ev
 from streamvaultd.errors import StoreUnavailable, VaultError
 from streamvaultd.jobs.joins import Joins
+from streamvaultd.recording.inbox import Inbox
 from streamvaultd.recording.ports import Disk, Files, Prober, Store
 from streamvaultd.recording.removal import Removal
 from streamvaultd.recording.segments import Captures
@@ -37,8 +39,8 @@ class Executor:
     def __init__(
         self,
         *,
-        post: Callable[[int, ev.Event], None],
-        spawn: Callable[[Work], None],
+        inbox: Inbox,
+        tasks: Tasks,
         clock: Clock,
         store: Store,
         files: Files,
@@ -51,8 +53,8 @@ class Executor:
         journal: Journal,
         hub: Hub,
     ) -> None:
-        self._post = post
-        self._spawn = spawn
+        self._inbox = inbox
+        self._tasks = tasks
         self._clock = clock
         self._store = store
         self._files = files
@@ -82,9 +84,9 @@ class Executor:
                 case fx.Launch() | fx.Seal():
                     self._brief += 1
                     self._is_done.clear()
-                    self._spawn(self._work_briefly(recorder, effect))
+                    self._tasks.create_task(self._work_briefly(recorder, effect))
                 case _:
-                    self._spawn(self._work(recorder, effect))
+                    self._tasks.create_task(self._work(recorder, effect))
         for announcement in announcements:
             await self._announce(recorder, announcement)
 
@@ -143,7 +145,7 @@ class Executor:
         except StoreUnavailable as error:
             if recording not in self._unsaved:
                 self._journal.tell(STORE_FAILED, recorder, why=error)
-                self._spawn(self._save_later(recording))
+                self._tasks.create_task(self._save_later(recording))
             self._unsaved[recording] = recorder
         else:
             self._unsaved.pop(recording, None)
@@ -202,7 +204,7 @@ class Executor:
         except OSError as error:
             self._journal.tell(FILES_TROUBLE, recorder, why=error)
             return
-        self._post(recorder.recording.id, ev.SegmentsRemoved(at=self._clock.now()))
+        self._inbox.post(recorder.recording.id, ev.SegmentsRemoved(at=self._clock.now()))
 
     async def _discard_folder(self, recorder: Recorder) -> None:
         folder = self._files.segment_path(recorder.recording, 1).parent
@@ -219,7 +221,7 @@ class Executor:
             self._journal.tell(FILES_TROUBLE, recorder, why=error)
             return
         discarded = ev.MediaDiscarded(at=self._clock.now(), files=len(sizes), size=sum(sizes.values()))
-        self._post(recorder.recording.id, discarded)
+        self._inbox.post(recorder.recording.id, discarded)
 
     # --- the source ------------------------------------------------------------------------------------------------
 
@@ -228,4 +230,4 @@ class Executor:
         probed = ev.SourceProbed(
             at=self._clock.now(), probe=probe, outcome=answer.outcome, detail=answer.detail, mark=answer.mark
         )
-        self._post(recorder.recording.id, probed)
+        self._inbox.post(recorder.recording.id, probed)

@@ -21,6 +21,7 @@ from streamvaultd.core.recording.loglines import Line, resolved_quality
 from streamvaultd.core.recording.policy import preferred_quality, quality_to_come
 from streamvaultd.core.recording.reconcile import Run
 from streamvaultd.errors import DirectoryUnusable, DiskFull, MemoryFull, StreamlinkUnusable, VaultError
+from streamvaultd.recording.inbox import Inbox
 from streamvaultd.recording.ports import Capture, Disk, Files, Writeback
 from streamvaultd.reporting.notices import fields_of
 from streamvaultd.scopes.ports import Command
@@ -35,8 +36,6 @@ QUALITY_WAIT: Final = 1.0
 FORGET_PAUSES: Final = (0.5, 2.0)
 """After so long (s) each the broker is asked again to end what is left of a run."""
 
-Post = Callable[[int, ev.Event], None]
-
 
 class Captures:
     """Starts, watches and ends segments; what becomes of them is posted as events."""
@@ -44,7 +43,7 @@ class Captures:
     def __init__(
         self,
         *,
-        post: Post,
+        inbox: Inbox,
         clock: Clock,
         files: Files,
         capture: Capture,
@@ -59,7 +58,7 @@ class Captures:
         memory_refusal: Callable[[int], str | None],
         is_link_down: Callable[[], bool],
     ) -> None:
-        self._post = post
+        self._inbox = inbox
         self._clock = clock
         self._files = files
         self._capture = capture
@@ -86,7 +85,7 @@ class Captures:
             finally:
                 os.close(output)
         except (VaultError, OSError) as error:
-            self._post(recorder.recording.id, self._launch_failed(attempt, error))
+            self._inbox.post(recorder.recording.id, self._launch_failed(attempt, error))
 
     async def _create(self, recorder: Recorder, attempt: int, path: Path) -> int:
         """The segment's file, if there is room for what it will hold and, in a rotation, for one more process."""
@@ -129,7 +128,7 @@ class Captures:
             await self._runs.launch(command, place, on_exit)
         finally:
             os.close(config)
-        self._post(recording.id, ev.ScopeStarted(at=self._clock.now(), attempt=attempt))
+        self._inbox.post(recording.id, ev.ScopeStarted(at=self._clock.now(), attempt=attempt))
         self._watch_media(recording.id, attempt, path)
 
     async def _preferred(self, recorder: Recorder) -> str | None:
@@ -184,7 +183,7 @@ class Captures:
         group = self._runs.control_group(segment_unit(recording.id, attempt))
         anon, limit = (None, None) if group is None else self._scope_memory(group)
         measured = ev.SizeMeasured(at=self._clock.now(), attempt=attempt, size=size, anon=anon, limit=limit)
-        self._post(recording.id, measured)
+        self._inbox.post(recording.id, measured)
 
     async def check_overlap(self, recorder: Recorder, attempt: int, older: int) -> None:
         """-> OverlapChecked"""
@@ -193,7 +192,9 @@ class Captures:
             proven = await self._lanes.run(recorder.recording.directory, self._is_overlap_proven, *paths)
         except OSError:
             proven = False  # one of the files is gone: its segment's end follows as an event
-        self._post(recorder.recording.id, ev.OverlapChecked(at=self._clock.now(), attempt=attempt, proven=proven))
+        self._inbox.post(
+            recorder.recording.id, ev.OverlapChecked(at=self._clock.now(), attempt=attempt, proven=proven)
+        )
 
     async def seal(self, recorder: Recorder, attempt: int) -> None:
         """-> SegmentSealed. Whatever is left of the run in its scope is ended first, so that nobody writes any more.
@@ -211,7 +212,7 @@ class Captures:
         size = await self._lanes.run(recording.directory, self._files.seal, path)
         if trouble is not None:
             raise trouble
-        self._post(recording.id, ev.SegmentSealed(at=self._clock.now(), attempt=attempt, size=size))
+        self._inbox.post(recording.id, ev.SegmentSealed(at=self._clock.now(), attempt=attempt, size=size))
 
     async def _forget(self, recording: int, attempt: int) -> VaultError | None:
         """End what is left of a run; the error of the last try if that cannot be done. A broker soon comes back."""
@@ -245,7 +246,7 @@ class Captures:
         """What a witness says about a run, before or after its end."""
         run = parse_segment_unit(unit)
         if run is not None:
-            self._post(run[0], ev.EvidenceArrived(at=self._clock.now(), attempt=run[1], evidence=evidence))
+            self._inbox.post(run[0], ev.EvidenceArrived(at=self._clock.now(), attempt=run[1], evidence=evidence))
 
     def on_line(self, recording: int, attempt: int, line: Line, text: str) -> None:
         """What streamlink says while it runs."""
@@ -254,7 +255,7 @@ class Captures:
             heard = self._quality(recording, attempt)
             if not heard.done():
                 heard.set_result(quality)
-        self._post(recording, ev.SegmentSpoke(at=self._clock.now(), attempt=attempt, line=line, quality=quality))
+        self._inbox.post(recording, ev.SegmentSpoke(at=self._clock.now(), attempt=attempt, line=line, quality=quality))
 
     def _exit_handler(self, recording: int, attempt: int) -> OnExit:
         def on_exit(record: bytes | None, shim_status: int | None, at: Moment) -> None:
@@ -263,7 +264,7 @@ class Captures:
                 told = Evidence(shim_status=shim_status)
             around = Evidence(link_down=self._is_link_down() or None, disk=self._disk.state_of(recording))
             exited = ev.SegmentExited(at=at, attempt=attempt, evidence=told.merged(around))
-            self._post(recording, exited)
+            self._inbox.post(recording, exited)
 
         return on_exit
 
@@ -271,7 +272,7 @@ class Captures:
         def on_media(unit: str) -> None:
             size = self._files.size(path)
             self._writeback.watch(unit, path)
-            self._post(recording, ev.MediaArrived(at=self._clock.now(), attempt=attempt, size=size))
+            self._inbox.post(recording, ev.MediaArrived(at=self._clock.now(), attempt=attempt, size=size))
 
         try:
             self._media.watch(segment_unit(recording, attempt), path, on_media)

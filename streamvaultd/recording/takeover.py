@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from contextlib import suppress
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from streamvaultd.base.clock import Clock
 from streamvaultd.base.lanes import Lanes
+from streamvaultd.base.tasks import Tasks
 from streamvaultd.base.units import (
     job_unit,
     parse_job_fd_name,
@@ -76,7 +77,7 @@ class Takeover:
         fd_store: FdStore,
         clock: Clock,
         lanes: Lanes,
-        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        tasks: Tasks,
         parse_record: Callable[[bytes | None], Evidence],
         take_record: Callable[[int], bytes | None],
     ) -> None:
@@ -88,7 +89,7 @@ class Takeover:
         self._fd_store = fd_store
         self._clock = clock
         self._lanes = lanes
-        self._spawn = spawn
+        self._tasks = tasks
         self._parse_record = parse_record
         self._take_record = take_record
 
@@ -117,7 +118,7 @@ class Takeover:
             for event in takeover(recorder, facts, self._clock.now()):
                 self._manager.post(recorder.recording.id, event)
         for orphan in (run for run in orphans(recorders, facts) if run[0] not in unknown):
-            self._spawn(self._stop_orphan(segment_unit(*orphan)))
+            self._tasks.create_task(self._stop_orphan(segment_unit(*orphan)))
         await self._manager.drain()
         return sum((r.recording.id, segment.number) in facts.live for r in recorders for segment in r.live)
 

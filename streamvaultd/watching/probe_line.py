@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, Final, Protocol
 
 import msgspec
 
+from streamvaultd.base.tasks import Tasks
 from streamvaultd.core.recording.events import Outcome
 from streamvaultd.core.watching.model import Sighting, Trouble
 from streamvaultd.errors import VaultError
@@ -131,7 +132,7 @@ class ProbeLine:
         *,
         connect: Connect,
         python: Callable[[], Awaitable[str]],
-        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        tasks: Tasks,
         on_loss: Callable[[str], None] = lambda _why: None,
         on_hint: Callable[[str, str], None] = lambda _login, _kind: None,
         answer_limit: float = ANSWER_LIMIT,
@@ -139,7 +140,7 @@ class ProbeLine:
     ) -> None:
         self._connect = connect
         self._python = python
-        self._spawn = spawn
+        self._tasks = tasks
         self._on_loss = on_loss
         self._on_hint = on_hint
         self._answer_limit = answer_limit
@@ -236,7 +237,7 @@ class ProbeLine:
                 self._rest_why = f"the probe cannot be started: {str(error) or 'it does not begin'}"
                 self._on_loss(self._rest_why)
                 raise _Lost(self._rest_why) from error
-            self._spawn(self._listen(self._line))
+            self._tasks.create_task(self._listen(self._line))
             return self._line
 
     async def _interpreter(self) -> str:

@@ -16,14 +16,16 @@ from zoneinfo import ZoneInfo
 
 from streamvaultd.base.clock import Clock
 from streamvaultd.base.cpu_limit import TookTooLong, cpu_limit
+from streamvaultd.base.tasks import Tasks
 from streamvaultd.core.model import Broadcast, Recorder, Recording, State, StopReason
-from streamvaultd.core.recording.events import BroadcastOver, Event, Outcome
+from streamvaultd.core.recording.events import BroadcastOver, Outcome
 from streamvaultd.core.watching import model as wt
 from streamvaultd.core.watching.answers import is_another
 from streamvaultd.core.watching.machine import Step, next_deadline, step
 from streamvaultd.core.watching.model import Configured, Ended, Mood, Rules, Sighting, Watch, Watched
 from streamvaultd.core.watching.streamer import Streamer
 from streamvaultd.errors import AlreadyRecording, NoSuchStreamer, StoreUnavailable, VaultError
+from streamvaultd.recording.inbox import Inbox
 from streamvaultd.recording.ports import ProbeAnswer, Store
 from streamvaultd.reporting.notices import REMARKS, STORE_FAILED, Journal
 
@@ -50,8 +52,8 @@ class Watches:
         *,
         asker: Asker,
         begin: Callable[[Streamer, Sighting], Awaitable[Recorder]],
-        post: Callable[[int, Event], None],
-        spawn: Callable[[Work], None],
+        inbox: Inbox,
+        tasks: Tasks,
         recorders: Mapping[int, Recorder],
         store: Store,
         journal: Journal,
@@ -60,8 +62,8 @@ class Watches:
     ) -> None:
         self._asker = asker
         self._begin = begin
-        self._post = post
-        self._spawn = spawn
+        self._inbox = inbox
+        self._tasks = tasks
         self._recorders = recorders
         self._store = store
         self._journal = journal
@@ -199,13 +201,13 @@ class Watches:
         streamer = self._watch.streamers[wish.name].streamer
         match wish:
             case wt.Ask(_, probe):
-                self._spawn(self._ask(streamer, probe))
+                self._tasks.create_task(self._ask(streamer, probe))
             case wt.Begin(_, sighting):
-                self._spawn(self._start(streamer, sighting))
+                self._tasks.create_task(self._start(streamer, sighting))
             case wt.EndBroadcast(_, recording, why, unwanted):
-                self._post(recording, BroadcastOver(at=self._clock.now(), why=why, unwanted=unwanted))
+                self._inbox.post(recording, BroadcastOver(at=self._clock.now(), why=why, unwanted=unwanted))
             case wt.NoteChange(name, recording, title, category):
-                self._spawn(self._note(name, recording, Broadcast(title=title, category=category)))
+                self._tasks.create_task(self._note(name, recording, Broadcast(title=title, category=category)))
             case wt.Tell(name, remark, why):
                 self._journal.tell(REMARKS[remark], streamer=name, why=why)
 
@@ -267,13 +269,11 @@ class Alone(Protocol):
 class SourceProbes:
     """Asks whether the source of a recording is back, as its streamer's file has it if there is one."""
 
-    def __init__(
-        self, *, watches: Watches, asker: Asker, plugins: Alone, post: Callable[[int, Event], None], clock: Clock
-    ) -> None:
+    def __init__(self, *, watches: Watches, asker: Asker, plugins: Alone, inbox: Inbox, clock: Clock) -> None:
         self._watches = watches
         self._asker = asker
         self._plugins = plugins
-        self._post = post
+        self._inbox = inbox
         self._clock = clock
 
     async def probe(self, recording: Recording) -> ProbeAnswer:
@@ -285,6 +285,6 @@ class SourceProbes:
         known = self._watches.watched.get(recording.streamer)
         if known is not None and known.recording == recording.id and is_another(known.site_id, sighting):
             why = "another broadcast has begun"
-            self._post(recording.id, BroadcastOver(at=self._clock.now(), why=why))
+            self._inbox.post(recording.id, BroadcastOver(at=self._clock.now(), why=why))
             return Sighting(outcome=Outcome.ENDED, detail=why)
         return sighting

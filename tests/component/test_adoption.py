@@ -23,6 +23,7 @@ from streamvaultd.scopes.ports import Found
 from streamvaultd.scopes.runs import Runs
 from streamvaultd.scopes.witnesses.pidfd import parse_exit_record, take_record
 from tests.component.store_world import NOW, SetClock
+from tests.fakes.parts import Posted
 
 UNIT = "streamvault-1-001.scope"
 NOBODY = cast("Any", None)
@@ -42,10 +43,10 @@ def waiting() -> Recorder:
     return replace(recorder(), segments=(replace(segment, phase=Phase.WAITING, media_at=None),))
 
 
-def captures(runs: Any, posted: list[ev.Event], files: Any = NOBODY) -> Captures:
+def captures(runs: Any, posted: Posted, files: Any = NOBODY) -> Captures:
     """Of which only what this is about is there."""
     return Captures(
-        post=lambda _number, event: posted.append(event),
+        inbox=posted,
         clock=SetClock(),
         files=files,
         capture=NOBODY,
@@ -64,7 +65,7 @@ def captures(runs: Any, posted: list[ev.Event], files: Any = NOBODY) -> Captures
 
 def adopt(found: Found) -> ev.SegmentExited:
     """Adopt a run whose supervising process is gone by now."""
-    posted: list[ev.Event] = []
+    posted = Posted()
     runs = Runs(
         launcher=NOBODY,
         scopes=NOBODY,
@@ -76,7 +77,7 @@ def adopt(found: Found) -> ev.SegmentExited:
     )
     runs.inherit(found)
     captures(runs, posted).adopt(recorder(), 1)
-    [event] = posted
+    [event] = posted.events
     assert isinstance(event, ev.SegmentExited)
     return event
 
@@ -102,9 +103,9 @@ def test_a_pipe_that_was_lost_tells_nothing() -> None:
 
 @pytest.mark.parametrize("record", [None, b'{"status":13', b"{}\n", b""])
 def test_a_record_that_is_torn_is_as_good_as_none(record: bytes | None) -> None:
-    posted: list[ev.Event] = []
+    posted = Posted()
     captures(NOBODY, posted)._exit_handler(1, 1)(record, -9, NOW)
-    assert [event.evidence.shim_status for event in posted if isinstance(event, ev.SegmentExited)] == [-9]
+    assert [event.evidence.shim_status for event in posted.events if isinstance(event, ev.SegmentExited)] == [-9]
 
 
 class Unreadable:
@@ -127,11 +128,11 @@ class Unreadable:
 
 
 async def test_a_file_that_nobody_can_look_at_does_not_grow() -> None:
-    posted: list[ev.Event] = []
+    posted = Posted()
     captures(Unreadable(), posted, files=Unreadable()).adopt(waiting(), 1)
-    assert posted == []
+    assert posted.events == []
     await captures(Unreadable(), posted, files=Unreadable()).measure(recorder(), 1)
-    assert [event.size for event in posted if isinstance(event, ev.SizeMeasured)] == [0]
+    assert [event.size for event in posted.events if isinstance(event, ev.SizeMeasured)] == [0]
 
 
 @pytest.mark.parametrize(
@@ -140,10 +141,10 @@ async def test_a_file_that_nobody_can_look_at_does_not_grow() -> None:
 )
 def test_a_stop_that_took_too_long_is_no_end_of_a_run(*, result: str, is_busy: bool, told: str | None) -> None:
     """A run that is over may leave processes behind, whose scope is stopped: its result tells of that stop."""
-    posted: list[ev.Event] = []
+    posted = Posted()
     runs = SimpleNamespace(is_busy=lambda _unit: is_busy, on_result=lambda _unit: None)
     captures(runs, posted).on_unit_result(UNIT, result, "failed")
-    results = [event.evidence.unit_result for event in posted if isinstance(event, ev.EvidenceArrived)]
+    results = [event.evidence.unit_result for event in posted.events if isinstance(event, ev.EvidenceArrived)]
     assert results == ([] if told is None else [told])
 
 
@@ -157,7 +158,7 @@ def test_a_stop_that_took_too_long_is_no_end_of_a_run(*, result: str, is_busy: b
 def test_what_counts_as_systemd_s_word_on_an_end(*, result: str, active_state: str, is_heard: bool) -> None:
     heard: list[str] = []
     runs = SimpleNamespace(is_busy=lambda _unit: True, on_result=heard.append)
-    captures(runs, []).on_unit_result(UNIT, result, active_state)
+    captures(runs, Posted()).on_unit_result(UNIT, result, active_state)
     assert heard == ([UNIT] if is_heard else [])
 
 
@@ -190,12 +191,12 @@ async def test_a_segment_that_something_may_still_write_to_does_not_count_as_sea
 ) -> None:
     """What is in its file is put on disk all the same."""
     monkeypatch.setattr(module, "FORGET_PAUSES", (0.0, 0.0))
-    posted: list[ev.Event] = []
+    posted = Posted()
     world = cast("Any", Leftovers(failures))
     found = captures(world, posted)
     found._files = found._media = found._writeback = world
     with contextlib.nullcontext() if is_sealed else pytest.raises(ScopeFailed):
         await found.seal(recorder(), 1)
-    assert [event for event in posted if isinstance(event, ev.SegmentSealed)] == posted
-    assert len(posted) == is_sealed
+    assert [event for event in posted.events if isinstance(event, ev.SegmentSealed)] == posted.events
+    assert len(posted.events) == is_sealed
     assert world.sealed == [Path("segment_001.ts")]

@@ -25,6 +25,7 @@ from streamvaultd.errors import DirectoryUnusable, DiskFull
 from streamvaultd.recording import disk_guard as diskguard
 from streamvaultd.recording.disk_guard import DiskGuard
 from streamvaultd.recording.files.output import SegmentFiles
+from tests.fakes.parts import Posted
 
 MIB = 1 << 20
 NOW = Moment(monotonic=1000.0, realtime=1_795_424_400_000_000)
@@ -70,14 +71,14 @@ class World:
         self.space = FakeSpace()
         self.recorders: dict[int, Recorder] = {}
         self.paces: dict[str, Pace] = {}
-        self.posted: list[tuple[int, ev.Event]] = []
+        self.inbox = Posted(lambda: self.news.set())
         self.told: list[str] = []
         self.tasks: list[asyncio.Task[None]] = []
         self.news = asyncio.Event()
         """Something was posted or begun."""
         self.guard = DiskGuard(
-            post=self.post,
-            spawn=self.spawn,
+            inbox=self.inbox,
+            tasks=cast("Any", self),
             clock=Clock(),
             lanes=Lanes(),
             files=SegmentFiles(mounts=Path("/dev/null")),
@@ -88,11 +89,7 @@ class World:
             settings=LiveSettings(Settings(disk_reserve=MARGIN.reserve, disk_floor=MARGIN.floor, sync_interval=0.001)),
         )
 
-    def post(self, number: int, event: ev.Event) -> None:
-        self.posted.append((number, event))
-        self.news.set()
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def create_task(self, work: Coroutine[Any, Any, None]) -> None:
         self.tasks.append(asyncio.create_task(work))
         self.news.set()
 
@@ -130,15 +127,15 @@ class World:
         return self.paused()
 
     def paused(self) -> list[tuple[int, str]]:
-        found = [(number, event.why) for number, event in self.posted if isinstance(event, ev.DiskLow)]
-        self.posted.clear()
+        found = [(number, event.why) for number, event in self.inbox.all if isinstance(event, ev.DiskLow)]
+        self.inbox.all.clear()
         return sorted(set(found))
 
     async def check(self, number: int) -> str | None:
         """Why a paused recording cannot go on."""
         await self.guard.check(self.recorders[number])
-        [(told, event)] = self.posted
-        self.posted.clear()
+        [(told, event)] = self.inbox.all
+        self.inbox.all.clear()
         assert told == number
         assert isinstance(event, ev.DiskLow | ev.DiskFreed)
         return event.why if isinstance(event, ev.DiskLow) else None
@@ -314,7 +311,7 @@ async def test_a_disk_that_does_not_answer_pauses_its_own_and_holds_nobody_else(
     world.add(2, "/b")
     running = asyncio.create_task(world.guard.run())
     async with asyncio.timeout(60):
-        while {number for number, _ in world.posted} != {1, 2}:
+        while {number for number, _ in world.inbox.all} != {1, 2}:
             world.news.clear()
             await world.news.wait()
     running.cancel()

@@ -23,6 +23,7 @@ from streamvaultd.reporting.notices import LEAD_LEFT_OUT
 from streamvaultd.scopes.launcher import memfd_with
 from streamvaultd.store.local import LocalStore
 from tests.component.store_world import NOW, SetClock, later, move, open_store, start
+from tests.fakes.parts import Begun
 
 Report = dict[str, Any] | None
 NO_ROOM: Report = {"ok": False, "error": "cannot join recording 1: 5 bytes free", "room": 100}
@@ -59,14 +60,14 @@ class World:
         self.told: asyncio.Queue[str] = asyncio.Queue()
         self.watched: list[str] = []
         self.broker_away = 0
-        self.tasks: list[asyncio.Task[None]] = []
+        self.tasks = Begun()
         self.joins = self.build()
 
     def build(self) -> Joins:
         """Another daemon's."""
         return Joins(
-            post=lambda _number, event: self.ended.put_nowait(event),
-            spawn=lambda work: self.tasks.append(asyncio.ensure_future(work)),
+            inbox=cast("Any", self),
+            tasks=self.tasks,
             clock=self.clock,
             store=self.store,
             files=SegmentFiles(),
@@ -79,6 +80,11 @@ class World:
             template=lambda _recording: "joined",
             progress=JoinProgress(folder=self.folder / "jobs", watcher=cast("Any", self), on_change=lambda _: None),
         )
+
+    # as inbox
+
+    def post(self, _number: int, event: JoinEnded) -> None:
+        self.ended.put_nowait(event)
 
     # as runs
 

@@ -19,6 +19,7 @@ from streamvaultd.recording.files.output import SegmentFiles
 from streamvaultd.recording.segments import Captures
 from tests.component.store_world import NOW, SetClock
 from tests.component.test_launch_room import recorder
+from tests.fakes.parts import Posted
 
 # more than any test waits, and less
 FOR_EVER, LIMIT = 3600.0, 60.0
@@ -32,7 +33,7 @@ class Studio:
         self.asked: list[str | None] = []
         nobody = cast("Any", None)
         self.captures = Captures(
-            post=lambda _number, _event: None,
+            inbox=Posted(),
             clock=SetClock(),
             files=SegmentFiles(mounts=Path("/dev/null")),
             capture=cast("Any", self),

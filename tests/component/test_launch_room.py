@@ -26,6 +26,7 @@ from streamvaultd.recording.segments import Captures
 from streamvaultd.reporting.hub import Hub
 from tests.component.small_disk import MIB, SmallDisk, small_disk
 from tests.component.store_world import NOW, SetClock
+from tests.fakes.parts import Posted
 
 FULL = "streamvault.slice may have 300M of memory"
 
@@ -65,10 +66,10 @@ class Studio:
     """Captures that get as far as asking for streamlink, and there is none."""
 
     def __init__(self, room: Room) -> None:
-        self.posted: list[ev.Event] = []
+        self.inbox = Posted()
         nobody = cast("Any", None)
         self.captures = Captures(
-            post=lambda _number, event: self.posted.append(event),
+            inbox=self.inbox,
             clock=SetClock(),
             files=SegmentFiles(mounts=Path("/dev/null")),
             capture=cast("Any", self),
@@ -89,7 +90,7 @@ class Studio:
 
     async def launch(self, recorder: Recorder) -> ev.LaunchFailed:
         await self.captures.launch(recorder, 2)
-        [event] = self.posted
+        [event] = self.inbox.events
         assert isinstance(event, ev.LaunchFailed)
         return event
 

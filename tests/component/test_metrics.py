@@ -9,7 +9,7 @@ import math
 import re
 import stat
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -44,6 +44,7 @@ from streamvaultd.reporting.notices import METRICS_FAILED, Entry, Journal
 from streamvaultd.store.catalogue import CatalogueState
 from streamvaultd.store.figures import Figures
 from streamvaultd.store.recovery import RecoverableStore
+from tests.fakes.parts import Begun
 
 ROOT = Path(__file__).resolve().parents[2]
 CLOCK = SystemClock()
@@ -405,10 +406,7 @@ async def test_the_daemon_provides_what_is_asked_for(tmp_path: Path) -> None:
         tmp_path / "s.sqlite", paths=lambda recording, number: str(files.segment_path(recording, number))
     )
     settings = Settings(metrics_listen=f"unix:{tmp_path}/m", metrics_textfile=str(tmp_path / "s.prom"))
-    tasks: list[asyncio.Task[None]] = []
-
-    def spawn(work: Coroutine[Any, Any, None]) -> None:
-        tasks.append(asyncio.get_running_loop().create_task(work))
+    tasks = Begun()
 
     class Manager:
         recorders: dict[int, Recorder] = {}  # noqa: RUF012
@@ -416,7 +414,7 @@ async def test_the_daemon_provides_what_is_asked_for(tmp_path: Path) -> None:
     ledger = Ledger(
         settings=LiveSettings(settings), store=store, manager=cast("Any", Manager()),
         outlook=lambda: [("/r", 5, 6.0)], catalogue=None, lanes=Lanes(),
-        clock=CLOCK, journal=cast("Journal", Told()), spawn=spawn,
+        clock=CLOCK, journal=cast("Journal", Told()), tasks=tasks,
     )  # fmt: skip
     try:
         ledger.start([])

@@ -58,6 +58,9 @@ class World:
     def tell(self, entry: Any, *_recorder: object, **values: object) -> None:
         self.told.append((entry, values))
 
+    def create_task(self, work: Coroutine[Any, Any, None]) -> None:
+        self.spawned.append(work)
+
     def take(self, recorder: Recorder) -> None:
         self.taken.append(recorder.recording.id)
 
@@ -93,7 +96,7 @@ class World:
         us = cast("Any", self)
         return Takeover(
             manager=us, store=us, files=us, runs=us, journal=us, fd_store=us, clock=SetClock(later(60)),
-            lanes=Lanes(), spawn=self.spawned.append, parse_record=lambda _: Evidence(), take_record=take_record,
+            lanes=Lanes(), tasks=cast("Any", self), parse_record=lambda _: Evidence(), take_record=take_record,
         )  # fmt: skip
 
 
