@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from streamvaultd import __version__
 from streamvaultd.api.recordings import Api
@@ -24,7 +24,6 @@ from streamvaultd.base.growth import MediaWatch
 from streamvaultd.base.lanes import Lanes
 from streamvaultd.base.sd_notify import Notifier, watchdog_interval
 from streamvaultd.base.threads import in_thread
-from streamvaultd.base.units import RECORDINGS_SLICE, slice_groups
 from streamvaultd.config import settings as config
 from streamvaultd.config.live import LiveSettings
 from streamvaultd.config.settings import Settings
@@ -39,18 +38,24 @@ from streamvaultd.jobs.joins import Joins
 from streamvaultd.jobs.progress import JoinProgress
 from streamvaultd.media.overlap import are_overlapping
 from streamvaultd.recording.admission import Beginner
+from streamvaultd.recording.asking import Asking
+from streamvaultd.recording.books import Books
+from streamvaultd.recording.cleaning import Cleaning
 from streamvaultd.recording.disk_guard import DiskGuard
 from streamvaultd.recording.executor import Executor
 from streamvaultd.recording.files.discard import Discard
 from streamvaultd.recording.files.output import SegmentFiles
 from streamvaultd.recording.files.space import Space
 from streamvaultd.recording.files.writeback import Writeback
+from streamvaultd.recording.footage import Footage
+from streamvaultd.recording.headroom import Headroom
 from streamvaultd.recording.inbox import Inbox, Recorders
 from streamvaultd.recording.manager import Manager
 from streamvaultd.recording.removal import Removal
 from streamvaultd.recording.segments import Captures
 from streamvaultd.recording.streamlink.current import Streamlinks
 from streamvaultd.recording.takeover import Takeover
+from streamvaultd.recording.witnesses import Witnesses
 from streamvaultd.reporting.defects import Defects
 from streamvaultd.reporting.hub import Hub, JobNews, News, StreamerNews
 from streamvaultd.reporting.notices import (
@@ -75,10 +80,10 @@ from streamvaultd.scopes.launcher import Launcher, clean_environment, memfd_with
 from streamvaultd.scopes.loaded import loaded_scopes
 from streamvaultd.scopes.runs import Runs
 from streamvaultd.scopes.witnesses.bus import LiveScope, UnitBus
-from streamvaultd.scopes.witnesses.cgroups import memory_refusal, memory_use, scope_memory
+from streamvaultd.scopes.witnesses.cgroups import Memory
 from streamvaultd.scopes.witnesses.journal import JournalWatch, Replay
 from streamvaultd.scopes.witnesses.network import LinkWatch
-from streamvaultd.scopes.witnesses.pidfd import ProcessWatch, adopt_pidfd, parse_exit_record, pid_of, take_record
+from streamvaultd.scopes.witnesses.pidfd import ProcessWatch, pid_of
 from streamvaultd.store.catalogue import Catalogue
 from streamvaultd.store.queries import QueryableStore
 from streamvaultd.store.server import credential
@@ -121,10 +126,10 @@ class Daemon:
         self.streamlinks = Streamlinks(settings=self._settings, state_dir=STATE_DIR)
         self._writeback = self._build_writeback()
         self.disk = self._build_disk_guard()
+        headroom = Headroom(disk=self.disk, memory=Memory())
         self._beginner = Beginner(
-            inbox=self._inbox, recorders=self._recorders, store=store, disk=self.disk, clock=self._clock,
-            memory_refusal=memory_refusal,
-        )  # fmt: skip
+            inbox=self._inbox, recorders=self._recorders, store=store, headroom=headroom, clock=self._clock
+        )
         self.watching = self._build_watching()
         self._runs = self._build_runs()
         self.link_watch = LinkWatch(
@@ -132,17 +137,19 @@ class Daemon:
             on_trouble=partial(self._miss, "the network"),
         )
         self._media: MediaWatch[str] = MediaWatch(asyncio.get_running_loop())
-        captures = self._build_captures()
+        witnesses = Witnesses(
+            inbox=self._inbox, clock=self._clock, runs=self._runs, disk=self.disk, link=self.link_watch
+        )
         self._progress = JoinProgress(folder=STATE_DIR / "jobs", watcher=self._media, on_change=self._on_progress)
         self._removal = Removal(store=store, files=files, media=Discard(), lanes=self._lanes)
         self._joins = self._build_joins()
-        self._executor = self._build_executor(captures)
+        self._executor = self._build_executor(headroom, witnesses)
         self.manager = Manager(
             executor=self._executor, clock=self._clock, inbox=self._inbox, recorders=self._recorders
         )
-        self.journal_watch = self._build_journal_watch(captures)
+        self.journal_watch = self._build_journal_watch(witnesses)
         self._catalogue = self._build_catalogue()
-        self.bus = self._build_bus(captures)
+        self.bus = self._build_bus(witnesses)
         self.ledger = Ledger(
             settings=self._settings, store=store, manager=self.manager, outlook=self.disk.outlook,
             catalogue=self._catalogue, lanes=self._lanes, clock=self._clock, journal=self.journal, tasks=self._group,
@@ -162,23 +169,21 @@ class Daemon:
             scopes=Scopes(BROKER_SOCKET),
             watcher=self._watcher,
             fd_store=self.notifier,
-            adopt=adopt_pidfd,
-            take_record=take_record,
             clock=self._clock,
         )
 
-    def _build_journal_watch(self, captures: Captures) -> JournalWatch:
+    def _build_journal_watch(self, witnesses: Witnesses) -> JournalWatch:
         return JournalWatch(
             STATE_DIR / "journal.position",
-            on_evidence=captures.on_evidence,
-            on_line=captures.on_line,
+            on_evidence=witnesses.on_evidence,
+            on_line=witnesses.on_line,
             on_trouble=partial(self._miss, "the journal"),
         )
 
-    def _build_bus(self, captures: Captures) -> UnitBus:
+    def _build_bus(self, witnesses: Witnesses) -> UnitBus:
         return UnitBus(
-            on_result=captures.on_unit_result,
-            on_memory=captures.on_unit_memory,
+            on_result=witnesses.on_unit_result,
+            on_memory=witnesses.on_unit_memory,
             tasks=self._group,
             on_reconnect=lambda: self.journal.tell(BUS_LOST, why="it was restarted"),
             on_shutdown=self._recorders.on_shutdown,
@@ -212,24 +217,6 @@ class Daemon:
             recorders=self._recorders,
             paces=self._writeback.paces,
             settings=self._settings,
-        )
-
-    def _build_captures(self) -> Captures:
-        return Captures(
-            inbox=self._inbox,
-            clock=self._clock,
-            files=self._files,
-            capture=self.streamlinks,
-            runs=self._runs,
-            media=self._media,
-            parse_record=parse_exit_record,
-            writeback=self._writeback,
-            disk=self.disk,
-            lanes=self._lanes,
-            is_overlap_proven=are_overlapping,
-            scope_memory=scope_memory,
-            memory_refusal=memory_refusal,
-            is_link_down=lambda: self.link_watch.is_down,
         )
 
     def _build_joins(self) -> Joins:
@@ -266,12 +253,26 @@ class Daemon:
         self._store.on_write = catalogue.poke
         return catalogue
 
-    def _build_executor(self, captures: Captures) -> Executor:
-        return Executor(
-            inbox=self._inbox, tasks=self._group, clock=self._clock, store=self._store, files=self._files,
-            captures=captures, disk=self.disk, lanes=self._lanes, joins=self._joins, removal=self._removal,
-            prober=self.watching.probes, journal=self.journal, hub=self._hub,
+    def _build_executor(self, headroom: Headroom, witnesses: Witnesses) -> Executor:
+        base: dict[str, Any] = {"inbox": self._inbox, "clock": self._clock}
+        footage = Footage(
+            **base, files=self._files, lanes=self._lanes, media=self._media, writeback=self._writeback,
+            is_overlap_proven=are_overlapping,
         )  # fmt: skip
+        captures = Captures(
+            **base, capture=self.streamlinks, runs=self._runs, headroom=headroom, footage=footage,
+            witnesses=witnesses, journal=self.journal,
+        )  # fmt: skip
+        return Executor(
+            tasks=self._group,
+            books=Books(store=self._store, journal=self.journal, hub=self._hub, clock=self._clock, tasks=self._group),
+            captures=captures,
+            footage=footage,
+            disk=self.disk,
+            joins=self._joins,
+            cleaning=Cleaning(**base, removal=self._removal, journal=self.journal),
+            asking=Asking(**base, prober=self.watching.probes),
+        )
 
     def _build_upkeep(self) -> Upkeep:
         roster = self.watching.roster
@@ -291,12 +292,9 @@ class Daemon:
             files=self._files,
             runs=self._runs,
             journal=self.journal,
-            fd_store=self.notifier,
             clock=self._clock,
             lanes=self._lanes,
             tasks=self._group,
-            parse_record=parse_exit_record,
-            take_record=take_record,
         )
 
     def _build_api(self) -> Api:
@@ -312,7 +310,7 @@ class Daemon:
             beginner=self._beginner,
             settings=self._settings,
             pid_of=pid_of,
-            memory_of=lambda unit: memory_use(f"{slice_groups(RECORDINGS_SLICE)[-1]}/{unit}"),
+            memory_of=Memory().used,
             catalogue=self._catalogue,
             progress=self._progress.of,
             unreachable=lambda: self.watching.telling.unreachable,

@@ -100,7 +100,7 @@ class Watching:
             chance=random.random,
         )
         self.plugins = Plugins(line=self.line, streamlinks=streamlinks, settings=settings)
-        self.probes = SourceProbes(watches=self.watches, asker=asker, plugins=self.plugins, inbox=inbox, clock=clock)
+        self.probes = SourceProbes(watches=self.watches, asker=asker, plugins=self.plugins)
         own = state_dir / streamers.FOLDER
         self.roster = Roster(
             watches=self.watches,

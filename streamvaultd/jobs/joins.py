@@ -20,6 +20,7 @@ from streamvaultd.base.clock import Clock
 from streamvaultd.base.tasks import Tasks
 from streamvaultd.base.units import job_fd_name, job_unit
 from streamvaultd.core import ranges
+from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.listing import JobRow
 from streamvaultd.core.model import JOIN, Container, Moment, Recorder, Recording, ScopeLimits, SeamRecord, Segment
 from streamvaultd.core.recording.events import JoinEnded
@@ -217,7 +218,7 @@ class Joins:
         return is_running
 
     def _exit_handler(self, recorder: Recorder, join: int, job: int) -> OnExit:
-        def on_exit(_record: bytes | None, _status: int | None, _at: Moment) -> None:
+        def on_exit(_told: Evidence, _at: Moment) -> None:
             self._at.add(job)
             self._tasks.create_task(self._conclude(recorder, join, job))
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +13,9 @@ from streamvaultd.core.recording.events import RecordRequested
 from streamvaultd.core.recording.quality import with_fallback
 from streamvaultd.core.watching.model import Sighting
 from streamvaultd.core.watching.streamer import Streamer
-from streamvaultd.errors import MemoryFull
+from streamvaultd.recording.headroom import Headroom
 from streamvaultd.recording.inbox import Inbox, Recorders
-from streamvaultd.recording.ports import Disk, Store
+from streamvaultd.recording.ports import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,23 +40,18 @@ class Beginner:
         inbox: Inbox,
         recorders: Recorders,
         store: Store,
-        disk: Disk,
         clock: Clock,
-        memory_refusal: Callable[[int], str | None],
+        headroom: Headroom,
     ) -> None:
         self._inbox = inbox
         self._recorders = recorders
         self._store = store
-        self._disk = disk
         self._clock = clock
-        self._memory_refusal = memory_refusal
+        self._headroom = headroom
 
     async def begin(self, wish: Wish) -> Recorder:
         """The recording that begins; raises VaultError, and then there is none."""
-        why = self._memory_refusal(wish.policy.memory_max)
-        if why is not None:
-            raise MemoryFull(streamer=wish.streamer, why=why)
-        await self._disk.admit(wish.directory, wish.streamer)
+        await self._headroom.admit(wish.streamer, wish.directory, wish.policy)
         recorder = await self._store.create_recording(
             streamer=wish.streamer,
             url=wish.url,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 from zoneinfo import ZoneInfo
@@ -26,7 +26,7 @@ from streamvaultd.core.watching.model import Configured, Ended, Mood, Rules, Sig
 from streamvaultd.core.watching.streamer import Streamer
 from streamvaultd.errors import AlreadyRecording, NoSuchStreamer, StoreUnavailable, VaultError
 from streamvaultd.recording.inbox import Inbox
-from streamvaultd.recording.ports import ProbeAnswer, Store
+from streamvaultd.recording.ports import Store
 from streamvaultd.reporting.notices import REMARKS, STORE_FAILED, Journal
 
 EVENTS_MAX: Final = 10_000
@@ -263,28 +263,38 @@ def _how_it_ended(recorder: Recorder) -> Ended:
 class Alone(Protocol):
     """Asks a source without knowing its streamer."""
 
-    async def probe(self, url: str, quality: str) -> ProbeAnswer: ...
+    async def probe(self, url: str, quality: str) -> Sighting: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceAnswer:
+    """What the source of a recording said; `is_another`: it has another broadcast now."""
+
+    outcome: Outcome
+    detail: str = ""
+    mark: str = ""
+    is_another: bool = False
 
 
 class SourceProbes:
     """Asks whether the source of a recording is back, as its streamer's file has it if there is one."""
 
-    def __init__(self, *, watches: Watches, asker: Asker, plugins: Alone, inbox: Inbox, clock: Clock) -> None:
+    def __init__(self, *, watches: Watches, asker: Asker, plugins: Alone) -> None:
         self._watches = watches
         self._asker = asker
         self._plugins = plugins
-        self._inbox = inbox
-        self._clock = clock
 
-    async def probe(self, recording: Recording) -> ProbeAnswer:
-        """What the source offers now; another broadcast ends the recording rather than going on in it."""
+    async def probe(self, recording: Recording) -> SourceAnswer:
+        """What the source offers now."""
         streamer = self._watches.streamer(recording.streamer)
         if streamer is None or streamer.url != recording.url:
-            return await self._plugins.probe(recording.url, recording.quality)
+            return _answer(await self._plugins.probe(recording.url, recording.quality))
         sighting = await self._asker.sight(streamer)
         known = self._watches.watched.get(recording.streamer)
         if known is not None and known.recording == recording.id and is_another(known.site_id, sighting):
-            why = "another broadcast has begun"
-            self._inbox.post(recording.id, BroadcastOver(at=self._clock.now(), why=why))
-            return Sighting(outcome=Outcome.ENDED, detail=why)
-        return sighting
+            return SourceAnswer(outcome=Outcome.ENDED, detail="another broadcast has begun", is_another=True)
+        return _answer(sighting)
+
+
+def _answer(sighting: Sighting) -> SourceAnswer:
+    return SourceAnswer(outcome=sighting.outcome, detail=sighting.detail, mark=sighting.mark)

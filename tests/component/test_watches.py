@@ -318,7 +318,6 @@ class Alone:
 async def test_a_recording_asks_for_its_source_as_the_streamers_file_has_it(world: World) -> None:
     probes = SourceProbes(
         watches=world.watches, asker=world, plugins=Alone(),
-        inbox=world.inbox, clock=world.clock,
     )  # fmt: skip
     world.air["alice"] = LIVE
     await world.call("AddStreamer", url=URL)
@@ -329,9 +328,10 @@ async def test_a_recording_asks_for_its_source_as_the_streamers_file_has_it(worl
     assert (await probes.probe(replace(mine, url="https://elsewhere.example/"))).detail == "asked alone"
     world.air["alice"] = Sighting(outcome=Outcome.TROUBLE, trouble=Trouble.PROBE)
     assert (await probes.probe(mine)).outcome is Outcome.TROUBLE
+    assert not (await probes.probe(mine)).is_another
     world.air["alice"] = replace(LIVE, site_id="b2")
-    assert (await probes.probe(mine)).outcome is Outcome.ENDED
-    assert [(number, type(event)) for number, event in world.inbox.all] == [(1, BroadcastOver)]
+    found = await probes.probe(mine)
+    assert (found.outcome, found.is_another) == (Outcome.ENDED, True)
 
 
 async def test_retention_goes_by_the_file_and_not_by_one_with_mistakes(world: World) -> None:

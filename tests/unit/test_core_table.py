@@ -39,7 +39,7 @@ EXITS = (
     Evidence(error="no such file"),
 )
 
-pytestmark = pytest.mark.timeout(60)  # whichever test is first visits all recorders
+pytestmark = pytest.mark.timeout(300)  # whichever test is first visits all recorders
 
 Arrow = tuple[State, type[ev.Event], State]
 

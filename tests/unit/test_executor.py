@@ -13,6 +13,8 @@ from streamvaultd.core.recording import effects as fx
 from streamvaultd.core.recording.effects import Notice
 from streamvaultd.core.recording.events import MediaDiscarded
 from streamvaultd.core.recording.steps import tell
+from streamvaultd.recording.books import Books
+from streamvaultd.recording.cleaning import Cleaning
 from streamvaultd.recording.executor import Executor
 from streamvaultd.reporting.notices import FILES_TROUBLE
 from tests.fakes.parts import Begun, Posted
@@ -29,12 +31,13 @@ class World:
         self.launched = asyncio.Event()
         self.launch_may_go_on = asyncio.Event()
         store, captures, journal = MagicMock(), MagicMock(), MagicMock()
+        books = Books(store=store, journal=journal, hub=MagicMock(), clock=MagicMock(), tasks=self.tasks)
         store.save = AsyncMock(side_effect=lambda *_: self.done.append("saved"))
         store.add_event = AsyncMock(side_effect=self.add_event)
         captures.launch = AsyncMock(side_effect=self.launch)
         journal.announce = MagicMock(side_effect=self.announce)
         made: dict[str, Any] = {name: MagicMock() for name in inspect.signature(Executor).parameters}
-        made |= {"tasks": self.tasks, "store": store, "captures": captures, "journal": journal}
+        made |= {"tasks": self.tasks, "books": books, "captures": captures}
         self.executor = Executor(**made)
 
     def announce(self, *_: object) -> Any:
@@ -95,7 +98,7 @@ async def test_what_was_discarded_is_told_and_what_could_not_be_is_not() -> None
     world = World()
     removal, inbox, journal = AsyncMock(), Posted(), MagicMock()
     removal.discard.side_effect = [{Path("/srv/1.ts"): 5, Path("/srv/2.ts"): 6}, OSError(30, "read-only", "/srv")]
-    world.executor._removal, world.executor._inbox, world.executor._journal = removal, inbox, journal
+    world.executor._cleaning = Cleaning(removal=removal, inbox=inbox, clock=MagicMock(), journal=journal)
     for _ in range(2):
         await world.executor.perform(new_recorder(), (fx.Discard(),))
         await asyncio.gather(*world.tasks)
