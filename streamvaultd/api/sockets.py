@@ -91,9 +91,15 @@ def all_handlers(
         **api.handlers(),
         **AuditApi(audits).handlers(),
         **ResultApi(store).handlers(),
-        **LookApi(store, clock, recorders).handlers(),
+        **LookApi(store, clock, api.presenter, recorders).handlers(),
         **SubscribeApi(
-            store=store, hub=hub, clock=clock, recorders=recorders, watched=watched, segment_of=api.segment_view
+            store=store,
+            hub=hub,
+            clock=clock,
+            presenter=api.presenter,
+            recorders=recorders,
+            watched=watched,
+            segment_of=api.segment_view,
         ).handlers(),
         **PruneApi(store=store, pruning=pruning, retention=retention, clock=clock).handlers(),
         **more,

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from streamvaultd import __version__
+from streamvaultd.api.present import Presenter
 from streamvaultd.api.recordings import Api
 from streamvaultd.api.sockets import SOCKET_NAMES, Sockets, all_handlers
 from streamvaultd.base.clock import SystemClock
@@ -48,6 +49,7 @@ from streamvaultd.recording.files.output import SegmentFiles
 from streamvaultd.recording.files.space import Space
 from streamvaultd.recording.files.writeback import Writeback
 from streamvaultd.recording.footage import Footage
+from streamvaultd.recording.glance import Glance
 from streamvaultd.recording.headroom import Headroom
 from streamvaultd.recording.inbox import Inbox, Recorders
 from streamvaultd.recording.manager import Manager
@@ -312,7 +314,11 @@ class Daemon:
             pid_of=pid_of,
             memory_of=Memory().used,
             catalogue=self._catalogue,
-            progress=self._progress.of,
+            presenter=Presenter(
+                clock=self._clock,
+                sizes=Glance(files=self._files, lanes=self._lanes, clock=self._clock),
+                progress=self._progress.of,
+            ),
             unreachable=lambda: self.watching.telling.unreachable,
             unconfined=confinement_lacks(),
         )
