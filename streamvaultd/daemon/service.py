@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -36,6 +35,7 @@ from streamvaultd.daemon.upkeep import Upkeep
 from streamvaultd.daemon.watching import Watching
 from streamvaultd.errors import VaultError
 from streamvaultd.jobs.joins import Joins
+from streamvaultd.jobs.launching import JoinRuns
 from streamvaultd.jobs.progress import JoinProgress
 from streamvaultd.media.overlap import are_overlapping
 from streamvaultd.recording.admission import Beginner
@@ -78,7 +78,7 @@ from streamvaultd.reporting.notices import (
 )
 from streamvaultd.scopes.broker import Scopes
 from streamvaultd.scopes.confine import lacking as confinement_lacks
-from streamvaultd.scopes.launcher import Launcher, clean_environment, memfd_with, own_roots
+from streamvaultd.scopes.launcher import Launcher, clean_environment, own_roots
 from streamvaultd.scopes.loaded import loaded_scopes
 from streamvaultd.scopes.runs import Runs
 from streamvaultd.scopes.witnesses.bus import LiveScope, UnitBus
@@ -227,15 +227,15 @@ class Daemon:
             tasks=self._group,
             clock=self._clock,
             store=self._store,
-            files=self._files,
             disk=self.disk,
             journal=self.journal,
-            runs=self._runs,
-            memfd=memfd_with,
-            argv=(sys.executable, "-I", "-m", "streamvaultd.jobs.join.main"),
-            reports=STATE_DIR / "jobs",
-            template=self.watching.template_for,
-            progress=self._progress,
+            runs=JoinRuns(
+                runs=self._runs,
+                files=self._files,
+                names=self.watching,
+                progress=self._progress,
+                reports=STATE_DIR / "jobs",
+            ),
         )
 
     def _on_progress(self, recording: int) -> None:

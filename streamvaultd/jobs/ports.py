@@ -35,6 +35,12 @@ class Files(Protocol):
     def result_stem(self, recording: Recording, template: str) -> Path: ...
 
 
+class Names(Protocol):
+    """How results are called."""
+
+    def template_for(self, recording: Recording) -> str: ...
+
+
 class Disk(Protocol):
     """Whether there is room for what a job makes."""
 

@@ -12,15 +12,16 @@ from typing import Any, cast
 
 import pytest
 
+from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Moment, Phase, Recorder, Segment, State
 from streamvaultd.core.recording.events import JoinEnded
 from streamvaultd.errors import ScopeFailed, StoreUnavailable
 from streamvaultd.jobs import joins as module
 from streamvaultd.jobs.joins import Joins
+from streamvaultd.jobs.launching import JoinRuns
 from streamvaultd.jobs.progress import JoinProgress
 from streamvaultd.recording.files.output import SegmentFiles
 from streamvaultd.reporting.notices import LEAD_LEFT_OUT
-from streamvaultd.scopes.launcher import memfd_with
 from streamvaultd.store.local import LocalStore
 from tests.component.store_world import NOW, SetClock, later, move, open_store, start
 from tests.fakes.parts import Begun
@@ -44,6 +45,10 @@ class FakeDisk:
 
     async def kept(self, _folder: Path) -> int:
         return 12345
+
+
+def _ignore(_recording: int) -> None:
+    return
 
 
 class World:
@@ -70,16 +75,22 @@ class World:
             tasks=self.tasks,
             clock=self.clock,
             store=self.store,
-            files=SegmentFiles(),
             disk=cast("Any", self.disk),
             journal=cast("Any", self),
-            runs=cast("Any", self),
-            memfd=memfd_with,
-            argv=("join",),
-            reports=self.folder / "jobs",
-            template=lambda _recording: "joined",
-            progress=JoinProgress(folder=self.folder / "jobs", watcher=cast("Any", self), on_change=lambda _: None),
+            runs=JoinRuns(
+                runs=cast("Any", self),
+                files=SegmentFiles(),
+                names=self,
+                progress=JoinProgress(folder=self.folder / "jobs", watcher=cast("Any", self), on_change=_ignore),
+                reports=self.folder / "jobs",
+                argv=("join",),
+            ),
         )
+
+    # as names
+
+    def template_for(self, _recording: object) -> str:
+        return "joined"
 
     # as inbox
 
@@ -88,13 +99,13 @@ class World:
 
     # as runs
 
-    async def launch(self, command: Any, _place: object, on_exit: Callable[[None, None, Moment], None]) -> None:
+    async def launch(self, command: Any, _place: object, on_exit: Callable[[Evidence, Moment], None]) -> None:
         spec = json.loads(os.pread(command.stdin_fd, 1 << 16, 0))
         self.specs.append(spec)
         report = self.reports.pop(0)
         if report is not None:
             await asyncio.to_thread(Path(spec["report"]).write_text, json.dumps(report))
-        on_exit(None, None, NOW)
+        on_exit(Evidence(), NOW)
 
     def is_busy(self, _unit: str) -> bool:
         return False
