@@ -9,6 +9,7 @@ from typing import Any, Final
 from streamvaultd.base.redaction import redact_url
 from streamvaultd.base.units import segment_unit
 from streamvaultd.core import ranges
+from streamvaultd.core.cause import is_death
 from streamvaultd.core.listing import PAGE_MAX, Summary
 from streamvaultd.core.model import Instant, Moment, Recorder, Segment, State
 from streamvaultd.core.recording.policy import rotation_due
@@ -101,6 +102,7 @@ def _runtime(recorder: Recorder, now: Moment) -> View:
     } | optional(
         endedAt=timestamp(recorder.ended) if recorder.ended else None,
         rotationDueAt=None if due is None else timestamp(now.at(due)),
+        givenUpAt=_instant(recorder.grace_until if recorder.state is State.GRACE else None, now),
         path=recorder.path,
         detail=recorder.detail,
     )
@@ -136,6 +138,7 @@ def segment_view(
         pid=pid,
         quality=segment.quality,
         cause=segment.cause,
+        death=is_death(segment.cause) if segment.cause is not None and segment.ended else None,
         memoryMax=segment.memory_max,
         memoryPeak=segment.memory_peak if memory[1] is None else memory[1],
         memoryCurrent=memory[0],

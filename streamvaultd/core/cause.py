@@ -33,10 +33,9 @@ class Cause(StrEnum):
         return f"{self}:{number}"
 
 
-ENDS: Final = frozenset({Cause.ROTATED, Cause.STOPPED, Cause.SOURCE_ENDED})
-"""The segment did what it was to do."""
-
-PLANNED: Final = ENDS | {Cause.SOURCE_REFUSED, Cause.LAUNCH_FAILED}
+PLANNED: Final = frozenset({
+    Cause.ROTATED, Cause.STOPPED, Cause.SOURCE_ENDED, Cause.SOURCE_REFUSED, Cause.LAUNCH_FAILED,
+})  # fmt: skip
 """Nobody died: it was asked to end, the source announced the end, or nothing ever ran."""
 
 DEATHS: Final = tuple(cause for cause in Cause if cause not in PLANNED)

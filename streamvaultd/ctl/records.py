@@ -51,6 +51,7 @@ class Recording(Record):
     segments: int
     deaths: int
     rotation_due: int | None
+    given_up: int | None
     path: str | None
     detail: str | None
     progress: Progress | None
@@ -79,6 +80,7 @@ class Segment(Record):
     pid: int | None
     quality: str | None
     cause: str | None
+    is_death: bool
     memory_max: int | None
     memory_peak: int | None
     memory_now: int | None
@@ -247,6 +249,7 @@ def parse_recording(answer: Answer) -> Recording:
         segments=runtime.need("segments", int),
         deaths=runtime.need("deaths", int),
         rotation_due=runtime.maybe_time("rotationDueAt"),
+        given_up=runtime.maybe_time("givenUpAt"),
         path=runtime.text("path"),
         detail=runtime.text("detail"),
         progress=_parse_progress(runtime),
@@ -276,6 +279,7 @@ def parse_segment(answer: Answer) -> Segment:
         pid=top.integer("pid"),
         quality=top.text("quality"),
         cause=top.text("cause"),
+        is_death=top.truth("death") or False,
         memory_max=top.integer("memoryMax"),
         memory_peak=top.integer("memoryPeak"),
         memory_now=top.integer("memoryCurrent"),

@@ -26,6 +26,7 @@ from streamvaultd.reporting.notices import (
     SETTINGS_MISTAKEN,
     Journal,
 )
+from streamvaultd.scopes.lacks import seen_from_outside
 
 
 async def serve(settings: Settings, mistakes: Sequence[VaultError]) -> None:
@@ -59,6 +60,9 @@ def main() -> NoReturn:
     if given.check_config:
         mistakes = (*mistakes, *check_files(STATE_DIR, settings))
         sys.stderr.writelines(f"{mistake}\n" for mistake in mistakes)
+        sys.stderr.writelines(
+            f"note: segments cannot be confined as they should be: {why}\n" for why in seen_from_outside()
+        )
         sys.exit(1 if mistakes else 0)
     os.umask(0o027)
     hide_memory()

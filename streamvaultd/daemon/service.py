@@ -77,7 +77,7 @@ from streamvaultd.reporting.notices import (
     Journal,
 )
 from streamvaultd.scopes.broker import Scopes
-from streamvaultd.scopes.confine import lacking as confinement_lacks
+from streamvaultd.scopes.lacks import lacks
 from streamvaultd.scopes.launcher import Launcher, clean_environment, own_roots
 from streamvaultd.scopes.loaded import loaded_scopes
 from streamvaultd.scopes.runs import Runs
@@ -320,7 +320,7 @@ class Daemon:
                 progress=self._progress.of,
             ),
             unreachable=lambda: self.watching.telling.unreachable,
-            unconfined=confinement_lacks(),
+            unconfined=lacks(),
         )
 
     def _build_sockets(self) -> Sockets:
@@ -365,7 +365,7 @@ class Daemon:
             loop.add_signal_handler(number, stop.set)
         self.notifier.ready(self.status())
         self.journal.tell(DAEMON_STARTED, version=__version__, adopted=adopted)
-        for why in confinement_lacks():
+        for why in lacks():
             self.journal.tell(CONFINEMENT_LACKS, why=why)
         self._group.create_task(self.upkeep.audits.tell())
         await stop.wait()

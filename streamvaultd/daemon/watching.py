@@ -74,12 +74,9 @@ class Watching:
         streamlinks.options_for = self.options_for
         streamlinks.secrets_for = self.secrets_for
         self.line = ProbeLine(
-            connect=_connect,
-            python=self._python,
-            tasks=tasks,
-            on_loss=lambda why: journal.tell(PROBE_LOST, why=why),
-            on_hint=self._on_hint,
-        )
+            connect=_connect, python=self._python, tasks=tasks, settings=settings,
+            on_loss=lambda why: journal.tell(PROBE_LOST, why=why), on_hint=self._on_hint,
+        )  # fmt: skip
         self._asker = asker = Sightings(
             line=self.line,
             options=lambda streamer: (*settings.now.streamlink_options, *streamer.options),

@@ -97,7 +97,7 @@ ENTRIES: Final[Mapping[str, Entry]] = {
     Notice.SOURCE_SILENT: Entry(
         "d8c5d9749ec74915b0db884e855b9e82",
         NOTICE,
-        "The source of '{streamer}' is over or silent ({why}), waiting {grace} for it",
+        "The source of '{streamer}' is over or silent ({why}), waiting for it for {grace} at least",
     ),
     Notice.SOURCE_BACK: Entry("a3bbbac53261431e942e839842ba634c", NOTICE, "The source of '{streamer}' is live again"),
     Notice.STALLED: Entry(

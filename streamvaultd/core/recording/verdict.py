@@ -52,7 +52,7 @@ def judge(evidence: Evidence, *, asked: str | None) -> Verdict:
     if _was_oom(evidence):
         return Verdict(Cause.OOM, Ending.ASKED if asked else Ending.DIED, _oom_text(evidence))
     if asked is not None:
-        return Verdict(asked, Ending.ASKED, "it was asked to stop")
+        return Verdict(asked, Ending.ASKED, _ASKED.get(asked, "it was asked to stop"))
     if evidence.error is not None:
         return Verdict(Cause.LAUNCH_FAILED, Ending.BROKEN, evidence.error)
     if evidence.status in _STOPPED and evidence.host_down:
@@ -67,6 +67,16 @@ def judge(evidence: Evidence, *, asked: str | None) -> Verdict:
         )
     return _judge_exit(evidence, evidence.status)
 
+
+_ASKED = {
+    "rotated": "the segment after it had taken over",
+    "stall": "it wrote nothing for too long, and was asked to stop",
+    "start-timeout": "it wrote nothing after its start, and was asked to stop",
+    "launch-failed": "its scope did not start in time, and it was asked to stop",
+    "disk-full": "there was no room on the disk, and it was asked to stop",
+    "unkillable": "it did not end when it was killed",
+}
+"""Why we ask a segment to stop, other than that the recording stops."""
 
 _STOPPED = frozenset({None, -15, 130})
 """How it ends when systemd stops its scope: by SIGTERM; after a while by SIGKILL, and the shim, too, cannot tell."""

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from streamvaultd.base.units import format_size, format_span
-from streamvaultd.core.cause import ENDS
 from streamvaultd.ctl.show.table import Column, Table
 from streamvaultd.ctl.show.text import (
     Line,
@@ -127,7 +126,7 @@ def _segment_row(segment: Segment, now: int) -> tuple[Span, ...]:
         Span(segment.phase, state_style(segment.phase)),
         Span(format_size(segment.bytes)),
         Span("" if started is None else format_elapsed((segment.ended or now) - started)),
-        Span(cause or "", Style.PLAIN if cause is None or cause in ENDS else Style.BAD),
+        Span(cause or "", Style.BAD if segment.is_death else Style.PLAIN),
         Span(segment.unit),
         Span("" if segment.pid is None else str(segment.pid)),
         Span("" if segment.memory_peak is None else format_size(segment.memory_peak)),
@@ -167,9 +166,10 @@ def _facts(recording: Recording, segments: Sequence[Segment], now: int) -> list[
         ("Result", recording.path or ""),
         ("Segments", _segment_count(recording)),
         ("Deaths", _last_deaths(segments, now)),
-        ("Received", format_size(recording.bytes)),
+        ("Received", _received(recording, segments)),
         ("Rate", _rate(segments, now)),
         ("Rotation", _rotation(recording, now)),
+        ("Waits", _given_up(recording, now)),
         ("Memory", _memory(recording, segments)),
     ]
 
@@ -182,10 +182,23 @@ def _quality(recording: Recording, segments: Sequence[Segment]) -> str:
 
 def _last_deaths(segments: Sequence[Segment], now: int) -> str:
     """The last ones, the latest first."""
-    died = [each for each in segments if each.cause and each.ended and each.cause not in ENDS][-LAST_DEATHS:]
-    return "; ".join(
-        f"segment {each.number:03d} {each.cause}, {format_relative(each.ended or now, now)}" for each in reversed(died)
-    )
+    died = [each for each in segments if each.is_death]
+    told = [
+        f"segment {each.number:03d} {each.cause}, {format_relative(each.ended or now, now)}"
+        for each in reversed(died[-LAST_DEATHS:])
+    ]
+    return "; ".join([*told, f"{len(died) - len(told)} before"] if len(died) > len(told) else told)
+
+
+def _received(recording: Recording, segments: Sequence[Segment]) -> str:
+    """What the segments brought, overlaps included; the result of a join may have less."""
+    return format_size(sum(each.bytes for each in segments) or recording.bytes)
+
+
+def _given_up(recording: Recording, now: int) -> str:
+    if recording.given_up is None:
+        return ""
+    return f"for the source until {format_since(recording.given_up, now)}, longer while nobody can ask it"
 
 
 def _segment_count(recording: Recording) -> str:
@@ -287,6 +300,11 @@ def state_line(recording: Recording, now: int, *, is_new: bool) -> Line:
 def name_of(recording: Recording) -> str:
     """How notes call a recording."""
     return f"recording {recording.id} of '{recording.streamer}'"
+
+
+def journal_of(recording: Recording) -> list[str]:
+    """What journalctl(1) needs to show its lines, and none of a recording that had its number in an earlier store."""
+    return [f"STREAMVAULT_RECORDING={recording.id}", f"--since=@{recording.started // 1_000_000}"]
 
 
 BAR_WIDTH: Final = 24
