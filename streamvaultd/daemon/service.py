@@ -43,6 +43,7 @@ from streamvaultd.recording.asking import Asking
 from streamvaultd.recording.books import Books
 from streamvaultd.recording.cleaning import Cleaning
 from streamvaultd.recording.disk_guard import DiskGuard
+from streamvaultd.recording.disks import Disks
 from streamvaultd.recording.executor import Executor
 from streamvaultd.recording.files.discard import Discard
 from streamvaultd.recording.files.output import SegmentFiles
@@ -128,6 +129,7 @@ class Daemon:
         self.streamlinks = Streamlinks(settings=self._settings, state_dir=STATE_DIR)
         self._writeback = self._build_writeback()
         self.disk = self._build_disk_guard()
+        self._writeback.listeners.append(self.disk.on_sync_failed)
         headroom = Headroom(disk=self.disk, memory=Memory())
         self._beginner = Beginner(
             inbox=self._inbox, recorders=self._recorders, store=store, headroom=headroom, clock=self._clock
@@ -204,7 +206,6 @@ class Daemon:
             asyncio.get_running_loop(),
             clock=self._clock,
             settings=self._settings,
-            on_trouble=lambda unit, error: self.disk.on_sync_failed(unit, error),
         )
 
     def _build_disk_guard(self) -> DiskGuard:
@@ -212,12 +213,10 @@ class Daemon:
             inbox=self._inbox,
             tasks=self._group,
             clock=self._clock,
-            lanes=self._lanes,
-            files=self._files,
-            space=Space(),
+            disks=Disks(lanes=self._lanes, files=self._files, space=Space()),
             journal=self.journal,
             recorders=self._recorders,
-            paces=self._writeback.paces,
+            writeback=self._writeback,
             settings=self._settings,
         )
 

@@ -19,6 +19,8 @@ from streamvaultd.scopes.runs import Runs
 from streamvaultd.scopes.witnesses.bus import UnitBus
 from streamvaultd.store.queries import QueryableStore
 from streamvaultd.upkeep.audit.audits import Audits
+from streamvaultd.upkeep.audit.looks import Looks
+from streamvaultd.upkeep.audit.media import Media
 from streamvaultd.upkeep.audit.repairs import Repairs
 from streamvaultd.upkeep.audit.salvage import Salvage
 from streamvaultd.upkeep.audit.survey import Survey
@@ -51,24 +53,20 @@ class Upkeep:
         self.repairs = Repairs(
             manager=manager,
             store=store,
-            files=files,
-            salvage=Salvage(),
-            lanes=lanes,
+            media=Media(lanes=lanes, files=files, salvage=Salvage()),
             runs=runs,
             joins=joins,
-            fd_store=notifier,
             clock=clock,
             journal=journal,
             settings=settings,
         )
-        self.audits = Audits(
+        looks = Looks(
             manager=manager,
             store=store,
-            survey=Survey(bus, lanes, stored=lambda: notifier.stored),
+            survey=Survey(bus, lanes, notifier),
             runs=runs,
             joins=joins,
-            repairs=self.repairs,
             clock=clock,
-            journal=journal,
             settings=settings,
         )
+        self.audits = Audits(looks=looks, repairs=self.repairs, journal=journal)

@@ -153,9 +153,8 @@ async def test_nothing_else_opens_it_either(directory: Path, kind: str) -> None:
         seen.set()
 
     loop = asyncio.get_running_loop()
-    writeback = Writeback(
-        loop, clock=SystemClock(), settings=LiveSettings(Settings(sync_interval=60.0)), on_trouble=on_trouble
-    )
+    writeback = Writeback(loop, clock=SystemClock(), settings=LiveSettings(Settings(sync_interval=60.0)))
+    writeback.listeners.append(on_trouble)
     writeback.watch("unit", path)
     async with asyncio.timeout(20):
         await seen.wait()

@@ -56,8 +56,8 @@ class Desk:
             asyncio.get_running_loop(),
             clock=SystemClock(),
             settings=LiveSettings(Settings(sync_interval=TICK)),
-            on_trouble=lambda key, error: self.troubles.put_nowait((key, error.errno)),
         )
+        self.writeback.listeners.append(lambda key, error: self.troubles.put_nowait((key, error.errno)))
         self._writers: list[Writer] = []
 
     def begin(self, key: str, path: Path, *, has: int = 0) -> Writer:

@@ -9,8 +9,10 @@ Any of them may be missing: no witness alone can lose a death, and none at all s
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from streamvaultd.core.cause import Cause
 from streamvaultd.core.evidence import Evidence
@@ -68,13 +70,13 @@ def judge(evidence: Evidence, *, asked: str | None) -> Verdict:
     return _judge_exit(evidence, evidence.status)
 
 
-_ASKED = {
-    "rotated": "the segment after it had taken over",
-    "stall": "it wrote nothing for too long, and was asked to stop",
-    "start-timeout": "it wrote nothing after its start, and was asked to stop",
-    "launch-failed": "its scope did not start in time, and it was asked to stop",
-    "disk-full": "there was no room on the disk, and it was asked to stop",
-    "unkillable": "it did not end when it was killed",
+_ASKED: Final[Mapping[str, str]] = {
+    Cause.ROTATED: "the segment after it had taken over",
+    Cause.STALL: "it wrote nothing for too long, and was asked to stop",
+    Cause.START_TIMEOUT: "it wrote nothing after its start, and was asked to stop",
+    Cause.LAUNCH_FAILED: "its scope did not start in time, and it was asked to stop",
+    Cause.DISK_FULL: "there was no room on the disk, and it was asked to stop",
+    Cause.UNKILLABLE: "it did not end when it was killed",
 }
 """Why we ask a segment to stop, other than that the recording stops."""
 
