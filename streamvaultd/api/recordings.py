@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from streamvaultd import __version__
-from streamvaultd.api.admin import Catalogue
+from streamvaultd.api.admin import Catalogue, mistake_view
 from streamvaultd.api.present import Presenter
 from streamvaultd.api.streamers import Plugins
 from streamvaultd.api.views import View, optional, paging, segment_view, timestamp
@@ -157,6 +157,7 @@ class Api:
             "store": str(self._settings.now.store_path),
             "unreachableTargets": [*self._unreachable()],
             "unconfined": [*self._unconfined],
+            "mistakes": [mistake_view(mistake) for mistake in self._settings.mistakes],
         }
         if self._catalogue is not None:
             catalogue = await self._catalogue.state()
@@ -209,7 +210,7 @@ class Api:
         recorder = await self._find(call.parameters["recording"])
         if recorder.state in (State.STOPPING, State.FINALIZING, State.DISCARDING):
             return {"recording": await self._view(recorder)}
-        if recorder.state not in RUNNING:
+        if recorder.state not in RUNNING | {State.UNJOINED}:
             raise _not_recording("stop", recorder)
         after = await self._manager.submit(recorder.recording.id, StopRequested(at=self._clock.now()))
         return {"recording": await self._view(after or recorder)}

@@ -54,7 +54,12 @@ LOOKING: Final = READ_METHODS | {"Check", "Verify"}
 
 ACTING_LIMITS: Final = Limits(message_bytes=64 << 10, calls_ahead=2)
 READING_LIMITS: Final = Limits(
-    message_bytes=16 << 10, connections=64, connections_per_uid=8, calls_ahead=1, unsent_bytes=16 << 20
+    message_bytes=16 << 10,
+    connections=64,
+    connections_per_uid=8,
+    connections_per_process=6,
+    calls_ahead=1,
+    unsent_bytes=16 << 20,
 )
 URL: Final = "man:streamvaultd(8)"
 VERIFIER: Final = (sys.executable, "-I", "-m", "streamvaultd.jobs.inspection")

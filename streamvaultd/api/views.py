@@ -102,6 +102,7 @@ def _runtime(recorder: Recorder, now: Moment) -> View:
     } | optional(
         endedAt=timestamp(recorder.ended) if recorder.ended else None,
         rotationDueAt=None if due is None else timestamp(now.at(due)),
+        retryAt=_instant(_retry_at(recorder), now),
         givenUpAt=_instant(recorder.grace_until if recorder.state is State.GRACE else None, now),
         path=recorder.path,
         detail=recorder.detail,
@@ -120,6 +121,10 @@ def _rotation_due(recorder: Recorder) -> Instant | None:
     if recorder.state is not State.RECORDING or current is None:
         return None
     return rotation_due(current, recorder.recording.policy, recorder.rotate_retry_at)
+
+
+def _retry_at(recorder: Recorder) -> Instant | None:
+    return recorder.retry_at if recorder.state in (State.BACKOFF, State.UNJOINED) else None
 
 
 def segment_view(

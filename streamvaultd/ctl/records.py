@@ -51,6 +51,7 @@ class Recording(Record):
     segments: int
     deaths: int
     rotation_due: int | None
+    retry_at: int | None
     given_up: int | None
     path: str | None
     detail: str | None
@@ -103,6 +104,7 @@ class Evidence(Record):
     host_down: bool | None
     link_down: bool | None
     disk: str | None
+    file: str | None
     log: tuple[str, ...]
 
 
@@ -146,6 +148,14 @@ class DaemonStatus(Record):
     catalogue: Catalogue | None
     unreachable: tuple[str, ...]
     unconfined: tuple[str, ...]
+    mistakes: tuple[Mistake, ...]
+
+
+class Mistake(Record):
+    """`text` names section, key and value, as far as they are known, and what is wrong."""
+
+    file: str
+    text: str
 
 
 class Catalogue(Record):
@@ -249,6 +259,7 @@ def parse_recording(answer: Answer) -> Recording:
         segments=runtime.need("segments", int),
         deaths=runtime.need("deaths", int),
         rotation_due=runtime.maybe_time("rotationDueAt"),
+        retry_at=runtime.maybe_time("retryAt"),
         given_up=runtime.maybe_time("givenUpAt"),
         path=runtime.text("path"),
         detail=runtime.text("detail"),
@@ -326,6 +337,7 @@ def _parse_evidence(top: Fields) -> Evidence:
         host_down=top.truth("hostDown"),
         link_down=top.truth("linkDown"),
         disk=top.text("disk"),
+        file=top.text("file"),
         log=top.texts("log"),
     )
 
@@ -340,6 +352,14 @@ def parse_event(answer: Answer) -> Event:
         message=top.need("message", str),
         recording=top.integer("recording"),
     )
+
+
+def parse_mistake(answer: Answer) -> Mistake:
+    """From type Mistake; raises BadAnswer."""
+    top = Fields(answer, "mistake")
+    key = top.text("key")
+    where = f" [{top.text('section')}]{f' {key}' if key else ''} = {top.text('value')}:" if top.has("section") else ""
+    return Mistake(file=top.need("file", str), text=f"{where} {top.need('why', str)}".strip())
 
 
 def parse_status(answer: Answer) -> DaemonStatus:
@@ -359,6 +379,7 @@ def parse_status(answer: Answer) -> DaemonStatus:
         catalogue=_parse_catalogue(answer.get("catalogue")),
         unreachable=top.texts("unreachableTargets"),
         unconfined=top.texts("unconfined"),
+        mistakes=tuple(parse_mistake(item) for item in objects(answer, "mistakes")),
     )
 
 

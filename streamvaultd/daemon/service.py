@@ -25,6 +25,7 @@ from streamvaultd.base.lanes import Lanes
 from streamvaultd.base.sd_notify import Notifier, watchdog_interval
 from streamvaultd.base.threads import in_thread
 from streamvaultd.config import settings as config
+from streamvaultd.config.last_good import SETTINGS, LastGood, load_or_last
 from streamvaultd.config.live import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Recorder, State
@@ -46,6 +47,7 @@ from streamvaultd.recording.disk_guard import DiskGuard
 from streamvaultd.recording.disks import Disks
 from streamvaultd.recording.executor import Executor
 from streamvaultd.recording.files.discard import Discard
+from streamvaultd.recording.files.held import HeldFiles
 from streamvaultd.recording.files.output import SegmentFiles
 from streamvaultd.recording.files.space import Space
 from streamvaultd.recording.files.writeback import Writeback
@@ -116,7 +118,7 @@ class Daemon:
     def __init__(
         self, settings: Settings, group: asyncio.TaskGroup, store: QueryableStore, files: SegmentFiles
     ) -> None:
-        self._settings, self._mistakes, self._group = LiveSettings(settings), 0, group
+        self._settings, self._group = LiveSettings(settings), group
         self.notifier = Notifier()
         self.journal = Journal()
         self._startup = Startup(self.notifier, self.journal)
@@ -127,6 +129,7 @@ class Daemon:
         self._store, self._files = store, files
         self._watcher: ProcessWatch[str] = ProcessWatch(asyncio.get_running_loop())
         self.streamlinks = Streamlinks(settings=self._settings, state_dir=STATE_DIR)
+        self._held = HeldFiles(asyncio.get_running_loop(), fd_store=self.notifier)
         self._writeback = self._build_writeback()
         self.disk = self._build_disk_guard()
         self._writeback.listeners.append(self.disk.on_sync_failed)
@@ -144,6 +147,7 @@ class Daemon:
         witnesses = Witnesses(
             inbox=self._inbox, clock=self._clock, runs=self._runs, disk=self.disk, link=self.link_watch
         )
+        self._held.on_taken = witnesses.on_file_taken
         self._progress = JoinProgress(folder=STATE_DIR / "jobs", watcher=self._media, on_change=self._on_progress)
         self._removal = Removal(store=store, files=files, media=Discard(), lanes=self._lanes)
         self._joins = self._build_joins()
@@ -206,6 +210,7 @@ class Daemon:
             asyncio.get_running_loop(),
             clock=self._clock,
             settings=self._settings,
+            held=self._held,
         )
 
     def _build_disk_guard(self) -> DiskGuard:
@@ -258,6 +263,7 @@ class Daemon:
         base: dict[str, Any] = {"inbox": self._inbox, "clock": self._clock}
         footage = Footage(
             **base, files=self._files, lanes=self._lanes, media=self._media, writeback=self._writeback,
+            held=self._held,
             is_overlap_proven=are_overlapping,
         )  # fmt: skip
         captures = Captures(
@@ -281,7 +287,7 @@ class Daemon:
             manager=self.manager, store=self._store, files=self._files, runs=self._runs, joins=self._joins,
             removal=self._removal, bus=self.bus, notifier=self.notifier, lanes=self._lanes, clock=self._clock,
             journal=self.journal, settings=self._settings,
-            rules=lambda name: None if self._mistakes else roster.retention_of(name),
+            rules=lambda name: None if self._settings.wrong else roster.retention_of(name),
         )  # fmt: skip
         roster.on_retention = upkeep.retention.hold
         return upkeep
@@ -349,8 +355,10 @@ class Daemon:
             self._group.create_task(self._catalogue.run())
         self._group.create_task(self.link_watch.run())
         self._group.create_task(self._find_streamlink())
+        self._held.inherit(fds)
         self.notifier.inherit(name for name in fds if name not in SOCKET_NAMES)
         adopted = await self._take_over(fds)
+        self._held.release_all(self._recorders.values())
         self.ledger.start(self._recorders.values())
         self._group.create_task(self.manager.run())
         await self.watching.start()
@@ -422,7 +430,7 @@ class Daemon:
         """Read the settings again; bad ones leave the old ones in force. Whether they apply, and all mistakes."""
         self.notifier.reloading()
         self.upkeep.retention.hold()
-        settings, mistakes = config.load(config.files())
+        settings, mistakes = load_or_last(config.files(), LastGood(STATE_DIR / SETTINGS))
         self.tell_mistakes(SETTINGS_REFUSED, mistakes)
         if not mistakes:
             self._settings.now = settings
@@ -434,7 +442,7 @@ class Daemon:
 
     def tell_mistakes(self, entry: Entry, mistakes: Sequence[VaultError]) -> None:
         """Tell of mistakes in the settings, in the journal now and in the status until they are gone."""
-        self._mistakes = len(mistakes)
+        self._settings.wrong = mistakes
         if mistakes:
             self.journal.tell(entry, why="; ".join(str(mistake) for mistake in mistakes))
 
@@ -444,7 +452,8 @@ class Daemon:
         running = sum(recorder.state.status == "recording" for recorder in recorders)
         live = sum(len(recorder.live) for recorder in recorders)
         joining = sum(recorder.state is State.FINALIZING for recorder in recorders)
-        trouble = f"; {self._mistakes} mistakes in the settings, see the journal" if self._mistakes else ""
+        wrong = len(self._settings.mistakes)
+        trouble = f"; {wrong} mistakes in the settings, see 'streamvaultctl status'" if wrong else ""
         return f"{running} recordings, {live} segments, {joining} joins{trouble}"
 
     async def _find_streamlink(self) -> None:

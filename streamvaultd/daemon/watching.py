@@ -15,6 +15,7 @@ from streamvaultd.api.streamers import StreamersApi
 from streamvaultd.base.clock import Clock
 from streamvaultd.base.tasks import Tasks
 from streamvaultd.config import credentials, streamers
+from streamvaultd.config.last_good import STREAMERS, LastGood
 from streamvaultd.config.live import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.config.streamer_files import StreamerFiles
@@ -103,6 +104,7 @@ class Watching:
             watches=self.watches,
             folders=(ETC / streamers.FOLDER, own),
             files=StreamerFiles(own),
+            last=LastGood(state_dir / STREAMERS),
             settings=settings,
             journal=journal,
         )

@@ -57,7 +57,7 @@ def _end_of(source: Source, start: int) -> bytes:
     return source.read(low, HEAD)
 
 
-def are_overlapping(older: Path, newer: Path) -> bool:
-    """overlap_proven() of two files by their paths."""
+def are_overlapping(older: Path | int, newer: Path | int) -> bool:
+    """overlap_proven() of two files by their paths, or by descriptors, which are closed."""
     with FileSource.opened(older) as older_source, FileSource.opened(newer) as newer_source:
         return overlap_proven(older_source.fd, newer_source.fd)

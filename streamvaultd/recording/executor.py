@@ -93,6 +93,8 @@ class Executor:
                 return self._captures.stop(recorder, attempt)
             case fx.Measure(attempt):
                 return self._captures.measure(recorder, attempt)
+            case fx.SaveFile(attempt):
+                return self._captures.save_file(recorder, attempt)
             case fx.CheckOverlap(attempt, older):
                 return self._footage.check_overlap(recorder, attempt, older)
             case fx.Seal(attempt):

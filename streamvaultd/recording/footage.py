@@ -10,12 +10,15 @@ from pathlib import Path
 
 from streamvaultd.base.clock import Clock
 from streamvaultd.base.growth import MediaWatcher
+from streamvaultd.base.lanes import DEADLINE as LANE_DEADLINE
 from streamvaultd.base.lanes import Lanes, is_no_room
 from streamvaultd.base.units import segment_unit
 from streamvaultd.core.model import Recorder
 from streamvaultd.core.recording import events as ev
+from streamvaultd.core.recording.policy import seal_limit
 from streamvaultd.core.recording.reconcile import Run
 from streamvaultd.errors import DiskFull
+from streamvaultd.recording.files.held import HeldFiles
 from streamvaultd.recording.inbox import Inbox
 from streamvaultd.recording.ports import Files, Writeback
 
@@ -32,7 +35,8 @@ class Footage:
         lanes: Lanes,
         media: MediaWatcher,
         writeback: Writeback,
-        is_overlap_proven: Callable[[Path, Path], bool],
+        held: HeldFiles,
+        is_overlap_proven: Callable[[Path | int, Path | int], bool],
     ) -> None:
         self._inbox = inbox
         self._clock = clock
@@ -40,6 +44,7 @@ class Footage:
         self._lanes = lanes
         self._media = media
         self._writeback = writeback
+        self._held = held
         self._is_overlap_proven = is_overlap_proven
         self._measuring: set[Run] = set()
 
@@ -86,22 +91,32 @@ class Footage:
             return None
         self._measuring.add(run)
         try:
+            size = self._held.size(segment_unit(*run))
+            if size is not None:
+                return size
             return await self._lanes.run(recorder.recording.directory, self._files.size, self.path(recorder, attempt))
         except OSError:
             return 0  # what cannot be seen to write is treated as what does not
         finally:
             self._measuring.discard(run)
 
+    async def save(self, recorder: Recorder, attempt: int) -> None:
+        """Keep what a file holds that has lost its name; raises OSError."""
+        unit = segment_unit(recorder.recording.id, attempt)
+        self._held.store(unit)
+        restore = self._held.restoring(unit, self.path(recorder, attempt), is_over=False)
+        await self._lanes.call(recorder.recording.directory, restore)
+
     async def check_overlap(self, recorder: Recorder, attempt: int, older: int) -> None:
         """-> OverlapChecked"""
-        paths = [self.path(recorder, number) for number in (older, attempt)]
+        recording = recorder.recording
+        pair = [(segment_unit(recording.id, n), self.path(recorder, n)) for n in (older, attempt)]
+        files = [path if (fd := self._held.dup(unit)) is None else fd for unit, path in pair]
         try:
-            proven = await self._lanes.run(recorder.recording.directory, self._is_overlap_proven, *paths)
+            proven = await self._lanes.run(recording.directory, self._is_overlap_proven, *files)
         except OSError:
             proven = False  # one of the files is gone: its segment's end follows as an event
-        self._inbox.post(
-            recorder.recording.id, ev.OverlapChecked(at=self._clock.now(), attempt=attempt, proven=proven)
-        )
+        self._inbox.post(recording.id, ev.OverlapChecked(at=self._clock.now(), attempt=attempt, proven=proven))
 
     def let_go(self, recorder: Recorder, attempt: int) -> None:
         """Nothing is expected of the file any more."""
@@ -109,6 +124,17 @@ class Footage:
         self._media.cancel(unit)
         self._writeback.cancel(unit)
 
-    async def seal(self, recorder: Recorder, attempt: int) -> int:
-        """What is in the file is durable when this returns; its bytes. Raises OSError."""
-        return await self._lanes.run(recorder.recording.directory, self._files.seal, self.path(recorder, attempt))
+    async def seal(self, recorder: Recorder, attempt: int, *, is_over: bool) -> int:
+        """What is in the file is durable when this returns; its bytes. `is_over`: nobody writes to it any more.
+
+        Raises OSError.
+        """
+        lane, path, segment = recorder.recording.directory, self.path(recorder, attempt), recorder.segment(attempt)
+        patience = LANE_DEADLINE if segment is None else max(LANE_DEADLINE, seal_limit(segment))
+        restore = self._held.restoring(segment_unit(recorder.recording.id, attempt), path, is_over=is_over)
+        await self._lanes.call(lane, restore, deadline=patience)
+        return await self._lanes.run(lane, self._files.seal, path)
+
+    def release(self, recorder: Recorder, attempt: int) -> None:
+        """It is sealed: nothing of it has to be kept open."""
+        self._held.release(segment_unit(recorder.recording.id, attempt))

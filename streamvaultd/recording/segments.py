@@ -123,6 +123,14 @@ class Captures:
         measured = ev.SizeMeasured(at=self._clock.now(), attempt=attempt, size=size, anon=anon, limit=limit)
         self._inbox.post(recorder.recording.id, measured)
 
+    async def save_file(self, recorder: Recorder, attempt: int) -> None:
+        """Keep what a file holds that has lost its name."""
+        try:
+            await self._footage.save(recorder, attempt)
+        except OSError as error:
+            # it stays open, and is saved when it is sealed
+            self._journal.tell(FILES_TROUBLE, recorder, why=error)
+
     async def seal(self, recorder: Recorder, attempt: int) -> None:
         """-> SegmentSealed. What is left of the run in its scope is ended first, so that nothing writes any more.
 
@@ -134,13 +142,14 @@ class Captures:
         self._footage.let_go(recorder, attempt)
         trouble = await self._forget(recording, attempt)
         try:
-            size = await self._footage.seal(recorder, attempt)
+            size = await self._footage.seal(recorder, attempt, is_over=trouble is None)
         except OSError as error:
             self._journal.tell(FILES_TROUBLE, recorder, why=error)
             return
         if trouble is not None:
             self._journal.tell(SCOPE_TROUBLE, recorder, unit=segment_unit(recording, attempt), why=trouble)
             return
+        self._footage.release(recorder, attempt)
         self._inbox.post(recording, ev.SegmentSealed(at=self._clock.now(), attempt=attempt, size=size))
 
     async def _forget(self, recording: int, attempt: int) -> VaultError | None:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -15,6 +17,22 @@ from tests.component.store_world import SetClock
 from tests.fakes.parts import Posted
 
 NOBODY = cast("Any", None)
+
+
+class NothingHeld:
+    """No file has lost its name."""
+
+    def size(self, _unit: str) -> None: ...
+
+    def restoring(self, _unit: str, _path: Path, *, is_over: bool) -> Callable[[], None]:
+        assert is_over in (True, False)
+        return _do_nothing
+
+    def release(self, _unit: str) -> None: ...
+
+
+def _do_nothing() -> None:
+    return
 
 
 class Studio:
@@ -38,7 +56,13 @@ class Studio:
         link = cast("Any", SimpleNamespace(is_down=False))
         self.witnesses = Witnesses(**base, runs=runs, disk=disk, link=link)
         self.footage = Footage(
-            **base, files=files, lanes=Lanes(), media=media, writeback=media, is_overlap_proven=NOBODY
+            **base,
+            files=files,
+            lanes=Lanes(),
+            media=media,
+            writeback=media,
+            held=cast("Any", NothingHeld()),
+            is_overlap_proven=NOBODY,
         )
         self.headroom = Headroom(disk=disk, memory=memory)
         self.captures = Captures(

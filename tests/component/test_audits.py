@@ -28,7 +28,7 @@ from streamvaultd.errors import AuditFailed, StoreUnavailable
 from streamvaultd.recording.files.output import SegmentFiles
 from streamvaultd.reporting.notices import AUDIT_FAILED, AUDIT_FOUND, AUDIT_REPAIRED, Entry
 from streamvaultd.store.recovery import RecoverableStore
-from streamvaultd.upkeep.audit import audits as auditing
+from streamvaultd.upkeep.audit import looks as looking
 from streamvaultd.upkeep.audit.audits import Audits
 from streamvaultd.upkeep.audit.folders import look_at_folders, look_at_results
 from streamvaultd.upkeep.audit.looks import Looks
@@ -405,7 +405,7 @@ async def test_a_manager_that_is_stuck_is_told_of(house: House, monkeypatch: pyt
         await never.wait()
 
     monkeypatch.setattr(house.executor, "perform", hang)
-    monkeypatch.setattr(auditing, "ANSWER_LIMIT", 0.05)
+    monkeypatch.setattr(looking, "ANSWER_LIMIT", 0.05)
     house.manager.post(number, ev.StopRequested(at=CLOCK.now()))
     house.machine.units_ = ()
     assert await house.kinds() == [Kind.DEADLINE_MISSED]

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
 from streamvaultd.core.model import Phase, Recorder, Segment, State
 from streamvaultd.core.recording import effects as fx
 from streamvaultd.core.recording import events as ev
@@ -83,7 +86,19 @@ def _of_launches(before: Recorder, after: Recorder, effects: tuple[fx.Effect, ..
 _LIFE = list(Phase)
 _GOING_ON = {
     State.STARTING: (1,), State.RECORDING: (1,), State.ROTATING: (2,), State.BACKOFF: (0,), State.GRACE: (0,),
-    State.PAUSED: (0,), State.STOPPING: (0,), State.FINALIZING: (0,), State.DISCARDING: (0,), State.COMPLETED: (0,),
-    State.STOPPED: (0,), State.FAILED: (0,),
+    State.PAUSED: (0,), State.STOPPING: (0,), State.FINALIZING: (0,), State.UNJOINED: (0,), State.DISCARDING: (0,),
+    State.COMPLETED: (0,), State.STOPPED: (0,), State.FAILED: (0,),
 }  # fmt: skip
-_QUIET = frozenset({State.FINALIZING, State.DISCARDING, State.COMPLETED, State.STOPPED, State.FAILED})
+_QUIET = frozenset(State) - frozenset(list(State)[: list(State).index(State.FINALIZING)])
+
+
+def wrong_deaths(recorder: Recorder, killed: Mapping[int, frozenset[str]], told: Iterable[fx.Announce]) -> list[str]:
+    """Runs that were killed and are not noted as killed, and ends that were told twice."""
+    wrong = []
+    for attempt, known in killed.items():
+        segment = recorder.segment(attempt)
+        asked = segment is not None and segment.evidence is not None and segment.evidence.asked is not None
+        if not asked and (segment is None or segment.cause not in known):
+            wrong.append(f"segment {attempt} is {segment and segment.cause}, not {' or '.join(sorted(known))}")
+    ends = Counter(t.attempt for t in told if t.notice in (fx.Notice.SEGMENT_DIED, fx.Notice.SEGMENT_ENDED))
+    return wrong + [f"the end of segment {attempt} is told {n} times" for attempt, n in ends.items() if n > 1]

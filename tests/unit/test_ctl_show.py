@@ -74,6 +74,7 @@ STATUS = {
     "store": "sqlite:////var/lib/streamvaultd/vault.db",
     "unreachableTargets": [],
     "unconfined": [],
+    "mistakes": [],
 }
 SEAM = {"older": 1, "newer": 2, "kind": "exact", "method": "bytes", "certainty": "proven", "gapUSec": 0}
 STREAMLINK = {"command": "/usr/bin/streamlink", "version": "7.3.0", "managed": False, "warning": "it is old"}
@@ -113,6 +114,23 @@ def test_status_names_those_who_cannot_be_notified() -> None:
     assert "Notifications" not in run(daemon, "status").out
 
 
+def test_status_tells_every_mistake_in_the_settings() -> None:
+    mistakes = [
+        {
+            "file": "/etc/streamvaultd/conf.d/x.toml",
+            "section": "watch",
+            "key": "intrval",
+            "value": "'9s'",
+            "why": "no",
+        },
+        {"file": "/etc/streamvaultd/streamers.d/ada.toml", "why": "it is no TOML"},
+    ]
+    daemon = FakeDaemon().on("GetStatus", {**STATUS, "mistakes": mistakes}).on("List", {"recordings": []})
+    shown = run(daemon, "status").out
+    assert "Mistake: /etc/streamvaultd/conf.d/x.toml: [watch] intrval = '9s': no\n" in shown
+    assert "         /etc/streamvaultd/streamers.d/ada.toml: it is no TOML\n" in shown
+
+
 def test_json_of_stop_and_rotate_is_the_recording() -> None:
     daemon = FakeDaemon().on("Get", one()).on("Stop", one("stopping")).on("Rotate", one("rotating"))
     assert json.loads(run(daemon, "--json=short", "stop", "demo").out) == recording("stopping")
@@ -144,6 +162,19 @@ def test_json_of_monitor_is_one_answer_a_line() -> None:
 def test_status_shows_how_far_a_join_is(progress: dict[str, int], shown: str) -> None:
     daemon = FakeDaemon().on("Get", one("finalizing", progress=progress)).on("ListSegments", {"segments": []})
     assert f"       Joined: {shown}\n" in run(daemon, "status", "demo").out
+
+
+def test_status_says_when_a_join_that_failed_is_tried_again() -> None:
+    unjoined = one("unjoined", detail="the last join failed: no room", retryAt=at(NOW + 5 * 60_000_000))
+    daemon = FakeDaemon().on("Get", unjoined).on("ListSegments", {"segments": []}).on("Why", {"ends": []})
+    assert (
+        "               the last join failed: no room\n"
+        "               it is tried again at Wed 2026-11-18 11:11:40 UTC; 5min left\n"
+    ) in run(daemon, "status", "demo").out
+    assert run(daemon, "why", "demo").out == (
+        "recording 348 of 'demo' is unjoined: the last join failed: no room; "
+        "it is tried again at Wed 2026-11-18 11:11:40 UTC; 5min left\n"
+    )
 
 
 def test_status_of_a_recording_reads_as_a_unit_of_systemctl() -> None:

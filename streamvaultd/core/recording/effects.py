@@ -50,6 +50,13 @@ class Measure:
 
 
 @dataclass(frozen=True, slots=True)
+class SaveFile:
+    """Keep what a file holds that has lost its name: it gets that again, or stays open until it is sealed."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
 class CheckOverlap:
     """Is the head of `attempt` contained in the file of `older`? -> OverlapChecked"""
 
@@ -107,6 +114,7 @@ class Notice(StrEnum):
     SEGMENT_ENDED = "segment-ended"
     SEGMENT_DIED = "segment-died"
     MEDIA_GONE = "media-gone"
+    FILE_TAKEN = "file-taken"
     CAUSE_CORRECTED = "cause-corrected"
     LAUNCH_FAILED = "launch-failed"
     ROTATION_STARTED = "rotation-started"
@@ -129,6 +137,7 @@ class Notice(StrEnum):
     ADOPTED = "adopted"
     JOIN_STARTED = "join-started"
     JOIN_FAILED = "join-failed"
+    UNJOINED = "recording-unjoined"
     RECORDING_COMPLETED = "recording-completed"
     RECORDING_STOPPED = "recording-stopped"
     RECORDING_FAILED = "recording-failed"
@@ -150,6 +159,6 @@ class Announce:
 
 
 Effect = (
-    Save | Launch | StopScope | Watch | Measure | CheckOverlap | Seal | Probe | CheckDisk | Join | RemoveSegments
-    | DiscardFolder | Discard | Announce
+    Save | Launch | StopScope | Watch | Measure | SaveFile | CheckOverlap | Seal | Probe | CheckDisk | Join
+    | RemoveSegments | DiscardFolder | Discard | Announce
 )  # fmt: skip

@@ -108,6 +108,22 @@ class SegmentSpoke(_RunEvent):
     quality: str | None = None
 
 
+class Taken(StrEnum):
+    """What somebody did to a file while it was written."""
+
+    REMOVED = "removed"  # it has no name any more
+    MOVED = "moved"  # it has another name
+    CUT = "cut"  # it is shorter than it was
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileTaken(_RunEvent):
+    """Somebody took the segment's file away, or cut it. `size`: bytes that it has."""
+
+    how: Taken
+    size: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OverlapChecked(_RunEvent):
     """Whether the older segment's file is proven to contain the head of this one's."""
@@ -191,6 +207,7 @@ class JoinEnded(_Event):
     """The join job number `join` of this recording ended; `why` is None when it succeeded.
 
     `duration`: seconds of media in the result, overlaps counted once and gaps as if they were media; None: unknown.
+    `for_good`: no later try can have another end.
     """
 
     join: int
@@ -198,6 +215,7 @@ class JoinEnded(_Event):
     size: int = 0
     duration: float | None = None
     why: str | None = None
+    for_good: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,7 +312,7 @@ class DurationReached(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JoinOverdue(_Event):
-    """Nothing was heard of the join for long: make sure that it runs."""
+    """Nothing was heard of the join for long: make sure that it runs. Or it failed, and the next one is due."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -304,7 +322,7 @@ class DiscardOverdue(_Event):
 
 Event = (
     RecordRequested | StopRequested | BroadcastOver | RotateRequested | RetryRequested | MediaPruned
-    | ScopeStarted | LaunchFailed | MediaArrived | SizeMeasured | OverlapChecked
+    | ScopeStarted | LaunchFailed | MediaArrived | SizeMeasured | FileTaken | OverlapChecked
     | SegmentExited | EvidenceArrived | SegmentSpoke | SegmentSealed | SourceProbed | NetworkBack | DiskLow | DiskFreed
     | HostStopping | HostStays | JoinEnded | SegmentsRemoved | MediaDiscarded | Restarted
     | LaunchTimedOut | MediaTimedOut | MeasureDue | RotationDue | OverlapDue | OverlapTimedOut | StopTimedOut

@@ -80,7 +80,7 @@ def on_launch_failed(recorder: Recorder, event: ev.LaunchFailed) -> Step:
         after, more = go_on_without(after, segment, event.at, Verdict(Cause.LAUNCH_FAILED, Ending.HOST, event.why))
         return after, (*effects, *more)
     told = tell(Notice.LAUNCH_FAILED, segment, Cause.LAUNCH_FAILED, why=event.why)
-    ending = Ending.BROKEN
+    ending = Ending.UNPLACED
     if event.disk:
         ending = Ending.DISK
     elif event.permanent and recorder.media_started is None:
@@ -185,7 +185,7 @@ def on_launch_timed_out(recorder: Recorder, event: ev.LaunchTimedOut) -> Step:
     why = f"its scope did not start within {recorder.recording.policy.launch_timeout:g} s"
     after, effects = ask_to_stop(recorder, segment, event.at, cause=Cause.LAUNCH_FAILED)
     told = tell(Notice.LAUNCH_FAILED, segment, Cause.LAUNCH_FAILED, why=why)
-    after, more = go_on_without(after, segment, event.at, Verdict(Cause.LAUNCH_FAILED, Ending.BROKEN, why))
+    after, more = go_on_without(after, segment, event.at, Verdict(Cause.LAUNCH_FAILED, Ending.UNPLACED, why))
     return after, (*effects, told, *more)
 
 

@@ -29,6 +29,7 @@ class Ending(StrEnum):
     REFUSED = "refused"  # there was nothing to record
     UNSUPPORTED = "unsupported"  # no plugin for this URL: trying again is of no use
     BROKEN = "broken"  # streamlink could not even be started
+    UNPLACED = "unplaced"  # it had no scope to run in: the source was not even asked
     DISK = "disk"  # the output could not be written
     HOST = "host"  # the whole machine went down
     DIED = "died"  # the process was killed or failed; the broadcast goes on as far as we know

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Final
 
-    from streamvaultd.ctl.records import DaemonStatus, Event, Progress, Recording, Segment, Streamlink
+    from streamvaultd.ctl.records import DaemonStatus, Event, Mistake, Progress, Recording, Segment, Streamlink
 
 LAST_DEATHS: Final = 3
 """How many deaths `status` names."""
@@ -41,6 +41,7 @@ _STATE_STYLES: Final = {
     "ended": Style.PLAIN,
     "removed": Style.FAINT,
     "paused": Style.BAD,
+    "unjoined": Style.BAD,
     "failed": Style.BAD,
 }
 _DOTS: Final = {
@@ -146,12 +147,19 @@ def recording_block(
     fields: list[tuple[str, Line]] = [("State", state)]
     if recording.detail:
         fields.append(("", line(recording.detail)))
+    if recording.retry_at is not None:
+        fields.append(("", line(next_try(recording.retry_at, now))))
     fields += [(label, line(text)) for label, text in _facts(recording, segments, now) if text]
     fields += result
     return [
         (*title, Span(f" - recording {recording.id} of stream {recording.stream}")),
         *labelled(fields),
     ]
+
+
+def next_try(at: int, now: int) -> str:
+    """When a recording that waits is tried again."""
+    return f"it is tried again at {format_since(at, now)}"
 
 
 def _facts(recording: Recording, segments: Sequence[Segment], now: int) -> list[tuple[str, str]]:
@@ -259,8 +267,14 @@ def daemon_block(status: DaemonStatus, now: int) -> list[Line]:
             fields.append(("", line(status.catalogue.trouble, Style.BAD)))
     if status.unreachable:
         fields.append(("Notifications", line(f"cannot reach {', '.join(status.unreachable)}", Style.BAD)))
+    fields += [("Mistake" if at == 0 else "", line(mistake(one), Style.BAD)) for at, one in enumerate(status.mistakes)]
     fields += [("Confinement", line(why, Style.BAD)) for why in status.unconfined]
     return [title, *labelled(fields)]
+
+
+def mistake(found: Mistake) -> str:
+    """A mistake in a settings file, in one line."""
+    return f"{found.file}: {found.text}"
 
 
 def streamlink_block(streamlink: Streamlink) -> list[Line]:
