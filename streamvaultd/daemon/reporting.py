@@ -9,10 +9,6 @@ from pathlib import Path
 from typing import Final
 
 from streamvaultd.api.rescan import RescanApi
-from streamvaultd.base.clock import Clock
-from streamvaultd.base.lanes import Lanes
-from streamvaultd.base.tasks import Tasks
-from streamvaultd.config.live import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Recorder, Recording
 from streamvaultd.daemon.startup import Startup
@@ -21,10 +17,9 @@ from streamvaultd.recording.manager import Manager
 from streamvaultd.reporting.metrics.figures import DiskFigures, Restarts
 from streamvaultd.reporting.metrics.meter import TEXTFILE_INTERVAL, Meter, provide
 from streamvaultd.reporting.metrics.serve import Server, write_textfile
-from streamvaultd.reporting.notices import METRICS_FAILED, Journal
+from streamvaultd.reporting.notices import METRICS_FAILED
 from streamvaultd.store.catalogue import Catalogue, CatalogueState
 from streamvaultd.store.queries import QueryableStore
-from streamvaultd.store.recovery import RecoverableStore
 from streamvaultd.upkeep.audit.salvage import Salvage
 from streamvaultd.upkeep.manifests.files import ManifestFiles
 from streamvaultd.upkeep.manifests.keeper import Manifests
@@ -52,25 +47,17 @@ class Ledger:
     """What is written down of recordings besides their rows, and what is counted; `start()` once they are there."""
 
     def __init__(
-        self,
-        *,
-        settings: LiveSettings,
-        store: RecoverableStore,
-        manager: Manager,
-        outlook: Callable[[], Iterable[tuple[str, int, float]]],
-        catalogue: Catalogue | None,
-        lanes: Lanes,
-        clock: Clock,
-        journal: Journal,
-        tasks: Tasks,
+        self, base: Base, *, outlook: Callable[[], Iterable[tuple[str, int, float]]], catalogue: Catalogue | None
     ) -> None:
-        self._settings, self._store, self._manager = settings, store, manager
-        self._lanes, self._clock, self._journal, self._tasks = lanes, clock, journal, tasks
+        self._settings, self._store, self._recorders = base.settings, base.store, base.recorders
+        self._lanes, self._clock, self._journal, self._tasks = base.lanes, base.clock, base.journal, base.tasks
         self._outlook, self._catalogue = outlook, catalogue
         self._restarts = Restarts()
         self._observe: Callable[[float], None] = lambda _: None
         self._files = ManifestFiles()
-        self._manifests = Manifests(tasks=tasks, store=store, lanes=lanes, files=self._files, journal=journal)
+        self._manifests = Manifests(
+            tasks=base.tasks, store=base.store, lanes=base.lanes, files=self._files, journal=base.journal
+        )
 
     def start(self, recorders: Iterable[Recorder]) -> None:
         """Write down what the daemon has found at its start, and begin to tell of it."""
@@ -84,7 +71,7 @@ class Ledger:
         """The latest that are over: an earlier daemon may have ended before it wrote their last manifests."""
         with suppress(StoreUnavailable):
             for recorder in await self._store.list(all=True, limit=CATCH_UP_MAX):
-                if recorder.state.is_final and recorder.recording.id not in self._manager.recorders:
+                if recorder.state.is_final and recorder.recording.id not in self._recorders:
                     self._manifests.note(recorder)
 
     def on_change(self, recorder: Recorder) -> None:
@@ -93,10 +80,10 @@ class Ledger:
         for seconds in self._restarts.of(recorder):
             self._observe(seconds)
 
-    def handlers(self) -> dict[str, Handler]:
+    def handlers(self, manager: Manager) -> dict[str, Handler]:
         """Method name -> handler."""
         rescan = Rescan(
-            manager=self._manager,
+            manager=manager,
             store=self._store,
             files=self._files,
             salvage=Salvage(),
@@ -135,7 +122,7 @@ class Ledger:
     def _build_meter(self) -> Meter:
         return Meter(
             store=self._store,
-            recorders=lambda: self._manager.recorders.values(),
+            recorders=self._recorders.values,
             outlook=lambda: (DiskFigures(place=place, free=free, left=left) for place, free, left in self._outlook()),
             catalogue=self._ask_catalogue,
             clock=self._clock,

@@ -30,6 +30,7 @@ from streamvaultd.config.live import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Recorder, State
 from streamvaultd.core.recording.events import JoinEnded, NetworkBack
+from streamvaultd.daemon.base import Base
 from streamvaultd.daemon.reporting import Ledger
 from streamvaultd.daemon.startup import WITNESS_LIMIT, Startup
 from streamvaultd.daemon.upkeep import Upkeep
@@ -127,6 +128,10 @@ class Daemon:
         self._recorders = Recorders(self._inbox, self._clock)
         self._lanes = Lanes(on_overdue=self._on_overdue)
         self._store, self._files = store, files
+        self._base = Base(
+            settings=self._settings, clock=self._clock, tasks=group, lanes=self._lanes, inbox=self._inbox,
+            recorders=self._recorders, journal=self.journal, store=store, files=files,
+        )  # fmt: skip
         self._watcher: ProcessWatch[str] = ProcessWatch(asyncio.get_running_loop())
         self.streamlinks = Streamlinks(settings=self._settings, state_dir=STATE_DIR)
         self._held = HeldFiles(asyncio.get_running_loop(), fd_store=self.notifier)
@@ -158,10 +163,7 @@ class Daemon:
         self.journal_watch = self._build_journal_watch(witnesses)
         self._catalogue = self._build_catalogue()
         self.bus = self._build_bus(witnesses)
-        self.ledger = Ledger(
-            settings=self._settings, store=store, manager=self.manager, outlook=self.disk.outlook,
-            catalogue=self._catalogue, lanes=self._lanes, clock=self._clock, journal=self.journal, tasks=self._group,
-        )  # fmt: skip
+        self.ledger = Ledger(self._base, outlook=self.disk.outlook, catalogue=self._catalogue)
         self.upkeep = self._build_upkeep()
         self._recorders.listeners += [
             self.ledger.on_change,
@@ -199,11 +201,7 @@ class Daemon:
         )
 
     def _build_watching(self) -> Watching:
-        return Watching(
-            settings=self._settings, state_dir=STATE_DIR, streamlinks=self.streamlinks,
-            recorders=self._recorders, beginner=self._beginner, inbox=self._inbox,
-            tasks=self._group, store=self._store, journal=self.journal, clock=self._clock,
-        )  # fmt: skip
+        return Watching(self._base, state_dir=STATE_DIR, streamlinks=self.streamlinks, beginner=self._beginner)
 
     def _build_writeback(self) -> Writeback:
         return Writeback(
@@ -284,9 +282,8 @@ class Daemon:
     def _build_upkeep(self) -> Upkeep:
         roster = self.watching.roster
         upkeep = Upkeep(
-            manager=self.manager, store=self._store, files=self._files, runs=self._runs, joins=self._joins,
-            removal=self._removal, bus=self.bus, notifier=self.notifier, lanes=self._lanes, clock=self._clock,
-            journal=self.journal, settings=self._settings,
+            self._base, manager=self.manager, runs=self._runs, joins=self._joins, removal=self._removal, bus=self.bus,
+            notifier=self.notifier,
             rules=lambda name: None if self._settings.wrong else roster.retention_of(name),
         )  # fmt: skip
         roster.on_retention = upkeep.retention.hold
@@ -334,7 +331,7 @@ class Daemon:
             clock=self._clock, pruning=self.upkeep.pruning, retention=self.upkeep.retention,
             settings=self._settings, watched=lambda: self.watching.watches.watched,
             reload=self.reload,
-            more=self.watching.handlers() | self.ledger.handlers(),
+            more=self.watching.handlers() | self.ledger.handlers(self.manager),
         )  # fmt: skip
         self._store.on_job = lambda job: self._hub.publish(JobNews(job))
         self.watching.watches.on_change = lambda who: self._hub.publish(StreamerNews(who))

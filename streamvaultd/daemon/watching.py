@@ -13,21 +13,16 @@ from typing import Final
 
 from streamvaultd.api.notify import TellingApi
 from streamvaultd.api.streamers import StreamersApi
-from streamvaultd.base.clock import Clock
-from streamvaultd.base.tasks import Tasks
 from streamvaultd.config import credentials, streamers
 from streamvaultd.config.last_good import STREAMERS, LastGood
-from streamvaultd.config.live import LiveSettings
 from streamvaultd.config.settings import Settings, check_template
 from streamvaultd.config.streamer_files import StreamerFiles
-from streamvaultd.core.model import Recorder, Recording
-from streamvaultd.core.watching.model import Sighting
+from streamvaultd.core.model import Recording
 from streamvaultd.core.watching.streamer import Streamer
+from streamvaultd.daemon.base import Base
 from streamvaultd.daemon.telling import build_telling, named_targets
 from streamvaultd.errors import VaultError
-from streamvaultd.recording.admission import Beginner, wish_for
-from streamvaultd.recording.inbox import Inbox
-from streamvaultd.recording.ports import Store
+from streamvaultd.recording.admission import Admission, Beginner
 from streamvaultd.recording.streamlink.current import Options, Streamlinks
 from streamvaultd.reporting.notices import (
     PROBE_LOST,
@@ -35,7 +30,6 @@ from streamvaultd.reporting.notices import (
     STREAMERS_REFUSED,
     TWITCH_AWAY,
     TWITCH_SILENT,
-    Journal,
 )
 from streamvaultd.varlink.server import Handler
 from streamvaultd.watching.asker import PROXY, Sightings, proxies_in, proxy_options
@@ -52,22 +46,9 @@ ETC: Final = Path("/etc/streamvaultd")
 class Watching:
     """Everything about who is watched; `start()` once recordings are taken over."""
 
-    def __init__(
-        self,
-        *,
-        settings: LiveSettings,
-        state_dir: Path,
-        streamlinks: Streamlinks,
-        recorders: Mapping[int, Recorder],
-        beginner: Beginner,
-        inbox: Inbox,
-        tasks: Tasks,
-        store: Store,
-        journal: Journal,
-        clock: Clock,
-    ) -> None:
+    def __init__(self, base: Base, *, state_dir: Path, streamlinks: Streamlinks, beginner: Beginner) -> None:
+        settings, store, journal, clock, tasks = base.settings, base.store, base.journal, base.clock, base.tasks
         self._settings, self._store, self._clock, self._tasks = settings, store, clock, tasks
-        self._beginner = beginner
         self._journal = journal
         self._credentials: Mapping[str, Options] = {}
         self._refused: set[str] = set()
@@ -89,11 +70,10 @@ class Watching:
         )
         self.watches = Watches(
             asker=asker,
-            begin=self._begin,
-            inbox=inbox,
+            admission=Admission(beginner, store, settings),
+            inbox=base.inbox,
             tasks=tasks,
-            recorders=recorders,
-            store=store,
+            recorders=base.recorders,
             journal=journal,
             clock=clock,
             chance=random.random,
@@ -217,9 +197,6 @@ class Watching:
 
     async def _python(self) -> str:
         return (await self._streamlinks.usable()).python
-
-    async def _begin(self, streamer: Streamer, sighting: Sighting) -> Recorder:
-        return await self._beginner.begin(wish_for(streamer, sighting, self._settings.now))
 
 
 def check_files(state_dir: Path, settings: Settings) -> tuple[VaultError, ...]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from streamvaultd.base.clock import Clock
+from streamvaultd.config.live import LiveSettings
 from streamvaultd.config.settings import Settings
-from streamvaultd.core.model import Broadcast, Policy, Recorder
+from streamvaultd.core.model import Broadcast, Moment, Policy, Recorder
 from streamvaultd.core.recording.events import RecordRequested
 from streamvaultd.core.recording.quality import with_fallback
 from streamvaultd.core.watching.model import Sighting
@@ -65,6 +66,23 @@ class Beginner:
         self._recorders.take(recorder)
         begun = await self._inbox.submit(recorder.recording.id, RecordRequested(at=self._clock.now()))
         return begun or recorder
+
+
+class Admission:
+    """What the watcher has begun, and noted, of broadcasts."""
+
+    def __init__(self, beginner: Beginner, store: Store, settings: LiveSettings) -> None:
+        self._beginner = beginner
+        self._store = store
+        self._settings = settings
+
+    async def begin(self, streamer: Streamer, sighting: Sighting) -> Recorder:
+        """Record a broadcast that was seen; raises VaultError."""
+        return await self._beginner.begin(wish_for(streamer, sighting, self._settings.now))
+
+    async def note_broadcast(self, recording: int, broadcast: Broadcast, now: Moment) -> None:
+        """What it is called now; raises StoreUnavailable."""
+        await self._store.note_broadcast(recording, broadcast, now)
 
 
 def wish_for(streamer: Streamer, sighting: Sighting, settings: Settings) -> Wish:

@@ -2,13 +2,13 @@
 """Runs the watcher: one queue of what happens, one deadline, and its wishes performed.
 
 As the manager does for recordings: events go through core.watching.step(), and what comes of its wishes returns as
-events. Recordings are begun by `begin` and heard of by on_recorder(), whoever asked for them.
+events. Recordings are begun by `admission` and heard of by on_recorder(), whoever asked for them.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 from streamvaultd.base.clock import Clock
 from streamvaultd.base.cpu_limit import TookTooLong, cpu_limit
 from streamvaultd.base.tasks import Tasks
-from streamvaultd.core.model import Broadcast, Recorder, Recording, State, StopReason
+from streamvaultd.core.model import Broadcast, Moment, Recorder, Recording, State, StopReason
 from streamvaultd.core.recording.events import BroadcastOver, Outcome
 from streamvaultd.core.watching import model as wt
 from streamvaultd.core.watching.answers import is_another
@@ -26,7 +26,6 @@ from streamvaultd.core.watching.model import Configured, Ended, Mood, Rules, Sig
 from streamvaultd.core.watching.streamer import Streamer
 from streamvaultd.errors import AlreadyRecording, NoSuchStreamer, StoreUnavailable, VaultError
 from streamvaultd.recording.inbox import Inbox
-from streamvaultd.recording.ports import Store
 from streamvaultd.reporting.notices import REMARKS, STORE_FAILED, Journal
 
 EVENTS_MAX: Final = 10_000
@@ -44,28 +43,36 @@ class Asker(Protocol):
     async def sight(self, streamer: Streamer) -> Sighting: ...
 
 
+class Admission(Protocol):
+    """Where recordings begin."""
+
+    async def begin(self, streamer: Streamer, sighting: Sighting) -> Recorder:
+        """Raises VaultError."""
+
+    async def note_broadcast(self, recording: int, broadcast: Broadcast, now: Moment) -> None:
+        """Raises StoreUnavailable."""
+
+
 class Watches:
-    """Owns the watch. `begin` starts a recording of what was seen; it raises VaultError."""
+    """Owns the watch. `admission` begins a recording of what was seen."""
 
     def __init__(
         self,
         *,
         asker: Asker,
-        begin: Callable[[Streamer, Sighting], Awaitable[Recorder]],
+        admission: Admission,
         inbox: Inbox,
         tasks: Tasks,
         recorders: Mapping[int, Recorder],
-        store: Store,
         journal: Journal,
         clock: Clock,
         chance: Callable[[], float],
     ) -> None:
         self._asker = asker
-        self._begin = begin
+        self._admission = admission
         self._inbox = inbox
         self._tasks = tasks
         self._recorders = recorders
-        self._store = store
         self._journal = journal
         self._clock = clock
         self._chance = chance
@@ -230,7 +237,7 @@ class Watches:
             offered = await self._asker.sight(streamer)
             sighting = replace(sighting, streams=offered.streams)
         try:
-            recorder = await self._begin(streamer, sighting)
+            recorder = await self._admission.begin(streamer, sighting)
         except AlreadyRecording as error:
             recording = int(error.fields["recording"])
             other = self._recorders.get(recording)
@@ -243,7 +250,7 @@ class Watches:
 
     async def _note(self, name: str, recording: int, broadcast: Broadcast) -> None:
         try:
-            await self._store.note_broadcast(recording, broadcast, self._clock.now())
+            await self._admission.note_broadcast(recording, broadcast, self._clock.now())
         except StoreUnavailable as error:
             self._journal.tell(STORE_FAILED, self._recorders.get(recording), streamer=name, why=error)
 

@@ -23,9 +23,11 @@ from streamvaultd.base.lanes import Lanes
 from streamvaultd.config.live import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Moment, Phase, Policy, Recorder, Recording, SeamRecord, Segment, State
+from streamvaultd.daemon.base import Base
 from streamvaultd.daemon.reporting import Ledger
 from streamvaultd.errors import StoreUnavailable
 from streamvaultd.recording.files.output import SegmentFiles
+from streamvaultd.recording.inbox import Inbox, Recorders
 from streamvaultd.reporting.metrics import meter as meters
 from streamvaultd.reporting.metrics import serve
 from streamvaultd.reporting.metrics.figures import (
@@ -43,7 +45,7 @@ from streamvaultd.reporting.metrics.page import CONTENT_TYPE, Page, families
 from streamvaultd.reporting.notices import METRICS_FAILED, Entry, Journal
 from streamvaultd.store.catalogue import CatalogueState
 from streamvaultd.store.figures import Figures
-from streamvaultd.store.recovery import RecoverableStore
+from streamvaultd.store.queries import QueryableStore
 from tests.fakes.parts import Begun
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -211,7 +213,7 @@ def test_dashboard_and_alerts_ask_for_what_there_is() -> None:
 
 async def test_the_store_has_the_sums(tmp_path: Path) -> None:
     files = SegmentFiles()
-    store = await RecoverableStore.open(
+    store = await QueryableStore.open(
         tmp_path / "s.sqlite", paths=lambda recording, number: str(files.segment_path(recording, number))
     )
     try:
@@ -402,20 +404,18 @@ def appeared(*paths: Path) -> None:
 
 async def test_the_daemon_provides_what_is_asked_for(tmp_path: Path) -> None:
     files = SegmentFiles()
-    store = await RecoverableStore.open(
+    store = await QueryableStore.open(
         tmp_path / "s.sqlite", paths=lambda recording, number: str(files.segment_path(recording, number))
     )
     settings = Settings(metrics_listen=f"unix:{tmp_path}/m", metrics_textfile=str(tmp_path / "s.prom"))
     tasks = Begun()
 
-    class Manager:
-        recorders: dict[int, Recorder] = {}  # noqa: RUF012
-
-    ledger = Ledger(
-        settings=LiveSettings(settings), store=store, manager=cast("Any", Manager()),
-        outlook=lambda: [("/r", 5, 6.0)], catalogue=None, lanes=Lanes(),
-        clock=CLOCK, journal=cast("Journal", Told()), tasks=tasks,
+    nobody, inbox = cast("Any", None), Inbox()
+    base = Base(
+        settings=LiveSettings(settings), clock=CLOCK, tasks=tasks, lanes=Lanes(), inbox=inbox,
+        recorders=Recorders(inbox, CLOCK), journal=cast("Journal", Told()), store=store, files=nobody,
     )  # fmt: skip
+    ledger = Ledger(base, outlook=lambda: [("/r", 5, 6.0)], catalogue=None)
     try:
         ledger.start([])
         ledger.on_change(recorder(segment(1, started=1, ended=5, cause="oom"), segment(2, started=5.2)))

@@ -66,8 +66,8 @@ class World:
         self.etc, self.own = folder / "etc", folder / "own"
         self.etc.mkdir()
         self.watches = Watches(
-            asker=self, begin=self.begin, inbox=self.inbox,
-            tasks=tasks, recorders=self.recorders, store=cast("Any", self), journal=cast("Any", self),
+            asker=self, admission=self, inbox=self.inbox,
+            tasks=tasks, recorders=self.recorders, journal=cast("Any", self),
             clock=self.clock, chance=lambda: 0.5,
         )  # fmt: skip
         self.roster = Roster(
