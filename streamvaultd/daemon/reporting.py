@@ -11,9 +11,11 @@ from typing import Final
 from streamvaultd.api.rescan import RescanApi
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Recorder, Recording
+from streamvaultd.daemon.base import Base
 from streamvaultd.daemon.startup import Startup
 from streamvaultd.errors import StoreInUse, StoreUnavailable
 from streamvaultd.recording.manager import Manager
+from streamvaultd.recording.streamlink.current import Streamlinks
 from streamvaultd.reporting.metrics.figures import DiskFigures, Restarts
 from streamvaultd.reporting.metrics.meter import TEXTFILE_INTERVAL, Meter, provide
 from streamvaultd.reporting.metrics.serve import Server, write_textfile
@@ -47,11 +49,16 @@ class Ledger:
     """What is written down of recordings besides their rows, and what is counted; `start()` once they are there."""
 
     def __init__(
-        self, base: Base, *, outlook: Callable[[], Iterable[tuple[str, int, float]]], catalogue: Catalogue | None
+        self,
+        base: Base,
+        *,
+        outlook: Callable[[], Iterable[tuple[str, int, float]]],
+        catalogue: Catalogue | None,
+        streamlinks: Streamlinks,
     ) -> None:
         self._settings, self._store, self._recorders = base.settings, base.store, base.recorders
         self._lanes, self._clock, self._journal, self._tasks = base.lanes, base.clock, base.journal, base.tasks
-        self._outlook, self._catalogue = outlook, catalogue
+        self._outlook, self._catalogue, self._streamlinks = outlook, catalogue, streamlinks
         self._restarts = Restarts()
         self._observe: Callable[[float], None] = lambda _: None
         self._files = ManifestFiles()
@@ -125,6 +132,7 @@ class Ledger:
             recorders=self._recorders.values,
             outlook=lambda: (DiskFigures(place=place, free=free, left=left) for place, free, left in self._outlook()),
             catalogue=self._ask_catalogue,
+            streamlink_trouble=lambda: self._streamlinks.trouble,
             clock=self._clock,
         )
 

@@ -163,7 +163,9 @@ class Daemon:
         self.journal_watch = self._build_journal_watch(witnesses)
         self._catalogue = self._build_catalogue()
         self.bus = self._build_bus(witnesses)
-        self.ledger = Ledger(self._base, outlook=self.disk.outlook, catalogue=self._catalogue)
+        self.ledger = Ledger(
+            self._base, outlook=self.disk.outlook, catalogue=self._catalogue, streamlinks=self.streamlinks
+        )
         self.upkeep = self._build_upkeep()
         self._recorders.listeners += [
             self.ledger.on_change,

@@ -145,12 +145,13 @@ class Runs:
         return True
 
     async def forget(self, unit: str, pipe: str) -> None:
-        """Make sure that nothing is left of a run that is over: processes, its failed unit, its stored pipe."""
+        """Make sure that nothing is left of a run that is over: processes, failed unit, stored pipe, scratch."""
         self._groups.pop(unit, None)
         self._told.discard(unit)
         self.drop_pipe(pipe)
         if await self.stop(unit):
             await self.reset(unit)
+        await asyncio.to_thread(self._launcher.tidy, unit)
 
     def drop_pipe(self, pipe: str) -> None:
         """Have an exit pipe removed from the fd store."""
