@@ -73,9 +73,9 @@ def plan_join(files: Sequence[Source]) -> tuple[Plan, ...]:
     Never raises on what they hold (OSError of a read apart).
     """
     chains: list[_Chain] = []
-    for index, file in enumerate(files):
-        for piece in _uniform(index, file):
-            _take(files, chains, piece)
+    for index in range(len(files)):
+        for pieces in _uniform(files, index):
+            _take(files, chains, index, pieces)
     return tuple(_finished(files, chain) for chain in chains)
 
 
@@ -89,40 +89,49 @@ class _Chain:
     """The file that was put to it last."""
 
 
-def _uniform(index: int, file: Source) -> Sequence[Part]:
+def _uniform(files: Sequence[Source], index: int) -> Sequence[tuple[Piece, ...]]:
     """The file cut where fragmented MP4 gets another initialisation; what has no media of its own is left out."""
+    file = files[index]
     if sniff(file) is not Container.FMP4 or fmp4.is_indexed(file):
-        return [Part(index, 0, file.size)]
-    return [Part(index, start, end) for start, end in fmp4.uniform(file)]
+        return [(Part(index, 0, file.size),)]
+    clean = tuple(Part(index, start, end) for start, end in fmp4.clean(file))
+    return [cut(clean, start, end) for start, end in fmp4.uniform(Splice(files, clean))]
 
 
-def _take(files: Sequence[Source], chains: list[_Chain], piece: Part) -> None:
-    """Put a piece to the part that is proven to have the same media, else to the last one, or begin another.
+def foreign_bytes(file: Source) -> int:
+    """Bytes between the boxes of fragmented MP4 that are none."""
+    if sniff(file) is not Container.FMP4 or fmp4.is_indexed(file):
+        return 0
+    return file.size - sum(end - start for start, end in fmp4.clean(file))
+
+
+def _take(files: Sequence[Source], chains: list[_Chain], index: int, pieces: tuple[Piece, ...]) -> None:
+    """Put pieces of a file to the part that is proven to have the same media, else to the last one, or begin another.
 
     A source that comes back to an earlier initialisation has parts of equal headers: the last is not the first choice.
     """
-    source = Splice(files, (piece,))
+    source = Splice(files, pieces)
     last: Seam | None = None
     for chain in reversed(chains):
         seam = find_seam(Splice(files, chain.pieces), source)
         if seam.certainty is Certainty.PROVEN and seam.kind in (SeamKind.EXACT, SeamKind.UNION):
-            _extend(chain, seam, piece)
+            _extend(chain, seam, index, pieces)
             return
         last = last or seam
     if last is not None and last.kind is not SeamKind.BREAK:
-        _extend(chains[-1], last, piece)
+        _extend(chains[-1], last, index, pieces)
         return
-    chain = _Chain((piece,), [], piece.file)
+    chain = _Chain(pieces, [], index)
     if last is not None:
-        chain.seams.append(PlannedSeam(chains[-1].last, piece.file, None, last))
+        chain.seams.append(PlannedSeam(chains[-1].last, index, None, last))
     chains.append(chain)
 
 
-def _extend(chain: _Chain, seam: Seam, piece: Part) -> None:
+def _extend(chain: _Chain, seam: Seam, index: int, newer: tuple[Piece, ...]) -> None:
     chain.seams = [_without_place(planned) if _is_replaced(planned, seam) else planned for planned in chain.seams]
-    chain.seams.append(PlannedSeam(chain.last, piece.file, seam.older_end, seam))
-    chain.pieces = _continued(chain.pieces, seam, piece)
-    chain.last = piece.file
+    chain.seams.append(PlannedSeam(chain.last, index, seam.older_end, seam))
+    chain.pieces = _continued(chain.pieces, seam, newer)
+    chain.last = index
 
 
 def _finished(files: Sequence[Source], chain: _Chain) -> Plan:
@@ -143,19 +152,19 @@ def _without_place(planned: PlannedSeam) -> PlannedSeam:
     return replace(planned, offset=None, seam=replace(planned.seam, gap_ms=gap, note=note))
 
 
-def _continued(pieces: tuple[Piece, ...], seam: Seam, newer: Part) -> tuple[Piece, ...]:
+def _continued(pieces: tuple[Piece, ...], seam: Seam, newer: tuple[Piece, ...]) -> tuple[Piece, ...]:
     kept = cut(pieces, 0, seam.older_end)
     between = [piece for joint in seam.pieces for piece in _resolve(pieces, joint, newer)]
-    return merged([*kept, *between, newer.cut(min(seam.newer_start, newer.size), newer.size)])
+    return merged([*kept, *between, *cut(newer, seam.newer_start, size_of(newer))])
 
 
-def _resolve(pieces: tuple[Piece, ...], joint: Joint, newer: Part) -> tuple[Piece, ...]:
+def _resolve(pieces: tuple[Piece, ...], joint: Joint, newer: tuple[Piece, ...]) -> tuple[Piece, ...]:
     """A piece of a seam in terms of the files."""
     match joint:
         case Span(origin=Origin.OLDER, start=start, end=end):
             return cut(pieces, start, end)
         case Span(start=start, end=end):
-            return (newer.cut(start, end),)
+            return cut(newer, start, end)
         case _:
             return (Literal(joint.data),)
 
