@@ -166,6 +166,13 @@ class NoSuchEvent(VaultError):
     exit_code = 4
 
 
+class NoSuchKind(VaultError):
+    name = f"{RECORDER}.NoSuchKind"
+    what = "cannot find events of kind '{kind}': there are {known}"
+    hint = "'streamvaultctl events' without --kind shows all"
+    exit_code = 2
+
+
 class NothingToRetry(VaultError):
     name = f"{RECORDER}.NothingToRetry"
     what = "cannot try recording {recording} again: {why}"
@@ -278,7 +285,13 @@ class StreamlinkUnusable(VaultError):
 class StreamlinkInstallFailed(VaultError):
     name = f"{RECORDER}.StreamlinkInstallFailed"
     what = "cannot install streamlink {version}: {why}"
-    hint = "pip's own output is in the journal of streamvaultd.service"
+    hint = "'journalctl -t streamvault-install' has pip's own output"
+
+
+class StreamlinkInstallRefused(VaultError):
+    name = f"{RECORDER}.StreamlinkInstallRefused"
+    what = "cannot install streamlink for user {uid}: by [streamlink] install only root may"
+    hint = 'call it as root, or let the group with install = "group" in streamvaultd.toml(5), and reload'
 
 
 class StoreUnavailable(VaultError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,6 +27,8 @@ from streamvaultd.core.model import Recorder, State
 from streamvaultd.core.recording.events import RetryRequested, RotateRequested, StopRequested
 from streamvaultd.core.recording.machine import RUNNING
 from streamvaultd.core.recording.on_request import why_not_retried
+from streamvaultd.core.recording.quality import is_sized, with_fallback
+from streamvaultd.core.watching.model import Sighting
 from streamvaultd.errors import (
     AlreadyRecording,
     DirectoryUnusable,
@@ -33,9 +36,9 @@ from streamvaultd.errors import (
     NoSuchSegment,
     NothingToRetry,
     NotRecording,
-    PermissionDenied,
     ScopeFailed,
     SourceUnavailable,
+    StreamlinkInstallRefused,
     UnsupportedUrl,
     VaultError,
 )
@@ -46,6 +49,14 @@ from streamvaultd.recording.streamlink.current import Streamlinks
 from streamvaultd.reporting.hub import Hub, News, Subscription
 from streamvaultd.varlink.server import Call, Handler, Stream
 from streamvaultd.varlink.server import Final as Last
+from streamvaultd.watching.twitch import LOGIN
+
+
+class Sources(Plugins, Protocol):
+    """What streamlink knows of sources."""
+
+    async def probe(self, url: str, quality: str) -> Sighting:
+        """What a source offers now; trouble is an answer."""
 
 
 class Processes(Protocol):
@@ -66,7 +77,7 @@ class Api:
         hub: Hub,
         clock: Clock,
         streamlinks: Streamlinks,
-        plugins: Plugins,
+        plugins: Sources,
         watcher: Processes,
         beginner: Beginner,
         settings: LiveSettings,
@@ -165,22 +176,23 @@ class Api:
             )
         return found | optional(
             streamlinkVersion=str(installation.version) if installation else None,
-            streamlinkTrouble=self._streamlinks.trouble if installation else None,
+            streamlinkTrouble=self._streamlinks.trouble,
         )
 
     # --- acting ----------------------------------------------------------------------------------------------------
 
     async def record(self, call: Call) -> Stream:
         until = call.parameters.get("until", "accepted")
+        warning = optional(warning=self._streamlinks.trouble if LOGIN.fullmatch(call.parameters["url"]) else None)
         with self._hub.subscribe() as subscription:
             recorder = await asyncio.shield(self._begin(call.parameters))
             while not _is_reached(recorder, until):
                 if call.more:
-                    yield {"recording": await self._view(recorder)}
+                    yield {"recording": await self._view(recorder)} | warning
                 recorder = await _next_of(subscription, recorder)
         if recorder.state is State.FAILED and recorder.media_started is None:
             raise _failure(recorder)
-        yield Last({"recording": await self._view(recorder)})
+        yield Last({"recording": await self._view(recorder)} | warning)
 
     async def _begin(self, given: dict[str, Any]) -> Recorder:
         settings = self._settings.now
@@ -194,6 +206,8 @@ class Api:
                 raise AlreadyRecording(streamer=streamer, recording=running.recording.id)
         if not await self._plugins.can_handle(url):
             raise UnsupportedUrl(url=redact_url(url))
+        if is_sized(quality):
+            quality = with_fallback(quality, (await self._plugins.probe(url, quality)).streams)
         return await self._beginner.begin(
             Wish(
                 streamer=streamer,
@@ -201,7 +215,7 @@ class Api:
                 quality=quality,
                 directory=directory,
                 duration=duration,
-                policy=settings.policy,
+                policy=replace(settings.policy, filename=settings.filename),
             )
         )
 
@@ -240,7 +254,7 @@ class Api:
             installation = await self._streamlinks.usable()
         else:
             if call.peer.uid != 0 and self._settings.now.streamlink_install != "group":
-                raise PermissionDenied
+                raise StreamlinkInstallRefused(uid=call.peer.uid)
             hashes = not call.parameters.get("noHashes", False)
             installation = await self._streamlinks.install(call.parameters.get("version"), hashes=hashes)
         found = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -99,6 +100,25 @@ def test_its_scratch_folder_is_its_own_and_goes_with_it(at: World) -> None:
     assert [Path(entry["MESSAGE"]).name for entry in at.journal.entries()] == ["a", "d", "e"]
     assert list(at.scratch.iterdir()) == []
     assert Path("/etc/passwd").exists()
+
+
+def test_what_a_killed_shim_left_is_removed_by_who_launched_it(at: World) -> None:
+    """And nothing that a link in it leads to, or that belongs to another run."""
+    other = at.scratch / "streamvault-348-003"
+    other.mkdir()
+    (at.folder / "kept").write_text("x")
+    script = f"cd $HOME && ln -s {at.folder} out && mkdir -m 0 a && echo x >b; echo done >&2; exec sleep 600"
+    run = at.start("/bin/sh", "-c", script)
+    assert at.journal.next()["MESSAGE"] == "done"
+    for pid in (run.spawned.pid, run.child()):
+        os.kill(pid, signal.SIGKILL)
+    assert run.wait() is None
+    left = at.scratch / "streamvault-348-002"
+    assert sorted(path.name for path in left.iterdir()) == ["a", "b", "out"]
+    at.launcher.tidy("streamvault-348-002.scope")
+    assert list(at.scratch.iterdir()) == [other]
+    assert (at.folder / "kept").exists()
+    at.launcher.tidy("streamvault-348-002.scope")  # as after every run whose shim did it itself
 
 
 def test_a_scratch_folder_that_nobody_may_list_goes_too(at: World) -> None:

@@ -136,6 +136,7 @@ class SegmentExited(_RunEvent):
     """The supervising process of the run is gone. Of a run that has ended already, this is one more witness."""
 
     evidence: Evidence
+    ended: Moment | None = None  # if it was seen later only
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
