@@ -395,7 +395,7 @@ class ConnectionLost(VaultError):
 
 class PeerRefused(VaultError):
     name = f"{BROKER}.PeerRefused"
-    what = "cannot serve uid {uid}: only the user of streamvaultd may call the broker"
+    what = "cannot serve uid {uid}: only the user of streamvaultd may call the broker, and not from a scope"
 
 
 class NameRefused(VaultError):

@@ -8,9 +8,11 @@ cannot lock out those who act.
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, Protocol
 
 from streamvaultd import __version__
@@ -22,6 +24,8 @@ from streamvaultd.api.recordings import Api
 from streamvaultd.api.results import ResultApi, ResultStore
 from streamvaultd.api.subscribe import FeedStore, SubscribeApi
 from streamvaultd.base.clock import Clock
+from streamvaultd.base.membership import is_in_scope
+from streamvaultd.base.tasks import Tasks
 from streamvaultd.config.live import LiveSettings
 from streamvaultd.core.watching.model import Watched
 from streamvaultd.errors import RECORDER, VaultError
@@ -31,7 +35,7 @@ from streamvaultd.upkeep.audit.audits import Audits
 from streamvaultd.upkeep.pruning import Pruning
 from streamvaultd.upkeep.retention import Retention
 from streamvaultd.varlink.server import Handler, Info, Interface, Limits, Server, read_definition
-from streamvaultd.varlink.sockets import Members
+from streamvaultd.varlink.sockets import Members, Peer
 
 ACTING: Final = "varlink"
 READING: Final = "varlink-readonly"
@@ -118,11 +122,11 @@ class Sockets:
         self,
         handlers: Mapping[str, Handler],
         *,
-        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        tasks: Tasks,
         on_defect: OnDefect,
     ) -> None:
         self._handlers = handlers
-        self._spawn = spawn
+        self._tasks = tasks
         self._on_defect = on_defect
 
     def serve(self, fds: Mapping[str, Sequence[int]]) -> None:
@@ -130,9 +134,9 @@ class Sockets:
         for fd in fds.get(ACTING, ()):
             listener = socket.socket(fileno=fd)
             members = Members.of_socket(listener)
-            self._spawn(acting(self._handlers, members, on_defect=self._on_defect).serve(listener))
+            self._tasks.create_task(acting(self._handlers, members, on_defect=self._on_defect).serve(listener))
         for fd in fds.get(READING, ()):
-            self._spawn(reading(self._handlers, on_defect=self._on_defect).serve(socket.socket(fileno=fd)))
+            self._tasks.create_task(reading(self._handlers, on_defect=self._on_defect).serve(socket.socket(fileno=fd)))
 
 
 def acting(
@@ -141,9 +145,14 @@ def acting(
     """A server for those who may do everything."""
     interface = Interface(read_definition(RECORDER), handlers, STREAMING, contained=LOOKING)
     return Server(
-        _info(), [interface], limits=ACTING_LIMITS, check_replies=check_replies, admits=members.admit,
+        _info(), [interface], limits=ACTING_LIMITS, check_replies=check_replies, admits=partial(may_act, members),
         on_defect=on_defect,
     )  # fmt: skip
+
+
+def may_act(members: Members, peer: Peer) -> bool:
+    """Whether this peer may do everything: what runs in our own scopes has our uid, and may not."""
+    return members.admit(peer) and not (peer.uid == os.geteuid() and is_in_scope(peer.pid))
 
 
 def reading(handlers: Mapping[str, Handler], *, on_defect: OnDefect, check_replies: bool = False) -> Server:

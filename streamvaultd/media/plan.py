@@ -25,10 +25,6 @@ if TYPE_CHECKING:
     from streamvaultd.media.source import Source
 
 
-# What a kill may leave of a packet or fragment at a segment's end
-TORN_MAX = 4 << 20
-
-
 @dataclass(frozen=True, slots=True)
 class PlannedSeam:
     """A seam between two files (by index), and where in the part it is.
@@ -125,13 +121,14 @@ class _Times:
     def overlap_ms(self, older: tuple[Piece, ...]) -> float | None:
         """How much of what is received until now is in both; None where nothing tells."""
         last = older[-1] if older else None
-        if not self.ends or not isinstance(last, Part) or last.end < self.files[last.file].size - TORN_MAX:
+        if not self.ends or not isinstance(last, Part):
             return None
         before, behind = self.ends[last.file], self.ends[self.index]
-        lengths = [self._ms(each) for each in self.rest]
-        if before is None or behind is None or None in lengths:
+        later = [each for each in _uniform(self.files, last.file) if _start_of(each) >= last.end]
+        mine, yours = [self._ms(each) for each in later], [self._ms(each) for each in self.rest]
+        if before is None or behind is None or None in mine + yours:
             return None
-        return sum(filter(None, lengths)) - float(behind - before)
+        return sum(filter(None, yours)) - sum(filter(None, mine)) - float(behind - before)
 
     def _ms(self, pieces: tuple[Piece, ...]) -> float | None:
         source = Splice(self.files, pieces)
@@ -142,22 +139,34 @@ class _Times:
         return None if ms is None else float(ms)
 
 
+def _start_of(pieces: tuple[Piece, ...]) -> int:
+    """Where in its file the first of them begins."""
+    return pieces[0].start if isinstance(pieces[0], Part) else 0
+
+
 def _take(files: Sequence[Source], chains: list[_Chain], times: _Times) -> None:
-    """Put the next piece to the part that is proven to have the same media, else to the last one, or begin another.
+    """Put the next piece to the part that is proven to have the same media, else to the last one, or to one that is
+    likely to have them, or begin another.
 
     A source that comes back to an earlier initialisation has parts of equal headers: the last is not the first choice.
     """
     index, pieces = times.index, times.rest[0]
     source = Splice(files, pieces)
     last: Seam | None = None
+    likely: tuple[_Chain, Seam] | None = None
     for chain in reversed(chains):
         seam = find_seam(Splice(files, chain.pieces), source, partial(times.overlap_ms, chain.pieces))
         if seam.certainty is Certainty.PROVEN and seam.kind in (SeamKind.EXACT, SeamKind.UNION):
             _extend(chain, seam, index, pieces)
             return
         last = last or seam
+        if likely is None and seam.kind is SeamKind.EXACT and seam.overlap_bytes:
+            likely = chain, seam
     if last is not None and last.kind is not SeamKind.BREAK:
         _extend(chains[-1], last, index, pieces)
+        return
+    if likely is not None:
+        _extend(*likely, index, pieces)
         return
     chain = _Chain(pieces, [], index)
     if last is not None:

@@ -80,6 +80,20 @@ class Disk(Protocol):
     def state_of(self, recording: int) -> str | None: ...
 
 
+class Memory(Protocol):
+    """The memory of segments."""
+
+    def refusal(self, wanted: int) -> str | None:
+        """Why one more that may take so much does not fit; None if it does."""
+
+
+class Link(Protocol):
+    """This machine's network."""
+
+    @property
+    def is_down(self) -> bool: ...
+
+
 class Writeback(Protocol):
     """Puts growing files on disk at intervals."""
 
@@ -112,6 +126,9 @@ class ProbeAnswer(Protocol):
     def detail(self) -> str: ...
     @property
     def mark(self) -> str: ...
+    @property
+    def is_another(self) -> bool:
+        """Whether the source has another broadcast now: the recording does not go on in it."""
 
 
 class Prober(Protocol):

@@ -251,3 +251,16 @@ def test_what_is_no_box_between_fragments_is_left_out_and_nothing_else(junk: byt
     [plan] = plan_join([BytesSource(first + junk + media), BytesSource(capture(list(range(7, 12))))])
     files = [BytesSource(first + junk + media), BytesSource(capture(list(range(7, 12))))]
     assert Splice(files, plan.pieces).read(0, plan.size) == capture(list(range(12)))
+
+
+@pytest.mark.parametrize("shown", [1, 2, 3])
+def test_a_slate_with_an_initialisation_of_its_own_is_placed_by_when_it_was_received(shown: int) -> None:
+    """Both captures see it, and the content behind it: the older from its start on, the newer the last of them."""
+    slate = b"".join(fragment(index, scale=12800, salt=9) for index in range(3))
+    content = capture([5, 6, 7])
+    older = capture([0, 1, 2, 3, 4]) + header(12800) + 4 * slate + content
+    newer = header(12800) + shown * slate + content
+    files = [BytesSource(older), BytesSource(newer)]
+    plans = plan_join(files, [60_000, 60_000])
+    parts = [Splice(files, plan.pieces).read(0, plan.size) for plan in plans]
+    assert parts == [capture([0, 1, 2, 3, 4]), header(12800) + 4 * slate, content]
