@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
+
+from streamvaultd.media.source import WINDOW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,6 +18,9 @@ HEADER = 16
 HEADER_MAX = 1 << 20
 # Boxes that a file, a header or a media segment may begin with
 FIRST_BOXES = frozenset({b"ftyp", b"styp", b"moov", b"moof", b"sidx", b"emsg", b"prft"})
+
+
+_FIRST = re.compile(b"|".join(sorted(FIRST_BOXES)))
 
 
 class Box(NamedTuple):
@@ -40,6 +46,45 @@ def boxes(source: Source, start: int = 0) -> Iterator[Box]:
             return
         yield Box(head[4:8], start, start + size)
         start += size
+
+
+def clean(source: Source) -> list[tuple[int, int]]:
+    """The ranges of whole boxes; between them is what is none: a page that was served as a media segment, say.
+
+    The last one ends with the source: what is torn there is whole in another file, perhaps.
+    """
+    found: list[tuple[int, int]] = []
+    start = 0
+    while True:
+        end = max((box.end for box in boxes(source, start)), default=start)
+        again = _next_fragment(source, end) if end < source.size else None
+        if again is None:
+            return [*found, (start, source.size)]
+        found += [(start, end)] if end > start else []
+        start = again
+
+
+def _next_fragment(source: Source, start: int) -> int | None:
+    """Where behind `start` the boxes of a whole fragment begin."""
+    at = start + 1
+    while at < source.size:
+        window = source.read(at, WINDOW)
+        for hit in _FIRST.finditer(window):
+            place = at + hit.start() - 4
+            if place > start and _is_fragment(source, place):
+                return place
+        at += max(1, len(window) - 3) if len(window) == WINDOW else WINDOW
+    return None
+
+
+def _is_fragment(source: Source, start: int) -> bool:
+    """Whether boxes with a moof and its mdat begin here, all of kinds that stand there."""
+    for box in boxes(source, start):
+        if box.kind == b"mdat":
+            return True
+        if box.kind not in FIRST_BOXES and box.kind != b"free":
+            return False
+    return False
 
 
 def torn_media(source: Source) -> Box | None:
