@@ -81,9 +81,10 @@ def test_no_file_gets_into_a_recording(box: Box, ctl: Ctl, media: bytes) -> None
         urls["passwd"] = served.naming("entry.m3u8", "file:///etc/passwd")
         record_all(box, ctl, urls)
         box.write_file("/run/control.conf", "# its-own-options\n")
-        plain = f"exec 9</run/control.conf; {USER} timeout 20 streamlink --config=/proc/self/fd/9 --stdout"
+        plain = f"exec 9</run/control.conf; {USER} timeout 60 streamlink --config=/proc/self/fd/9 --stdout"
+        urls["own"] = served.naming("entry.m3u8", "file:///proc/self/fd/9")
         control = [f"({plain} '{url}' best >/run/control.{name}) &" for name, url in urls.items()]
-        box.run(["sh", "-c", "\n".join([*control, "wait"])], timeout=60)
+        box.run(["sh", "-c", "\n".join([*control, "wait"])], timeout=120)
     there = {"own": b"its-own-options", "passwd": b"root:x:0:0"}
     reached = {name for name in urls if there.get(name, b"planted-") in box.path(f"/run/control.{name}").read_bytes()}
     assert reached >= {"entry-m3u8", "redirect-m3u8", "map-m3u8", "base-mpd", "template-mpd", "own", "passwd"}
