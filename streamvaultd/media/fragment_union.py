@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from streamvaultd.media.fmp4 import boxes
 from streamvaultd.media.fragments import Fragment, Run, Track, clock_of, fragments, tracks
-from streamvaultd.media.source import is_equal
+from streamvaultd.media.source import Clipped, is_equal
 from streamvaultd.media.union import Origin, Span, Union
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     from streamvaultd.media.source import Source
 
+# Bytes of a fragment's number
+_NUMBER = 4
 # Fragments kept in memory of each file, some 200 bytes each: days of media
 FRAGMENTS_MAX = 400_000
 
@@ -71,8 +74,25 @@ def _common(
 
 
 def _is_same(older: Source, one: Fragment, newer: Source, other: Fragment) -> bool:
+    """Whether two fragments are the same bytes, but for the number that a muxer gives each (mfhd, 8.8.5)."""
     size = one.end - one.start
-    return size == other.end - other.start and is_equal(older, one.start, newer, other.start, size)
+    if size != other.end - other.start:
+        return False
+    number = _number_at(older, one)
+    if number != _number_at(newer, other):
+        return False
+    rest = min(number + _NUMBER, size)
+    return is_equal(older, one.start, newer, other.start, number) and is_equal(
+        older, one.start + rest, newer, other.start + rest, size - rest
+    )
+
+
+def _number_at(source: Source, fragment: Fragment) -> int:
+    """Where in a fragment its number is; at its end if it has none."""
+    for box in boxes(Clipped(source, fragment.end), fragment.start):
+        if box.kind == b"moof" and source.read(box.start + 12, 4) == b"mfhd":
+            return box.start + 20 - fragment.start
+    return fragment.end - fragment.start
 
 
 def _woven(mine: Sequence[Fragment], yours: Sequence[Fragment], known: Mapping[int, Track]) -> list[Kept] | None:
@@ -88,7 +108,26 @@ def _woven(mine: Sequence[Fragment], yours: Sequence[Fragment], known: Mapping[i
     if not all(kept.fragment.runs for kept in left + right):
         return None
     ordered = sorted(left + right, key=lambda kept: _seconds(kept.fragment.runs[0], known))
-    return ordered if _is_apart(ordered) else None
+    if _is_apart(ordered):
+        return ordered
+    # a muxer that begins, or ends, in the middle of what the other has as a whole makes other fragments of it
+    return next((fuller for fuller, other in ((right, left), (left, right)) if _covers(fuller, other)), None)
+
+
+def _covers(fuller: Sequence[Kept], other: Sequence[Kept]) -> bool:
+    """True when all time of all tracks of the one is in the other without a hole."""
+    spans: dict[int, list[tuple[int, int]]] = {}
+    for run in sorted(run for kept in fuller for run in kept.fragment.runs):
+        known = spans.setdefault(run.track, [])
+        if known and run.start <= known[-1][1]:
+            known[-1] = known[-1][0], max(known[-1][1], run.start + run.duration)
+        else:
+            known.append((run.start, run.start + run.duration))
+    return all(
+        any(start <= run.start and run.start + run.duration <= end for start, end in spans.get(run.track, ()))
+        for kept in other
+        for run in kept.fragment.runs
+    )
 
 
 def _seconds(run: Run, known: Mapping[int, Track]) -> float:
@@ -122,6 +161,14 @@ def _union(kept: Sequence[Kept], older: Source, newer: Source, common: int) -> U
     if spans and spans[-1].origin is Origin.NEWER and spans[-1].end == last_of(newer):
         newer_start = spans.pop().start
     return Union(older_end, tuple(spans), newer_start, common)
+
+
+def has_overlap(older: Source, newer: Source) -> bool:
+    """Whether they have a fragment in common, and the last one of either is in the other."""
+    known = tracks(newer)
+    mine, yours = _listed(older, known), _listed(newer, known)
+    last = next(((at, to) for at, to in reversed(list(_common(older, mine, newer, yours)))), None)
+    return last is not None and (last[0] == len(mine) - 1 or last[1] == len(yours) - 1)
 
 
 def first_of(source: Source) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from streamvaultd.media import fmp4, timeline
+from streamvaultd.media import fmp4, fragment_union, timeline
 from streamvaultd.media.pes_splice import find_pes_splice
 from streamvaultd.media.seam import HEAD, REACH_MAX
 from streamvaultd.media.source import FileSource, Source, find_back, is_equal
@@ -32,8 +32,10 @@ def overlap_proven(older_fd: int, newer_fd: int) -> bool:
         return False
     reach = min(REACH_MAX, AHEAD + 2 * newer.size)
     place = next(find_back(older, head, max(0, older.size - reach), older.size), None)
+    if place is None and skip:
+        return fragment_union.has_overlap(older, newer)
     if place is None:
-        return not skip and timeline.is_ts(newer) and find_pes_splice(older, newer, reach) is not None
+        return timeline.is_ts(newer) and find_pes_splice(older, newer, reach) is not None
     common = min(older.size - place, newer.size - skip)
     return is_equal(older, place, newer, skip, common) or _is_end_common(older, place, newer, skip)
 

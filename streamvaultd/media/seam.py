@@ -264,6 +264,8 @@ def _union_seam(found: Union, method: str, overlap_ms: float | None) -> Seam:
 
 
 def _union_note(spans: tuple[Span, ...], common: int) -> str:
+    if not spans:
+        return "the same fragments, and each has what the other lacks before or behind them"
     only_older = sum(span.end - span.start for span in spans if span.origin is Origin.OLDER)
     only_newer = sum(span.end - span.start for span in spans if span.origin is Origin.NEWER) - common
     return f"{only_older} bytes are only in the older, {only_newer} only in the newer segment"
@@ -365,7 +367,7 @@ def _is_telling(newer: Source, length: int) -> bool:
 
 def _fmp4_seam(older: Source, newer: Source) -> Seam:
     skip = fmp4.header_end(newer)
-    if newer.read(0, skip) != older.read(0, fmp4.header_end(older)):
+    if not fmp4.is_same_header(newer.read(0, skip), older.read(0, fmp4.header_end(older))):
         return _break(older, "the initialisation headers differ")
     end = fmp4.whole_end(older)
     if newer.size == skip:

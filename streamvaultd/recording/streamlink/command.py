@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 from urllib.parse import quote_plus, unquote
 
@@ -87,9 +88,12 @@ _DEFAULTS: Final = (
     _Option("hls-segment-queue-threshold", "10", until=Version(8, 1)),
     _Option("retry-open", "3"),
     _Option("ffmpeg-copyts"),  # muxed streams keep the source's clock, which is what joins them
-    _Option("ffmpeg-fout", "mpegts"),
 )
 """In the configuration file, where the administrator's options may change them."""
+
+
+_MUXING: Final = (_Option("ffmpeg-ffmpeg", str(Path(__file__).with_name("mux.py"))), _Option("ffmpeg-fout", "mpegts"))
+"""mux.py goes by what comes, and is ffmpeg then. Who chooses a format, or another ffmpeg, has chosen both."""
 
 
 def parse_version(output: str) -> Version | None:
@@ -112,7 +116,10 @@ def config_text(version: Version, url: str, quality: str, options: Iterable[tupl
 
     Raises InvalidUrl, InvalidQuality, and ValueError for an option that is more than a line.
     """
-    lines = [(option.name, option.value) for option in _known(_DEFAULTS, version)]
+    options = list(options)
+    chosen = {name for name, _ in options}
+    muxing = () if chosen & {option.name for option in _MUXING} else _MUXING
+    lines = [(option.name, option.value) for option in (*_known(_DEFAULTS, version), *muxing)]
     for name, value in options:
         if breaks_line(name) or breaks_line(value):
             raise ValueError(f"option '{name}' is not one line")
