@@ -227,7 +227,9 @@ def _ts_seam(older: Source, newer: Source) -> Seam:
         return _pes_seam(older, newer, splice)
     found = find_union(older, newer, start)
     if found is not None:
-        return _union_seam(found, "packets", _overlap_ms(older, newer, found.older_end, found.newer_start))
+        return _union_seam(
+            found, "packets", _overlap_ms(older, newer, found.older_end, found.newer_start), _union_note(found)
+        )
     # A few equal bytes without a timestamp are no proof of when they are, but they are equal: keep them once
     repeated = exact.overlap_bytes if exact is not None else 0
     return _append(Clipped(older, older.size - repeated), newer, repeated)
@@ -249,7 +251,7 @@ def _pes_seam(older: Source, newer: Source, splice: PesSplice) -> Seam:
     )
 
 
-def _union_seam(found: Union, method: str, overlap_ms: float | None) -> Seam:
+def _union_seam(found: Union, method: str, overlap_ms: float | None, note: str) -> Seam:
     return Seam(
         kind=SeamKind.UNION,
         method=method,
@@ -259,15 +261,13 @@ def _union_seam(found: Union, method: str, overlap_ms: float | None) -> Seam:
         pieces=found.spans,
         overlap_bytes=found.common_bytes,
         overlap_ms=overlap_ms,
-        note=_union_note(found.spans, found.common_bytes),
+        note=note,
     )
 
 
-def _union_note(spans: tuple[Span, ...], common: int) -> str:
-    if not spans:
-        return "the same fragments, and each has what the other lacks before or behind them"
-    only_older = sum(span.end - span.start for span in spans if span.origin is Origin.OLDER)
-    only_newer = sum(span.end - span.start for span in spans if span.origin is Origin.NEWER) - common
+def _union_note(found: Union) -> str:
+    only_older = sum(span.end - span.start for span in found.spans if span.origin is Origin.OLDER)
+    only_newer = sum(span.end - span.start for span in found.spans if span.origin is Origin.NEWER) - found.common_bytes
     return f"{only_older} bytes are only in the older, {only_newer} only in the newer segment"
 
 
@@ -380,7 +380,9 @@ def _fmp4_seam(older: Source, newer: Source) -> Seam:
     union = fragment_union.find_union(older, newer)
     if union is None:
         return _fmp4_gap(older, newer, skip)
-    return _union_seam(union, "fragments", fragment_union.overlap_ms(older, newer, union))
+    return _union_seam(
+        union, "fragments", fragment_union.overlap_ms(older, newer, union), "each has what the other lacks"
+    )
 
 
 def _fmp4_gap(older: Source, newer: Source, skip: int) -> Seam:

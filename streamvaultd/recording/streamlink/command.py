@@ -92,8 +92,11 @@ _DEFAULTS: Final = (
 """In the configuration file, where the administrator's options may change them."""
 
 
-_MUXING: Final = (_Option("ffmpeg-ffmpeg", str(Path(__file__).with_name("mux.py"))), _Option("ffmpeg-fout", "mpegts"))
-"""mux.py goes by what comes, and is ffmpeg then. Who chooses a format, or another ffmpeg, has chosen both."""
+MUXER: Final = Path(__file__).with_name("mux.py")
+"""What goes by what comes, and is ffmpeg then. An installer that loses its mode has all muxed to a transport stream."""
+
+_MUXING: Final = ("ffmpeg-ffmpeg", "ffmpeg-fout")
+"""An administrator who chooses a format, or another ffmpeg, has chosen both."""
 
 
 def parse_version(output: str) -> Version | None:
@@ -111,15 +114,19 @@ def build_command(installation: Installation, config_fd: int) -> tuple[str, ...]
     return (*installation.command, f"--config=/proc/self/fd/{config_fd}", *options)
 
 
-def config_text(version: Version, url: str, quality: str, options: Iterable[tuple[str, str]] = ()) -> str:
+def config_text(
+    version: Version, url: str, quality: str, options: Iterable[tuple[str, str]] = (), *, muxer: str | None = None
+) -> str:
     """The configuration of one run. `options` are the administrator's, by long name; "true" stands for a bare one.
+
+    `muxer` is what streamlink takes for ffmpeg.
 
     Raises InvalidUrl, InvalidQuality, and ValueError for an option that is more than a line.
     """
     options = list(options)
-    chosen = {name for name, _ in options}
-    muxing = () if chosen & {option.name for option in _MUXING} else _MUXING
-    lines = [(option.name, option.value) for option in (*_known(_DEFAULTS, version), *muxing)]
+    lines = [(option.name, option.value) for option in _known(_DEFAULTS, version)]
+    if not any(name in _MUXING for name, _ in options):
+        lines += [(name, value) for name, value in zip(_MUXING, (muxer, "mpegts"), strict=True) if value is not None]
     for name, value in options:
         if breaks_line(name) or breaks_line(value):
             raise ValueError(f"option '{name}' is not one line")
