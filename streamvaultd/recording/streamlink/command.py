@@ -87,13 +87,14 @@ _DEFAULTS: Final = (
     _Option("stream-segmented-queue-deadline", "10", since=Version(8, 1, 1)),
     _Option("hls-segment-queue-threshold", "10", until=Version(8, 1)),
     _Option("retry-open", "3"),
+    _Option("ffmpeg-validation-timeout", "20"),  # without an answer, streamlink records pictures without sound
     _Option("ffmpeg-copyts"),  # muxed streams keep the source's clock, which is what joins them
 )
 """In the configuration file, where the administrator's options may change them."""
 
 
 MUXER: Final = Path(__file__).with_name("mux.py")
-"""What goes by what comes, and is ffmpeg then. An installer that loses its mode has all muxed to a transport stream."""
+"""It looks at what comes, and becomes ffmpeg. If it may not be executed, all is muxed to a transport stream."""
 
 _MUXING: Final = ("ffmpeg-ffmpeg", "ffmpeg-fout")
 """An administrator who chooses a format, or another ffmpeg, has chosen both."""
