@@ -9,6 +9,7 @@ from typing import Any, Final
 from streamvaultd.base.redaction import redact_url
 from streamvaultd.base.units import segment_unit
 from streamvaultd.core import ranges
+from streamvaultd.core.flows import describe, standing
 from streamvaultd.core.listing import PAGE_MAX, Summary
 from streamvaultd.core.model import Instant, Moment, Recorder, Segment, State
 from streamvaultd.core.recording.policy import rotation_due
@@ -135,11 +136,18 @@ def segment_view(
         endedAt=timestamp(segment.ended) if segment.ended else None,
         pid=pid,
         quality=segment.quality,
+        trouble=_trouble(segment),
         cause=segment.cause,
         memoryMax=segment.memory_max,
         memoryPeak=segment.memory_peak if memory[1] is None else memory[1],
         memoryCurrent=memory[0],
     )
+
+
+def _trouble(segment: Segment) -> str | None:
+    """What is seen of it while it runs."""
+    still = standing(segment.flows) if segment.phase.is_live else ()
+    return "; ".join(filter(None, (describe(still) if still else None, segment.unfit))) or None
 
 
 def event_view(news: News) -> Mapping[str, Any] | None:

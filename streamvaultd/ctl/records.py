@@ -78,6 +78,7 @@ class Segment(Record):
     bytes: int
     pid: int | None
     quality: str | None
+    trouble: str | None
     cause: str | None
     memory_max: int | None
     memory_peak: int | None
@@ -275,6 +276,7 @@ def parse_segment(answer: Answer) -> Segment:
         bytes=top.need("bytes", int),
         pid=top.integer("pid"),
         quality=top.text("quality"),
+        trouble=top.text("trouble"),
         cause=top.text("cause"),
         memory_max=top.integer("memoryMax"),
         memory_peak=top.integer("memoryPeak"),

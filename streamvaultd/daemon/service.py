@@ -38,6 +38,7 @@ from streamvaultd.errors import VaultError
 from streamvaultd.jobs.joins import Joins
 from streamvaultd.jobs.progress import JoinProgress
 from streamvaultd.media.overlap import are_overlapping
+from streamvaultd.media.pulse import Looks
 from streamvaultd.recording.admission import Beginner
 from streamvaultd.recording.disk_guard import DiskGuard
 from streamvaultd.recording.executor import Executor
@@ -226,6 +227,7 @@ class Daemon:
             writeback=self._writeback,
             disk=self.disk,
             lanes=self._lanes,
+            looks=Looks(),
             is_overlap_proven=are_overlapping,
             scope_memory=scope_memory,
             memory_refusal=memory_refusal,

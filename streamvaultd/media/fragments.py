@@ -73,6 +73,17 @@ def tracks(source: Source) -> dict[int, Track]:
     return found
 
 
+def media_tracks(source: Source) -> frozenset[int]:
+    """Those of pictures or sound: subtitles and data come now and then."""
+    moov = next((box for box in boxes(source) if box.kind == b"moov"), None)
+    found = {}
+    for kind, body in _children(_content(source, moov)) if moov is not None else ():
+        parsed = _parse_track(body) if kind == b"trak" else None
+        if parsed is not None:
+            found[parsed[0]] = dict(_children(dict(_children(body)).get(b"mdia", b""))).get(b"hdlr", b"")[8:12]
+    return frozenset(number for number, handler in found.items() if handler in {b"vide", b"soun"})
+
+
 def clock_of(known: Mapping[int, Track]) -> int | None:
     """The track that time is told by: video if there is any, else the lowest."""
     return min(known, key=lambda number: (not known[number].is_video, number), default=None)

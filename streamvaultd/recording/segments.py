@@ -15,13 +15,14 @@ from streamvaultd.base.growth import MediaWatcher
 from streamvaultd.base.lanes import Lanes, is_no_room
 from streamvaultd.base.units import parse_segment_unit, segment_fd_name, segment_unit
 from streamvaultd.core.evidence import Evidence
+from streamvaultd.core.flows import Pulse
 from streamvaultd.core.model import Moment, Recorder, ScopeLimits, State
 from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.loglines import Line, resolved_quality
 from streamvaultd.core.recording.policy import preferred_quality, quality_to_come
 from streamvaultd.core.recording.reconcile import Run
 from streamvaultd.errors import DirectoryUnusable, DiskFull, MemoryFull, StreamlinkUnusable, VaultError
-from streamvaultd.recording.ports import Capture, Disk, Files, Writeback
+from streamvaultd.recording.ports import Capture, Disk, Files, Looks, Writeback
 from streamvaultd.reporting.notices import fields_of
 from streamvaultd.scopes.ports import Command
 from streamvaultd.scopes.runs import OnExit, Place, Runs
@@ -53,6 +54,7 @@ class Captures:
         writeback: Writeback,
         disk: Disk,
         lanes: Lanes,
+        looks: Looks,
         parse_record: Callable[[bytes | None], Evidence],
         is_overlap_proven: Callable[[Path, Path], bool],
         scope_memory: Callable[[str], tuple[int | None, int | None]],
@@ -68,6 +70,7 @@ class Captures:
         self._writeback = writeback
         self._disk = disk
         self._lanes = lanes
+        self._looks = looks
         self._parse_record = parse_record
         self._is_overlap_proven = is_overlap_proven
         self._scope_memory = scope_memory
@@ -174,16 +177,24 @@ class Captures:
         if run in self._measuring:
             return
         self._measuring.add(run)
+        size, pulses, unfit = (
+            0,
+            tuple[Pulse, ...](),
+            None,
+        )  # whoever cannot be seen to write takes the way of who does not
         try:
             path = self._files.segment_path(recording, attempt)
             size = await self._lanes.run(recording.directory, self._files.size, path)
+            pulses, unfit = await self._lanes.run(recording.directory, self._looks.look, run, path)
         except OSError:
-            size = 0  # whoever cannot be seen to write takes the way of one that does not
+            pass
         finally:
             self._measuring.discard(run)
         group = self._runs.control_group(segment_unit(recording.id, attempt))
         anon, limit = (None, None) if group is None else self._scope_memory(group)
-        measured = ev.SizeMeasured(at=self._clock.now(), attempt=attempt, size=size, anon=anon, limit=limit)
+        measured = ev.SizeMeasured(
+            at=self._clock.now(), attempt=attempt, size=size, pulses=pulses, unfit=unfit, anon=anon, limit=limit
+        )
         self._post(recording.id, measured)
 
     async def check_overlap(self, recorder: Recorder, attempt: int, older: int) -> None:
@@ -205,6 +216,7 @@ class Captures:
         run = (recording.id, attempt)
         path = self._files.segment_path(recording, attempt)
         self._qualities.pop(run, None)
+        self._looks.forget(run)
         self._media.cancel(segment_unit(*run))
         self._writeback.cancel(segment_unit(*run))
         trouble = await self._forget(*run)

@@ -17,6 +17,7 @@ from streamvaultd.base.lanes import Lanes
 from streamvaultd.core.model import Phase, Policy, Recorder, Recording, Segment, State
 from streamvaultd.core.recording import events as ev
 from streamvaultd.errors import ScopeFailed
+from streamvaultd.media.pulse import Looks
 from streamvaultd.recording import segments as module
 from streamvaultd.recording.segments import Captures
 from streamvaultd.scopes.ports import Found
@@ -54,6 +55,7 @@ def captures(runs: Any, posted: list[ev.Event], files: Any = NOBODY) -> Captures
         writeback=NOBODY,
         disk=cast("Any", SimpleNamespace(state_of=lambda _recording: None)),
         lanes=Lanes(),
+        looks=Looks(),
         parse_record=parse_exit_record,
         is_overlap_proven=NOBODY,
         scope_memory=NOBODY,

@@ -14,6 +14,7 @@ from streamvaultd.base.lanes import Lanes
 from streamvaultd.core.model import Phase, Recorder, Segment, State
 from streamvaultd.core.recording.loglines import Line
 from streamvaultd.errors import StreamlinkUnusable
+from streamvaultd.media.pulse import Looks
 from streamvaultd.recording import segments as module
 from streamvaultd.recording.files.output import SegmentFiles
 from streamvaultd.recording.segments import Captures
@@ -41,6 +42,7 @@ class Studio:
             writeback=nobody,
             disk=cast("Any", self),
             lanes=Lanes(),
+            looks=Looks(),
             parse_record=nobody,
             is_overlap_proven=nobody,
             scope_memory=nobody,

@@ -19,6 +19,7 @@ from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Phase, Policy, Recorder, Recording, Segment, State
 from streamvaultd.core.recording import events as ev
 from streamvaultd.errors import DiskFull, MemoryFull, StreamlinkUnusable, VaultError
+from streamvaultd.media.pulse import Looks
 from streamvaultd.recording.admission import Beginner
 from streamvaultd.recording.files.output import SegmentFiles
 from streamvaultd.recording.files.space import Space
@@ -77,6 +78,7 @@ class Studio:
             writeback=nobody,
             disk=cast("Any", room),
             lanes=Lanes(),
+            looks=Looks(),
             parse_record=nobody,
             is_overlap_proven=nobody,
             scope_memory=nobody,

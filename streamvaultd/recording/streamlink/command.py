@@ -87,7 +87,7 @@ _DEFAULTS: Final = (
     _Option("stream-segmented-queue-deadline", "10", since=Version(8, 1, 1)),
     _Option("hls-segment-queue-threshold", "10", until=Version(8, 1)),
     _Option("retry-open", "3"),
-    _Option("ffmpeg-validation-timeout", "20"),  # without an answer, streamlink records pictures without sound
+    _Option("ffmpeg-validation-timeout", "20", since=Version(8, 6, 3)),
     _Option("ffmpeg-copyts"),  # muxed streams keep the source's clock, which is what joins them
 )
 """In the configuration file, where the administrator's options may change them."""
