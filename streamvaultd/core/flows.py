@@ -53,7 +53,12 @@ class Flow:
 
 
 def observed(known: Iterable[Flow], pulses: Sequence[Pulse], now: float) -> tuple[Flow, ...]:
-    """The flows after a look. A stream that the file does not say to have any more is none."""
+    """The flows after a look; one that found nothing tells nothing.
+
+    A stream that the file does not say to have any more is none.
+    """
+    if not pulses:
+        return tuple(known)
     before = {flow.stream: flow for flow in known}
     after = [flow for pulse in pulses if (flow := _moved(before.get(pulse.stream), pulse, now)) is not None]
     if not any(flow.moved_at == now for flow in after):

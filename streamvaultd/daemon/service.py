@@ -36,9 +36,9 @@ from streamvaultd.daemon.upkeep import Upkeep
 from streamvaultd.daemon.watching import Watching
 from streamvaultd.errors import VaultError
 from streamvaultd.jobs.joins import Joins
+from streamvaultd.jobs.looks import Looks
 from streamvaultd.jobs.progress import JoinProgress
 from streamvaultd.media.overlap import are_overlapping
-from streamvaultd.media.pulse import Looks
 from streamvaultd.recording.admission import Beginner
 from streamvaultd.recording.disk_guard import DiskGuard
 from streamvaultd.recording.executor import Executor

@@ -7,16 +7,14 @@ Where a format tells no streams or no time (Matroska, packed audio), nothing is 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from streamvaultd.core.flows import Pulse
 from streamvaultd.media import fmp4, fragments, programs, timeline, ts
 from streamvaultd.media.container import Container, sniff
-from streamvaultd.media.source import Clipped, FileSource
+from streamvaultd.media.source import Clipped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from streamvaultd.media.source import Source
 
@@ -49,21 +47,17 @@ class Cursor:
     """why an MP4 cannot hold them, if that is known"""
 
 
-class Looks:
-    """Looks at the growing files of runs; blocking, one call at a time for each run."""
+class Pulse(NamedTuple):
+    """What one look found of a stream that the file says to have; `stamp` is None if nothing of it came.
 
-    def __init__(self) -> None:
-        self._cursors: dict[tuple[int, int], Cursor] = {}
+    `units` came since the last look, `pause` (s) is the longest between two of them.
+    """
 
-    def look(self, run: tuple[int, int], path: Path) -> tuple[tuple[Pulse, ...], str | None]:
-        """What came since the last look, and why an MP4 cannot hold it. May raise OSError."""
-        cursor = self._cursors.setdefault(run, Cursor())
-        with FileSource.opened(path) as source:
-            return look(source, cursor), cursor.unfit
-
-    def forget(self, run: tuple[int, int]) -> None:
-        """Nothing more comes."""
-        self._cursors.pop(run, None)
+    stream: int
+    is_video: bool
+    stamp: int | None
+    units: int = 0
+    pause: float = 0.0
 
 
 def look(source: Source, cursor: Cursor) -> tuple[Pulse, ...]:

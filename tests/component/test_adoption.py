@@ -17,7 +17,7 @@ from streamvaultd.base.lanes import Lanes
 from streamvaultd.core.model import Phase, Policy, Recorder, Recording, Segment, State
 from streamvaultd.core.recording import events as ev
 from streamvaultd.errors import ScopeFailed
-from streamvaultd.media.pulse import Looks
+from streamvaultd.jobs.looks import Looks
 from streamvaultd.recording import segments as module
 from streamvaultd.recording.segments import Captures
 from streamvaultd.scopes.ports import Found

@@ -14,7 +14,7 @@ from streamvaultd.base.lanes import Lanes
 from streamvaultd.core.model import Phase, Recorder, Segment, State
 from streamvaultd.core.recording.loglines import Line
 from streamvaultd.errors import StreamlinkUnusable
-from streamvaultd.media.pulse import Looks
+from streamvaultd.jobs.looks import Looks
 from streamvaultd.recording import segments as module
 from streamvaultd.recording.files.output import SegmentFiles
 from streamvaultd.recording.segments import Captures

@@ -19,7 +19,7 @@ from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Phase, Policy, Recorder, Recording, Segment, State
 from streamvaultd.core.recording import events as ev
 from streamvaultd.errors import DiskFull, MemoryFull, StreamlinkUnusable, VaultError
-from streamvaultd.media.pulse import Looks
+from streamvaultd.jobs.looks import Looks
 from streamvaultd.recording.admission import Beginner
 from streamvaultd.recording.files.output import SegmentFiles
 from streamvaultd.recording.files.space import Space
