@@ -104,7 +104,7 @@ class AdminApi:
 
     async def reload(self, call: Call) -> View:
         applied, mistakes = await asyncio.shield(self._reload())
-        return {"applied": applied, "mistakes": [_mistake_view(mistake) for mistake in mistakes]}
+        return {"applied": applied, "mistakes": [mistake_view(mistake) for mistake in mistakes]}
 
     async def verify(self, call: Call) -> View:
         recorder = await self._store.find(call.parameters["recording"])
@@ -150,6 +150,6 @@ def _usec(ms: int | None) -> int | None:
     return None if ms is None else ms * 1000
 
 
-def _mistake_view(mistake: VaultError) -> View:
+def mistake_view(mistake: VaultError) -> View:
     told = {name: str(mistake.fields[name]) for name in ("section", "key", "value") if name in mistake.fields}
     return {"file": str(mistake.fields["file"]), "why": str(mistake.fields["why"])} | told

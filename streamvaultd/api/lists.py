@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
-from streamvaultd.api.views import NUMBER_MAX, View, optional, paging, recording_view, summary_view
+from streamvaultd.api.present import Presenter
+from streamvaultd.api.views import NUMBER_MAX, View, optional, paging, summary_view
 from streamvaultd.base.clock import Clock
 from streamvaultd.core.listing import (
     EventQuery,
@@ -52,9 +53,12 @@ class LookStore(Protocol):
 class LookApi:
     """Handlers of these methods; `handlers()` is what the server is given. `known` is what is in memory."""
 
-    def __init__(self, store: LookStore, clock: Clock, known: Callable[[], Mapping[int, Recorder]]) -> None:
+    def __init__(
+        self, store: LookStore, clock: Clock, presenter: Presenter, known: Callable[[], Mapping[int, Recorder]]
+    ) -> None:
         self._store = store
         self._clock = clock
+        self._presenter = presenter
         self._known = known
 
     def handlers(self) -> dict[str, Handler]:
@@ -78,12 +82,13 @@ class LookApi:
         wanted = chosen(given, "streamer", "state", "since", "until")
         page = await self._store.page_recordings(RecordingQuery(statuses=statuses, **paging(given), **wanted))
         known, now = self._known(), self._clock.now()
-        found = [
-            recording_view(known[number], now) if (number := each.recorder.recording.id) in known
-            else summary_view(each, now)
-            for each in page.items
-        ]  # fmt: skip
-        return answer("recordings", found, page)
+        numbers = [each.recorder.recording.id for each in page.items]
+        running = [known[number] for number in numbers if number in known]
+        found = {view["id"]: view for view in await self._presenter.recordings(running)}
+        shown = [
+            found.get(number) or summary_view(each, now) for number, each in zip(numbers, page.items, strict=True)
+        ]
+        return answer("recordings", shown, page)
 
     async def list_streams(self, call: Call) -> View:
         wanted = chosen(call.parameters, "streamer", "live", "since", "until")

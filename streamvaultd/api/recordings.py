@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from streamvaultd import __version__
-from streamvaultd.api.admin import Catalogue
+from streamvaultd.api.admin import Catalogue, mistake_view
+from streamvaultd.api.present import Presenter
 from streamvaultd.api.streamers import Plugins
-from streamvaultd.api.views import View, optional, paging, recording_view, segment_view, timestamp
+from streamvaultd.api.views import View, optional, paging, segment_view, timestamp
 from streamvaultd.api.why import EVENTS_MAX, end_views
 from streamvaultd.base.clock import Clock
 from streamvaultd.base.redaction import redact_url
@@ -38,7 +39,6 @@ from streamvaultd.errors import (
     UnsupportedUrl,
     VaultError,
 )
-from streamvaultd.jobs.progress import Progress
 from streamvaultd.recording.admission import Beginner, Wish
 from streamvaultd.recording.manager import Manager
 from streamvaultd.recording.ports import Files, Store
@@ -71,7 +71,7 @@ class Api:
         beginner: Beginner,
         settings: LiveSettings,
         pid_of: Callable[[int], int | None],
-        progress: Callable[[int], Progress | None] = lambda _: None,
+        presenter: Presenter,
         memory_of: Callable[[str], tuple[int | None, int | None]] = lambda _unit: (None, None),
         catalogue: Catalogue | None = None,
         unreachable: Callable[[], Sequence[str]] = tuple,
@@ -88,7 +88,7 @@ class Api:
         self._beginner = beginner
         self._settings = settings
         self._pid_of = pid_of
-        self._progress = progress
+        self.presenter = presenter
         self._memory_of = memory_of
         self._catalogue = catalogue
         self._unreachable = unreachable
@@ -113,10 +113,10 @@ class Api:
     # --- looking ---------------------------------------------------------------------------------------------------
 
     async def get(self, call: Call) -> View:
-        return {"recording": self._view(await self._find(call.parameters["recording"]))}
+        return {"recording": await self._view(await self._find(call.parameters["recording"]))}
 
     async def list_segments(self, call: Call) -> View:
-        recorder = await self._find(call.parameters["recording"])
+        recorder = await self._fresh(call)
         page, phase = paging(call.parameters, "after"), call.parameters.get("phase")
         found = [
             index for index, segment in enumerate(recorder.segments)
@@ -127,7 +127,7 @@ class Api:
         return {"segments": [self.segment_view(recorder, index) for index in shown]} | optional(next=further)
 
     async def get_segment(self, call: Call) -> View:
-        recorder, wanted = await self._find(call.parameters["recording"]), call.parameters["segment"]
+        recorder, wanted = await self._fresh(call), call.parameters["segment"]
         for index, segment in enumerate(recorder.segments):
             if segment.number == wanted:
                 return {"segment": self.segment_view(recorder, index)}
@@ -156,6 +156,7 @@ class Api:
             "store": str(self._settings.now.store_path),
             "unreachableTargets": [*self._unreachable()],
             "unconfined": [*self._unconfined],
+            "mistakes": [mistake_view(mistake) for mistake in self._settings.mistakes],
         }
         if self._catalogue is not None:
             catalogue = await self._catalogue.state()
@@ -175,11 +176,11 @@ class Api:
             recorder = await asyncio.shield(self._begin(call.parameters))
             while not _is_reached(recorder, until):
                 if call.more:
-                    yield {"recording": self._view(recorder)}
+                    yield {"recording": await self._view(recorder)}
                 recorder = await _next_of(subscription, recorder)
         if recorder.state is State.FAILED and recorder.media_started is None:
             raise _failure(recorder)
-        yield Last({"recording": self._view(recorder)})
+        yield Last({"recording": await self._view(recorder)})
 
     async def _begin(self, given: dict[str, Any]) -> Recorder:
         settings = self._settings.now
@@ -207,18 +208,18 @@ class Api:
     async def stop(self, call: Call) -> View:
         recorder = await self._find(call.parameters["recording"])
         if recorder.state in (State.STOPPING, State.FINALIZING, State.DISCARDING):
-            return {"recording": self._view(recorder)}
-        if recorder.state not in RUNNING:
+            return {"recording": await self._view(recorder)}
+        if recorder.state not in RUNNING | {State.UNJOINED}:
             raise _not_recording("stop", recorder)
         after = await self._manager.submit(recorder.recording.id, StopRequested(at=self._clock.now()))
-        return {"recording": self._view(after or recorder)}
+        return {"recording": await self._view(after or recorder)}
 
     async def rotate(self, call: Call) -> View:
         recorder = await self._find(call.parameters["recording"])
         if recorder.state is not State.RECORDING:
             raise _not_recording("rotate", recorder)
         after = await self._manager.submit(recorder.recording.id, RotateRequested(at=self._clock.now()))
-        return {"recording": self._view(after or recorder)}
+        return {"recording": await self._view(after or recorder)}
 
     async def retry(self, call: Call) -> View:
         recorder = await self._find(call.parameters["recording"])
@@ -230,7 +231,7 @@ class Api:
         if self._manager.known(recording) is None:
             self._manager.take(recorder)
         after = await asyncio.shield(self._manager.submit(recording, RetryRequested(at=self._clock.now())))
-        return {"recording": self._view(after or recorder)}
+        return {"recording": await self._view(after or recorder)}
 
     async def manage_streamlink(self, call: Call) -> View:
         verb = call.parameters["verb"]
@@ -258,8 +259,11 @@ class Api:
     def _present(self, stored: Recorder) -> Recorder:
         return self._manager.recorders.get(stored.recording.id, stored)
 
-    def _view(self, recorder: Recorder) -> View:
-        return recording_view(recorder, self._clock.now(), self._progress(recorder.recording.id))
+    async def _fresh(self, call: Call) -> Recorder:
+        return await self.presenter.fresh(await self._find(call.parameters["recording"]))
+
+    async def _view(self, recorder: Recorder) -> View:
+        return await self.presenter.recording(recorder)
 
     def segment_view(self, recorder: Recorder, index: int) -> View:
         """A Segment of a recorder."""

@@ -53,7 +53,12 @@ LOOKING: Final = READ_METHODS | {"Check", "Verify"}
 
 ACTING_LIMITS: Final = Limits(message_bytes=64 << 10, calls_ahead=2)
 READING_LIMITS: Final = Limits(
-    message_bytes=16 << 10, connections=64, connections_per_uid=8, calls_ahead=1, unsent_bytes=16 << 20
+    message_bytes=16 << 10,
+    connections=64,
+    connections_per_uid=8,
+    connections_per_process=6,
+    calls_ahead=1,
+    unsent_bytes=16 << 20,
 )
 URL: Final = "man:streamvaultd(8)"
 VERIFIER: Final = (sys.executable, "-I", "-m", "streamvaultd.jobs.inspection")
@@ -90,9 +95,15 @@ def all_handlers(
         **api.handlers(),
         **AuditApi(audits).handlers(),
         **ResultApi(store).handlers(),
-        **LookApi(store, clock, recorders).handlers(),
+        **LookApi(store, clock, api.presenter, recorders).handlers(),
         **SubscribeApi(
-            store=store, hub=hub, clock=clock, recorders=recorders, watched=watched, segment_of=api.segment_view
+            store=store,
+            hub=hub,
+            clock=clock,
+            presenter=api.presenter,
+            recorders=recorders,
+            watched=watched,
+            segment_of=api.segment_view,
         ).handlers(),
         **PruneApi(store=store, pruning=pruning, retention=retention, clock=clock).handlers(),
         **more,

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
 from streamvaultd.api.lists import job_view, stream_view
+from streamvaultd.api.present import Presenter
 from streamvaultd.api.results import seam_view
-from streamvaultd.api.views import View, event_view, recording_view, streamer_view
+from streamvaultd.api.views import View, event_view, streamer_view
 from streamvaultd.base.clock import Clock
 from streamvaultd.core.listing import StreamRow
 from streamvaultd.core.model import Recorder, SeamRecord
@@ -36,6 +37,7 @@ class SubscribeApi:
         store: FeedStore,
         hub: Hub,
         clock: Clock,
+        presenter: Presenter,
         recorders: Callable[[], Mapping[int, Recorder]],
         watched: Callable[[], Mapping[str, Watched]],
         segment_of: Callable[[Recorder, int], View],
@@ -44,6 +46,7 @@ class SubscribeApi:
         self._store = store
         self._hub = hub
         self._clock = clock
+        self._presenter = presenter
         self._recorders = recorders
         self._segment_of = segment_of
 
@@ -52,7 +55,7 @@ class SubscribeApi:
         return {"Subscribe": self.subscribe}
 
     async def subscribe(self, call: Call) -> Stream:
-        feed = Feed(call, self._store, self._clock, self._segment_of)
+        feed = Feed(call, self._store, self._clock, self._presenter, self._segment_of)
         with self._hub.subscribe(with_streamers=feed.with_streamers) as subscription:
             for recorder in await self._present(call):
                 async for item in feed.of_recorder(recorder, is_present=True):
@@ -84,7 +87,12 @@ class Feed:
     """What one subscriber gets."""
 
     def __init__(
-        self, call: Call, store: FeedStore, clock: Clock, segment_of: Callable[[Recorder, int], View]
+        self,
+        call: Call,
+        store: FeedStore,
+        clock: Clock,
+        presenter: Presenter,
+        segment_of: Callable[[Recorder, int], View],
     ) -> None:
         given = call.parameters
         self._only: set[int] | None = None if given.get("recording") is None else set()
@@ -92,6 +100,7 @@ class Feed:
         self._topics = frozenset(given.get("topics") or DEFAULT_TOPICS)
         self._store = store
         self._clock = clock
+        self._presenter = presenter
         self._segment_of = segment_of
         self._told: dict[int, Recorder] = {}
         self._streams: dict[int, bool] = {}
@@ -108,8 +117,9 @@ class Feed:
         if not self._wants(recorder):
             return
         view: View = {}
+        recorder = await self._presenter.fresh(recorder)
         if "recordings" in self._topics:
-            view["recording"] = recording_view(recorder, self._clock.now())
+            view["recording"] = self._presenter.known(recorder)
         if "segments" in self._topics and (changed := list(self._changed(recorder))):
             view["segments"] = [self._segment_of(recorder, index) for index in changed]
         stream = await self._stream(recorder) if "streams" in self._topics else None
@@ -130,7 +140,7 @@ class Feed:
         if "events" in self._topics:
             view: View = {"event": event_view(news)}
             if "recordings" in self._topics:
-                view["recording"] = recording_view(news.recorder, self._clock.now())
+                view["recording"] = await self._presenter.recording(news.recorder)
             yield view
 
     async def of_job(self, news: JobNews, known: Mapping[int, Recorder]) -> Stream:

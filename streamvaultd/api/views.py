@@ -11,7 +11,7 @@ from streamvaultd.base.units import segment_unit
 from streamvaultd.core import ranges
 from streamvaultd.core.flows import describe, standing
 from streamvaultd.core.listing import PAGE_MAX, Summary
-from streamvaultd.core.model import Instant, Moment, Recorder, Segment, State
+from streamvaultd.core.model import Instant, Moment, Recorder, Segment, State, is_death
 from streamvaultd.core.recording.policy import rotation_due
 from streamvaultd.core.watching.model import Watched
 from streamvaultd.core.watching.streamer import Streamer
@@ -102,6 +102,8 @@ def _runtime(recorder: Recorder, now: Moment) -> View:
     } | optional(
         endedAt=timestamp(recorder.ended) if recorder.ended else None,
         rotationDueAt=None if due is None else timestamp(now.at(due)),
+        retryAt=_instant(_retry_at(recorder), now),
+        givenUpAt=_instant(recorder.grace_until if recorder.state is State.GRACE else None, now),
         path=recorder.path,
         detail=recorder.detail,
     )
@@ -121,6 +123,10 @@ def _rotation_due(recorder: Recorder) -> Instant | None:
     return rotation_due(current, recorder.recording.policy, recorder.rotate_retry_at)
 
 
+def _retry_at(recorder: Recorder) -> Instant | None:
+    return recorder.retry_at if recorder.state in (State.BACKOFF, State.UNJOINED) else None
+
+
 def segment_view(
     recorder: Recorder, segment: Segment, path: str, pid: int | None, memory: tuple[int | None, int | None]
 ) -> View:
@@ -138,6 +144,7 @@ def segment_view(
         quality=segment.quality,
         trouble=_trouble(segment),
         cause=segment.cause,
+        death=is_death(segment.cause) if segment.cause is not None and segment.ended else None,
         memoryMax=segment.memory_max,
         memoryPeak=segment.memory_peak if memory[1] is None else memory[1],
         memoryCurrent=memory[0],

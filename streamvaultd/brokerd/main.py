@@ -21,7 +21,9 @@ from systemd import daemon
 
 IDLE_SECONDS = 60.0
 SOCKET_NAME = "varlink"  # FileDescriptorName= of the socket unit
-LIMITS = Limits(message_bytes=1 << 16, connections=512, connections_per_uid=448, fds_per_message=1)
+LIMITS = Limits(
+    message_bytes=1 << 16, connections=512, connections_per_uid=448, connections_per_process=448, fds_per_message=1
+)
 
 
 class BusLost(Exception):

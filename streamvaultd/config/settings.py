@@ -276,16 +276,35 @@ def files(root: Path = ROOT) -> tuple[Path, ...]:
 
 def load(paths: tuple[Path, ...]) -> tuple[Settings, tuple[VaultError, ...]]:
     """Settings of these files on top of the defaults, and every mistake found; with mistakes, do not use them."""
-    settings = Settings()
+    texts, unreadable = read(paths)
+    settings, mistakes = parse(texts)
+    return settings, (*unreadable, *mistakes)
+
+
+def read(paths: tuple[Path, ...]) -> tuple[dict[str, str], tuple[VaultError, ...]]:
+    """The files' texts by their names, in order; and those that cannot be read."""
+    texts: dict[str, str] = {}
     mistakes: list[VaultError] = []
     for path in paths:
         try:
-            document = tomli.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
+            texts[readable(path)] = path.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else None
             mistakes.append(ConfigUnreadable(file=readable(path), why=why or str(error)))
+    return texts, tuple(mistakes)
+
+
+def parse(texts: Mapping[str, str]) -> tuple[Settings, tuple[VaultError, ...]]:
+    """Settings of the texts of files on top of the defaults, and every mistake found."""
+    settings = Settings()
+    mistakes: list[VaultError] = []
+    for file, text in texts.items():
+        try:
+            document = tomli.loads(text)
+        except (ValueError, RecursionError) as error:
+            mistakes.append(ConfigUnreadable(file=file, why=str(error)))
             continue
-        settings, found = apply(settings, document, readable(path))
+        settings, found = apply(settings, document, file)
         mistakes += found
     return settings, tuple(mistakes)
 

@@ -291,7 +291,7 @@ def doubtful(mistakes: Iterable[VaultError]) -> frozenset[str] | None:
 def read(file: Path, pools: Mapping[str, Pool] | None = None) -> tuple[Streamer | None, list[VaultError]]:
     """The streamer in a file, or its mistakes."""
     try:
-        document = tomli.loads(_content(file))
+        document = tomli.loads(content(file))
     except (OSError, ValueError, RecursionError) as error:
         return None, [ConfigUnreadable(file=readable(file), why=_why(error))]
     return parse(document, readable(file), file.stem, pools)
@@ -302,14 +302,15 @@ def _why(error: Exception) -> str:
     return error.strerror or "it cannot be opened" if isinstance(error, OSError) else str(error)
 
 
-def _content(file: Path) -> str:
+def content(file: Path) -> str:
+    """The text of a streamer's file; raises OSError, and ValueError for what is none."""
     with open(file, "rb", opener=_open_now) as opened:
         if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
             raise ValueError("it is no regular file")
-        content = opened.read(FILE_MAX + 1)
-    if len(content) > FILE_MAX:
+        found = opened.read(FILE_MAX + 1)
+    if len(found) > FILE_MAX:
         raise ValueError(f"it has more than {FILE_MAX} bytes")
-    return content.decode()
+    return found.decode()
 
 
 def _open_now(path: str, flags: int) -> int:

@@ -36,7 +36,7 @@ class Moment:
 
 
 class State(StrEnum):
-    """Of a recording. All but the last five mean status `recording` in the catalogue, DISCARDING `finalizing`."""
+    """Of a recording. Status in the catalogue: `recording` until FINALIZING, then `finalizing` until it is final."""
 
     STARTING = "starting"  # a segment is on its way, no media yet (the first one, or after a death)
     RECORDING = "recording"  # a segment writes media
@@ -46,6 +46,7 @@ class State(StrEnum):
     PAUSED = "paused"  # the disk is full: nothing runs until there is room
     STOPPING = "stopping"  # asked to stop; segments are ending
     FINALIZING = "finalizing"  # nothing runs; the join job does
+    UNJOINED = "unjoined"  # the join failed; the next one starts at retry_at
     DISCARDING = "discarding"  # too short to be kept: its media are being removed
     COMPLETED = "completed"
     STOPPED = "stopped"
@@ -61,7 +62,8 @@ class State(StrEnum):
         """The value of recordings.status in the catalogue."""
         if self.is_final:
             return self.value
-        return "finalizing" if self in (State.FINALIZING, State.DISCARDING) else "recording"
+        is_ending = self in (State.FINALIZING, State.UNJOINED, State.DISCARDING)
+        return "finalizing" if is_ending else "recording"
 
 
 class Phase(StrEnum):
@@ -175,6 +177,7 @@ class Segment:
     filtering: bool = False  # streamlink leaves out advertisements and writes nothing; not stored
     flows: tuple[Flow, ...] = ()  # its streams, as the looks at its file have found them; not stored
     unfit: str | None = None  # why it cannot become what was asked for; not stored
+    muxed: bool = False  # it has ffmpeg mux streams of several playlists; not stored
     suspect: str | None = None  # why it may be losing media; not stored, as are the next two
     suspect_since: Instant | None = None
     suspect_until: Instant | None = None
@@ -193,9 +196,9 @@ class Recorder:
     """The whole state of one recording; what is in here is what its rows hold.
 
     `segments` are in order of their numbers. `failures` counts runs in a row that died without having recorded for
-    long. `memory_max` is the limit that deaths have raised, at `memory_since`. `silent_since` is when the source gave
-    nothing any more. `host_stopping` is until when the machine is taken to be going down. `detail` says, for people,
-    why the state is what it is.
+    long; once nothing runs any more, joins in a row that failed. `memory_max` is the limit that deaths have raised, at
+    `memory_since`. `silent_since` is when the source gave nothing any more. `host_stopping` is until when the machine
+    is taken to be going down. `detail` says, for people, why the state is what it is.
     """
 
     recording: Recording

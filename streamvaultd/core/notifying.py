@@ -40,6 +40,7 @@ TOPICS: Final[Mapping[Notice | Remark, Topic]] = {
     Notice.RECORDING_COMPLETED: Topic.COMPLETED,
     Notice.RECORDING_STOPPED: Topic.STOPPED,
     Notice.RECORDING_FAILED: Topic.FAILED,
+    Notice.UNJOINED: Topic.FAILED,
     Notice.NOT_KEPT: Topic.NOT_KEPT,
     Notice.SEGMENT_DIED: Topic.DEATH,
     Notice.LAUNCH_FAILED: Topic.DEATH,

@@ -51,6 +51,8 @@ class Recording(Record):
     segments: int
     deaths: int
     rotation_due: int | None
+    retry_at: int | None
+    given_up: int | None
     path: str | None
     detail: str | None
     progress: Progress | None
@@ -80,6 +82,7 @@ class Segment(Record):
     quality: str | None
     trouble: str | None
     cause: str | None
+    is_death: bool
     memory_max: int | None
     memory_peak: int | None
     memory_now: int | None
@@ -145,6 +148,14 @@ class DaemonStatus(Record):
     catalogue: Catalogue | None
     unreachable: tuple[str, ...]
     unconfined: tuple[str, ...]
+    mistakes: tuple[Mistake, ...]
+
+
+class Mistake(Record):
+    """`text` names section, key and value, as far as they are known, and what is wrong."""
+
+    file: str
+    text: str
 
 
 class Catalogue(Record):
@@ -248,6 +259,8 @@ def parse_recording(answer: Answer) -> Recording:
         segments=runtime.need("segments", int),
         deaths=runtime.need("deaths", int),
         rotation_due=runtime.maybe_time("rotationDueAt"),
+        retry_at=runtime.maybe_time("retryAt"),
+        given_up=runtime.maybe_time("givenUpAt"),
         path=runtime.text("path"),
         detail=runtime.text("detail"),
         progress=_parse_progress(runtime),
@@ -278,6 +291,7 @@ def parse_segment(answer: Answer) -> Segment:
         quality=top.text("quality"),
         trouble=top.text("trouble"),
         cause=top.text("cause"),
+        is_death=top.truth("death") or False,
         memory_max=top.integer("memoryMax"),
         memory_peak=top.integer("memoryPeak"),
         memory_now=top.integer("memoryCurrent"),
@@ -340,6 +354,14 @@ def parse_event(answer: Answer) -> Event:
     )
 
 
+def parse_mistake(answer: Answer) -> Mistake:
+    """From type Mistake; raises BadAnswer."""
+    top = Fields(answer, "mistake")
+    key = top.text("key")
+    where = f" [{top.text('section')}]{f' {key}' if key else ''} = {top.text('value')}:" if top.has("section") else ""
+    return Mistake(file=top.need("file", str), text=f"{where} {top.need('why', str)}".strip())
+
+
 def parse_status(answer: Answer) -> DaemonStatus:
     """From the reply of GetStatus; raises BadAnswer."""
     top = Fields(answer, "status")
@@ -357,6 +379,7 @@ def parse_status(answer: Answer) -> DaemonStatus:
         catalogue=_parse_catalogue(answer.get("catalogue")),
         unreachable=top.texts("unreachableTargets"),
         unconfined=top.texts("unconfined"),
+        mistakes=tuple(parse_mistake(item) for item in objects(answer, "mistakes")),
     )
 
 

@@ -14,6 +14,7 @@ from streamvaultd import __version__
 from streamvaultd.base.private import hide_memory
 from streamvaultd.base.sd_notify import Notifier, stored_fds
 from streamvaultd.config import settings as config
+from streamvaultd.config.last_good import SETTINGS, LastGood, load_or_last
 from streamvaultd.config.settings import Settings
 from streamvaultd.daemon.reporting import open_store
 from streamvaultd.daemon.service import STATE_DIR, Daemon, Stop
@@ -26,13 +27,14 @@ from streamvaultd.reporting.notices import (
     SETTINGS_MISTAKEN,
     Journal,
 )
+from streamvaultd.scopes.lacks import seen_from_outside
 
 
 async def serve(settings: Settings, mistakes: Sequence[VaultError]) -> None:
     """Run the daemon until it is told to stop.
 
-    Settings with mistakes do not keep it from starting: recordings go on that nobody else would take care of. What is
-    valid applies, the defaults stand in for the rest, and the mistakes are told as an error.
+    Settings with mistakes do not keep it from starting: recordings go on that nobody else would take care of. The last
+    ones without apply, and the mistakes are told as an error.
     """
     files = SegmentFiles()
     startup = Startup(Notifier(), Journal())
@@ -55,13 +57,17 @@ def main() -> NoReturn:
     parser.add_argument("--version", action="version", version=f"streamvaultd {__version__}")
     parser.add_argument("--check-config", action="store_true", help="print every mistake in the settings, and exit")
     given = parser.parse_args()
-    settings, mistakes = config.load(config.files())
     if given.check_config:
+        settings, mistakes = config.load(config.files())
         mistakes = (*mistakes, *check_files(STATE_DIR, settings))
         sys.stderr.writelines(f"{mistake}\n" for mistake in mistakes)
+        sys.stderr.writelines(
+            f"note: segments cannot be confined as they should be: {why}\n" for why in seen_from_outside()
+        )
         sys.exit(1 if mistakes else 0)
     os.umask(0o027)
     hide_memory()
+    settings, mistakes = load_or_last(config.files(), LastGood(STATE_DIR / SETTINGS))
     try:
         asyncio.run(serve(settings, mistakes))
     except* VaultError as group:

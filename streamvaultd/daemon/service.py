@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from streamvaultd import __version__
+from streamvaultd.api.present import Presenter
 from streamvaultd.api.recordings import Api
 from streamvaultd.api.sockets import SOCKET_NAMES, Sockets, all_handlers
 from streamvaultd.base.clock import SystemClock
@@ -26,6 +27,7 @@ from streamvaultd.base.sd_notify import Notifier, watchdog_interval
 from streamvaultd.base.threads import in_thread
 from streamvaultd.base.units import RECORDINGS_SLICE, slice_groups
 from streamvaultd.config import settings as config
+from streamvaultd.config.last_good import SETTINGS, LastGood, load_or_last
 from streamvaultd.config.live import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Recorder, State
@@ -46,6 +48,7 @@ from streamvaultd.recording.files.discard import Discard
 from streamvaultd.recording.files.output import SegmentFiles
 from streamvaultd.recording.files.space import Space
 from streamvaultd.recording.files.writeback import Writeback
+from streamvaultd.recording.glance import Glance
 from streamvaultd.recording.inbox import Inbox, Recorders
 from streamvaultd.recording.manager import Manager
 from streamvaultd.recording.removal import Removal
@@ -71,7 +74,7 @@ from streamvaultd.reporting.notices import (
     Journal,
 )
 from streamvaultd.scopes.broker import Scopes
-from streamvaultd.scopes.confine import lacking as confinement_lacks
+from streamvaultd.scopes.lacks import lacks
 from streamvaultd.scopes.launcher import Launcher, clean_environment, memfd_with, own_roots
 from streamvaultd.scopes.loaded import loaded_scopes
 from streamvaultd.scopes.runs import Runs
@@ -109,7 +112,7 @@ class Daemon:
     def __init__(
         self, settings: Settings, group: asyncio.TaskGroup, store: QueryableStore, files: SegmentFiles
     ) -> None:
-        self._settings, self._mistakes, self._group = LiveSettings(settings), 0, group
+        self._settings, self._group = LiveSettings(settings), group
         self.notifier = Notifier()
         self.journal = Journal()
         self._startup = Startup(self.notifier, self.journal)
@@ -281,7 +284,7 @@ class Daemon:
             manager=self.manager, store=self._store, files=self._files, runs=self._runs, joins=self._joins,
             removal=self._removal, bus=self.bus, notifier=self.notifier, lanes=self._lanes, clock=self._clock,
             journal=self.journal, settings=self._settings,
-            rules=lambda name: None if self._mistakes else roster.retention_of(name),
+            rules=lambda name: None if self._settings.wrong else roster.retention_of(name),
         )  # fmt: skip
         roster.on_retention = upkeep.retention.hold
         return upkeep
@@ -316,9 +319,13 @@ class Daemon:
             pid_of=pid_of,
             memory_of=lambda unit: memory_use(f"{slice_groups(RECORDINGS_SLICE)[-1]}/{unit}"),
             catalogue=self._catalogue,
-            progress=self._progress.of,
+            presenter=Presenter(
+                clock=self._clock,
+                sizes=Glance(files=self._files, lanes=self._lanes, clock=self._clock),
+                progress=self._progress.of,
+            ),
             unreachable=lambda: self.watching.telling.unreachable,
-            unconfined=confinement_lacks(),
+            unconfined=lacks(),
         )
 
     def _build_sockets(self) -> Sockets:
@@ -366,7 +373,7 @@ class Daemon:
             loop.add_signal_handler(number, stop.set)
         self.notifier.ready(self.status())
         self.journal.tell(DAEMON_STARTED, version=__version__, adopted=adopted)
-        for why in confinement_lacks():
+        for why in lacks():
             self.journal.tell(CONFINEMENT_LACKS, why=why)
         self.spawn(self.upkeep.audits.tell())
         await stop.wait()
@@ -424,7 +431,7 @@ class Daemon:
         """Read the settings again; bad ones leave the old ones in force. Whether they apply, and all mistakes."""
         self.notifier.reloading()
         self.upkeep.retention.hold()
-        settings, mistakes = config.load(config.files())
+        settings, mistakes = load_or_last(config.files(), LastGood(STATE_DIR / SETTINGS))
         self.tell_mistakes(SETTINGS_REFUSED, mistakes)
         if not mistakes:
             self._settings.now = settings
@@ -436,7 +443,7 @@ class Daemon:
 
     def tell_mistakes(self, entry: Entry, mistakes: Sequence[VaultError]) -> None:
         """Tell of mistakes in the settings, in the journal now and in the status until they are gone."""
-        self._mistakes = len(mistakes)
+        self._settings.wrong = mistakes
         if mistakes:
             self.journal.tell(entry, why="; ".join(str(mistake) for mistake in mistakes))
 
@@ -446,7 +453,8 @@ class Daemon:
         running = sum(recorder.state.status == "recording" for recorder in recorders)
         live = sum(len(recorder.live) for recorder in recorders)
         joining = sum(recorder.state is State.FINALIZING for recorder in recorders)
-        trouble = f"; {self._mistakes} mistakes in the settings, see the journal" if self._mistakes else ""
+        wrong = len(self._settings.mistakes)
+        trouble = f"; {wrong} mistakes in the settings, see 'streamvaultctl status'" if wrong else ""
         return f"{running} recordings, {live} segments, {joining} joins{trouble}"
 
     async def _find_streamlink(self) -> None:

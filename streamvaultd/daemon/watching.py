@@ -14,6 +14,7 @@ from streamvaultd.api.notify import TellingApi
 from streamvaultd.api.streamers import StreamersApi
 from streamvaultd.base.clock import Clock
 from streamvaultd.config import credentials, streamers
+from streamvaultd.config.last_good import STREAMERS, LastGood
 from streamvaultd.config.live import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.config.streamer_files import StreamerFiles
@@ -73,12 +74,9 @@ class Watching:
         streamlinks.options_for = self.options_for
         streamlinks.secrets_for = self.secrets_for
         self.line = ProbeLine(
-            connect=_connect,
-            python=self._python,
-            spawn=spawn,
-            on_loss=lambda why: journal.tell(PROBE_LOST, why=why),
-            on_hint=self._on_hint,
-        )
+            connect=_connect, python=self._python, spawn=spawn, settings=settings,
+            on_loss=lambda why: journal.tell(PROBE_LOST, why=why), on_hint=self._on_hint,
+        )  # fmt: skip
         self._asker = asker = Sightings(
             line=self.line,
             options=lambda streamer: (*settings.now.streamlink_options, *streamer.options),
@@ -105,6 +103,7 @@ class Watching:
             watches=self.watches,
             folders=(ETC / streamers.FOLDER, own),
             files=StreamerFiles(own),
+            last=LastGood(state_dir / STREAMERS),
             settings=settings,
             journal=journal,
         )

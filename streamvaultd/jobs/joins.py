@@ -37,7 +37,7 @@ TROUBLE_CHECK: Final = 5.0
 """How often (s) a join is gone on with that the broker or the store holds up."""
 
 ROOM_WAIT_MAX: Final = 7 * 86400.0
-"""A join that has waited so long (s) for room has failed; the segments stay."""
+"""A join that has waited so long (s) for room has failed, and is tried again as any other."""
 
 
 _Bytes = Annotated[int, msgspec.Meta(ge=ranges.BYTES.low, le=ranges.BYTES.high)]
@@ -74,6 +74,7 @@ class _Report(msgspec.Struct, rename="camel"):
     path: str | None = None
     bytes: _Bytes = 0
     error: str | None = None
+    for_good: bool = False
     seams: tuple[_Seam, ...] = ()
     parts: tuple[_Part, ...] = ()
     notes: tuple[str, ...] = ()
@@ -256,7 +257,8 @@ class Joins:
         if not report.ok or report.path is None:
             why = (report.error or "the job did not say why").removeprefix(f"cannot join recording {recording}: ")
             has_waited = report.room is not None and await self._wait_for_room(recorder, report.room)
-            await self._give_up(recording, join, job, why, retry=recorder if has_waited else None)
+            retry = recorder if has_waited else None
+            await self._give_up(recording, join, job, why, retry=retry, for_good=report.for_good)
             return
         await self._store.add_seams(recording, [SeamRecord(**msgspec.structs.asdict(seam)) for seam in report.seams])
         parts = [msgspec.structs.asdict(part) for part in report.parts]
@@ -290,12 +292,14 @@ class Joins:
         folder = self._stem(recorder).parent
         return await self._disk.missing(folder, needed) or await self._disk.missing(self._reports, 0)
 
-    async def _give_up(self, recording: int, join: int, job: int, why: str, *, retry: Recorder | None = None) -> None:
+    async def _give_up(
+        self, recording: int, join: int, job: int, why: str, *, retry: Recorder | None = None, for_good: bool = False
+    ) -> None:
         await self._finish(recording, job, ok=False, result={"why": why})
         if retry is not None:
             await self._start(retry, join)
             return
-        self._post(recording, JoinEnded(at=self._clock.now(), join=join, why=why))
+        self._post(recording, JoinEnded(at=self._clock.now(), join=join, why=why, for_good=for_good))
 
     async def _finish(self, recording: int, job: int, *, ok: bool, result: Mapping[str, object]) -> None:
         await self._store.finish_job(job, ok=ok, result=result, now=self._clock.now())

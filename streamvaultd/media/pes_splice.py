@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from streamvaultd.media import ts
+from streamvaultd.media.frames import UNIT_MAX, adts_frames
 from streamvaultd.media.timeline import blocks, clock_of, first_beats, last_beats, units
 
 if TYPE_CHECKING:
@@ -28,12 +29,8 @@ HEADS_MAX = 64 << 20
 # Units compared for the proof, and the least they must hold together: silence and black frames are alike
 UNITS_COMPARED = 8
 PROOF_MIN = 512
-# Of one unit as far as it is read; a key frame in 8K is smaller
-UNIT_MAX = 16 << 20
 # What the cut may have to write anew: the media that the streams are interleaved by, some seconds
 REWRITTEN_MAX = 32 << 20
-ADTS_SAMPLES = 1024
-_SAMPLE_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 
 
 class PesSplice(NamedTuple):
@@ -206,7 +203,7 @@ def _trimmed(older: Source, pes: ts.Pes, newer: Source, head: ts.Pes) -> bytes |
     """
     unit = next(_units_of(older, pes.pid, pes.at), b"")
     start = 9 + unit[8] if len(unit) > 9 else len(unit)
-    for at, size, ticks in _adts_frames(unit, start):
+    for at, size, ticks in adts_frames(unit, start):
         if ts.difference(pes.dts + ticks, head.dts) < -ts.TICKS_PER_MS:
             continue
         first = next(_units_of(newer, head.pid, head.at), b"")
@@ -214,19 +211,6 @@ def _trimmed(older: Source, pes: ts.Pes, newer: Source, head: ts.Pes) -> bytes |
             return None
         return _packets(older, pes, _shortened(unit[:at]))
     return b""
-
-
-def _adts_frames(unit: bytes, start: int) -> Iterator[tuple[int, int, int]]:
-    """(offset, size, ticks since the first) of the whole frames of an audio unit; none if it holds no ADTS."""
-    at, ticks = start, 0.0
-    while at + 7 <= len(unit) and unit[at] == 0xFF and unit[at + 1] & 0xF6 == 0xF0:
-        rate = unit[at + 2] >> 2 & 15
-        size = (unit[at + 3] & 3) << 11 | unit[at + 4] << 3 | unit[at + 5] >> 5
-        if rate >= len(_SAMPLE_RATES) or size < 7 or at + size > len(unit):
-            return
-        yield at, size, round(ticks)
-        ticks += ADTS_SAMPLES * 90_000 / _SAMPLE_RATES[rate]
-        at += size
 
 
 def _shortened(unit: bytes) -> bytes:

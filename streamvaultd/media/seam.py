@@ -18,6 +18,7 @@ from streamvaultd.media.container import Container, sniff
 from streamvaultd.media.pes_splice import PesSplice, find_pes_splice
 from streamvaultd.media.source import Clipped, Source, find_back, is_equal
 from streamvaultd.media.union import Origin, Span, Union, find_union
+from streamvaultd.media.unit_weave import Weave, find_weave
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -223,20 +224,22 @@ def _ts_seam(older: Source, newer: Source) -> Seam:
         return replace(exact, overlap_ms=_media_ms(newer, exact.overlap_bytes))
     # Two muxers' packets may agree here and there, too: where the newer's first ones do not, units come before packets
     splice = find_pes_splice(older, newer) if start is None else None
+    found = find_union(older, newer, start) if splice is None else None
+    if found is not None:
+        overlap_ms = _overlap_ms(older, newer, found.older_end, found.newer_start)
+        return _union_seam(found, "packets", overlap_ms, _union_note(found))
+    woven = find_weave(older, newer)
+    if woven is not None:
+        return _woven_seam(older, newer, woven)
     if splice is not None:
         return _pes_seam(older, newer, splice)
-    found = find_union(older, newer, start)
-    if found is not None:
-        return _union_seam(
-            found, "packets", _overlap_ms(older, newer, found.older_end, found.newer_start), _union_note(found)
-        )
     # A few equal bytes without a timestamp are no proof of when they are, but they are equal: keep them once
     repeated = exact.overlap_bytes if exact is not None else 0
     return _append(Clipped(older, older.size - repeated), newer, repeated)
 
 
 def _pes_seam(older: Source, newer: Source, splice: PesSplice) -> Seam:
-    following = timeline.counters_before(newer, 0, newer.size) if splice.newer_start < newer.size else {}
+    following = timeline.counters_before(newer, splice.newer_start, newer.size)
     marks = ts.discontinuity(sorted(following.items()))
     return Seam(
         kind=SeamKind.EXACT,
@@ -249,6 +252,25 @@ def _pes_seam(older: Source, newer: Source, splice: PesSplice) -> Seam:
         overlap_ms=_overlap_ms(older, newer, splice.older_end, splice.newer_start),
         note="the same access units in other packets",
     )
+
+
+def _woven_seam(older: Source, newer: Source, woven: Weave) -> Seam:
+    """Where only what time is not told by is in common, pictures may be missing between the two."""
+    seam = _pes_seam(older, newer, PesSplice(*woven[:4]))
+    if woven.has_holes:
+        seam = replace(seam, kind=SeamKind.UNION, note="each has access units that the other lacks")
+    if woven.has_clock and not woven.missing:
+        return seam
+    gap = woven.missing / ts.TICKS_PER_MS if woven.has_clock else _gap_ms(older, newer)
+    length = _length_of(gap)
+    what = "one of the streams is missing between them" if woven.has_clock else "only the sound is in both"
+    if gap is not None and abs(gap) < BACKWARD_NONE_MS:
+        return replace(seam, certainty=Certainty.LIKELY, note=f"{what}, and the pictures go on")
+    return replace(
+        seam, kind=SeamKind.GAP, method="timestamps", gap_ms=length, overlap_ms=None,
+        certainty=Certainty.UNKNOWN if length is None else Certainty.LIKELY,
+        note="; ".join(filter(None, (what, _gap_note(gap)))),
+    )  # fmt: skip
 
 
 def _union_seam(found: Union, method: str, overlap_ms: float | None, note: str) -> Seam:

@@ -261,7 +261,7 @@ class Captures:
 
     def on_line(self, recording: int, attempt: int, line: Line, text: str) -> None:
         """What streamlink says while it runs."""
-        quality = resolved_quality(text) if line is Line.OPENING else None
+        quality = resolved_quality(text) if line in (Line.OPENING, Line.MUXING) else None
         if quality is not None and self._runs.is_busy(segment_unit(recording, attempt)):
             heard = self._quality(recording, attempt)
             if not heard.done():

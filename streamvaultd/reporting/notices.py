@@ -107,7 +107,7 @@ ENTRIES: Final[Mapping[str, Entry]] = {
     Notice.SOURCE_SILENT: Entry(
         "d8c5d9749ec74915b0db884e855b9e82",
         NOTICE,
-        "The source of '{streamer}' is over or silent ({why}), waiting {grace} for it",
+        "The source of '{streamer}' is over or silent ({why}), waiting for it for {grace} at least",
     ),
     Notice.SOURCE_BACK: Entry("a3bbbac53261431e942e839842ba634c", NOTICE, "The source of '{streamer}' is live again"),
     Notice.STALLED: Entry(
@@ -150,7 +150,12 @@ ENTRIES: Final[Mapping[str, Entry]] = {
     Notice.JOIN_FAILED: Entry(
         "f0dc428c32ff4f52a050c57d1df92a1e",
         WARNING,
-        "Cannot join recording {recording} of '{streamer}' (try {tries}): {why}",
+        "Cannot join recording {recording} of '{streamer}' (try {tries}), trying again in {pause}: {why}",
+    ),
+    Notice.UNJOINED: Entry(
+        "8e5f1d0b6a7c4f3ea2d94b7c10fe6358",
+        ERROR,
+        "Recording {recording} of '{streamer}' has no file yet, {tries} joins in a row have failed: {why}",
     ),
     Notice.RECORDING_COMPLETED: Entry(
         "89092b30eb82409885b054be6ad161d9", NOTICE, "Recording {recording} of '{streamer}' is complete: {path}"
@@ -201,7 +206,7 @@ SETTINGS_REFUSED: Final = Entry(
     "a9d537b4a36e405ab434054741318e1b", ERROR, "Settings not reloaded, the old ones stay: {why}"
 )
 SETTINGS_MISTAKEN: Final = Entry(
-    "af11a2de4b7245bb9304323c1d5b34c2", ERROR, "Settings with mistakes, defaults stand in for them: {why}"
+    "af11a2de4b7245bb9304323c1d5b34c2", ERROR, "Settings with mistakes, the last ones without apply: {why}"
 )
 STORE_FAILED: Final = Entry(
     "94e6c71e346c4827beded8c582a6646a", ERROR, "Cannot save the state of '{streamer}', trying again: {why}"

@@ -22,7 +22,7 @@ from typing import Final
 from streamvaultd.scopes.ports import Command
 
 SHIM: Final = Path(__file__).resolve().with_name("shim.py")
-SCRATCH: Final = Path("/tmp")  # noqa: S108 - the unit's own, see streamvaultd.service
+SCRATCH: Final = Path("/tmp/scratch")  # noqa: S108 - the unit's own, see streamvaultd.service
 JOURNAL: Final = "/run/systemd/journal/socket"
 FIELD_NAME: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}", re.ASCII)
 CONTROLS: Final = dict.fromkeys([*range(0x20), 0x7F], " ")

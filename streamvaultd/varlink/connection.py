@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from streamvaultd.errors import MessageTooLarge, SubscriberTooSlow, VaultError
 from streamvaultd.varlink import sockets
@@ -22,9 +22,6 @@ from streamvaultd.varlink.wire import (
     parse_call,
 )
 
-if TYPE_CHECKING:
-    import socket
-
 
 class _Over(Exception):
     """This connection has come to its end; nothing went wrong."""
@@ -37,7 +34,8 @@ class Limits:
     message_bytes: int = MESSAGE_BYTES_MAX
     connections: int = 256
     connections_per_uid: int = 64
-    exempt_uid: int = 0  # from the limit per uid: the administrator gets in whatever the others do
+    connections_per_process: int = 48  # the rest of the share is for other programs of the same user
+    exempt_uid: int = 0  # from both: the administrator gets in whatever the others do
     calls_ahead: int = 4  # read while an earlier call is answered; the rest waits in the kernel
     fds_per_message: int = 0
     write_seconds: float = 30.0  # within which a client must take a reply
@@ -106,6 +104,24 @@ class Connection:
         self._inbox: asyncio.Queue[Incoming | VaultError | None] = asyncio.Queue(limits.calls_ahead)
         self._fds: set[int] = set()
         self._unfinished_fds: list[int] = []
+        self._is_ended = False
+        self._idle_since: float | None = asyncio.get_running_loop().time()
+
+    @property
+    def idle_since(self) -> float | None:
+        """Since when (the loop's clock) no call waits for its answer; None while one does."""
+        return self._idle_since if self._inbox.empty() else None
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether it was ended from this side, and is about to close."""
+        return self._is_ended
+
+    def end(self) -> None:
+        """Hang up: `run()` returns soon."""
+        self._is_ended = True
+        with suppress(OSError):  # the client was faster
+            self._sock.shutdown(socket.SHUT_RDWR)
 
     @property
     def peer(self) -> sockets.Peer:
@@ -167,6 +183,7 @@ class Connection:
 
     async def _answer_all(self) -> None:
         while (item := await self._inbox.get()) is not None:
+            self._idle_since = None
             if isinstance(item, VaultError):
                 await self._send(encode(Reply.of_error(item)))
                 break
@@ -174,6 +191,7 @@ class Connection:
                 await self._run(item)
             else:
                 await self._run_while_connected(item)
+            self._idle_since = asyncio.get_running_loop().time()
         raise _Over
 
     async def _run_while_connected(self, incoming: Incoming) -> None:

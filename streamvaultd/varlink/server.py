@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -39,6 +38,7 @@ from streamvaultd.errors import (
 )
 from streamvaultd.varlink import idl
 from streamvaultd.varlink.connection import Call, Connection, Incoming, Limits, Unsent
+from streamvaultd.varlink.guests import Guests
 from streamvaultd.varlink.sockets import HangUps, Peer, peer_of, readable
 from streamvaultd.varlink.wire import Parameters, Reply, encode
 
@@ -130,12 +130,12 @@ class Server:
             {"GetInfo": self._get_info, "GetInterfaceDescription": self._get_interface_description},
         )
         self._interfaces = {each.definition.name: each for each in (own, *interfaces)}
-        self._connections: Counter[int] = Counter()  # by uid
+        self._guests = Guests(self._limits)
         self._changed = asyncio.Event()
 
     @property
     def connections(self) -> int:
-        return self._connections.total()
+        return len(self._guests)
 
     async def serve(self, listener: socket.socket) -> None:
         """Serve until cancelled, or until a handler raises what is no VaultError (in an ExceptionGroup)."""
@@ -173,29 +173,19 @@ class Server:
         if not self._admits(peer):
             _refuse(sock, PermissionDenied())
             return
-        if (limit := self._exceeded(peer.uid)) is not None:
+        if (limit := self._guests.make_room(peer)) is not None:
             _refuse(sock, TooManyConnections(limit=limit))
             return
         connection = Connection(sock, answer=self._answer, limits=self._limits, hang_ups=hang_ups, unsent=self._unsent)
-        self._count(connection.peer.uid, 1)
+        self._guests.enter(connection)
+        self._changed.set()
         # A callback and not a try: a task that is cancelled before its first step never enters one
         group.create_task(connection.run()).add_done_callback(partial(self._on_end, connection))
 
-    def _exceeded(self, uid: int) -> int | None:
-        if self.connections >= self._limits.connections:
-            return self._limits.connections
-        if uid != self._limits.exempt_uid and self._connections[uid] >= self._limits.connections_per_uid:
-            return self._limits.connections_per_uid
-        return None
-
-    def _count(self, uid: int, change: int) -> None:
-        self._connections[uid] += change
-        self._connections = +self._connections  # without the zeros
-        self._changed.set()
-
     def _on_end(self, connection: Connection, _task: asyncio.Task[None]) -> None:
         connection.close()
-        self._count(connection.peer.uid, -1)
+        self._guests.leave(connection)
+        self._changed.set()
 
     async def _answer(self, incoming: Incoming, peer: Peer) -> AsyncGenerator[bytes, None]:
         interface, method = self._find(incoming.call.method)

@@ -14,9 +14,13 @@ from typing import Annotated, Any, Final, Protocol
 
 import msgspec
 
+from streamvaultd.base.networks import GUARDED, named_by
+from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.settings import Settings
 from streamvaultd.core.recording.events import Outcome
 from streamvaultd.core.watching.model import Sighting, Trouble
 from streamvaultd.errors import VaultError
+from streamvaultd.recording.streamlink.current import PROXIES
 from streamvaultd.scopes.shim import redact
 
 LINE_MAX: Final = 1 << 20
@@ -123,7 +127,8 @@ class _Line:
 class ProbeLine:
     """Asks the one process. `connect` gives a new one, `python` the interpreter that it is to run with.
 
-    `on_hint` gets the login of a channel of Twitch and what there is to be seen, when the process hears of it.
+    `on_hint` gets the login of a channel of Twitch and what there is to be seen, when the process hears of it;
+    `settings` say which networks a site may lead to besides the internet.
     """
 
     def __init__(
@@ -134,6 +139,7 @@ class ProbeLine:
         spawn: Callable[[Coroutine[Any, Any, None]], None],
         on_loss: Callable[[str], None] = lambda _why: None,
         on_hint: Callable[[str, str], None] = lambda _login, _kind: None,
+        settings: LiveSettings | None = None,
         answer_limit: float = ANSWER_LIMIT,
         rss_max: int = RSS_MAX,
     ) -> None:
@@ -142,6 +148,7 @@ class ProbeLine:
         self._spawn = spawn
         self._on_loss = on_loss
         self._on_hint = on_hint
+        self._settings = settings or LiveSettings(Settings())
         self._answer_limit = answer_limit
         self._rss_max = rss_max
         self._line: _Line | None = None
@@ -160,11 +167,17 @@ class ProbeLine:
     ) -> Answer:
         """What the source offers now; never raises for what the process does."""
         question = {"verb": "probe", "url": url, "quality": quality, "options": options, "secrets": secrets}
-        return await self._ask_twice(question)
+        proxies = [value for name, value in (*options, *secrets) if name in PROXIES]
+        return await self._ask_twice(question | self._reach_of(url, *proxies))
 
     async def resolve(self, url: str) -> Answer:
         """UNSUPPORTED if no plugin knows this URL; as probe()."""
-        return await self._ask_twice({"verb": "resolve", "url": url, "quality": ""})
+        return await self._ask_twice({"verb": "resolve", "url": url, "quality": ""} | self._reach_of(url))
+
+    def _reach_of(self, *urls: str) -> dict[str, list[str]]:
+        """What a site may not lead to; see probe/reach.py."""
+        opened = [network for url in urls for network in named_by(url)]
+        return {"closed": [str(network) for network in GUARDED], "open": [*opened, *self._settings.now.network_allow]}
 
     async def ask_helix(self, logins: Sequence[str], keys: Keys) -> Answer:
         """Which of these channels of Twitch are live; as probe()."""

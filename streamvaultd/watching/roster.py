@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from streamvaultd.config import streamers
+from streamvaultd.config.last_good import LastGood, streamers_or_last
 from streamvaultd.config.live import LiveSettings
 from streamvaultd.config.proxies import SECTION
 from streamvaultd.config.settings import Settings
@@ -50,12 +51,14 @@ class Roster:
         watches: Watches,
         folders: tuple[Path, Path],
         files: Files,
+        last: LastGood,
         settings: LiveSettings,
         journal: Journal,
     ) -> None:
         self._watches = watches
         self._folders = folders
         self._files = files
+        self._last = last
         self._settings = settings
         self._journal = journal
         self._changing = asyncio.Lock()
@@ -78,11 +81,12 @@ class Roster:
             name: replace(pool, secrets=tuple(secret for secret in pool.secrets if secret in self.known_proxies))
             for name, pool in settings.pools.items()
         }
-        found, mistakes = await asyncio.to_thread(streamers.load, self._folders, before, pools)
+        found, mistakes = await asyncio.to_thread(streamers_or_last, self._folders, before, pools, self._last)
         self._doubtful = streamers.doubtful(mistakes)
         if _retentions(found) != _retentions(before):
             self.on_retention()
         mistakes = (*mistakes, *self._missing_secrets(found.values()), *self._missing_proxies(settings))
+        self._settings.wrong_streamers = mistakes
         if mistakes:
             self._journal.tell(STREAMERS_REFUSED, why="; ".join(str(mistake) for mistake in mistakes))
         rules = Rules(interval=settings.watch_interval, spacing=settings.watch_spacing)

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
+from streamvaultd.api.present import Presenter
 from streamvaultd.api.recordings import Api
 from streamvaultd.api.results import ResultApi
 from streamvaultd.ctl.main import main
@@ -22,7 +23,16 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
+    from streamvaultd.core.model import Recorder
     from streamvaultd.store.local import LocalStore
+
+
+class AsMeasured:
+    """Sizes as they were measured last."""
+
+    async def fresh(self, recorder: Recorder) -> Recorder:
+        return recorder
+
 
 METHODS = ("Get", "ListSegments", "Why", "ListSeams", "ListParts")
 
@@ -34,6 +44,7 @@ async def daemon(store: LocalStore, folder: Path) -> AsyncIterator[Callable[...,
     api = Api(
         manager=idle, store=store, files=idle, hub=idle, clock=SetClock(later(120)), streamlinks=idle, plugins=idle,
         watcher=idle, beginner=idle, settings=idle, pid_of=idle,
+        presenter=Presenter(clock=SetClock(later(120)), sizes=AsMeasured(), progress=lambda _recording: None),
     )  # fmt: skip
     handlers = api.handlers() | ResultApi(store).handlers()
     interface = Interface(read_definition(RECORDER), {name: handlers[name] for name in METHODS})

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 from streamvaultd.api.notify import TellingApi
+from streamvaultd.api.present import Presenter
 from streamvaultd.api.recordings import Api
 from streamvaultd.api.rescan import RescanApi
 from streamvaultd.api.sockets import acting, all_handlers, reading
@@ -22,8 +23,10 @@ from streamvaultd.core.upkeep.retention import Rules
 from streamvaultd.core.watching.model import Mood, Watched
 from streamvaultd.core.watching.streamer import Streamer
 from streamvaultd.errors import VaultError
+from streamvaultd.jobs.progress import Progress
 from streamvaultd.recording.files.discard import Discard
 from streamvaultd.recording.files.output import SegmentFiles
+from streamvaultd.recording.glance import Glance
 from streamvaultd.recording.removal import Removal
 from streamvaultd.reporting.hub import Hub, JobNews, News
 from streamvaultd.store.queries import QueryableStore
@@ -70,6 +73,7 @@ class World:
     servers: Sequence[Server] = ()
     rules: dict[str, Rules] = field(default_factory=dict)
     watched: dict[str, Watched] = field(default_factory=dict)
+    progress: dict[int, Progress] = field(default_factory=dict)
     defects: list[tuple[str, Exception]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -95,6 +99,11 @@ class World:
         api = Api(
             manager=self.manager, store=self.store, files=files, hub=self.hub, clock=self.clock, streamlinks=idle,
             plugins=idle, watcher=idle, beginner=idle, settings=self.settings, pid_of=idle,
+            presenter=Presenter(
+                clock=self.clock,
+                sizes=Glance(files=files, lanes=Lanes(), clock=self.clock),
+                progress=self.progress.get,
+            ),
         )  # fmt: skip
         return all_handlers(
             api, audits=idle, manager=self.manager, store=self.store, hub=self.hub, clock=self.clock,

@@ -80,8 +80,8 @@ def test_the_same_attempts_reach_everything_where_nothing_confines_them(at: Worl
     argv = [sys.executable, "-I", str(PROGRAM), json.dumps({**there, "own": str(own)})]
     ran = subprocess.run(argv, capture_output=True, check=True, env={"HOME": str(own)})
     subprocess.run(["umount", str(own)], check=False, capture_output=True)  # as root it could mount
-    for path in ("/dev/shm/intruder", "/tmp/intruder", "/run/intruder"):
-        Path(path).unlink(missing_ok=True)
+    for folder in ("/dev/shm", "/tmp", "/run", "/run/lock", "/var/tmp"):
+        Path(folder, "intruder").unlink(missing_ok=True)
     stopped = {name for name, result in json.loads(ran.stdout).items() if result != "reached"}
     # the file is gone after "remove a file": what comes later finds none
     gone = {"change a file's mode", "change a file's times", "set an attribute", "link a file into its own folder",

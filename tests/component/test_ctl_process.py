@@ -66,6 +66,7 @@ class Recorder:
             "streamlinkCommand": "streamlink", "store": "/var/lib/streamvaultd/streamvaultd.sqlite",
             "unreachableTargets": [],
             "unconfined": [],
+            "mistakes": [],
         }  # fmt: skip
 
     async def list_streamers(self, _call: Call) -> dict[str, Any]:

@@ -59,6 +59,7 @@ class World:
         self.told: asyncio.Queue[str] = asyncio.Queue()
         self.watched: list[str] = []
         self.broker_away = 0
+        self.refusal: ScopeFailed | None = None
         self.tasks: list[asyncio.Task[None]] = []
         self.joins = self.build()
 
@@ -83,6 +84,8 @@ class World:
     # as runs
 
     async def launch(self, command: Any, _place: object, on_exit: Callable[[None, None, Moment], None]) -> None:
+        if self.refusal is not None:
+            raise self.refusal
         spec = json.loads(os.pread(command.stdin_fd, 1 << 16, 0))
         self.specs.append(spec)
         report = self.reports.pop(0)
@@ -214,7 +217,25 @@ async def test_what_is_no_want_of_room_is_a_failed_try(world: World, report: Rep
     ended = await world.next_end()
     assert ended.why is not None
     assert ended.why.startswith("it is torn" if report else "the job left no report")
+    assert not ended.for_good
     assert await world.unfinished() == 0
+
+
+async def test_what_no_later_try_can_change_is_told_as_such(world: World) -> None:
+    world.reports = [{"ok": False, "error": "no segment holds any media", "forGood": True}]
+    await world.joins.join(await world.recorder(), 1)
+    ended = await world.next_end()
+    assert (ended.why, ended.for_good) == ("no segment holds any media", True)
+
+
+async def test_a_scope_that_cannot_be_had_is_a_failed_try(world: World) -> None:
+    """The unit vanished, say: it is tried again, since nothing says that it will not work the next time."""
+    world.refusal = ScopeFailed(unit="streamvault-job-1.scope", why="the unit vanished")
+    await world.joins.join(await world.recorder(), 1)
+    ended = await world.next_end()
+    assert ended.why is not None
+    assert ended.why.endswith("the unit vanished")
+    assert (ended.for_good, await world.unfinished()) == (False, 0)
 
 
 async def test_a_report_of_an_earlier_store_is_not_that_of_the_job(world: World) -> None:

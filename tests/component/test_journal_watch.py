@@ -70,7 +70,7 @@ class Written:
     def put_line(self, text: str, number: int = 1, uid: int = UID) -> None:
         """A line of streamlink."""
         fields = {"STREAMVAULT_RECORDING": 1, "STREAMVAULT_SEGMENT": number}
-        self.put(SYSLOG_IDENTIFIER="streamlink", _UID=uid, MESSAGE=text, **fields)
+        self.put(SYSLOG_IDENTIFIER="streamlink", _UID=uid, _SYSTEMD_UNIT=unit(number), MESSAGE=text, **fields)
 
     def close(self) -> None:
         """Everything is on disk, and nothing more is written."""

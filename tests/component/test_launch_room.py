@@ -171,6 +171,7 @@ async def refusal(room: Room, directory: Path) -> VaultError:
     api = Api(
         manager=nobody, store=nobody, files=nobody, hub=Hub(), clock=SetClock(), streamlinks=nobody, plugins=nobody,
         watcher=nobody, beginner=beginner, settings=LiveSettings(settings), pid_of=nobody,
+        presenter=nobody,
     )  # fmt: skip
     call = cast("Any", SimpleNamespace(parameters=parameters, more=False))
     with pytest.raises(VaultError) as caught:

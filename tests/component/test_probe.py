@@ -6,8 +6,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, cast
+from threading import Thread
+from typing import Any, ClassVar, cast
 
 import pytest
 from streamlink.stream.hls.m3u8 import parse_m3u8
@@ -201,3 +203,59 @@ def test_a_playlist_advances_though_its_number_stays(changed: str, is_another: b
     """Packagers that always say MEDIA-SEQUENCE:0, or name files in a ring, are live; a new token is no advance."""
     marks = [mark_of(parse_m3u8(text)) for text in (PLAYLIST, changed)]
     assert (marks[0] != marks[1]) is is_another
+
+
+ADVANCING = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:1\n#EXTINF:2,\nmedia.ts\n"
+
+
+class Neighbour(BaseHTTPRequestHandler):
+    """A service of this host at 127.0.0.2; at 127.0.0.1, a site that leads to it."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        host, port = cast("tuple[str, int]", self.server.server_address)
+        there = f"http://127.0.0.2:{port}/of-the-neighbour.m3u8"
+        body = f"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1,RESOLUTION=320x180\n{there}\n".encode()
+        if host == "127.0.0.2":
+            self.asked.append(self.path)
+            body = ADVANCING.encode()
+        self.send_response(302 if host != "127.0.0.2" and "redirect" in self.path else 200)
+        self.send_header("Location", there)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name for it
+        """Say nothing."""
+
+
+@pytest.fixture(name="site")
+def _site() -> Iterator[str]:
+    Neighbour.asked.clear()
+    with (
+        ThreadingHTTPServer(("127.0.0.1", 0), Neighbour) as site,
+        ThreadingHTTPServer(("127.0.0.2", site.server_address[1]), Neighbour) as neighbour,
+    ):
+        for server in (site, neighbour):
+            Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{site.server_address[1]}"
+        site.shutdown()
+        neighbour.shutdown()
+
+
+@pytest.mark.parametrize("page", ["redirect.m3u8", "names.m3u8"])
+async def test_a_site_leads_to_no_service_of_this_host_unless_it_was_named(
+    site: str, tmp_path: Path, page: str
+) -> None:
+    """The control is the same question where the settings name it; and then it is closed again."""
+    settings = LiveSettings(Settings())
+    async with world(tmp_path, settings=settings) as there:
+        refused = await there.line.probe(f"{site}/{page}", "best")
+        assert Neighbour.asked == []
+        settings.now = Settings(network_allow=("127.0.0.2",))
+        allowed = await there.line.probe(f"{site}/{page}", "best")
+    assert (refused.outcome, allowed.outcome) == (Outcome.TROUBLE, Outcome.LIVE)
+    assert "127.0.0.2, which neither the URL nor '[network] allow' names" in refused.detail
+    assert "/of-the-neighbour.m3u8" in Neighbour.asked
+    assert there.lost == []

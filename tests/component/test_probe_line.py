@@ -306,9 +306,9 @@ async def test_options_that_are_too_many_end_no_process(source: LiveSource, tmp_
 
 async def test_half_a_character_is_no_garbage(tmp_path: Path) -> None:
     code = (
-        "from streamvaultd.watching.probe import probe, probed, helix, eventsub\n"
+        "from streamvaultd.watching.probe import probe, probed, helix, eventsub, reach\n"
         "probe.probe = lambda question, sessions: probe.answer('live', metadata={'title': 'one \\ud83d'})\n"
-        "probed.load = {'probe': probe, 'helix': helix, 'eventsub': eventsub}.get\n"
+        "probed.load = {'probe': probe, 'helix': helix, 'eventsub': eventsub, 'reach': reach}.get\n"
         "import sys\nsys.stdin.readline()\nprobed.serve()\n"
     )
     async with world(tmp_path, [sys.executable, "-c", code]) as there:

@@ -332,6 +332,22 @@ async def test_retry_joins_what_failed_to_be_joined(world: World) -> None:
     assert refused.value.fields == {"recording": 1, "why": "it is busy already"}
 
 
+async def test_a_recording_whose_join_failed_says_when_it_is_tried_again_and_can_be_given_up(world: World) -> None:
+    waiting = await move(
+        world.store, await start(world.store), State.UNJOINED, ended(1, Phase.ENDED), retry_at=NOW.monotonic + 60.0,
+        joins=1, detail="the last join failed: no room",
+    )  # fmt: skip
+    world.manager.take(waiting)
+    runtime = (await world.call("Get", recording="demo"))["recording"]["runtime"]
+    assert (runtime["state"], runtime["detail"]) == ("unjoined", "the last join failed: no room")
+    assert runtime["retryAt"]["monotonic"] == round((NOW.monotonic + 60.0) * 1e6)
+    runtime = (await world.call("Stop", recording="demo"))["recording"]["runtime"]
+    assert (runtime["state"], "retryAt" in runtime) == ("failed", False)
+    answer = await world.call("Retry", recording="demo")
+    assert answer["recording"]["runtime"]["state"] == "finalizing"
+    assert fx.Join(2) in world.executor.done
+
+
 async def joined(world: World, folder: Path, streamer: str = "demo") -> tuple[Recorder, list[Path]]:
     """A recording with a result of two parts."""
     recorder = await start(world.store, streamer)

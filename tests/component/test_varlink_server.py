@@ -187,8 +187,9 @@ async def test_connections_are_limited(path: Path, service: Service, limits: Lim
     async with serving(path, service, limits=limits) as server:
         async with connected(path) as first, connected(path) as second:
             for client in (first, second):
-                client.call("Echo", text="in")
-                assert await client.hear() == {"parameters": {"text": "in"}}
+                service.started.clear()
+                client.call("Wait")
+                await service.started.wait()
             async with connected(path) as third:
                 assert await third.hear() == error("io.streamvault.Recorder.TooManyConnections", limit=2)
                 assert await third.hear_the_end() == b""

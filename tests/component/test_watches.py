@@ -15,6 +15,7 @@ import pytest
 
 from streamvaultd.api.streamers import StreamersApi
 from streamvaultd.base.clock import SystemClock
+from streamvaultd.config.last_good import LastGood
 from streamvaultd.config.live import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.config.streamer_files import StreamerFiles
@@ -69,6 +70,7 @@ class World:
         )  # fmt: skip
         self.roster = Roster(
             watches=self.watches, folders=(self.etc, self.own), files=StreamerFiles(self.own),
+            last=LastGood(folder / "streamers.last-good"),
             settings=self.settings, journal=cast("Any", self),
         )  # fmt: skip
         self.api = StreamersApi(roster=self.roster, watches=self.watches, plugins=self, clock=self.clock).handlers()

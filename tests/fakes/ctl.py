@@ -96,8 +96,8 @@ def not_running() -> DaemonNotRunning:
     return DaemonNotRunning(address="/run/socket", why="connection refused")
 
 
-_UNASKED: dict[str, list[list[Any]]] = {"List": [[{"recordings": []}]]}
-"""What is answered without a script: that nothing is called like what was not found."""
+_UNASKED: dict[str, list[list[Any]]] = {"List": [[{"recordings": []}]], "GetStatus": [[{"mistakes": []}]]}
+"""What is answered without a script: nothing is called like what was not found, and no file has a mistake."""
 
 
 class FakeDaemon:

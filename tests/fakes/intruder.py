@@ -86,6 +86,8 @@ def attempts(there: dict[str, str]) -> dict[str, Callable[[], object]]:
         "write to /dev/shm": lambda: Path("/dev/shm/intruder").write_bytes(b"x"),
         "write to /tmp": lambda: Path("/tmp/intruder").write_bytes(b"x"),
         "write to /run": lambda: Path("/run/intruder").write_bytes(b"x"),
+        "write to /run/lock": lambda: Path("/run/lock/intruder").write_bytes(b"x"),
+        "write to /var/tmp": lambda: Path("/var/tmp/intruder").write_bytes(b"x"),
         "signal another process": lambda: os.kill(victim, signal.SIGCONT),
         "limit another process": lambda: limit(victim),
         "trace another process": lambda: attach(victim),

@@ -20,14 +20,16 @@ def wait_up(machine: Machine, ctl: Ctl) -> None:
 
 
 def wait_segments(machine: Machine, ctl: Ctl, name: str, causes: list[str | None], *, timeout: float = 40) -> None:
-    """Until the segments of a recording have ended so, and the last one writes."""
+    """Until the segments of a recording have ended so, and the last one writes; if not, the error tells how it was."""
+    seen: list[dict[str, Any]] = []
 
     def is_so() -> bool:
-        *ended, newest = ctl.segments(name)
+        seen[:] = ctl.segments(name)
+        *ended, newest = seen
         are_over = all("endedAt" in segment for segment in ended) and newest["phase"] == "writing"
         return are_over and [segment.get("cause") for segment in (*ended, newest)] == causes
 
-    machine.wait_for(is_so, f"{name} has segments {causes}", timeout=timeout)
+    machine.wait_for(is_so, f"{name} has segments {causes}", timeout=timeout, seen=seen)
 
 
 def wait_writing(machine: Machine, ctl: Ctl, name: str, number: int, *, timeout: float = 40) -> None:

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import json
+import ssl
+import subprocess
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -13,56 +16,26 @@ from threading import Thread
 
 import pytest
 
+from streamvaultd.recording.streamlink.command import Version, config_text
 from tests.fakes import intruder
+from tests.fakes.hostile import KINDS, hostile
 from tests.fakes.livesource import LiveSource
+from tests.fakes.media import MediaSpec
 from tests.integration.harness import CONFIG, SETTINGS, Ctl
 from tests.integration.test_main_job import RECORDINGS, wait_state
 from tests.testbed.box import Box
 
 PLANTED = b"planted-" * 400
 PLANTED_AT = "/var/lib/streamvaultd/secret"
-PLAYLISTS = {
-    "entry": "#EXTINF:2,\nfile://{secret}\n",
-    "redirect": "#EXTINF:2,\n/redirect\n",
-    "map": '#EXT-X-MAP:URI="file://{secret}"\n#EXTINF:2,\n/media\n',
-}
+USER = "cd / && HOME=/tmp setpriv --reuid=_streamvault --clear-groups --regid=_streamvault"
+ELSEWHERE = "127.0.0.2"
+"""Stands in for every address that is closed; the sources are on 127.0.0.1, which their URLs name."""
 
 
-class Handler(BaseHTTPRequestHandler):
-    """A playlist that ended, of media and of what the site would like to see."""
-
-    media = b""
-
-    def do_GET(self) -> None:
-        if self.path == "/redirect":
-            self.send_response(302)
-            self.send_header("Location", f"file://{PLANTED_AT}")
-            self.end_headers()
-            return
-        body = self.media if self.path == "/media" else self.playlist().encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def playlist(self) -> str:
-        wish = PLAYLISTS[self.path.strip("/").removesuffix(".m3u8")].format(secret=PLANTED_AT)
-        head = "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:2\n"
-        return f"{head}#EXTINF:2,\n/media\n{wish}#EXTINF:2,\n/media\n#EXT-X-ENDLIST\n"
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name for it
-        """Say nothing."""
-
-
-@contextmanager
-def hostile(source: LiveSource, channel: str) -> Iterator[str]:
-    """A web server that asks for files; its URL."""
-    source.channel(channel, {"elapsed": 10.0})
-    handler = type("Hostile", (Handler,), {"media": source.channels[channel].media.segment(0).read_bytes()})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
+@pytest.fixture(scope="module")
+def media(source: LiveSource) -> bytes:
+    source.channel("hostile", {"elapsed": 10.0})
+    return source.channels["hostile"].media.segment(0).read_bytes()
 
 
 @pytest.fixture
@@ -74,28 +47,146 @@ def planted(box: Box) -> Iterator[None]:
     box.run(["rm", PLANTED_AT])
 
 
+def record_all(box: Box, ctl: Ctl, urls: dict[str, str]) -> None:
+    """Record them side by side, to their ends."""
+    for name, url in urls.items():
+        ctl("record", url, "--name", name, "--no-block")
+    for name in urls:
+        box.wait_for(partial(has_ended, ctl, name), "its end", timeout=200)
+
+
+def recorded(box: Box, name: str) -> bytes:
+    """All that became of a recording."""
+    files = [path for path in box.path(f"{RECORDINGS}/{name}").rglob("*") if path.is_file()]
+    return b"".join(path.read_bytes() for path in files)
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.usefixtures("planted")
-def test_no_file_gets_into_a_recording(box: Box, ctl: Ctl, source: LiveSource, channel: str) -> None:
-    """Debian's streamlink obeys by itself, as the control shows."""
-    user = "cd / && HOME=/tmp setpriv --reuid=_streamvault --clear-groups --regid=_streamvault"
-    with hostile(source, channel) as url:
-        for kind in PLAYLISTS:
-            ctl("record", f"{url}/{kind}.m3u8", "--name", f"hostile-{kind}", "--no-block")
-        for kind in PLAYLISTS:
-            plain = f"{user} timeout 20 streamlink --stdout {url}/{kind}.m3u8 best >/run/control.{kind} || true"
-            box.run(["sh", "-c", plain], timeout=60)
-        for kind in PLAYLISTS:
-            box.wait_for(partial(has_ended, ctl, f"hostile-{kind}"), "its end", timeout=200)
-    leaked = {kind for kind in PLAYLISTS if PLANTED in box.path(f"/run/control.{kind}").read_bytes()}
-    assert leaked >= {"entry", "redirect"}
-    for kind in PLAYLISTS:
-        files = [path for path in box.path(f"{RECORDINGS}/hostile-{kind}").rglob("*") if path.is_file()]
-        for path in files:
-            assert b"planted-" not in path.read_bytes(), path
-    media = Path(ctl.recording("hostile-entry")["runtime"]["path"])
-    assert box.path(str(media)).stat().st_size > 10_000
-    assert "planted-" not in box.run(["journalctl", "--no-pager", "--all"]).stdout
+def test_no_file_gets_into_a_recording(box: Box, ctl: Ctl, media: bytes) -> None:
+    """Debian's streamlink obeys by itself, as the control shows.
+
+    What Landlock lets a segment read is the system's, and the configuration of its own streamlink, with secrets.
+    """
+    own = "\n#EXTINF:2,\n".join(f"file:///proc/self/fd/{fd}" for fd in range(3, 16))
+    with hostile(media) as served:
+        urls = {kind.replace(".", "-"): served.naming(kind, f"file://{PLANTED_AT}") for kind in KINDS}
+        urls["own"] = served.naming("entry.m3u8", own)
+        urls["passwd"] = served.naming("entry.m3u8", "file:///etc/passwd")
+        record_all(box, ctl, urls)
+        box.write_file("/run/control.conf", "# its-own-options\n")
+        for name, url in urls.items():
+            plain = f"exec 9</run/control.conf; {USER} timeout 20 streamlink --config=/proc/self/fd/9 --stdout"
+            box.run(["sh", "-c", f"{plain} '{url}' best >/run/control.{name} || true"], timeout=60)
+    there = {"own": b"its-own-options", "passwd": b"root:x:0:0"}
+    reached = {name for name in urls if there.get(name, b"planted-") in box.path(f"/run/control.{name}").read_bytes()}
+    assert reached >= {"entry-m3u8", "redirect-m3u8", "map-m3u8", "base-mpd", "template-mpd", "own", "passwd"}
+    for name in urls:
+        found = recorded(box, name)
+        for text in (b"planted-", b"default-stream", b"root:x:0:0"):
+            assert text not in found, name
+    for name in ("entry-m3u8", "redirect-m3u8", "own", "passwd"):
+        assert recorded(box, name).count(media) >= 2, f"{name}: what is media is recorded all the same"
+    journal = box.run(["journalctl", "--no-pager", "--all"]).stdout
+    why = "".join(ctl("why", name, check=False).stdout for name in urls)
+    assert "planted-planted" not in journal + why
+    assert "root:x:0:0" not in journal + why
+
+
+@pytest.mark.timeout(600)
+def test_a_source_leads_to_no_closed_address(box: Box, ctl: Ctl, media: bytes) -> None:
+    """The control is the same source where the settings allow the address."""
+    for allow in ("", f'[network]\nallow = ["{ELSEWHERE}"]\n'):
+        box.write_file(CONFIG, SETTINGS + allow)
+        ctl("reload")
+        with hostile(media) as served, hostile(media, ELSEWHERE) as closed:
+            wishes = {kind: f"{closed.url}/{kind}" for kind in KINDS}
+            suffix = "open" if allow else "closed"
+            urls = {f"{kind.replace('.', '-')}-{suffix}": served.naming(kind, wishes[kind]) for kind in KINDS}
+            record_all(box, ctl, urls)
+            assert {path.strip("/") for path in closed.asked} == (set(KINDS) if allow else set())
+        if not allow:
+            for name in ("entry-m3u8-closed", "redirect-m3u8-closed", "map-m3u8-closed"):
+                assert recorded(box, name).count(media) >= 1, name
+    box.write_file(CONFIG, SETTINGS)
+    ctl("reload")
+
+
+@pytest.mark.timeout(600)
+def test_nor_does_a_proxy_of_this_host(box: Box, ctl: Ctl, media: bytes) -> None:
+    """Which would go anywhere by itself: it is not asked to."""
+    with hostile(media) as served, hostile(media, ELSEWHERE) as closed, hostile(media) as proxy:
+        box.write_file(CONFIG, f'{SETTINGS}\n[streamlink.options]\nhttp-proxy = "{proxy.url}"\n')
+        ctl("reload")
+        record_all(box, ctl, {"by-proxy": served.naming("entry.m3u8", f"{closed.url}/behind")})
+        assert proxy.asked.count(f"{served.url}/media") == 2
+        assert [path for path in proxy.asked if closed.url in path] == []
+        plain = f"{USER} timeout 20 streamlink --http-proxy={proxy.url} --stdout"
+        url = served.naming("entry.m3u8", f"{closed.url}/behind")
+        box.run(["sh", "-c", f"{plain} '{url}' best >/dev/null || true"], timeout=60)
+        assert f"{closed.url}/behind" in proxy.asked
+    box.write_file(CONFIG, SETTINGS)
+    ctl("reload")
+
+
+@pytest.mark.timeout(600)
+def test_names_and_certificates_work_confined(box: Box, ctl: Ctl, tmp_path: Path) -> None:
+    """A name of /etc/hosts, a certificate of the box's own authority, and ffmpeg, which muxes; byte for byte."""
+    trust(box, tmp_path)
+    with LiveSource(MediaSpec(kind="separate", seconds=20)) as plain, over_tls(plain, tmp_path) as port:
+        plain.channel("tls", {"elapsed": 12.0})
+        plain.control("tls", end=True)
+        url = f"https://{NAME}:{port}/tls/master.m3u8"
+        box.write_file(CONFIG, SETTINGS + '[network]\nallow = ["127.0.0.1"]\n')
+        ctl("reload")
+        record_all(box, ctl, {"tls": url})
+        box.write_file("/run/tls.conf", config_text(Version(7, 3), url, "best"))
+        box.run(["sh", "-c", f"{USER} streamlink --config=/run/tls.conf --stdout >/run/tls.ts"], timeout=60)
+        box.run(["sed", "-i", f"/{NAME}/d", "/etc/hosts"])
+    box.write_file(CONFIG, SETTINGS)
+    ctl("reload")
+    expected = box.path("/run/tls.ts").read_bytes()
+    assert len(expected) > 100_000
+    assert box.path(ctl.recording("tls")["runtime"]["path"]).read_bytes() == expected
+
+
+NAME = "source.test"
+
+
+def trust(box: Box, folder: Path) -> None:
+    """Make an authority and a certificate for the name; the box believes the one and knows the other."""
+    certificate = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={NAME}"]
+    paths = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
+    more = ["-addext", f"subjectAltName=DNS:{NAME}"]
+    subprocess.run([*certificate, *paths, *more], check=True, capture_output=True)
+    box.write_file("/usr/local/share/ca-certificates/source.crt", (folder / "cert.pem").read_bytes())
+    box.run(["update-ca-certificates"], timeout=60)
+    box.run(["sh", "-c", f"echo '127.0.0.1 {NAME}' >>/etc/hosts"])
+
+
+@contextmanager
+def over_tls(source: LiveSource, folder: Path) -> Iterator[int]:
+    """The same source by https; its port."""
+
+    class Forward(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            with urllib.request.urlopen(source.address + self.path) as answer:  # noqa: S310 - of this test
+                body = answer.read()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name for it
+            """Say nothing."""
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Forward) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
 
 
 def has_ended(ctl: Ctl, name: str) -> bool:
@@ -121,6 +212,18 @@ time.sleep(600)
 """
 
 
+def journal_of(box: Box, segment: int) -> str:
+    """The journal's file. By their groups segments could read it: what keeps them from it is Landlock."""
+    machine = box.path("/etc/machine-id").read_text().strip()
+    path = f"/var/log/journal/{machine}/system.journal"
+    group = box.run(["getent", "group", "systemd-journal"]).stdout.split(":")[2]
+    status = box.run(["grep", "^Groups:", f"/proc/{segment}/status"]).stdout
+    assert group in status.split()
+    user = ["setpriv", "--reuid=_streamvault", "--regid=_streamvault", "--init-groups"]
+    assert box.run([*user, "head", "--bytes=8", path]).stdout == "LPKSHHRH"
+    return path
+
+
 def test_a_streamlink_that_was_taken_over_reaches_nothing(
     box: Box, ctl: Ctl, source: LiveSource, channel: str
 ) -> None:
@@ -134,7 +237,7 @@ def test_a_streamlink_that_was_taken_over_reaches_nothing(
     (folder / "streamlink").chmod(0o755)
     secrets = [
         "/var/lib/streamvaultd/streamvaultd.sqlite", neighbour["path"], "/etc/streamvaultd/conf.d/test.toml",
-        "/etc/shadow", "/var/log/journal", "/run/systemd/notify",
+        "/etc/shadow", journal_of(box, neighbour["pid"]), "/run/systemd/notify",
     ]  # fmt: skip
     targets = {
         "secrets": secrets, "folder": "/var/lib/streamvaultd", "victim": daemon, "own": "",
@@ -143,8 +246,8 @@ def test_a_streamlink_that_was_taken_over_reaches_nothing(
     (folder / "targets.json").write_text(json.dumps(targets))
     box.write_file(CONFIG, SETTINGS + '\n[streamlink]\ncommand = "/usr/local/lib/intruder/streamlink"\n')
     ctl("reload")
-    for victim in (daemon, str(neighbour["pid"])):
-        (folder / "targets.json").write_text(json.dumps({**targets, "victim": victim}))
+    for victim, others in ((daemon, "/var/lib/streamvaultd"), (str(neighbour["pid"]), "/run/streamvaultd")):
+        (folder / "targets.json").write_text(json.dumps({**targets, "victim": victim, "folder": others}))
         name = f"taken-{victim}"
         ctl("record", source.url(channel), "--name", name, check=False)
         segment = ctl.segments(name)[0]["path"]

@@ -149,12 +149,16 @@ class Machine(abc.ABC):
             process.communicate()
         raise WaitError(f"no journal entry {matches} within {timeout} s in {self.name}")
 
-    def wait_for(self, condition: Callable[[], T], what: str, *, timeout: float = 20) -> T:
-        """Ask `condition` until its answer is true, and return that: for what gives no event of its own."""
+    def wait_for(self, condition: Callable[[], T], what: str, *, timeout: float = 20, seen: object = None) -> T:
+        """Ask `condition` until its answer is true, and return that: for what gives no event of its own.
+
+        `seen` is what `condition` looked at last; the error tells it.
+        """
         deadline = time.monotonic() + timeout * self.patience
         while not (answer := condition()):
             if time.monotonic() > deadline:
-                raise WaitError(f"{what}: not within {timeout} s in {self.name}")
+                last = f"; last seen: {seen}" if seen else ""
+                raise WaitError(f"{what}: not within {timeout} s in {self.name}{last}")
             self.pause(self.between_looks)
         return answer
 

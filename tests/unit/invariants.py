@@ -83,7 +83,7 @@ def _of_launches(before: Recorder, after: Recorder, effects: tuple[fx.Effect, ..
 _LIFE = list(Phase)
 _GOING_ON = {
     State.STARTING: (1,), State.RECORDING: (1,), State.ROTATING: (2,), State.BACKOFF: (0,), State.GRACE: (0,),
-    State.PAUSED: (0,), State.STOPPING: (0,), State.FINALIZING: (0,), State.DISCARDING: (0,), State.COMPLETED: (0,),
-    State.STOPPED: (0,), State.FAILED: (0,),
+    State.PAUSED: (0,), State.STOPPING: (0,), State.FINALIZING: (0,), State.UNJOINED: (0,), State.DISCARDING: (0,),
+    State.COMPLETED: (0,), State.STOPPED: (0,), State.FAILED: (0,),
 }  # fmt: skip
-_QUIET = frozenset({State.FINALIZING, State.DISCARDING, State.COMPLETED, State.STOPPED, State.FAILED})
+_QUIET = frozenset(State) - frozenset(list(State)[: list(State).index(State.FINALIZING)])

@@ -69,6 +69,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "line": st.sampled_from(list(Line)),
     "quality": st.sampled_from([None, "720p60"]),
     "disk": st.booleans(),
+    "for_good": st.booleans(),
     "why": st.sampled_from(["refused", None]),
     "permanent": st.booleans(),
     "files": st.integers(0, 3),

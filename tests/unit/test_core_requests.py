@@ -13,7 +13,6 @@ from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.effects import Notice
 from streamvaultd.core.recording.machine import step
 from streamvaultd.core.recording.on_request import why_not_pruned, why_not_retried
-from streamvaultd.core.recording.policy import JOINS_MAX
 from tests.unit.rows import new_recorder
 from tests.unit.stories import KILLED, notices, reach
 
@@ -27,9 +26,7 @@ def over(state: State, *phases: Phase, path: str | None = None, size: int = 1000
         Segment(number=number, phase=phase, since=AT, started=AT, media_at=AT, ended=AT, size=size, cause="stopped")
         for number, phase in enumerate(phases, 1)
     ]
-    return replace(
-        new_recorder(), state=state, segments=tuple(parts), path=path, joins=JOINS_MAX, ended=AT, detail="because"
-    )
+    return replace(new_recorder(), state=state, segments=tuple(parts), path=path, joins=3, ended=AT, detail="because")
 
 
 def told(effects: tuple[fx.Effect, ...]) -> list[Notice]:
@@ -41,12 +38,12 @@ def told(effects: tuple[fx.Effect, ...]) -> list[Notice]:
 
 def test_a_recording_that_failed_to_be_joined_is_joined_again() -> None:
     after, effects = step(over(State.FAILED, Phase.ENDED, Phase.ENDED), ev.RetryRequested(at=AT))
-    assert (after.state, after.joins, after.ended, after.detail) == (State.FINALIZING, JOINS_MAX + 1, None, None)
+    assert (after.state, after.joins, after.ended, after.detail) == (State.FINALIZING, 4, None, None)
     assert isinstance(effects[0], fx.Save)
-    assert fx.Join(JOINS_MAX + 1) in effects
+    assert fx.Join(4) in effects
     assert told(effects) == [Notice.JOIN_STARTED, Notice.RETRYING]
     failed, _ = step(after, ev.JoinEnded(at=AT, join=after.joins, why="still broken"))
-    assert (failed.state, failed.detail) == (State.FAILED, "cannot join: still broken")
+    assert (failed.state, failed.detail) == (State.UNJOINED, "the last join failed: still broken")
     done, _ = step(after, ev.JoinEnded(at=AT, join=after.joins, path="/srv/x.ts", size=9))
     assert (done.state, done.path) == (State.COMPLETED, "/srv/x.ts")
 
@@ -129,6 +126,7 @@ def test_segments_of_a_failed_recording_are_removed_in_its_rows() -> None:
         (over(State.FAILED, Phase.ENDED, size=0), True, "it has no media"),
         (over(State.FAILED, Phase.SEALING), True, "a segment of it is not over"),
         (over(State.FINALIZING, Phase.ENDED), True, "it is finalizing"),
+        (over(State.UNJOINED, Phase.ENDED), True, "its join is tried again, unless you stop it"),
         (over(State.RECORDING, Phase.WRITING), True, "it is recording"),
     ],
 )

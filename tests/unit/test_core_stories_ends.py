@@ -62,14 +62,37 @@ def test_a_source_that_says_nothing() -> None:
     assert world.recorder.state is State.RECORDING
 
 
-@pytest.mark.parametrize(("permanently", "tries"), [(False, 3), (True, 1)])
-def test_the_broker_refuses_at_the_start(permanently: bool, tries: int) -> None:
+def test_what_can_never_be_started_has_failed_at_once() -> None:
     world = World()
-    world.broker_refuses, world.permanently = 9, permanently
+    world.broker_refuses, world.permanently = 9, True
     ends_well(begun(world), State.FAILED)
-    assert causes(world) == ["launch-failed"] * tries
+    assert (causes(world), world.recorder.detail, world.recorder.deaths) == (["launch-failed"], "refused", 0)
+
+
+def test_scopes_that_are_refused_or_vanish_at_the_start_are_no_tries_of_the_source() -> None:
+    world = World()
+    world.broker_refuses = 9
+    begun(world)
+    assert world.advance_until(lambda world: world.recorder.state is State.RECORDING, 60.0)
+    assert causes(world) == [*["launch-failed"] * 9, None]
+    world.change_air(Air.ENDED)
+    ends_well(world)
+
+
+def test_the_source_has_all_its_tries_after_them() -> None:
+    world = World()
+    world.broker_refuses = 9
+    world.change_air(Air.OFFLINE)
+    ends_well(begun(world), State.FAILED)
+    assert causes(world) == [*["launch-failed"] * 9, *["source-refused"] * POLICY.start_attempts]
+
+
+def test_a_broker_that_refuses_for_longer_than_any_outage_is_not_waited_for() -> None:
+    world = World()
+    world.broker_refuses = 10_000
+    ends_well(begun(world), State.FAILED)
     assert world.recorder.detail == "refused"
-    assert world.recorder.deaths == 0
+    assert world.monotonic - world.recorder.recording.created.monotonic > POLICY.outage
 
 
 def test_the_broker_refuses_after_media() -> None:
@@ -212,25 +235,6 @@ def test_an_answer_that_never_comes_is_asked_for_again() -> None:
 
 
 # --- the join ------------------------------------------------------------------------------------------------------
-
-
-def test_a_join_that_fails_is_tried_again() -> None:
-    world = recording(20.0, join_failures=2)
-    world.change_air(Air.ENDED)
-    ends_well(world)
-    everything_aired(world)
-    assert world.recorder.joins == 3
-
-
-def test_a_join_that_always_fails_keeps_the_segments() -> None:
-    world = recording(20.0, join_failures=3)
-    world.change_air(Air.ENDED)
-    assert world.finish() is State.FAILED
-    assert world.broken == []
-    assert world.leftovers() == []
-    assert world.files
-    assert world.recorder.path is None
-    assert world.recorder.detail == "cannot join: cannot read segment 002"
 
 
 def test_an_answer_about_an_earlier_join_is_stale() -> None:

@@ -8,20 +8,33 @@ from dataclasses import replace
 import pytest
 
 from streamvaultd.core.flows import Pulse
-from streamvaultd.core.model import Container, State
+from streamvaultd.core.model import Container, Phase, State
 from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.effects import Notice
 from streamvaultd.core.recording.loglines import Line
 from streamvaultd.core.recording.policy import BESIDE_PAUSE_MAX
 from tests.unit.broadcast import Air
 from tests.unit.rows import POLICY
-from tests.unit.stories import begun, causes, ends_well, everything_aired, notices, recording
+from tests.unit.stories import KILLED, begun, causes, ends_well, everything_aired, notices, recording
 from tests.unit.world import World
 
 
 def say(world: World, line: Line) -> None:
     attempt = max(world.scopes)
     world.tell(lambda at: ev.SegmentSpoke(at=at, attempt=attempt, line=line))
+
+
+def open_in_part(world: World) -> int:
+    """The newest segment has begun to open two streams, and one of them is not there."""
+    number = world.recorder.segments[-1].number
+    at = world.now
+    world.handle(ev.SegmentSpoke(at=at, attempt=number, line=Line.MUXING, quality="720p60"))
+    world.handle(ev.SegmentSpoke(at=at, attempt=number, line=Line.NOT_FOUND))
+    return number
+
+
+def is_waiting(world: World) -> bool:
+    return world.recorder.segments[-1].phase is Phase.WAITING
 
 
 def finish(world: World) -> None:
@@ -150,4 +163,40 @@ def test_what_cannot_become_an_mp4_is_told_once_at_the_start_if_one_was_asked_fo
         look(world, None, "it comes as Matroska")
     assert notices(world).count(Notice.CONTAINER_UNFIT) == told
     assert (world.recorder.segments[-1].unfit is not None) is bool(told)
+    finish(world)
+
+
+def test_a_segment_beside_that_lacks_a_stream_is_not_waited_for() -> None:
+    """It would wait for that stream for a minute, and the window moves on."""
+    world = recording(30.0)
+    say(world, Line.SOURCE_SILENT)
+    assert world.advance_until(lambda world: world.recorder.state is State.ROTATING and is_waiting(world), 10.0)
+    number = open_in_part(world)
+    assert world.recorder.state is State.RECORDING
+    assert world.recorder.segments[number - 1].cause == "source-refused"
+    assert world.advance_until(lambda world: len(world.recorder.segments) > number, 10.0), "it is tried again"
+    world.advance(10.0)
+    finish(world)
+
+
+def test_a_replacement_that_lacks_a_stream_is_tried_again_for_a_while() -> None:
+    """What a killed run has missed is still offered; what stays away for long is gone on without."""
+    world = recording(30.0)
+    world.exit_run(max(world.scopes), KILLED)
+    refused = 0
+    while world.advance_until(is_waiting, 20.0) and refused < 100:
+        number = open_in_part(world)
+        if world.recorder.segments[number - 1].phase is Phase.WAITING:
+            break
+        refused += 1
+    assert 5 < refused < 20
+    finish(world)
+
+
+def test_a_recording_that_begins_with_one_stream_alone_is_left_to_it() -> None:
+    world = begun()
+    assert world.advance_until(lambda world: bool(world.recorder.segments) and is_waiting(world), 10.0)
+    open_in_part(world)
+    assert is_waiting(world)
+    world.advance(10.0)
     finish(world)

@@ -14,17 +14,18 @@ from functools import cache
 import pytest
 
 from streamvaultd.core.evidence import Evidence
-from streamvaultd.core.model import Moment, Policy, Recorder, Segment, State, StopReason
+from streamvaultd.core.model import Moment, Phase, Policy, Recorder, Segment, State, StopReason
 from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.loglines import Line
 from streamvaultd.core.recording.machine import RULES, IllegalTransition, step
-from streamvaultd.core.recording.policy import JOINS_MAX
+from streamvaultd.core.recording.steps import put
 from streamvaultd.core.upkeep.recovery import coherent
 from tests.unit.broadcast import GONE, NO_SPACE, SILENT, UNKNOWN_SITE, UNREACHABLE
 from tests.unit.invariants import broken_by_step
 from tests.unit.rows import BOOTED, EPOCH, new_recorder
 
 SEGMENTS_MAX = 2
+JOINS_MAX = 1
 POLICY = Policy(start_attempts=2, grace=1000.0, min_duration=60.0)
 
 EXITS = (
@@ -39,7 +40,7 @@ EXITS = (
     Evidence(error="no such file"),
 )
 
-pytestmark = pytest.mark.timeout(60)  # whichever test is first visits all recorders
+pytestmark = pytest.mark.timeout(300)  # whichever test is first visits all recorders
 
 Arrow = tuple[State, type[ev.Event], State]
 
@@ -82,6 +83,7 @@ def all_events(recorder: Recorder, at: Moment) -> Iterator[ev.Event]:
     yield ev.JoinEnded(at=at, join=recorder.joins, path="/srv/r/demo/x.ts", size=1000)
     yield ev.JoinEnded(at=at, join=recorder.joins, path="/srv/r/demo/x.ts", size=1000, duration=5.0)
     yield ev.JoinEnded(at=at, join=recorder.joins, why="cannot")
+    yield ev.JoinEnded(at=at, join=recorder.joins, why="no media", for_good=True)
     yield ev.MediaDiscarded(at=at, files=2, size=2000)
     yield ev.DiskLow(at=at, why="no room")
     yield ev.MediaPruned(at=at, files=1, size=1000)
@@ -118,6 +120,14 @@ def _reason(recorder: Recorder) -> StopReason | None:
     return recorder.stop if recorder.stop in (None, StopReason.OVER, StopReason.CHANGED) else StopReason.REQUESTED
 
 
+def _opened_in_part(recorder: Recorder, at: Moment) -> Iterator[tuple[Recorder, ev.Event]]:
+    """A run that waits for two streams hears that one of them is not there."""
+    for segment in recorder.segments:
+        if segment.phase is Phase.WAITING:
+            line = ev.SegmentSpoke(at=at, attempt=segment.number, line=Line.NOT_FOUND)
+            yield put(recorder, segment, muxed=True), line
+
+
 def everything_after(recorder: Recorder) -> Iterator[tuple[Recorder, ev.Event]]:
     """What may happen soon or late; and while the machine goes down, what would start something."""
     for wait in (1.0, 2000.0, 90000.0) if recorder.state is State.PAUSED else (1.0, 2000.0):
@@ -128,11 +138,12 @@ def everything_after(recorder: Recorder) -> Iterator[tuple[Recorder, ev.Event]]:
             yield recorder, event
             if isinstance(event, STARTERS):
                 yield going_down, event
+        yield from _opened_in_part(recorder, at)
 
 
 STARTERS = (
     ev.RecordRequested, ev.Restarted, ev.SourceProbed, ev.DiskFreed, ev.RetryDue, ev.NetworkBack, ev.SegmentExited,
-    ev.RetryRequested,
+    ev.RetryRequested, ev.JoinOverdue,
 )  # fmt: skip
 
 

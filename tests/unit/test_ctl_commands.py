@@ -18,7 +18,7 @@ from streamvaultd.errors import (
     SubscriberTooSlow,
     VaultError,
 )
-from tests.fakes.ctl import FakeDaemon, event, lost, not_running, one, recording, run
+from tests.fakes.ctl import HOUR, NOW, FakeDaemon, event, lost, not_running, one, recording, run
 
 URL = "https://example.org/live.m3u8"
 
@@ -73,7 +73,8 @@ def test_a_subscription_that_ends_at_once_again_and_again_is_an_error() -> None:
 )
 def test_logs_runs_journalctl(options: list[str], expected: list[str]) -> None:
     ran = run(FakeDaemon().on("Get", one()), "logs", "demo", *options)
-    assert ran.executed == [["journalctl", "STREAMVAULT_RECORDING=348", *expected]]
+    match = ["STREAMVAULT_RECORDING=348", f"--since=@{(NOW - 2 * HOUR - 180_000_000) // 1_000_000}"]
+    assert ran.executed == [["journalctl", *match, *expected]]
 
 
 def test_logs_of_a_number_need_no_daemon() -> None:

@@ -213,7 +213,7 @@ def status() -> dict[str, Any]:
         "version": "1", "state": "running", "startedAt": at(NOW - HOUR), "recordings": 1, "segments": 1, "jobs": 0,
         "streamlinkCommand": "streamlink", "streamlinkVersion": "8.1", "store": "/var/lib/x.sqlite",
         "unreachableTargets": [],
-        "unconfined": [],
+        "unconfined": [], "mistakes": [],
     }  # fmt: skip
 
 

@@ -74,6 +74,7 @@ STATUS = {
     "store": "sqlite:////var/lib/streamvaultd/vault.db",
     "unreachableTargets": [],
     "unconfined": [],
+    "mistakes": [],
 }
 SEAM = {"older": 1, "newer": 2, "kind": "exact", "method": "bytes", "certainty": "proven", "gapUSec": 0}
 STREAMLINK = {"command": "/usr/bin/streamlink", "version": "7.3.0", "managed": False, "warning": "it is old"}
@@ -113,6 +114,23 @@ def test_status_names_those_who_cannot_be_notified() -> None:
     assert "Notifications" not in run(daemon, "status").out
 
 
+def test_status_tells_every_mistake_in_the_settings() -> None:
+    mistakes = [
+        {
+            "file": "/etc/streamvaultd/conf.d/x.toml",
+            "section": "watch",
+            "key": "intrval",
+            "value": "'9s'",
+            "why": "no",
+        },
+        {"file": "/etc/streamvaultd/streamers.d/ada.toml", "why": "it is no TOML"},
+    ]
+    daemon = FakeDaemon().on("GetStatus", {**STATUS, "mistakes": mistakes}).on("List", {"recordings": []})
+    shown = run(daemon, "status").out
+    assert "Mistake: /etc/streamvaultd/conf.d/x.toml: [watch] intrval = '9s': no\n" in shown
+    assert "         /etc/streamvaultd/streamers.d/ada.toml: it is no TOML\n" in shown
+
+
 def test_json_of_stop_and_rotate_is_the_recording() -> None:
     daemon = FakeDaemon().on("Get", one()).on("Stop", one("stopping")).on("Rotate", one("rotating"))
     assert json.loads(run(daemon, "--json=short", "stop", "demo").out) == recording("stopping")
@@ -146,8 +164,23 @@ def test_status_shows_how_far_a_join_is(progress: dict[str, int], shown: str) ->
     assert f"       Joined: {shown}\n" in run(daemon, "status", "demo").out
 
 
+def test_status_says_when_a_join_that_failed_is_tried_again() -> None:
+    unjoined = one("unjoined", detail="the last join failed: no room", retryAt=at(NOW + 5 * 60_000_000))
+    daemon = FakeDaemon().on("Get", unjoined).on("ListSegments", {"segments": []}).on("Why", {"ends": []})
+    assert (
+        "               the last join failed: no room\n"
+        "               it is tried again at Wed 2026-11-18 11:11:40 UTC; 5min left\n"
+    ) in run(daemon, "status", "demo").out
+    assert run(daemon, "why", "demo").out == (
+        "recording 348 of 'demo' is unjoined: the last join failed: no room; "
+        "it is tried again at Wed 2026-11-18 11:11:40 UTC; 5min left\n"
+    )
+
+
 def test_status_of_a_recording_reads_as_a_unit_of_systemctl() -> None:
-    ended = segment(1, "ended", endedAt=at(NOW - 60_000_000), cause="signal:9", memoryPeak=60 << 20, memoryMax=1 << 28)
+    ended = segment(
+        1, "ended", endedAt=at(NOW - 60_000_000), cause="signal:9", death=True, memoryPeak=60 << 20, memoryMax=1 << 28
+    )
     get = one(deaths=1, rotationDueAt=at(NOW + 21 * HOUR), detail="segment 1 was killed")
     daemon = (
         FakeDaemon()
@@ -171,7 +204,7 @@ def test_status_of_a_recording_reads_as_a_unit_of_systemctl() -> None:
     Directory: /srv/media
      Segments: 2 (1 death)
        Deaths: segment 001 signal:9, 1min ago
-     Received: 3.0G
+     Received: 7.0G
          Rate: 1.0M/s, average of segment 2
      Rotation: due Thu 2026-11-19 08:06:40 UTC; 21h left, or at 100.0G
        Memory: 48.0M now, peak 60.0M, limit 256.0M for each segment
@@ -183,6 +216,27 @@ SEGMENT  PHASE    SIZE  RUNTIME  CAUSE     UNIT                        PID   PEA
 Nov 18 host streamlink[4711]: Opening stream
 """.replace("D/", "/srv/media/demo/stream_77_segments/segment_00")
     )
+
+
+def test_status_tells_deaths_and_no_planned_ends_and_what_was_received_before_the_join() -> None:
+    oom = [segment(n, "removed", endedAt=at(NOW), cause="oom", death=True, bytes=1 << 30) for n in range(1, 7)]
+    planned = [segment(n, "removed", endedAt=at(NOW), cause="source-refused", bytes=1 << 20) for n in (7, 8)]
+    get = one("completed", deaths=6, bytes=3 << 30, endedAt=at(NOW), path="/srv/media/demo.ts")
+    daemon = FakeDaemon().on("Get", get).on("ListSegments", {"segments": oom + planned})
+    shown = run(
+        daemon.on("ListSeams", {"seams": []}).on("ListParts", {"parts": [], "notes": []}), "status", "demo"
+    ).out
+    deaths = next(row for row in shown.splitlines() if "Deaths:" in row)
+    assert "source-refused" not in deaths
+    assert deaths.endswith(f"; {6 - deaths.count('oom')} before")
+    assert "Received: 6.0G\n" in shown
+
+
+def test_status_in_grace_tells_how_long_the_source_is_waited_for() -> None:
+    get = one("grace", givenUpAt=at(NOW + 20_000_000))
+    daemon = FakeDaemon().on("Get", get).on("ListSegments", {"segments": [segment(1, "ended")]})
+    waits = next(row for row in run(daemon, "status", "demo").out.splitlines() if "Waits:" in row)
+    assert "for the source until Wed 2026-11-18 11:07:00 UTC; 20s left, longer while nobody can ask it" in waits
 
 
 def test_status_of_a_pause_says_why_and_tells_of_a_raised_limit() -> None:

@@ -9,6 +9,8 @@ from typing import Any
 from streamvaultd.errors import NoSuchStreamer, NotificationFailed, StreamerReadOnly
 from tests.fakes.ctl import NOW, FakeDaemon, at, run
 
+STATUS: dict[str, Any] = {"mistakes": []}
+
 
 def streamer(name: str = "alice", state: str = "offline", **runtime: Any) -> dict[str, Any]:
     return {
@@ -23,7 +25,7 @@ def test_streamers() -> None:
         streamer("alice", "recording", recording=348, title="A title\x1b[31m", siteId="1"),
         streamer("bob", "trouble", detail="no such host", trouble="network"),
     ]
-    ran = run(FakeDaemon().on("ListStreamers", {"streamers": every}), "streamers")
+    ran = run(FakeDaemon().on("ListStreamers", {"streamers": every}).on("GetStatus", STATUS), "streamers")
     assert ran.out == (
         "STREAMER  STATE      RECORDING  URL                         ABOUT\n"
         "alice     recording        348  https://site.example/alice  A title\\x1b[31m\n"
@@ -34,7 +36,19 @@ def test_streamers() -> None:
 
 
 def test_no_streamers() -> None:
-    assert run(FakeDaemon().on("ListStreamers", {"streamers": []}), "streamers").out == "0 streamers listed, 0 live.\n"
+    daemon = FakeDaemon().on("ListStreamers", {"streamers": []}).on("GetStatus", STATUS)
+    assert run(daemon, "streamers").out == "0 streamers listed, 0 live.\n"
+
+
+def test_a_streamer_whose_file_has_mistakes_has_a_row() -> None:
+    wrong = {"file": "/etc/streamvaultd/streamers.d/cecil.toml", "section": "streamer", "key": "urll", "value": "1"}
+    known = {"file": "/var/lib/streamvaultd/streamers.d/alice.toml", "why": "it is no TOML"}
+    other = {"file": "/etc/streamvaultd/streamvaultd.toml", "why": "it is no TOML"}
+    mistakes = [{**wrong, "why": "no such setting"}, {**wrong, "why": "another one"}, known, other]
+    daemon = FakeDaemon().on("ListStreamers", {"streamers": [streamer()]}).on("GetStatus", {"mistakes": mistakes})
+    rows = run(daemon, "--no-legend", "streamers").out.splitlines()
+    assert [row.split()[:2] for row in rows] == [["alice", "offline"], ["cecil", "refused"]]
+    assert rows[1].endswith("[streamer] urll = 1: no such setting")
 
 
 def test_add_and_what_is_asked_for() -> None:

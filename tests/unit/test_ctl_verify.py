@@ -57,7 +57,7 @@ def test_a_recording_stands_for_its_joined_file(tmp_path: Path) -> None:
     assert run(done, "verify", "demo").code == 0
     running = FakeDaemon().on("Get", {"recording": recording("recording")})
     ran = run(running, "verify", "demo")
-    assert (ran.code, "no joined file yet" in ran.err) == (1, True)
+    assert (ran.code, "it is not joined yet" in ran.err) == (1, True)
 
 
 def test_all_parts_of_a_recording_are_looked_at(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def test_the_verdict_is_made_of_the_evidence() -> None:
 
 def test_a_planned_end_is_no_death() -> None:
     (end,) = views([part(1, 0, 10, cause="rotated", evidence=Evidence(status=130, asked="rotated"))])
-    assert (end["death"], end["why"]) == (False, "it was asked to stop")
+    assert (end["death"], end["why"]) == (False, "the segment after it had taken over")
 
 
 @pytest.mark.parametrize("evidence", [None, Evidence(status=0)])

@@ -214,22 +214,6 @@ def test_a_segment_without_a_whole_fragment_is_said(tmp_path: Path) -> None:
     assert job.run()["notes"] == [f"segment_002.ts holds no whole fragment ({len(header + first) - 1} bytes)"]
 
 
-@pytest.mark.parametrize(
-    ("segments", "why"),
-    [
-        ((b"",), "no segment holds any media"),
-        ((fragments(3)[0],), "no segment holds any media"),
-    ],
-)
-def test_what_cannot_be_joined_is_reported(tmp_path: Path, segments: tuple[bytes, ...], why: str) -> None:
-    job = Job(tmp_path, *segments)
-    report = job.run()
-    assert not report["ok"]
-    assert report["error"].startswith("cannot join recording 348: ")
-    assert why in report["error"]
-    assert not (tmp_path / "joined").exists()
-
-
 def test_a_foreign_file_of_that_name_is_kept(tmp_path: Path) -> None:
     job = Job(tmp_path, LIVE.window(0, 9), LIVE.window(6, 15))
     foreign = tmp_path / "joined" / "alice_2026.11.ts"

@@ -135,6 +135,9 @@ def test_streamlink_says_what_matters() -> None:
         of_streamlink(text, _UID=1000),
         of_streamlink(text, SYSLOG_IDENTIFIER="streamlinker"),
         of_streamlink(text, STREAMVAULT_SEGMENT="2x"),
+        of_streamlink(text, STREAMVAULT_SEGMENT="2"),
+        of_streamlink(text, _SYSTEMD_UNIT="streamvaultd.service"),
+        of_streamlink(text, _SYSTEMD_UNIT="streamvault-2-001.scope"),
         of_streamlink(text, STREAMVAULT_RECORDING=["1", "2"]),
         of_streamlink([text, text]),
     ):

@@ -97,7 +97,7 @@ def test_the_core_uses_next_to_nothing() -> None:
         "scopes/shim.py",
         "scopes/confine.py",
         "reporting/notify_process.py",
-        *(f"watching/probe/{name}.py" for name in ("probe", "probed", "helix", "eventsub")),
+        *(f"watching/probe/{name}.py" for name in ("probe", "probed", "helix", "eventsub", "reach")),
     ],
 )
 def test_programs_that_run_alone_import_nothing_of_ours(name: str) -> None:

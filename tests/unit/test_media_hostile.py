@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from streamvaultd.media import fmp4, timeline, ts
@@ -192,13 +192,16 @@ def file_of(data: bytes) -> Iterator[int]:
 
 
 @given(mine=RECIPE, yours=RECIPE)
+@example(mine=("ts", 4, 1, [2, 4, 4], 1), yours=("ts", 4, 1, [2, 4, 2], 1))
 @settings(max_examples=100, deadline=None)
 def test_a_rotation_looks_at_anything(mine: Recipe, yours: Recipe) -> None:
+    """Where it is proven, older has what newer begins with: its first packet, or its first picture if that is torn."""
     older, newer = segment(*mine), segment(*yours)
     with file_of(older) as one, file_of(newer) as other:
         if overlap_proven(one, other):
             skip = fmp4.header_end(BytesSource(newer)) if fmp4.is_fmp4(BytesSource(newer)) else 0
-            assert newer[skip : skip + ts.PACKET] in older
+            first = min(video_times(newer), default=None)
+            assert newer[skip : skip + ts.PACKET] in older or first in video_times(older)
         assert overlap_proven(one, one) in (True, False)
 
 

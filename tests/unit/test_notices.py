@@ -48,6 +48,7 @@ def test_texts_are_plain() -> None:
         (Notice.ROTATION_FAILED, WARNING),
         (Notice.LAUNCH_FAILED, WARNING),
         (Notice.JOIN_FAILED, WARNING),  # tried again; the segments stay
+        (Notice.UNJOINED, ERROR),
         (Notice.RECORDING_FAILED, ERROR),
         (Notice.MEDIA_GONE, ERROR),
         (Notice.DISK_LOW, ERROR),  # what is broadcast now is not recorded
@@ -59,7 +60,7 @@ def test_levels_say_whether_media_may_be_lost(notice: Notice, level: int) -> Non
 
 def test_only_loss_and_orders_that_are_not_followed_are_errors() -> None:
     assert {notice for notice in Notice if priority_of(notice, None) <= ERROR} == {
-        Notice.MEDIA_GONE, Notice.DISK_LOW, Notice.RECORDING_FAILED,
+        Notice.MEDIA_GONE, Notice.DISK_LOW, Notice.RECORDING_FAILED, Notice.UNJOINED,
     }  # fmt: skip
     assert {entry for entry in NOTICES if entry.priority <= ERROR} == {
         notices.DAEMON_FAILED, notices.SETTINGS_REFUSED, notices.SETTINGS_MISTAKEN, notices.STORE_FAILED,

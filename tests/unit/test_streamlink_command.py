@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from streamvaultd.config.names import check_quality, check_url
 from streamvaultd.errors import InvalidQuality, InvalidUrl
 from streamvaultd.recording.streamlink.command import (
+    GUARD,
     Installation,
     Version,
     build_command,
@@ -51,6 +52,7 @@ def test_the_command_line_holds_neither_url_nor_quality() -> None:
         "--stdout",
         "--loglevel=info",
         "--logformat={levelname} {name}: {message}",
+        f"--plugin-dir={GUARD}",
         "--no-plugin-sideloading",
         "--no-plugin-cache",
     )

@@ -9,6 +9,7 @@ from streamvaultd.core.recording.loglines import Line, classify, resolved_qualit
 
 LINES = [
     ("info cli: Opening stream: 720p60 (hls)", Line.OPENING),
+    ("info cli: Opening stream: 720p60 (hls-multi)", Line.MUXING),
     ("[cli][info] Opening stream: 720p60 (hls)", Line.OPENING),
     ("error stream.hls: Failed to fetch segment 34: Unable to open URL: http://h/4 (404 Client Error: x)",
      Line.FETCH_FAILED),

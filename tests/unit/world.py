@@ -63,7 +63,7 @@ class World(Host):
         # faults
         self.broker_refuses = self.discards_fail = 0
         self.permanently = False
-        self.join_failures = 0
+        self.join_failures, self.joins_fail_for_good = 0, False
         self.seals_hang = self.launches_hang = 0
         self.probes_hang = False
         self.probe_seconds = 0.3
@@ -406,7 +406,7 @@ class World(Host):
             path, size, self.result = "/srv/r/demo/x.ts", len(self.joined[-1]) * CHUNK_BYTES, True
         seconds = size / CHUNK_BYTES * CHUNK_SECONDS
         told = ev.JoinEnded(at=self.now, join=join, path=path, size=size, duration=seconds, why=why)
-        self.job_results[join] = told
+        self.job_results[join] = replace(told, for_good=why is not None and self.joins_fail_for_good)
         if self.up and fx.Join(join) in self.performed:
             self._tell_join(join)
 

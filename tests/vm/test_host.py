@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
 from tests.fakes.livesource import LiveSource
 from tests.integration.harness import count
-from tests.integration.stories import ends_well, main_pid, wait_segments, wait_writing
+from tests.integration.stories import ends_well, main_pid, wait_segments
 from tests.testbed.vm import Vm
 from tests.vm.calls import VmCtl
 from tests.vm.settings import settings, small_streamlink
@@ -55,12 +56,18 @@ def identity(vm: Vm, ctl: VmCtl, name: str) -> Identity:
     )
 
 
-def is_back(ctl: VmCtl, name: str, ends: list[str | None]) -> bool:
-    """Whether it records again, and its segments that ran have ended so. A machine that goes down may have refused
+def wait_back(vm: Vm, ctl: VmCtl, name: str, ends: list[str | None]) -> None:
+    """Until it records again, and its segments that ran have ended so. A machine that goes down may have refused
     one that replaced a segment whose end was seen first.
     """
-    found = [segment for segment in ctl.segments(name) if segment.get("cause") != "launch-failed"]
-    return [segment.get("cause") for segment in found] == ends and found[-1]["phase"] == "writing"
+    seen: list[dict[str, Any]] = []
+
+    def is_so() -> bool:
+        seen[:] = ctl.segments(name)
+        found = [segment for segment in seen if segment.get("cause") != "launch-failed"]
+        return [segment.get("cause") for segment in found] == ends and bool(found[-1]["phase"] == "writing")
+
+    vm.wait_for(is_so, f"{name} is back", timeout=60, seen=seen)
 
 
 def sizes(vm: Vm, paths: list[str]) -> list[int]:
@@ -140,7 +147,7 @@ def test_a_reboot_and_a_power_cut(vm: Vm, ctl: VmCtl, source: LiveSource, channe
     recordings = {name: ctl.recording(name)["id"] for name in names}
     vm.reboot()
     for name in names:
-        vm.wait_for(lambda name=name: is_back(ctl, name, ["host-shutdown", None]), f"{name} is back")  # type: ignore[misc]
+        wait_back(vm, ctl, name, ["host-shutdown", None])
 
     newest = {name: ctl.segments(name)[-1] for name in names}
     paths = [newest[name]["path"] for name in names]
@@ -157,8 +164,7 @@ def test_a_reboot_and_a_power_cut(vm: Vm, ctl: VmCtl, source: LiveSource, channe
 
     ends: list[str | None] = ["host-shutdown", "host-shutdown", None]
     for name in names:
-        wait_writing(vm, ctl, name, newest[name]["number"] + 1, timeout=120)
-        assert is_back(ctl, name, ends)
+        wait_back(vm, ctl, name, ends)
     assert {name: ctl.recording(name)["id"] for name in names} == recordings
     for name in names:
         source.control(f"{channel}-{name}", end=True)

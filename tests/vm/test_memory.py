@@ -87,9 +87,10 @@ def test_what_is_on_disk_is_out_of_memory(vm: Vm, ctl: VmCtl, source: LiveSource
 
 def test_a_leak_is_rotated_away(vm: Vm, ctl: VmCtl, source: LiveSource, channel: str) -> None:
     """A process that holds on to ever more is replaced before the kernel kills it: no death, and nothing is lost."""
-    with small_streamlink(vm), settings(vm, "leak", LEAKY):
-        ctl("record", vm.reach(source.url(channel)), "--name", "leaky", timeout=120)
-    wait_segments(vm, ctl, "leaky", ["rotated", None], timeout=240)
+    with small_streamlink(vm):
+        with settings(vm, "leak", LEAKY):
+            ctl("record", vm.reach(source.url(channel)), "--name", "leaky", timeout=120)
+        wait_segments(vm, ctl, "leaky", ["rotated", None], timeout=100)
     assert ctl.recording("leaky")["runtime"]["deaths"] == 0
     first, second = ctl.segments("leaky")
     assert (first["memoryMax"], second["memoryMax"]) == (64 * MIB, 96 * MIB)

@@ -34,7 +34,7 @@ def _deadlines(recorder: Recorder) -> Iterator[Deadline]:
             yield _of_segment(recorder, segment)
     yield from _OF_STATE.get(recorder.state, _of_nothing)(recorder)
     started = recorder.media_started
-    is_ending = recorder.state in (State.STOPPING, State.FINALIZING, State.DISCARDING)
+    is_ending = recorder.state in (State.STOPPING, State.FINALIZING, State.UNJOINED, State.DISCARDING)
     if recorder.recording.duration is not None and started is not None and not is_ending:
         yield started.monotonic + recorder.recording.duration, lambda now: ev.DurationReached(at=now)
 
@@ -103,7 +103,7 @@ def _of_grace(recorder: Recorder) -> Iterator[Deadline]:
     yield over, lambda now: ev.GraceOver(at=now)
 
 
-def _of_finalizing(recorder: Recorder) -> Iterator[Deadline]:
+def _of_joining(recorder: Recorder) -> Iterator[Deadline]:
     yield recorder.retry_at or recorder.since.monotonic, lambda now: ev.JoinOverdue(at=now)
 
 
@@ -118,6 +118,7 @@ _OF_STATE: dict[State, Callable[[Recorder], Iterator[Deadline]]] = {
     State.BACKOFF: _of_waiting,
     State.GRACE: _of_grace,
     State.PAUSED: _of_paused,
-    State.FINALIZING: _of_finalizing,
+    State.FINALIZING: _of_joining,
+    State.UNJOINED: _of_joining,
     State.DISCARDING: _of_discarding,
 }

@@ -132,6 +132,7 @@ class Notice(StrEnum):
     ADOPTED = "adopted"
     JOIN_STARTED = "join-started"
     JOIN_FAILED = "join-failed"
+    UNJOINED = "recording-unjoined"
     RECORDING_COMPLETED = "recording-completed"
     RECORDING_STOPPED = "recording-stopped"
     RECORDING_FAILED = "recording-failed"

@@ -195,6 +195,7 @@ class JoinEnded(_Event):
     """The join job number `join` of this recording ended; `why` is None when it succeeded.
 
     `duration`: seconds of media in the result, overlaps counted once and gaps as if they were media; None: unknown.
+    `for_good`: no later try can have another end.
     """
 
     join: int
@@ -202,6 +203,7 @@ class JoinEnded(_Event):
     size: int = 0
     duration: float | None = None
     why: str | None = None
+    for_good: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -298,7 +300,7 @@ class DurationReached(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JoinOverdue(_Event):
-    """Nothing was heard of the join for long: make sure that it runs."""
+    """Nothing was heard of the join for long: make sure that it runs. Or it failed, and the next one is due."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

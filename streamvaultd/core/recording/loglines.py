@@ -18,6 +18,7 @@ class Line(StrEnum):
     """A log line that says something about the recording."""
 
     OPENING = "opening"  # the quality is chosen
+    MUXING = "muxing"  # likewise, and it has streams of its own for pictures and sound
     FETCH_FAILED = "fetch-failed"  # a media segment is missing in the file
     SEQUENCE_GAP = "sequence-gap"  # media segments left the window before they were fetched
     RELOAD_REFUSED = "reload-refused"  # the playlist is refused (a token that has expired, say) or gone
@@ -64,6 +65,7 @@ _PATTERNS: Final = tuple(
         (Line.NOT_FOUND, r"Unable to open URL: .*\b(?:404|410) Client Error"),
         (Line.UNREACHABLE, r"Unable to open URL: .*" + _NO_ANSWER),
         (Line.CANNOT_OPEN, r"Unable to open URL: |Could not open stream"),
+        (Line.MUXING, r"Opening stream: \S+ \(hls-multi\)"),
         (Line.OPENING, r"Opening stream: \S+ \("),
         (Line.ERROR, r"^error(?: \S+)?: |^\[[^\]]*\]\[error\] "),
     )

@@ -35,8 +35,8 @@ from streamvaultd.core.recording.steps import Step
 Handler = Callable[[Recorder, Any], Step]
 
 (
-    STARTING, RECORDING, ROTATING, BACKOFF, GRACE, PAUSED, STOPPING, FINALIZING, DISCARDING, COMPLETED, STOPPED,
-    FAILED,
+    STARTING, RECORDING, ROTATING, BACKOFF, GRACE, PAUSED, STOPPING, FINALIZING, UNJOINED, DISCARDING, COMPLETED,
+    STOPPED, FAILED,
 ) = State  # fmt: skip
 RUNNING: Final = frozenset({STARTING, RECORDING, ROTATING, BACKOFF, GRACE, PAUSED})
 ACTIVE: Final = RUNNING | {STOPPING}
@@ -79,7 +79,8 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(RECORDING, ev.RotateRequested, on_rotation.on_rotate, ROTATING),
     _rule(BACKOFF, ev.RetryRequested, on_request.on_retry_requested, STARTING),
     _rule(frozenset({GRACE, PAUSED}), ev.RetryRequested, on_request.on_retry_requested),
-    _rule(FAILED, ev.RetryRequested, on_request.on_retry_requested, FINALIZING),
+    _rule(frozenset({UNJOINED, FAILED}), ev.RetryRequested, on_request.on_retry_requested, FINALIZING),
+    _rule(UNJOINED, ev.StopRequested, on_end.on_given_up, FAILED),
     _rule(frozenset({COMPLETED, STOPPED, FAILED}), ev.MediaPruned, on_request.on_media_pruned),
     # rotation
     _rule(RECORDING, ev.RotationDue, on_rotation.on_rotate, ROTATING),
@@ -107,7 +108,9 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(EVERY - CAPTURING, ev.SegmentExited, on_run.on_exited),
     _rule(EVERY, ev.EvidenceArrived, on_run.on_evidence),
     _rule(RECORDING, ev.SegmentSpoke, on_suspicion.on_spoke, ROTATING),
-    _rule(CAPTURING - {RECORDING}, ev.SegmentSpoke, on_suspicion.on_spoke),
+    _rule(STARTING, ev.SegmentSpoke, on_suspicion.on_spoke, BACKOFF),
+    _rule(ROTATING, ev.SegmentSpoke, on_suspicion.on_spoke, RECORDING),
+    _rule(CAPTURING - {RECORDING, STARTING, ROTATING}, ev.SegmentSpoke, on_suspicion.on_spoke),
     _rule(RUNNING, ev.SegmentSealed, on_run.on_sealed),
     _rule(STOPPING, ev.SegmentSealed, on_run.on_sealed, *ENDINGS),
     _rule(RUNNING, ev.SealTimedOut, on_run.on_seal_timed_out),
@@ -125,11 +128,12 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(PAUSED, ev.DiskLow, on_host.on_disk_still_low),
     _rule(PAUSED, ev.DiskDue, on_host.on_disk_due, STOPPING, FINALIZING, FAILED),
     _rule(PAUSED, ev.DiskFreed, on_host.on_disk_freed, STARTING, BACKOFF),
-    _rule(ACTIVE | {FINALIZING, DISCARDING}, ev.HostStopping, on_host.on_host_stopping),
-    _rule(ACTIVE | {FINALIZING, DISCARDING}, ev.HostStays, on_host.on_host_stays),
+    _rule(ACTIVE | {FINALIZING, UNJOINED, DISCARDING}, ev.HostStopping, on_host.on_host_stopping),
+    _rule(ACTIVE | {FINALIZING, UNJOINED, DISCARDING}, ev.HostStays, on_host.on_host_stays),
     # the end
-    _rule(FINALIZING, ev.JoinEnded, on_end.on_join_ended, DISCARDING, COMPLETED, STOPPED, FAILED),
+    _rule(FINALIZING, ev.JoinEnded, on_end.on_join_ended, UNJOINED, DISCARDING, COMPLETED, STOPPED, FAILED),
     _rule(FINALIZING, ev.JoinOverdue, on_end.on_join_overdue),
+    _rule(UNJOINED, ev.JoinOverdue, on_end.on_next_join_due, FINALIZING),
     _rule(DISCARDING, ev.MediaDiscarded, on_end.on_media_discarded, COMPLETED),
     _rule(DISCARDING, ev.DiscardOverdue, on_end.on_discard_overdue),
     _rule(frozenset({COMPLETED, STOPPED}), ev.SegmentsRemoved, on_end.on_segments_removed),

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The end: the join, and recordings that are too short to be kept.
 
+A join that failed is tried again, later and later, and for ever: the disk may be full, the memory of the slice be
+taken, a scope be refused. Only what no later try can change, segments without any media, ends a recording as failed.
+
 Media are given up only by a decision that is saved first (DISCARDING), and only when nothing more can come: the
 recording was begun by the watcher, whose streamer's file asks for it; the join has measured what there is; and the
 source said that the broadcast is over, or another one has begun. Where nobody can tell, everything is kept.
@@ -11,11 +14,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from streamvaultd.core.model import Phase, Recorder, State, StopReason
+from streamvaultd.core.model import Moment, Phase, Recorder, State, StopReason
 from streamvaultd.core.recording import effects as fx
 from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.effects import Notice
-from streamvaultd.core.recording.policy import DISCARD_CHECK, JOIN_CHECK, JOINS_MAX, is_host_stopping
+from streamvaultd.core.recording.policy import (
+    DISCARD_CHECK,
+    JOIN_CHECK,
+    JOINS_TOLD,
+    is_host_stopping,
+    join_delay,
+)
 from streamvaultd.core.recording.steps import Step, enter, join, last_end, move, tell
 
 
@@ -24,13 +33,23 @@ def on_join_ended(recorder: Recorder, event: ev.JoinEnded) -> Step:
         return recorder, ()  # a join that ended with the machine is begun anew by the next daemon
     if event.why is None:
         return discard(recorder, event) if is_too_short(recorder, event.duration) else _finish(recorder, event)
-    told = tell(Notice.JOIN_FAILED, why=event.why, tries=recorder.joins)
-    if recorder.joins < JOINS_MAX:
-        after, effects = join(recorder, event.at)
-        return after, (told, *effects)
-    detail = f"cannot join: {event.why}"
-    after = enter(recorder, State.FAILED, event.at, ended=event.at, detail=detail)
-    return after, (told, tell(Notice.RECORDING_FAILED, why=detail))
+    if event.for_good:
+        return _fail(recorder, event.at, f"cannot join: {event.why}")
+    failures = recorder.failures + 1
+    delay = join_delay(failures, recorder.recording.id)
+    after = enter(
+        recorder, State.UNJOINED, event.at, failures=failures, retry_at=event.at.monotonic + delay,
+        detail=f"the last join failed: {event.why}",
+    )  # fmt: skip
+    told = [tell(Notice.JOIN_FAILED, why=event.why, tries=recorder.joins, pause=f"{delay:.0f}s")]
+    if failures == JOINS_TOLD:
+        told.append(tell(Notice.UNJOINED, why=event.why, tries=failures))
+    return after, tuple(told)
+
+
+def _fail(recorder: Recorder, at: Moment, why: str) -> Step:
+    """There will be no file, unless somebody asks for another try: the segments stay."""
+    return enter(recorder, State.FAILED, at, ended=at, detail=why), (tell(Notice.RECORDING_FAILED, why=why),)
 
 
 def _finish(recorder: Recorder, event: ev.JoinEnded) -> Step:
@@ -45,6 +64,19 @@ def _finish(recorder: Recorder, event: ev.JoinEnded) -> Step:
 def on_join_overdue(recorder: Recorder, event: ev.JoinOverdue) -> Step:
     again = event.at.monotonic + JOIN_CHECK
     return replace(recorder, retry_at=again), (fx.Join(recorder.joins),)
+
+
+def on_next_join_due(recorder: Recorder, event: ev.JoinOverdue) -> Step:
+    """Join again, but not on a machine that is going down, which would end it at once."""
+    until = recorder.host_stopping
+    if until is not None and is_host_stopping(recorder, event.at.monotonic):
+        return replace(recorder, retry_at=until), ()
+    return join(recorder, event.at)
+
+
+def on_given_up(recorder: Recorder, event: ev.StopRequested) -> Step:
+    """Somebody does not want to wait for a join that works."""
+    return _fail(recorder, event.at, f"given up by request; {recorder.detail}")
 
 
 def on_segments_removed(recorder: Recorder, event: ev.SegmentsRemoved) -> Step:

@@ -68,7 +68,7 @@ def on_host_stays(recorder: Recorder, event: ev.HostStays) -> Step:
     """What was held back, or ended and was not begun anew, is due now."""
     if recorder.host_stopping is None:
         return recorder, ()
-    is_held = recorder.state in (State.BACKOFF, State.FINALIZING)
+    is_held = recorder.state in (State.BACKOFF, State.FINALIZING, State.UNJOINED)
     retry_at = event.at.monotonic if is_held else recorder.retry_at
     return replace(recorder, host_stopping=None, retry_at=retry_at), ()
 

@@ -42,7 +42,7 @@ def on_duration_reached(recorder: Recorder, event: ev.DurationReached) -> Step:
 
 def why_not_retried(recorder: Recorder) -> str | None:
     """Why there is nothing to try again; None if there is."""
-    if recorder.state in (State.BACKOFF, State.GRACE, State.PAUSED):
+    if recorder.state in (State.BACKOFF, State.GRACE, State.PAUSED, State.UNJOINED):
         return None
     if recorder.state is State.FAILED:
         return None if has_segments(recorder) else "it kept no segments that could be joined"
@@ -62,7 +62,9 @@ def on_retry_requested(recorder: Recorder, event: ev.RetryRequested) -> Step:
     told = tell(Notice.RETRYING, state=recorder.state.value)
     match recorder.state:
         case State.FAILED:
-            after, effects = join(replace(recorder, ended=None, detail=None), event.at)
+            after, effects = join(replace(recorder, failures=0, ended=None, detail=None), event.at)
+        case State.UNJOINED:
+            after, effects = join(replace(recorder, failures=0), event.at)
         case State.BACKOFF:
             after, effects = launch(recorder, event.at)
         case State.GRACE:
@@ -74,6 +76,8 @@ def on_retry_requested(recorder: Recorder, event: ev.RetryRequested) -> Step:
 
 def why_not_pruned(recorder: Recorder, *, failed: bool) -> str | None:
     """Why the media of a recording must stay; None if they may go. `failed`: also those that nobody has joined."""
+    if recorder.state is State.UNJOINED:
+        return "its join is tried again, unless you stop it"
     if not recorder.state.is_final:
         return f"it is {recorder.state.value}"
     if any(not segment.phase.is_over for segment in recorder.segments):

@@ -79,7 +79,7 @@ def on_launch_failed(recorder: Recorder, event: ev.LaunchFailed) -> Step:
         after, more = go_on_without(after, segment, event.at, Verdict("launch-failed", Ending.HOST, event.why))
         return after, (*effects, *more)
     told = tell(Notice.LAUNCH_FAILED, segment, "launch-failed", why=event.why)
-    ending = Ending.BROKEN
+    ending = Ending.UNPLACED
     if event.disk:
         ending = Ending.DISK
     elif event.permanent and recorder.media_started is None:
@@ -187,7 +187,7 @@ def on_launch_timed_out(recorder: Recorder, event: ev.LaunchTimedOut) -> Step:
     why = f"its scope did not start within {recorder.recording.policy.launch_timeout:g} s"
     after, effects = ask_to_stop(recorder, segment, event.at, cause="launch-failed")
     told = tell(Notice.LAUNCH_FAILED, segment, "launch-failed", why=why)
-    after, more = go_on_without(after, segment, event.at, Verdict("launch-failed", Ending.BROKEN, why))
+    after, more = go_on_without(after, segment, event.at, Verdict("launch-failed", Ending.UNPLACED, why))
     return after, (*effects, told, *more)
 
 

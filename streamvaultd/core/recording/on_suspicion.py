@@ -18,14 +18,17 @@ from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.effects import Effect, Notice
 from streamvaultd.core.recording.loglines import Line
 from streamvaultd.core.recording.policy import (
+    INCOMPLETE_LIMIT,
     SUSPECT_LOOK,
     fills_in_a_row,
     has_advanced,
+    idle_since,
     is_suspect,
     may_fill,
     suspect_until,
 )
-from streamvaultd.core.recording.steps import Step, launch, may_rotate, put, tell
+from streamvaultd.core.recording.steps import Step, ask_to_stop, go_on_without, launch, may_rotate, put, tell
+from streamvaultd.core.recording.verdict import Ending, Verdict
 
 _HOLES: Final = {
     Line.FETCH_FAILED: "a media segment could not be fetched",
@@ -35,6 +38,7 @@ _SIGNS: Final = {
     Line.RELOAD_REFUSED: "a playlist is refused or gone",
     Line.SOURCE_SILENT: "one of its streams has ended",
 }
+_CLOSED: Final = frozenset({Line.NOT_FOUND, Line.UNREACHABLE, Line.CANNOT_OPEN})
 
 
 def on_spoke(recorder: Recorder, event: ev.SegmentSpoke) -> Step:
@@ -43,7 +47,9 @@ def on_spoke(recorder: Recorder, event: ev.SegmentSpoke) -> Step:
     if segment is None or not segment.phase.is_live:
         return recorder, ()
     if event.quality is not None:
-        return put(recorder, segment, quality=event.quality), ()
+        return put(recorder, segment, quality=event.quality, muxed=event.line is Line.MUXING), ()
+    if segment.phase is Phase.WAITING and segment.muxed and event.line in _CLOSED:
+        return _replace_incomplete(recorder, segment, event)
     if segment.phase is not Phase.WRITING:
         return recorder, ()
     if event.line is Line.FILTERING:
@@ -66,6 +72,22 @@ def _fill_hole(recorder: Recorder, segment: Segment, event: ev.SegmentSpoke) -> 
     after, effects = launch(recorder, event.at, State.ROTATING, rotate_retry_at=None, filled_at=now, fills=fills)
     new = f"{after.segments[-1].number:03d}"
     return after, (*effects, tell(Notice.MEDIA_MISSED, segment, why=_HOLES[event.line], new=new))
+
+
+def _replace_incomplete(recorder: Recorder, segment: Segment, event: ev.SegmentSpoke) -> Step:
+    """One of its streams cannot be opened, and it would wait for that for long: another try finds it, perhaps.
+
+    Unless nothing else records, and has not for long: then it may go on with what there is.
+    """
+    others = [each for each in recorder.live if each.phase is Phase.WRITING]
+    now = event.at.monotonic
+    is_hopeless = recorder.media_started is None or now - idle_since(recorder) >= INCOMPLETE_LIMIT
+    if not others and is_hopeless:
+        return recorder, ()
+    after, effects = ask_to_stop(recorder, segment, event.at, cause="source-refused")
+    verdict = Verdict("source-refused", Ending.BROKEN, "one of its streams could not be opened")
+    after, more = go_on_without(after, segment, event.at, verdict)
+    return after, (*effects, *more)
 
 
 def _suspect(recorder: Recorder, segment: Segment, event: ev.SegmentSpoke) -> Step:

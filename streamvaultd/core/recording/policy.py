@@ -49,9 +49,12 @@ of it, which comes with every reload of a playlist, and after one that its strea
 FLOW_LOOK: Final = 10.0
 """Where a file has several streams, it is looked at every so many seconds whether all of them go on."""
 
-BESIDE_PAUSE: Final = 5.0
+BESIDE_PAUSE: Final = 3.0
 BESIDE_PAUSE_MAX: Final = 60.0
 """Seconds between two tries to have a segment beside a suspected one: an eighth of how long it has been one."""
+
+INCOMPLETE_LIMIT: Final = 60.0
+"""So long (s) after the last media a run is replaced of which one stream cannot be opened; later, one will do."""
 
 QUALITY_LATE: Final = 1.0
 """So long (s) after its first media a segment's quality may not have been heard of yet."""
@@ -70,6 +73,12 @@ SEAL_LIMIT: Final = 60.0
 
 JOIN_CHECK: Final = 600.0
 """How often (s) to make sure that a join which says nothing still runs."""
+
+JOIN_DELAYS: Final = (10.0, 60.0, 300.0, 1800.0, 3600.0)
+"""Seconds until a join that failed is tried again, after each failure in a row; the last one holds for ever."""
+
+JOINS_TOLD: Final = 3
+"""So many joins that failed in a row are more than bad luck: people are notified."""
 
 DISCARD_CHECK: Final = 600.0
 """How often (s) to try to remove media that are not kept, if that fails."""
@@ -112,7 +121,6 @@ STEP_MIN: Final = 30.0
 
 STOPS_MAX: Final = 4
 SEALS_MAX: Final = 3
-JOINS_MAX: Final = 3
 STEADY: Final = 10.0
 """A run that still grows so long (s) after its first media has more than what the source's window held: it is back."""
 
@@ -122,8 +130,16 @@ def retry_delay(failures: int, salt: int = 0) -> float:
 
     Up to a quarter more or less, by `salt`, so that recordings that lost the same source do not come back as one.
     """
-    jitter = 0.75 + (salt * 0x9E3779B1 + failures * 0x85EBCA6B) % 1024 / 2048
-    return RETRY_DELAYS[min(failures, len(RETRY_DELAYS) - 1)] * jitter
+    return RETRY_DELAYS[min(failures, len(RETRY_DELAYS) - 1)] * _jitter(failures, salt)
+
+
+def join_delay(failures: int, salt: int) -> float:
+    """Seconds to wait before the next join after so many failures in a row, with the same play as above."""
+    return JOIN_DELAYS[min(failures, len(JOIN_DELAYS)) - 1] * _jitter(failures, salt)
+
+
+def _jitter(failures: int, salt: int) -> float:
+    return 0.75 + (salt * 0x9E3779B1 + failures * 0x85EBCA6B) % 1024 / 2048
 
 
 def next_disk_check(at: Instant, *, since: Instant) -> Instant:

@@ -94,7 +94,7 @@ def wind_up(recorder: Recorder, at: Moment) -> Step:
 def conclude(recorder: Recorder, at: Moment) -> Step:
     """Nothing runs any more: join what there is, or end without a file."""
     if recorder.size > 0:
-        return join(recorder, at)
+        return join(replace(recorder, failures=0), at)
     state, notice = State.FAILED, Notice.RECORDING_FAILED
     detail = recorder.detail or "no media arrived"
     if recorder.stop not in (None, StopReason.OVER):
@@ -239,8 +239,12 @@ def ask_source(recorder: Recorder, at: Moment) -> Step:
 
 
 def _try_again_from_nothing(recorder: Recorder, at: Moment, verdict: Verdict) -> Step:
-    """There never were any media: a few tries, then it has failed."""
+    """There never were any media: a few tries, then it has failed. Without a scope it was no try, within `outage`."""
     recorder = replace(recorder, detail=verdict.why)
+    waited = at.monotonic - recorder.recording.created.monotonic
+    if verdict.ending is Ending.UNPLACED and waited < recorder.recording.policy.outage:  # says nothing of the source
+        delay = retry_delay(len(recorder.segments), recorder.recording.id)
+        return enter(recorder, State.BACKOFF, at, retry_at=at.monotonic + delay), ()
     if recorder.failures + 1 >= recorder.recording.policy.start_attempts:
         return wind_up(recorder, at)
     failures = recorder.failures + 1

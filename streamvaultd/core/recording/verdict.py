@@ -26,6 +26,7 @@ class Ending(StrEnum):
     REFUSED = "refused"  # there was nothing to record
     UNSUPPORTED = "unsupported"  # no plugin for this URL: trying again is of no use
     BROKEN = "broken"  # streamlink could not even be started
+    UNPLACED = "unplaced"  # it had no scope to run in: the source was not even asked
     DISK = "disk"  # the output could not be written
     HOST = "host"  # the whole machine went down
     DIED = "died"  # the process was killed or failed; the broadcast goes on as far as we know
@@ -51,7 +52,7 @@ def judge(evidence: Evidence, *, asked: str | None) -> Verdict:
     if _was_oom(evidence):
         return Verdict("oom", Ending.ASKED if asked else Ending.DIED, _oom_text(evidence))
     if asked is not None:
-        return Verdict(asked, Ending.ASKED, "it was asked to stop")
+        return Verdict(asked, Ending.ASKED, _ASKED.get(asked, "it was asked to stop"))
     if evidence.error is not None:
         return Verdict("launch-failed", Ending.BROKEN, evidence.error)
     if evidence.status in _STOPPED and evidence.host_down:
@@ -64,6 +65,16 @@ def judge(evidence: Evidence, *, asked: str | None) -> Verdict:
         return Verdict(f"signal:{-evidence.status}", Ending.DIED, f"it was killed by signal {-evidence.status}")
     return _judge_exit(evidence, evidence.status)
 
+
+_ASKED = {
+    "rotated": "the segment after it had taken over",
+    "stall": "it wrote nothing for too long, and was asked to stop",
+    "start-timeout": "it wrote nothing after its start, and was asked to stop",
+    "launch-failed": "its scope did not start in time, and it was asked to stop",
+    "disk-full": "there was no room on the disk, and it was asked to stop",
+    "unkillable": "it did not end when it was killed",
+}
+"""Why we ask a segment to stop, other than that the recording stops."""
 
 _STOPPED = frozenset({None, -15, 130})
 """How it ends when systemd stops its scope: by SIGTERM; after a while by SIGKILL, and the shim, too, cannot tell."""

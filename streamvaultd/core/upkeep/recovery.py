@@ -77,7 +77,7 @@ def coherent(recorder: Recorder, at: Moment) -> Recorder:
     return recorder
 
 
-_ENDING: Final = frozenset({State.STOPPING, State.FINALIZING, State.DISCARDING})
+_ENDING: Final = frozenset({State.STOPPING, State.FINALIZING, State.UNJOINED, State.DISCARDING})
 _CAPTURING: Final = frozenset({State.STARTING, State.RECORDING, State.ROTATING})
 
 
@@ -121,6 +121,7 @@ def _finalizing(recorder: Recorder, at: Moment) -> Recorder:
         recorder,
         state=State.FINALIZING,
         since=at,
+        failures=0,
         joins=recorder.joins + 1,
         retry_at=at.monotonic + JOIN_CHECK,
         grace_until=None,

@@ -7,7 +7,7 @@ from streamvaultd.ctl import records
 from streamvaultd.ctl.commands.lists import show_table
 from streamvaultd.ctl.options import Command, argument, command, option
 from streamvaultd.ctl.outcome import ExitCode
-from streamvaultd.ctl.records import Answer, Fields
+from streamvaultd.ctl.records import Fields
 from streamvaultd.ctl.session import Session
 from streamvaultd.ctl.show import render
 from streamvaultd.ctl.show.table import Column, Table
@@ -51,17 +51,10 @@ def reload(session: Session) -> ExitCode:
     mistakes, applied = records.objects(answer, "mistakes"), Fields(answer, "answer").need("applied", bool)
     if not session.show_json(answer):
         for mistake in mistakes:
-            session.screen.note(_mistake(mistake), Style.BAD)
+            session.screen.note(render.mistake(records.parse_mistake(mistake)), Style.BAD)
         told = "settings reloaded" if applied else "the old settings stay"
         session.note(f"{told}: {plural(len(mistakes), 'mistake')}" if mistakes else told)
     return ExitCode.FAILED if mistakes else ExitCode.DONE
-
-
-def _mistake(answer: Answer) -> str:
-    top = Fields(answer, "mistake")
-    key = top.text("key")
-    where = f" [{top.text('section')}]{f' {key}' if key else ''} = {top.text('value')}:" if top.has("section") else ""
-    return f"{top.need('file', str)}:{where} {top.need('why', str)}"
 
 
 @command("streamlink")

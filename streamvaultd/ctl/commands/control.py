@@ -104,7 +104,7 @@ def _parse_duration(text: str) -> int:
 def stop(session: Session, *, recording: str, wait: bool) -> int:
     """Stop a recording.
 
-    What was received is joined into one file.
+    What was received is joined into one file. One whose join failed is not joined any more, and keeps its segments.
     """
     found = session.get(recording)
     if found.is_final or not wait:
@@ -131,8 +131,8 @@ def rotate(session: Session, *, recording: str, wait: bool) -> int:
 def retry(session: Session, *, recording: str, wait: bool) -> int:
     """Try again now what failed or waits.
 
-    A recording that failed and kept its segments is joined; one that waits for its next try, for its source or for
-    room on its disk does not wait any longer.
+    A recording that failed and kept its segments is joined; one that waits for its next try, its next join, its source
+    or for room on its disk does not wait any longer.
     """
     found = session.get(recording)
     if not wait:

@@ -96,7 +96,7 @@ def why(session: Session, *, recording: str, segment: int | None) -> None:
     answers = records.objects(session.call("Why", recording=str(found.id), segment=segment), "ends")
     if session.show_json(answers):
         return
-    lines = [explain.recording_line(found)] if segment is None else []
+    lines = [explain.recording_line(found, session.now())] if segment is None else []
     for end in map(records.parse_end, answers):
         lines += [*([line("")] if lines else []), *explain.end_block(found, end, session.now())]
     session.show(lines)

@@ -54,7 +54,7 @@ def logs(session: Session, *, recording: str, follow: bool, lines: int | None) -
 
     Runs journalctl, which shows streamlink's own lines, too.
     """
-    argv = ["journalctl", f"STREAMVAULT_RECORDING={_number(session, recording)}"]
+    argv = ["journalctl", *_matches(session, recording)]
     argv += ["--follow"] if follow else []
     argv += [f"--lines={lines}"] if lines is not None else []
     argv += ["--no-pager"] if session.no_pager else []
@@ -63,13 +63,13 @@ def logs(session: Session, *, recording: str, follow: bool, lines: int | None) -
     session.execute(argv)
 
 
-def _number(session: Session, recording: str) -> int:
+def _matches(session: Session, recording: str) -> list[str]:
     try:
-        return session.get(recording).id
+        return render.journal_of(session.get(recording))
     except (DaemonNotRunning, ConnectionLost):
         # the journal is there without the daemon, and is wanted most then
         if recording.isascii() and recording.isdecimal():
-            return int(recording)
+            return [f"STREAMVAULT_RECORDING={int(recording)}"]
         raise
 
 

@@ -46,8 +46,8 @@ def _log(session: Session, found: Recording, count: int) -> list[Line]:
     """The last lines of its journal; none for those who may not read it."""
     if count == 0:
         return []
-    match = f"STREAMVAULT_RECORDING={found.id}"
-    return [line(text) for text in session.read(["journalctl", "--quiet", "--no-pager", f"--lines={count}", match])]
+    argv = ["journalctl", "--quiet", "--no-pager", f"--lines={count}", *render.journal_of(found)]
+    return [line(text) for text in session.read(argv)]
 
 
 def _result_fields(session: Session, found: Recording) -> list[tuple[str, Line]]:

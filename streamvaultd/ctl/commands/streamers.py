@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from streamvaultd.ctl import records
@@ -15,7 +16,7 @@ from streamvaultd.ctl.show.text import Span, Style, line, plural
 STREAMER = argument("streamer", "NAME", complete="streamer")
 STYLES = {
     "recording": Style.GOOD, "starting": Style.BUSY, "live": Style.BUSY, "trouble": Style.BAD,
-    "unsupported": Style.BAD, "disabled": Style.FAINT,
+    "unsupported": Style.BAD, "refused": Style.BAD, "disabled": Style.FAINT,
 }  # fmt: skip
 
 
@@ -35,12 +36,23 @@ def streamers(session: Session) -> None:
     if session.show_json(found):
         return
     every = [parse_streamer(item) for item in found]
+    every += [*_refused(session, {streamer.name for streamer in every})]
     lines = session.table_lines(streamer_table(every)) if every else []
     if not session.no_legend and not session.quiet:
         live = sum(streamer.state in ("live", "starting", "recording") for streamer in every)
         footer = f"{plural(len(every), 'streamer')} listed, {live} live."
         lines += [*([line("")] if lines else []), line(footer)]
     session.show(lines)
+
+
+def _refused(session: Session, known: set[str]) -> Iterator[Streamer]:
+    """Those whose files have mistakes, and who are not watched therefore."""
+    for item in records.objects(session.call("GetStatus"), "mistakes"):
+        found = records.parse_mistake(item)
+        folder, _, name = found.file.removesuffix(".toml").rpartition("/")
+        if folder.endswith("/streamers.d") and name not in known:
+            known.add(name)
+            yield Streamer(name, "", "refused", found.text, "", None)
 
 
 @command("add")

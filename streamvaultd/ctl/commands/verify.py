@@ -49,7 +49,8 @@ def _results_of(session: Session, recording: str) -> list[str]:
     """All parts of what was joined."""
     found = session.get(recording)
     if found.path is None:
-        raise Failed(f"cannot verify {recording}: it has no joined file yet", hint="'streamvaultctl status' tells why")
+        why = found.detail or ("it has no file" if found.is_final else "it is not joined yet")
+        raise Failed(f"cannot verify {recording}: {why}", hint=f"'streamvaultctl status {recording}' tells more")
     parts = [part.path for part in parse_result(session.call("ListParts", recording=recording)).parts]
     return parts if found.path in parts else [found.path]
 

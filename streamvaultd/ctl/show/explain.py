@@ -7,7 +7,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from streamvaultd.base.units import format_size, format_span
-from streamvaultd.ctl.show.render import dot, labelled, name_of, state_style
+from streamvaultd.ctl.show.render import dot, labelled, name_of, next_try, state_style
 from streamvaultd.ctl.show.text import (
     Line,
     Span,
@@ -29,10 +29,12 @@ if TYPE_CHECKING:
 Field = tuple[str, Line]
 
 
-def recording_line(recording: Recording) -> Line:
-    """How the whole recording is, and why."""
+def recording_line(recording: Recording, now: int) -> Line:
+    """How the whole recording is, why, and until when."""
     state = Span(recording.state, state_style(recording.state))
-    return (Span(f"{name_of(recording)} is "), state, Span(f": {recording.detail}" if recording.detail else ""))
+    why = f": {recording.detail}" if recording.detail else ""
+    again = "" if recording.retry_at is None else f"; {next_try(recording.retry_at, now)}"
+    return (Span(f"{name_of(recording)} is "), state, Span(why + again))
 
 
 def end_block(recording: Recording, end: End, now: int) -> list[Line]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Final
 
-    from streamvaultd.ctl.records import DaemonStatus, Event, Progress, Recording, Segment, Streamlink
+    from streamvaultd.ctl.records import DaemonStatus, Event, Mistake, Progress, Recording, Segment, Streamlink
 
 LAST_DEATHS: Final = 3
 """How many deaths `status` names."""
@@ -41,6 +41,7 @@ _STATE_STYLES: Final = {
     "ended": Style.PLAIN,
     "removed": Style.FAINT,
     "paused": Style.BAD,
+    "unjoined": Style.BAD,
     "failed": Style.BAD,
 }
 _DOTS: Final = {
@@ -50,7 +51,6 @@ _DOTS: Final = {
     Style.PLAIN: "○",
     Style.FAINT: "○",
 }
-_PLANNED_ENDS: Final = frozenset({"rotated", "stopped", "source-ended"})
 _INDENT: Final = 4
 _LOG_ERR: Final = 3
 _LOG_NOTICE: Final = 5
@@ -127,7 +127,7 @@ def _segment_row(segment: Segment, now: int) -> tuple[Span, ...]:
         Span(segment.phase, state_style(segment.phase)),
         Span(format_size(segment.bytes)),
         Span("" if started is None else format_elapsed((segment.ended or now) - started)),
-        Span(cause or "", Style.PLAIN if cause is None or cause in _PLANNED_ENDS else Style.BAD),
+        Span(cause or "", Style.BAD if segment.is_death else Style.PLAIN),
         Span(segment.unit),
         Span("" if segment.pid is None else str(segment.pid)),
         Span("" if segment.memory_peak is None else format_size(segment.memory_peak)),
@@ -148,6 +148,8 @@ def recording_block(
     if recording.detail:
         fields.append(("", line(recording.detail)))
     fields += [("Warning", line(text, Style.BAD)) for text in _troubles(segments)]
+    if recording.retry_at is not None:
+        fields.append(("", line(next_try(recording.retry_at, now))))
     fields += [(label, line(text)) for label, text in _facts(recording, segments, now) if text]
     fields += result
     return [
@@ -159,6 +161,11 @@ def recording_block(
 def _troubles(segments: Sequence[Segment]) -> list[str]:
     """What is wrong with the streams that are recorded now; what several segments have is said once."""
     return list(dict.fromkeys(segment.trouble for segment in segments if segment.trouble is not None))
+
+
+def next_try(at: int, now: int) -> str:
+    """When a recording that waits is tried again."""
+    return f"it is tried again at {format_since(at, now)}"
 
 
 def _facts(recording: Recording, segments: Sequence[Segment], now: int) -> list[tuple[str, str]]:
@@ -173,9 +180,10 @@ def _facts(recording: Recording, segments: Sequence[Segment], now: int) -> list[
         ("Result", recording.path or ""),
         ("Segments", _segment_count(recording)),
         ("Deaths", _last_deaths(segments, now)),
-        ("Received", format_size(recording.bytes)),
+        ("Received", _received(recording, segments)),
         ("Rate", _rate(segments, now)),
         ("Rotation", _rotation(recording, now)),
+        ("Waits", _given_up(recording, now)),
         ("Memory", _memory(recording, segments)),
     ]
 
@@ -188,10 +196,23 @@ def _quality(recording: Recording, segments: Sequence[Segment]) -> str:
 
 def _last_deaths(segments: Sequence[Segment], now: int) -> str:
     """The last ones, the latest first."""
-    died = [each for each in segments if each.cause and each.ended and each.cause not in _PLANNED_ENDS][-LAST_DEATHS:]
-    return "; ".join(
-        f"segment {each.number:03d} {each.cause}, {format_relative(each.ended or now, now)}" for each in reversed(died)
-    )
+    died = [each for each in segments if each.is_death]
+    told = [
+        f"segment {each.number:03d} {each.cause}, {format_relative(each.ended or now, now)}"
+        for each in reversed(died[-LAST_DEATHS:])
+    ]
+    return "; ".join([*told, f"{len(died) - len(told)} before"] if len(died) > len(told) else told)
+
+
+def _received(recording: Recording, segments: Sequence[Segment]) -> str:
+    """What the segments brought, overlaps included; the result of a join may have less."""
+    return format_size(sum(each.bytes for each in segments) or recording.bytes)
+
+
+def _given_up(recording: Recording, now: int) -> str:
+    if recording.given_up is None:
+        return ""
+    return f"for the source until {format_since(recording.given_up, now)}, longer while nobody can ask it"
 
 
 def _segment_count(recording: Recording) -> str:
@@ -252,8 +273,14 @@ def daemon_block(status: DaemonStatus, now: int) -> list[Line]:
             fields.append(("", line(status.catalogue.trouble, Style.BAD)))
     if status.unreachable:
         fields.append(("Notifications", line(f"cannot reach {', '.join(status.unreachable)}", Style.BAD)))
+    fields += [("Mistake" if at == 0 else "", line(mistake(one), Style.BAD)) for at, one in enumerate(status.mistakes)]
     fields += [("Confinement", line(why, Style.BAD)) for why in status.unconfined]
     return [title, *labelled(fields)]
+
+
+def mistake(found: Mistake) -> str:
+    """A mistake in a settings file, in one line."""
+    return f"{found.file}: {found.text}"
 
 
 def streamlink_block(streamlink: Streamlink) -> list[Line]:
@@ -293,6 +320,11 @@ def state_line(recording: Recording, now: int, *, is_new: bool) -> Line:
 def name_of(recording: Recording) -> str:
     """How notes call a recording."""
     return f"recording {recording.id} of '{recording.streamer}'"
+
+
+def journal_of(recording: Recording) -> list[str]:
+    """What journalctl(1) needs to show its lines, and none of a recording that had its number in an earlier store."""
+    return [f"STREAMVAULT_RECORDING={recording.id}", f"--since=@{recording.started // 1_000_000}"]
 
 
 BAR_WIDTH: Final = 24

@@ -14,7 +14,8 @@ With "previous": "/…/file", the result of the broadcast before, media at the s
 With "progress": "/…/file", a line of JSON is put to the end of that file, if it is there, for each percent.
 
 Writes `output` with the suffix of what it holds (.ts, .mp4), and `output`.part2 … where the source changed what one
-file cannot hold; then the report: {"ok": true, …} or {"ok": false, "error": …}.
+file cannot hold; then the report: {"ok": true, …} or {"ok": false, "error": …}; with
+"forGood": true if all segments were read, and nothing can be made of them.
 Exit status: 0 joined, 1 failed (the report says why), 2 no usable input.
 
 It may be killed at any point and started again: it then makes the same file, or finds the one it made. It never
@@ -91,13 +92,14 @@ class Join:
         self._done = self._total = 0
         self._notes: list[str] = []
         self._lead: Lead | None = None
+        self._is_hopeless = False
 
     def run(self) -> bool:
         """Joins and writes the report; True when there is a result. Raises OSError if no report can be written."""
         try:
             report = {"ok": True, **self._join()}
         except VaultError as error:
-            report = {"ok": False, "error": str(error), "notes": self._notes}
+            report = {"ok": False, "error": str(error), "notes": self._notes, "forGood": self._is_hopeless}
         except OSError as error:
             why = str(self._fail(error.strerror or str(error)))
             report = {"ok": False, "error": why, "notes": self._notes, "room": output.room_missing(error)}
@@ -108,13 +110,18 @@ class Join:
     def _fail(self, why: str) -> JoinFailed:
         return JoinFailed(recording=self._spec.recording, why=why)
 
+    def _fail_without_media(self) -> JoinFailed:
+        """For good, if all segments are there; one that is not may come back, say with its file system."""
+        self._is_hopeless = all(path.exists() for path in self._spec.segments)
+        return self._fail("no segment holds any media")
+
     def _join(self) -> dict[str, Any]:
         with ExitStack() as stack:
             segments = [
                 found for at, path in enumerate(self._spec.segments, 1) if (found := self._open(stack, at, path))
             ]
             if not segments:
-                raise self._fail("no segment holds any media")
+                raise self._fail_without_media()
             plans = self._plan(segments)
             self._total = sum(plan.size * (1 + self._is_for_mp4(plan)) for plan in plans)
             parts = [self._part_of(*each, segments) for each in enumerate(plans, 1)]
@@ -178,7 +185,7 @@ class Join:
     def _plan(self, segments: list[Segment]) -> tuple[Plan, ...]:
         plans = plan_join([segment.source for segment in segments])
         if not any(plan.size for plan in plans):
-            raise self._fail("no segment holds any media")
+            raise self._fail_without_media()
         self._note_left_out(segments, plans)
         plans = self._cut_lead([segment.source for segment in segments], tuple(plan for plan in plans if plan.size))
         for number, plan in enumerate(plans, 1):

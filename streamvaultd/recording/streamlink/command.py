@@ -19,6 +19,9 @@ from urllib.parse import quote_plus, unquote
 from streamvaultd.config.names import QUALITY, QUALITY_MAX, breaks_line, check_quality, check_url
 
 _VERSION: Final = re.compile(r"(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?", re.ASCII)
+GUARD: Final = Path(__file__).with_name("guard")
+"""The folder with what streamlink loads to be kept to http and https; see streamvault_guard.py."""
+
 SECRET_MIN: Final = 6
 """Shorter values of options are no secrets, and striking them out would spoil the log."""
 
@@ -68,6 +71,7 @@ _ALWAYS: Final = (
     _Option("stdout"),
     _Option("loglevel", "info"),
     _Option("logformat", "{levelname} {name}: {message}"),
+    _Option("plugin-dir", str(GUARD)),
     _Option("no-plugin-sideloading", since=Version(7, 5)),
     _Option("no-plugin-cache", since=Version(7, 5)),
 )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
-from streamvaultd.base.units import RECORDINGS_SLICE, parse_segment_unit
+from streamvaultd.base.units import RECORDINGS_SLICE, parse_segment_unit, segment_unit
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.recording.loglines import Line, classify
 
@@ -108,10 +108,13 @@ def _parse_kernel(entry: Mapping[str, Any]) -> KernelOom | None:
 
 
 def _parse_line(entry: Mapping[str, Any], uid: int) -> Spoke | None:
+    """Of a shim, about what runs in its own scope: the numbers in a line are the sender's, the scope is journald's."""
     text = _text(entry, "MESSAGE")
     recording, attempt = _text(entry, "STREAMVAULT_RECORDING"), _text(entry, "STREAMVAULT_SEGMENT")
     line = classify(text)
     if entry.get("_UID") != uid or line is None or not (_is_number(recording) and _is_number(attempt)):
+        return None
+    if _text(entry, "_SYSTEMD_UNIT") != segment_unit(int(recording), int(attempt)):
         return None
     return Spoke(int(recording), int(attempt), line, text)
 

@@ -20,6 +20,7 @@ import re
 from typing import Any, NoReturn
 
 TIMEOUT = 8.0
+SCHEMES = ("http://", "https://")
 TEXT_MAX = 500
 STREAMS_MAX = 100
 NAME_MAX = 64
@@ -48,6 +49,8 @@ def new_session(options: list[tuple[str, str]], plugins: Any = None) -> tuple[An
         session.plugins = plugins
     args = apply_options(session, options)
     session.set_option("http-timeout", TIMEOUT)
+    for prefix in [prefix for prefix in session.http.adapters if not prefix.startswith(SCHEMES)]:
+        del session.http.adapters[prefix]  # older ones fetch files that a playlist names
     return session, args
 
 

@@ -3,9 +3,9 @@
 
 It starts under our own interpreter and is told which one has streamlink: {"python": PATH}; that one then executes this
 file again, which imports the standard library and streamlink alone. From then on it reads one question a line, as
-probe.py, helix.py and eventsub.py have them, with an "id"; and writes one answer a line, with the same id and "rss",
-the bytes it holds; what nobody asked for has the id 0. The first line that it writes is {"ready": true}. It ends when
-the connection does, whatever its threads are doing.
+probe.py, helix.py and eventsub.py have them, with an "id" and what reach.py wants to know; and writes one answer a
+line, with the same id and "rss", the bytes it holds; what nobody asked for has the id 0. The first line that it writes
+is {"ready": true}. It ends when the connection does, whatever its threads are doing.
 """
 
 from __future__ import annotations
@@ -74,8 +74,9 @@ class Sessions(threading.local):
 class Service:
     """Takes questions from one queue in a few threads, and writes each answer whole."""
 
-    def __init__(self, probe: Any, helix: Any, eventsub: Any, output: Any) -> None:
+    def __init__(self, probe: Any, helix: Any, eventsub: Any, reach: Any, output: Any) -> None:
         self.probe = probe
+        self.reach = reach
         self.helix = helix.Helix()
         self.eventsub = eventsub.EventSub(helix, self.say)
         self.output = output
@@ -100,7 +101,8 @@ class Service:
     def answer(self, question: dict[str, Any]) -> dict[str, Any]:
         """One answer."""
         ask = {"helix": self.helix.answer, "eventsub": self.eventsub.answer}.get(question["verb"])
-        found: dict[str, Any] = ask(question) if ask else self.probe.probe(question, self.sessions)
+        with self.reach.only(question):
+            found: dict[str, Any] = ask(question) if ask else self.probe.probe(question, self.sessions)
         return found
 
     def say(self, answer: dict[str, Any]) -> None:
@@ -159,7 +161,9 @@ def serve() -> NoReturn:
     warnings.simplefilter("ignore")
     status = 0
     try:
-        service = Service(load("probe"), load("helix"), load("eventsub"), output)
+        reach = load("reach").Reach()
+        reach.watch()
+        service = Service(load("probe"), load("helix"), load("eventsub"), reach, output)
         for work in (feed_watchdog, *[service.work] * WORKERS):
             threading.Thread(target=work, daemon=True).start()
         service.say({"ready": True})
