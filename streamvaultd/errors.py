@@ -166,6 +166,13 @@ class NoSuchEvent(VaultError):
     exit_code = 4
 
 
+class NoSuchKind(VaultError):
+    name = f"{RECORDER}.NoSuchKind"
+    what = "cannot find events of kind '{kind}': there are {known}"
+    hint = "'streamvaultctl events' without --kind shows all"
+    exit_code = 2
+
+
 class NothingToRetry(VaultError):
     name = f"{RECORDER}.NothingToRetry"
     what = "cannot try recording {recording} again: {why}"

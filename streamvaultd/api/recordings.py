@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,6 +27,8 @@ from streamvaultd.core.model import Recorder, State
 from streamvaultd.core.recording.events import RetryRequested, RotateRequested, StopRequested
 from streamvaultd.core.recording.machine import RUNNING
 from streamvaultd.core.recording.on_request import why_not_retried
+from streamvaultd.core.recording.quality import is_sized, with_fallback
+from streamvaultd.core.watching.model import Sighting
 from streamvaultd.errors import (
     AlreadyRecording,
     DirectoryUnusable,
@@ -48,6 +51,13 @@ from streamvaultd.varlink.server import Call, Handler, Stream
 from streamvaultd.varlink.server import Final as Last
 
 
+class Sources(Plugins, Protocol):
+    """What streamlink knows of sources."""
+
+    async def probe(self, url: str, quality: str) -> Sighting:
+        """What a source offers now; trouble is an answer."""
+
+
 class Processes(Protocol):
     """Who runs in which unit."""
 
@@ -66,7 +76,7 @@ class Api:
         hub: Hub,
         clock: Clock,
         streamlinks: Streamlinks,
-        plugins: Plugins,
+        plugins: Sources,
         watcher: Processes,
         beginner: Beginner,
         settings: LiveSettings,
@@ -194,6 +204,8 @@ class Api:
                 raise AlreadyRecording(streamer=streamer, recording=running.recording.id)
         if not await self._plugins.can_handle(url):
             raise UnsupportedUrl(url=redact_url(url))
+        if is_sized(quality):
+            quality = with_fallback(quality, (await self._plugins.probe(url, quality)).streams)
         return await self._beginner.begin(
             Wish(
                 streamer=streamer,
@@ -201,7 +213,7 @@ class Api:
                 quality=quality,
                 directory=directory,
                 duration=duration,
-                policy=settings.policy,
+                policy=replace(settings.policy, filename=settings.filename),
             )
         )
 

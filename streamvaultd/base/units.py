@@ -20,6 +20,7 @@ JOBS_SLICE: Final = "streamvault-jobs.slice"
 _SEGMENT = re.compile(r"streamvault-([1-9]\d{0,9})-(\d{3,6})\.scope", re.ASCII)
 _JOB = re.compile(r"streamvault-job-([1-9]\d{0,9})\.scope", re.ASCII)
 _EXIT = re.compile(r"exit-([1-9]\d{0,9})-(\d{1,6})", re.ASCII)
+_FILE = re.compile(r"file-([1-9]\d{0,9})-(\d{1,6})", re.ASCII)
 _JOB_EXIT = re.compile(r"exit-job-([1-9]\d{0,9})", re.ASCII)
 
 
@@ -60,6 +61,17 @@ def segment_fd_name(recording: int, number: int) -> str:
 def parse_segment_fd_name(name: str) -> tuple[int, int] | None:
     """(recording, number) of a stored exit pipe, None for any other name."""
     match = _EXIT.fullmatch(name)
+    return (int(match[1]), int(match[2])) if match else None
+
+
+def file_fd_name(recording: int, number: int) -> str:
+    """FDNAME= of a segment's file that has lost its name."""
+    return f"file-{recording}-{number}"
+
+
+def parse_file_fd_name(name: str) -> tuple[int, int] | None:
+    """(recording, number) of a stored file, None for any other name."""
+    match = _FILE.fullmatch(name)
     return (int(match[1]), int(match[2])) if match else None
 
 

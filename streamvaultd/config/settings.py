@@ -237,7 +237,8 @@ OPTIONS: Final = (
            "So far apart are two questions to one site, however many streamers are watched there."),
     Option("network", "allow", _networks, "network_allow", "[]",
            "Networks that recordings may reach besides the internet: of loopback, link-local and multicast addresses, "
-           "which are closed to a recording whose URL and proxy do not name them."),
+           "which are closed to a recording whose URL and proxy do not name them; and likewise questions whether "
+           "somebody is live."),
     Option("streamlink", "command", _command, "streamlink_command", "streamlink",
            "The streamlink to run while none is installed by 'streamvaultctl streamlink install'."),
     Option("streamlink", "install", _installer, "streamlink_install", "root",

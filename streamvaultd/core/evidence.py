@@ -19,7 +19,8 @@ class Evidence:
     that can be known; `unit_result`, Result= of the scope (systemd.scope(5)), of which "success" proves nothing, for a
     scope that was unloaded answers so; `journal_oom` and `journal_oomd`, messages of systemd about exactly this unit;
     `kernel_oom`, the kernel's line about its cgroup; `host_down`: the machine was going down, or has been started
-    since; `link_down`: this machine had no network; `disk`: "full" or "read-only".
+    since; `link_down`: this machine had no network; `disk`: "full" or "read-only"; `file`: "removed", "moved"
+    or "cut", what somebody did to its file while it was written.
     """
 
     status: int | None = None
@@ -38,6 +39,7 @@ class Evidence:
     host_down: bool | None = None
     link_down: bool | None = None
     disk: str | None = None
+    file: str | None = None
     log: tuple[str, ...] = ()
 
     def merged(self, later: Evidence) -> Evidence:

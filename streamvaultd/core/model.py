@@ -135,6 +135,7 @@ class Policy:
     container: Container = Container.RECEIVED
     min_duration: float = 0.0  # a broadcast with less media is not kept; 0: all are
     browser: bool = False  # its segments may start a browser, and are confined less
+    filename: str = ""  # the template of its result's name; "": what the settings say when it is joined
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -105,6 +105,7 @@ class Evidence(Record):
     host_down: bool | None
     link_down: bool | None
     disk: str | None
+    file: str | None
     log: tuple[str, ...]
 
 
@@ -338,6 +339,7 @@ def _parse_evidence(top: Fields) -> Evidence:
         host_down=top.truth("hostDown"),
         link_down=top.truth("linkDown"),
         disk=top.text("disk"),
+        file=top.text("file"),
         log=top.texts("log"),
     )
 

@@ -45,6 +45,7 @@ from streamvaultd.recording.admission import Beginner
 from streamvaultd.recording.disk_guard import DiskGuard
 from streamvaultd.recording.executor import Executor
 from streamvaultd.recording.files.discard import Discard
+from streamvaultd.recording.files.held import HeldFiles
 from streamvaultd.recording.files.output import SegmentFiles
 from streamvaultd.recording.files.space import Space
 from streamvaultd.recording.files.writeback import Writeback
@@ -123,6 +124,7 @@ class Daemon:
         self._store, self._files = store, files
         self._watcher: ProcessWatch[str] = ProcessWatch(asyncio.get_running_loop())
         self.streamlinks = Streamlinks(settings=self._settings, state_dir=STATE_DIR)
+        self._held = HeldFiles(asyncio.get_running_loop(), fd_store=self.notifier)
         self._writeback = self._build_writeback()
         self.disk = self._build_disk_guard()
         self._beginner = Beginner(
@@ -137,6 +139,7 @@ class Daemon:
         )
         self._media: MediaWatch[str] = MediaWatch(asyncio.get_running_loop())
         captures = self._build_captures()
+        self._held.on_taken = captures.on_file_taken
         self._progress = JoinProgress(folder=STATE_DIR / "jobs", watcher=self._media, on_change=self._on_progress)
         self._removal = Removal(store=store, files=files, media=Discard(), lanes=self._lanes)
         self._joins = self._build_joins()
@@ -201,6 +204,7 @@ class Daemon:
             asyncio.get_running_loop(),
             clock=self._clock,
             settings=self._settings,
+            held=self._held,
             on_trouble=lambda unit, error: self.disk.on_sync_failed(unit, error),
         )
 
@@ -228,6 +232,7 @@ class Daemon:
             media=self._media,
             parse_record=parse_exit_record,
             writeback=self._writeback,
+            held=self._held,
             disk=self.disk,
             lanes=self._lanes,
             looks=Looks(),
@@ -358,8 +363,10 @@ class Daemon:
             self.spawn(self._catalogue.run())
         self.spawn(self.link_watch.run())
         self.spawn(self._find_streamlink())
+        self._held.inherit(fds)
         self.notifier.inherit(name for name in fds if name not in SOCKET_NAMES)
         adopted = await self._take_over(fds)
+        self._held.release_all(self._recorders.values())
         self.ledger.start(self._recorders.values())
         self.spawn(self.manager.run())
         await self.watching.start()

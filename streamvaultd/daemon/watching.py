@@ -7,6 +7,7 @@ import asyncio
 import os
 import random
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from streamvaultd.base.clock import Clock
 from streamvaultd.config import credentials, streamers
 from streamvaultd.config.last_good import STREAMERS, LastGood
 from streamvaultd.config.live import LiveSettings
-from streamvaultd.config.settings import Settings
+from streamvaultd.config.settings import Settings, check_template
 from streamvaultd.config.streamer_files import StreamerFiles
 from streamvaultd.core.model import Recorder, Recording
 from streamvaultd.core.recording.events import Event
@@ -202,7 +203,9 @@ class Watching:
             self._journal.tell(SECRETS_REFUSED, streamer=streamer.name)
 
     def template_for(self, recording: Recording) -> str:
-        """How the joined file is called."""
+        """How the joined file is called: as it was said when the recording began, if that is a template still."""
+        with suppress(ValueError):
+            return check_template(recording.policy.filename)
         streamer = self._streamer_of(recording)
         return (streamer.filename if streamer else "") or self._settings.now.filename
 

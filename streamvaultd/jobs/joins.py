@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -262,7 +262,8 @@ class Joins:
             return
         await self._store.add_seams(recording, [SeamRecord(**msgspec.structs.asdict(seam)) for seam in report.seams])
         parts = [msgspec.structs.asdict(part) for part in report.parts]
-        result = {"path": report.path, "bytes": report.bytes, "parts": parts, "notes": list(report.notes)}
+        notes = [*report.notes, *_taken(recorder)]
+        result = {"path": report.path, "bytes": report.bytes, "parts": parts, "notes": notes}
         await self._finish(recording, job, ok=True, result=result)
         if report.lead is not None:
             seconds = "-" if report.lead.ms is None else f"{report.lead.ms / 1000:.1f}"
@@ -305,6 +306,16 @@ class Joins:
         await self._store.finish_job(job, ok=ok, result=result, now=self._clock.now())
         self._progress.end(recording, job)
         self._report(job).unlink(missing_ok=True)
+
+
+def _taken(recorder: Recorder) -> Iterator[str]:
+    """What people did to the files of segments while these were written."""
+    for segment in recorder.segments:
+        if segment.evidence is not None and segment.evidence.file is not None:
+            how, number = segment.evidence.file, f"{segment.number:03d}"
+            what = "what it had then is gone from it" if how == "cut" else "what it had is in the result"
+            kept = what if segment.size else "nothing of it could be saved"
+            yield f"somebody has {how} the file of segment {number} while it was written: {kept}"
 
 
 def _received(segment: Segment) -> tuple[int, int] | None:

@@ -204,12 +204,14 @@ def beats(source: Source) -> Iterator[tuple[int, float, float]]:
                 yield fragment.start, run.start / scale, run.duration / scale
 
 
-def duration_ms(source: Source) -> int | None:
+def duration_ms(source: Source, gap_max: int = SEAM_GAP_MAX) -> int | None:
     """Milliseconds that are presented from the first to the end of the last fragment of any track, gaps included.
+
+    A step ahead of more than `gap_max` is no gap, but another piece.
 
     Each piece has its own clock (pieces.py). None when a fragment tells no time: it may last long.
     """
-    known, pieces = tracks(source), Pieces(SEAM_GAP_MAX)
+    known, pieces = tracks(source), Pieces(gap_max)
     for fragment in fragments(source, known):
         if not fragment.runs:
             return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 from enum import Enum
 from operator import itemgetter
@@ -110,6 +110,9 @@ class _Transport:
         self._last: int | None = None
         self._frame = 0.0 if self._clock is None else first[self._clock].step / ts.TICKS_PER_MS
         self._pieces = Pieces()
+        self._in_piece: set[int] = set()
+        self._starts: list[tuple[int, bool]] = []  # of the units in this block, and whether one is its stream's first
+        self._breaks: list[tuple[int, int, int, bool]] = []  # (offset, PID, ms, at a start): the next unit tells
 
     def look(self) -> None:
         end = packets = 0
@@ -126,6 +129,7 @@ class _Transport:
             self._found.note(
                 end, "torn", f"{self._source.size - end} bytes at the end are no whole packet", self._now()
             )
+        self._judge_breaks(0)
         self._found.packets = packets
         self._found.is_known = not nameless_pictures(self._source)
         if self._pieces.count:
@@ -139,9 +143,25 @@ class _Transport:
         for at, pid in ts.continuity_breaks(self._counters, data):
             if at in restarts:
                 continue
-            text = f"packets of PID {pid} are missing or repeated"
             before = bisect_right(times, offset + at, key=itemgetter(0)) - 1
-            self._found.note(offset + at, "continuity", text, times[before][1])
+            self._breaks.append((offset + at, pid, times[before][1], bool(data[at + 1] & 0x40)))
+        self._judge_breaks(PROBLEMS_MAX)
+
+    def _judge_breaks(self, waiting: int) -> None:
+        """Where another clock begins, other media do, with counters of their own: an advertisement, and what it is in.
+
+        That many breaks may wait for the unit behind them.
+        """
+        while self._breaks:
+            offset, pid, ms, may_splice = self._breaks[0]
+            behind = bisect_left(self._starts, offset, key=itemgetter(0))
+            if may_splice and behind == len(self._starts) and len(self._breaks) <= waiting:
+                return
+            del self._breaks[0]
+            is_splice = may_splice and behind < len(self._starts) and self._starts[behind][1]
+            if not is_splice:
+                text = f"packets of PID {pid} are missing or repeated"
+                self._found.note(offset, "continuity", text, ms)
 
     def _restarts(self, data: bytes) -> set[int]:
         """Where a PID begins to count anew behind a table of programs that does, too.
@@ -166,9 +186,14 @@ class _Transport:
     def _look_at_times(self, offset: int, data: bytes) -> list[tuple[int, int]]:
         """Looks at the steps of all streams; returns (offset, ms since the start) of each beat of the clock."""
         times = [(offset, self._now())]
+        self._starts.clear()
         for pes in ts.pes_starts(data):
             pieces, now = self._pieces.count, self._now()
             self._pieces.feed(pes.pid, pes.dts)
+            if self._pieces.count != pieces:
+                self._in_piece.clear()
+            self._starts.append((offset + pes.at, pes.pid not in self._in_piece))
+            self._in_piece.add(pes.pid)
             if pes.pid != self._clock:
                 continue
             step = 0 if self._last is None else ts.difference(pes.dts, self._last)

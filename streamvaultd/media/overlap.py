@@ -8,11 +8,12 @@ takes the union.
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 from streamvaultd.media import fmp4, fragment_union, timeline
 from streamvaultd.media.pes_splice import find_pes_splice
-from streamvaultd.media.seam import HEAD, REACH_MAX
+from streamvaultd.media.seam import HEAD, REACH_MAX, REPEAT_MAX
 from streamvaultd.media.source import FileSource, Source, find_back, is_equal
 
 # The newer begins with the oldest that the source offers, and soon has as much of it as the older: at first, this much
@@ -37,7 +38,17 @@ def overlap_proven(older_fd: int, newer_fd: int) -> bool:
     if place is None:
         return timeline.is_ts(newer) and find_pes_splice(older, newer, reach) is not None
     common = min(older.size - place, newer.size - skip)
-    return is_equal(older, place, newer, skip, common) or _is_end_common(older, place, newer, skip)
+    before = find_back(older, head, max(0, place - REPEAT_MAX), place + HEAD - 1)
+    if _is_once(newer, head, skip) and next(before, None) is None:
+        return is_equal(older, place, newer, skip, common) or _is_end_common(older, place, newer, skip)
+    # the media repeat themselves, as a slate does: only what comes behind them tells how much the newer has
+    return _is_end_common(older, max(0, place - REPEAT_MAX), newer, skip)
+
+
+def _is_once(source: Source, part: bytes, start: int) -> bool:
+    """True when what stands there does not come again soon."""
+    again = find_back(source, part, start + 1, min(source.size, start + REPEAT_MAX))
+    return next(again, None) is None
 
 
 def _is_end_common(older: Source, place: int, newer: Source, skip: int) -> bool:
@@ -47,7 +58,9 @@ def _is_end_common(older: Source, place: int, newer: Source, skip: int) -> bool:
 
 
 def _holds(source: Source, start: int, part: bytes) -> bool:
-    return next(find_back(source, part, start, source.size), None) is not None
+    """Once: what is there twice may be either of them."""
+    places = find_back(source, part, start, source.size) if part else iter(())
+    return len(list(islice(places, 2))) == 1
 
 
 def _end_of(source: Source, start: int) -> bytes:
@@ -56,10 +69,12 @@ def _end_of(source: Source, start: int) -> bytes:
     low = end - HEAD
     if low < start or (not fmp4.is_fmp4(source) and not any(timeline.units(source, low, end))):
         return b""
-    return source.read(low, HEAD)
+    part = source.read(low, HEAD)
+    again = find_back(source, part, max(start, low - REPEAT_MAX), low + HEAD - 1)
+    return part if next(again, None) is None else b""
 
 
-def are_overlapping(older: Path, newer: Path) -> bool:
-    """overlap_proven() of two files by their paths."""
+def are_overlapping(older: Path | int, newer: Path | int) -> bool:
+    """overlap_proven() of two files by their paths, or by descriptors, which are closed."""
     with FileSource.opened(older) as older_source, FileSource.opened(newer) as newer_source:
         return overlap_proven(older_source.fd, newer_source.fd)

@@ -24,6 +24,9 @@ APART: Final = 10 * SECOND
 JITTER: Final = SECOND
 """How far a stream may step back without a clock that was set anew: sound is repeated, or begins between frames."""
 
+EXACT: Final = SECOND // 10
+"""How far from the end of a piece another one is that goes on there without a pause."""
+
 ENDS_MAX: Final = 16
 """Ends of pieces that are remembered."""
 
@@ -75,7 +78,7 @@ class Pieces:
     def _place(self, start: int, step: int | None, now: int, gap_max: int) -> int:
         ahead = ts.difference(start, now)
         is_back = (step is not None and step < -JITTER) or ahead < -APART
-        if is_back or ahead > gap_max or (ahead > APART and self._resumed(start) is not None):
+        if is_back or ahead > gap_max or (ahead > JITTER and self._goes_on_elsewhere(start, ahead)):
             return self._begin(start)
         if ahead <= 0:
             return now
@@ -83,18 +86,26 @@ class Pieces:
         self._lasting = max(0, self._lasting - ahead)
         return start
 
+    def _goes_on_elsewhere(self, start: int, ahead: int) -> bool:
+        """Whether it goes on with an earlier piece; a step that may be a pause has to meet its end exactly."""
+        step = self._resumed(start)
+        return step is not None and (ahead > APART or abs(step) <= EXACT)
+
     def _resumed(self, start: int) -> int | None:
         """How far behind the end of an earlier piece this is, if it goes on with that piece."""
         steps = (ts.difference(start, end) for end in reversed(self._ends))
-        return next((step for step in steps if -JITTER <= step <= APART), None)
+        return min((step for step in steps if -JITTER <= step <= APART), key=abs, default=None)
 
     def _begin(self, start: int) -> int:
         """Another piece, or one that was there before and goes on."""
         if self._now is not None:
             tail = self._tail()
             self.total += tail
-            self._ends = [*self._ends[-ENDS_MAX + 1 :], (self._now + tail) % ts.WRAP]
-        self.total += max(0, self._resumed(start) or 0)
+            end = (self._now + tail) % ts.WRAP
+            others = [each for each in self._ends if abs(ts.difference(each, end)) > EXACT]
+            self._ends = [*others[-ENDS_MAX + 1 :], end]
+        pause = self._resumed(start) or 0
+        self.total += pause if 0 < pause <= self._gap_max else 0
         self._before |= self._last
         self._last.clear()
         self._lasting = 0

@@ -8,11 +8,13 @@ source that changes either makes a recording of several parts.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from streamvaultd.media import fmp4, timeline, ts
+from streamvaultd.media import fmp4, fragments, timeline, ts
 from streamvaultd.media.container import Container, sniff
+from streamvaultd.media.pieces import SECOND
 from streamvaultd.media.seam import Certainty, Inserted, Joint, Seam, SeamKind, find_seam
 from streamvaultd.media.splice import Literal, Part, Piece, Splice, cut, merged, size_of
 from streamvaultd.media.union import Origin, Span
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from streamvaultd.media.source import Source
+
+
+# What a kill may leave of a packet or fragment at a segment's end
+TORN_MAX = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +73,17 @@ class Plan:
         return [planned.offset for planned in self.seams if planned.offset is not None]
 
 
-def plan_join(files: Sequence[Source]) -> tuple[Plan, ...]:
+def plan_join(files: Sequence[Source], ends: Sequence[int | None] = ()) -> tuple[Plan, ...]:
     """Plans the join of segments in the order in which they were started, as one part or more; none if none has media.
 
+    `ends`: when the last of each was received (ms), as far as that is known.
     Never raises on what they hold (OSError of a read apart).
     """
     chains: list[_Chain] = []
     for index, file in enumerate(files):
-        for piece in _uniform(index, file):
-            _take(files, chains, piece)
+        pieces = _uniform(index, file)
+        for number, piece in enumerate(pieces):
+            _take(files, chains, piece, _Times(files, ends, pieces[number:]))
     return tuple(_finished(files, chain) for chain in chains)
 
 
@@ -96,7 +104,35 @@ def _uniform(index: int, file: Source) -> Sequence[Part]:
     return [Part(index, start, end) for start, end in fmp4.uniform(file)]
 
 
-def _take(files: Sequence[Source], chains: list[_Chain], piece: Part) -> None:
+@dataclass(frozen=True, slots=True)
+class _Times:
+    """What the times at which segments were received tell of a piece; `rest` are all of its file from it on."""
+
+    files: Sequence[Source]
+    ends: Sequence[int | None]
+    rest: Sequence[Part]
+
+    def overlap_ms(self, older: tuple[Piece, ...]) -> float | None:
+        """How much of what is received until now is in both; None where nothing tells."""
+        last, piece = older[-1] if older else None, self.rest[0]
+        if not self.ends or not isinstance(last, Part) or last.end < self.files[last.file].size - TORN_MAX:
+            return None
+        before, behind = self.ends[last.file], self.ends[piece.file]
+        lengths = [self._ms(each) for each in self.rest]
+        if before is None or behind is None or None in lengths:
+            return None
+        return sum(filter(None, lengths)) - float(behind - before)
+
+    def _ms(self, piece: Part) -> float | None:
+        source = Splice(self.files, (piece,))
+        if piece.size > timeline.COUNTED_MAX:
+            return None
+        is_ts = sniff(source) is Container.TS
+        ms = timeline.received_ms(source) if is_ts else fragments.duration_ms(source, SECOND)
+        return None if ms is None else float(ms)
+
+
+def _take(files: Sequence[Source], chains: list[_Chain], piece: Part, times: _Times) -> None:
     """Put a piece to the part that is proven to have the same media, else to the last one, or begin another.
 
     A source that comes back to an earlier initialisation has parts of equal headers: the last is not the first choice.
@@ -104,7 +140,7 @@ def _take(files: Sequence[Source], chains: list[_Chain], piece: Part) -> None:
     source = Splice(files, (piece,))
     last: Seam | None = None
     for chain in reversed(chains):
-        seam = find_seam(Splice(files, chain.pieces), source)
+        seam = find_seam(Splice(files, chain.pieces), source, partial(times.overlap_ms, chain.pieces))
         if seam.certainty is Certainty.PROVEN and seam.kind in (SeamKind.EXACT, SeamKind.UNION):
             _extend(chain, seam, piece)
             return

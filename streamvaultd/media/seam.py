@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, TypeAlias
 from streamvaultd.media import fmp4, fragment_union, fragments, timeline, ts
 from streamvaultd.media.container import Container, sniff
 from streamvaultd.media.pes_splice import PesSplice, find_pes_splice
+from streamvaultd.media.pieces import SECOND
 from streamvaultd.media.source import Clipped, Source, find_back, is_equal
 from streamvaultd.media.union import Origin, Span, Union, find_union
 from streamvaultd.media.unit_weave import Weave, find_weave
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 # What is looked for: 32 packets hold tables, a clock reference and timestamps, so they are unique
 HEAD = 32 * ts.PACKET
@@ -31,6 +32,9 @@ REACH = 1 << 30
 REACH_MAX = 16 << 30
 # How far before a place another one is looked for that is as good: media that repeat themselves, as a slate does
 REPEAT_MAX = 64 << 20
+# And so many of them at most
+REPEATS_MAX = 64
+BY_TIME = "which of them it is was told by when they were received"
 # A clock that runs back by more than this (ms) is no rounding: that nothing is missing cannot be told
 BACKWARD_NONE_MS = 1.0
 # Places that hold the head but go on differently are tried this often; only made-up input has more
@@ -69,6 +73,7 @@ class Inserted:
 
 
 Joint: TypeAlias = Span | Inserted
+Expected: TypeAlias = "Callable[[], float | None]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,20 +95,25 @@ class Seam:
     note: str = ""
 
 
-def find_seam(older: Source, newer: Source) -> Seam:
-    """How `newer`, the next segment in time, continues `older`. Reads REACH_MAX bytes back at most, in windows."""
+def find_seam(older: Source, newer: Source, expected: Expected = lambda: None) -> Seam:
+    """How `newer`, the next segment in time, continues `older`. Reads REACH_MAX bytes back at most, in windows.
+
+    `expected` tells how much (ms) both hold by when they were received, less than nothing where something is missing.
+    It is asked where the media repeat themselves, and may know nothing.
+    """
     kind = sniff(older)
     if kind is not sniff(newer):
         return _break(older, "the formats differ")
     match kind:
         case Container.TS:
-            return _ts_seam(Clipped(older, timeline.whole_end(older)), Clipped(newer, timeline.whole_end(newer)))
+            ends = timeline.whole_end(older), timeline.whole_end(newer)
+            return _ts_seam(Clipped(older, ends[0]), Clipped(newer, ends[1]), expected)
         case Container.FMP4 if not (fmp4.is_indexed(older) or fmp4.is_indexed(newer)):
-            return _fmp4_seam(older, newer)
+            return _fmp4_seam(older, newer, expected)
         case Container.FMP4 | Container.MATROSKA:
             return _single_seam(older, newer)
         case _:
-            seam, _ = _exact(older, newer, 0)
+            seam, _ = _exact(older, newer, 0, lambda: None)
             return seam or _gap(older.size, 0, "in this format only equal bytes were looked for")
 
 
@@ -141,14 +151,15 @@ def _gap(older_end: int, newer_start: int, note: str) -> Seam:
 # --- equal bytes ---------------------------------------------------------------------------------------------------
 
 
-def _exact(older: Source, newer: Source, skip: int) -> tuple[Seam | None, int | None]:
+def _exact(older: Source, newer: Source, skip: int, expected: Expected) -> tuple[Seam | None, int | None]:
     """The seam by bytes, leaving out newer's first `skip` bytes; else where the head was found at all."""
     head = newer.read(skip, HEAD)
     found = None
     for _, place in zip(range(HITS_MAX), _places(older, newer, head), strict=False):
         if _goes_on(older, place, newer, skip):
-            seam = _exact_seam(older, newer, place, skip)
-            return (_ambiguous(seam) if _is_repeated(older, place, newer, skip, head) else seam), place
+            if _is_repeated(older, place, newer, skip, head):
+                return _by_time(older, place, newer, skip, head, expected()), place
+            return _exact_seam(older, newer, place, skip), place
         found = place
     if found is not None:
         return None, found
@@ -182,15 +193,40 @@ def _goes_on(older: Source, place: int, newer: Source, skip: int) -> bool:
 
 
 def _is_repeated(older: Source, place: int, newer: Source, skip: int, head: bytes) -> bool:
-    """True when newer continues older at an earlier place just as well: equal bytes do not tell which it is."""
-    low = max(0, place - REPEAT_MAX)
-    others = find_back(older, head, low, place + len(head) - 1)
-    return any(_goes_on(older, other, newer, skip) for _, other in zip(range(HITS_MAX), others, strict=False))
+    """True when newer continues older at an earlier place just as well, or begins with the same twice."""
+    if next(_others(older, place, newer, skip, head), None) is not None:
+        return True
+    again = find_back(newer, head, skip + ts.PACKET, min(newer.size, skip + REPEAT_MAX))
+    return next(again, None) is not None
 
 
-def _ambiguous(seam: Seam) -> Seam:
-    """The least is left out, so that nothing is lost that could be told apart; no more is known."""
-    note = "the media repeat themselves: the overlap may be longer, and how much is missing cannot be told"
+def _others(older: Source, place: int, newer: Source, skip: int, head: bytes) -> Iterator[int]:
+    """Places before this one at which newer continues older, too, the last one first."""
+    hits = find_back(older, head, max(0, place - REPEAT_MAX), place + len(head) - 1)
+    return (other for _, other in zip(range(REPEATS_MAX), hits, strict=False) if _goes_on(older, other, newer, skip))
+
+
+def _by_time(older: Source, place: int, newer: Source, skip: int, head: bytes, expected: float | None) -> Seam:
+    """Equal bytes do not tell which of several places it is, or whether it is any: when they were received may.
+
+    Without that the least is left out, so that nothing is lost that could be told apart. No more than this is known.
+    """
+    if expected is None:
+        return _ambiguous(_exact_seam(older, newer, place, skip), "the overlap may be longer")
+    places = [place, *_others(older, place, newer, skip, head)]
+    lengths = [min(older.size - each, newer.size - skip) for each in places]
+    whole = Clipped(newer, skip + lengths[-1])
+    is_ts = sniff(newer) is Container.TS
+    longest = timeline.received_ms(whole) if is_ts else fragments.duration_ms(whole, SECOND)
+    rate = (longest or 0) / lengths[-1]
+    length, nearest = min(zip(lengths, places, strict=True), key=lambda each: abs(each[0] * rate - expected))
+    if not longest or abs(length * rate - expected) <= abs(expected):
+        return _ambiguous(_exact_seam(older, newer, nearest, skip), BY_TIME)
+    return _ambiguous(_gap(older.size, skip, "nothing of it is taken for an overlap"), BY_TIME)
+
+
+def _ambiguous(seam: Seam, known: str) -> Seam:
+    note = f"the media repeat themselves: {known}, and how much is missing cannot be told"
     return replace(seam, certainty=Certainty.LIKELY, gap_ms=None, note="; ".join(filter(None, (seam.note, note))))
 
 
@@ -218,8 +254,12 @@ def _short_overlap(older: Source, head: bytes) -> int:
 # --- transport streams ---------------------------------------------------------------------------------------------
 
 
-def _ts_seam(older: Source, newer: Source) -> Seam:
-    exact, start = _exact(older, newer, 0)
+def _ts_seam(older: Source, newer: Source, expected: Expected) -> Seam:
+    exact, start = _exact(older, newer, 0, expected)
+    if exact is not None and exact.kind is SeamKind.GAP:
+        return replace(
+            _append(older, newer, 0), kind=SeamKind.GAP, certainty=exact.certainty, gap_ms=None, note=exact.note
+        )
     if exact is not None and _is_telling(newer, exact.overlap_bytes):
         return replace(exact, overlap_ms=_media_ms(newer, exact.overlap_bytes))
     # Two muxers' packets may agree here and there, too: where the newer's first ones do not, units come before packets
@@ -387,14 +427,16 @@ def _is_telling(newer: Source, length: int) -> bool:
 # --- fragmented MP4 ------------------------------------------------------------------------------------------------
 
 
-def _fmp4_seam(older: Source, newer: Source) -> Seam:
+def _fmp4_seam(older: Source, newer: Source, expected: Expected) -> Seam:
     skip = fmp4.header_end(newer)
     if not fmp4.is_same_header(newer.read(0, skip), older.read(0, fmp4.header_end(older))):
         return _break(older, "the initialisation headers differ")
     end = fmp4.whole_end(older)
     if newer.size == skip:
         return replace(_gap(end, skip, "the newer segment holds no media"), gap_ms=0.0, certainty=Certainty.PROVEN)
-    seam, _ = _exact(older, newer, skip)
+    seam, _ = _exact(older, newer, skip, expected)
+    if seam is not None and seam.kind is SeamKind.GAP:
+        return replace(seam, older_end=end)
     if seam is not None and seam.overlap_bytes >= min(HEAD, newer.size - skip):
         overlap = fragments.duration_ms(Clipped(newer, skip + seam.overlap_bytes))
         return replace(seam, overlap_ms=None if overlap is None else float(overlap))

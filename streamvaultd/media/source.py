@@ -41,9 +41,16 @@ class FileSource:
 
     @classmethod
     @contextmanager
-    def opened(cls, path: Path) -> Iterator[FileSource]:
-        """A regular file, for the length of the block; OSError for anything else, which a link is, too."""
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    def opened(cls, path: Path | int) -> Iterator[FileSource]:
+        """A regular file, for the length of the block; OSError for anything else, which a link is, too.
+
+        A descriptor is closed in the end.
+        """
+        fd = (
+            path
+            if isinstance(path, int)
+            else os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        )
         try:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise OSError(errno.EUCLEAN, "it is no regular file", str(path))

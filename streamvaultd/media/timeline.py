@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from streamvaultd.media import ts
-from streamvaultd.media.pieces import SEAM_GAP_MAX, Pieces
+from streamvaultd.media.pieces import GAP_MAX, SEAM_GAP_MAX, SECOND, Pieces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -167,6 +167,12 @@ def duration_ms(source: Source, seams: Sequence[int] = ()) -> int | None:
     return _sampled(source, seams)
 
 
+def received_ms(source: Source) -> int | None:
+    """As duration_ms(), of what is there alone: a step ahead of more than a second is no time. None of large files."""
+    pieces = read_pieces(source, gap_max=SECOND) if source.size <= COUNTED_MAX else Pieces()
+    return round(pieces.end() / ts.TICKS_PER_MS) if pieces.count else None
+
+
 def counted_ms(source: Source, seams: Sequence[int] = ()) -> int | None:
     """As duration_ms(), for one who removes what is short: by every timestamp.
 
@@ -180,9 +186,9 @@ def _counted(source: Source, seams: Sequence[int]) -> int | None:
     return round(pieces.end() / ts.TICKS_PER_MS) if pieces.count else None
 
 
-def read_pieces(source: Source, seams: Sequence[int] = ()) -> Pieces:
+def read_pieces(source: Source, seams: Sequence[int] = (), gap_max: int = GAP_MAX) -> Pieces:
     """What every timestamp tells."""
-    pieces, ahead = Pieces(), sorted(seams, reverse=True)
+    pieces, ahead = Pieces(gap_max), sorted(seams, reverse=True)
     for pes in units(source, 0, source.size):
         at_seam = False
         while ahead and ahead[-1] <= pes.at:

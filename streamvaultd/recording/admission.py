@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from streamvaultd.base.clock import Clock
@@ -81,6 +81,6 @@ def wish_for(streamer: Streamer, sighting: Sighting, settings: Settings) -> Wish
         quality=with_fallback(streamer.quality or settings.quality, sighting.streams),
         directory=Path(streamer.directory) if streamer.directory else settings.directory,
         duration=streamer.max_duration,
-        policy=streamer.policy_on(settings.policy),
+        policy=replace(streamer.policy_on(settings.policy), filename=streamer.filename or settings.filename),
         broadcast=Broadcast(site_id=sighting.site_id, title=sighting.title, category=sighting.category),
     )

@@ -114,6 +114,8 @@ class Executor:
                 return self._stop(recorder, attempt)
             case fx.Measure(attempt):
                 return self._captures.measure(recorder, attempt)
+            case fx.SaveFile(attempt):
+                return self._save_file(recorder, attempt)
             case fx.CheckOverlap(attempt, older):
                 return self._captures.check_overlap(recorder, attempt, older)
             case fx.Seal(attempt):
@@ -181,6 +183,13 @@ class Executor:
             # not stuck: StopTimedOut asks again
             unit = segment_unit(recorder.recording.id, attempt)
             self._journal.tell(SCOPE_TROUBLE, recorder, unit=unit, why=error)
+
+    async def _save_file(self, recorder: Recorder, attempt: int) -> None:
+        try:
+            await self._captures.save_file(recorder, attempt)
+        except OSError as error:
+            # it stays open, and is saved when it is sealed
+            self._journal.tell(FILES_TROUBLE, recorder, why=error)
 
     async def _seal(self, recorder: Recorder, attempt: int) -> None:
         try:

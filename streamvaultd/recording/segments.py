@@ -12,6 +12,7 @@ from typing import Final
 
 from streamvaultd.base.clock import Clock
 from streamvaultd.base.growth import MediaWatcher
+from streamvaultd.base.lanes import DEADLINE as LANE_DEADLINE
 from streamvaultd.base.lanes import Lanes, is_no_room
 from streamvaultd.base.units import parse_segment_unit, segment_fd_name, segment_unit
 from streamvaultd.core.evidence import Evidence
@@ -19,9 +20,10 @@ from streamvaultd.core.flows import Pulse
 from streamvaultd.core.model import Moment, Recorder, ScopeLimits, State
 from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.loglines import Line, resolved_quality
-from streamvaultd.core.recording.policy import preferred_quality, quality_to_come
+from streamvaultd.core.recording.policy import preferred_quality, quality_to_come, seal_limit
 from streamvaultd.core.recording.reconcile import Run
 from streamvaultd.errors import DirectoryUnusable, DiskFull, MemoryFull, StreamlinkUnusable, VaultError
+from streamvaultd.recording.files.held import HeldFiles
 from streamvaultd.recording.ports import Capture, Disk, Files, Looks, Writeback
 from streamvaultd.reporting.notices import fields_of
 from streamvaultd.scopes.ports import Command
@@ -52,11 +54,12 @@ class Captures:
         runs: Runs,
         media: MediaWatcher,
         writeback: Writeback,
+        held: HeldFiles,
         disk: Disk,
         lanes: Lanes,
         looks: Looks,
         parse_record: Callable[[bytes | None], Evidence],
-        is_overlap_proven: Callable[[Path, Path], bool],
+        is_overlap_proven: Callable[[Path | int, Path | int], bool],
         scope_memory: Callable[[str], tuple[int | None, int | None]],
         memory_refusal: Callable[[int], str | None],
         is_link_down: Callable[[], bool],
@@ -68,6 +71,7 @@ class Captures:
         self._runs = runs
         self._media = media
         self._writeback = writeback
+        self._held = held
         self._disk = disk
         self._lanes = lanes
         self._looks = looks
@@ -177,14 +181,14 @@ class Captures:
         if run in self._measuring:
             return
         self._measuring.add(run)
-        size, pulses, unfit = (
-            0,
-            tuple[Pulse, ...](),
-            None,
-        )  # whoever cannot be seen to write takes the way of who does not
+        # whoever cannot be seen to write takes the way of one that does not
+        size: int | None = 0
+        pulses, unfit = tuple[Pulse, ...](), None
         try:
             path = self._files.segment_path(recording, attempt)
-            size = await self._lanes.run(recording.directory, self._files.size, path)
+            size = self._held.size(segment_unit(*run))
+            if size is None:
+                size = await self._lanes.run(recording.directory, self._files.size, path)
             pulses, unfit = await self._lanes.run(recording.directory, self._looks.look, run, path)
         except OSError:
             pass
@@ -193,15 +197,24 @@ class Captures:
         group = self._runs.control_group(segment_unit(recording.id, attempt))
         anon, limit = (None, None) if group is None else self._scope_memory(group)
         measured = ev.SizeMeasured(
-            at=self._clock.now(), attempt=attempt, size=size, pulses=pulses, unfit=unfit, anon=anon, limit=limit
+            at=self._clock.now(), attempt=attempt, size=size or 0, pulses=pulses, unfit=unfit, anon=anon, limit=limit
         )
         self._post(recording.id, measured)
 
+    async def save_file(self, recorder: Recorder, attempt: int) -> None:
+        """Keep what a file holds that has lost its name; raises OSError."""
+        recording = recorder.recording
+        unit, path = segment_unit(recording.id, attempt), self._files.segment_path(recording, attempt)
+        self._held.store(unit)
+        await self._lanes.call(recording.directory, self._held.restoring(unit, path, is_over=False))
+
     async def check_overlap(self, recorder: Recorder, attempt: int, older: int) -> None:
         """-> OverlapChecked"""
-        paths = [self._files.segment_path(recorder.recording, number) for number in (older, attempt)]
+        recording = recorder.recording
+        pair = [(segment_unit(recording.id, n), self._files.segment_path(recording, n)) for n in (older, attempt)]
+        files = [path if (fd := self._held.dup(unit)) is None else fd for unit, path in pair]
         try:
-            proven = await self._lanes.run(recorder.recording.directory, self._is_overlap_proven, *paths)
+            proven = await self._lanes.run(recording.directory, self._is_overlap_proven, *files)
         except OSError:
             proven = False  # one of the files is gone: its segment's end follows as an event
         self._post(recorder.recording.id, ev.OverlapChecked(at=self._clock.now(), attempt=attempt, proven=proven))
@@ -220,9 +233,14 @@ class Captures:
         self._media.cancel(segment_unit(*run))
         self._writeback.cancel(segment_unit(*run))
         trouble = await self._forget(*run)
+        unit, segment = segment_unit(*run), recorder.segment(attempt)
+        patience = LANE_DEADLINE if segment is None else max(LANE_DEADLINE, seal_limit(segment))
+        restore = self._held.restoring(unit, path, is_over=trouble is None)
+        await self._lanes.call(recording.directory, restore, deadline=patience)
         size = await self._lanes.run(recording.directory, self._files.seal, path)
         if trouble is not None:
             raise trouble
+        self._held.release(unit)
         self._post(recording.id, ev.SegmentSealed(at=self._clock.now(), attempt=attempt, size=size))
 
     async def _forget(self, recording: int, attempt: int) -> VaultError | None:
@@ -258,6 +276,12 @@ class Captures:
         run = parse_segment_unit(unit)
         if run is not None:
             self._post(run[0], ev.EvidenceArrived(at=self._clock.now(), attempt=run[1], evidence=evidence))
+
+    def on_file_taken(self, unit: str, how: ev.Taken, size: int) -> None:
+        """Somebody has removed, moved or cut the file of a run."""
+        run = parse_segment_unit(unit)
+        if run is not None:
+            self._post(run[0], ev.FileTaken(at=self._clock.now(), attempt=run[1], how=how, size=size))
 
     def on_line(self, recording: int, attempt: int, line: Line, text: str) -> None:
         """What streamlink says while it runs."""

@@ -49,6 +49,11 @@ ENTRIES: Final[Mapping[str, Entry]] = {
         ERROR,
         "Segment {segment} of '{streamer}' had {known} bytes, its file has {size}: somebody removed or cut it",
     ),
+    Notice.FILE_TAKEN: Entry(
+        "eee501f43dbd4991baa4b87a9fea37f3",
+        WARNING,
+        "Somebody has {how} the file of segment {segment} of '{streamer}' while it is written: {then}",
+    ),
     Notice.CAUSE_CORRECTED: Entry(
         "b0d9b9a94bd6424793c47f56cf7ebf03",
         NOTICE,

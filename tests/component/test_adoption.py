@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -43,6 +44,18 @@ def waiting() -> Recorder:
     return replace(recorder(), segments=(replace(segment, phase=Phase.WAITING, media_at=None),))
 
 
+class NothingHeld:
+    """No file has lost its name."""
+
+    def size(self, _unit: str) -> None: ...
+
+    def restoring(self, _unit: str, _path: Path, *, is_over: bool) -> Callable[[], None]:
+        assert is_over in (True, False)
+        return lambda: None
+
+    def release(self, _unit: str) -> None: ...
+
+
 def captures(runs: Any, posted: list[ev.Event], files: Any = NOBODY) -> Captures:
     """Of which only what this is about is there."""
     return Captures(
@@ -53,6 +66,7 @@ def captures(runs: Any, posted: list[ev.Event], files: Any = NOBODY) -> Captures
         runs=runs,
         media=files,
         writeback=NOBODY,
+        held=cast("Any", NothingHeld()),
         disk=cast("Any", SimpleNamespace(state_of=lambda _recording: None)),
         lanes=Lanes(),
         looks=Looks(),

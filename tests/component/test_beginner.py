@@ -63,7 +63,7 @@ async def test_begun_as_the_streamers_file_has_it_and_refused_before_anything_ex
     begun = (await beginner.begin(wish_for(ALICE, SEEN, Settings()))).recording
     assert [recorder.recording for recorder in world.taken] == [begun]
     assert (begun.url, begun.directory, begun.duration) == ("https://a.example/", "/srv/alice", 60.0)
-    assert begun.policy == replace(Settings().policy, grace=5.0)
+    assert begun.policy == replace(Settings().policy, grace=5.0, filename=Settings().filename)
     assert begun.quality.split(",")[:3] == ["1080p60", "720p60", "480p"]
     with pytest.raises(AlreadyRecording):
         await beginner.begin(wish_for(ALICE, SEEN, Settings()))

@@ -29,6 +29,7 @@ from streamvaultd.recording.files.output import SegmentFiles
 from streamvaultd.recording.files.writeback import Writeback
 from streamvaultd.upkeep.audit.salvage import Salvage
 from streamvaultd.upkeep.manifests.files import ManifestFiles
+from tests.component.held_world import held_files
 
 MEDIA = b"media" * 1000
 
@@ -154,7 +155,11 @@ async def test_nothing_else_opens_it_either(directory: Path, kind: str) -> None:
 
     loop = asyncio.get_running_loop()
     writeback = Writeback(
-        loop, clock=SystemClock(), settings=LiveSettings(Settings(sync_interval=60.0)), on_trouble=on_trouble
+        loop,
+        clock=SystemClock(),
+        settings=LiveSettings(Settings(sync_interval=60.0)),
+        held=held_files(),
+        on_trouble=on_trouble,
     )
     writeback.watch("unit", path)
     async with asyncio.timeout(20):

@@ -40,6 +40,7 @@ class Studio:
             runs=cast("Any", self),
             media=nobody,
             writeback=nobody,
+            held=nobody,
             disk=cast("Any", self),
             lanes=Lanes(),
             looks=Looks(),

@@ -18,9 +18,11 @@ from streamvaultd.config.live import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Phase, Policy, Recorder, Recording, Segment, State
 from streamvaultd.core.recording import events as ev
+from streamvaultd.core.recording.events import Outcome
+from streamvaultd.core.watching.model import Sighting
 from streamvaultd.errors import DiskFull, MemoryFull, StreamlinkUnusable, VaultError
 from streamvaultd.jobs.looks import Looks
-from streamvaultd.recording.admission import Beginner
+from streamvaultd.recording.admission import Beginner, Wish
 from streamvaultd.recording.files.output import SegmentFiles
 from streamvaultd.recording.files.space import Space
 from streamvaultd.recording.segments import Captures
@@ -76,6 +78,7 @@ class Studio:
             runs=nobody,
             media=nobody,
             writeback=nobody,
+            held=nobody,
             disk=cast("Any", room),
             lanes=Lanes(),
             looks=Looks(),
@@ -189,3 +192,53 @@ async def test_a_recording_that_does_not_fit_is_refused_before_there_is_anything
     error = await refusal(room, tmp_path)
     assert str(error) == f"cannot record to {tmp_path}: 3M free"
     assert await asyncio.to_thread(lambda: list(tmp_path.iterdir())) == []
+
+
+class Source:
+    """A source that offers these qualities; notes which were asked about."""
+
+    def __init__(self, *streams: str) -> None:
+        self.streams = streams
+        self.asked: list[str] = []
+
+    async def can_handle(self, _url: str) -> bool:
+        return True
+
+    async def probe(self, _url: str, quality: str) -> Sighting:
+        self.asked.append(quality)
+        return Sighting(outcome=Outcome.LIVE, streams=self.streams)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "offered", "recorded", "asked"),
+    [
+        ("1080p60", ("180p", "worst", "best"), "1080p60,180p,best", ["1080p60"]),
+        ("1080p60", (), "1080p60,best", ["1080p60"]),
+        ("1080p60,best", ("180p",), "1080p60,best", []),
+        ("best", ("180p",), "best", []),
+        ("audio_only", ("180p",), "audio_only", []),
+    ],
+)
+async def test_what_comes_nearest_is_recorded_where_what_is_wanted_is_not_offered(
+    wanted: str, offered: tuple[str, ...], recorded: str, asked: list[str], tmp_path: Path
+) -> None:
+    wishes: list[Wish] = []
+
+    async def begin(wish: Wish) -> Recorder:
+        wishes.append(wish)
+        raise MemoryFull(streamer=wish.streamer, why="enough was seen")
+
+    source = Source(*offered)
+    nobody = cast("Any", SimpleNamespace(recorders={}, begin=begin))
+    settings = LiveSettings(replace(Settings(), filename="{streamer}-{recording}"))
+    api = Api(
+        manager=nobody, store=nobody, files=nobody, hub=Hub(), clock=SetClock(), streamlinks=nobody, plugins=source,
+        watcher=nobody, beginner=nobody, settings=settings, pid_of=nobody,
+        presenter=nobody,
+    )  # fmt: skip
+    parameters = {"url": "https://host/x", "name": "demo", "directory": str(tmp_path), "quality": wanted}
+    with pytest.raises(MemoryFull):
+        await anext(aiter(api.record(cast("Any", SimpleNamespace(parameters=parameters, more=False)))))
+    [wish] = wishes
+    assert (wish.quality, source.asked) == (recorded, asked)
+    assert wish.policy.filename == "{streamer}-{recording}", "a reload does not rename what runs"

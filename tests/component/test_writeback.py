@@ -17,7 +17,9 @@ import pytest
 from streamvaultd.base.clock import SystemClock
 from streamvaultd.config.live import LiveSettings
 from streamvaultd.config.settings import Settings
+from streamvaultd.core.recording.events import Taken
 from streamvaultd.recording.files.writeback import Writeback
+from tests.component.held_world import held_files
 from tests.component.small_disk import MIB, SmallDisk, small_disk
 
 TICK = 0.05
@@ -52,17 +54,23 @@ class Desk:
 
     def __init__(self) -> None:
         self.troubles: asyncio.Queue[tuple[str, int | None]] = asyncio.Queue()
+        self.cut: asyncio.Queue[tuple[str, Taken, int]] = asyncio.Queue()
+        self.held = held_files()
+        self.held.on_taken = lambda unit, how, size: self.cut.put_nowait((unit, how, size))
         self.writeback = Writeback(
             asyncio.get_running_loop(),
             clock=SystemClock(),
             settings=LiveSettings(Settings(sync_interval=TICK)),
+            held=self.held,
             on_trouble=lambda key, error: self.troubles.put_nowait((key, error.errno)),
         )
         self._writers: list[Writer] = []
+        self._keys: list[str] = []
 
     def begin(self, key: str, path: Path, *, has: int = 0) -> Writer:
         writer = Writer(path)
         self._writers.append(writer)
+        self._keys.append(key)
         writer.write(has)
         self.writeback.watch(key, path)
         return writer
@@ -73,6 +81,9 @@ class Desk:
         while self._writers:
             self._writers.pop().close()
         await until(lambda: not threads(), "all threads have ended")
+        await asyncio.sleep(0)  # what they had to tell is told
+        for key in self._keys:
+            self.held.release(key)
 
 
 @pytest.fixture(name="desk")
@@ -186,3 +197,11 @@ async def test_what_cannot_be_put_on_disk_is_told_once(desk: Desk, disk: SmallDi
         await until(lambda: cached(writer.path) < MIB, "it can be synced again")
         assert desk.troubles.empty()
         await desk.end()
+
+
+async def test_a_file_that_was_cut_is_told_of(desk: Desk, disk: SmallDisk) -> None:
+    writer = desk.begin("cut", disk.point / "cut.ts", has=100_000)
+    await until(lambda: cached(writer.path) == 0, "it was synced once")
+    os.truncate(writer.path, 1000)
+    async with asyncio.timeout(LIMIT):
+        assert await desk.cut.get() == ("cut", Taken.CUT, 1000)

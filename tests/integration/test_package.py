@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from tests.fakes.livesource import LiveSource
@@ -47,7 +48,9 @@ def test_after_a_removal_nothing_runs_and_a_new_installation_goes_on(
     box.run(["systemctl", "start", "streamvaultd-readonly.socket", "streamvaultd.service"])
     box.run(["systemd-run", "--quiet", "--unit=looker", "--uid=nobody", "/bin/sh", "-c", LOOK])
     ctl("record", source.url(channel), "--name", "demo")
-    box.run(["dpkg", "--remove", "streamvaultd"], timeout=120)
+    told = box.run(["dpkg", "--remove", "streamvaultd"], timeout=120).stderr
+    removed = time.time_ns() // 1000
+    assert "what is recorded now ends; it goes on, or is joined, when the package is installed again" in told
     shown = box.run(["systemctl", "list-units", "--plain", "--no-legend", "--state=active,activating", "streamvault*"])
     assert shown.stdout == ""
     box.run(["systemctl", "stop", "looker.service"])
@@ -60,6 +63,7 @@ def test_after_a_removal_nothing_runs_and_a_new_installation_goes_on(
     source.control(channel, end=True)
     wait_state(box, ctl, "demo", "completed")
     assert ctl.recording("demo")["runtime"]["segments"] == 2
+    assert ctl.segments("demo")[0]["endedAt"]["realtime"] <= removed, "nobody was there to see it"
 
 
 def test_a_purge_keeps_what_was_recorded_and_nothing_else(box: Box) -> None:

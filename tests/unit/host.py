@@ -65,6 +65,8 @@ class Host(Agenda):
         self.source = Source(EPOCH / 1e6)
         self.scopes: dict[int, Run] = {}
         self.files: dict[int, list[int]] = {}
+        self.nameless: set[int] = set()  # of these files, those that somebody has removed
+        self.stored_files: set[int] = set()  # and systemd keeps open
         self.pipes: dict[int, Evidence] = {}
         self.failed: dict[int, Evidence] = {}
         self.journal: dict[int, Evidence] = {}
@@ -189,6 +191,25 @@ class Host(Agenda):
     def tell_media(self, attempt: int) -> None:
         """The first media of a run are there; whoever watches its file knows."""
         raise NotImplementedError
+
+    def take_file(self, attempt: int, how: ev.Taken = ev.Taken.REMOVED) -> None:
+        """Somebody removes, moves or cuts a file that is written."""
+        self._write()
+        if how is ev.Taken.CUT:
+            self.files[attempt] = self.files[attempt][-1:]
+        elif how is ev.Taken.REMOVED:
+            self.nameless.add(attempt)
+        self.tell(lambda at: ev.FileTaken(at=at, attempt=attempt, how=how, size=self.size(attempt)), 0.01)
+
+    def save_file(self, attempt: int) -> None:
+        """What has no name gets it again."""
+        self.nameless.discard(attempt)
+        self.stored_files.discard(attempt)
+
+    def lose_files(self) -> None:
+        """What has no name is gone when no run has it open any more, nor the daemon, nor systemd."""
+        for attempt in self.nameless - self.stored_files - self.scopes.keys():
+            self.files[attempt] = []
 
     def fill_disk(self, why: str = "full") -> None:
         """There is no room any more: whoever writes ends."""

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
 from streamvaultd.core.model import Phase, Recorder, Segment, State
 from streamvaultd.core.recording import effects as fx
 from streamvaultd.core.recording import events as ev
@@ -87,3 +90,15 @@ _GOING_ON = {
     State.COMPLETED: (0,), State.STOPPED: (0,), State.FAILED: (0,),
 }  # fmt: skip
 _QUIET = frozenset(State) - frozenset(list(State)[: list(State).index(State.FINALIZING)])
+
+
+def wrong_deaths(recorder: Recorder, killed: Mapping[int, frozenset[str]], told: Iterable[fx.Announce]) -> list[str]:
+    """Runs that were killed and are not noted as killed, and ends that were told twice."""
+    wrong = []
+    for attempt, known in killed.items():
+        segment = recorder.segment(attempt)
+        asked = segment is not None and segment.evidence is not None and segment.evidence.asked is not None
+        if not asked and (segment is None or segment.cause not in known):
+            wrong.append(f"segment {attempt} is {segment and segment.cause}, not {' or '.join(sorted(known))}")
+    ends = Counter(t.attempt for t in told if t.notice in (fx.Notice.SEGMENT_DIED, fx.Notice.SEGMENT_ENDED))
+    return wrong + [f"the end of segment {attempt} is told {n} times" for attempt, n in ends.items() if n > 1]

@@ -53,6 +53,18 @@ def test_a_file_tells_when_it_last_grew(size: int, written: float | None, grown:
     assert (segment.grown_at, segment.measure_at) == (grown, 1501.0)
 
 
+@pytest.mark.parametrize(
+    ("written", "ended"),
+    [(1400.0, 1400.0), (1003.0, 1003.0), (None, 1500.0), (1700.0, 1500.0), (2.0, 1500.0)],
+)
+def test_a_run_that_ended_unseen_ended_when_it_wrote_last(written: float | None, ended: float) -> None:
+    recorder, now = writing(), Moment(1500.0, 500_000_000)
+    facts = Facts(live=frozenset(), sizes={(1, 1): SIZE}, grown={} if written is None else {(1, 1): written})
+    for event in takeover(recorder, facts, now):
+        recorder, _ = step(recorder, event)
+    assert recorder.segments[0].ended == now.at(ended)
+
+
 @pytest.mark.parametrize("days", [-1, 1])
 def test_a_clock_that_was_set_meanwhile_makes_no_stall_of_a_run_that_grew(days: int) -> None:
     """The date of the last write is of no use then; without it the run has its time once more."""

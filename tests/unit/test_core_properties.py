@@ -67,6 +67,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "anon": st.sampled_from([None, 50 << 20, 250 << 20, 2 << 30]),
     "limit": st.sampled_from([None, 100 << 20, 256 << 20]),
     "line": st.sampled_from(list(Line)),
+    "how": st.sampled_from(list(ev.Taken)),
     "quality": st.sampled_from([None, "720p60"]),
     "disk": st.booleans(),
     "for_good": st.booleans(),

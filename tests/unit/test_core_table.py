@@ -59,6 +59,7 @@ def run_events(at: Moment, attempt: int, segment: Segment) -> Iterator[ev.Event]
     yield ev.SizeMeasured(at=at, attempt=attempt, size=segment.size)
     yield ev.SizeMeasured(at=at, attempt=attempt, size=segment.size + 1000)
     yield ev.SizeMeasured(at=at, attempt=attempt, size=segment.size + 1000, anon=250 << 20)
+    yield ev.FileTaken(at=at, attempt=attempt, how=ev.Taken.REMOVED, size=1000)
     yield ev.SegmentSpoke(at=at, attempt=attempt, line=Line.FILTERING)
     yield ev.SegmentSpoke(at=at, attempt=attempt, line=Line.FETCH_FAILED)
     yield ev.SegmentSpoke(at=at, attempt=attempt, line=Line.OPENING, quality="720p60")

@@ -89,6 +89,16 @@ def test_an_advertisement_with_its_own_clock_is_no_damage() -> None:
     assert (found.soundness, found.duration_ms) == (Soundness.SOUND, 25 * SEGMENT_MS)
 
 
+def test_what_an_advertisement_is_put_into_goes_on_with_its_own_counters() -> None:
+    """Nothing announces either splice; what is lost within the advertisement is damage all the same."""
+    ad = Broadcast(4, seed=9, start=900_000_000).window(1, 3)
+    before, after = LIVE.window(0, 4), LIVE.window(5, 11)
+    assert kinds(before + ad + after) == []
+    hole = len(ad) // 2 // ts.PACKET * ts.PACKET
+    torn = ad[:hole] + ad[hole + 40 * ts.PACKET :]
+    assert {kind for kind, _ in kinds(before + torn + after)} >= {"continuity"}
+
+
 def test_a_muxer_for_each_media_segment_begins_to_count_anew_and_nothing_is_missing() -> None:
     source = Broadcast(10)
     segments = []

@@ -10,7 +10,7 @@ import pytest
 from streamvaultd.media import ts
 from streamvaultd.media.overlap import overlap_proven
 from streamvaultd.media.seam import HEAD
-from tests.unit.test_media_seam import LIVE, capture
+from tests.unit.test_media_seam import LIVE, SLATE, capture
 from tests.unit.test_media_transport import fragments
 
 if TYPE_CHECKING:
@@ -87,3 +87,14 @@ def test_media_that_both_have_elsewhere_prove_nothing(tmp_path: Path) -> None:
     filling = (b"\x47\x1f\xff\x10".ljust(ts.PACKET, b"\xff")) * 40
     older = capture(LIVE, [0, 1, 2, 3]) + filling + capture(LIVE, [5]) + filling
     assert not look(tmp_path, older, capture(LIVE, [3, 4]) + filling)
+
+
+def test_media_that_repeat_themselves_prove_nothing_until_others_come(tmp_path: Path) -> None:
+    """A slate: nothing tells which of them the newer begins with."""
+    older = LIVE.window(0, 9) + 4 * SLATE
+    for count in (1, 2, 5):
+        assert not look(tmp_path, older, count * SLATE)
+    assert not look(tmp_path, LIVE.window(0, 9) + SLATE, 2 * SLATE)
+    assert not look(tmp_path, older + LIVE.window(10, 11), 2 * SLATE)
+    assert look(tmp_path, older + LIVE.window(10, 11), 2 * SLATE + LIVE.window(10, 12))
+    assert look(tmp_path, older + LIVE.window(10, 12), 2 * SLATE + LIVE.window(10, 11))

@@ -37,6 +37,12 @@ def fed(*runs: tuple[int, int, int], step: int = FRAME) -> Pieces:
         pytest.param(
             [(VIDEO, 300 * SECOND, 20), (VIDEO, 10 * SECOND, 12), (VIDEO, 320 * SECOND, 40)], 72, 3, id="near clocks"
         ),
+        pytest.param(
+            [(VIDEO, 0, 20), *[(VIDEO, 10 * SECOND, 6)] * 30, (VIDEO, 20 * SECOND, 10)],
+            210,
+            32,
+            id="a slate",
+        ),
         pytest.param([(VIDEO, 0, 20), (VIDEO, 50 * SECOND, 10)], 60, 1, id="a gap"),
         pytest.param([(VIDEO, 0, 20), (AUDIO, 20 * SECOND, 80)], 100, 1, id="sound goes on"),
         pytest.param([(VIDEO, 7000 * SECOND, 40), (AUDIO, 0, 40)], 80, 2, id="only sound in the second piece"),

@@ -310,6 +310,28 @@ def test_a_slate_in_a_loop_is_never_called_proven() -> None:
     assert data.endswith(LIVE.window(10, 15))
 
 
+@pytest.mark.parametrize("shown", range(5))
+@pytest.mark.parametrize("late_ms", [-400, 0, 400])
+def test_when_it_was_received_tells_how_often_a_slate_is_in_both(shown: int, late_ms: int) -> None:
+    """Either may have been behind the source by one media segment."""
+    older, newer = LIVE.window(0, 9) + 6 * SLATE, 4 * SLATE + LIVE.window(10, 15)
+    files = [BytesSource(older), BytesSource(newer)]
+    both, newer_ms = shown * 3 * SEGMENT_MS, 18 * SEGMENT_MS
+    [plan] = plan_join(files, [100_000, round(100_000 + newer_ms - both + late_ms)])
+    result = Splice(files, plan.pieces)
+    data = result.read(0, result.size)
+    seam = plan.seams[0].seam
+    assert (seam.kind is SeamKind.GAP) is (shown == 0)
+    assert (seam.certainty, seam.gap_ms) == (Certainty.LIKELY, None)
+    assert [data.count(part) for part in (SLATE, older[-100:], LIVE.segments[10])] == [10 - shown, 10 - shown, 1]
+
+
+def test_a_slate_that_the_newer_shows_twice_may_be_another_than_that_of_the_older() -> None:
+    """Both begin the same way: an outage in between may have cost some of them."""
+    seam = find_seam(BytesSource(LIVE.window(0, 9) + SLATE), BytesSource(3 * SLATE))
+    assert (seam.certainty, seam.gap_ms) == (Certainty.LIKELY, None)
+
+
 def test_a_slate_that_was_shown_once_is_proven() -> None:
     plan, data = joined(LIVE.window(0, 9) + SLATE, SLATE + LIVE.window(10, 15))
     seam = plan.seams[0].seam

@@ -217,6 +217,19 @@ def test_what_holds_for_the_machine_is_not_kept_for_a_run_that_lives() -> None:
     (NOTHING_NEW_7, "No new segments in playlist for more than 20.00s. Stopping..."),
     ("it exited with status 1", "it exited with status 1"),
     ("x" * 70 + ": y", "x" * 70 + ": y"),
+    ("error: Could not open stream: Unable to open URL: http://h/l.m3u8 (HTTPConnectionPool(host='h', port=9): Max "
+     "retries exceeded with url: /l.m3u8 (Caused by NewConnectionError('<urllib3.connection.HTTPConnection object at "
+     "0x7fa1c0b0>: Failed to establish a new connection: [Errno 111] Connection refused')))",
+     "Could not open stream: Unable to open URL: http://h/l.m3u8: Failed to establish a new connection: Connection "
+     "refused"),
+    ("error: Unable to open URL: https://h/x (HTTPSConnectionPool(host='h', port=443): Max retries exceeded with url: "
+     "/x (Caused by NameResolutionError(\"<urllib3.connection.HTTPSConnection object at 0x7f>: Failed to resolve 'h' "
+     "([Errno -2] Name or service not known)\")))",
+     "Unable to open URL: https://h/x: Failed to resolve 'h' (Name or service not known)"),
+    ("error: Unable to open URL: http://h/x (HTTPConnectionPool(host='h', port=80): Read timed out. (read timeout=9))",
+     "Unable to open URL: http://h/x: Read timed out. (read timeout=9)"),
+    ("error: Unable to open URL: http://h/x (404 Client Error: Not Found for url: http://h/x)",
+     "Unable to open URL: http://h/x (404 Client Error: Not Found for url: http://h/x)"),
 ])  # fmt: skip
 def test_messages_are_shown_without_what_the_log_puts_before_them(line: str, message: str) -> None:
     assert message_of(line) == message

@@ -18,7 +18,6 @@ here; what is broken is in `broken`.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
@@ -32,7 +31,7 @@ from streamvaultd.core.recording.reconcile import Facts, orphans, takeover
 from tests.unit.agenda import ANYBODY
 from tests.unit.broadcast import CHUNK_BYTES, CHUNK_SECONDS, Run
 from tests.unit.host import EventAt, Host
-from tests.unit.invariants import DUE_MAX, broken_by_step
+from tests.unit.invariants import DUE_MAX, broken_by_step, wrong_deaths
 from tests.unit.rows import POLICY, Rows, new_recorder
 
 
@@ -95,7 +94,7 @@ class World(Host):
 
     def _tell_now(self, event: EventAt) -> None:
         told = event(self.now)
-        is_of_stranger = isinstance(told, ev.SegmentSpoke) and told.attempt not in self.watched
+        is_of_stranger = isinstance(told, ev.SegmentSpoke | ev.FileTaken) and told.attempt not in self.watched
         if self.up and not is_of_stranger:
             self.handle(told)
 
@@ -171,6 +170,8 @@ class World(Host):
             self.post(lambda at: ev.MediaArrived(at=at, attempt=attempt, size=self.size(attempt)))
 
     def tell_exit(self, attempt: int, evidence: Evidence) -> None:
+        if not self.up:
+            self.lose_files()
         if attempt in self.watched:
             self.watched.discard(attempt)
             known = evidence if attempt in self.children else replace(evidence, shim_status=None)
@@ -212,6 +213,7 @@ class World(Host):
                 self.scopes[attempt] = Run(attempt, gated=True)
                 self.after(0.6, lambda attempt=attempt: self._end_gated(attempt))  # type: ignore[misc]
         self.launching.clear()
+        self.lose_files()
 
     def _end_gated(self, attempt: int) -> None:
         if attempt in self.scopes:
@@ -287,6 +289,8 @@ class World(Host):
                         at=at, attempt=attempt, size=self.size(attempt), anon=self.anon_of(attempt)
                     )
                 )
+            case fx.SaveFile(attempt):
+                self.stored_files |= {attempt} & self.nameless
             case fx.CheckOverlap(attempt, older):
                 new, old = self.files.get(attempt, []), self.files.get(older, [])
                 proven = bool(new) and new[0] in old
@@ -373,6 +377,8 @@ class World(Host):
             self.tell_exit(attempt, self.pipes.get(attempt, Evidence()))
         elif self.files.get(attempt):
             self.tell_media(attempt)
+            if attempt in self.nameless:
+                self.post(lambda at: ev.FileTaken(at=at, attempt=attempt, how=ev.Taken.REMOVED, size=1))
 
     def _seal(self, attempt: int) -> None:
         if attempt in self.scopes:
@@ -382,6 +388,7 @@ class World(Host):
         if self.seals_hang:
             self.seals_hang -= 1
             return
+        self.save_file(attempt)
         if not self.files.get(attempt, [0]):
             del self.files[attempt]
         self.pipes.pop(attempt, None)
@@ -477,14 +484,7 @@ class World(Host):
 
     def wrong_deaths(self) -> list[str]:
         """Runs that were killed and are not noted as killed, and ends that were told twice."""
-        wrong = []
-        for attempt, known in self.killed.items():
-            segment = self.recorder.segment(attempt)
-            asked = segment is not None and segment.evidence is not None and segment.evidence.asked is not None
-            if not asked and (segment is None or segment.cause not in known):
-                wrong.append(f"segment {attempt} is {segment and segment.cause}, not {' or '.join(sorted(known))}")
-        told = Counter(t.attempt for t in self.told if t.notice in (fx.Notice.SEGMENT_DIED, fx.Notice.SEGMENT_ENDED))
-        return wrong + [f"the end of segment {attempt} is told {n} times" for attempt, n in told.items() if n > 1]
+        return wrong_deaths(self.recorder, self.killed, self.told)
 
     def leftovers(self) -> list[str]:
         """What must not be left when a recording is over."""

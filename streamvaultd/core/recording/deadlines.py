@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 from streamvaultd.core.model import Instant, Moment, Phase, Recorder, Segment, State
 from streamvaultd.core.recording import events as ev
-from streamvaultd.core.recording.policy import PROBE_LIMIT, SEAL_LIMIT, rotation_due
+from streamvaultd.core.recording.policy import PROBE_LIMIT, rotation_due, seal_limit
 
 Deadline = tuple[Instant, Callable[[Moment], ev.Event]]
 
@@ -52,7 +52,7 @@ def _of_segment(recorder: Recorder, segment: Segment) -> Deadline:
         case Phase.STOPPING:
             return since + policy.stop_timeout, lambda now: ev.StopTimedOut(at=now, attempt=attempt)
         case _:
-            return since + SEAL_LIMIT, lambda now: ev.SealTimedOut(at=now, attempt=attempt)
+            return since + seal_limit(segment), lambda now: ev.SealTimedOut(at=now, attempt=attempt)
 
 
 def _of_nothing(recorder: Recorder) -> Iterator[Deadline]:

@@ -50,6 +50,13 @@ class Measure:
 
 
 @dataclass(frozen=True, slots=True)
+class SaveFile:
+    """Keep what a file holds that has lost its name: it gets that again, or stays open until it is sealed."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
 class CheckOverlap:
     """Is the head of `attempt` contained in the file of `older`? -> OverlapChecked"""
 
@@ -107,6 +114,7 @@ class Notice(StrEnum):
     SEGMENT_ENDED = "segment-ended"
     SEGMENT_DIED = "segment-died"
     MEDIA_GONE = "media-gone"
+    FILE_TAKEN = "file-taken"
     CAUSE_CORRECTED = "cause-corrected"
     LAUNCH_FAILED = "launch-failed"
     ROTATION_STARTED = "rotation-started"
@@ -154,6 +162,6 @@ class Announce:
 
 
 Effect = (
-    Save | Launch | StopScope | Watch | Measure | CheckOverlap | Seal | Probe | CheckDisk | Join | RemoveSegments
-    | DiscardFolder | Discard | Announce
+    Save | Launch | StopScope | Watch | Measure | SaveFile | CheckOverlap | Seal | Probe | CheckDisk | Join
+    | RemoveSegments | DiscardFolder | Discard | Announce
 )  # fmt: skip

@@ -112,6 +112,22 @@ class SegmentSpoke(_RunEvent):
     quality: str | None = None
 
 
+class Taken(StrEnum):
+    """What somebody did to a file while it was written."""
+
+    REMOVED = "removed"  # it has no name any more
+    MOVED = "moved"  # it has another name
+    CUT = "cut"  # it is shorter than it was
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileTaken(_RunEvent):
+    """Somebody took the segment's file away, or cut it. `size`: bytes that it has."""
+
+    how: Taken
+    size: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OverlapChecked(_RunEvent):
     """Whether the older segment's file is proven to contain the head of this one's."""
@@ -124,6 +140,7 @@ class SegmentExited(_RunEvent):
     """The supervising process of the run is gone. Of a run that has ended already, this is one more witness."""
 
     evidence: Evidence
+    ended: Moment | None = None  # if it was seen later only
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -310,7 +327,7 @@ class DiscardOverdue(_Event):
 
 Event = (
     RecordRequested | StopRequested | BroadcastOver | RotateRequested | RetryRequested | MediaPruned
-    | ScopeStarted | LaunchFailed | MediaArrived | SizeMeasured | OverlapChecked
+    | ScopeStarted | LaunchFailed | MediaArrived | SizeMeasured | FileTaken | OverlapChecked
     | SegmentExited | EvidenceArrived | SegmentSpoke | SegmentSealed | SourceProbed | NetworkBack | DiskLow | DiskFreed
     | HostStopping | HostStays | JoinEnded | SegmentsRemoved | MediaDiscarded | Restarted
     | LaunchTimedOut | MediaTimedOut | MeasureDue | RotationDue | OverlapDue | OverlapTimedOut | StopTimedOut

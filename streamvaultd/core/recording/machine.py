@@ -21,6 +21,7 @@ from streamvaultd.core.model import Recorder, State
 from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording import (
     on_end,
+    on_file,
     on_host,
     on_request,
     on_restart,
@@ -111,6 +112,8 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(STARTING, ev.SegmentSpoke, on_suspicion.on_spoke, BACKOFF),
     _rule(ROTATING, ev.SegmentSpoke, on_suspicion.on_spoke, RECORDING),
     _rule(CAPTURING - {RECORDING, STARTING, ROTATING}, ev.SegmentSpoke, on_suspicion.on_spoke),
+    _rule(RECORDING, ev.FileTaken, on_file.on_file_taken, ROTATING),
+    _rule(ACTIVE - {RECORDING}, ev.FileTaken, on_file.on_file_taken),
     _rule(RUNNING, ev.SegmentSealed, on_run.on_sealed),
     _rule(STOPPING, ev.SegmentSealed, on_run.on_sealed, *ENDINGS),
     _rule(RUNNING, ev.SealTimedOut, on_run.on_seal_timed_out),

@@ -219,7 +219,7 @@ def on_exited(recorder: Recorder, event: ev.SegmentExited) -> Step:
     evidence = event.evidence.merged(segment.evidence or Evidence()).merged(known)
     verdict = judge(evidence, asked=asked)
     after = move(
-        recorder, segment, Phase.SEALING, event.at, ended=event.at, cause=verdict.cause, stops=0,
+        recorder, segment, Phase.SEALING, event.at, ended=event.ended or event.at, cause=verdict.cause, stops=0,
         evidence=evidence, memory_peak=evidence.memory_peak, exit_status=evidence.status,
         quality=segment.quality or quality_in(evidence.log),
     )  # fmt: skip

@@ -71,6 +71,9 @@ GRACE_ANEW: Final = 30.0
 SEAL_LIMIT: Final = 60.0
 """An fsync that takes longer (s) is asked for again."""
 
+SAVE_RATE: Final = 20e6
+"""Bytes per second: what has no name any more is copied faster than this before it is sealed."""
+
 JOIN_CHECK: Final = 600.0
 """How often (s) to make sure that a join which says nothing still runs."""
 
@@ -216,6 +219,12 @@ def may_fill(recorder: Recorder, at: Instant) -> bool:
     if recorder.filled_at is None or fills == 0:
         return True
     return at >= recorder.filled_at + min(FILL_PAUSE * 2.0 ** min(fills - 1, 10), FILL_PAUSE_MAX)
+
+
+def seal_limit(segment: Segment) -> float:
+    """Seconds until a seal without an answer is asked for again; a file that has lost its name is copied first."""
+    is_taken = segment.evidence is not None and segment.evidence.file is not None
+    return SEAL_LIMIT + (segment.size / SAVE_RATE if is_taken else 0.0)
 
 
 def is_suspect(segment: Segment, at: Instant) -> bool:

@@ -20,6 +20,12 @@ def size_of(name: str) -> tuple[int, int] | None:
     return (int(match[1]), int(match[2] or DEFAULT_FPS)) if match else None
 
 
+def is_sized(wanted: str) -> bool:
+    """Whether all that is wanted are sizes, none of which a source need offer: `with_fallback` has more."""
+    names = set(wanted.split(","))
+    return not names & SYNONYMS and any(size_of(name) for name in names)
+
+
 def with_fallback(wanted: str, offered: Sequence[str]) -> str:
     """The list for streamlink, which takes the first that is offered: `wanted`, then the nearest below the last
     wanted one, then the nearest above it. Names without a size (best, audio_only) have none that are near.
@@ -28,7 +34,7 @@ def with_fallback(wanted: str, offered: Sequence[str]) -> str:
     sized = [(size_of(name), name) for name in dict.fromkeys(offered) if name not in names and name not in SYNONYMS]
     near = sorted((size, name) for size, name in sized if size is not None)
     goals = [size for name in names if (size := size_of(name)) is not None]
-    if not goals or set(names) & SYNONYMS:
+    if not is_sized(wanted):
         return wanted
     goal = min(goals)
     below = [name for size, name in reversed(near) if size <= goal]

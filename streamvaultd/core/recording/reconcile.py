@@ -72,7 +72,14 @@ def _ends(recorder: Recorder, segment: Segment, facts: Facts, at: Moment) -> Ite
         return
     if size > 0 and segment.media_at is None:
         yield MediaArrived(at=at, attempt=attempt, size=size)
-    yield SegmentExited(at=at, attempt=attempt, evidence=evidence)
+    ended = _last_written(segment, facts.grown.get(run), at) if size > 0 else None
+    yield SegmentExited(at=at, attempt=attempt, evidence=evidence, ended=ended)
+
+
+def _last_written(segment: Segment, instant: Instant | None, at: Moment) -> Moment | None:
+    """When a run wrote last whose end nobody saw; None where the clock was set meanwhile, and nobody can tell."""
+    earliest = segment.grown_at if segment.grown_at is not None and not segment.earlier_boot else float("-inf")
+    return at.at(instant) if instant is not None and earliest <= instant <= at.monotonic else None
 
 
 def orphans(recorders: Iterable[Recorder], facts: Facts) -> frozenset[Run]:

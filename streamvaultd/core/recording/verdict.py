@@ -151,9 +151,26 @@ def _judge_exit(evidence: Evidence, status: int) -> Verdict:
 
 
 def message_of(line: str) -> str:
-    """A log line of streamlink without its date, level and module."""
+    """A log line of streamlink without its date, level and module, and without what only its programmers read."""
     head, separator, rest = line.partition("error: ")
     if separator and len(head) < 60:
-        return rest
+        return _plain(rest)
     parts = line.split(": ", 1)
-    return parts[1] if len(parts) == 2 and len(parts[0]) < 60 else line
+    return _plain(parts[1] if len(parts) == 2 and len(parts[0]) < 60 else line)
+
+
+_OBJECT = re.compile(r"<[^<>]{0,200} at 0x[0-9a-f]{1,16}>(?:: )?")
+_POOL = re.compile(r" ?\(?HTTPS?ConnectionPool\(host='[^']{0,255}', port=\d{1,5}\): (?P<told>.{0,2000})", re.DOTALL)
+_CAUSE = re.compile(r"\(Caused by \w{1,80}\(['\"]?(?P<cause>.{0,1000}?)['\"]?\){1,4}$", re.DOTALL)
+_ERRNO = re.compile(r"\[Errno -?\d{1,5}\] ")
+
+
+def _plain(text: str) -> str:
+    """The reason alone, of what requests and urllib3 say around it."""
+    text = _OBJECT.sub("", text)
+    pool = _POOL.search(text)
+    if pool is not None:
+        cause = _CAUSE.search(pool["told"])
+        reason = cause["cause"] if cause else pool["told"].removesuffix(")")
+        text = f"{text[: pool.start()]}: {reason}"
+    return _ERRNO.sub("", text)

@@ -82,6 +82,7 @@ def _witnesses(evidence: Evidence) -> list[tuple[str, str]]:
         ("Journal", _journal(evidence)),
         ("Kernel", evidence.kernel_oom or ""),
         ("Machine", _machine(evidence)),
+        ("File", "" if evidence.file is None else f"somebody has {evidence.file} it while it was written"),
     ]
 
 

@@ -41,7 +41,7 @@ from streamvaultd.errors import JoinFailed, VaultError
 from streamvaultd.jobs.join import output, remux
 from streamvaultd.jobs.join import proof as verify
 from streamvaultd.jobs.join.spec import RESERVE, Span, Spec, parse_spec
-from streamvaultd.jobs.join.writer import APPEND_MIN, Writer, align, size_of_segment
+from streamvaultd.jobs.join.writer import APPEND_MIN, Writer, align, size_of_segment, written_at
 from streamvaultd.media import fragments, timeline, ts
 from streamvaultd.media.container import Container
 from streamvaultd.media.lead import Lead, find_lead, without_lead
@@ -66,6 +66,8 @@ class Segment:
     path: Path
     source: FileSource
     received: Span | None
+    until: int | None
+    """When its last bytes came (ms); streamlink waits for more before it ends."""
 
 
 class Join:
@@ -180,10 +182,11 @@ class Join:
             return None
         number = _NUMBER.search(path.stem)
         received = self._spec.times[position - 1] if self._spec.times else None
-        return Segment(int(number[1]) if number else position, path, source, received)
+        until = min(received[1], written_at(path, found)) if received else None
+        return Segment(int(number[1]) if number else position, path, source, received, until)
 
     def _plan(self, segments: list[Segment]) -> tuple[Plan, ...]:
-        plans = plan_join([segment.source for segment in segments])
+        plans = plan_join([segment.source for segment in segments], [segment.until for segment in segments])
         if not any(plan.size for plan in plans):
             raise self._fail_without_media()
         self._note_left_out(segments, plans)

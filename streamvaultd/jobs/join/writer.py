@@ -49,10 +49,11 @@ Range = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """That something is going to be appended to a file of `size` bytes."""
+    """That something is going to be appended to a file of `size` bytes, the last of which was `written` then (ms)."""
 
     inode: int
     size: int
+    written: int
 
     @classmethod
     def load(cls, path: Path) -> Intent | None:
@@ -60,13 +61,15 @@ class Intent:
         try:
             with output.opened(path, os.O_RDONLY) as fd:
                 stored = json.loads(os.read(fd, INTENT_MAX))
-            return cls(int(stored["inode"]), int(stored["size"]))
+            return cls(int(stored["inode"]), int(stored["size"]), int(stored["written"]))
         except (FileNotFoundError, NotOurs, ValueError, KeyError, TypeError, RecursionError):
             return None
 
     def save(self, path: Path) -> None:
         """Durable when it returns."""
-        output.write_atomically(path, json.dumps({"inode": self.inode, "size": self.size}).encode())
+        output.write_atomically(
+            path, json.dumps({"inode": self.inode, "size": self.size, "written": self.written}).encode()
+        )
 
 
 def intent_of(segment: Path) -> Path:
@@ -80,6 +83,14 @@ def size_of_segment(path: Path, found: os.stat_result) -> int:
     if intent is None or intent.inode != found.st_ino:
         return found.st_size
     return min(found.st_size, intent.size)
+
+
+def written_at(path: Path, found: os.stat_result) -> int:
+    """When the last bytes of a segment were written (ms), whatever was appended to it."""
+    intent = Intent.load(intent_of(path))
+    if intent is None or intent.inode != found.st_ino:
+        return found.st_mtime_ns // 1_000_000
+    return intent.written
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +120,9 @@ class Writer:
             found = path.stat()
             # with a second name it is a result: that of another part, or one that was moved away
             if found.st_nlink == 1:
+                written = written_at(path, found) * 1_000_000
                 _truncate(path, size_of_segment(path, found))
+                os.utime(path, ns=(written, written))
                 intent_of(path).unlink()
 
     # --- the four ways ----------------------------------------------------------------------------------------------
@@ -151,7 +164,8 @@ class Writer:
             return None
         self._check_space(plan.size - base.size, part)
         path = self.paths[base.file]
-        Intent(os.fstat(source.fd).st_ino, source.size).save(intent_of(path))
+        found = os.fstat(source.fd)
+        Intent(found.st_ino, source.size, written_at(path, found)).save(intent_of(path))
         self.reached("intended")
         if not output.link(path, part):
             intent_of(path).unlink()

@@ -17,12 +17,13 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, ParamSpec, Protocol
 
-from streamvaultd.base import beneath
 from streamvaultd.base.clock import Clock
 from streamvaultd.config.live import LiveSettings
 from streamvaultd.core.recording.disk import Pace, Sample, pace_of, worth_keeping
+
+P = ParamSpec("P")
 
 BEHIND: Final = 4 << 20
 """Bytes before the synced range that are dropped once more: what was still under way to the disk the last time, or in
@@ -39,6 +40,14 @@ class _File:
     trouble: int | None = None  # errno of the last try
 
 
+class Held(Protocol):
+    """Looks after files that are open."""
+
+    def open(self, unit: str, path: Path) -> int: ...
+    def hold(self, unit: str, path: Path, fd: int) -> None: ...
+    def on_cut(self, unit: str, size: int) -> None: ...
+
+
 class Writeback:
     """Syncs the files that it is told of every `sync_interval` seconds, as long as they grow.
 
@@ -52,11 +61,13 @@ class Writeback:
         *,
         clock: Clock,
         settings: LiveSettings,
+        held: Held,
         on_trouble: Callable[[str, OSError], None],
     ) -> None:
         self._loop = loop
         self._clock = clock
         self._settings = settings
+        self._held = held
         self._on_trouble = on_trouble
         self._files: dict[str, _File] = {}
 
@@ -85,12 +96,13 @@ class Writeback:
 
     def _attend(self, file: _File) -> None:
         try:
-            fd = beneath.open_file(file.path, os.O_RDONLY, beneath.SEGMENTS_DEPTH)
+            fd = self._held.open(file.key, file.path)
         except FileNotFoundError:
             return  # the segment ended at once
         except OSError as error:
             self._tell(file, error)
             return
+        self._call(self._hold, file, os.dup(fd))
         try:
             self._measure(file, fd)
             while not file.is_over.wait(self._settings.now.sync_interval):
@@ -115,12 +127,24 @@ class Writeback:
 
     def _measure(self, file: _File, fd: int) -> int:
         size = os.fstat(fd).st_size
+        if file.samples and size < file.samples[-1][1]:
+            file.samples, file.synced = (), 0
+            self._call(self._held.on_cut, file.key, size)
         file.samples = worth_keeping((*file.samples, (self._clock.now().monotonic, size)))
         return size
 
     def _tell(self, file: _File, error: OSError) -> None:
+        self._call(self._on_trouble_of, file, error)
+
+    def _call(self, function: Callable[P, None], *args: P.args, **_: P.kwargs) -> None:
         with suppress(RuntimeError):  # the loop is closed, nobody is left to be told
-            self._loop.call_soon_threadsafe(self._on_trouble_of, file, error)
+            self._loop.call_soon_threadsafe(function, *args)
+
+    def _hold(self, file: _File, fd: int) -> None:
+        if file.is_over.is_set():
+            os.close(fd)
+        else:
+            self._held.hold(file.key, file.path, fd)
 
     def _on_trouble_of(self, file: _File, error: OSError) -> None:
         if not file.is_over.is_set():

@@ -53,7 +53,7 @@ BOXES: Final = frozenset({b"ftyp", b"styp", b"moov", b"moof", b"sidx", b"emsg", 
 EBML: Final = b"\x1a\x45\xdf\xa3"
 CLUSTER: Final = b"\x1f\x43\xb6\x75"
 IN_MP4: Final = re.compile(rb"V_AV1|V_VP9|V_MPEG4/ISO/AVC|V_MPEGH/ISO/HEVC|A_OPUS|A_AAC|A_AC3|A_EAC3|A_FLAC")
-CODEC: Final = re.compile(rb"[VAS]_[A-Z0-9/_]{2,24}")
+CODEC: Final = re.compile(rb"(?:V|A|S)_[A-Z0-9/_]{2,24}")
 
 
 def formats(data: bytes) -> tuple[str, ...]:

@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Final
 
 from streamvaultd.base.lanes import Lanes
-from streamvaultd.base.units import parse_job_fd_name, parse_job_unit, parse_segment_fd_name, parse_segment_unit
+from streamvaultd.base.units import (
+    parse_file_fd_name,
+    parse_job_fd_name,
+    parse_job_unit,
+    parse_segment_fd_name,
+    parse_segment_unit,
+)
 from streamvaultd.core.upkeep.world import Disk, Pipe, Process, Result, Unit
 from streamvaultd.scopes.witnesses.bus import LiveScope, UnitBus
 from streamvaultd.upkeep.audit.folders import look_at_folders, look_at_results
@@ -40,7 +46,7 @@ class Survey:
         """
         names = self._stored()
         count = await self._bus.count_stored(DAEMON_UNIT)
-        pipes = tuple(_pipe(name) for name in sorted(names))
+        pipes = tuple(_pipe(name) for name in sorted(names) if parse_file_fd_name(name) is None)
         return pipes, count - len(names) if names == self._stored() else 0
 
     async def processes(self) -> tuple[Process, ...]:
