@@ -285,7 +285,13 @@ class StreamlinkUnusable(VaultError):
 class StreamlinkInstallFailed(VaultError):
     name = f"{RECORDER}.StreamlinkInstallFailed"
     what = "cannot install streamlink {version}: {why}"
-    hint = "pip's own output is in the journal of streamvaultd.service"
+    hint = "'journalctl -t streamvault-install' has pip's own output"
+
+
+class StreamlinkInstallRefused(VaultError):
+    name = f"{RECORDER}.StreamlinkInstallRefused"
+    what = "cannot install streamlink for user {uid}: by [streamlink] install only root may"
+    hint = 'call it as root, or let the group with install = "group" in streamvaultd.toml(5), and reload'
 
 
 class StoreUnavailable(VaultError):
@@ -389,7 +395,7 @@ class ConnectionLost(VaultError):
 
 class PeerRefused(VaultError):
     name = f"{BROKER}.PeerRefused"
-    what = "cannot serve uid {uid}: only the user of streamvaultd may call the broker"
+    what = "cannot serve uid {uid}: only the user of streamvaultd may call the broker, and not from a scope"
 
 
 class NameRefused(VaultError):

@@ -36,9 +36,9 @@ from streamvaultd.errors import (
     NoSuchSegment,
     NothingToRetry,
     NotRecording,
-    PermissionDenied,
     ScopeFailed,
     SourceUnavailable,
+    StreamlinkInstallRefused,
     UnsupportedUrl,
     VaultError,
 )
@@ -49,6 +49,7 @@ from streamvaultd.recording.streamlink.current import Streamlinks
 from streamvaultd.reporting.hub import Hub, News, Subscription
 from streamvaultd.varlink.server import Call, Handler, Stream
 from streamvaultd.varlink.server import Final as Last
+from streamvaultd.watching.twitch import LOGIN
 
 
 class Sources(Plugins, Protocol):
@@ -175,22 +176,23 @@ class Api:
             )
         return found | optional(
             streamlinkVersion=str(installation.version) if installation else None,
-            streamlinkTrouble=self._streamlinks.trouble if installation else None,
+            streamlinkTrouble=self._streamlinks.trouble,
         )
 
     # --- acting ----------------------------------------------------------------------------------------------------
 
     async def record(self, call: Call) -> Stream:
         until = call.parameters.get("until", "accepted")
+        warning = optional(warning=self._streamlinks.trouble if LOGIN.fullmatch(call.parameters["url"]) else None)
         with self._hub.subscribe() as subscription:
             recorder = await asyncio.shield(self._begin(call.parameters))
             while not _is_reached(recorder, until):
                 if call.more:
-                    yield {"recording": await self._view(recorder)}
+                    yield {"recording": await self._view(recorder)} | warning
                 recorder = await _next_of(subscription, recorder)
         if recorder.state is State.FAILED and recorder.media_started is None:
             raise _failure(recorder)
-        yield Last({"recording": await self._view(recorder)})
+        yield Last({"recording": await self._view(recorder)} | warning)
 
     async def _begin(self, given: dict[str, Any]) -> Recorder:
         settings = self._settings.now
@@ -252,7 +254,7 @@ class Api:
             installation = await self._streamlinks.usable()
         else:
             if call.peer.uid != 0 and self._settings.now.streamlink_install != "group":
-                raise PermissionDenied
+                raise StreamlinkInstallRefused(uid=call.peer.uid)
             hashes = not call.parameters.get("noHashes", False)
             installation = await self._streamlinks.install(call.parameters.get("version"), hashes=hashes)
         found = {

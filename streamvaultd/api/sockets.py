@@ -8,9 +8,11 @@ cannot lock out those who act.
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, Protocol
 
 from streamvaultd import __version__
@@ -22,6 +24,7 @@ from streamvaultd.api.recordings import Api
 from streamvaultd.api.results import ResultApi, ResultStore
 from streamvaultd.api.subscribe import FeedStore, SubscribeApi
 from streamvaultd.base.clock import Clock
+from streamvaultd.base.membership import is_in_scope
 from streamvaultd.config.live import LiveSettings
 from streamvaultd.core.watching.model import Watched
 from streamvaultd.errors import RECORDER, VaultError
@@ -31,7 +34,7 @@ from streamvaultd.upkeep.audit.audits import Audits
 from streamvaultd.upkeep.pruning import Pruning
 from streamvaultd.upkeep.retention import Retention
 from streamvaultd.varlink.server import Handler, Info, Interface, Limits, Server, read_definition
-from streamvaultd.varlink.sockets import Members
+from streamvaultd.varlink.sockets import Members, Peer
 
 ACTING: Final = "varlink"
 READING: Final = "varlink-readonly"
@@ -141,9 +144,14 @@ def acting(
     """A server for those who may do everything."""
     interface = Interface(read_definition(RECORDER), handlers, STREAMING, contained=LOOKING)
     return Server(
-        _info(), [interface], limits=ACTING_LIMITS, check_replies=check_replies, admits=members.admit,
+        _info(), [interface], limits=ACTING_LIMITS, check_replies=check_replies, admits=partial(may_act, members),
         on_defect=on_defect,
     )  # fmt: skip
+
+
+def may_act(members: Members, peer: Peer) -> bool:
+    """Whether this peer may do everything: what runs in our own scopes has our uid, and may not."""
+    return members.admit(peer) and not (peer.uid == os.geteuid() and is_in_scope(peer.pid))
 
 
 def reading(handlers: Mapping[str, Handler], *, on_defect: OnDefect, check_replies: bool = False) -> Server:

@@ -17,7 +17,10 @@ from streamvaultd.watching.watcher import Watches
 
 
 class Plugins(Protocol):
-    """What streamlink knows."""
+    """What streamlink knows, and what is wrong with it."""
+
+    @property
+    def trouble(self) -> str | None: ...
 
     async def can_handle(self, url: str) -> bool:
         """Whether it knows this URL; raises StreamlinkUnusable."""
@@ -64,7 +67,7 @@ class StreamersApi:
         if not await self._plugins.can_handle(url):
             raise UnsupportedUrl(url=redact_url(url))
         await asyncio.shield(self._roster.add(name, url, quality))
-        return self._view(name)
+        return self._view(name) | optional(warning=self._plugins.trouble)
 
     async def remove_streamer(self, call: Call) -> View:
         await asyncio.shield(self._roster.remove(call.parameters["streamer"]))

@@ -40,8 +40,9 @@ class Bounds:
     reachable: tuple[Network, ...] = ()
 
 
-def check_peer(uid: int, service_uid: int) -> None:
-    if uid != service_uid:
+def check_peer(uid: int, service_uid: int, *, is_in_scope: bool) -> None:
+    """What the broker has moved into a scope has the service's uid, too, and is not the service."""
+    if uid != service_uid or is_in_scope:
         raise PeerRefused(uid=uid)
 
 

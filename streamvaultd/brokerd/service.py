@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+from streamvaultd.base.membership import is_in_scope
 from streamvaultd.brokerd import checks, process
 from streamvaultd.brokerd.manager import Properties, scope_properties
 from streamvaultd.brokerd.notices import REFUSED, tell
@@ -51,7 +52,7 @@ class _Broker:
 
     async def answer(self, method: Callable[[Call], Awaitable[Parameters]], call: Call) -> Parameters:
         try:
-            checks.check_peer(call.peer.uid, self._service_uid)
+            checks.check_peer(call.peer.uid, self._service_uid, is_in_scope=is_in_scope(call.peer.pid))
             return await method(call)
         except VaultError as error:
             if not isinstance(error, NoSuchUnit):  # a scope that has ended by itself meanwhile surprises nobody

@@ -170,7 +170,8 @@ KEYS: Final = (
         "Further long options of streamlink, without the dashes; they come after those of streamvaultd.toml."),
     Option("streamlink", "browser", flag, "policy.browser", "false",
         "Whether a plugin of streamlink may start a browser for it. Its segments are confined less then: they can "
-        "make system calls that others are refused, and see the names of the service's processes."),
+        "use Unix sockets and shared memory, and see the names of the service's processes. For files of its own the "
+        "browser may need ``[streamlink] read``."),
     Option("streamlink", "proxy", choice, "proxies", "[]",
         "Proxies, best first, as a URL or a list; a name stands for those of a pool in streamvaultd.toml, and "
         "\"direct\" for none. See PROXIES."),

@@ -9,7 +9,7 @@ import click
 
 from streamvaultd import __version__
 from streamvaultd.ctl.commands.completion import completer
-from streamvaultd.ctl.index import PLACES, PROGRAM, find
+from streamvaultd.ctl.index import GROUPS, PLACES, PROGRAM, find
 from streamvaultd.ctl.options import COMMON, remember
 from streamvaultd.ctl.outcome import Usage
 from streamvaultd.ctl.session import Session
@@ -40,6 +40,14 @@ class Group(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """As click does, in the groups of the index; a group of few commands is one."""
+        sections = GROUPS if self.name == PROGRAM else {"Commands": tuple(self.commands)}
+        for title, names in sections.items():
+            limit = formatter.width - 6 - max(map(len, self.commands))
+            with formatter.section(title):
+                formatter.write_dl([(name, self.commands[name].get_short_help_str(limit)) for name in names])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

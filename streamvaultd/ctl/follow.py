@@ -87,6 +87,8 @@ def record(
     latest: Recording | None = None
     try:
         for answer in session.more("Record", **parameters):
+            if latest is None:
+                session.warn(answer)
             latest = recording_of(answer)
             yield latest
     except ConnectionLost:
@@ -114,6 +116,17 @@ def stop(session: Session, recording: Recording, request: Request, tell: Tell) -
         while not state.is_final:
             state = next(states)
             tell(state)
+    return state
+
+
+def wait(session: Session, recording: Recording, request: Request, tell: Tell) -> Recording:
+    """Wait for the end of a recording, and ask for nothing; returns its final state."""
+    request.is_accepted = True
+    with changes(session, recording.id) as states:
+        state = next(states)
+        while not state.is_final:
+            tell(state)
+            state = next(states)
     return state
 
 

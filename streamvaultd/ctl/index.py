@@ -17,6 +17,7 @@ PLACES = {
     "seams": "lists",
     "why": "lists",
     "stop": "control",
+    "wait": "control",
     "rotate": "control",
     "retry": "control",
     "jobs": "history",
@@ -43,6 +44,14 @@ PLACES = {
     "streamlink": "admin",
     "completion": "completion",
 }
+
+GROUPS = {
+    "Look": ("list", "status", "segments", "seams", "why", "jobs", "events", "monitor", "top", "logs", "verify"),
+    "Record": ("record", "stop", "wait", "rotate", "retry", "prune"),
+    "Watch": ("streamers", "add", "remove", "enable", "disable", "probe", "notify"),
+    "The daemon": ("settings", "reload", "streamlink", "check", "cleanup", "rescan", "export", "import", "completion"),
+}
+"""The commands as the help has them, each once."""
 
 
 def find(name: str) -> Command | None:

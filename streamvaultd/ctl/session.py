@@ -100,6 +100,12 @@ class Session:
         if not self.quiet:
             self.screen.note(text)
 
+    def warn(self, answer: Answer) -> None:
+        """Tell people of the warning in an answer, if there is one."""
+        told = answer.get("warning")
+        if isinstance(told, str):
+            self.screen.note(told, Style.BAD)
+
     def show_json(self, value: object) -> bool:
         """Print an answer as it is if JSON was asked for; whether it was."""
         if self.json != "off":

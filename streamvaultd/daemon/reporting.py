@@ -17,6 +17,7 @@ from streamvaultd.core.model import Recorder, Recording
 from streamvaultd.daemon.startup import Startup
 from streamvaultd.errors import StoreInUse, StoreUnavailable
 from streamvaultd.recording.manager import Manager
+from streamvaultd.recording.streamlink.current import Streamlinks
 from streamvaultd.reporting.metrics.figures import DiskFigures, Restarts
 from streamvaultd.reporting.metrics.meter import TEXTFILE_INTERVAL, Meter, provide
 from streamvaultd.reporting.metrics.serve import Server, write_textfile
@@ -58,6 +59,7 @@ class Ledger:
         manager: Manager,
         outlook: Callable[[], Iterable[tuple[str, int, float]]],
         catalogue: Catalogue | None,
+        streamlinks: Streamlinks,
         lanes: Lanes,
         clock: Clock,
         journal: Journal,
@@ -65,7 +67,7 @@ class Ledger:
     ) -> None:
         self._settings, self._store, self._manager = settings, store, manager
         self._lanes, self._clock, self._journal, self._spawn = lanes, clock, journal, spawn
-        self._outlook, self._catalogue = outlook, catalogue
+        self._outlook, self._catalogue, self._streamlinks = outlook, catalogue, streamlinks
         self._restarts = Restarts()
         self._observe: Callable[[float], None] = lambda _: None
         self._files = ManifestFiles()
@@ -137,6 +139,7 @@ class Ledger:
             recorders=lambda: self._manager.recorders.values(),
             outlook=lambda: (DiskFigures(place=place, free=free, left=left) for place, free, left in self._outlook()),
             catalogue=self._ask_catalogue,
+            streamlink_trouble=lambda: self._streamlinks.trouble,
             clock=self._clock,
         )
 

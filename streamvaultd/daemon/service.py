@@ -152,7 +152,8 @@ class Daemon:
         self.bus = self._build_bus(captures)
         self.ledger = Ledger(
             settings=self._settings, store=store, manager=self.manager, outlook=self.disk.outlook,
-            catalogue=self._catalogue, lanes=self._lanes, clock=self._clock, journal=self.journal, spawn=self.spawn,
+            catalogue=self._catalogue, streamlinks=self.streamlinks, lanes=self._lanes, clock=self._clock,
+            journal=self.journal, spawn=self.spawn,
         )  # fmt: skip
         self.upkeep = self._build_upkeep()
         self._recorders.listeners += [

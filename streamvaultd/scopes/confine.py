@@ -52,7 +52,12 @@ SYSTEM = (
 
 WRITABLE_FILES = ("/dev/null",)
 
-FOR_BROWSERS = ("/proc", "/sys", "/etc", "/dev/shm")  # noqa: S108
+FOR_BROWSERS = (
+    "/proc", "/sys", "/dev/shm",  # noqa: S108
+    "/etc/chromium", "/etc/chromium.d", "/etc/chromium-browser", "/etc/opt",
+    "/etc/firefox", "/etc/firefox-esr", "/etc/machine-id", "/etc/os-release", "/etc/lsb-release",
+    "/etc/debian_version", "/etc/drirc", "/etc/glvnd", "/etc/vulkan", "/etc/X11",
+)  # fmt: skip
 """What a browser reads besides. Of others' processes the kernel shows it nothing but names all the same."""
 
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
@@ -86,6 +91,10 @@ REFUSED: Final[dict[str, tuple[int | None, int | None]]] = {
     "unshare": (272, 97), "setns": (308, 268), "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41),
     "open_tree": (428, 428), "move_mount": (429, 429), "fsopen": (430, 430), "mount_setattr": (442, 442),
     "setpriority": (141, 140), "ioprio_set": (251, 30), "sched_setscheduler": (144, 119), "sched_setattr": (314, 274),
+    "sched_setparam": (142, 118), "sched_setaffinity": (203, 122),
+    "migrate_pages": (256, 238), "move_pages": (279, 239),
+    # what happens in folders of others is told of without their being opened
+    "inotify_init": (253, None), "inotify_init1": (294, 26), "inotify_add_watch": (254, 27),
     "kexec_load": (246, 104), "kexec_file_load": (320, 294),
 }  # fmt: skip
 """Refused with EPERM."""
@@ -95,6 +104,9 @@ PRLIMIT = (302, 261)
 
 ADDRESS_FAMILIES = (2, 10)
 """AF_INET, AF_INET6; socketpair(2) is not refused."""
+
+AF_UNIX = 1
+"""A browser finds out by a socket of its own whether another one has its profile, and does not start without."""
 
 NETLINK, NETLINK_ROUTE = 16, 0
 """Of netlink the C library needs what tells of addresses; others tell of every process and device of the machine."""
@@ -123,14 +135,14 @@ def confine(
     """Confine this process and all that it starts, for good; what the kernel, or a filter around us, does not have.
 
     `read` are files and folders to read and execute besides `SYSTEM`, `write` folders to do anything in but to execute
-    and to make devices; paths that are not there are left out. `is_browser` gives what browsers need besides, and
-    leaves system calls alone. Raises OSError for anything that is not a lack of the kernel's.
+    and to make devices; paths that are not there are left out. `is_browser` gives what browsers need besides: more to
+    read, shared memory, and Unix sockets. Raises OSError for anything that is not a lack of the kernel's.
     """
     _prctl(PR_SET_NO_NEW_PRIVS, 1, 0)
     missing = []
     if not restrict_files((*SYSTEM, *read, *(FOR_BROWSERS if is_browser else ())), write, is_browser=is_browser):
         missing.append("Landlock")
-    if not is_browser and not refuse_calls(has_network=has_network):
+    if not refuse_calls(has_network=has_network, is_browser=is_browser):
         missing.append("seccomp")
     return missing
 
@@ -203,12 +215,12 @@ def _landlock(number: int, *arguments: object) -> int:
     return result
 
 
-def refuse_calls(*, has_network: bool) -> bool:
+def refuse_calls(*, has_network: bool, is_browser: bool = False) -> bool:
     """Set the filter of system calls; False where there is none, or none is known for this architecture."""
     machine = os.uname().machine
     if machine not in ARCHITECTURES:
         return False
-    code = encoded(filter_of(machine, has_network=has_network))
+    code = encoded(filter_of(machine, has_network=has_network, is_browser=is_browser))
     text = ctypes.create_string_buffer(code, len(code))
     program = struct.pack("HxxxxxxQ", len(code) // struct.calcsize(INSTRUCTION), ctypes.addressof(text))
     try:
@@ -231,7 +243,7 @@ def encoded(program: Iterable[Instruction]) -> bytes:
     return b"".join(struct.pack(INSTRUCTION, *one) for one in program)
 
 
-def filter_of(machine: str, *, has_network: bool) -> list[Instruction]:
+def filter_of(machine: str, *, has_network: bool, is_browser: bool = False) -> list[Instruction]:
     """The program that decides about each system call; classic BPF over struct seccomp_data."""
     column = 0 if machine == "x86_64" else 1
     code: list[Instruction] = [
@@ -260,20 +272,21 @@ def filter_of(machine: str, *, has_network: bool) -> list[Instruction]:
         errno.EPERM,
         is_refused_when_equal=True,
     )
-    code += _if_call(SOCKET[column], _sockets() if has_network else [], errno.EAFNOSUPPORT)
+    code += _if_call(SOCKET[column], _sockets(is_browser=is_browser) if has_network else [], errno.EAFNOSUPPORT)
     code.append((RETURN, 0, 0, ALLOW))
     return code
 
 
-def _sockets() -> list[Instruction]:
+def _sockets(*, is_browser: bool) -> list[Instruction]:
     """The tests of socket(2): by family, and netlink by protocol."""
     last: list[Instruction] = [
         (JUMP_EQUAL, 0, 2, NETLINK),
         (LOAD_WORD, 0, 0, AT_ARGUMENTS + 16),
         (JUMP_EQUAL, 1, 0, NETLINK_ROUTE),
     ]
-    count = len(ADDRESS_FAMILIES)
-    tests = [(JUMP_EQUAL, count - at + len(last), 0, family) for at, family in enumerate(ADDRESS_FAMILIES)]
+    families = (*ADDRESS_FAMILIES, AF_UNIX) if is_browser else ADDRESS_FAMILIES
+    count = len(families)
+    tests = [(JUMP_EQUAL, count - at + len(last), 0, family) for at, family in enumerate(families)]
     return [(LOAD_WORD, 0, 0, AT_ARGUMENTS), *tests, *last]
 
 

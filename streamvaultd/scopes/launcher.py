@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from streamvaultd.scopes import shim
 from streamvaultd.scopes.ports import Command
 
 SHIM: Final = Path(__file__).resolve().with_name("shim.py")
@@ -109,6 +110,10 @@ class Launcher:
             for fd in ours:
                 os.close(fd)
         return Spawned(pid=pid, pidfd=pidfd, gate_fd=gate_fd, exit_fd=exit_fd)
+
+    def tidy(self, unit: str) -> None:
+        """Remove the scratch folder of a unit of which nothing runs any more: its shim may have been killed."""
+        shim.remove(str(self._scratch / unit.removesuffix(".scope")))
 
     def _rules(self, command: Command) -> str:
         """What the shim reads from RULES_FD."""

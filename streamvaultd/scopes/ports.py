@@ -50,6 +50,8 @@ class Launcher(Protocol):
     """Blocking; called in threads. Raises OSError."""
 
     def spawn(self, command: Command) -> Spawned: ...
+    def tidy(self, unit: str) -> None:
+        """Remove the scratch folder of a unit of which nothing runs any more; mostly its shim has done so."""
 
 
 class StartedScope(Protocol):

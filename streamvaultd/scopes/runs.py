@@ -145,12 +145,13 @@ class Runs:
         return True
 
     async def forget(self, unit: str, pipe: str) -> None:
-        """Make sure that nothing is left of a run that is over: processes, its failed unit, its stored pipe."""
+        """Make sure that nothing is left of a run that is over: processes, failed unit, stored pipe, scratch."""
         self._groups.pop(unit, None)
         self._told.discard(unit)
         self._fd_store.remove_fd(pipe)
         if await self.stop(unit):
             await self.reset(unit)
+        await asyncio.to_thread(self._launcher.tidy, unit)
 
     async def reset(self, unit: str) -> None:
         """Let systemd forget a failed scope; that it is not there is as good."""

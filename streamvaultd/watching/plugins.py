@@ -33,6 +33,11 @@ class Plugins:
         self._settings = settings
         self._turns = asyncio.Semaphore(QUESTIONS_MAX)
 
+    @property
+    def trouble(self) -> str | None:
+        """What is wrong with the streamlink that is used: it is old, or cannot be used."""
+        return self._streamlinks.trouble
+
     async def can_handle(self, url: str) -> bool:
         """Whether a plugin knows this URL; raises StreamlinkUnusable. Trouble does not count against the URL."""
         await self._streamlinks.usable()

@@ -28,6 +28,7 @@ from streamvaultd.recording.files.discard import Discard
 from streamvaultd.recording.files.output import SegmentFiles
 from streamvaultd.recording.glance import Glance
 from streamvaultd.recording.removal import Removal
+from streamvaultd.recording.streamlink.command import Installation, Version
 from streamvaultd.reporting.hub import Hub, JobNews, News
 from streamvaultd.store.queries import QueryableStore
 from streamvaultd.upkeep.pruning import Pruning
@@ -75,6 +76,7 @@ class World:
     watched: dict[str, Watched] = field(default_factory=dict)
     progress: dict[int, Progress] = field(default_factory=dict)
     defects: list[tuple[str, Exception]] = field(default_factory=list)
+    installed: list[tuple[str | None, bool]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.hub = Hub()
@@ -89,7 +91,12 @@ class World:
         self.hub.publish(News(self.clock.now(), recorder, told))
 
     def handlers(self) -> dict[str, Handler]:
-        idle = cast("Any", SimpleNamespace(pidfd=lambda _unit: None, settled=_settled, watched={}))
+        idle = cast(
+            "Any",
+            SimpleNamespace(
+                pidfd=lambda _unit: None, settled=_settled, watched={}, install=self._install, trouble=None
+            ),
+        )
         files = SegmentFiles()
         removal = Removal(store=self.store, files=files, media=Discard(), lanes=Lanes())
         pruning = Pruning(store=self.store, manager=self.manager, removal=removal, clock=self.clock)
@@ -118,6 +125,10 @@ class World:
 
     def defect(self, method: str, error: Exception) -> None:
         self.defects.append((method, error))
+
+    async def _install(self, version: str | None, *, hashes: bool) -> Installation:
+        self.installed.append((version, hashes))
+        return Installation(command=("/x/streamlink",), version=Version(8, 6), python="/x/python", managed=True)
 
     async def _reload(self) -> tuple[bool, Sequence[VaultError]]:
         return not self.mistakes, self.mistakes

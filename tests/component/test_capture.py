@@ -50,7 +50,7 @@ class Studio:
 
 @pytest.fixture(name="studio")
 async def _studio(tmp_path: Path) -> AsyncIterator[Studio]:
-    installation = await discover((real_streamlink(),), tmp_path)
+    installation = await discover((real_streamlink(),), (), ())
     with LiveSource(SHORT_MEDIA, window=10) as source, world() as at:
         found = Studio(source, at, installation)
         yield found

@@ -160,7 +160,7 @@ async def refusal(room: Room, directory: Path) -> VaultError:
     async def can_handle(_url: str) -> bool:
         return True
 
-    nobody = cast("Any", SimpleNamespace(recorders={}, can_handle=can_handle))
+    nobody = cast("Any", SimpleNamespace(recorders={}, can_handle=can_handle, trouble=None))
     parameters = {"url": "https://host/x", "name": "demo", "directory": str(directory)}
     settings = replace(Settings(), policy=Policy(memory_max=200 * MIB))
     beginner = Beginner(
@@ -196,6 +196,8 @@ async def test_a_recording_that_does_not_fit_is_refused_before_there_is_anything
 
 class Source:
     """A source that offers these qualities; notes which were asked about."""
+
+    trouble: str | None = None
 
     def __init__(self, *streams: str) -> None:
         self.streams = streams

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -78,6 +79,7 @@ def recorder(*segments: Segment, state: State = State.RECORDING, number: int = 1
 def taken(**more: Any) -> Snapshot:
     given: dict[str, Any] = {
         "version": "1", "stored": NONE, "store_up": True, "recorders": (), "disks": (), "catalogue": None,
+        "streamlink_trouble": False,
     }  # fmt: skip
     return snapshot(**given | more)
 
@@ -108,7 +110,15 @@ def test_a_page_says_what_runs_and_what_was() -> None:
     )
     disks = [DiskFigures(place="/r", free=1000, left=math.inf)]
     found = samples(
-        Page().text(taken(stored=stored, recorders=[running], disks=disks, catalogue=CatalogueState(7, "it is away")))
+        Page().text(
+            taken(
+                stored=stored,
+                recorders=[running],
+                disks=disks,
+                catalogue=CatalogueState(7, "it is away"),
+                streamlink_trouble=True,
+            )
+        )
     )
     assert found["streamvaultd_recordings", "completed"] == 3
     assert found["streamvaultd_recordings", "failed"] == 0
@@ -123,6 +133,7 @@ def test_a_page_says_what_runs_and_what_was() -> None:
     assert memory == [60, 100, 90]
     assert found["streamvaultd_disk_left_seconds", "/r"] == math.inf
     assert (found["streamvaultd_catalogue_backlog", ""], found["streamvaultd_catalogue_up", ""]) == (7, 0)
+    assert found["streamvaultd_streamlink_trouble", ""] == 1
 
 
 def test_counters_do_not_fall_when_something_is_corrected() -> None:
@@ -262,7 +273,10 @@ async def no_catalogue() -> None:
 
 
 def meter(store: Store, clock: SetClock) -> Meter:
-    return Meter(store=store, recorders=lambda: (), outlook=lambda: (), catalogue=no_catalogue, clock=clock)
+    return Meter(
+        store=store, recorders=lambda: (), outlook=lambda: (), catalogue=no_catalogue,
+        streamlink_trouble=lambda: "it is old", clock=clock,
+    )  # fmt: skip
 
 
 async def test_the_store_is_asked_at_most_every_five_seconds() -> None:
@@ -272,6 +286,7 @@ async def test_the_store_is_asked_at_most_every_five_seconds() -> None:
     assert store.asked == 1
     clock.seconds = 5.0
     assert (await found.snapshot()).bytes == 42
+    assert (await found.snapshot()).streamlink_trouble
     assert store.asked == 2
 
 
@@ -416,7 +431,8 @@ async def test_the_daemon_provides_what_is_asked_for(tmp_path: Path) -> None:
     ledger = Ledger(
         settings=LiveSettings(settings), store=store, manager=cast("Any", Manager()),
         outlook=lambda: [("/r", 5, 6.0)], catalogue=None, lanes=Lanes(),
-        clock=CLOCK, journal=cast("Journal", Told()), spawn=spawn,
+        streamlinks=cast("Any", SimpleNamespace(trouble="it is old")), clock=CLOCK,
+        journal=cast("Journal", Told()), spawn=spawn,
     )  # fmt: skip
     try:
         ledger.start([])
@@ -427,6 +443,7 @@ async def test_the_daemon_provides_what_is_asked_for(tmp_path: Path) -> None:
         assert found["streamvaultd_disk_left_seconds", "/r"] == 6
         assert found["streamvaultd_restart_seconds_count", ""] == 1
         assert found["streamvaultd_store_up", ""] == 1
+        assert found["streamvaultd_streamlink_trouble", ""] == 1
         assert samples((tmp_path / "s.prom").read_bytes()).keys() == found.keys()
     finally:
         for task in tasks:

@@ -60,6 +60,7 @@ class World:
         self.store_trouble: StoreUnavailable | None = None
         self.refusals: list[Exception] = []
         self.changed = asyncio.Event()
+        self.trouble: str | None = None
         self.settings = LiveSettings(replace(Settings(), watch_interval=5.0, watch_spacing=0.0))
         self.etc, self.own = folder / "etc", folder / "own"
         self.etc.mkdir()
@@ -153,6 +154,7 @@ async def test_added_asked_and_recorded(world: World) -> None:
     world.air["alice"] = LIVE
     answer = await world.call("AddStreamer", url=URL, quality="720p,best")
     assert answer["streamer"]["name"] == "alice"
+    assert "warning" not in answer
     assert (world.own / "alice.toml").exists()
     await world.until(lambda: bool(world.begun))
     assert world.begun == [("alice", LIVE)]
@@ -160,6 +162,11 @@ async def test_added_asked_and_recorded(world: World) -> None:
     (listed,) = (await world.call("ListStreamers"))["streamers"]
     assert (listed["runtime"]["recording"], listed["runtime"]["siteId"]) == (1, "b1")
     assert listed["context"]["quality"] == "720p,best"
+
+
+async def test_whoever_adds_a_streamer_is_told_of_a_streamlink_that_is_too_old(world: World) -> None:
+    world.trouble = "streamlink 7.3.0 is older than 8.6.0"
+    assert (await world.call("AddStreamer", url=URL))["warning"] == world.trouble
 
 
 async def test_who_looks_on_is_told_what_changes_and_who_goes(world: World) -> None:

@@ -97,7 +97,7 @@ def not_running() -> DaemonNotRunning:
 
 
 _UNASKED: dict[str, list[list[Any]]] = {"List": [[{"recordings": []}]], "GetStatus": [[{"mistakes": []}]]}
-"""What is answered without a script: nothing is called like what was not found, and no file has a mistake."""
+"""What is answered without a script: nothing is called like what was not found, and all is well."""
 
 
 class FakeDaemon:

@@ -4,8 +4,8 @@
     intruder.py JSON
 
 The argument names what there is to reach: secret (a file), folder (of others' files), victim (a process of the same
-user), socket (a Unix socket), own (a folder that may be written). Prints one JSON object: for each attempt "reached",
-or the error that stopped it.
+user), sockets (Unix sockets, by name), own (a folder that may be written), group (the folder of its control group).
+Prints one JSON object: for each attempt "reached", or the error that stopped it.
 """
 
 from __future__ import annotations
@@ -15,9 +15,13 @@ import json
 import os
 import signal
 import socket
+import stat
+import struct
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -56,6 +60,49 @@ def send_journal() -> None:
         client.sendto(b"MESSAGE=forged\n", "/run/systemd/journal/socket")
 
 
+def notify_manager() -> None:
+    """Tell systemd something."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+        client.sendto(b"STATUS=forged\n", "/run/systemd/notify")
+
+
+def read_by_vm(pid: int) -> None:
+    """process_vm_readv(2) of a byte of its first mapping; where that cannot be known, of any address."""
+    try:
+        start = int(Path(f"/proc/{pid}/maps").read_text().split("-")[0], 16)
+    except OSError:
+        start = 1 << 22
+    mine = ctypes.create_string_buffer(1)
+    local, remote = struct.pack("QQ", ctypes.addressof(mine), 1), struct.pack("QQ", start, 1)
+    syscall(310, pid, local, 1, remote, 1, 0)
+
+
+def handle_of(path: str) -> None:
+    """name_to_handle_at(2)."""
+    syscall(303, -100, path.encode(), struct.pack("Ii", 128, 0) + bytes(128), ctypes.create_string_buffer(8), 0)
+
+
+def watch(folder: Path) -> None:
+    """inotify(7): the names of what comes and goes."""
+    fd = syscall(294, 0)
+    try:
+        syscall(254, fd, str(folder).encode(), 0x100)
+    finally:
+        os.close(fd)
+
+
+def forge_record() -> None:
+    """Write an exit record into whatever pipe it may have inherited."""
+    for fd in range(3, 1024):
+        try:
+            if stat.S_ISFIFO(os.fstat(fd).st_mode):
+                os.write(fd, b'{"status":0}\n')
+                return
+        except OSError:
+            continue
+    raise Stopped("it has no pipe")
+
+
 def limit(pid: int) -> None:
     """Take another process's descriptors away."""
     import resource
@@ -68,7 +115,7 @@ def follow_link(link: Path, target: str) -> None:
     link.read_bytes()
 
 
-def attempts(there: dict[str, str]) -> dict[str, Callable[[], object]]:
+def attempts(there: dict[str, Any]) -> dict[str, Callable[[], object]]:
     """Everything that is tried, by name."""
     secret, folder, victim = there["secret"], Path(there["folder"]), int(there["victim"])
     return {
@@ -76,7 +123,6 @@ def attempts(there: dict[str, str]) -> dict[str, Callable[[], object]]:
         "list a folder": lambda: os.listdir(folder),  # noqa: PTH208 - what is tried is the call
         "overwrite a file": lambda: os.close(os.open(secret, os.O_WRONLY)),
         "truncate a file": lambda: os.truncate(secret, 0),
-        "remove a file": lambda: Path(secret).unlink(),
         "make a file": lambda: (folder / "new").write_bytes(b""),
         "link a file into its own folder": lambda: os.link(secret, f"{there['own']}/linked"),
         "follow a link of its own": lambda: follow_link(Path(there["own"], "link"), secret),
@@ -88,7 +134,15 @@ def attempts(there: dict[str, str]) -> dict[str, Callable[[], object]]:
         "write to /run": lambda: Path("/run/intruder").write_bytes(b"x"),
         "write to /run/lock": lambda: Path("/run/lock/intruder").write_bytes(b"x"),
         "write to /var/tmp": lambda: Path("/var/tmp/intruder").write_bytes(b"x"),
+        "watch a folder": lambda: watch(folder),
+        "take a file's handle": lambda: handle_of(secret),
         "signal another process": lambda: os.kill(victim, signal.SIGCONT),
+        "signal another process by its pidfd": lambda: signal.pidfd_send_signal(os.pidfd_open(victim), signal.SIGCONT),
+        "read another process's memory": lambda: read_by_vm(victim),
+        "compare itself with another process": lambda: syscall(312, os.getpid(), victim, 1, 0, 0),
+        "renice another process": lambda: os.setpriority(os.PRIO_PROCESS, victim, 5),
+        "choose another process's processors": lambda: os.sched_setaffinity(victim, os.sched_getaffinity(victim)),
+        "make another process the first to be killed": lambda: Path(f"/proc/{victim}/oom_score_adj").write_text("999"),
         "limit another process": lambda: limit(victim),
         "trace another process": lambda: attach(victim),
         "open another process's memory": lambda: read_memory(victim),
@@ -97,7 +151,8 @@ def attempts(there: dict[str, str]) -> dict[str, Callable[[], object]]:
         "reach another process's files": lambda: os.listdir(f"/proc/{victim}/fd"),  # noqa: PTH208
         "take another process's descriptor": lambda: syscall(438, os.pidfd_open(victim), 0, 0),
         "move a process into its group": lambda: Path("/sys/fs/cgroup/cgroup.procs").write_text(str(victim)),
-        "reach a Unix socket": lambda: connect(there["socket"]),
+        **{f"reach {name}": partial(connect, path) for name, path in there["sockets"].items()},
+        "tell systemd something": notify_manager,
         "write a line into the journal": send_journal,
         "reach the system bus": lambda: connect("/run/dbus/system_bus_socket"),
         "make a keyring": lambda: syscall(250, 0, -1, 1),
@@ -105,15 +160,23 @@ def attempts(there: dict[str, str]) -> dict[str, Callable[[], object]]:
         "mount a file system": lambda: syscall(165, b"none", there["own"].encode(), b"tmpfs", 0, None),
         "enter another's namespaces": lambda: syscall(308, os.pidfd_open(victim), 0x00020000),
         "make a shared memory segment": lambda: syscall(29, 0, 4096, 0o1600),
+        "make a semaphore": lambda: syscall(64, 0, 1, 0o1600),
+        "make a message queue": lambda: syscall(68, 0, 0o1600),
+        "make a POSIX queue": lambda: syscall(240, b"intruder", os.O_CREAT | os.O_RDWR, 0o600, 0),
+        "make a user namespace": lambda: syscall(272, 0x10000000),
+        "raise its own memory limit": lambda: Path(there["group"], "memory.max").write_text("max"),
+        "forge an exit record": forge_record,
         "execute a file of its own": lambda: execute_own(there["own"]),
+        "remove a file": lambda: Path(secret).unlink(),
     }  # fmt: skip
 
 
 def execute_own(folder: str) -> None:
     """Bring a program and run it; one needs the right to execute in a folder that may be written."""
     program = Path(folder, "program")
-    program.write_text("#!/bin/sh\nexit 0\n")
-    os.close(os.open(program, os.O_RDONLY))
+    fd = os.open(program, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o755)  # its mode it could not change
+    os.write(fd, b"#!/bin/sh\nexit 0\n")
+    os.close(fd)
     pid = os.posix_spawn("/bin/sh", ["sh", "-c", f"exec {program}"], {})
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     if status:

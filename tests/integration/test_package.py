@@ -71,6 +71,8 @@ def test_a_purge_keeps_what_was_recorded_and_nothing_else(box: Box) -> None:
     before = {file for file in state.rglob("*") if file.is_file()}
     media = {file for file in before if file.is_relative_to(box.path(RECORDINGS))}
     assert media < before
+    assert box.path("/var/lib/streamvault-streamlink").is_dir()
     box.run(["dpkg", "--purge", "streamvaultd"], timeout=120)
     assert {file for file in state.rglob("*") if file.is_file()} == media
+    assert not box.path("/var/lib/streamvault-streamlink").exists()
     assert box.path(CONFIG).exists()

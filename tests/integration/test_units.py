@@ -148,6 +148,7 @@ def test_plugins_run_in_the_probe_whoever_asks(box: Box, ctl: Ctl) -> None:
         (BROKER, 9),
         ("streamvault-probe@test.service", 12),
         ("streamvault-notify@test.service", 12),
+        ("streamvault-install@test.service", 12),
     ],
 )
 def test_a_unit_is_exposed_no_more_than_is_explained(box: Box, unit: str, tenths: int) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from streamvaultd.recording.streamlink.command import RECOMMENDED
-from streamvaultd.recording.streamlink.installation import LOCK
+from streamvaultd.recording.streamlink.installer import LOCK
 
 PYTHONS: Final = ("3.11", "3.12", "3.13")
 MACHINES: Final = ("x86_64", "aarch64")

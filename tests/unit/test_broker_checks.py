@@ -28,10 +28,10 @@ NO_LIMITS: dict[str, int | None] = {}
 
 
 def test_only_the_service_user_is_served() -> None:
-    checks.check_peer(UID, UID)
-    for uid in (0, 1000, -1):
+    checks.check_peer(UID, UID, is_in_scope=False)
+    for uid, is_in_scope in ((0, False), (1000, False), (-1, False), (UID, True)):
         with pytest.raises(PeerRefused):
-            checks.check_peer(uid, UID)
+            checks.check_peer(uid, UID, is_in_scope=is_in_scope)
 
 
 @given(st.integers(1, 10**10 - 1), st.integers(1, 10**6 - 1))

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from streamvaultd import __version__
+from streamvaultd.ctl.index import GROUPS, PLACES
 from streamvaultd.ctl.main import main
 from streamvaultd.ctl.outcome import ExitCode
 from streamvaultd.errors import (
@@ -166,41 +167,10 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert main(["-h"]) == 0
     assert capsys.readouterr().out == out
-    names = re.findall(r"^  (\w+)  ", out.partition("Commands:")[2], re.MULTILINE)
-    assert names == [
-        "record",
-        "list",
-        "status",
-        "segments",
-        "seams",
-        "why",
-        "stop",
-        "rotate",
-        "retry",
-        "jobs",
-        "events",
-        "monitor",
-        "top",
-        "logs",
-        "check",
-        "cleanup",
-        "rescan",
-        "export",
-        "import",
-        "prune",
-        "verify",
-        "streamers",
-        "add",
-        "remove",
-        "enable",
-        "disable",
-        "probe",
-        "notify",
-        "settings",
-        "reload",
-        "streamlink",
-        "completion",
-    ]
+    groups = out.partition("Look:")[2]
+    names = re.findall(r"^  (\w+)  ", groups, re.MULTILINE)
+    assert names == [name for group in GROUPS.values() for name in group]
+    assert sorted(names) == sorted(PLACES), "each command once"
     for name in names:
         assert main([name, "--help"]) == 0
         assert "--json" in capsys.readouterr().out

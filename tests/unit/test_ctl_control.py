@@ -169,6 +169,24 @@ def test_stop_wait_subscribes_first_and_prints_the_result() -> None:
     assert daemon.methods == ["Get", "Subscribe", "Stop"]
 
 
+def test_wait_asks_for_nothing_and_prints_the_result() -> None:
+    daemon = FakeDaemon().on("Get", one()).on("Subscribe", one(), one("finalizing"), one("completed", path=RESULT))
+    ran = run(daemon, "wait", "demo")
+    assert (ran.code, ran.out) == (0, f"{RESULT}\n")
+    assert daemon.methods == ["Get", "Subscribe"]
+    over = FakeDaemon().on("Get", one("completed", path=RESULT)).on("Subscribe", one("completed", path=RESULT))
+    assert (run(over, "wait", "demo").code, run(over, "wait", "demo").out) == (0, f"{RESULT}\n")
+    failed = FakeDaemon().on("Get", one()).on("Subscribe", one(), one("failed", detail="no media"))
+    ran = run(failed, "wait", "demo")
+    assert (ran.code, "no media" in ran.err) == (1, True)
+
+
+def test_an_interrupted_wait_tells_that_it_goes_on() -> None:
+    daemon = FakeDaemon().on("Get", one()).on("Subscribe", one(), KeyboardInterrupt())
+    ran = run(daemon, "wait", "demo")
+    assert (ran.code, "recording 348 of 'demo' goes on" in ran.err) == (130, True)
+
+
 def test_waiting_for_a_join_shows_a_bar_on_a_terminal_and_nothing_in_a_pipe() -> None:
     halfway = one("finalizing", progress={"doneBytes": 1 << 30, "totalBytes": 2 << 30, "etaUSec": 9_000_000})
     states = [one(), one("finalizing"), halfway, one("stopped", path=RESULT)]

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from streamvaultd.errors import NoSuchStreamer, NotificationFailed, StreamerReadOnly
-from tests.fakes.ctl import NOW, FakeDaemon, at, run
+from tests.fakes.ctl import NOW, FakeDaemon, at, one, run
 
 STATUS: dict[str, Any] = {"mistakes": []}
 
@@ -56,6 +56,28 @@ def test_add_and_what_is_asked_for() -> None:
     ran = run(daemon, "add", "https://site.example/alice", "--quality", "720p,best")
     assert (ran.code, ran.out, ran.err) == (0, "", "'alice' is watched.\n")
     assert daemon.calls == [("AddStreamer", {"url": "https://site.example/alice", "quality": "720p,best"})]
+
+
+OLD = "streamlink 7.3.0 is older than 8.6.0: 'apt install …' gets one without"
+
+
+def test_an_old_streamlink_is_told_when_it_is_to_be_used() -> None:
+    listed = run(
+        FakeDaemon()
+        .on("ListStreamers", {"streamers": []})
+        .on("GetStatus", {"streamlinkTrouble": OLD, "mistakes": []}),
+        "streamers",
+    )
+    assert listed.out == f"0 streamers listed, 0 live.\n{OLD}\n"
+    added = run(
+        FakeDaemon().on("AddStreamer", {"streamer": streamer(), "warning": OLD}), "add", "https://x.example/alice"
+    )
+    assert (added.code, added.err) == (0, f"{OLD}\n'alice' is watched.\n")
+    twice = ({**one("starting"), "warning": OLD}, {**one(hasMedia=True), "warning": OLD})
+    recorded = run(FakeDaemon().on("Record", *twice), "record", "https://www.twitch.tv/demo")
+    assert recorded.err.count(OLD) == 1
+    recorded = run(FakeDaemon().on("Record", twice[0]), "record", "https://www.twitch.tv/demo", "--no-block")
+    assert recorded.err.startswith(f"{OLD}\n")
 
 
 def test_enable_disable_remove() -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The commands of streamvaultctl that change something: record, stop, rotate, retry."""
+"""The commands of streamvaultctl that change something: record, stop, wait, rotate, retry."""
 
 from __future__ import annotations
 
@@ -61,7 +61,9 @@ def record(
         "durationUSec": None if duration is None else _parse_duration(duration),
     })  # fmt: skip
     if no_block:
-        state = recording_of(session.call("Record", until="accepted", **parameters))
+        answer = session.call("Record", until="accepted", **parameters)
+        session.warn(answer)
+        state = recording_of(answer)
         session.note(render.progress(state))
         return _report_start(session, state)
     return _record_and_wait(session, {**parameters, "until": "end" if wait else "recording"})
@@ -110,6 +112,16 @@ def stop(session: Session, *, recording: str, wait: bool) -> int:
     if found.is_final or not wait:
         return _report_asked(session, _done(session, found, partial(follow.ask, "Stop"), "is being stopped"))
     return _report_waited(session, _done(session, found, follow.stop, "is being stopped"))
+
+
+@command("wait")
+@RECORDING
+def wait(session: Session, *, recording: str) -> int:
+    """Wait until a recording is over and joined.
+
+    Prints the path of its file. It stops nothing: the source ends the broadcast, or somebody else the recording.
+    """
+    return _report_waited(session, _done(session, session.get(recording), follow.wait, "goes on"))
 
 
 @command("rotate")
@@ -211,4 +223,4 @@ def _failure(state: Recording) -> Failed:
     )
 
 
-COMMANDS: dict[str, Command] = {"record": record, "stop": stop, "rotate": rotate, "retry": retry}
+COMMANDS: dict[str, Command] = {"record": record, "stop": stop, "wait": wait, "rotate": rotate, "retry": retry}

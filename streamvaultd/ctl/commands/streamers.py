@@ -31,23 +31,27 @@ class Streamer(NamedTuple):
 
 @command("streamers")
 def streamers(session: Session) -> None:
-    """List who is watched."""
+    """List who is watched, and what is wrong with streamlink if anything is."""
     found = session.pages("ListStreamers", "streamers")
     if session.show_json(found):
         return
+    status = session.call("GetStatus")
+    trouble = Fields(status, "status").text("streamlinkTrouble")
     every = [parse_streamer(item) for item in found]
-    every += [*_refused(session, {streamer.name for streamer in every})]
+    every += [*_refused(status, {streamer.name for streamer in every})]
     lines = session.table_lines(streamer_table(every)) if every else []
     if not session.no_legend and not session.quiet:
         live = sum(streamer.state in ("live", "starting", "recording") for streamer in every)
         footer = f"{plural(len(every), 'streamer')} listed, {live} live."
         lines += [*([line("")] if lines else []), line(footer)]
+    if trouble is not None:
+        lines.append(line(trouble, Style.BAD))
     session.show(lines)
 
 
-def _refused(session: Session, known: set[str]) -> Iterator[Streamer]:
+def _refused(status: Answer, known: set[str]) -> Iterator[Streamer]:
     """Those whose files have mistakes, and who are not watched therefore."""
-    for item in records.objects(session.call("GetStatus"), "mistakes"):
+    for item in records.objects(status, "mistakes"):
         found = records.parse_mistake(item)
         folder, _, name = found.file.removesuffix(".toml").rpartition("/")
         if folder.endswith("/streamers.d") and name not in known:
@@ -121,6 +125,7 @@ def notify(session: Session, *, target: str) -> None:
 
 def _report(session: Session, answer: Answer, what: str) -> None:
     session.json_only(answer)
+    session.warn(answer)
     session.note(f"'{parse_streamer(records.object_of(answer, 'streamer')).name}' {what}.")
 
 

@@ -12,7 +12,7 @@ from typing import Final
 from streamvaultd.base.networks import reachable
 from streamvaultd.config.live import LiveSettings
 from streamvaultd.core.model import Recording
-from streamvaultd.errors import StreamlinkUnusable
+from streamvaultd.errors import StreamlinkInstallFailed, StreamlinkUnusable
 from streamvaultd.recording.streamlink import installation as installations
 from streamvaultd.recording.streamlink.command import (
     MUXER,
@@ -22,10 +22,16 @@ from streamvaultd.recording.streamlink.command import (
     preferring,
     secrets_in,
 )
+from streamvaultd.recording.streamlink.install_line import Connect, ask_installer, connect
+from streamvaultd.recording.streamlink.installer import Question
+from streamvaultd.recording.streamlink.trust import owners
 from streamvaultd.scopes.launcher import memfd_with, roots_of
 from streamvaultd.scopes.ports import Rules
 
 Options = tuple[tuple[str, str], ...]
+
+PLACE: Final = Path("/var/lib/streamvault-streamlink")
+"""The private streamlink: StateDirectory= of streamvault-install@.service, and of its user."""
 
 RESOLV_CONF: Final = Path("/etc/resolv.conf")
 PROXIES: Final = ("http-proxy", "https-proxy")
@@ -33,11 +39,18 @@ PROXIES: Final = ("http-proxy", "https-proxy")
 
 
 class Streamlinks:
-    """The present installation; who needs it waits until it is known."""
+    """The present installation; who needs it waits until it is known.
 
-    def __init__(self, *, settings: LiveSettings, state_dir: Path) -> None:
+    `state_dir` may have one of an earlier version; the package has given it to root.
+    """
+
+    def __init__(
+        self, *, settings: LiveSettings, state_dir: Path, place: Path = PLACE, installer: Connect = connect
+    ) -> None:
         self._settings = settings
-        self._state_dir = state_dir
+        self._place = place
+        self._places = (place, state_dir / "streamlink")
+        self._installer = installer
         self.options_for: Callable[[Recording], Options] = lambda _recording: ()
         self.secrets_for: Callable[[Recording], Options] = lambda _recording: ()
         self._known = asyncio.Event()
@@ -46,28 +59,34 @@ class Streamlinks:
 
     @property
     def trouble(self) -> str | None:
-        """What is wrong with the present one: an error, or the warning of an old version; None if all is well."""
+        """What is wrong with the present one, and what to type; None if all is well."""
         if self._trouble is not None:
-            return str(self._trouble)
+            return f"{self._trouble}: {self._trouble.advice}"
         return self._installation.warning if self._installation else None
 
     async def refresh(self) -> None:
         """Find the installation to use."""
         try:
-            self._installation = await installations.discover(self._settings.now.streamlink_command, self._state_dir)
+            self._installation = await installations.discover(
+                self._settings.now.streamlink_command, self._places, owners()
+            )
             self._trouble = None
         except StreamlinkUnusable as error:
             self._installation, self._trouble = None, error
         self._known.set()
 
     async def install(self, version: str | None, *, hashes: bool) -> Installation:
-        """Install a version, or what is known by its checksums, into the state directory and use it from now on.
+        """Have a version installed, or what is known by its checksums, and use it from now on.
 
-        Raises StreamlinkInstallFailed.
+        Raises StreamlinkInstallFailed, and StreamlinkUnusable for what may not be run.
         """
-        self._installation = await installations.install(self._state_dir, version, hashes=hashes)
-        self._trouble = None
-        return self._installation
+        in_use = await asyncio.to_thread(installations.in_use, self._place)
+        question = Question(version=version, hashes=hashes, keep=tuple(in_use))
+        why = await ask_installer(self._installer, question)
+        if why:
+            raise StreamlinkInstallFailed(version=version or "", why=why)
+        await self.refresh()
+        return await self.usable()
 
     async def settled(self) -> Installation | None:
         """The present installation once it was looked for, None if it cannot be used."""

@@ -1,13 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which streamlink is used, and the private one under the state directory.
-
-    <state>/streamlink/current -> versions/<time of its installation>    a virtual environment, used when present
-
-What is installed are wheels alone, and by default those of a set that is known by checksum (requirements.lock). What
-another user could have written to is not run.
-
-Each installation gets a new folder, for running segments go on with theirs: streamlink imports parts of itself late.
-"""
+"""Which streamlink is used: a private one if there is one, else the configured command."""
 
 from __future__ import annotations
 
@@ -15,110 +7,33 @@ import asyncio
 import contextlib
 import os
 import shutil
-import signal
-import stat
-import sys
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from streamvaultd.base.child import ask
-from streamvaultd.errors import StreamlinkInstallFailed, StreamlinkUnusable
+from streamvaultd.errors import StreamlinkUnusable
 from streamvaultd.recording.streamlink.command import OLDEST, Installation, parse_version, warning_about
+from streamvaultd.recording.streamlink.trust import is_there, require_trusted
 
 VERSION_LIMIT: Final = 20.0
-INSTALL_LIMIT: Final = 600.0
 SHEBANG_MAX: Final = 4096
-LOCK: Final = Path(__file__).with_name("requirements.lock")
-"""Every wheel of the set, with its checksum; 'make lock' writes it."""
 
 
-async def discover(command: Sequence[str], state_dir: Path) -> Installation:
-    """The managed streamlink if there is one, else the configured command. StreamlinkUnusable says what is wrong."""
-    managed = state_dir / "streamlink" / "current"
-    if managed.is_symlink():
-        await asyncio.to_thread(require_own, state_dir / "streamlink")
-        return await _inspect((str(managed.resolve() / "bin" / "streamlink"),), managed=True)
-    return await _inspect(tuple(command), managed=False)
+async def discover(command: Sequence[str], places: Sequence[Path], owners: Collection[int]) -> Installation:
+    """The private streamlink of the first place that has one, else the configured command.
 
-
-def require_own(root: Path) -> None:
-    """Raise StreamlinkUnusable if `current` leads elsewhere, or somebody else may have written to what it leads to."""
-    target = (root / "current").resolve()
-    if target.parent != (root / "versions").resolve():
-        raise StreamlinkUnusable(command=str(root / "current"), why=f"it leads to {target}, which is not below {root}")
-    program = (target / "bin" / "streamlink").resolve()
-    for path in (root, root / "versions", target, target / "bin", program):
-        try:
-            found = path.stat()
-        except OSError as error:
-            raise StreamlinkUnusable(command=str(path), why=error.strerror or str(error)) from error
-        if found.st_uid not in (0, os.geteuid()) or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            why = "others may have written to it; 'streamvaultctl streamlink install' makes another one"
-            raise StreamlinkUnusable(command=str(path), why=why)
-
-
-async def install(
-    state_dir: Path, version: str | None = None, *, hashes: bool = True, lock: Path = LOCK
-) -> Installation:
-    """Install streamlink from the Python Package Index and make it current: the set that is known by its checksums.
-
-    Without `hashes` it is a version that is not known so, by default the newest. Wheels only, in each case.
-
-    StreamlinkInstallFailed leaves what was current. pip writes to our stderr. Installations that no process uses
-    are removed, except for the one that was current before.
+    What others than `owners` could have written to is not run. StreamlinkUnusable says what is wrong.
     """
-    folder = state_dir / "streamlink" / "versions" / datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
-    try:
-        await _make_environment(folder, _wanted(version, lock if hashes else None))
-        installed = await _inspect((str(folder / "bin" / "streamlink"),), managed=True)
-    except (OSError, StreamlinkUnusable, _Failed) as error:
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-        raise StreamlinkInstallFailed(version=version or "", why=str(error)) from error
-    await asyncio.to_thread(_make_current, state_dir / "streamlink", folder)
-    return installed
+    for place in places:
+        if await asyncio.to_thread(is_there, place):
+            folder = await asyncio.to_thread(require_trusted, place, owners)
+            return await inspect((str(folder / "bin" / "streamlink"),), managed=True)
+    return await inspect(tuple(command), managed=False)
 
 
-class _Failed(Exception):
-    """A command ended with something else than success."""
-
-
-def _wanted(version: str | None, lock: Path | None) -> tuple[str, ...]:
-    """What pip is to install; _Failed for a version whose checksums are not known."""
-    if lock is None:
-        return ("--", "streamlink" if version is None else f"streamlink=={version}")
-    if version is not None and f"streamlink=={version} " not in lock.read_text(encoding="ascii"):
-        raise _Failed("its checksums are not known; '--no-hashes' installs it all the same")
-    return ("--require-hashes", "--requirement", str(lock))
-
-
-async def _make_environment(folder: Path, wanted: Sequence[str]) -> None:
-    await asyncio.to_thread(folder.parent.mkdir, mode=0o750, parents=True, exist_ok=True)
-    await _run(sys.executable, "-m", "venv", str(folder))
-    pip = (str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "--no-input")
-    await _run(*pip, "install", "--no-cache-dir", "--only-binary=:all:", *wanted)
-
-
-async def _run(*argv: str) -> None:
-    process = await asyncio.create_subprocess_exec(
-        *argv, stdin=asyncio.subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True
-    )
-    try:
-        async with asyncio.timeout(INSTALL_LIMIT):
-            status = await process.wait()
-    except TimeoutError as error:
-        raise _Failed(f"'{' '.join(argv[1:4])}' took longer than {INSTALL_LIMIT:.0f} s") from error
-    finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):  # reaped, but the loop does not know yet
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
-    if status != 0:
-        raise _Failed(f"'{' '.join(argv[1:4])}' ended with status {status}")
-
-
-async def _inspect(command: tuple[str, ...], *, managed: bool) -> Installation:
+async def inspect(command: tuple[str, ...], *, managed: bool) -> Installation:
+    """What this command is, by its own word; raises StreamlinkUnusable."""
     text = " ".join(command)
     program = await asyncio.to_thread(shutil.which, command[0])
     if program is None:
@@ -167,26 +82,18 @@ def python_of(program: str) -> str:
     return words[0] if words else program
 
 
-def _make_current(root: Path, folder: Path) -> None:
-    """Flip the link in one step, then tidy up."""
-    current = root / "current"
-    previous = current.resolve() if current.is_symlink() else None
-    fresh = root / ".current"
-    fresh.unlink(missing_ok=True)
-    fresh.symlink_to(folder.relative_to(root))
-    fresh.rename(current)
-    for old in (root / "versions").iterdir():
-        if old.resolve() not in (folder.resolve(), previous) and not _is_used(old.resolve()):
-            shutil.rmtree(old, ignore_errors=True)
+def in_use(place: Path) -> list[str]:
+    """Names of the installations of a place that a process of ours was started from."""
+    found = []
+    commands = list(_command_lines())
+    for folder in (place / "versions").glob("*"):
+        name = os.fsencode(folder) + b"/"
+        if any(name in command for command in commands):
+            found.append(folder.name)
+    return found
 
 
-def _is_used(folder: Path) -> bool:
-    """Whether a process was started from this folder."""
-    name = os.fsencode(folder) + b"/"
-    for command in Path("/proc").glob("[1-9]*/cmdline"):
-        try:
-            if name in command.read_bytes():
-                return True
-        except OSError:
-            continue  # it ended meanwhile
-    return False
+def _command_lines() -> Iterator[bytes]:
+    for path in Path("/proc").glob("[1-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            yield path.read_bytes()

@@ -83,6 +83,7 @@ class Snapshot:
     disks: tuple[DiskFigures, ...]
     backlog: int | None
     catalogue_up: bool
+    streamlink_trouble: bool
 
 
 def snapshot(
@@ -93,6 +94,7 @@ def snapshot(
     recorders: Iterable[Recorder],
     disks: Iterable[DiskFigures],
     catalogue: Catalogue | None,
+    streamlink_trouble: bool,
 ) -> Snapshot:
     """The figures, from what is stored and what runs. Every word of the lists is there, with 0 if it has nothing."""
     owned = tuple(recorders)
@@ -116,6 +118,7 @@ def snapshot(
         disks=tuple(disks)[:DISKS_MAX],
         backlog=None if catalogue is None else catalogue.backlog,
         catalogue_up=catalogue is not None and catalogue.trouble is None,
+        streamlink_trouble=streamlink_trouble,
     )
 
 

@@ -40,12 +40,14 @@ class Meter:
         recorders: Callable[[], Iterable[Recorder]],
         outlook: Callable[[], Iterable[DiskFigures]],
         catalogue: Callable[[], Awaitable[Catalogue | None]],
+        streamlink_trouble: Callable[[], str | None],
         clock: Clock,
     ) -> None:
         self._store = store
         self._recorders = recorders
         self._outlook = outlook
         self._catalogue = catalogue
+        self._streamlink_trouble = streamlink_trouble
         self._clock = clock
         self._turn = asyncio.Lock()
         self._taken_at: Instant | None = None
@@ -67,6 +69,7 @@ class Meter:
             recorders=self._recorders(),
             disks=self._outlook(),
             catalogue=self._backlog,
+            streamlink_trouble=self._streamlink_trouble() is not None,
         )
 
     async def _ask_store(self) -> None:

@@ -81,6 +81,11 @@ def families(found: Snapshot, rising: Rising) -> Iterable[Metric]:
         {disk.place: disk.left for disk in found.disks},
         "place",
     )
+    yield _gauge(
+        "streamlink_trouble",
+        "Whether streamlink is too old or cannot be used; 'streamvaultctl status' says why, and what to type.",
+        found.streamlink_trouble,
+    )
     if found.backlog is not None:
         yield _gauge("catalogue_backlog", "Changes that are not in the catalogue yet.", found.backlog)
         yield _gauge("catalogue_up", "Whether the catalogue could be fed the last time.", found.catalogue_up)
