@@ -23,6 +23,7 @@ from streamvaultd.base.redaction import redact_url
 from streamvaultd.base.units import SPAN_MAX_USEC, segment_unit
 from streamvaultd.config.live import LiveSettings
 from streamvaultd.config.names import check_name, check_quality, check_url, name_of
+from streamvaultd.core.cause import Cause
 from streamvaultd.core.model import Recorder, State
 from streamvaultd.core.recording.events import RetryRequested, RotateRequested, StopRequested
 from streamvaultd.core.recording.machine import RUNNING
@@ -306,7 +307,7 @@ def _is_reached(recorder: Recorder, until: str) -> bool:
 def _failure(recorder: Recorder) -> VaultError:
     """Why a recording has failed before its first media."""
     why = recorder.detail or "no media arrived"
-    if recorder.segments and recorder.segments[-1].cause == "launch-failed":
+    if recorder.segments and recorder.segments[-1].cause == Cause.LAUNCH_FAILED:
         return ScopeFailed(unit=segment_unit(recorder.recording.id, recorder.segments[-1].number), why=why)
     return SourceUnavailable(url=redact_url(recorder.recording.url), why=why)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -25,6 +25,7 @@ from streamvaultd.api.results import ResultApi, ResultStore
 from streamvaultd.api.subscribe import FeedStore, SubscribeApi
 from streamvaultd.base.clock import Clock
 from streamvaultd.base.membership import is_in_scope
+from streamvaultd.base.tasks import Tasks
 from streamvaultd.config.live import LiveSettings
 from streamvaultd.core.watching.model import Watched
 from streamvaultd.errors import RECORDER, VaultError
@@ -121,11 +122,11 @@ class Sockets:
         self,
         handlers: Mapping[str, Handler],
         *,
-        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        tasks: Tasks,
         on_defect: OnDefect,
     ) -> None:
         self._handlers = handlers
-        self._spawn = spawn
+        self._tasks = tasks
         self._on_defect = on_defect
 
     def serve(self, fds: Mapping[str, Sequence[int]]) -> None:
@@ -133,9 +134,9 @@ class Sockets:
         for fd in fds.get(ACTING, ()):
             listener = socket.socket(fileno=fd)
             members = Members.of_socket(listener)
-            self._spawn(acting(self._handlers, members, on_defect=self._on_defect).serve(listener))
+            self._tasks.create_task(acting(self._handlers, members, on_defect=self._on_defect).serve(listener))
         for fd in fds.get(READING, ()):
-            self._spawn(reading(self._handlers, on_defect=self._on_defect).serve(socket.socket(fileno=fd)))
+            self._tasks.create_task(reading(self._handlers, on_defect=self._on_defect).serve(socket.socket(fileno=fd)))
 
 
 def acting(

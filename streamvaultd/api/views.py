@@ -9,9 +9,10 @@ from typing import Any, Final
 from streamvaultd.base.redaction import redact_url
 from streamvaultd.base.units import segment_unit
 from streamvaultd.core import ranges
+from streamvaultd.core.cause import is_death
 from streamvaultd.core.flows import describe, standing
 from streamvaultd.core.listing import PAGE_MAX, Summary
-from streamvaultd.core.model import Instant, Moment, Recorder, Segment, State, is_death
+from streamvaultd.core.model import Instant, Moment, Recorder, Segment, State
 from streamvaultd.core.recording.policy import rotation_due
 from streamvaultd.core.watching.model import Watched
 from streamvaultd.core.watching.streamer import Streamer

@@ -13,9 +13,10 @@ from dataclasses import asdict
 from typing import Final
 
 from streamvaultd.api.views import View, optional, timestamp, usec
+from streamvaultd.core.cause import is_death
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.listing import EventRow
-from streamvaultd.core.model import Recorder, Segment, is_death
+from streamvaultd.core.model import Recorder, Segment
 from streamvaultd.core.recording.effects import Notice
 from streamvaultd.core.recording.verdict import judge
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, TypeAlias
 
+from streamvaultd.core.cause import is_death
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.flows import Flow
 
@@ -308,10 +309,3 @@ class Told:
 
 JOIN: Final = "join"
 """The kind of job that makes one file of segments."""
-
-PLANNED_CAUSES = frozenset({"rotated", "stopped", "source-ended", "source-refused", "launch-failed"})
-
-
-def is_death(cause: str) -> bool:
-    """Whether a cause is a death: an end that nobody asked for and that the source did not announce."""
-    return cause not in PLANNED_CAUSES

@@ -3,17 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from streamvaultd.api.rescan import RescanApi
-from streamvaultd.base.clock import Clock
-from streamvaultd.base.lanes import Lanes
-from streamvaultd.config.live import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Recorder, Recording
+from streamvaultd.daemon.base import Base
 from streamvaultd.daemon.startup import Startup
 from streamvaultd.errors import StoreInUse, StoreUnavailable
 from streamvaultd.recording.manager import Manager
@@ -21,10 +19,9 @@ from streamvaultd.recording.streamlink.current import Streamlinks
 from streamvaultd.reporting.metrics.figures import DiskFigures, Restarts
 from streamvaultd.reporting.metrics.meter import TEXTFILE_INTERVAL, Meter, provide
 from streamvaultd.reporting.metrics.serve import Server, write_textfile
-from streamvaultd.reporting.notices import METRICS_FAILED, Journal
+from streamvaultd.reporting.notices import METRICS_FAILED
 from streamvaultd.store.catalogue import Catalogue, CatalogueState
 from streamvaultd.store.queries import QueryableStore
-from streamvaultd.store.recovery import RecoverableStore
 from streamvaultd.upkeep.audit.salvage import Salvage
 from streamvaultd.upkeep.manifests.files import ManifestFiles
 from streamvaultd.upkeep.manifests.keeper import Manifests
@@ -53,39 +50,35 @@ class Ledger:
 
     def __init__(
         self,
+        base: Base,
         *,
-        settings: LiveSettings,
-        store: RecoverableStore,
-        manager: Manager,
         outlook: Callable[[], Iterable[tuple[str, int, float]]],
         catalogue: Catalogue | None,
         streamlinks: Streamlinks,
-        lanes: Lanes,
-        clock: Clock,
-        journal: Journal,
-        spawn: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
-        self._settings, self._store, self._manager = settings, store, manager
-        self._lanes, self._clock, self._journal, self._spawn = lanes, clock, journal, spawn
+        self._settings, self._store, self._recorders = base.settings, base.store, base.recorders
+        self._lanes, self._clock, self._journal, self._tasks = base.lanes, base.clock, base.journal, base.tasks
         self._outlook, self._catalogue, self._streamlinks = outlook, catalogue, streamlinks
         self._restarts = Restarts()
         self._observe: Callable[[float], None] = lambda _: None
         self._files = ManifestFiles()
-        self._manifests = Manifests(spawn=spawn, store=store, lanes=lanes, files=self._files, journal=journal)
+        self._manifests = Manifests(
+            tasks=base.tasks, store=base.store, lanes=base.lanes, files=self._files, journal=base.journal
+        )
 
     def start(self, recorders: Iterable[Recorder]) -> None:
         """Write down what the daemon has found at its start, and begin to tell of it."""
         for recorder in recorders:
             self._manifests.note(recorder)
             self._restarts.skip(recorder)
-        self._spawn(self._catch_up())
+        self._tasks.create_task(self._catch_up())
         self._start_metrics()
 
     async def _catch_up(self) -> None:
         """The latest that are over: an earlier daemon may have ended before it wrote their last manifests."""
         with suppress(StoreUnavailable):
             for recorder in await self._store.list(all=True, limit=CATCH_UP_MAX):
-                if recorder.state.is_final and recorder.recording.id not in self._manager.recorders:
+                if recorder.state.is_final and recorder.recording.id not in self._recorders:
                     self._manifests.note(recorder)
 
     def on_change(self, recorder: Recorder) -> None:
@@ -94,10 +87,10 @@ class Ledger:
         for seconds in self._restarts.of(recorder):
             self._observe(seconds)
 
-    def handlers(self) -> dict[str, Handler]:
+    def handlers(self, manager: Manager) -> dict[str, Handler]:
         """Method name -> handler."""
         rescan = Rescan(
-            manager=self._manager,
+            manager=manager,
             store=self._store,
             files=self._files,
             salvage=Salvage(),
@@ -129,14 +122,14 @@ class Ledger:
 
         if where:
             server = Server(text, pages.CONTENT_TYPE)
-            self._spawn(provide(where, lambda: server.serve(where), 0, self._journal))
+            self._tasks.create_task(provide(where, lambda: server.serve(where), 0, self._journal))
         if textfile:
-            self._spawn(provide(textfile, write, TEXTFILE_INTERVAL, self._journal))
+            self._tasks.create_task(provide(textfile, write, TEXTFILE_INTERVAL, self._journal))
 
     def _build_meter(self) -> Meter:
         return Meter(
             store=self._store,
-            recorders=lambda: self._manager.recorders.values(),
+            recorders=self._recorders.values,
             outlook=lambda: (DiskFigures(place=place, free=free, left=left) for place, free, left in self._outlook()),
             catalogue=self._ask_catalogue,
             streamlink_trouble=lambda: self._streamlinks.trouble,

@@ -10,8 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -25,37 +24,44 @@ from streamvaultd.base.growth import MediaWatch
 from streamvaultd.base.lanes import Lanes
 from streamvaultd.base.sd_notify import Notifier, watchdog_interval
 from streamvaultd.base.threads import in_thread
-from streamvaultd.base.units import RECORDINGS_SLICE, slice_groups
 from streamvaultd.config import settings as config
 from streamvaultd.config.last_good import SETTINGS, LastGood, load_or_last
 from streamvaultd.config.live import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Recorder, State
 from streamvaultd.core.recording.events import JoinEnded, NetworkBack
+from streamvaultd.daemon.base import Base
 from streamvaultd.daemon.reporting import Ledger
 from streamvaultd.daemon.startup import WITNESS_LIMIT, Startup
 from streamvaultd.daemon.upkeep import Upkeep
 from streamvaultd.daemon.watching import Watching
 from streamvaultd.errors import VaultError
 from streamvaultd.jobs.joins import Joins
+from streamvaultd.jobs.launching import JoinRuns
 from streamvaultd.jobs.looks import Looks
 from streamvaultd.jobs.progress import JoinProgress
-from streamvaultd.media.overlap import are_overlapping
 from streamvaultd.recording.admission import Beginner
+from streamvaultd.recording.asking import Asking
+from streamvaultd.recording.books import Books
+from streamvaultd.recording.cleaning import Cleaning
 from streamvaultd.recording.disk_guard import DiskGuard
+from streamvaultd.recording.disks import Disks
 from streamvaultd.recording.executor import Executor
 from streamvaultd.recording.files.discard import Discard
 from streamvaultd.recording.files.held import HeldFiles
 from streamvaultd.recording.files.output import SegmentFiles
 from streamvaultd.recording.files.space import Space
 from streamvaultd.recording.files.writeback import Writeback
+from streamvaultd.recording.footage import Footage
 from streamvaultd.recording.glance import Glance
+from streamvaultd.recording.headroom import Headroom
 from streamvaultd.recording.inbox import Inbox, Recorders
 from streamvaultd.recording.manager import Manager
 from streamvaultd.recording.removal import Removal
 from streamvaultd.recording.segments import Captures
 from streamvaultd.recording.streamlink.current import Streamlinks
 from streamvaultd.recording.takeover import Takeover
+from streamvaultd.recording.witnesses import Witnesses
 from streamvaultd.reporting.defects import Defects
 from streamvaultd.reporting.hub import Hub, JobNews, News, StreamerNews
 from streamvaultd.reporting.notices import (
@@ -76,14 +82,14 @@ from streamvaultd.reporting.notices import (
 )
 from streamvaultd.scopes.broker import Scopes
 from streamvaultd.scopes.lacks import lacks
-from streamvaultd.scopes.launcher import Launcher, clean_environment, memfd_with, own_roots
+from streamvaultd.scopes.launcher import Launcher, clean_environment, own_roots
 from streamvaultd.scopes.loaded import loaded_scopes
 from streamvaultd.scopes.runs import Runs
 from streamvaultd.scopes.witnesses.bus import LiveScope, UnitBus
-from streamvaultd.scopes.witnesses.cgroups import memory_refusal, memory_use, scope_memory
+from streamvaultd.scopes.witnesses.cgroups import Memory
 from streamvaultd.scopes.witnesses.journal import JournalWatch, Replay
 from streamvaultd.scopes.witnesses.network import LinkWatch
-from streamvaultd.scopes.witnesses.pidfd import ProcessWatch, adopt_pidfd, parse_exit_record, pid_of, take_record
+from streamvaultd.scopes.witnesses.pidfd import ProcessWatch, pid_of
 from streamvaultd.store.catalogue import Catalogue
 from streamvaultd.store.queries import QueryableStore
 from streamvaultd.store.server import credential
@@ -122,15 +128,20 @@ class Daemon:
         self._recorders = Recorders(self._inbox, self._clock)
         self._lanes = Lanes(on_overdue=self._on_overdue)
         self._store, self._files = store, files
+        self._base = Base(
+            settings=self._settings, clock=self._clock, tasks=group, lanes=self._lanes, inbox=self._inbox,
+            recorders=self._recorders, journal=self.journal, store=store, files=files,
+        )  # fmt: skip
         self._watcher: ProcessWatch[str] = ProcessWatch(asyncio.get_running_loop())
         self.streamlinks = Streamlinks(settings=self._settings, state_dir=STATE_DIR)
         self._held = HeldFiles(asyncio.get_running_loop(), fd_store=self.notifier)
         self._writeback = self._build_writeback()
         self.disk = self._build_disk_guard()
+        self._writeback.listeners.append(self.disk.on_sync_failed)
+        headroom = Headroom(disk=self.disk, memory=Memory())
         self._beginner = Beginner(
-            inbox=self._inbox, recorders=self._recorders, store=store, disk=self.disk, clock=self._clock,
-            memory_refusal=memory_refusal,
-        )  # fmt: skip
+            inbox=self._inbox, recorders=self._recorders, store=store, headroom=headroom, clock=self._clock
+        )
         self.watching = self._build_watching()
         self._runs = self._build_runs()
         self.link_watch = LinkWatch(
@@ -138,23 +149,23 @@ class Daemon:
             on_trouble=partial(self._miss, "the network"),
         )
         self._media: MediaWatch[str] = MediaWatch(asyncio.get_running_loop())
-        captures = self._build_captures()
-        self._held.on_taken = captures.on_file_taken
+        witnesses = Witnesses(
+            inbox=self._inbox, clock=self._clock, runs=self._runs, disk=self.disk, link=self.link_watch
+        )
+        self._held.on_taken = witnesses.on_file_taken
         self._progress = JoinProgress(folder=STATE_DIR / "jobs", watcher=self._media, on_change=self._on_progress)
         self._removal = Removal(store=store, files=files, media=Discard(), lanes=self._lanes)
         self._joins = self._build_joins()
-        self._executor = self._build_executor(captures)
+        self._executor = self._build_executor(headroom, witnesses)
         self.manager = Manager(
             executor=self._executor, clock=self._clock, inbox=self._inbox, recorders=self._recorders
         )
-        self.journal_watch = self._build_journal_watch(captures)
+        self.journal_watch = self._build_journal_watch(witnesses)
         self._catalogue = self._build_catalogue()
-        self.bus = self._build_bus(captures)
+        self.bus = self._build_bus(witnesses)
         self.ledger = Ledger(
-            settings=self._settings, store=store, manager=self.manager, outlook=self.disk.outlook,
-            catalogue=self._catalogue, streamlinks=self.streamlinks, lanes=self._lanes, clock=self._clock,
-            journal=self.journal, spawn=self.spawn,
-        )  # fmt: skip
+            self._base, outlook=self.disk.outlook, catalogue=self._catalogue, streamlinks=self.streamlinks
+        )
         self.upkeep = self._build_upkeep()
         self._recorders.listeners += [
             self.ledger.on_change,
@@ -170,35 +181,29 @@ class Daemon:
             scopes=Scopes(BROKER_SOCKET),
             watcher=self._watcher,
             fd_store=self.notifier,
-            adopt=adopt_pidfd,
-            take_record=take_record,
             clock=self._clock,
         )
 
-    def _build_journal_watch(self, captures: Captures) -> JournalWatch:
+    def _build_journal_watch(self, witnesses: Witnesses) -> JournalWatch:
         return JournalWatch(
             STATE_DIR / "journal.position",
-            on_evidence=captures.on_evidence,
-            on_line=captures.on_line,
+            on_evidence=witnesses.on_evidence,
+            on_line=witnesses.on_line,
             on_trouble=partial(self._miss, "the journal"),
         )
 
-    def _build_bus(self, captures: Captures) -> UnitBus:
+    def _build_bus(self, witnesses: Witnesses) -> UnitBus:
         return UnitBus(
-            on_result=captures.on_unit_result,
-            on_memory=captures.on_unit_memory,
-            spawn=self.spawn,
+            on_result=witnesses.on_unit_result,
+            on_memory=witnesses.on_unit_memory,
+            tasks=self._group,
             on_reconnect=lambda: self.journal.tell(BUS_LOST, why="it was restarted"),
             on_shutdown=self._recorders.on_shutdown,
             on_shutdown_cancelled=self._recorders.on_shutdown_cancelled,
         )
 
     def _build_watching(self) -> Watching:
-        return Watching(
-            settings=self._settings, state_dir=STATE_DIR, streamlinks=self.streamlinks,
-            recorders=self._recorders, beginner=self._beginner, post=self._inbox.post,
-            spawn=self.spawn, store=self._store, journal=self.journal, clock=self._clock,
-        )  # fmt: skip
+        return Watching(self._base, state_dir=STATE_DIR, streamlinks=self.streamlinks, beginner=self._beginner)
 
     def _build_writeback(self) -> Writeback:
         return Writeback(
@@ -206,58 +211,35 @@ class Daemon:
             clock=self._clock,
             settings=self._settings,
             held=self._held,
-            on_trouble=lambda unit, error: self.disk.on_sync_failed(unit, error),
         )
 
     def _build_disk_guard(self) -> DiskGuard:
         return DiskGuard(
-            post=self._inbox.post,
-            spawn=self.spawn,
+            inbox=self._inbox,
+            tasks=self._group,
             clock=self._clock,
-            lanes=self._lanes,
-            files=self._files,
-            space=Space(),
+            disks=Disks(lanes=self._lanes, files=self._files, space=Space()),
             journal=self.journal,
             recorders=self._recorders,
-            paces=self._writeback.paces,
-            settings=self._settings,
-        )
-
-    def _build_captures(self) -> Captures:
-        return Captures(
-            post=self._inbox.post,
-            clock=self._clock,
-            files=self._files,
-            capture=self.streamlinks,
-            runs=self._runs,
-            media=self._media,
-            parse_record=parse_exit_record,
             writeback=self._writeback,
-            held=self._held,
-            disk=self.disk,
-            lanes=self._lanes,
-            looks=Looks(),
-            is_overlap_proven=are_overlapping,
-            scope_memory=scope_memory,
-            memory_refusal=memory_refusal,
-            is_link_down=lambda: self.link_watch.is_down,
+            settings=self._settings,
         )
 
     def _build_joins(self) -> Joins:
         return Joins(
-            post=self._post_join,
-            spawn=self.spawn,
+            inbox=self,
+            tasks=self._group,
             clock=self._clock,
             store=self._store,
-            files=self._files,
             disk=self.disk,
             journal=self.journal,
-            runs=self._runs,
-            memfd=memfd_with,
-            argv=(sys.executable, "-I", "-m", "streamvaultd.jobs.join.main"),
-            reports=STATE_DIR / "jobs",
-            template=self.watching.template_for,
-            progress=self._progress,
+            runs=JoinRuns(
+                runs=self._runs,
+                files=self._files,
+                names=self.watching,
+                progress=self._progress,
+                reports=STATE_DIR / "jobs",
+            ),
         )
 
     def _on_progress(self, recording: int) -> None:
@@ -277,19 +259,33 @@ class Daemon:
         self._store.on_write = catalogue.poke
         return catalogue
 
-    def _build_executor(self, captures: Captures) -> Executor:
-        return Executor(
-            post=self._inbox.post, spawn=self.spawn, clock=self._clock, store=self._store, files=self._files,
-            captures=captures, disk=self.disk, lanes=self._lanes, joins=self._joins, removal=self._removal,
-            prober=self.watching.probes, journal=self.journal, hub=self._hub,
+    def _build_executor(self, headroom: Headroom, witnesses: Witnesses) -> Executor:
+        base: dict[str, Any] = {"inbox": self._inbox, "clock": self._clock}
+        footage = Footage(
+            **base, files=self._files, lanes=self._lanes, media=self._media, writeback=self._writeback,
+            held=self._held,
+            looks=Looks(),
         )  # fmt: skip
+        captures = Captures(
+            **base, capture=self.streamlinks, runs=self._runs, headroom=headroom, footage=footage,
+            witnesses=witnesses, journal=self.journal,
+        )  # fmt: skip
+        return Executor(
+            tasks=self._group,
+            books=Books(store=self._store, journal=self.journal, hub=self._hub, clock=self._clock, tasks=self._group),
+            captures=captures,
+            footage=footage,
+            disk=self.disk,
+            joins=self._joins,
+            cleaning=Cleaning(**base, removal=self._removal, journal=self.journal),
+            asking=Asking(**base, prober=self.watching.probes),
+        )
 
     def _build_upkeep(self) -> Upkeep:
         roster = self.watching.roster
         upkeep = Upkeep(
-            manager=self.manager, store=self._store, files=self._files, runs=self._runs, joins=self._joins,
-            removal=self._removal, bus=self.bus, notifier=self.notifier, lanes=self._lanes, clock=self._clock,
-            journal=self.journal, settings=self._settings,
+            self._base, manager=self.manager, runs=self._runs, joins=self._joins, removal=self._removal, bus=self.bus,
+            notifier=self.notifier,
             rules=lambda name: None if self._settings.wrong else roster.retention_of(name),
         )  # fmt: skip
         roster.on_retention = upkeep.retention.hold
@@ -302,12 +298,9 @@ class Daemon:
             files=self._files,
             runs=self._runs,
             journal=self.journal,
-            fd_store=self.notifier,
             clock=self._clock,
             lanes=self._lanes,
-            spawn=self.spawn,
-            parse_record=parse_exit_record,
-            take_record=take_record,
+            tasks=self._group,
         )
 
     def _build_api(self) -> Api:
@@ -323,7 +316,7 @@ class Daemon:
             beginner=self._beginner,
             settings=self._settings,
             pid_of=pid_of,
-            memory_of=lambda unit: memory_use(f"{slice_groups(RECORDINGS_SLICE)[-1]}/{unit}"),
+            memory_of=Memory().used,
             catalogue=self._catalogue,
             presenter=Presenter(
                 clock=self._clock,
@@ -340,41 +333,38 @@ class Daemon:
             clock=self._clock, pruning=self.upkeep.pruning, retention=self.upkeep.retention,
             settings=self._settings, watched=lambda: self.watching.watches.watched,
             reload=self.reload,
-            more=self.watching.handlers() | self.ledger.handlers(),
+            more=self.watching.handlers() | self.ledger.handlers(self.manager),
         )  # fmt: skip
         self._store.on_job = lambda job: self._hub.publish(JobNews(job))
         self.watching.watches.on_change = lambda who: self._hub.publish(StreamerNews(who))
         self.watching.watches.on_gone = lambda who: self._hub.publish(StreamerNews(who, is_gone=True))
-        return Sockets(handlers, spawn=self.spawn, on_defect=Defects(self.journal).heard)
+        return Sockets(handlers, tasks=self._group, on_defect=Defects(self.journal).heard)
 
-    def _post_join(self, recording: int, event: JoinEnded) -> None:
+    def post(self, recording: int, event: JoinEnded) -> None:
+        """A join has ended."""
         self.upkeep.repairs.on_join_ended(recording, event)
         self._inbox.post(recording, event)
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run a task that the daemon owns; what it raises ends the daemon."""
-        self._group.create_task(work)
 
     async def run(self, fds: Mapping[str, list[int]]) -> None:
         """Take over, listen, and work until told to stop."""
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGHUP, lambda: self.spawn(self._on_hangup()))
-        self.spawn(self.bus.run())
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._group.create_task(self._on_hangup()))
+        self._group.create_task(self.bus.run())
         if self._catalogue is not None:
-            self.spawn(self._catalogue.run())
-        self.spawn(self.link_watch.run())
-        self.spawn(self._find_streamlink())
+            self._group.create_task(self._catalogue.run())
+        self._group.create_task(self.link_watch.run())
+        self._group.create_task(self._find_streamlink())
         self._held.inherit(fds)
         self.notifier.inherit(name for name in fds if name not in SOCKET_NAMES)
         adopted = await self._take_over(fds)
         self._held.release_all(self._recorders.values())
         self.ledger.start(self._recorders.values())
-        self.spawn(self.manager.run())
+        self._group.create_task(self.manager.run())
         await self.watching.start()
-        self.spawn(self.disk.run())
-        self.spawn(self.upkeep.retention.run())
+        self._group.create_task(self.disk.run())
+        self._group.create_task(self.upkeep.retention.run())
         self._build_sockets().serve(fds)
-        self.spawn(self._feed_watchdog())
+        self._group.create_task(self._feed_watchdog())
         # Until here they end the process at once, whatever it waits for: a crash, of which the rows say what is left
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -383,7 +373,7 @@ class Daemon:
         self.journal.tell(DAEMON_STARTED, version=__version__, adopted=adopted)
         for why in lacks():
             self.journal.tell(CONFINEMENT_LACKS, why=why)
-        self.spawn(self.upkeep.audits.tell())
+        self._group.create_task(self.upkeep.audits.tell())
         await stop.wait()
         self.notifier.stopping("Stopping; segments record on")
         await self._drain()
@@ -402,7 +392,7 @@ class Daemon:
         adopted = await self._startup.wait(
             "the disks that are recorded to", self._build_takeover().run(scopes, fds, told)
         )
-        self.spawn(self._hear_journal(replay))
+        self._group.create_task(self._hear_journal(replay))
         return adopted
 
     async def _loaded_scopes(self) -> Sequence[LiveScope]:

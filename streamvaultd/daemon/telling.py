@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from streamvaultd.base.clock import Clock
+from streamvaultd.base.tasks import Tasks
 from streamvaultd.config.live import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.watching.streamer import Streamer
@@ -24,7 +25,7 @@ def build_telling(
     settings: LiveSettings,
     streamer: Callable[[str], Streamer | None],
     *,
-    spawn: Callable[[Coroutine[Any, Any, None]], None],
+    tasks: Tasks,
     journal: Journal,
     clock: Clock,
     connect: Connect | None = None,
@@ -40,7 +41,7 @@ def build_telling(
         sender=NotifyLine(connect or _connect),
         choice=choice,
         hourly=lambda: settings.now.notify_hourly,
-        spawn=spawn,
+        tasks=tasks,
         journal=journal,
         clock=clock,
         host=socket.gethostname(),

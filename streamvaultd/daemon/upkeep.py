@@ -5,20 +5,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from streamvaultd.base.clock import Clock
-from streamvaultd.base.lanes import Lanes
 from streamvaultd.base.sd_notify import Notifier
-from streamvaultd.config.live import LiveSettings
 from streamvaultd.core.upkeep.retention import Rules
+from streamvaultd.daemon.base import Base
 from streamvaultd.jobs.joins import Joins
-from streamvaultd.recording.files.output import SegmentFiles
 from streamvaultd.recording.manager import Manager
 from streamvaultd.recording.removal import Removal
-from streamvaultd.reporting.notices import Journal
 from streamvaultd.scopes.runs import Runs
 from streamvaultd.scopes.witnesses.bus import UnitBus
-from streamvaultd.store.queries import QueryableStore
 from streamvaultd.upkeep.audit.audits import Audits
+from streamvaultd.upkeep.audit.looks import Looks
+from streamvaultd.upkeep.audit.media import Media
 from streamvaultd.upkeep.audit.repairs import Repairs
 from streamvaultd.upkeep.audit.salvage import Salvage
 from streamvaultd.upkeep.audit.survey import Survey
@@ -31,44 +28,37 @@ class Upkeep:
 
     def __init__(
         self,
+        base: Base,
         *,
         manager: Manager,
-        store: QueryableStore,
-        files: SegmentFiles,
         runs: Runs,
         joins: Joins,
         removal: Removal,
         bus: UnitBus,
         notifier: Notifier,
-        lanes: Lanes,
-        clock: Clock,
-        journal: Journal,
-        settings: LiveSettings,
         rules: Callable[[str], Rules | None],
     ) -> None:
-        self.pruning = Pruning(store=store, manager=manager, removal=removal, clock=clock)
-        self.retention = Retention(store=store, pruning=self.pruning, clock=clock, journal=journal, rules=rules)
+        self.pruning = Pruning(store=base.store, manager=manager, removal=removal, clock=base.clock)
+        self.retention = Retention(
+            store=base.store, pruning=self.pruning, clock=base.clock, journal=base.journal, rules=rules
+        )
         self.repairs = Repairs(
             manager=manager,
-            store=store,
-            files=files,
-            salvage=Salvage(),
-            lanes=lanes,
+            store=base.store,
+            media=Media(lanes=base.lanes, files=base.files, salvage=Salvage()),
             runs=runs,
             joins=joins,
-            fd_store=notifier,
-            clock=clock,
-            journal=journal,
-            settings=settings,
+            clock=base.clock,
+            journal=base.journal,
+            settings=base.settings,
         )
-        self.audits = Audits(
+        looks = Looks(
             manager=manager,
-            store=store,
-            survey=Survey(bus, lanes, stored=lambda: notifier.stored),
+            store=base.store,
+            survey=Survey(bus, base.lanes, notifier),
             runs=runs,
             joins=joins,
-            repairs=self.repairs,
-            clock=clock,
-            journal=journal,
-            settings=settings,
+            clock=base.clock,
+            settings=base.settings,
         )
+        self.audits = Audits(looks=looks, repairs=self.repairs, journal=base.journal)

@@ -6,27 +6,23 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from streamvaultd.api.notify import TellingApi
 from streamvaultd.api.streamers import StreamersApi
-from streamvaultd.base.clock import Clock
 from streamvaultd.config import credentials, streamers
 from streamvaultd.config.last_good import STREAMERS, LastGood
-from streamvaultd.config.live import LiveSettings
 from streamvaultd.config.settings import Settings, check_template
 from streamvaultd.config.streamer_files import StreamerFiles
-from streamvaultd.core.model import Recorder, Recording
-from streamvaultd.core.recording.events import Event
-from streamvaultd.core.watching.model import Sighting
+from streamvaultd.core.model import Recording
 from streamvaultd.core.watching.streamer import Streamer
+from streamvaultd.daemon.base import Base
 from streamvaultd.daemon.telling import build_telling, named_targets
 from streamvaultd.errors import VaultError
-from streamvaultd.recording.admission import Beginner, wish_for
-from streamvaultd.recording.ports import Store
+from streamvaultd.recording.admission import Admission, Beginner
 from streamvaultd.recording.streamlink.current import Options, Streamlinks
 from streamvaultd.reporting.notices import (
     PROBE_LOST,
@@ -34,7 +30,6 @@ from streamvaultd.reporting.notices import (
     STREAMERS_REFUSED,
     TWITCH_AWAY,
     TWITCH_SILENT,
-    Journal,
 )
 from streamvaultd.varlink.server import Handler
 from streamvaultd.watching.asker import PROXY, Sightings, proxies_in, proxy_options
@@ -51,22 +46,9 @@ ETC: Final = Path("/etc/streamvaultd")
 class Watching:
     """Everything about who is watched; `start()` once recordings are taken over."""
 
-    def __init__(
-        self,
-        *,
-        settings: LiveSettings,
-        state_dir: Path,
-        streamlinks: Streamlinks,
-        recorders: Mapping[int, Recorder],
-        beginner: Beginner,
-        post: Callable[[int, Event], None],
-        spawn: Callable[[Coroutine[Any, Any, None]], None],
-        store: Store,
-        journal: Journal,
-        clock: Clock,
-    ) -> None:
-        self._settings, self._store, self._clock, self._spawn = settings, store, clock, spawn
-        self._beginner = beginner
+    def __init__(self, base: Base, *, state_dir: Path, streamlinks: Streamlinks, beginner: Beginner) -> None:
+        settings, store, journal, clock, tasks = base.settings, base.store, base.journal, base.clock, base.tasks
+        self._settings, self._store, self._clock, self._tasks = settings, store, clock, tasks
         self._journal = journal
         self._credentials: Mapping[str, Options] = {}
         self._refused: set[str] = set()
@@ -75,7 +57,7 @@ class Watching:
         streamlinks.options_for = self.options_for
         streamlinks.secrets_for = self.secrets_for
         self.line = ProbeLine(
-            connect=_connect, python=self._python, spawn=spawn, settings=settings,
+            connect=_connect, python=self._python, tasks=tasks, settings=settings,
             on_loss=lambda why: journal.tell(PROBE_LOST, why=why), on_hint=self._on_hint,
         )  # fmt: skip
         self._asker = asker = Sightings(
@@ -88,17 +70,16 @@ class Watching:
         )
         self.watches = Watches(
             asker=asker,
-            begin=self._begin,
-            post=post,
-            spawn=spawn,
-            recorders=recorders,
-            store=store,
+            admission=Admission(beginner, store, settings),
+            inbox=base.inbox,
+            tasks=tasks,
+            recorders=base.recorders,
             journal=journal,
             clock=clock,
             chance=random.random,
         )
         self.plugins = Plugins(line=self.line, streamlinks=streamlinks, settings=settings)
-        self.probes = SourceProbes(watches=self.watches, asker=asker, plugins=self.plugins, post=post, clock=clock)
+        self.probes = SourceProbes(watches=self.watches, asker=asker, plugins=self.plugins)
         own = state_dir / streamers.FOLDER
         self.roster = Roster(
             watches=self.watches,
@@ -108,7 +89,7 @@ class Watching:
             settings=settings,
             journal=journal,
         )
-        self.telling = build_telling(settings, self.watches.streamer, spawn=spawn, journal=journal, clock=clock)
+        self.telling = build_telling(settings, self.watches.streamer, tasks=tasks, journal=journal, clock=clock)
 
     async def start(self) -> None:
         """Read the files, learn from the store what was, and watch."""
@@ -120,9 +101,9 @@ class Watching:
             self._journal.tell(STREAMERS_REFUSED, why=mistake)
         await self.roster.load(await self._store.past())
         self._check_targets()
-        self._spawn(self.telling.run())
+        self._tasks.create_task(self.telling.run())
         await self._start_twitch(Path(directory) if directory else None)
-        self._spawn(self.watches.run())
+        self._tasks.create_task(self.watches.run())
 
     async def reload(self) -> Sequence[VaultError]:
         """Read the files again; their mistakes."""
@@ -131,7 +112,7 @@ class Watching:
         return mistakes
 
     def _check_targets(self) -> None:
-        self._spawn(self.telling.check(named_targets(self._settings.now, self._watched_streamers())))
+        self._tasks.create_task(self.telling.check(named_targets(self._settings.now, self._watched_streamers())))
 
     async def _start_twitch(self, directory: Path | None) -> None:
         keys, mistakes = await asyncio.to_thread(credentials.load_helix, directory)
@@ -147,7 +128,7 @@ class Watching:
             on_trouble=lambda why: self._journal.tell(TWITCH_AWAY, why=why),
             settings=self._settings,
         )
-        self._spawn(rounds.run())
+        self._tasks.create_task(rounds.run())
         if "token" not in keys:
             return
         self._events = TwitchEvents(
@@ -157,10 +138,10 @@ class Watching:
             hint=self.watches.hint,
             is_seen=self.watches.is_seen,
             on_trouble=lambda why: self._journal.tell(TWITCH_SILENT, why=why),
-            spawn=self._spawn,
+            tasks=self._tasks,
             settings=self._settings,
         )
-        self._spawn(self._events.run())
+        self._tasks.create_task(self._events.run())
 
     def _watched_streamers(self) -> list[Streamer]:
         return [watched.streamer for watched in self.watches.watched.values()]
@@ -216,9 +197,6 @@ class Watching:
 
     async def _python(self) -> str:
         return (await self._streamlinks.usable()).python
-
-    async def _begin(self, streamer: Streamer, sighting: Sighting) -> Recorder:
-        return await self._beginner.begin(wish_for(streamer, sighting, self._settings.now))
 
 
 def check_files(state_dir: Path, settings: Settings) -> tuple[VaultError, ...]:

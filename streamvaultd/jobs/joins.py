@@ -8,28 +8,24 @@ again under a new number, which is harmless: it accepts or replaces what the fir
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import msgspec
 
 from streamvaultd.base.clock import Clock
-from streamvaultd.base.units import job_fd_name, job_unit
+from streamvaultd.base.tasks import Tasks
 from streamvaultd.core import ranges
+from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.listing import JobRow
-from streamvaultd.core.model import JOIN, Container, Moment, Recorder, Recording, ScopeLimits, SeamRecord, Segment
+from streamvaultd.core.model import JOIN, Moment, Recorder, SeamRecord
 from streamvaultd.core.recording.events import JoinEnded
 from streamvaultd.errors import VaultError
-from streamvaultd.jobs.ports import Disk, Files, Store
-from streamvaultd.jobs.progress import JoinProgress
-from streamvaultd.reporting.notices import JOIN_HELD_UP, JOIN_WAITS, LEAD_LEFT_OUT, Journal, fields_of
-from streamvaultd.scopes.ports import Command, Rules
-from streamvaultd.scopes.runs import OnExit, Place, Runs
+from streamvaultd.jobs.launching import JoinRuns
+from streamvaultd.jobs.ports import Disk, Inbox, Store
+from streamvaultd.reporting.notices import JOIN_HELD_UP, JOIN_WAITS, LEAD_LEFT_OUT, Journal
+from streamvaultd.scopes.runs import OnExit
 
-JOB_TASKS_MAX: Final = 16
 ROOM_CHECK: Final = 10.0
 """How often (s) a join that waits for room looks whether there is some."""
 
@@ -88,33 +84,21 @@ class Joins:
     def __init__(
         self,
         *,
-        post: Callable[[int, JoinEnded], None],
-        spawn: Callable[[Any], None],
+        inbox: Inbox,
+        tasks: Tasks,
         clock: Clock,
         store: Store,
-        files: Files,
         disk: Disk,
         journal: Journal,
-        runs: Runs,
-        memfd: Callable[[str, str], int],
-        argv: tuple[str, ...],
-        reports: Path,
-        template: Callable[[Recording], str],
-        progress: JoinProgress,
+        runs: JoinRuns,
     ) -> None:
-        self._post = post
-        self._spawn = spawn
+        self._inbox = inbox
+        self._tasks = tasks
         self._clock = clock
         self._store = store
-        self._files = files
         self._disk = disk
         self._journal = journal
         self._runs = runs
-        self._memfd = memfd
-        self._argv = argv
-        self._reports = reports
-        self._template = template
-        self._progress = progress
         self._at: set[int] = set()
         self._asked: set[int] = set()
 
@@ -142,9 +126,9 @@ class Joins:
             return
         if job is None:
             await self._start(recorder, join)
-        elif self._runs.is_busy(job_unit(job)) or self._adopt(recorder, join, job):
+        elif self._runs.is_busy(job) or self._adopt(recorder, join, job):
             return
-        elif self._report(job).exists():
+        elif self._runs.report(job).exists():
             await self._conclude(recorder, join, job)
         else:
             await self._give_up(recorder.recording.id, join, job, "the job vanished", retry=recorder)
@@ -155,71 +139,25 @@ class Joins:
 
     async def _start(self, recorder: Recorder, join: int) -> None:
         recording = recorder.recording
-        spec = self._spec(recorder, join) | {"reserve": await self._disk.kept(self._stem(recorder).parent)}
+        spec = self._runs.spec(recorder, join) | {"reserve": await self._disk.kept(self._runs.stem(recorder).parent)}
         if (before := await self._store.result_before(recording.id)) is not None:
             spec |= {"before": before[0], "previous": before[1]}
         job = await self._store.create_job(recording.id, JOIN, spec | {"join": join}, self._clock.now())
         self._at.add(job)
         try:
-            self._reports.mkdir(mode=0o750, exist_ok=True)
-            if self._report(job).exists():  # of a job that had this number in a store that is gone
-                self._report(job).unlink()
-            self._progress.begin(recording.id, job)
-            paths = {"report": str(self._report(job)), "progress": str(self._progress.path(job))}
-            stdin = self._memfd("join-spec", json.dumps(spec | paths))
-            try:
-                fields = fields_of(recorder) | {"SYSLOG_IDENTIFIER": "streamvault-join"}
-                command = Command(
-                    argv=self._argv, fields=fields, label=f"job-{job}", stdin_fd=stdin, rules=self._rules(recorder)
-                )
-                await self._runs.launch(command, _place(recorder, job), self._exit_handler(recorder, join, job))
-            finally:
-                os.close(stdin)
+            await self._runs.launch(recorder, job, spec, self._exit_handler(recorder, join, job))
         except (VaultError, OSError) as error:
             await self._give_up(recording.id, join, job, str(error))
         finally:
             self._at.discard(job)
 
-    def _spec(self, recorder: Recorder, join: int) -> dict[str, object]:
-        recording = recorder.recording
-        parts = [segment for segment in recorder.segments if segment.size > 0]
-        return {
-            "recording": recording.id,
-            "segments": [str(self._files.segment_path(recording, segment.number)) for segment in parts],
-            "numbers": [segment.number for segment in parts],
-            "times": [_received(segment) for segment in parts],
-            "output": str(self._stem(recorder)),
-            "mp4": recording.policy.container is Container.MP4,
-            "tries": join,
-            "memory": recording.policy.job_memory_max,
-            "least": round(recording.policy.min_duration * 1000),
-        }
-
-    def _rules(self, recorder: Recorder) -> Rules:
-        """A join reads and writes in its streamer's folder and where reports are, and has no network."""
-        folder = self._files.segment_path(recorder.recording, 1).parent.parent
-        folders = {str(folder), str(self._stem(recorder).parent), str(self._reports)}
-        return Rules(write=tuple(sorted(folders)))
-
-    def _stem(self, recorder: Recorder) -> Path:
-        """Where the result will be, without its suffix; where it is, if there is one."""
-        if recorder.path is not None:
-            return Path(recorder.path).with_suffix("")
-        return self._files.result_stem(recorder.recording, self._template(recorder.recording))
-
-    def _report(self, job: int) -> Path:
-        return self._reports / f"job-{job}.json"
-
     def _adopt(self, recorder: Recorder, join: int, job: int) -> bool:
-        is_running = self._runs.adopt(job_unit(job), self._exit_handler(recorder, join, job))
-        if is_running:
-            self._progress.resume(recorder.recording.id, job)
-        return is_running
+        return self._runs.adopt(recorder, job, self._exit_handler(recorder, join, job))
 
     def _exit_handler(self, recorder: Recorder, join: int, job: int) -> OnExit:
-        def on_exit(_record: bytes | None, _status: int | None, _at: Moment) -> None:
+        def on_exit(_told: Evidence, _at: Moment) -> None:
             self._at.add(job)
-            self._spawn(self._conclude(recorder, join, job))
+            self._tasks.create_task(self._conclude(recorder, join, job))
 
         return on_exit
 
@@ -232,7 +170,7 @@ class Joins:
             self._at.discard(job)
 
     async def _read_end(self, recorder: Recorder, join: int, job: int) -> None:
-        await self._runs.forget(job_unit(job), job_fd_name(job))
+        await self._runs.forget(job)
         await self._read_report(recorder, join, job)
 
     async def _insist(self, recorder: Recorder, work: Callable[[], Awaitable[None]]) -> None:
@@ -250,9 +188,9 @@ class Joins:
     async def _read_report(self, recorder: Recorder, join: int, job: int) -> None:
         recording = recorder.recording.id
         try:
-            report = msgspec.json.decode(await asyncio.to_thread(self._report(job).read_bytes), type=_Report)
+            report = msgspec.json.decode(await self._runs.read(job), type=_Report)
         except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            has_room = await self._disk.missing(self._reports, 0) is None
+            has_room = await self._disk.missing(self._runs.reports, 0) is None
             report = _Report(ok=False, error=f"the job left no report: {error}", room=None if has_room else 0)
         if not report.ok or report.path is None:
             why = (report.error or "the job did not say why").removeprefix(f"cannot join recording {recording}: ")
@@ -271,7 +209,7 @@ class Joins:
         ended = JoinEnded(
             at=self._clock.now(), join=join, path=report.path, size=report.bytes, duration=_duration(report.parts)
         )
-        self._post(recording, ended)
+        self._inbox.post(recording, ended)
 
     async def _wait_for_room(self, recorder: Recorder, needed: int) -> bool:
         """Wait until a join that found no room has some; False if that takes too long.
@@ -290,8 +228,8 @@ class Joins:
 
     async def _missing(self, recorder: Recorder, needed: int) -> str | None:
         """Why there is no room for the result, or for the report."""
-        folder = self._stem(recorder).parent
-        return await self._disk.missing(folder, needed) or await self._disk.missing(self._reports, 0)
+        folder = self._runs.stem(recorder).parent
+        return await self._disk.missing(folder, needed) or await self._disk.missing(self._runs.reports, 0)
 
     async def _give_up(
         self, recording: int, join: int, job: int, why: str, *, retry: Recorder | None = None, for_good: bool = False
@@ -300,12 +238,11 @@ class Joins:
         if retry is not None:
             await self._start(retry, join)
             return
-        self._post(recording, JoinEnded(at=self._clock.now(), join=join, why=why, for_good=for_good))
+        self._inbox.post(recording, JoinEnded(at=self._clock.now(), join=join, why=why, for_good=for_good))
 
     async def _finish(self, recording: int, job: int, *, ok: bool, result: Mapping[str, object]) -> None:
         await self._store.finish_job(job, ok=ok, result=result, now=self._clock.now())
-        self._progress.end(recording, job)
-        self._report(job).unlink(missing_ok=True)
+        self._runs.end(recording, job)
 
 
 def _taken(recorder: Recorder) -> Iterator[str]:
@@ -318,25 +255,7 @@ def _taken(recorder: Recorder) -> Iterator[str]:
             yield f"somebody has {how} the file of segment {number} while it was written: {kept}"
 
 
-def _received(segment: Segment) -> tuple[int, int] | None:
-    """From when to when a segment was received, in ms of the realtime clock."""
-    if segment.media_at is None or segment.ended is None:
-        return None
-    return segment.media_at.realtime // 1000, segment.ended.realtime // 1000
-
-
 def _duration(parts: Sequence[_Part]) -> float | None:
     """Seconds of media in all parts; None if that of one is not known."""
     known = [part.duration_ms for part in parts if part.duration_ms is not None]
     return sum(known) / 1000 if parts and len(known) == len(parts) else None
-
-
-def _place(recorder: Recorder, job: int) -> Place:
-    recording = recorder.recording
-    return Place(
-        unit=job_unit(job),
-        pipe=job_fd_name(job),
-        description=f"Join of recording {recording.id} ({recording.streamer})",
-        limits=ScopeLimits(memory_max=recording.policy.job_memory_max, tasks_max=JOB_TASKS_MAX),
-        mounts_for=Path(recording.directory),
-    )

@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from streamvaultd.core.flows import Pulse
+from streamvaultd.media.overlap import are_overlapping
 from streamvaultd.media.pulse import Cursor, look
 from streamvaultd.media.source import FileSource
 
@@ -22,6 +23,10 @@ class Looks:
         with FileSource.opened(path) as source:
             found = look(source, cursor)
         return tuple(Pulse(**each._asdict()) for each in found), cursor.unfit
+
+    def is_overlap_proven(self, older: Path | int, newer: Path | int) -> bool:
+        """Whether the newer of two files that grow may take over. May raise OSError."""
+        return are_overlapping(older, newer)
 
     def forget(self, run: tuple[int, int]) -> None:
         """Nothing more comes."""

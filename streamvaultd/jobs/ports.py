@@ -9,6 +9,7 @@ from typing import Protocol
 
 from streamvaultd.core.listing import JobRow
 from streamvaultd.core.model import Moment, Recording, SeamRecord
+from streamvaultd.core.recording.events import JoinEnded
 
 
 class Store(Protocol):
@@ -21,11 +22,23 @@ class Store(Protocol):
     async def add_seams(self, recording: int, seams: Iterable[SeamRecord]) -> None: ...
 
 
+class Inbox(Protocol):
+    """Where the end of a join is told."""
+
+    def post(self, recording: int, event: JoinEnded) -> None: ...
+
+
 class Files(Protocol):
     """Names of a recording's files."""
 
     def segment_path(self, recording: Recording, number: int) -> Path: ...
     def result_stem(self, recording: Recording, template: str) -> Path: ...
+
+
+class Names(Protocol):
+    """How results are called."""
+
+    def template_for(self, recording: Recording) -> str: ...
 
 
 class Disk(Protocol):

@@ -25,10 +25,6 @@ if TYPE_CHECKING:
     from streamvaultd.media.source import Source
 
 
-# What a kill may leave of a packet or fragment at a segment's end
-TORN_MAX = 4 << 20
-
-
 @dataclass(frozen=True, slots=True)
 class PlannedSeam:
     """A seam between two files (by index), and where in the part it is.
@@ -115,13 +111,14 @@ class _Times:
     def overlap_ms(self, older: tuple[Piece, ...]) -> float | None:
         """How much of what is received until now is in both; None where nothing tells."""
         last, piece = older[-1] if older else None, self.rest[0]
-        if not self.ends or not isinstance(last, Part) or last.end < self.files[last.file].size - TORN_MAX:
+        if not self.ends or not isinstance(last, Part):
             return None
         before, behind = self.ends[last.file], self.ends[piece.file]
-        lengths = [self._ms(each) for each in self.rest]
-        if before is None or behind is None or None in lengths:
+        later = [each for each in _uniform(last.file, self.files[last.file]) if each.start >= last.end]
+        mine, yours = [self._ms(each) for each in later], [self._ms(each) for each in self.rest]
+        if before is None or behind is None or None in mine + yours:
             return None
-        return sum(filter(None, lengths)) - float(behind - before)
+        return sum(filter(None, yours)) - sum(filter(None, mine)) - float(behind - before)
 
     def _ms(self, piece: Part) -> float | None:
         source = Splice(self.files, (piece,))
@@ -133,20 +130,27 @@ class _Times:
 
 
 def _take(files: Sequence[Source], chains: list[_Chain], piece: Part, times: _Times) -> None:
-    """Put a piece to the part that is proven to have the same media, else to the last one, or begin another.
+    """Put a piece to the part that is proven to have the same media, else to the last one, or to one that is likely
+    to have them, or begin another.
 
     A source that comes back to an earlier initialisation has parts of equal headers: the last is not the first choice.
     """
     source = Splice(files, (piece,))
     last: Seam | None = None
+    likely: tuple[_Chain, Seam] | None = None
     for chain in reversed(chains):
         seam = find_seam(Splice(files, chain.pieces), source, partial(times.overlap_ms, chain.pieces))
         if seam.certainty is Certainty.PROVEN and seam.kind in (SeamKind.EXACT, SeamKind.UNION):
             _extend(chain, seam, piece)
             return
         last = last or seam
+        if likely is None and seam.kind is SeamKind.EXACT and seam.overlap_bytes:
+            likely = chain, seam
     if last is not None and last.kind is not SeamKind.BREAK:
         _extend(chains[-1], last, piece)
+        return
+    if likely is not None:
+        _extend(*likely, piece)
         return
     chain = _Chain((piece,), [], piece.file)
     if last is not None:

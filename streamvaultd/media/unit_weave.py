@@ -29,8 +29,8 @@ MARGIN = 30_000 * ts.TICKS_PER_MS
 # Frames compared at least, and the bytes that they hold: silence and black frames are alike
 FRAMES_MIN = 2
 PROOF_MIN = 512
-# Frames held in memory, some 300 bytes each
-FRAMES_MAX = 400_000
+# Frames held in memory of each, some 300 bytes for one
+FRAMES_MAX = 150_000
 # Of the frames that both have, one in so many may be damaged in one of the two
 DAMAGED_ONE_IN = 8
 # What may have to be written anew

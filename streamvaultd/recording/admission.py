@@ -3,20 +3,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from streamvaultd.base.clock import Clock
+from streamvaultd.config.live import LiveSettings
 from streamvaultd.config.settings import Settings
-from streamvaultd.core.model import Broadcast, Policy, Recorder
+from streamvaultd.core.model import Broadcast, Moment, Policy, Recorder
 from streamvaultd.core.recording.events import RecordRequested
 from streamvaultd.core.recording.quality import with_fallback
 from streamvaultd.core.watching.model import Sighting
 from streamvaultd.core.watching.streamer import Streamer
-from streamvaultd.errors import MemoryFull
+from streamvaultd.recording.headroom import Headroom
 from streamvaultd.recording.inbox import Inbox, Recorders
-from streamvaultd.recording.ports import Disk, Store
+from streamvaultd.recording.ports import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,23 +41,18 @@ class Beginner:
         inbox: Inbox,
         recorders: Recorders,
         store: Store,
-        disk: Disk,
         clock: Clock,
-        memory_refusal: Callable[[int], str | None],
+        headroom: Headroom,
     ) -> None:
         self._inbox = inbox
         self._recorders = recorders
         self._store = store
-        self._disk = disk
         self._clock = clock
-        self._memory_refusal = memory_refusal
+        self._headroom = headroom
 
     async def begin(self, wish: Wish) -> Recorder:
         """The recording that begins; raises VaultError, and then there is none."""
-        why = self._memory_refusal(wish.policy.memory_max)
-        if why is not None:
-            raise MemoryFull(streamer=wish.streamer, why=why)
-        await self._disk.admit(wish.directory, wish.streamer)
+        await self._headroom.admit(wish.streamer, wish.directory, wish.policy)
         recorder = await self._store.create_recording(
             streamer=wish.streamer,
             url=wish.url,
@@ -71,6 +66,23 @@ class Beginner:
         self._recorders.take(recorder)
         begun = await self._inbox.submit(recorder.recording.id, RecordRequested(at=self._clock.now()))
         return begun or recorder
+
+
+class Admission:
+    """What the watcher has begun, and noted, of broadcasts."""
+
+    def __init__(self, beginner: Beginner, store: Store, settings: LiveSettings) -> None:
+        self._beginner = beginner
+        self._store = store
+        self._settings = settings
+
+    async def begin(self, streamer: Streamer, sighting: Sighting) -> Recorder:
+        """Record a broadcast that was seen; raises VaultError."""
+        return await self._beginner.begin(wish_for(streamer, sighting, self._settings.now))
+
+    async def note_broadcast(self, recording: int, broadcast: Broadcast, now: Moment) -> None:
+        """What it is called now; raises StoreUnavailable."""
+        await self._store.note_broadcast(recording, broadcast, now)
 
 
 def wish_for(streamer: Streamer, sighting: Sighting, settings: Settings) -> Wish:

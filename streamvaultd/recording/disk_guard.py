@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import math
-from collections.abc import Callable, Coroutine, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Final, Protocol
 
 from streamvaultd.base.clock import Clock
-from streamvaultd.base.lanes import Lanes, is_no_room
+from streamvaultd.base.lanes import is_no_room
+from streamvaultd.base.tasks import Tasks
 from streamvaultd.base.units import parse_segment_unit
 from streamvaultd.config.live import LiveSettings
 from streamvaultd.core.model import Recorder, State
@@ -32,14 +33,9 @@ from streamvaultd.core.recording.disk import (
     still_short,
 )
 from streamvaultd.errors import DirectoryUnusable, DiskFull
-from streamvaultd.recording.ports import Files, Space
+from streamvaultd.recording.disks import Disks
+from streamvaultd.recording.inbox import Inbox
 from streamvaultd.reporting.notices import SYNC_FAILED, Journal
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-ANSWER_LIMIT: Final = 25.0
-"""A disk that takes longer (s) to say how full it is does not answer."""
 
 AHEAD: Final = 2.0
 """So many intervals may pass until what is found is acted upon: this one, and the stop of what runs."""
@@ -48,32 +44,34 @@ BRAKED: Final = frozenset({State.STARTING, State.RECORDING, State.ROTATING, Stat
 WAITING: Final = BRAKED | {State.PAUSED}
 
 
+class Paces(Protocol):
+    """How fast files grow, by their units."""
+
+    def paces(self) -> Mapping[str, Pace]: ...
+
+
 class DiskGuard:
     """Posts DiskLow and DiskFreed, and refuses what there is no room for."""
 
     def __init__(
         self,
         *,
-        post: Callable[[int, ev.Event], None],
-        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        inbox: Inbox,
+        tasks: Tasks,
         clock: Clock,
-        lanes: Lanes,
-        files: Files,
-        space: Space,
+        disks: Disks,
         journal: Journal,
         recorders: Mapping[int, Recorder],
-        paces: Callable[[], Mapping[str, Pace]],
+        writeback: Paces,
         settings: LiveSettings,
     ) -> None:
-        self._post = post
-        self._spawn = spawn
+        self._inbox = inbox
+        self._tasks = tasks
         self._clock = clock
-        self._lanes = lanes
-        self._files = files
-        self._space = space
+        self._disks = disks
         self._journal = journal
         self._recorders = recorders
-        self._paces = paces
+        self._writeback = writeback
         self._settings = settings
         self._asked: set[str] = set()
         self._devices: dict[int, int] = {}
@@ -92,7 +90,7 @@ class DiskGuard:
             await asyncio.sleep(self._settings.now.sync_interval)
             self._forget()
             for directory in {recorder.recording.directory for recorder in self._in(BRAKED)} - self._asked:
-                self._spawn(self._look(directory))
+                self._tasks.create_task(self._look(directory))
 
     async def check(self, recorder: Recorder) -> None:
         """-> DiskFreed | DiskLow"""
@@ -103,7 +101,7 @@ class DiskGuard:
             why = _text(error, recorder.recording.directory)
             self._states[number] = _state_of(error)
         at = self._clock.now()
-        self._post(number, ev.DiskFreed(at=at) if why is None else ev.DiskLow(at=at, why=why))
+        self._inbox.post(number, ev.DiskFreed(at=at) if why is None else ev.DiskLow(at=at, why=why))
 
     async def trouble(self, recorder: Recorder) -> str | None:
         """Why no further segment can be started; None if it can."""
@@ -116,22 +114,22 @@ class DiskGuard:
     async def admit(self, directory: Path, streamer: str) -> None:
         """Make the folder of another recording. Raises DiskFull when there is no room, DirectoryUnusable."""
         try:
-            [room] = await self._answer(str(directory), self._space.measure, [directory])
+            [room] = await self._disks.measure(str(directory), [directory])
             why = still_short(room, self._pace_on(room.device, WAITING).steady, self._margin)
             if why is not None:
                 raise DiskFull(directory=str(directory), why=why)
-            await self._answer(str(directory), self._files.prepare, directory, streamer)
+            await self._disks.prepare(directory, streamer)
         except OSError as error:
             raise DirectoryUnusable(directory=str(directory), why=error.strerror or str(error)) from error
 
     async def missing(self, folder: Path, needed: int) -> str | None:
         """Why `needed` bytes cannot be written there beside what the recordings need; None if they can."""
         try:
-            [room] = await self._answer(str(folder), self._space.measure, [folder])
+            [room] = await self._disks.measure(str(folder), [folder])
             kept = self._kept_on(room.device)
             if room.free is not None and room.free < needed + kept:
                 return f"{room.place}: {amount(room.free)} free, {amount(needed + kept)} are needed"
-            await self._answer(str(folder), self._space.try_writing, folder, needed)
+            await self._disks.try_writing(str(folder), folder, needed)
         except OSError as error:
             return _text(error, str(folder))
         return None
@@ -139,7 +137,7 @@ class DiskGuard:
     async def kept(self, folder: Path) -> int:
         """Bytes that others than recordings have to leave free there, as far as that can be told."""
         try:
-            [room] = await self._answer(str(folder), self._space.measure, [folder])
+            [room] = await self._disks.measure(str(folder), [folder])
         except OSError:
             return self._margin.floor
         return self._kept_on(room.device)
@@ -167,7 +165,7 @@ class DiskGuard:
         if run is None or recorder is None:
             return
         self._journal.tell(SYNC_FAILED, recorder, segment=f"{run[1]:03d}", why=error.strerror or error)
-        self._spawn(self._look_closely(recorder))
+        self._tasks.create_task(self._look_closely(recorder))
 
     # --- at every interval -----------------------------------------------------------------------------------------
 
@@ -221,7 +219,7 @@ class DiskGuard:
             if recorder is not None and recorder.state in BRAKED:
                 self._rates[number] = self._pace_of(recorder, files).steady
                 self._states[number] = state
-                self._post(number, ev.DiskLow(at=at, why=why))
+                self._inbox.post(number, ev.DiskLow(at=at, why=why))
 
     # --- measuring -------------------------------------------------------------------------------------------------
 
@@ -248,26 +246,15 @@ class DiskGuard:
         """The file system of each recorder; all are in one directory."""
         if not recorders:
             return []
-        folders = [self._folder(recorder) for recorder in recorders]
-        rooms = await self._answer(recorders[0].recording.directory, self._space.measure, folders)
+        folders = [self._disks.folder(recorder) for recorder in recorders]
+        rooms = await self._disks.measure(recorders[0].recording.directory, folders)
         for recorder, room in zip(recorders, rooms, strict=True):
             self._devices[recorder.recording.id] = room.device
             self._rooms[room.device] = room
         return rooms
 
     async def _try_writing(self, recorder: Recorder, size: int) -> None:
-        folder = self._folder(recorder)
-        await self._answer(recorder.recording.directory, self._space.try_writing, folder, size)
-
-    async def _answer(self, lane: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            async with asyncio.timeout(ANSWER_LIMIT):
-                return await self._lanes.run(lane, function, *args, **kwargs)
-        except TimeoutError as error:
-            raise OSError(errno.ETIMEDOUT, f"the disk has not answered for {ANSWER_LIMIT:g} s") from error
-
-    def _folder(self, recorder: Recorder) -> Path:
-        return self._files.segment_path(recorder.recording, 1).parent
+        await self._disks.try_writing(recorder.recording.directory, self._disks.folder(recorder), size)
 
     # --- who writes what -------------------------------------------------------------------------------------------
 
@@ -292,7 +279,7 @@ class DiskGuard:
     def _files_written(self) -> dict[int, list[Pace]]:
         """The paces of the files that each recording writes."""
         found: dict[int, list[Pace]] = {}
-        for unit, pace in self._paces().items():
+        for unit, pace in self._writeback.paces().items():
             if (run := parse_segment_unit(unit)) is not None:
                 found.setdefault(run[0], []).append(pace)
         return found

@@ -70,6 +70,7 @@ class Looks(Protocol):
         """How far its streams have come, and why an MP4 cannot hold them, if that is known."""
 
     def forget(self, run: tuple[int, int]) -> None: ...
+    def is_overlap_proven(self, older: Path | int, newer: Path | int) -> bool: ...
 
 
 class Space(Protocol):
@@ -88,6 +89,20 @@ class Disk(Protocol):
         """Raises DiskFull, DirectoryUnusable."""
 
     def state_of(self, recording: int) -> str | None: ...
+
+
+class Memory(Protocol):
+    """The memory of segments."""
+
+    def refusal(self, wanted: int) -> str | None:
+        """Why one more that may take so much does not fit; None if it does."""
+
+
+class Link(Protocol):
+    """This machine's network."""
+
+    @property
+    def is_down(self) -> bool: ...
 
 
 class Writeback(Protocol):
@@ -122,6 +137,9 @@ class ProbeAnswer(Protocol):
     def detail(self) -> str: ...
     @property
     def mark(self) -> str: ...
+    @property
+    def is_another(self) -> bool:
+        """Whether the source has another broadcast now: the recording does not go on in it."""
 
 
 class Prober(Protocol):

@@ -47,6 +47,20 @@ class Removal:
         """After this returns they are gone for good."""
         await self._lanes.run(recorder.recording.directory, self._media.remove, paths)
 
+    async def remove_segments(self, recorder: Recorder) -> bool:
+        """Remove the segments of a recording whose joined file is there; False, and they stay, if it is not."""
+        lane, path = recorder.recording.directory, recorder.path
+        if path is None or not await self._lanes.run(lane, Path(path).exists):
+            return False
+        paths = [self._files.segment_path(recorder.recording, segment.number) for segment in recorder.segments]
+        await self._lanes.run(lane, self._files.remove_segments, paths, paths[0].parent)
+        return True
+
+    async def discard_folder(self, recorder: Recorder) -> None:
+        """Remove the folder of segments if nothing is in it."""
+        folder = self._files.segment_path(recorder.recording, 1).parent
+        await self._lanes.run(recorder.recording.directory, self._files.discard_folder, folder)
+
     async def require_disk(self, recorder: Recorder) -> None:
         """Raises OSError if the streamer's folder is not there: then missing files do not mean that they are gone."""
         folder = _folder(recorder)

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from contextlib import suppress
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from streamvaultd.base.clock import Clock
 from streamvaultd.base.lanes import Lanes
+from streamvaultd.base.tasks import Tasks
 from streamvaultd.base.units import (
     job_unit,
     parse_job_fd_name,
@@ -27,8 +28,9 @@ from streamvaultd.errors import StoreUnavailable, VaultError
 from streamvaultd.recording.manager import Manager
 from streamvaultd.recording.ports import Files
 from streamvaultd.reporting.notices import ORPHAN_STOPPED, ROW_MENDED, ROW_UNREADABLE, SCOPE_TROUBLE, Journal
-from streamvaultd.scopes.ports import FdStore, Found
+from streamvaultd.scopes.ports import Found
 from streamvaultd.scopes.runs import Runs
+from streamvaultd.scopes.witnesses.pidfd import last_words
 
 DEAD: Final = frozenset({"failed", "inactive"})
 
@@ -73,24 +75,18 @@ class Takeover:
         files: Files,
         runs: Runs,
         journal: Journal,
-        fd_store: FdStore,
         clock: Clock,
         lanes: Lanes,
-        spawn: Callable[[Coroutine[Any, Any, None]], None],
-        parse_record: Callable[[bytes | None], Evidence],
-        take_record: Callable[[int], bytes | None],
+        tasks: Tasks,
     ) -> None:
         self._manager = manager
         self._store = store
         self._files = files
         self._runs = runs
         self._journal = journal
-        self._fd_store = fd_store
         self._clock = clock
         self._lanes = lanes
-        self._spawn = spawn
-        self._parse_record = parse_record
-        self._take_record = take_record
+        self._tasks = tasks
 
     async def run(
         self, scopes: Iterable[LoadedScope], fds: Mapping[str, list[int]], told: Mapping[str, Evidence]
@@ -117,7 +113,7 @@ class Takeover:
             for event in takeover(recorder, facts, self._clock.now()):
                 self._manager.post(recorder.recording.id, event)
         for orphan in (run for run in orphans(recorders, facts) if run[0] not in unknown):
-            self._spawn(self._stop_orphan(segment_unit(*orphan)))
+            self._tasks.create_task(self._stop_orphan(segment_unit(*orphan)))
         await self._manager.drain()
         return sum((r.recording.id, segment.number) in facts.live for r in recorders for segment in r.live)
 
@@ -133,13 +129,13 @@ class Takeover:
 
     def _sort_pipes(
         self, fds: Mapping[str, list[int]], live: Mapping[str, LoadedScope], unknown: Set[int]
-    ) -> tuple[dict[str, int], dict[Run, bytes | None]]:
+    ) -> tuple[dict[str, int], dict[Run, Evidence]]:
         """Stored exit pipes of live units, and what the others held; those are closed and forgotten.
 
         Those of `unknown` recordings stay as they are, for a daemon that can read their rows.
         """
         kept: dict[str, int] = {}
-        records: dict[Run, bytes | None] = {}
+        records: dict[Run, Evidence] = {}
         for name, stored in fds.items():
             run, job = parse_segment_fd_name(name), parse_job_fd_name(name)
             unit = segment_unit(*run) if run else job_unit(job) if job else None
@@ -150,8 +146,8 @@ class Takeover:
                 kept[unit] = fd
             else:
                 if run:
-                    records[run] = self._take_record(fd)
-                self._fd_store.remove_fd(name)
+                    records[run] = last_words(fd)
+                self._runs.drop_pipe(name)
                 surplus.append(fd)
             for useless in surplus:
                 os.close(useless)
@@ -182,10 +178,10 @@ class Takeover:
         return found
 
     def _evidence(
-        self, loaded: Mapping[str, LoadedScope], records: Mapping[Run, bytes | None], told: Mapping[str, Evidence]
+        self, loaded: Mapping[str, LoadedScope], records: Mapping[Run, Evidence], told: Mapping[str, Evidence]
     ) -> dict[Run, Evidence]:
         """All that is known of each run, the witness that is trusted most first."""
-        found = {run: self._parse_record(record) for run, record in records.items()}
+        found = dict(records)
         results = {
             unit: Evidence(unit_result=scope.result)
             for unit, scope in loaded.items()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from streamvaultd.core.cause import Cause
 from streamvaultd.core.model import Recorder, Told
 from streamvaultd.core.notifying import Worth
 from streamvaultd.core.recording.effects import Announce, Notice
@@ -359,7 +360,7 @@ TARGETS: Final[Mapping[str, Entry]] = {
 """Of those who are notified."""
 
 
-EXPECTED_DEATHS: Final = frozenset({"host-shutdown"})
+EXPECTED_DEATHS: Final = frozenset({Cause.HOST_SHUTDOWN})
 """Causes of deaths that nobody is surprised at: they are told as a notice."""
 
 

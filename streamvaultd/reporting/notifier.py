@@ -8,10 +8,11 @@ journal has all of it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Protocol
 
 from streamvaultd.base.clock import Clock
+from streamvaultd.base.tasks import Tasks
 from streamvaultd.core import notifying as core
 from streamvaultd.core.notifying import Desk, Message, Tiding, Worth
 from streamvaultd.core.topic import Topic
@@ -71,7 +72,7 @@ class Telling:
         sender: Sender,
         choice: Callable[[str], Choice],
         hourly: Callable[[], int],
-        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        tasks: Tasks,
         journal: Journal,
         clock: Clock,
         host: str,
@@ -79,7 +80,7 @@ class Telling:
         self._sender = sender
         self._choice = choice
         self._hourly = hourly
-        self._spawn = spawn
+        self._tasks = tasks
         self._journal = journal
         self._clock = clock
         self._host = host
@@ -116,7 +117,7 @@ class Telling:
             self._perform(core.close_windows(self._desk, self._now()))
             for name in core.ready(self._desk, self._now()):
                 self._desk, message = core.begin(self._desk, name, self._host)
-                self._spawn(self._send(name, message))
+                self._tasks.create_task(self._send(name, message))
             deadline = core.next_deadline(self._desk)
             try:
                 async with asyncio.timeout(None if deadline is None else max(0.0, deadline - self._now())):

@@ -85,6 +85,8 @@ class Watcher(Protocol):
         self, key: str, pidfd: int, exit_fd: int | None, on_exit: Callable[[str, bytes | None, int | None], None]
     ) -> None: ...
     def pidfd(self, key: str) -> int | None: ...
+    def adopt(self, control_group: str) -> tuple[int, int] | None:
+        """(pid, pidfd) of the shim that runs in a control group."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,15 @@ from pathlib import Path
 from typing import Final
 
 from streamvaultd.base.clock import Clock
+from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Moment, ScopeLimits
 from streamvaultd.errors import NoSuchUnit
 from streamvaultd.scopes.ports import Command, FdStore, Found, Launcher, Scopes, Watcher
+from streamvaultd.scopes.witnesses.cgroups import scope_memory
+from streamvaultd.scopes.witnesses.pidfd import last_words, parse_exit_record
 
-OnExit = Callable[[bytes | None, int | None, Moment], None]
-"""Called with the exit record and with how the shim itself ended, either may be unknown, and with when it ended."""
+OnExit = Callable[[Evidence, Moment], None]
+"""Called with what the exit record says, or else how the shim itself ended if that is known; and when it ended."""
 
 RESULT_WAIT: Final = 2.0
 """So long (s) an end without an exit record waits for systemd's word on the scope; nobody else knows of OOM kills."""
@@ -48,16 +51,12 @@ class Runs:
         scopes: Scopes,
         watcher: Watcher,
         fd_store: FdStore,
-        adopt: Callable[[str], tuple[int, int] | None],
-        take_record: Callable[[int], bytes | None],
         clock: Clock,
     ) -> None:
         self._launcher = launcher
         self._scopes = scopes
         self._watcher = watcher
         self._fd_store = fd_store
-        self._adopt = adopt
-        self._take_record = take_record
         self._clock = clock
         self._found = Found()
         self._groups: dict[str, str] = {}
@@ -109,29 +108,30 @@ class Runs:
     def adopt(self, unit: str, on_exit: OnExit) -> bool:
         """Watch what an earlier daemon launched; False if its supervising process is gone."""
         group = self._found.groups.get(unit)
-        process = self._adopt(group) if group is not None else None
+        process = self._watcher.adopt(group) if group is not None else None
         if group is None or process is None:
             return False
         self._groups[unit] = group
         self._watch(unit, process[1], self._found.pipes.get(unit), on_exit)
         return True
 
-    def last_record(self, unit: str) -> bytes | None:
+    def last_words(self, unit: str) -> Evidence:
         """The exit record of a run that ended after its scope was found and before it could be adopted.
 
         Its pipe is closed, so it is to be asked for once.
         """
         pipe = self._found.pipes.get(unit)
         if pipe is None:
-            return None
+            return Evidence()
         try:
-            return self._take_record(pipe)
+            return last_words(pipe)
         finally:
             os.close(pipe)
 
-    def control_group(self, unit: str) -> str | None:
-        """The control group of a unit that was launched or adopted here and is not forgotten."""
-        return self._groups.get(unit)
+    def memory(self, unit: str) -> tuple[int | None, int | None]:
+        """Bytes that the processes of a run hold, and its limit; None is what is not known. See scope_memory()."""
+        group = self._groups.get(unit)
+        return (None, None) if group is None else scope_memory(group)
 
     async def stop(self, unit: str) -> bool:
         """Stop a scope; False if there is none. Raises VaultError when that cannot be told."""
@@ -148,10 +148,14 @@ class Runs:
         """Make sure that nothing is left of a run that is over: processes, failed unit, stored pipe, scratch."""
         self._groups.pop(unit, None)
         self._told.discard(unit)
-        self._fd_store.remove_fd(pipe)
+        self.drop_pipe(pipe)
         if await self.stop(unit):
             await self.reset(unit)
         await asyncio.to_thread(self._launcher.tidy, unit)
+
+    def drop_pipe(self, pipe: str) -> None:
+        """Have an exit pipe removed from the fd store."""
+        self._fd_store.remove_fd(pipe)
 
     async def reset(self, unit: str) -> None:
         """Let systemd forget a failed scope; that it is not there is as good."""
@@ -169,7 +173,10 @@ class Runs:
 
     def _watch(self, unit: str, pidfd: int, exit_fd: int | None, on_exit: OnExit) -> None:
         def on_gone(_unit: str, record: bytes | None, status: int | None) -> None:
-            self._untold[unit] = partial(on_exit, record, status, self._clock.now())
+            told = parse_exit_record(record)
+            if told == Evidence():  # none, or one that is torn
+                told = Evidence(shim_status=status)
+            self._untold[unit] = partial(on_exit, told, self._clock.now())
             if record is not None or unit in self._told:
                 self._tell(unit)
             else:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sqlalchemy import and_, case, desc, exists, func, or_, select
 
 from streamvaultd.core import ranges
+from streamvaultd.core.cause import PLANNED
 from streamvaultd.core.listing import (
     EventQuery,
     JobQuery,
@@ -20,7 +21,7 @@ from streamvaultd.core.listing import (
     StreamRow,
     Summary,
 )
-from streamvaultd.core.model import PLANNED_CAUSES, Moment
+from streamvaultd.core.model import Moment
 from streamvaultd.core.upkeep.retention import Result
 from streamvaultd.store.ledger import parse_event, parse_job
 from streamvaultd.store.recordings import ROW_ERRORS
@@ -170,7 +171,7 @@ def _recordings(connection: Connection, query: RecordingQuery, present: Present)
 def _totals(connection: Connection, ids: list[int]) -> dict[int, tuple[int, int, int]]:
     if not ids:
         return {}
-    is_death = and_(segments.c.cause.is_not(None), segments.c.cause.not_in(sorted(PLANNED_CAUSES)))
+    is_death = and_(segments.c.cause.is_not(None), segments.c.cause.not_in(sorted(PLANNED)))
     totals = (
         select(
             segments.c.recording_id, func.count(), func.sum(case((is_death, 1), else_=0)), func.total(segments.c.bytes)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, Final, Protocol
 
 import msgspec
 
 from streamvaultd.base.networks import GUARDED, named_by
+from streamvaultd.base.tasks import Tasks
 from streamvaultd.config.live import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.recording.events import Outcome
@@ -136,7 +137,7 @@ class ProbeLine:
         *,
         connect: Connect,
         python: Callable[[], Awaitable[str]],
-        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        tasks: Tasks,
         on_loss: Callable[[str], None] = lambda _why: None,
         on_hint: Callable[[str, str], None] = lambda _login, _kind: None,
         settings: LiveSettings | None = None,
@@ -145,7 +146,7 @@ class ProbeLine:
     ) -> None:
         self._connect = connect
         self._python = python
-        self._spawn = spawn
+        self._tasks = tasks
         self._on_loss = on_loss
         self._on_hint = on_hint
         self._settings = settings or LiveSettings(Settings())
@@ -249,7 +250,7 @@ class ProbeLine:
                 self._rest_why = f"the probe cannot be started: {str(error) or 'it does not begin'}"
                 self._on_loss(self._rest_why)
                 raise _Lost(self._rest_why) from error
-            self._spawn(self._listen(self._line))
+            self._tasks.create_task(self._listen(self._line))
             return self._line
 
     async def _interpreter(self) -> str:

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
+from streamvaultd.base.tasks import Tasks
 from streamvaultd.config.live import LiveSettings
 from streamvaultd.core.recording.events import Outcome
 from streamvaultd.core.watching.model import Sighting
@@ -122,7 +123,7 @@ class TwitchEvents:
         hint: Callable[[str], None],
         is_seen: Callable[[str], bool],
         on_trouble: Callable[[str], None],
-        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        tasks: Tasks,
         settings: LiveSettings,
     ) -> None:
         self._line = line
@@ -131,7 +132,7 @@ class TwitchEvents:
         self._hint = hint
         self._is_seen = is_seen
         self._on_trouble = on_trouble
-        self._spawn = spawn
+        self._tasks = tasks
         self._settings = settings
         self._is_well = True
         self._resting: dict[str, bool] = {}
@@ -161,10 +162,10 @@ class TwitchEvents:
             else:
                 self._resting[name] = False
                 self._hint(name)
-                self._spawn(self._rest(name))
+                self._tasks.create_task(self._rest(name))
             if kind == ONLINE and name not in self._looking:
                 self._looking.add(name)
-                self._spawn(self._look_again(name))
+                self._tasks.create_task(self._look_again(name))
 
     async def _rest(self, name: str) -> None:
         """What is told of him meanwhile is one further hint."""

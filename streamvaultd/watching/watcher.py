@@ -2,29 +2,30 @@
 """Runs the watcher: one queue of what happens, one deadline, and its wishes performed.
 
 As the manager does for recordings: events go through core.watching.step(), and what comes of its wishes returns as
-events. Recordings are begun by `begin` and heard of by on_recorder(), whoever asked for them.
+events. Recordings are begun by `admission` and heard of by on_recorder(), whoever asked for them.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 from zoneinfo import ZoneInfo
 
 from streamvaultd.base.clock import Clock
 from streamvaultd.base.cpu_limit import TookTooLong, cpu_limit
-from streamvaultd.core.model import Broadcast, Recorder, Recording, State, StopReason
-from streamvaultd.core.recording.events import BroadcastOver, Event, Outcome
+from streamvaultd.base.tasks import Tasks
+from streamvaultd.core.model import Broadcast, Moment, Recorder, Recording, State, StopReason
+from streamvaultd.core.recording.events import BroadcastOver, Outcome
 from streamvaultd.core.watching import model as wt
 from streamvaultd.core.watching.answers import is_another
 from streamvaultd.core.watching.machine import Step, next_deadline, step
 from streamvaultd.core.watching.model import Configured, Ended, Mood, Rules, Sighting, Watch, Watched
 from streamvaultd.core.watching.streamer import Streamer
 from streamvaultd.errors import AlreadyRecording, NoSuchStreamer, StoreUnavailable, VaultError
-from streamvaultd.recording.ports import ProbeAnswer, Store
+from streamvaultd.recording.inbox import Inbox
 from streamvaultd.reporting.notices import REMARKS, STORE_FAILED, Journal
 
 EVENTS_MAX: Final = 10_000
@@ -42,28 +43,36 @@ class Asker(Protocol):
     async def sight(self, streamer: Streamer) -> Sighting: ...
 
 
+class Admission(Protocol):
+    """Where recordings begin."""
+
+    async def begin(self, streamer: Streamer, sighting: Sighting) -> Recorder:
+        """Raises VaultError."""
+
+    async def note_broadcast(self, recording: int, broadcast: Broadcast, now: Moment) -> None:
+        """Raises StoreUnavailable."""
+
+
 class Watches:
-    """Owns the watch. `begin` starts a recording of what was seen; it raises VaultError."""
+    """Owns the watch. `admission` begins a recording of what was seen."""
 
     def __init__(
         self,
         *,
         asker: Asker,
-        begin: Callable[[Streamer, Sighting], Awaitable[Recorder]],
-        post: Callable[[int, Event], None],
-        spawn: Callable[[Work], None],
+        admission: Admission,
+        inbox: Inbox,
+        tasks: Tasks,
         recorders: Mapping[int, Recorder],
-        store: Store,
         journal: Journal,
         clock: Clock,
         chance: Callable[[], float],
     ) -> None:
         self._asker = asker
-        self._begin = begin
-        self._post = post
-        self._spawn = spawn
+        self._admission = admission
+        self._inbox = inbox
+        self._tasks = tasks
         self._recorders = recorders
-        self._store = store
         self._journal = journal
         self._clock = clock
         self._chance = chance
@@ -199,13 +208,13 @@ class Watches:
         streamer = self._watch.streamers[wish.name].streamer
         match wish:
             case wt.Ask(_, probe):
-                self._spawn(self._ask(streamer, probe))
+                self._tasks.create_task(self._ask(streamer, probe))
             case wt.Begin(_, sighting):
-                self._spawn(self._start(streamer, sighting))
+                self._tasks.create_task(self._start(streamer, sighting))
             case wt.EndBroadcast(_, recording, why, unwanted):
-                self._post(recording, BroadcastOver(at=self._clock.now(), why=why, unwanted=unwanted))
+                self._inbox.post(recording, BroadcastOver(at=self._clock.now(), why=why, unwanted=unwanted))
             case wt.NoteChange(name, recording, title, category):
-                self._spawn(self._note(name, recording, Broadcast(title=title, category=category)))
+                self._tasks.create_task(self._note(name, recording, Broadcast(title=title, category=category)))
             case wt.Tell(name, remark, why):
                 self._journal.tell(REMARKS[remark], streamer=name, why=why)
 
@@ -228,7 +237,7 @@ class Watches:
             offered = await self._asker.sight(streamer)
             sighting = replace(sighting, streams=offered.streams)
         try:
-            recorder = await self._begin(streamer, sighting)
+            recorder = await self._admission.begin(streamer, sighting)
         except AlreadyRecording as error:
             recording = int(error.fields["recording"])
             other = self._recorders.get(recording)
@@ -241,7 +250,7 @@ class Watches:
 
     async def _note(self, name: str, recording: int, broadcast: Broadcast) -> None:
         try:
-            await self._store.note_broadcast(recording, broadcast, self._clock.now())
+            await self._admission.note_broadcast(recording, broadcast, self._clock.now())
         except StoreUnavailable as error:
             self._journal.tell(STORE_FAILED, self._recorders.get(recording), streamer=name, why=error)
 
@@ -261,30 +270,38 @@ def _how_it_ended(recorder: Recorder) -> Ended:
 class Alone(Protocol):
     """Asks a source without knowing its streamer."""
 
-    async def probe(self, url: str, quality: str) -> ProbeAnswer: ...
+    async def probe(self, url: str, quality: str) -> Sighting: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceAnswer:
+    """What the source of a recording said; `is_another`: it has another broadcast now."""
+
+    outcome: Outcome
+    detail: str = ""
+    mark: str = ""
+    is_another: bool = False
 
 
 class SourceProbes:
     """Asks whether the source of a recording is back, as its streamer's file has it if there is one."""
 
-    def __init__(
-        self, *, watches: Watches, asker: Asker, plugins: Alone, post: Callable[[int, Event], None], clock: Clock
-    ) -> None:
+    def __init__(self, *, watches: Watches, asker: Asker, plugins: Alone) -> None:
         self._watches = watches
         self._asker = asker
         self._plugins = plugins
-        self._post = post
-        self._clock = clock
 
-    async def probe(self, recording: Recording) -> ProbeAnswer:
-        """What the source offers now; another broadcast ends the recording rather than going on in it."""
+    async def probe(self, recording: Recording) -> SourceAnswer:
+        """What the source offers now."""
         streamer = self._watches.streamer(recording.streamer)
         if streamer is None or streamer.url != recording.url:
-            return await self._plugins.probe(recording.url, recording.quality)
+            return _answer(await self._plugins.probe(recording.url, recording.quality))
         sighting = await self._asker.sight(streamer)
         known = self._watches.watched.get(recording.streamer)
         if known is not None and known.recording == recording.id and is_another(known.site_id, sighting):
-            why = "another broadcast has begun"
-            self._post(recording.id, BroadcastOver(at=self._clock.now(), why=why))
-            return Sighting(outcome=Outcome.ENDED, detail=why)
-        return sighting
+            return SourceAnswer(outcome=Outcome.ENDED, detail="another broadcast has begun", is_another=True)
+        return _answer(sighting)
+
+
+def _answer(sighting: Sighting) -> SourceAnswer:
+    return SourceAnswer(outcome=sighting.outcome, detail=sighting.detail, mark=sighting.mark)

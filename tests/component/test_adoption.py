@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,17 +12,15 @@ from typing import Any, cast
 
 import pytest
 
-from streamvaultd.base.lanes import Lanes
 from streamvaultd.core.model import Phase, Policy, Recorder, Recording, Segment, State
 from streamvaultd.core.recording import events as ev
 from streamvaultd.errors import ScopeFailed
-from streamvaultd.jobs.looks import Looks
 from streamvaultd.recording import segments as module
-from streamvaultd.recording.segments import Captures
+from streamvaultd.reporting.notices import SCOPE_TROUBLE, Entry
 from streamvaultd.scopes.ports import Found
 from streamvaultd.scopes.runs import Runs
-from streamvaultd.scopes.witnesses.pidfd import parse_exit_record, take_record
 from tests.component.store_world import NOW, SetClock
+from tests.component.studio import Studio
 
 UNIT = "streamvault-1-001.scope"
 NOBODY = cast("Any", None)
@@ -44,55 +40,19 @@ def waiting() -> Recorder:
     return replace(recorder(), segments=(replace(segment, phase=Phase.WAITING, media_at=None),))
 
 
-class NothingHeld:
-    """No file has lost its name."""
-
-    def size(self, _unit: str) -> None: ...
-
-    def restoring(self, _unit: str, _path: Path, *, is_over: bool) -> Callable[[], None]:
-        assert is_over in (True, False)
-        return lambda: None
-
-    def release(self, _unit: str) -> None: ...
-
-
-def captures(runs: Any, posted: list[ev.Event], files: Any = NOBODY) -> Captures:
-    """Of which only what this is about is there."""
-    return Captures(
-        post=lambda _number, event: posted.append(event),
-        clock=SetClock(),
-        files=files,
-        capture=NOBODY,
-        runs=runs,
-        media=files,
-        writeback=NOBODY,
-        held=cast("Any", NothingHeld()),
-        disk=cast("Any", SimpleNamespace(state_of=lambda _recording: None)),
-        lanes=Lanes(),
-        looks=Looks(),
-        parse_record=parse_exit_record,
-        is_overlap_proven=NOBODY,
-        scope_memory=NOBODY,
-        memory_refusal=NOBODY,
-        is_link_down=lambda: False,
-    )
+def studio(runs: Any, files: Any = NOBODY, journal: Any = NOBODY) -> Studio:
+    disk = SimpleNamespace(state_of=lambda _recording: None)
+    return Studio(runs=runs, files=files, media=files, disk=disk, journal=journal)
 
 
 def adopt(found: Found) -> ev.SegmentExited:
     """Adopt a run whose supervising process is gone by now."""
-    posted: list[ev.Event] = []
-    runs = Runs(
-        launcher=NOBODY,
-        scopes=NOBODY,
-        watcher=NOBODY,
-        fd_store=NOBODY,
-        adopt=lambda _group: None,
-        take_record=take_record,
-        clock=SetClock(),
-    )
+    watcher = cast("Any", SimpleNamespace(adopt=lambda _group: None))
+    runs = Runs(launcher=NOBODY, scopes=NOBODY, watcher=watcher, fd_store=NOBODY, clock=SetClock())
     runs.inherit(found)
-    captures(runs, posted).adopt(recorder(), 1)
-    [event] = posted
+    there = studio(runs)
+    there.captures.adopt(recorder(), 1)
+    [event] = there.inbox.events
     assert isinstance(event, ev.SegmentExited)
     return event
 
@@ -116,13 +76,6 @@ def test_a_pipe_that_was_lost_tells_nothing() -> None:
     assert adopt(Found({UNIT: "/streamvault.slice"})).evidence.status is None
 
 
-@pytest.mark.parametrize("record", [None, b'{"status":13', b"{}\n", b""])
-def test_a_record_that_is_torn_is_as_good_as_none(record: bytes | None) -> None:
-    posted: list[ev.Event] = []
-    captures(NOBODY, posted)._exit_handler(1, 1)(record, -9, NOW)
-    assert [event.evidence.shim_status for event in posted if isinstance(event, ev.SegmentExited)] == [-9]
-
-
 class Unreadable:
     """Files on a disk that fails, or in a folder that nobody may enter."""
 
@@ -138,16 +91,16 @@ class Unreadable:
     def adopt(self, _unit: str, _on_exit: object) -> bool:
         return True
 
-    def control_group(self, _unit: str) -> None:
-        return None
+    def memory(self, _unit: str) -> tuple[None, None]:
+        return None, None
 
 
 async def test_a_file_that_nobody_can_look_at_does_not_grow() -> None:
-    posted: list[ev.Event] = []
-    captures(Unreadable(), posted, files=Unreadable()).adopt(waiting(), 1)
-    assert posted == []
-    await captures(Unreadable(), posted, files=Unreadable()).measure(recorder(), 1)
-    assert [event.size for event in posted if isinstance(event, ev.SizeMeasured)] == [0]
+    there = studio(Unreadable(), Unreadable())
+    there.captures.adopt(waiting(), 1)
+    assert there.inbox.events == []
+    await there.captures.measure(recorder(), 1)
+    assert [event.size for event in there.inbox.events if isinstance(event, ev.SizeMeasured)] == [0]
 
 
 @pytest.mark.parametrize(
@@ -156,10 +109,9 @@ async def test_a_file_that_nobody_can_look_at_does_not_grow() -> None:
 )
 def test_a_stop_that_took_too_long_is_no_end_of_a_run(*, result: str, is_busy: bool, told: str | None) -> None:
     """A run that is over may leave processes behind, whose scope is stopped: its result tells of that stop."""
-    posted: list[ev.Event] = []
-    runs = SimpleNamespace(is_busy=lambda _unit: is_busy, on_result=lambda _unit: None)
-    captures(runs, posted).on_unit_result(UNIT, result, "failed")
-    results = [event.evidence.unit_result for event in posted if isinstance(event, ev.EvidenceArrived)]
+    there = studio(SimpleNamespace(is_busy=lambda _unit: is_busy, on_result=lambda _unit: None))
+    there.witnesses.on_unit_result(UNIT, result, "failed")
+    results = [event.evidence.unit_result for event in there.inbox.events if isinstance(event, ev.EvidenceArrived)]
     assert results == ([] if told is None else [told])
 
 
@@ -173,7 +125,7 @@ def test_a_stop_that_took_too_long_is_no_end_of_a_run(*, result: str, is_busy: b
 def test_what_counts_as_systemd_s_word_on_an_end(*, result: str, active_state: str, is_heard: bool) -> None:
     heard: list[str] = []
     runs = SimpleNamespace(is_busy=lambda _unit: True, on_result=heard.append)
-    captures(runs, []).on_unit_result(UNIT, result, active_state)
+    studio(runs).witnesses.on_unit_result(UNIT, result, active_state)
     assert heard == ([UNIT] if is_heard else [])
 
 
@@ -206,12 +158,9 @@ async def test_a_segment_that_something_may_still_write_to_does_not_count_as_sea
 ) -> None:
     """What is in its file is put on disk all the same."""
     monkeypatch.setattr(module, "FORGET_PAUSES", (0.0, 0.0))
-    posted: list[ev.Event] = []
-    world = cast("Any", Leftovers(failures))
-    found = captures(world, posted)
-    found._files = found._media = found._writeback = world
-    with contextlib.nullcontext() if is_sealed else pytest.raises(ScopeFailed):
-        await found.seal(recorder(), 1)
-    assert [event for event in posted if isinstance(event, ev.SegmentSealed)] == posted
-    assert len(posted) == is_sealed
+    world, told = Leftovers(failures), list[Entry]()
+    there = studio(world, world, SimpleNamespace(tell=lambda entry, *_, **__: told.append(entry)))
+    await there.captures.seal(recorder(), 1)
+    assert [type(event) for event in there.inbox.events] == [ev.SegmentSealed] * is_sealed
+    assert told == [SCOPE_TROUBLE] * (not is_sealed)
     assert world.sealed == [Path("segment_001.ts")]

@@ -28,9 +28,11 @@ from streamvaultd.errors import AuditFailed, StoreUnavailable
 from streamvaultd.recording.files.output import SegmentFiles
 from streamvaultd.reporting.notices import AUDIT_FAILED, AUDIT_FOUND, AUDIT_REPAIRED, Entry
 from streamvaultd.store.recovery import RecoverableStore
-from streamvaultd.upkeep.audit import audits as auditing
+from streamvaultd.upkeep.audit import looks as looking
 from streamvaultd.upkeep.audit.audits import Audits
 from streamvaultd.upkeep.audit.folders import look_at_folders, look_at_results
+from streamvaultd.upkeep.audit.looks import Looks
+from streamvaultd.upkeep.audit.media import Media
 from streamvaultd.upkeep.audit.repairs import Repairs
 from streamvaultd.upkeep.audit.salvage import Salvage
 from tests.fakes.managing import new_manager
@@ -92,7 +94,7 @@ class Scopes:
     def store_fd(self, name: str, fd: int) -> None:
         raise NotImplementedError
 
-    def remove_fd(self, name: str) -> None:
+    def drop_pipe(self, name: str) -> None:
         self.asked.append(("remove_fd", name))
         self.machine.pipes_ = tuple(pipe for pipe in self.machine.pipes_ if pipe.name != name)
 
@@ -147,8 +149,11 @@ class House:
             "journal": self.journal,
             "settings": LiveSettings(settings),
         }
-        self.repairs = Repairs(files=FILES, salvage=Salvage(), lanes=Lanes(), fd_store=self.scopes, **common)
-        self.audits = Audits(survey=self.machine, repairs=self.repairs, pause=self.pause, **common)
+        journal = common.pop("journal")
+        looks = Looks(survey=self.machine, **common)
+        media = Media(lanes=Lanes(), files=FILES, salvage=Salvage())
+        self.repairs = Repairs(media=media, journal=journal, **common)
+        self.audits = Audits(looks=looks, repairs=self.repairs, journal=journal, pause=self.pause)
         self.pauses = 0
 
     async def pause(self, seconds: float) -> None:
@@ -400,7 +405,7 @@ async def test_a_manager_that_is_stuck_is_told_of(house: House, monkeypatch: pyt
         await never.wait()
 
     monkeypatch.setattr(house.executor, "perform", hang)
-    monkeypatch.setattr(auditing, "ANSWER_LIMIT", 0.05)
+    monkeypatch.setattr(looking, "ANSWER_LIMIT", 0.05)
     house.manager.post(number, ev.StopRequested(at=CLOCK.now()))
     house.machine.units_ = ()
     assert await house.kinds() == [Kind.DEADLINE_MISSED]

@@ -16,6 +16,7 @@ from streamvaultd.core.watching.model import Sighting
 from streamvaultd.core.watching.streamer import Streamer
 from streamvaultd.errors import AlreadyRecording, DiskFull, MemoryFull
 from streamvaultd.recording.admission import Beginner, wish_for
+from streamvaultd.recording.headroom import Headroom
 from tests.component.store_world import SetClock, open_store
 
 SEEN = Sighting(outcome=Outcome.LIVE, site_id="b1", title="one", category="chess", streams=("480p", "720p60", "best"))
@@ -39,6 +40,9 @@ class World:
     async def submit(self, _recording: int, _event: Any) -> Recorder | None:
         return None
 
+    def refusal(self, _wanted: int) -> str | None:
+        return self.memory
+
     async def admit(self, _directory: Path, _streamer: str) -> None:
         if self.disk_refusal is not None:
             raise self.disk_refusal
@@ -48,8 +52,7 @@ async def test_begun_as_the_streamers_file_has_it_and_refused_before_anything_ex
     world, store = World(), await open_store(tmp_path / "store.db")
     beginner = Beginner(
         inbox=cast("Any", world), recorders=cast("Any", world), store=cast("Any", store),
-        disk=cast("Any", world), clock=SetClock(),
-        memory_refusal=lambda _wanted: world.memory,
+        headroom=Headroom(disk=cast("Any", world), memory=world), clock=SetClock(),
     )  # fmt: skip
     world.memory = "too little is left"
     with pytest.raises(MemoryFull):

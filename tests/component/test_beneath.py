@@ -155,12 +155,9 @@ async def test_nothing_else_opens_it_either(directory: Path, kind: str) -> None:
 
     loop = asyncio.get_running_loop()
     writeback = Writeback(
-        loop,
-        clock=SystemClock(),
-        settings=LiveSettings(Settings(sync_interval=60.0)),
-        held=held_files(),
-        on_trouble=on_trouble,
+        loop, clock=SystemClock(), settings=LiveSettings(Settings(sync_interval=60.0)), held=held_files()
     )
+    writeback.listeners.append(on_trouble)
     writeback.watch("unit", path)
     async with asyncio.timeout(20):
         await seen.wait()

@@ -22,9 +22,11 @@ from streamvaultd.core.model import Moment, Phase, Policy, Recorder, Recording, 
 from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.disk import Margin, Pace, Room
 from streamvaultd.errors import DirectoryUnusable, DiskFull
-from streamvaultd.recording import disk_guard as diskguard
+from streamvaultd.recording import disks
 from streamvaultd.recording.disk_guard import DiskGuard
+from streamvaultd.recording.disks import Disks
 from streamvaultd.recording.files.output import SegmentFiles
+from tests.fakes.parts import Posted
 
 MIB = 1 << 20
 NOW = Moment(monotonic=1000.0, realtime=1_795_424_400_000_000)
@@ -69,35 +71,32 @@ class World:
     def __init__(self) -> None:
         self.space = FakeSpace()
         self.recorders: dict[int, Recorder] = {}
-        self.paces: dict[str, Pace] = {}
-        self.posted: list[tuple[int, ev.Event]] = []
+        self.growing: dict[str, Pace] = {}
+        self.inbox = Posted(lambda: self.news.set())
         self.told: list[str] = []
         self.tasks: list[asyncio.Task[None]] = []
         self.news = asyncio.Event()
         """Something was posted or begun."""
         self.guard = DiskGuard(
-            post=self.post,
-            spawn=self.spawn,
+            inbox=self.inbox,
+            tasks=cast("Any", self),
             clock=Clock(),
-            lanes=Lanes(),
-            files=SegmentFiles(mounts=Path("/dev/null")),
-            space=self.space,
+            disks=Disks(lanes=Lanes(), files=SegmentFiles(mounts=Path("/dev/null")), space=self.space),
             journal=cast("Any", self),
             recorders=self.recorders,
-            paces=lambda: self.paces,
+            writeback=cast("Any", self),
             settings=LiveSettings(Settings(disk_reserve=MARGIN.reserve, disk_floor=MARGIN.floor, sync_interval=0.001)),
         )
 
-    def post(self, number: int, event: ev.Event) -> None:
-        self.posted.append((number, event))
-        self.news.set()
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def create_task(self, work: Coroutine[Any, Any, None]) -> None:
         self.tasks.append(asyncio.create_task(work))
         self.news.set()
 
     def tell(self, _entry: object, recorder: Recorder, *, segment: str, why: str) -> None:
         self.told.append(f"{recorder.recording.streamer} {segment}: {why}")
+
+    def paces(self) -> dict[str, Pace]:
+        return self.growing
 
     def add(
         self, number: int, directory: str, state: State = State.RECORDING, *, rate: int = 0, mean: int = 0
@@ -111,12 +110,12 @@ class World:
         segment = Segment(number=1, phase=Phase.WRITING, since=began, media_at=began, size=100 * mean)
         self.recorders[number] = Recorder(recording=recording, state=state, since=NOW, segments=(segment,))
         if rate:
-            self.paces[segment_unit(number, 1)] = Pace(steady=rate)
+            self.growing[segment_unit(number, 1)] = Pace(steady=rate)
         return self.recorders[number]
 
     def become(self, number: int, state: State) -> Recorder:
         self.recorders[number] = replace(self.recorders[number], state=state)
-        self.paces.pop(segment_unit(number, 1), None)
+        self.growing.pop(segment_unit(number, 1), None)
         return self.recorders[number]
 
     async def look(self) -> list[tuple[int, str]]:
@@ -130,15 +129,15 @@ class World:
         return self.paused()
 
     def paused(self) -> list[tuple[int, str]]:
-        found = [(number, event.why) for number, event in self.posted if isinstance(event, ev.DiskLow)]
-        self.posted.clear()
+        found = [(number, event.why) for number, event in self.inbox.all if isinstance(event, ev.DiskLow)]
+        self.inbox.all.clear()
         return sorted(set(found))
 
     async def check(self, number: int) -> str | None:
         """Why a paused recording cannot go on."""
         await self.guard.check(self.recorders[number])
-        [(told, event)] = self.posted
-        self.posted.clear()
+        [(told, event)] = self.inbox.all
+        self.inbox.all.clear()
         assert told == number
         assert isinstance(event, ev.DiskLow | ev.DiskFreed)
         return event.why if isinstance(event, ev.DiskLow) else None
@@ -299,7 +298,7 @@ async def test_media_that_cannot_be_put_on_disk_are_told_and_the_disk_is_tried(w
 async def test_a_disk_that_does_not_answer_pauses_its_own_and_holds_nobody_else(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(diskguard, "ANSWER_LIMIT", 0.05)
+    monkeypatch.setattr(disks, "ANSWER_LIMIT", 0.05)
     gate = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -314,7 +313,7 @@ async def test_a_disk_that_does_not_answer_pauses_its_own_and_holds_nobody_else(
     world.add(2, "/b")
     running = asyncio.create_task(world.guard.run())
     async with asyncio.timeout(60):
-        while {number for number, _ in world.posted} != {1, 2}:
+        while {number for number, _ in world.inbox.all} != {1, 2}:
             world.news.clear()
             await world.news.wait()
     running.cancel()

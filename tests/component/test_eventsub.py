@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,13 @@ async def _there(tmp_path: Path) -> AsyncIterator[World]:
         yield found
 
 
+class Work(list[Coroutine[Any, Any, None]]):
+    """Tasks that nobody runs."""
+
+    def create_task(self, work: Coroutine[Any, Any, None], /) -> None:
+        self.append(work)
+
+
 class Listener:
     """Streamers of Twitch that are listened to, and what came of it."""
 
@@ -59,7 +66,7 @@ class Listener:
         self.keys = Keys(CLIENT, SECRET, **{"token": helix.user_token, **where, **keys})
         self.twitch = TwitchEvents(
             line=there.line, keys=self.keys, streamers=self.streamers, hint=self.hinted.append,
-            is_seen=lambda _name: True, on_trouble=self.troubles.append, spawn=lambda work: work.close(),
+            is_seen=lambda _name: True, on_trouble=self.troubles.append, tasks=Work(),
             settings=LiveSettings(Settings()),
         )  # fmt: skip
         self.news = asyncio.Event()
@@ -132,8 +139,8 @@ async def test_hints_become_looks_at_the_streamers_of_that_channel(
     monkeypatch.setattr(twitch, "HINT_REST", 0.0)
     seen: set[str] = set()
     listener = Listener(there, helix, "alice")
-    works: list[Any] = []
-    listener.twitch._spawn, listener.twitch._is_seen = works.append, lambda name: name in seen
+    listener.twitch._tasks = works = Work()
+    listener.twitch._is_seen = lambda name: name in seen
 
     async def hints(*told: tuple[str, str]) -> int:
         before = len(listener.hinted)

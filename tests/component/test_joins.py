@@ -12,17 +12,19 @@ from typing import Any, cast
 
 import pytest
 
+from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Moment, Phase, Recorder, Segment, State
 from streamvaultd.core.recording.events import JoinEnded
 from streamvaultd.errors import ScopeFailed, StoreUnavailable
 from streamvaultd.jobs import joins as module
 from streamvaultd.jobs.joins import Joins
+from streamvaultd.jobs.launching import JoinRuns
 from streamvaultd.jobs.progress import JoinProgress
 from streamvaultd.recording.files.output import SegmentFiles
 from streamvaultd.reporting.notices import LEAD_LEFT_OUT
-from streamvaultd.scopes.launcher import memfd_with
 from streamvaultd.store.local import LocalStore
 from tests.component.store_world import NOW, SetClock, later, move, open_store, start
+from tests.fakes.parts import Begun
 
 Report = dict[str, Any] | None
 NO_ROOM: Report = {"ok": False, "error": "cannot join recording 1: 5 bytes free", "room": 100}
@@ -45,6 +47,10 @@ class FakeDisk:
         return 12345
 
 
+def _ignore(_recording: int) -> None:
+    return
+
+
 class World:
     """A Joins, whose jobs end at once with the report that is next."""
 
@@ -60,30 +66,41 @@ class World:
         self.watched: list[str] = []
         self.broker_away = 0
         self.refusal: ScopeFailed | None = None
-        self.tasks: list[asyncio.Task[None]] = []
+        self.tasks = Begun()
         self.joins = self.build()
 
     def build(self) -> Joins:
         """Another daemon's."""
         return Joins(
-            post=lambda _number, event: self.ended.put_nowait(event),
-            spawn=lambda work: self.tasks.append(asyncio.ensure_future(work)),
+            inbox=cast("Any", self),
+            tasks=self.tasks,
             clock=self.clock,
             store=self.store,
-            files=SegmentFiles(),
             disk=cast("Any", self.disk),
             journal=cast("Any", self),
-            runs=cast("Any", self),
-            memfd=memfd_with,
-            argv=("join",),
-            reports=self.folder / "jobs",
-            template=lambda _recording: "joined",
-            progress=JoinProgress(folder=self.folder / "jobs", watcher=cast("Any", self), on_change=lambda _: None),
+            runs=JoinRuns(
+                runs=cast("Any", self),
+                files=SegmentFiles(),
+                names=self,
+                progress=JoinProgress(folder=self.folder / "jobs", watcher=cast("Any", self), on_change=_ignore),
+                reports=self.folder / "jobs",
+                argv=("join",),
+            ),
         )
+
+    # as names
+
+    def template_for(self, _recording: object) -> str:
+        return "joined"
+
+    # as inbox
+
+    def post(self, _number: int, event: JoinEnded) -> None:
+        self.ended.put_nowait(event)
 
     # as runs
 
-    async def launch(self, command: Any, _place: object, on_exit: Callable[[None, None, Moment], None]) -> None:
+    async def launch(self, command: Any, _place: object, on_exit: Callable[[Evidence, Moment], None]) -> None:
         if self.refusal is not None:
             raise self.refusal
         spec = json.loads(os.pread(command.stdin_fd, 1 << 16, 0))
@@ -91,7 +108,7 @@ class World:
         report = self.reports.pop(0)
         if report is not None:
             await asyncio.to_thread(Path(spec["report"]).write_text, json.dumps(report))
-        on_exit(None, None, NOW)
+        on_exit(Evidence(), NOW)
 
     def is_busy(self, _unit: str) -> bool:
         return False

@@ -6,19 +6,18 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from streamvaultd.base.lanes import Lanes
 from streamvaultd.core.model import Phase, Recorder, Segment, State
 from streamvaultd.core.recording.loglines import Line
 from streamvaultd.errors import StreamlinkUnusable
-from streamvaultd.jobs.looks import Looks
-from streamvaultd.recording import segments as module
+from streamvaultd.recording import witnesses as module
 from streamvaultd.recording.files.output import SegmentFiles
-from streamvaultd.recording.segments import Captures
-from tests.component.store_world import NOW, SetClock
+from tests.component.store_world import NOW
+from tests.component.studio import Studio
 from tests.component.test_launch_room import recorder
 
 # more than any test waits, and less
@@ -26,30 +25,15 @@ FOR_EVER, LIMIT = 3600.0, 60.0
 OPENING = "info cli: Opening stream: 720p60 (hls)"
 
 
-class Studio:
-    """Captures that get as far as asking for streamlink, and remember for which quality."""
+class Launches:
+    """A studio that gets as far as asking for streamlink, and remembers for which quality."""
 
     def __init__(self) -> None:
         self.asked: list[str | None] = []
-        nobody = cast("Any", None)
-        self.captures = Captures(
-            post=lambda _number, _event: None,
-            clock=SetClock(),
-            files=SegmentFiles(mounts=Path("/dev/null")),
-            capture=cast("Any", self),
-            runs=cast("Any", self),
-            media=nobody,
-            writeback=nobody,
-            held=nobody,
-            disk=cast("Any", self),
-            lanes=Lanes(),
-            looks=Looks(),
-            parse_record=nobody,
-            is_overlap_proven=nobody,
-            scope_memory=nobody,
-            memory_refusal=lambda _wanted: None,
-            is_link_down=nobody,
-        )
+        files = SegmentFiles(mounts=Path("/dev/null"))
+        memory = SimpleNamespace(refusal=lambda _wanted: None)
+        studio = Studio(files=files, capture=self, runs=self, disk=self, memory=memory)
+        self.captures, self.on_line = studio.captures, studio.witnesses.on_line
 
     async def command(self, _recording: object, preferred: str | None) -> None:
         self.asked.append(preferred)
@@ -63,8 +47,8 @@ class Studio:
 
 
 @pytest.fixture(name="studio")
-async def _studio() -> Studio:
-    return Studio()
+async def _studio() -> Launches:
+    return Launches()
 
 
 def rotation(directory: Path, **fields: Any) -> Recorder:
@@ -74,33 +58,33 @@ def rotation(directory: Path, **fields: Any) -> Recorder:
     return replace(found, segments=(replace(first, **fields), *found.segments[1:]))
 
 
-async def test_a_quality_that_is_about_to_be_told_is_waited_for(studio: Studio, tmp_path: Path) -> None:
+async def test_a_quality_that_is_about_to_be_told_is_waited_for(studio: Launches, tmp_path: Path) -> None:
     launch = asyncio.create_task(studio.captures.launch(rotation(tmp_path), 2))
-    asyncio.get_running_loop().call_later(0.05, studio.captures.on_line, 1, 1, Line.OPENING, OPENING)
+    asyncio.get_running_loop().call_later(0.05, studio.on_line, 1, 1, Line.OPENING, OPENING)
     await launch
     assert studio.asked == ["720p60"]
 
 
 async def test_one_that_was_told_since_the_decision_is_taken_at_once(
-    studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    studio: Launches, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "QUALITY_WAIT", FOR_EVER)
-    studio.captures.on_line(1, 1, Line.OPENING, OPENING)
-    studio.captures.on_line(1, 1, Line.OPENING, OPENING)
+    studio.on_line(1, 1, Line.OPENING, OPENING)
+    studio.on_line(1, 1, Line.OPENING, OPENING)
     async with asyncio.timeout(LIMIT):
         await studio.captures.launch(rotation(tmp_path), 2)
     assert studio.asked == ["720p60"]
 
 
-async def test_nobody_waits_for_long(studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nobody_waits_for_long(studio: Launches, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The journal may be away, or not be readable."""
     monkeypatch.setattr(module, "QUALITY_WAIT", 0.01)
     await studio.captures.launch(rotation(tmp_path), 2)
-    studio.captures.on_line(1, 7, Line.OPENING, OPENING)  # of a run that is none
+    studio.on_line(1, 7, Line.OPENING, OPENING)  # of a run that is none
     assert studio.asked == [None]
 
 
-async def test_nor_for_what_is_known(studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nor_for_what_is_known(studio: Launches, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "QUALITY_WAIT", FOR_EVER)
     async with asyncio.timeout(LIMIT):
         await studio.captures.launch(rotation(tmp_path, quality="480p"), 2)

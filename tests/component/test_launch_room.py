@@ -13,7 +13,6 @@ from typing import Any, cast
 import pytest
 
 from streamvaultd.api.recordings import Api
-from streamvaultd.base.lanes import Lanes
 from streamvaultd.config.live import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Phase, Policy, Recorder, Recording, Segment, State
@@ -21,14 +20,14 @@ from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.events import Outcome
 from streamvaultd.core.watching.model import Sighting
 from streamvaultd.errors import DiskFull, MemoryFull, StreamlinkUnusable, VaultError
-from streamvaultd.jobs.looks import Looks
 from streamvaultd.recording.admission import Beginner, Wish
 from streamvaultd.recording.files.output import SegmentFiles
 from streamvaultd.recording.files.space import Space
-from streamvaultd.recording.segments import Captures
+from streamvaultd.recording.headroom import Headroom
 from streamvaultd.reporting.hub import Hub
 from tests.component.small_disk import MIB, SmallDisk, small_disk
 from tests.component.store_world import NOW, SetClock
+from tests.component.studio import Studio
 
 FULL = "streamvault.slice may have 300M of memory"
 
@@ -48,7 +47,7 @@ class Room:
         if self.disk is not None:
             raise DiskFull(directory=str(directory), why=self.disk)
 
-    def refuse(self, wanted: int) -> str | None:
+    def refusal(self, wanted: int) -> str | None:
         self.asked.append(wanted)
         return self.memory
 
@@ -64,44 +63,26 @@ def _disk(tmp_path: Path) -> Iterator[SmallDisk]:
         yield found
 
 
-class Studio:
-    """Captures that get as far as asking for streamlink, and there is none."""
+class Launches:
+    """A studio that gets as far as asking for streamlink, and there is none."""
 
     def __init__(self, room: Room) -> None:
-        self.posted: list[ev.Event] = []
-        nobody = cast("Any", None)
-        self.captures = Captures(
-            post=lambda _number, event: self.posted.append(event),
-            clock=SetClock(),
-            files=SegmentFiles(mounts=Path("/dev/null")),
-            capture=cast("Any", self),
-            runs=nobody,
-            media=nobody,
-            writeback=nobody,
-            held=nobody,
-            disk=cast("Any", room),
-            lanes=Lanes(),
-            looks=Looks(),
-            parse_record=nobody,
-            is_overlap_proven=nobody,
-            scope_memory=nobody,
-            memory_refusal=room.refuse,
-            is_link_down=nobody,
-        )
+        files = SegmentFiles(mounts=Path("/dev/null"))
+        self.studio = Studio(files=files, capture=self, disk=room, memory=room)
 
     async def command(self, _recording: Recording, _preferred: str | None) -> None:
         raise StreamlinkUnusable(command="streamlink", why="it is not there")
 
     async def launch(self, recorder: Recorder) -> ev.LaunchFailed:
-        await self.captures.launch(recorder, 2)
-        [event] = self.posted
+        await self.studio.captures.launch(recorder, 2)
+        [event] = self.studio.inbox.events
         assert isinstance(event, ev.LaunchFailed)
         return event
 
 
 @pytest.fixture(name="studio")
-def _studio(room: Room) -> Studio:
-    return Studio(room)
+def _studio(room: Room) -> Launches:
+    return Launches(room)
 
 
 def recorder(directory: Path, state: State = State.STARTING) -> Recorder:
@@ -119,14 +100,14 @@ def files(folder: Path) -> list[str]:
     return [path.name for path in folder.rglob("*.ts")]
 
 
-async def test_without_room_no_file_is_made(studio: Studio, room: Room, tmp_path: Path) -> None:
+async def test_without_room_no_file_is_made(studio: Launches, room: Room, tmp_path: Path) -> None:
     room.disk = "/srv: 3M free"
     failed = await studio.launch(recorder(tmp_path))
     assert (failed.why, failed.disk, failed.permanent) == ("/srv: 3M free", True, False)
     assert files(tmp_path) == []
 
 
-async def test_a_file_that_finds_no_room_is_a_full_disk(studio: Studio, disk: SmallDisk) -> None:
+async def test_a_file_that_finds_no_room_is_a_full_disk(studio: Launches, disk: SmallDisk) -> None:
     for number in range(Space().measure([disk.point])[0].inodes or 0):
         (disk.point / f"{number}").touch()
     failed = await studio.launch(recorder(disk.point))
@@ -135,7 +116,7 @@ async def test_a_file_that_finds_no_room_is_a_full_disk(studio: Studio, disk: Sm
     assert files(disk.point) == []
 
 
-async def test_what_else_goes_wrong_is_no_full_disk(studio: Studio, room: Room, tmp_path: Path) -> None:
+async def test_what_else_goes_wrong_is_no_full_disk(studio: Launches, room: Room, tmp_path: Path) -> None:
     room.memory = FULL  # a replacement takes the room of the one that died: it is not asked
     failed = await studio.launch(recorder(tmp_path))
     assert (failed.disk, failed.permanent) == (False, True)
@@ -143,7 +124,7 @@ async def test_what_else_goes_wrong_is_no_full_disk(studio: Studio, room: Room, 
     assert room.asked == []
 
 
-async def test_a_rotation_needs_memory_for_a_second_process(studio: Studio, room: Room, tmp_path: Path) -> None:
+async def test_a_rotation_needs_memory_for_a_second_process(studio: Launches, room: Room, tmp_path: Path) -> None:
     room.memory = FULL
     failed = await studio.launch(recorder(tmp_path, State.ROTATING))
     assert (failed.why, failed.disk, failed.permanent) == (FULL, False, False)
@@ -167,9 +148,8 @@ async def refusal(room: Room, directory: Path) -> VaultError:
         inbox=nobody,
         recorders=nobody,
         store=nobody,
-        disk=cast("Any", room),
+        headroom=Headroom(disk=cast("Any", room), memory=room),
         clock=SetClock(),
-        memory_refusal=room.refuse,
     )
     api = Api(
         manager=nobody, store=nobody, files=nobody, hub=Hub(), clock=SetClock(), streamlinks=nobody, plugins=nobody,

@@ -9,7 +9,7 @@ import math
 import re
 import stat
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -24,9 +24,11 @@ from streamvaultd.base.lanes import Lanes
 from streamvaultd.config.live import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Moment, Phase, Policy, Recorder, Recording, SeamRecord, Segment, State
+from streamvaultd.daemon.base import Base
 from streamvaultd.daemon.reporting import Ledger
 from streamvaultd.errors import StoreUnavailable
 from streamvaultd.recording.files.output import SegmentFiles
+from streamvaultd.recording.inbox import Inbox, Recorders
 from streamvaultd.reporting.metrics import meter as meters
 from streamvaultd.reporting.metrics import serve
 from streamvaultd.reporting.metrics.figures import (
@@ -44,7 +46,8 @@ from streamvaultd.reporting.metrics.page import CONTENT_TYPE, Page, families
 from streamvaultd.reporting.notices import METRICS_FAILED, Entry, Journal
 from streamvaultd.store.catalogue import CatalogueState
 from streamvaultd.store.figures import Figures
-from streamvaultd.store.recovery import RecoverableStore
+from streamvaultd.store.queries import QueryableStore
+from tests.fakes.parts import Begun
 
 ROOT = Path(__file__).resolve().parents[2]
 CLOCK = SystemClock()
@@ -221,7 +224,7 @@ def test_dashboard_and_alerts_ask_for_what_there_is() -> None:
 
 async def test_the_store_has_the_sums(tmp_path: Path) -> None:
     files = SegmentFiles()
-    store = await RecoverableStore.open(
+    store = await QueryableStore.open(
         tmp_path / "s.sqlite", paths=lambda recording, number: str(files.segment_path(recording, number))
     )
     try:
@@ -416,24 +419,19 @@ def appeared(*paths: Path) -> None:
 
 async def test_the_daemon_provides_what_is_asked_for(tmp_path: Path) -> None:
     files = SegmentFiles()
-    store = await RecoverableStore.open(
+    store = await QueryableStore.open(
         tmp_path / "s.sqlite", paths=lambda recording, number: str(files.segment_path(recording, number))
     )
     settings = Settings(metrics_listen=f"unix:{tmp_path}/m", metrics_textfile=str(tmp_path / "s.prom"))
-    tasks: list[asyncio.Task[None]] = []
+    tasks = Begun()
 
-    def spawn(work: Coroutine[Any, Any, None]) -> None:
-        tasks.append(asyncio.get_running_loop().create_task(work))
-
-    class Manager:
-        recorders: dict[int, Recorder] = {}  # noqa: RUF012
-
-    ledger = Ledger(
-        settings=LiveSettings(settings), store=store, manager=cast("Any", Manager()),
-        outlook=lambda: [("/r", 5, 6.0)], catalogue=None, lanes=Lanes(),
-        streamlinks=cast("Any", SimpleNamespace(trouble="it is old")), clock=CLOCK,
-        journal=cast("Journal", Told()), spawn=spawn,
+    nobody, inbox = cast("Any", None), Inbox()
+    old = cast("Any", SimpleNamespace(trouble="it is old"))
+    base = Base(
+        settings=LiveSettings(settings), clock=CLOCK, tasks=tasks, lanes=Lanes(), inbox=inbox,
+        recorders=Recorders(inbox, CLOCK), journal=cast("Journal", Told()), store=store, files=nobody,
     )  # fmt: skip
+    ledger = Ledger(base, outlook=lambda: [("/r", 5, 6.0)], catalogue=None, streamlinks=old)
     try:
         ledger.start([])
         ledger.on_change(recorder(segment(1, started=1, ended=5, cause="oom"), segment(2, started=5.2)))

@@ -38,7 +38,7 @@ class World:
         self.line = ProbeLine(
             connect=self.connect,
             python=self.python,
-            spawn=lambda work: [group.create_task(work)].clear(),
+            tasks=group,
             on_loss=self.lost.append,
             **limits,
         )

@@ -10,7 +10,7 @@ import shutil
 import sqlite3
 import stat
 import threading
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +38,7 @@ from streamvaultd.upkeep.manifests.format import Manifest, ManifestSegment
 from streamvaultd.upkeep.manifests.keeper import Manifests
 from streamvaultd.upkeep.manifests.rescan import Rescan, Verdict
 from tests.fakes.managing import new_manager
+from tests.fakes.parts import Begun
 
 CLOCK = SystemClock()
 FILES = SegmentFiles()
@@ -73,17 +74,14 @@ class Writer:
 
     def __init__(self, store: RecoverableStore, files: Any = None, lanes: Lanes | None = None) -> None:
         self.journal = Journal()
-        self.tasks: list[asyncio.Task[None]] = []
+        self.tasks = Begun()
         self.manifests = Manifests(
-            spawn=self.spawn,
+            tasks=self.tasks,
             store=store,
             lanes=lanes or Lanes(),
             files=files or ManifestFiles(),
             journal=cast("Any", self.journal),
         )
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        self.tasks.append(asyncio.get_running_loop().create_task(work))
 
     async def note(self, recorder: Recorder) -> None:
         self.manifests.note(recorder)

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Moment, ScopeLimits
 from streamvaultd.scopes import runs as module
 from streamvaultd.scopes.ports import Command, Rules
@@ -19,6 +20,7 @@ from tests.component.store_world import NOW, SetClock, later
 UNIT = "streamvault-1-001.scope"
 DIED = later(5)
 RECORD = b'{"status":-9}'
+KILLED = Evidence(shim_status=-9)
 NOBODY = cast("Any", None)
 
 
@@ -29,13 +31,11 @@ class World:
 
     def __init__(self) -> None:
         self.clock = SetClock(NOW)
-        self.told: list[tuple[bytes | None, int | None, Moment]] = []
+        self.told: list[tuple[Evidence, Moment]] = []
         self.is_told = asyncio.Event()
         self._on_gone: Callable[[str, bytes | None, int | None], None] | None = None
         us = cast("Any", self)
-        self.runs = Runs(
-            launcher=us, scopes=us, watcher=us, fd_store=us, adopt=NOBODY, take_record=NOBODY, clock=self.clock
-        )
+        self.runs = Runs(launcher=us, scopes=us, watcher=us, fd_store=us, clock=self.clock)
 
     async def launched(self) -> World:
         place = Place(
@@ -82,7 +82,7 @@ class World:
 async def test_an_end_with_a_record_is_told_at_once() -> None:
     world = await World().launched()
     world.dies(RECORD)
-    assert world.told == [(RECORD, -9, DIED)]
+    assert world.told == [(Evidence(status=-9), DIED)]
     assert not world.runs.is_busy(UNIT)
 
 
@@ -92,7 +92,7 @@ async def test_an_end_without_a_record_waits_for_systemd_s_word() -> None:
     world.dies(None)
     assert (world.told, world.runs.is_busy(UNIT)) == ([], True)
     world.runs.on_result(UNIT)
-    assert world.told == [(None, -9, DIED)]
+    assert world.told == [(KILLED, DIED)]
     assert not world.runs.is_busy(UNIT)
 
 
@@ -100,7 +100,7 @@ async def test_systemd_may_have_said_it_before() -> None:
     world = await World().launched()
     world.runs.on_result(UNIT)
     world.dies(None)
-    assert world.told == [(None, -9, DIED)]
+    assert world.told == [(KILLED, DIED)]
 
 
 async def test_systemd_may_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +111,7 @@ async def test_systemd_may_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     async with asyncio.timeout(60):
         await world.is_told.wait()
     world.runs.on_result(UNIT)
-    assert world.told == [(None, -9, DIED)]
+    assert world.told == [(KILLED, DIED)]
 
 
 async def test_a_word_on_another_unit_ends_no_wait() -> None:
@@ -119,3 +119,10 @@ async def test_a_word_on_another_unit_ends_no_wait() -> None:
     world.dies(None)
     world.runs.on_result("streamvault-2-001.scope")
     assert world.told == []
+
+
+@pytest.mark.parametrize("record", [b'{"status":13', b"{}\n", b""])
+async def test_a_record_that_is_torn_is_as_good_as_none(record: bytes) -> None:
+    world = await World().launched()
+    world.dies(record)
+    assert world.told == [(KILLED, DIED)]

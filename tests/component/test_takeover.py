@@ -12,13 +12,11 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from streamvaultd.base.lanes import Lanes
-from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Phase, Recorder, Recording, Segment, State
 from streamvaultd.core.recording.events import Event, Restarted
 from streamvaultd.recording import takeover as module
 from streamvaultd.recording.takeover import Takeover
 from streamvaultd.reporting.notices import ROW_MENDED, ROW_UNREADABLE
-from streamvaultd.scopes.witnesses.pidfd import take_record
 from tests.component.store_world import NOW, SetClock, later
 from tests.unit.rows import new_recorder
 
@@ -58,6 +56,9 @@ class World:
     def tell(self, entry: Any, *_recorder: object, **values: object) -> None:
         self.told.append((entry, values))
 
+    def create_task(self, work: Coroutine[Any, Any, None]) -> None:
+        self.spawned.append(work)
+
     def take(self, recorder: Recorder) -> None:
         self.taken.append(recorder.recording.id)
 
@@ -76,7 +77,7 @@ class World:
     async def forget(self, unit: str, pipe: str) -> None:
         self.forgotten.append(unit)
 
-    def remove_fd(self, name: str) -> None:
+    def drop_pipe(self, name: str) -> None:
         self.removed.append(name)
 
     def segment_path(self, recording: Recording, number: int) -> str:
@@ -92,8 +93,8 @@ class World:
         """The take-over of this world."""
         us = cast("Any", self)
         return Takeover(
-            manager=us, store=us, files=us, runs=us, journal=us, fd_store=us, clock=SetClock(later(60)),
-            lanes=Lanes(), spawn=self.spawned.append, parse_record=lambda _: Evidence(), take_record=take_record,
+            manager=us, store=us, files=us, runs=us, journal=us, clock=SetClock(later(60)),
+            lanes=Lanes(), tasks=cast("Any", self),
         )  # fmt: skip
 
 

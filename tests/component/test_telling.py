@@ -254,7 +254,7 @@ class World:
         self.journal = Journal()
         self.telling: Telling = build_telling(
             self.settings, self.streamers.get,
-            spawn=lambda work: [group.create_task(work)].clear(), journal=self.journal, clock=SystemClock(),
+            tasks=group, journal=self.journal, clock=SystemClock(),
             connect=there.connect,
         )  # fmt: skip
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +15,13 @@ import pytest
 
 from streamvaultd.api.streamers import StreamersApi
 from streamvaultd.base.clock import SystemClock
+from streamvaultd.base.tasks import Tasks
 from streamvaultd.config.last_good import LastGood
 from streamvaultd.config.live import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.config.streamer_files import StreamerFiles
 from streamvaultd.core.model import Policy, Recorder, Recording, State, StopReason
-from streamvaultd.core.recording.events import BroadcastOver, Event, Outcome
+from streamvaultd.core.recording.events import BroadcastOver, Outcome
 from streamvaultd.core.upkeep.retention import Rules as Retention
 from streamvaultd.core.watching.model import Mood, Sighting, Trouble
 from streamvaultd.core.watching.proxies import Pool
@@ -40,6 +41,7 @@ from streamvaultd.reporting.notices import STORE_FAILED, STREAMERS_REFUSED, Entr
 from streamvaultd.varlink.server import Call
 from streamvaultd.watching.roster import Roster
 from streamvaultd.watching.watcher import SourceProbes, Watches
+from tests.fakes.parts import Posted
 
 OFF = Sighting(outcome=Outcome.OFFLINE)
 LIVE = Sighting(outcome=Outcome.LIVE, site_id="b1", title="one", streams=("best",))
@@ -48,12 +50,12 @@ LIVE = Sighting(outcome=Outcome.LIVE, site_id="b1", title="one", streams=("best"
 class World:
     """Everything around the watcher. `air` is what sources answer, by name of the streamer."""
 
-    def __init__(self, folder: Path, spawn: Callable[[Coroutine[Any, Any, None]], None]) -> None:
+    def __init__(self, folder: Path, tasks: Tasks) -> None:
         self.clock = SystemClock()
         self.air: dict[str, Sighting] = {}
         self.recorders: dict[int, Recorder] = {}
         self.begun: list[tuple[str, Sighting]] = []
-        self.posted: list[tuple[int, Event]] = []
+        self.inbox = Posted()
         self.noted: list[tuple[int, str]] = []
         self.told: list[tuple[Entry, str]] = []
         self.told_of: list[tuple[Entry, int | None, str | None]] = []
@@ -65,8 +67,8 @@ class World:
         self.etc, self.own = folder / "etc", folder / "own"
         self.etc.mkdir()
         self.watches = Watches(
-            asker=self, begin=self.begin, post=lambda recording, event: self.posted.append((recording, event)),
-            spawn=spawn, recorders=self.recorders, store=cast("Any", self), journal=cast("Any", self),
+            asker=self, admission=self, inbox=self.inbox,
+            tasks=tasks, recorders=self.recorders, journal=cast("Any", self),
             clock=self.clock, chance=lambda: 0.5,
         )  # fmt: skip
         self.roster = Roster(
@@ -132,7 +134,7 @@ def recording(number: int, streamer: Streamer) -> Recorder:
 @asynccontextmanager
 async def watching(folder: Path) -> AsyncIterator[World]:
     async with asyncio.TaskGroup() as group:
-        there = World(folder, lambda work: [group.create_task(work)].clear())
+        there = World(folder, group)
         await there.roster.load()
         running = group.create_task(there.watches.run())
         try:
@@ -214,7 +216,7 @@ async def test_changes_of_a_broadcast(world: World) -> None:
     await world.until(lambda: world.noted == [(1, "two")])
     world.air["alice"] = replace(LIVE, site_id="b2")
     await world.probe("alice")
-    ((number, event),) = world.posted
+    ((number, event),) = world.inbox.all
     assert (number, type(event)) == (1, BroadcastOver)
 
 
@@ -325,7 +327,6 @@ class Alone:
 async def test_a_recording_asks_for_its_source_as_the_streamers_file_has_it(world: World) -> None:
     probes = SourceProbes(
         watches=world.watches, asker=world, plugins=Alone(),
-        post=lambda number, event: world.posted.append((number, event)), clock=world.clock,
     )  # fmt: skip
     world.air["alice"] = LIVE
     await world.call("AddStreamer", url=URL)
@@ -336,9 +337,10 @@ async def test_a_recording_asks_for_its_source_as_the_streamers_file_has_it(worl
     assert (await probes.probe(replace(mine, url="https://elsewhere.example/"))).detail == "asked alone"
     world.air["alice"] = Sighting(outcome=Outcome.TROUBLE, trouble=Trouble.PROBE)
     assert (await probes.probe(mine)).outcome is Outcome.TROUBLE
+    assert not (await probes.probe(mine)).is_another
     world.air["alice"] = replace(LIVE, site_id="b2")
-    assert (await probes.probe(mine)).outcome is Outcome.ENDED
-    assert [(number, type(event)) for number, event in world.posted] == [(1, BroadcastOver)]
+    found = await probes.probe(mine)
+    assert (found.outcome, found.is_another) == (Outcome.ENDED, True)
 
 
 async def test_retention_goes_by_the_file_and_not_by_one_with_mistakes(world: World) -> None:

@@ -62,8 +62,8 @@ class Desk:
             clock=SystemClock(),
             settings=LiveSettings(Settings(sync_interval=TICK)),
             held=self.held,
-            on_trouble=lambda key, error: self.troubles.put_nowait((key, error.errno)),
         )
+        self.writeback.listeners.append(lambda key, error: self.troubles.put_nowait((key, error.errno)))
         self._writers: list[Writer] = []
         self._keys: list[str] = []
 

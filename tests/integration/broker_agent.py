@@ -20,6 +20,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Coroutine
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -85,14 +86,20 @@ async def perform(scopes: Scopes, bus: UnitBus, told: list[Any], step: dict[str,
     return {}
 
 
+class Begun(list[asyncio.Task[None]]):
+    """Tasks, kept."""
+
+    def create_task(self, work: Coroutine[Any, Any, None], /) -> None:
+        self.append(asyncio.create_task(work))
+
+
 async def main() -> None:
     scopes = Scopes(BROKER)
     told: list[Any] = []
-    tasks: list[asyncio.Task[None]] = []
     bus = UnitBus(
         on_result=lambda *result: told.append(result),
         on_memory=lambda *_: None,
-        spawn=lambda work: tasks.append(asyncio.create_task(work)),
+        tasks=Begun(),
         on_reconnect=lambda: None,
         on_shutdown=lambda: None,
         on_shutdown_cancelled=lambda: None,

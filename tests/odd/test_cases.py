@@ -30,8 +30,11 @@ TAKES = (
     "png-kill",
     "png-rotate",
     "ptsoutlier-ts",
+    "slate-fmp4-kill",
     "ssai-fmp4",
     "ssai-fmp4-rotate",
+    "ssai-ts",
+    "ssai-ts-rotate",
 )
 
 

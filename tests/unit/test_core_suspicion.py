@@ -87,6 +87,7 @@ def test_it_is_tried_again_while_the_suspicion_lasts_and_counts_as_no_failure() 
     finish(world)
 
 
+@pytest.mark.timeout(300)  # it computes for half a minute beside others
 def test_tries_in_vain_become_rare_and_end() -> None:
     world = recording(30.0)
     world.broker_refuses = 1000

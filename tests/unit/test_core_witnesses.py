@@ -8,8 +8,9 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamvaultd.core.cause import is_death
 from streamvaultd.core.evidence import Evidence
-from streamvaultd.core.model import Moment, Phase, Recorder, Segment, State, is_death
+from streamvaultd.core.model import Moment, Phase, Recorder, Segment, State
 from streamvaultd.core.recording import effects as fx
 from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.machine import step

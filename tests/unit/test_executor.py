@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 from unittest.mock import AsyncMock, MagicMock
@@ -14,8 +13,11 @@ from streamvaultd.core.recording import effects as fx
 from streamvaultd.core.recording.effects import Notice
 from streamvaultd.core.recording.events import MediaDiscarded
 from streamvaultd.core.recording.steps import tell
+from streamvaultd.recording.books import Books
+from streamvaultd.recording.cleaning import Cleaning
 from streamvaultd.recording.executor import Executor
 from streamvaultd.reporting.notices import FILES_TROUBLE
+from tests.fakes.parts import Begun, Posted
 from tests.unit.rows import new_recorder
 
 
@@ -24,21 +26,19 @@ class World:
 
     def __init__(self) -> None:
         self.done: list[str] = []
-        self.tasks: list[asyncio.Task[None]] = []
+        self.tasks = Begun()
         self.store_may_go_on = asyncio.Event()
         self.launched = asyncio.Event()
         self.launch_may_go_on = asyncio.Event()
         store, captures, journal = MagicMock(), MagicMock(), MagicMock()
+        books = Books(store=store, journal=journal, hub=MagicMock(), clock=MagicMock(), tasks=self.tasks)
         store.save = AsyncMock(side_effect=lambda *_: self.done.append("saved"))
         store.add_event = AsyncMock(side_effect=self.add_event)
         captures.launch = AsyncMock(side_effect=self.launch)
         journal.announce = MagicMock(side_effect=self.announce)
         made: dict[str, Any] = {name: MagicMock() for name in inspect.signature(Executor).parameters}
-        made |= {"spawn": self.spawn, "store": store, "captures": captures, "journal": journal}
+        made |= {"tasks": self.tasks, "books": books, "captures": captures}
         self.executor = Executor(**made)
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        self.tasks.append(asyncio.get_running_loop().create_task(work))
 
     def announce(self, *_: object) -> Any:
         self.done.append("announced")
@@ -96,13 +96,14 @@ async def test_work_that_fails_is_not_under_way_any_more() -> None:
 
 async def test_what_was_discarded_is_told_and_what_could_not_be_is_not() -> None:
     world = World()
-    removal, post, journal = AsyncMock(), MagicMock(), MagicMock()
+    removal, inbox, journal = AsyncMock(), Posted(), MagicMock()
     removal.discard.side_effect = [{Path("/srv/1.ts"): 5, Path("/srv/2.ts"): 6}, OSError(30, "read-only", "/srv")]
-    world.executor._removal, world.executor._post, world.executor._journal = removal, post, journal
+    world.executor._cleaning = Cleaning(removal=removal, inbox=inbox, clock=MagicMock(), journal=journal)
     for _ in range(2):
         await world.executor.perform(new_recorder(), (fx.Discard(),))
         await asyncio.gather(*world.tasks)
-    ((recording, event),) = (call.args for call in post.call_args_list)
-    assert (recording, type(event), event.files, event.size) == (1, MediaDiscarded, 2, 11)
+    ((recording, event),) = inbox.all
+    assert isinstance(event, MediaDiscarded)
+    assert (recording, event.files, event.size) == (1, 2, 11)
     ((entry, _),) = (call.args for call in journal.tell.call_args_list)
     assert entry is FILES_TROUBLE

@@ -19,6 +19,7 @@ from streamvaultd.errors import InvalidParameter
 from streamvaultd.jobs.join import output
 from streamvaultd.jobs.join.main import Join
 from streamvaultd.jobs.join.spec import Spec, parse_spec
+from streamvaultd.jobs.join.writer import Intent, Writer, intent_of, written_at
 from streamvaultd.media import ts
 from tests.unit.test_media_transport import FRAMES_PER_SEGMENT, Broadcast, fragments
 
@@ -481,3 +482,18 @@ def test_unusable_input_is_named(text: str, parameter: str) -> None:
     with pytest.raises(InvalidParameter) as caught:
         parse_spec(text)
     assert caught.value.fields == {"parameter": parameter}
+
+
+def test_what_is_appended_is_no_later_media(tmp_path: Path) -> None:
+    """When the last bytes of a segment came is told after an interrupted append as it was before."""
+    path = tmp_path / "segment_001.ts"
+    path.write_bytes(LIVE.window(0, 1))
+    os.utime(path, ns=(0, 5_000_000_000))
+    found = path.stat()
+    assert written_at(path, found) == 5000
+    Intent(found.st_ino, found.st_size, written_at(path, found)).save(intent_of(path))
+    with path.open("ab") as file:
+        file.write(b"more")
+    assert written_at(path, path.stat()) == 5000
+    Writer(paths=[path], sources=[], reserve=0, reached=lambda _: None, moved=lambda _: None).undo(tmp_path / "part")
+    assert (path.stat().st_size, written_at(path, path.stat())) == (found.st_size, 5000)

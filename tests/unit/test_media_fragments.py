@@ -292,3 +292,16 @@ def test_damage_is_an_answer(data: bytes, at: int, flips: int) -> None:
 def test_impossible_box_sizes_end_the_file(size: int) -> None:
     source = BytesSource(HEADER + BROADCAST[0] + number(size) + b"moof" + bytes(40))
     assert len(list(fragments.fragments(source, fragments.tracks(source)))) == 1
+
+
+@pytest.mark.parametrize("shown", [1, 2, 3])
+def test_a_slate_with_an_initialisation_of_its_own_is_placed_by_when_it_was_received(shown: int) -> None:
+    """Both captures see it, and the content behind it: the older from its start on, the newer the last of them."""
+    slate = b"".join(fragment(index, scale=12800, salt=9) for index in range(3))
+    content = capture([5, 6, 7])
+    older = capture([0, 1, 2, 3, 4]) + header(12800) + 4 * slate + content
+    newer = header(12800) + shown * slate + content
+    files = [BytesSource(older), BytesSource(newer)]
+    plans = plan_join(files, [60_000, 60_000])
+    parts = [Splice(files, plan.pieces).read(0, plan.size) for plan in plans]
+    assert parts == [capture([0, 1, 2, 3, 4]), header(12800) + 4 * slate, content]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from streamvaultd.core.cause import Cause
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Instant, Recorder, Segment, State
 from streamvaultd.core.recording import effects as fx
@@ -76,4 +77,4 @@ def on_host_stays(recorder: Recorder, event: ev.HostStays) -> Step:
 def _was_ended_by_host(segment: Segment, now: Instant) -> bool:
     """As systemd begins with it; SIGKILL comes only later."""
     is_recent = segment.ended is not None and now - segment.ended.monotonic <= HOST_WINDOW
-    return is_recent and segment.cause in ("signal:15", "unknown")
+    return is_recent and segment.cause in (Cause.SIGNAL.numbered(15), Cause.UNKNOWN)

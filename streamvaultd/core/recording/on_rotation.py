@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from streamvaultd.core.cause import Cause
 from streamvaultd.core.model import Phase, Recorder, Segment, State
 from streamvaultd.core.recording import effects as fx
 from streamvaultd.core.recording import events as ev
@@ -57,7 +58,7 @@ def on_overlap_timed_out(recorder: Recorder, event: ev.OverlapTimedOut) -> Step:
 
 
 def _take_over(recorder: Recorder, old: Segment, new: Segment, event: ev.OverlapChecked | ev.OverlapTimedOut) -> Step:
-    recorder, effects = ask_to_stop(recorder, replace(old, rotated=True), event.at, cause="rotated")
+    recorder, effects = ask_to_stop(recorder, replace(old, rotated=True), event.at, cause=Cause.ROTATED)
     failures = 0 if has_lasted(old, event.at.monotonic) else recorder.failures
     after = enter(recorder, State.RECORDING, event.at, failures=failures)
     return after, (

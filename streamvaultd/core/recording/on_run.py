@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from streamvaultd.core.cause import Cause, is_death
 from streamvaultd.core.evidence import Evidence
-from streamvaultd.core.model import Phase, Recorder, Segment, State, is_death
+from streamvaultd.core.model import Phase, Recorder, Segment, State
 from streamvaultd.core.recording import effects as fx
 from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.effects import Effect, Notice
@@ -62,7 +63,7 @@ def on_launch_failed(recorder: Recorder, event: ev.LaunchFailed) -> Step:
     if segment is None or segment.started is not None or not segment.phase.is_live:
         return recorder, ()
     asked = segment.phase is Phase.STOPPING
-    cause = segment.cause or ("stopped" if asked else "launch-failed")
+    cause = segment.cause or (Cause.STOPPED if asked else Cause.LAUNCH_FAILED)
     is_host_down = is_host_stopping(recorder, event.at.monotonic)
     known = Evidence(
         asked=cause if asked else None,
@@ -76,15 +77,15 @@ def on_launch_failed(recorder: Recorder, event: ev.LaunchFailed) -> Step:
     if asked:
         return after, effects
     if is_host_down:  # systemd refuses whatever is new; that is no failure of the launch
-        after, more = go_on_without(after, segment, event.at, Verdict("launch-failed", Ending.HOST, event.why))
+        after, more = go_on_without(after, segment, event.at, Verdict(Cause.LAUNCH_FAILED, Ending.HOST, event.why))
         return after, (*effects, *more)
-    told = tell(Notice.LAUNCH_FAILED, segment, "launch-failed", why=event.why)
+    told = tell(Notice.LAUNCH_FAILED, segment, Cause.LAUNCH_FAILED, why=event.why)
     ending = Ending.UNPLACED
     if event.disk:
         ending = Ending.DISK
     elif event.permanent and recorder.media_started is None:
         ending = Ending.UNSUPPORTED
-    after, more = go_on_without(after, segment, event.at, Verdict("launch-failed", ending, event.why))
+    after, more = go_on_without(after, segment, event.at, Verdict(Cause.LAUNCH_FAILED, ending, event.why))
     return after, (*effects, told, *more)
 
 
@@ -161,11 +162,11 @@ def _rotate_for_memory(recorder: Recorder, segment: Segment, event: ev.SizeMeasu
 def _replace_stalled(recorder: Recorder, segment: Segment, event: ev.SizeMeasured) -> Step:
     # It may hang, or the source stands still: the next one tells, and only the grace period can
     why = f"nothing was written for {recorder.recording.policy.stall_timeout:g} s"
-    after, effects = ask_to_stop(recorder, segment, event.at, cause="stall")
-    told = tell(Notice.STALLED, segment, "stall", why=why)
+    after, effects = ask_to_stop(recorder, segment, event.at, cause=Cause.STALL)
+    told = tell(Notice.STALLED, segment, Cause.STALL, why=why)
     if segment.grown_at is not None and has_lasted(segment, segment.grown_at):
         after = replace(after, failures=0)
-    after, more = go_on_without(after, segment, event.at, Verdict("stall", Ending.SOURCE_LOST, why))
+    after, more = go_on_without(after, segment, event.at, Verdict(Cause.STALL, Ending.SOURCE_LOST, why))
     return after, (*effects, told, *more)
 
 
@@ -174,10 +175,10 @@ def on_media_timed_out(recorder: Recorder, event: ev.MediaTimedOut) -> Step:
     if segment is None or segment.phase is not Phase.WAITING:
         return recorder, ()
     why = f"no media came within {recorder.recording.policy.start_timeout:g} s"
-    after, effects = ask_to_stop(recorder, segment, event.at, cause="start-timeout")
-    verdict = Verdict("start-timeout", Ending.REFUSED, why)
+    after, effects = ask_to_stop(recorder, segment, event.at, cause=Cause.START_TIMEOUT)
+    verdict = Verdict(Cause.START_TIMEOUT, Ending.REFUSED, why)
     after, more = go_on_without(after, segment, event.at, verdict)
-    return after, (*effects, tell(Notice.STALLED, segment, "start-timeout", why=why), *more)
+    return after, (*effects, tell(Notice.STALLED, segment, Cause.START_TIMEOUT, why=why), *more)
 
 
 def on_launch_timed_out(recorder: Recorder, event: ev.LaunchTimedOut) -> Step:
@@ -185,9 +186,9 @@ def on_launch_timed_out(recorder: Recorder, event: ev.LaunchTimedOut) -> Step:
     if segment is None or segment.phase is not Phase.LAUNCHING:
         return recorder, ()
     why = f"its scope did not start within {recorder.recording.policy.launch_timeout:g} s"
-    after, effects = ask_to_stop(recorder, segment, event.at, cause="launch-failed")
-    told = tell(Notice.LAUNCH_FAILED, segment, "launch-failed", why=why)
-    after, more = go_on_without(after, segment, event.at, Verdict("launch-failed", Ending.UNPLACED, why))
+    after, effects = ask_to_stop(recorder, segment, event.at, cause=Cause.LAUNCH_FAILED)
+    told = tell(Notice.LAUNCH_FAILED, segment, Cause.LAUNCH_FAILED, why=why)
+    after, more = go_on_without(after, segment, event.at, Verdict(Cause.LAUNCH_FAILED, Ending.UNPLACED, why))
     return after, (*effects, told, *more)
 
 
@@ -199,7 +200,7 @@ def on_stop_timed_out(recorder: Recorder, event: ev.StopTimedOut) -> Step:
     if segment.stops < STOPS_MAX:
         after, effects = ask_to_stop(recorder, segment, event.at)
         return after, (*effects, told)
-    cause = (segment.cause or "stopped") if segment.started is None else "unkillable"
+    cause = (segment.cause or Cause.STOPPED) if segment.started is None else Cause.UNKILLABLE
     known = Evidence(asked=cause).merged(segment.evidence or Evidence())
     after = move(recorder, segment, Phase.SEALING, event.at, ended=event.at, cause=cause, evidence=known, stops=0)
     return after, (fx.Seal(segment.number), told)
@@ -213,7 +214,7 @@ def on_exited(recorder: Recorder, event: ev.SegmentExited) -> Step:
         return _on_late_exit(recorder, segment, event)
     asked = None
     if segment.phase is Phase.STOPPING:
-        asked = segment.cause or "stopped"
+        asked = segment.cause or Cause.STOPPED
     is_host_down = is_host_stopping(recorder, event.at.monotonic) or None
     known = Evidence(asked=asked, host_down=is_host_down)
     evidence = event.evidence.merged(segment.evidence or Evidence()).merged(known)
@@ -294,4 +295,4 @@ def on_evidence(recorder: Recorder, event: ev.EvidenceArrived) -> Step:
     return after, (*raised, tell(Notice.CAUSE_CORRECTED, segment, verdict.cause, before=segment.cause))
 
 
-_OF_MEMORY = frozenset({"oom", "oomd"})
+_OF_MEMORY = frozenset({Cause.OOM, Cause.OOMD})

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from streamvaultd.core.cause import Cause
 from streamvaultd.core.model import Recorder, State, StopReason
 from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.effects import Notice
@@ -88,4 +89,4 @@ def on_network_back(recorder: Recorder, event: ev.NetworkBack) -> Step:
     return launch(recorder, event.at)
 
 
-_OF_NETWORK = frozenset({"network", "source-refused", "start-timeout", "stall"})
+_OF_NETWORK = frozenset({Cause.NETWORK, Cause.SOURCE_REFUSED, Cause.START_TIMEOUT, Cause.STALL})

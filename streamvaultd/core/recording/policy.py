@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from streamvaultd.core.cause import Cause
 from streamvaultd.core.flows import are_watched, is_open
 from streamvaultd.core.model import Instant, Moment, Policy, Recorder, Segment
 from streamvaultd.core.recording.loglines import Line
@@ -161,7 +162,7 @@ def disk_delay(recorder: Recorder) -> float:
 
 
 def _had_no_room(segment: Segment) -> bool:
-    return segment.cause == "disk-full" or (segment.evidence is not None and segment.evidence.disk is not None)
+    return segment.cause == Cause.DISK_FULL or (segment.evidence is not None and segment.evidence.disk is not None)
 
 
 def idle_since(recorder: Recorder) -> Instant:
@@ -268,7 +269,7 @@ def quality_to_come(recorder: Recorder, at: Instant) -> int | None:
     return None
 
 
-_NOT_SERVED: Final = frozenset({"source-refused", "start-timeout"})
+_NOT_SERVED: Final = frozenset({Cause.SOURCE_REFUSED, Cause.START_TIMEOUT})
 
 
 def next_probe(at: Instant, *, since: Instant, until: Instant, took: float = 0.0) -> Instant:

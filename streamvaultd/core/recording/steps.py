@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from streamvaultd.core.cause import Cause
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Instant, Moment, Phase, Recorder, Segment, State, StopReason
 from streamvaultd.core.recording import effects as fx
@@ -156,7 +157,7 @@ def pause(recorder: Recorder, at: Moment, why: str) -> Step:
     effects: tuple[Effect, ...] = ()
     for segment in recorder.live:
         if segment.phase is not Phase.STOPPING:
-            recorder, more = ask_to_stop(recorder, segment, at, cause="disk-full")
+            recorder, more = ask_to_stop(recorder, segment, at, cause=Cause.DISK_FULL)
             effects += more
     after = enter(recorder, State.PAUSED, at, retry_at=at.monotonic + DISK_CHECK, detail=why, **_UNWATCHED)
     return after, (*effects, tell(Notice.DISK_LOW, why=why))
@@ -170,7 +171,7 @@ def hold(recorder: Recorder, at: Moment) -> Step:
 
 def learn_from_end(recorder: Recorder, segment: Segment, at: Moment, verdict: Verdict, evidence: Evidence) -> Step:
     """A run that reached its own memory limit had too little."""
-    if verdict.cause == "oom" and is_of_own_limit(evidence):
+    if verdict.cause == Cause.OOM and is_of_own_limit(evidence):
         return raise_memory(recorder, segment, at)
     return recorder, ()
 

@@ -9,9 +9,12 @@ Any of them may be missing: no witness alone can lose a death, and none at all s
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
+from streamvaultd.core.cause import Cause
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.recording.loglines import Line, classify
 
@@ -48,31 +51,33 @@ _REFUSED = frozenset({Line.CANNOT_OPEN, Line.NO_STREAMS, Line.NO_QUALITY, Line.N
 def judge(evidence: Evidence, *, asked: str | None) -> Verdict:
     """The verdict on one end. `asked` is the cause to note if we asked for it (`stopped`, `rotated`, `stall` …)."""
     if evidence.journal_oomd:
-        return Verdict("oomd", Ending.ASKED if asked else Ending.DIED, "systemd-oomd killed it for want of memory")
+        return Verdict(Cause.OOMD, Ending.ASKED if asked else Ending.DIED, "systemd-oomd killed it for want of memory")
     if _was_oom(evidence):
-        return Verdict("oom", Ending.ASKED if asked else Ending.DIED, _oom_text(evidence))
+        return Verdict(Cause.OOM, Ending.ASKED if asked else Ending.DIED, _oom_text(evidence))
     if asked is not None:
         return Verdict(asked, Ending.ASKED, _ASKED.get(asked, "it was asked to stop"))
     if evidence.error is not None:
-        return Verdict("launch-failed", Ending.BROKEN, evidence.error)
+        return Verdict(Cause.LAUNCH_FAILED, Ending.BROKEN, evidence.error)
     if evidence.status in _STOPPED and evidence.host_down:
-        return Verdict("host-shutdown", Ending.HOST, "the machine went down while it ran")
+        return Verdict(Cause.HOST_SHUTDOWN, Ending.HOST, "the machine went down while it ran")
     if evidence.status in _STOPPED and evidence.unit_result == "timeout":
-        return Verdict("timeout", Ending.DIED, "its scope reached RuntimeMaxSec=")
+        return Verdict(Cause.TIMEOUT, Ending.DIED, "its scope reached RuntimeMaxSec=")
     if evidence.status is None:
         return _judge_without_record(evidence)
     if evidence.status < 0:
-        return Verdict(f"signal:{-evidence.status}", Ending.DIED, f"it was killed by signal {-evidence.status}")
+        return Verdict(
+            Cause.SIGNAL.numbered(-evidence.status), Ending.DIED, f"it was killed by signal {-evidence.status}"
+        )
     return _judge_exit(evidence, evidence.status)
 
 
-_ASKED = {
-    "rotated": "the segment after it had taken over",
-    "stall": "it wrote nothing for too long, and was asked to stop",
-    "start-timeout": "it wrote nothing after its start, and was asked to stop",
-    "launch-failed": "its scope did not start in time, and it was asked to stop",
-    "disk-full": "there was no room on the disk, and it was asked to stop",
-    "unkillable": "it did not end when it was killed",
+_ASKED: Final[Mapping[str, str]] = {
+    Cause.ROTATED: "the segment after it had taken over",
+    Cause.STALL: "it wrote nothing for too long, and was asked to stop",
+    Cause.START_TIMEOUT: "it wrote nothing after its start, and was asked to stop",
+    Cause.LAUNCH_FAILED: "its scope did not start in time, and it was asked to stop",
+    Cause.DISK_FULL: "there was no room on the disk, and it was asked to stop",
+    Cause.UNKILLABLE: "it did not end when it was killed",
 }
 """Why we ask a segment to stop, other than that the recording stops."""
 
@@ -113,41 +118,43 @@ def _oom_text(evidence: Evidence) -> str:
 def _judge_without_record(evidence: Evidence) -> Verdict:
     """Nobody saw it end: what is known of its surroundings has to do."""
     if evidence.shim_status is not None and evidence.shim_status < 0:
-        return Verdict(f"signal:{-evidence.shim_status}", Ending.DIED, "it was killed with its supervising process")
+        return Verdict(
+            Cause.SIGNAL.numbered(-evidence.shim_status), Ending.DIED, "it was killed with its supervising process"
+        )
     if evidence.disk is not None:
-        return Verdict("disk-full", Ending.DISK, f"it vanished while the disk was {evidence.disk}")
+        return Verdict(Cause.DISK_FULL, Ending.DISK, f"it vanished while the disk was {evidence.disk}")
     if evidence.link_down:
-        return Verdict("network", Ending.SOURCE_LOST, "it vanished while there was no network")
-    return Verdict("unknown", Ending.DIED, "it vanished without an exit record")
+        return Verdict(Cause.NETWORK, Ending.SOURCE_LOST, "it vanished while there was no network")
+    return Verdict(Cause.UNKNOWN, Ending.DIED, "it vanished without an exit record")
 
 
 def _judge_exit(evidence: Evidence, status: int) -> Verdict:
     """The exit codes of streamlink and the lines that explain them: docs/design/001-recording.md."""
     lines = {kind: text for text in evidence.log if (kind := classify(text)) is not None}
     for kind in _DISK & lines.keys():
-        return Verdict("disk-full", Ending.DISK, message_of(lines[kind]))
+        return Verdict(Cause.DISK_FULL, Ending.DISK, message_of(lines[kind]))
     if Line.NO_PLUGIN in lines:
-        return Verdict("source-refused", Ending.UNSUPPORTED, message_of(lines[Line.NO_PLUGIN]))
+        return Verdict(Cause.SOURCE_REFUSED, Ending.UNSUPPORTED, message_of(lines[Line.NO_PLUGIN]))
     if status == 0:
         if Line.SOURCE_SILENT in lines:
-            return Verdict("network", Ending.SOURCE_LOST, "the source offered nothing new for too long")
-        return Verdict("source-ended", Ending.SOURCE_ENDED, "the source said that the stream has ended")
+            return Verdict(Cause.NETWORK, Ending.SOURCE_LOST, "the source offered nothing new for too long")
+        return Verdict(Cause.SOURCE_ENDED, Ending.SOURCE_ENDED, "the source said that the stream has ended")
     if Line.READ_TIMEOUT in lines:
-        return Verdict("network", Ending.SOURCE_LOST, message_of(lines[Line.READ_TIMEOUT]))
+        return Verdict(Cause.NETWORK, Ending.SOURCE_LOST, message_of(lines[Line.READ_TIMEOUT]))
     if Line.UNREACHABLE in lines:
-        return Verdict("network", Ending.UNREACHABLE, message_of(lines[Line.UNREACHABLE]))
+        return Verdict(Cause.NETWORK, Ending.UNREACHABLE, message_of(lines[Line.UNREACHABLE]))
     for kind in sorted(_REFUSED & lines.keys()):
         if evidence.link_down:
-            return Verdict("network", Ending.UNREACHABLE, f"without a network: {message_of(lines[kind])}")
-        return Verdict("source-refused", Ending.REFUSED, message_of(lines[kind]))
+            return Verdict(Cause.NETWORK, Ending.UNREACHABLE, f"without a network: {message_of(lines[kind])}")
+        return Verdict(Cause.SOURCE_REFUSED, Ending.REFUSED, message_of(lines[kind]))
     if status == 130:  # an INT or TERM that did not come from us
-        return Verdict("signal:15", Ending.DIED, "somebody else asked it to stop")
+        return Verdict(Cause.SIGNAL.numbered(15), Ending.DIED, "somebody else asked it to stop")
     last = message_of(lines.get(Line.ERROR, f"it exited with status {status}"))
     if evidence.disk is not None:
-        return Verdict("disk-full", Ending.DISK, f"the disk was {evidence.disk}: {last}")
+        return Verdict(Cause.DISK_FULL, Ending.DISK, f"the disk was {evidence.disk}: {last}")
     if evidence.link_down:
-        return Verdict("network", Ending.UNREACHABLE, f"without a network: {last}")
-    return Verdict(f"exit:{status}", Ending.DIED, last)
+        return Verdict(Cause.NETWORK, Ending.UNREACHABLE, f"without a network: {last}")
+    return Verdict(Cause.EXIT.numbered(status), Ending.DIED, last)
 
 
 def message_of(line: str) -> str:

@@ -7,6 +7,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from streamvaultd.base.units import format_size, format_span
+from streamvaultd.core.cause import Cause
 from streamvaultd.ctl.show.render import dot, labelled, name_of, next_try, state_style
 from streamvaultd.ctl.show.text import (
     Line,
@@ -56,7 +57,7 @@ def _of_running(end: End, now: int) -> list[Field]:
 
 
 def _of_end(end: End, ended: int, now: int) -> Iterator[Field]:
-    cause = Span(end.cause or "unknown", Style.BAD if end.is_death else Style.PLAIN)
+    cause = Span(end.cause or Cause.UNKNOWN, Style.BAD if end.is_death else Style.PLAIN)
     yield "Cause", (cause, Span(f", {end.why}" if end.why else ""))
     lasted = "" if end.started is None else f", after {format_elapsed(ended - end.started)}"
     yield "Ended", line(format_since(ended, now) + lasted)

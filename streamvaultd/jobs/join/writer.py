@@ -42,6 +42,8 @@ FICLONERANGE = 0x4020940D
 SHARE_MIN = 1 << 20
 APPEND_MIN = 256 << 20
 INTENT_MAX = 4096
+# Later (ms) than anything: an earlier version kept no such time
+NEVER = 1 << 60
 _NULL_PACKET = b"\x47\x1f\xff\x10".ljust(ts.PACKET, b"\xff")
 
 Range = tuple[int, int]
@@ -61,7 +63,7 @@ class Intent:
         try:
             with output.opened(path, os.O_RDONLY) as fd:
                 stored = json.loads(os.read(fd, INTENT_MAX))
-            return cls(int(stored["inode"]), int(stored["size"]), int(stored["written"]))
+            return cls(int(stored["inode"]), int(stored["size"]), int(stored.get("written", NEVER)))
         except (FileNotFoundError, NotOurs, ValueError, KeyError, TypeError, RecursionError):
             return None
 

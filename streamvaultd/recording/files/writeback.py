@@ -51,8 +51,8 @@ class Held(Protocol):
 class Writeback:
     """Syncs the files that it is told of every `sync_interval` seconds, as long as they grow.
 
-    `on_trouble(key, error)` is called from the event loop when a file cannot be synced, once until it can again or
-    the error is another one. Some of what was written is lost then.
+    Each of `listeners` is called with key and error from the event loop when a file cannot be synced, once until it
+    can again or the error is another one. Some of what was written is lost then.
     """
 
     def __init__(
@@ -62,13 +62,12 @@ class Writeback:
         clock: Clock,
         settings: LiveSettings,
         held: Held,
-        on_trouble: Callable[[str, OSError], None],
     ) -> None:
         self._loop = loop
         self._clock = clock
         self._settings = settings
         self._held = held
-        self._on_trouble = on_trouble
+        self.listeners: list[Callable[[str, OSError], None]] = []
         self._files: dict[str, _File] = {}
 
     def watch(self, key: str, path: Path) -> None:
@@ -148,4 +147,5 @@ class Writeback:
 
     def _on_trouble_of(self, file: _File, error: OSError) -> None:
         if not file.is_over.is_set():
-            self._on_trouble(file.key, error)
+            for listener in self.listeners:
+                listener(file.key, error)

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from streamvaultd.core.model import Recorder, Segment, State, is_death
+from streamvaultd.core.cause import DEATHS, is_death, kind_of
+from streamvaultd.core.model import Recorder, Segment, State
 
 DISKS_MAX: Final = 32
 """File systems of which is told."""
@@ -19,10 +20,7 @@ DISKS_MAX: Final = 32
 RECORDINGS_MAX: Final = 4096
 """Recordings of which is remembered which of their segments were counted."""
 
-CAUSES: Final = (
-    "oom", "oomd", "signal", "exit", "stall", "start-timeout", "timeout", "network", "disk-full", "host-shutdown",
-    "unknown", "other",
-)  # fmt: skip
+CAUSES: Final = (*DEATHS, "other")
 """Causes of deaths by their kind: what follows a colon is left out, and what is not listed is "other"."""
 
 SEAM_KINDS: Final = ("exact", "union", "gap", "break", "other")
@@ -127,7 +125,7 @@ def deaths_by_kind(causes: Mapping[str, int]) -> dict[str, int]:
     kinds: dict[str, int] = {}
     for cause, count in causes.items():
         if is_death(cause):
-            kind = cause.partition(":")[0]
+            kind = kind_of(cause)
             kinds[kind] = kinds.get(kind, 0) + count
     return _counted(CAUSES, kinds)
 

@@ -15,9 +15,10 @@ from dbus_fast import Message, MessageType
 
 from streamvaultd.base import systemd1
 from streamvaultd.base.systemd1 import BusError
+from streamvaultd.base.tasks import Tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Mapping
 
     from dbus_fast.aio import MessageBus
 
@@ -95,7 +96,7 @@ class UnitBus:
     is only planned is none yet. `on_shutdown_cancelled()`: what had begun was called off.
 
     Of a scope that failed, `on_memory(unit, peak, limit)` tells how much memory it had used at most, and MemoryMax= as
-    it was in force (bytes, or None): nobody else can if the kernel has killed its shim, too. `spawn` runs a task.
+    it was in force (bytes, or None): nobody else can if the kernel has killed its shim, too.
     """
 
     def __init__(
@@ -106,11 +107,11 @@ class UnitBus:
         on_reconnect: Callable[[], None],
         on_shutdown: Callable[[], None],
         on_shutdown_cancelled: Callable[[], None],
-        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        tasks: Tasks,
     ) -> None:
         self._told = on_result
         self._on_memory = on_memory
-        self._spawn = spawn
+        self._tasks = tasks
         self._on_reconnect = on_reconnect
         self._on_shutdown = on_shutdown
         self._on_shutdown_cancelled = on_shutdown_cancelled
@@ -122,7 +123,7 @@ class UnitBus:
     def _on_result(self, unit: str, result: str, active_state: str) -> None:
         self._told(unit, result, active_state)
         if result != SUCCESS and active_state == FAILED and self._bus is not None:
-            self._spawn(self._ask_memory(self._bus, unit))
+            self._tasks.create_task(self._ask_memory(self._bus, unit))
 
     async def _ask_memory(self, bus: MessageBus, unit: str) -> None:
         """It stays loaded until it is reset, which takes longer than this question; after it both are unknown."""

@@ -49,10 +49,17 @@ def group_memory(control_group: str, root: Path = CGROUP_ROOT) -> GroupMemory | 
     return GroupMemory(name=folder.name, used=max(current - reclaimable, 0), limit=limit)
 
 
-def memory_refusal(wanted: int) -> str | None:
-    """Why a segment that may take so much memory does not fit into its slices now; None if it does."""
-    found = (group_memory(group) for group in slice_groups(RECORDINGS_SLICE))
-    return refusal((group for group in found if group is not None), wanted)
+class Memory:
+    """The memory of segments, and of the slices that they are in."""
+
+    def refusal(self, wanted: int) -> str | None:
+        """Why a segment that may take so much memory does not fit into its slices now; None if it does."""
+        found = (group_memory(group) for group in slice_groups(RECORDINGS_SLICE))
+        return refusal((group for group in found if group is not None), wanted)
+
+    def used(self, unit: str) -> tuple[int | None, int | None]:
+        """See memory_use(), of a segment's scope."""
+        return memory_use(f"{slice_groups(RECORDINGS_SLICE)[-1]}/{unit}")
 
 
 def _folder(control_group: str, root: Path) -> Path:

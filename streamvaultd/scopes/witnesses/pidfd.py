@@ -66,6 +66,11 @@ def take_record(exit_fd: int) -> bytes | None:
         return None
 
 
+def last_words(exit_fd: int) -> Evidence:
+    """What is in the pipe of a run that is over."""
+    return parse_exit_record(take_record(exit_fd))
+
+
 class ProcessWatch(Generic[Key]):
     """Calls back once, from the event loop, for each watched process that ends.
 
@@ -89,6 +94,15 @@ class ProcessWatch(Generic[Key]):
     def pidfd(self, key: Key) -> int | None:
         """The pidfd of a watched process; still ours."""
         return self._watched[key][0] if key in self._watched else None
+
+    def pid(self, key: Key) -> int | None:
+        """The number of a watched process that lives."""
+        pidfd = self.pidfd(key)
+        return None if pidfd is None else pid_of(pidfd)
+
+    def adopt(self, control_group: str) -> tuple[int, int] | None:
+        """See adopt_pidfd()."""
+        return adopt_pidfd(control_group)
 
     def forget(self, key: Key) -> None:
         """Stop watching; nothing is called back any more."""

@@ -9,25 +9,17 @@ compared.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-from streamvaultd.base.clock import Clock
 from streamvaultd.base.systemd1 import BusError
-from streamvaultd.base.units import job_unit, segment_unit
-from streamvaultd.config.live import LiveSettings
-from streamvaultd.core.listing import JobRow as StoredJob
-from streamvaultd.core.model import Recorder
-from streamvaultd.core.recording.events import RecordRequested
 from streamvaultd.core.upkeep.audit import audit, confirmed
 from streamvaultd.core.upkeep.violations import Violation
-from streamvaultd.core.upkeep.world import Disk, JobRow, Pipe, Process, Result, Row, Run, Unit, World, moved
+from streamvaultd.core.upkeep.world import World
 from streamvaultd.errors import AuditFailed, VaultError
-from streamvaultd.jobs.joins import Joins
-from streamvaultd.recording.manager import Manager
 from streamvaultd.reporting.notices import AUDIT_FAILED, AUDIT_FOUND, AUDIT_REPAIRED, Journal
-from streamvaultd.scopes.runs import Runs
+from streamvaultd.upkeep.audit.looks import Looks
 from streamvaultd.upkeep.audit.repairs import Outcome, Repairs
 
 LOOKS: Final = 3
@@ -35,9 +27,6 @@ LOOKS: Final = 3
 
 SETTLE: Final = 2.0
 """Between two looks (s): what is under way and no rule knows of may end."""
-
-ANSWER_LIMIT: Final = 30.0
-"""The manager deals with what is queued within this time (s), or is stuck."""
 
 LOOK_LIMIT: Final = 90.0
 """A look takes no longer (s); a file system that hangs is waited for no longer."""
@@ -48,29 +37,7 @@ TRIES: Final = 3
 ROUNDS: Final = 4
 """A repair may bring something else to light: a scope that was stopped leaves a file. So often at most."""
 
-ROWS_MAX: Final = 200_000
 TOLD_MAX: Final = 20
-NOBODY: Final = 0
-"""The number of no recording."""
-
-
-class Survey(Protocol):
-    """Looks at the world; raises BusError and OSError."""
-
-    async def units(self) -> tuple[Unit, ...]: ...
-    async def pipes(self) -> tuple[tuple[Pipe, ...], int]: ...
-    async def processes(self) -> tuple[Process, ...]: ...
-    async def disk(self, directories: Iterable[str]) -> Disk: ...
-    async def results(self, paths: Iterable[str]) -> dict[str, Result]: ...
-
-
-class AuditStore(Protocol):
-    """The store, as far as it is looked at here; raises StoreUnavailable."""
-
-    async def directories(self) -> list[str]: ...
-    async def load_unfinished(self) -> tuple[list[Recorder], list[tuple[int, str]]]: ...
-    async def rows(self, limit: int) -> tuple[list[Row], bool]: ...
-    async def unfinished_jobs(self) -> Sequence[StoredJob]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,28 +78,15 @@ class Audits:
     def __init__(
         self,
         *,
-        manager: Manager,
-        store: AuditStore,
-        survey: Survey,
-        runs: Runs,
-        joins: Joins,
+        looks: Looks,
         repairs: Repairs,
-        clock: Clock,
         journal: Journal,
-        settings: LiveSettings,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._manager = manager
-        self._store = store
-        self._survey = survey
-        self._runs = runs
-        self._joins = joins
+        self._looks = looks
         self._repairs = repairs
-        self._clock = clock
         self._journal = journal
-        self._settings = settings
         self._pause = pause
-        self._started = clock.now().monotonic
         self._turn = asyncio.Lock()
 
     async def check(self) -> Report:
@@ -207,79 +161,14 @@ class Audits:
         async with asyncio.timeout(LOOK_LIMIT):
             for _ in range(TRIES - 1):
                 try:
-                    return await self._look()
+                    return await self._looks.look()
                 except BusError:
                     await self._pause(SETTLE)
-            return await self._look()
-
-    async def _look(self) -> World:
-        """Recorders, then the world, then the rows, then the recorders again.
-
-        Files come before rows: a file's row is older than the file. Unfinished rows come before all others: one that
-        is finished meanwhile is in both.
-        """
-        before = dict(self._manager.recorders)
-        directories = {str(self._settings.now.directory), *await self._store.directories()}
-        disk = await self._survey.disk(directories)
-        processes = await self._survey.processes()
-        units = await self._survey.units()
-        pipes, surplus = await self._survey.pipes()
-        stored, unreadable = await self._store.load_unfinished()
-        rows, are_whole = await self._store.rows(ROWS_MAX)
-        jobs = [JobRow(id=job.id, recording=job.recording) for job in await self._store.unfinished_jobs()]
-        results = await self._survey.results(row.path for row in rows if row.path is not None)
-        silent_for = await self._catch_up()
-        after = dict(self._manager.recorders)
-        return World(
-            now=self._clock.now().monotonic,
-            started=self._started,
-            recorders=tuple(after.values()),
-            moving=moved(before, after),
-            silent_for=silent_for,
-            busy_runs=self._busy_runs(units, pipes),
-            busy_jobs=frozenset(job for job in _jobs_of(units, pipes, jobs) if self._is_job_busy(job)),
-            stored=tuple(stored),
-            unreadable=tuple(unreadable),
-            rows=tuple(rows),
-            results=results,
-            rows_are_whole=are_whole,
-            jobs=tuple(jobs),
-            units=units,
-            pipes=pipes,
-            surplus=surplus,
-            processes=processes,
-            disk=disk,
-        )
-
-    async def _catch_up(self) -> float:
-        """Return when everything that had happened is dealt with; how long (s) the manager is silent if it is not."""
-        for _ in range(2):  # turns of the loop: what the kernel knows is read in one, and told in the next
-            await asyncio.sleep(0)
-        try:
-            async with asyncio.timeout(ANSWER_LIMIT):
-                await self._manager.submit(NOBODY, RecordRequested(at=self._clock.now()))
-        except TimeoutError:
-            return max(self._manager.stuck_for(), ANSWER_LIMIT)
-        return 0.0
-
-    def _busy_runs(self, units: Iterable[Unit], pipes: Iterable[Pipe]) -> frozenset[Run]:
-        runs = {unit.run for unit in units} | {pipe.run for pipe in pipes}
-        return frozenset(run for run in runs if run is not None and self._is_busy(segment_unit(*run)))
-
-    def _is_busy(self, unit: str) -> bool:
-        return self._runs.is_busy(unit) or self._runs.is_stopping(unit)
-
-    def _is_job_busy(self, job: int) -> bool:
-        return self._is_busy(job_unit(job)) or self._joins.is_at(job)
+            return await self._looks.look()
 
 
 def _told(violation: Violation) -> dict[str, Any]:
     return {} if violation.recording is None else {"recording": violation.recording}
-
-
-def _jobs_of(units: Iterable[Unit], pipes: Iterable[Pipe], jobs: Iterable[JobRow]) -> set[int]:
-    found = {unit.job for unit in units} | {pipe.job for pipe in pipes} | {job.id for job in jobs}
-    return {job for job in found if job is not None}
 
 
 def _cleanup(checked: Checked, outcomes: Sequence[Outcome]) -> Cleanup:

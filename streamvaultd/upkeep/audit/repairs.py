@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from streamvaultd.base.clock import Clock
-from streamvaultd.base.lanes import Lanes
 from streamvaultd.base.layout import segments_folder
 from streamvaultd.base.units import job_fd_name, parse_job_unit, parse_segment_unit, segment_fd_name
 from streamvaultd.config.live import LiveSettings
@@ -30,27 +29,15 @@ from streamvaultd.core.upkeep.world import SegmentFile, World
 from streamvaultd.errors import VaultError
 from streamvaultd.jobs.joins import Joins
 from streamvaultd.recording.manager import Manager
-from streamvaultd.recording.ports import Files
 from streamvaultd.reporting.notices import AUDIT_UNPROVEN, NOTICE, Journal
-from streamvaultd.scopes.ports import FdStore
 from streamvaultd.scopes.runs import Runs
+from streamvaultd.upkeep.audit.media import Media
 
-LANE: Final = "audit"
 _RUNS: Final = frozenset({Phase.WAITING, Phase.WRITING})
 
 
 class NotRepaired(Exception):
     """Why something stays as it is."""
-
-
-class Salvage(Protocol):
-    """Files of recordings that are not in the store; blocking, raises OSError."""
-
-    def is_free(self, path: Path, size: int) -> bool: ...
-    def is_ours(self, folder: Path) -> bool: ...
-    def remove_empty(self, path: Path) -> bool: ...
-    def remove_folder(self, folder: Path) -> bool: ...
-    def move(self, paths: Sequence[Path], folder: Path) -> None: ...
 
 
 class RepairStore(Protocol):
@@ -83,24 +70,18 @@ class Repairs:
         *,
         manager: Manager,
         store: RepairStore,
-        files: Files,
-        salvage: Salvage,
-        lanes: Lanes,
+        media: Media,
         runs: Runs,
         joins: Joins,
-        fd_store: FdStore,
         clock: Clock,
         journal: Journal,
         settings: LiveSettings,
     ) -> None:
         self._manager = manager
         self._store = store
-        self._files = files
-        self._salvage = salvage
-        self._lanes = lanes
+        self._media = media
         self._runs = runs
         self._joins = joins
-        self._fd_store = fd_store
         self._clock = clock
         self._journal = journal
         self._settings = settings
@@ -168,7 +149,7 @@ class Repairs:
         return "systemd has forgotten it"
 
     async def _remove_pipe(self, violation: Violation, world: World) -> str:
-        self._fd_store.remove_fd(violation.subject)
+        self._runs.drop_pipe(violation.subject)
         return "it was removed from the fd store"
 
     async def _find_job(self, violation: Violation, world: World) -> str:
@@ -196,7 +177,7 @@ class Repairs:
     async def _take_over(self, violation: Violation, world: World) -> str:
         recorder = coherent(await self._stored(violation), self._clock.now())
         await self._store.save(recorder, recorder.segments)
-        await self._own(recorder, Facts(live=frozenset(), sizes=await self._sizes(recorder)))
+        await self._own(recorder, Facts(live=frozenset(), sizes=await self._media.sizes(recorder)))
         present = self._manager.recorders.get(recorder.recording.id)
         return f"the daemon has taken it over, it is {present.state.value if present else 'over'} now"
 
@@ -205,11 +186,11 @@ class Repairs:
         if recorder.state.is_final and all(segment.phase.is_over for segment in recorder.segments):
             await self._store.save(recorder, ())
             return f"its status is '{recorder.state.status}' again, as its state is"
-        sizes = await self._sizes(recorder)
+        sizes = await self._media.sizes(recorder)
         for segment in recorder.segments:
             run = recorder.recording.id, segment.number
             if sizes[run]:
-                await self._require_free(self._path(recorder, segment.number), sizes[run])
+                await self._require_free(self._media.path(recorder, segment.number), sizes[run])
         numbered = {number: size for (_, number), size in sizes.items()}
         after = reopened(recorder, numbered, self._clock.now())
         await self._store.save(after, after.segments)
@@ -229,32 +210,20 @@ class Repairs:
         for event in takeover(recorder, facts, self._clock.now()):
             await self._manager.submit(recorder.recording.id, event)
 
-    async def _sizes(self, recorder: Recorder) -> dict[tuple[int, int], int]:
-        recording = recorder.recording.id
-        return {
-            (recording, segment.number): await self._lanes.run(
-                LANE, self._files.size, self._path(recorder, segment.number)
-            )
-            for segment in recorder.segments
-        }
-
-    def _path(self, recorder: Recorder, number: int) -> Path:
-        return self._files.segment_path(recorder.recording, number)
-
     # --- files -----------------------------------------------------------------------------------------------------
 
     async def _remove_empty(self, violation: Violation, world: World) -> str:
-        if not await self._lanes.run(LANE, self._salvage.remove_empty, Path(violation.path or "")):
+        if not await self._media.remove_empty(Path(violation.path or "")):
             raise NotRepaired("somebody writes to it, or it is gone by now")
         return "it was removed"
 
     async def _remove_folder(self, violation: Violation, world: World) -> str:
-        if not await self._lanes.run(LANE, self._salvage.remove_folder, Path(violation.path or "")):
+        if not await self._media.remove_folder(Path(violation.path or "")):
             raise NotRepaired("it is gone by now, or is not empty any more")
         return "it was removed"
 
     async def _require_free(self, path: Path, size: int) -> None:
-        if not await self._lanes.run(LANE, self._salvage.is_free, path, size):
+        if not await self._media.is_free(path, size):
             raise NotRepaired(f"somebody writes to {path}: find out who ('fuser {path}'), and clean up again then")
 
     async def _recover(self, violation: Violation, world: World) -> str:
@@ -269,7 +238,7 @@ class Repairs:
         if not NAME.fullmatch(streamer):
             raise NotRepaired(f"'{streamer}' is no streamer's name: rename the folder, and clean up again")
         folder = Path(violation.path or "")
-        if not await self._lanes.run(LANE, self._salvage.is_ours, folder):
+        if not await self._media.is_ours(folder):
             raise NotRepaired(
                 f"the daemon may not write there: 'chown -R _streamvault: {folder.parent}', and clean up again"
             )
@@ -279,8 +248,7 @@ class Repairs:
         stream = await self._store.claim_stream(streamer, url, wanted, self._clock.now())
         made = recovered(files, stream=stream, url=url, policy=self._settings.now.policy, at=self._clock.now())
         if stream != wanted:
-            target = self._files.segment_path(made.recording, 1).parent
-            await self._lanes.run(LANE, self._salvage.move, [Path(file.path) for file in files], target)
+            await self._media.move([Path(file.path) for file in files], self._media.path(made, 1).parent)
         return await self._insert(made, files, is_moved=stream != wanted)
 
     async def _insert(self, made: Recorder, files: Sequence[SegmentFile], *, is_moved: bool) -> str:
@@ -296,7 +264,7 @@ class Repairs:
 
     async def _forget_result(self, violation: Violation, world: World) -> str:
         path = violation.path or ""
-        if await self._lanes.run(LANE, Path(path).exists):
+        if await self._media.exists(Path(path)):
             return "it is there again"
         if not await self._store.forget_result(violation.recording or 0, path, self._clock.now()):
             raise NotRepaired("it has changed meanwhile, check again")
@@ -309,7 +277,7 @@ class Repairs:
         recorder = self._manager.recorders.get(recording) or await self._store.get(recording)
         if recorder is None or recorder.path is None:
             raise NotRepaired("it has changed meanwhile, check again")
-        sizes = await self._sizes(recorder)
+        sizes = await self._media.sizes(recorder)
         missing = [number for (_, number), size in sizes.items() if size == 0 and _had_media(recorder, number)]
         if missing:
             numbers = ", ".join(f"{number:03d}" for number in missing)

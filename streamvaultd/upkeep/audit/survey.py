@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from streamvaultd.base.lanes import Lanes
 from streamvaultd.base.units import (
@@ -25,14 +25,20 @@ CGROUP_ROOT: Final = Path("/sys/fs/cgroup")
 LANE: Final = "audit"
 
 
+class FdStore(Protocol):
+    """What the daemon has stored with systemd."""
+
+    @property
+    def stored(self) -> frozenset[str]: ...
+
+
 class Survey:
     """Looks at the world; raises BusError and OSError."""
 
-    def __init__(self, bus: UnitBus, lanes: Lanes, *, stored: Callable[[], frozenset[str]]) -> None:
-        """`stored` tells the names of what the daemon has stored with systemd."""
+    def __init__(self, bus: UnitBus, lanes: Lanes, fd_store: FdStore) -> None:
         self._bus = bus
         self._lanes = lanes
-        self._stored = stored
+        self._fd_store = fd_store
 
     async def units(self) -> tuple[Unit, ...]:
         """Our scopes that are loaded."""
@@ -44,10 +50,10 @@ class Survey:
         Which they are it tells root alone. It deals with what it was told before it answers, so its count is that of
         the names unless these change meanwhile; then it says nothing.
         """
-        names = self._stored()
+        names = self._fd_store.stored
         count = await self._bus.count_stored(DAEMON_UNIT)
         pipes = tuple(_pipe(name) for name in sorted(names) if parse_file_fd_name(name) is None)
-        return pipes, count - len(names) if names == self._stored() else 0
+        return pipes, count - len(names) if names == self._fd_store.stored else 0
 
     async def processes(self) -> tuple[Process, ...]:
         """The processes of our user."""

@@ -8,11 +8,12 @@ once until it takes one again; the recording is not concerned.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from streamvaultd.base.lanes import Lanes
+from streamvaultd.base.tasks import Tasks
 from streamvaultd.core.model import Broadcast, Recorder, Recording, SeamRecord
 from streamvaultd.errors import StoreUnavailable
 from streamvaultd.reporting.notices import MANIFEST_FAILED, Journal
@@ -39,13 +40,13 @@ class Manifests:
     def __init__(
         self,
         *,
-        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        tasks: Tasks,
         store: Store,
         lanes: Lanes,
         files: Files,
         journal: Journal,
     ) -> None:
-        self._spawn = spawn
+        self._tasks = tasks
         self._store = store
         self._lanes = lanes
         self._files = files
@@ -64,7 +65,7 @@ class Manifests:
         self._next[recording] = recorder
         if recording not in self._busy:
             self._busy.add(recording)
-            self._spawn(self._write(recording))
+            self._tasks.create_task(self._write(recording))
 
     async def _write(self, recording: int) -> None:
         try:

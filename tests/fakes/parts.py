@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every part is built on, for tests: an inbox that remembers, and tasks that are begun."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from streamvaultd.core.recording.events import Event
+from streamvaultd.recording.inbox import Inbox
+
+
+class Posted(Inbox):
+    """Nobody takes from it; `all` is what was posted, and `events` that without the recordings' numbers."""
+
+    def __init__(self, on_post: Callable[[], object] = lambda: None) -> None:
+        super().__init__()
+        self.all: list[tuple[int, Event]] = []
+        self._on_post = on_post
+
+    @property
+    def events(self) -> list[Event]:
+        return [event for _, event in self.all]
+
+    def post(self, recording: int, event: Event) -> None:
+        self.all.append((recording, event))
+        self._on_post()
+
+
+class Begun(list[asyncio.Task[None]]):
+    """The tasks that were begun."""
+
+    def create_task(self, work: Coroutine[Any, Any, None], /) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self.append(task)
+        return task
