@@ -155,7 +155,7 @@ SEGMENTS = st.lists(
         memory_peak=SIZE,
         exit_status=st.none() | _STATUS,
         evidence=st.none() | records(Evidence, memory_max=SIZE, memory_peak=SIZE, status=st.none() | _STATUS),
-        **_forgotten("anon", "anon_at", "anon_rate", "filtering", "earlier_boot"),
+        **_forgotten("anon", "anon_at", "anon_rate", "filtering", "muxed", "earlier_boot"),
         **_forgotten("suspect", "suspect_since", "suspect_until", "flows", "unfit"),
     ),
     max_size=4,

@@ -81,9 +81,9 @@ def test_no_file_gets_into_a_recording(box: Box, ctl: Ctl, media: bytes) -> None
         urls["passwd"] = served.naming("entry.m3u8", "file:///etc/passwd")
         record_all(box, ctl, urls)
         box.write_file("/run/control.conf", "# its-own-options\n")
-        for name, url in urls.items():
-            plain = f"exec 9</run/control.conf; {USER} timeout 20 streamlink --config=/proc/self/fd/9 --stdout"
-            box.run(["sh", "-c", f"{plain} '{url}' best >/run/control.{name} || true"], timeout=60)
+        plain = f"exec 9</run/control.conf; {USER} timeout 20 streamlink --config=/proc/self/fd/9 --stdout"
+        control = [f"({plain} '{url}' best >/run/control.{name}) &" for name, url in urls.items()]
+        box.run(["sh", "-c", "\n".join([*control, "wait"])], timeout=60)
     there = {"own": b"its-own-options", "passwd": b"root:x:0:0"}
     reached = {name for name in urls if there.get(name, b"planted-") in box.path(f"/run/control.{name}").read_bytes()}
     assert reached >= {"entry-m3u8", "redirect-m3u8", "map-m3u8", "base-mpd", "template-mpd", "own", "passwd"}
@@ -372,20 +372,29 @@ for path, method in (("/run/streamvaultd/io.streamvault.Recorder", "io.streamvau
 with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
     for line in sys.argv[2:]:
         client.sendto(line.encode(), "/run/systemd/journal/socket")
-print(json.dumps(found))
+print(json.dumps(found), flush=True)
+sys.stdin.read()
 """
 
 
-def ask_from(box: Box, group: str, *lines: str) -> list[str]:
-    """Ask daemon and broker as the service's user in a control group, and send lines to the journal: the errors."""
+@contextmanager
+def asked_from(box: Box, group: str, *lines: str) -> Iterator[list[str]]:
+    """Ask daemon and broker as the service's user in a control group, and send lines to the journal: the errors.
+
+    The process stays meanwhile, so that journald can see where it is.
+    """
     parameters = {
         "/run/streamvaultd/io.streamvault.Recorder": {},
         "/run/streamvault-brokerd/io.streamvault.Broker": {"name": "streamvault-999999-001.scope"},
     }
     enter = f'echo $$ >"/sys/fs/cgroup$0/cgroup.procs" && {USER} python3 -I -c "$@"'
-    done = box.run(["sh", "-c", enter, group, ASK, json.dumps(parameters), *lines])
-    found: list[str] = json.loads(done.stdout)
-    return found
+    command = ["sh", "-c", enter, group, ASK, json.dumps(parameters), *lines]
+    process = box.popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    try:
+        yield json.loads(process.stdout.readline())
+    finally:
+        process.communicate(timeout=20)
 
 
 def test_what_a_scope_says_counts_for_itself_alone(box: Box, ctl: Ctl, source: LiveSource, channel: str) -> None:
@@ -402,9 +411,11 @@ def test_what_a_scope_says_counts_for_itself_alone(box: Box, ctl: Ctl, source: L
         for name in ("victim", "speaker")
     ]
     oom = f"_PID=1\nUNIT={segments['victim']['unit']}\nMESSAGE_ID=fe6faa94e7774663a0da52717891d8ef\nMESSAGE=killed\n"
-    assert ask_from(box, "/init.scope") == ["", "NoSuchUnit"]
-    assert ask_from(box, group, oom, *lines) == ["PermissionDenied", "PeerRefused"]
-    box.wait_for(lambda: len(ctl.segments("speaker")) > 1, "its own line is believed", timeout=60)
+    with asked_from(box, "/init.scope") as errors:
+        assert errors == ["", "NoSuchUnit"]
+    with asked_from(box, group, oom, *lines) as errors:
+        assert errors == ["PermissionDenied", "PeerRefused"]
+        box.wait_for(lambda: len(ctl.segments("speaker")) > 1, "its own line is believed", timeout=20)
     assert len(ctl.segments("victim")) == 1
     for name in ("victim", "speaker"):
         source.control(f"{channel}-{name}", end=True)

@@ -124,3 +124,66 @@ def test_sizes(folder: Path) -> None:
                 if length > FUNCTION_LINES_MAX:
                     too_large.append(f"{path.relative_to(folder)}: {node.name}: {length} lines")
     assert too_large == []
+
+
+PARAMETERS_MAX = 8
+WIDER = {"Api": 16}
+"""Constructors that have more; none may be added."""
+
+CALLABLES_MAX = 62
+LAMBDAS_MAX = 21
+ENTRIES_MAX = 18
+
+
+def constructors() -> Iterator[tuple[str, list[ast.arg]]]:
+    """Every class with an __init__, and its parameters."""
+    for path in modules(PACKAGE):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for made in node.body if isinstance(node, ast.ClassDef) else ():
+                if isinstance(made, ast.FunctionDef) and made.name == "__init__" and isinstance(node, ast.ClassDef):
+                    yield node.name, [*made.args.posonlyargs, *made.args.args, *made.args.kwonlyargs][1:]
+
+
+def test_constructors_ask_for_little() -> None:
+    wide = {name: len(given) for name, given in constructors() if len(given) > PARAMETERS_MAX}
+    assert wide == WIDER
+
+
+def test_parts_are_given_objects_rather_than_functions() -> None:
+    """These figures may fall, and not rise: what has a method says more than a function that was handed down."""
+    functions = [
+        f"{name}: {each.arg}"
+        for name, given in constructors()
+        for each in given
+        if each.annotation is not None and "Callable" in ast.unparse(each.annotation)
+    ]
+    assert len(functions) <= CALLABLES_MAX, functions
+    lambdas = [
+        f"{path.name}:{node.lineno}"
+        for path in modules(PACKAGE / "daemon")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Lambda)
+    ]
+    assert len(lambdas) <= LAMBDAS_MAX, lambdas
+
+
+def test_few_entries_at_the_root() -> None:
+    entries = [path for path in PACKAGE.iterdir() if path.name != "__pycache__"]
+    assert len(entries) <= ENTRIES_MAX
+
+
+def test_no_import_goes_round_in_a_circle() -> None:
+    """Of those at the top of modules."""
+    names = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in modules(PACKAGE)}
+    left = {
+        name: {
+            other
+            for node in ast.parse(path.read_text(encoding="utf-8")).body
+            if isinstance(node, ast.ImportFrom) and node.module
+            if (other := node.module.removeprefix("streamvaultd.")) in names and other != node.module
+        }
+        for name, path in names.items()
+    }
+    while free := {name for name, needs in left.items() if not needs}:
+        left = {name: needs - free for name, needs in left.items() if name not in free}
+    assert left == {}
