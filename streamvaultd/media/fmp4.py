@@ -6,6 +6,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from streamvaultd.media.source import WINDOW
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -20,6 +22,9 @@ FIRST_BOXES = frozenset({b"ftyp", b"styp", b"moov", b"moof", b"sidx", b"emsg", b
 # A box of bit rates; and a decoder's configuration up to its buffer size and bit rates, as lengths are written
 _BTRT = re.compile(rb"\0\0\0\x14btrt.{12}", re.DOTALL)
 _DECODER = re.compile(rb"esds.{4}\x03(?:\x80{3})?.{4}\x04(?:\x80{3})?.{14}", re.DOTALL)
+
+
+_FIRST = re.compile(b"|".join(sorted(FIRST_BOXES)))
 
 
 class Box(NamedTuple):
@@ -45,6 +50,45 @@ def boxes(source: Source, start: int = 0) -> Iterator[Box]:
             return
         yield Box(head[4:8], start, start + size)
         start += size
+
+
+def clean(source: Source) -> list[tuple[int, int]]:
+    """The ranges of whole boxes; between them is what is none: a page that was served as a media segment, say.
+
+    The last one ends with the source: what is torn there is whole in another file, perhaps.
+    """
+    found: list[tuple[int, int]] = []
+    start = 0
+    while True:
+        end = max((box.end for box in boxes(source, start)), default=start)
+        again = _next_fragment(source, end) if end < source.size else None
+        if again is None:
+            return [*found, (start, source.size)]
+        found += [(start, end)] if end > start else []
+        start = again
+
+
+def _next_fragment(source: Source, start: int) -> int | None:
+    """Where behind `start` the boxes of a whole fragment begin."""
+    at = start + 1
+    while at < source.size:
+        window = source.read(at, WINDOW)
+        for hit in _FIRST.finditer(window):
+            place = at + hit.start() - 4
+            if place > start and _is_fragment(source, place):
+                return place
+        at += max(1, len(window) - 3) if len(window) == WINDOW else WINDOW
+    return None
+
+
+def _is_fragment(source: Source, start: int) -> bool:
+    """Whether boxes with a moof and its mdat begin here, all of kinds that stand there."""
+    for box in boxes(source, start):
+        if box.kind == b"mdat":
+            return True
+        if box.kind not in FIRST_BOXES and box.kind != b"free":
+            return False
+    return False
 
 
 def torn_media(source: Source) -> Box | None:

@@ -190,6 +190,10 @@ class _Transport:
         for pes in ts.pes_starts(data):
             pieces, now = self._pieces.count, self._now()
             self._pieces.feed(pes.pid, pes.dts)
+            if timeline.is_misdated(pes):
+                seconds = pes.late / (1000 * ts.TICKS_PER_MS)
+                text = f"what begins here is to be shown {seconds:.0f} s after it is decoded"
+                self._found.note(offset + pes.at, "late", text, now)
             if self._pieces.count != pieces:
                 self._in_piece.clear()
             self._starts.append((offset + pes.at, pes.pid not in self._in_piece))

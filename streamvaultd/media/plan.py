@@ -76,10 +76,10 @@ def plan_join(files: Sequence[Source], ends: Sequence[int | None] = ()) -> tuple
     Never raises on what they hold (OSError of a read apart).
     """
     chains: list[_Chain] = []
-    for index, file in enumerate(files):
-        pieces = _uniform(index, file)
-        for number, piece in enumerate(pieces):
-            _take(files, chains, piece, _Times(files, ends, pieces[number:]))
+    for index in range(len(files)):
+        ranges = _uniform(files, index)
+        for number in range(len(ranges)):
+            _take(files, chains, _Times(files, ends, index, ranges[number:]))
     return tuple(_finished(files, chain) for chain in chains)
 
 
@@ -93,11 +93,20 @@ class _Chain:
     """The file that was put to it last."""
 
 
-def _uniform(index: int, file: Source) -> Sequence[Part]:
+def _uniform(files: Sequence[Source], index: int) -> Sequence[tuple[Piece, ...]]:
     """The file cut where fragmented MP4 gets another initialisation; what has no media of its own is left out."""
+    file = files[index]
     if sniff(file) is not Container.FMP4 or fmp4.is_indexed(file):
-        return [Part(index, 0, file.size)]
-    return [Part(index, start, end) for start, end in fmp4.uniform(file)]
+        return [(Part(index, 0, file.size),)]
+    clean = tuple(Part(index, start, end) for start, end in fmp4.clean(file))
+    return [cut(clean, start, end) for start, end in fmp4.uniform(Splice(files, clean))]
+
+
+def foreign_bytes(file: Source) -> int:
+    """Bytes between the boxes of fragmented MP4 that are none."""
+    if sniff(file) is not Container.FMP4 or fmp4.is_indexed(file):
+        return 0
+    return file.size - sum(end - start for start, end in fmp4.clean(file))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,63 +115,70 @@ class _Times:
 
     files: Sequence[Source]
     ends: Sequence[int | None]
-    rest: Sequence[Part]
+    index: int
+    rest: Sequence[tuple[Piece, ...]]
 
     def overlap_ms(self, older: tuple[Piece, ...]) -> float | None:
         """How much of what is received until now is in both; None where nothing tells."""
-        last, piece = older[-1] if older else None, self.rest[0]
+        last = older[-1] if older else None
         if not self.ends or not isinstance(last, Part):
             return None
-        before, behind = self.ends[last.file], self.ends[piece.file]
-        later = [each for each in _uniform(last.file, self.files[last.file]) if each.start >= last.end]
+        before, behind = self.ends[last.file], self.ends[self.index]
+        later = [each for each in _uniform(self.files, last.file) if _start_of(each) >= last.end]
         mine, yours = [self._ms(each) for each in later], [self._ms(each) for each in self.rest]
         if before is None or behind is None or None in mine + yours:
             return None
         return sum(filter(None, yours)) - sum(filter(None, mine)) - float(behind - before)
 
-    def _ms(self, piece: Part) -> float | None:
-        source = Splice(self.files, (piece,))
-        if piece.size > timeline.COUNTED_MAX:
+    def _ms(self, pieces: tuple[Piece, ...]) -> float | None:
+        source = Splice(self.files, pieces)
+        if source.size > timeline.COUNTED_MAX:
             return None
         is_ts = sniff(source) is Container.TS
         ms = timeline.received_ms(source) if is_ts else fragments.duration_ms(source, SECOND)
         return None if ms is None else float(ms)
 
 
-def _take(files: Sequence[Source], chains: list[_Chain], piece: Part, times: _Times) -> None:
-    """Put a piece to the part that is proven to have the same media, else to the last one, or to one that is likely
-    to have them, or begin another.
+def _start_of(pieces: tuple[Piece, ...]) -> int:
+    """Where in its file the first of them begins."""
+    return pieces[0].start if isinstance(pieces[0], Part) else 0
+
+
+def _take(files: Sequence[Source], chains: list[_Chain], times: _Times) -> None:
+    """Put the next piece to the part that is proven to have the same media, else to the last one, or to one that is
+    likely to have them, or begin another.
 
     A source that comes back to an earlier initialisation has parts of equal headers: the last is not the first choice.
     """
-    source = Splice(files, (piece,))
+    index, pieces = times.index, times.rest[0]
+    source = Splice(files, pieces)
     last: Seam | None = None
     likely: tuple[_Chain, Seam] | None = None
     for chain in reversed(chains):
         seam = find_seam(Splice(files, chain.pieces), source, partial(times.overlap_ms, chain.pieces))
         if seam.certainty is Certainty.PROVEN and seam.kind in (SeamKind.EXACT, SeamKind.UNION):
-            _extend(chain, seam, piece)
+            _extend(chain, seam, index, pieces)
             return
         last = last or seam
         if likely is None and seam.kind is SeamKind.EXACT and seam.overlap_bytes:
             likely = chain, seam
     if last is not None and last.kind is not SeamKind.BREAK:
-        _extend(chains[-1], last, piece)
+        _extend(chains[-1], last, index, pieces)
         return
     if likely is not None:
-        _extend(*likely, piece)
+        _extend(*likely, index, pieces)
         return
-    chain = _Chain((piece,), [], piece.file)
+    chain = _Chain(pieces, [], index)
     if last is not None:
-        chain.seams.append(PlannedSeam(chains[-1].last, piece.file, None, last))
+        chain.seams.append(PlannedSeam(chains[-1].last, index, None, last))
     chains.append(chain)
 
 
-def _extend(chain: _Chain, seam: Seam, piece: Part) -> None:
+def _extend(chain: _Chain, seam: Seam, index: int, newer: tuple[Piece, ...]) -> None:
     chain.seams = [_without_place(planned) if _is_replaced(planned, seam) else planned for planned in chain.seams]
-    chain.seams.append(PlannedSeam(chain.last, piece.file, seam.older_end, seam))
-    chain.pieces = _continued(chain.pieces, seam, piece)
-    chain.last = piece.file
+    chain.seams.append(PlannedSeam(chain.last, index, seam.older_end, seam))
+    chain.pieces = _continued(chain.pieces, seam, newer)
+    chain.last = index
 
 
 def _finished(files: Sequence[Source], chain: _Chain) -> Plan:
@@ -183,19 +199,19 @@ def _without_place(planned: PlannedSeam) -> PlannedSeam:
     return replace(planned, offset=None, seam=replace(planned.seam, gap_ms=gap, note=note))
 
 
-def _continued(pieces: tuple[Piece, ...], seam: Seam, newer: Part) -> tuple[Piece, ...]:
+def _continued(pieces: tuple[Piece, ...], seam: Seam, newer: tuple[Piece, ...]) -> tuple[Piece, ...]:
     kept = cut(pieces, 0, seam.older_end)
     between = [piece for joint in seam.pieces for piece in _resolve(pieces, joint, newer)]
-    return merged([*kept, *between, newer.cut(min(seam.newer_start, newer.size), newer.size)])
+    return merged([*kept, *between, *cut(newer, seam.newer_start, size_of(newer))])
 
 
-def _resolve(pieces: tuple[Piece, ...], joint: Joint, newer: Part) -> tuple[Piece, ...]:
+def _resolve(pieces: tuple[Piece, ...], joint: Joint, newer: tuple[Piece, ...]) -> tuple[Piece, ...]:
     """A piece of a seam in terms of the files."""
     match joint:
         case Span(origin=Origin.OLDER, start=start, end=end):
             return cut(pieces, start, end)
         case Span(start=start, end=end):
-            return (newer.cut(start, end),)
+            return cut(newer, start, end)
         case _:
             return (Literal(joint.data),)
 

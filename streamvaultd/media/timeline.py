@@ -24,6 +24,8 @@ REACH = 64 << 20
 STRIDE = (128 << 20) // ts.PACKET * ts.PACKET
 # Every timestamp is read of a file of so many bytes: some seconds
 COUNTED_MAX = 1 << 30
+# Units are shown this long after they are decoded, at most: pictures are reordered within a second or two
+LATE_MAX = 10 * 1000 * ts.TICKS_PER_MS
 # A step forward that no pause of a live stream explains: the source has set its clock anew
 STEP_MAX = SEAM_GAP_MAX
 
@@ -165,6 +167,16 @@ def duration_ms(source: Source, seams: Sequence[int] = ()) -> int | None:
     if source.size <= COUNTED_MAX:
         return _counted(source, seams)
     return _sampled(source, seams)
+
+
+def late_unit(source: Source) -> ts.Pes | None:
+    """The first unit that is to be shown long after it is decoded, or before: its presentation time is wrong."""
+    return next((pes for pes in units(source, 0, source.size) if is_misdated(pes)), None)
+
+
+def is_misdated(pes: ts.Pes) -> bool:
+    """Whether a unit's presentation time is nowhere near its decoding time."""
+    return not -LATE_MAX <= pes.late <= LATE_MAX
 
 
 def received_ms(source: Source) -> int | None:

@@ -35,12 +35,16 @@ _WITHOUT_HEADER = frozenset({0xBC, 0xBE, 0xBF, 0xF0, 0xF1, 0xF2, 0xF8, 0xFF})
 
 
 class Pes(NamedTuple):
-    """The start of a PES packet: where its first transport packet is, whose it is, and when it is decoded."""
+    """The start of a PES packet: where its first transport packet is, whose it is, and when it is decoded.
+
+    `late`: how many ticks later it is shown.
+    """
 
     at: int
     pid: int
     stream: int
     dts: int
+    late: int = 0
 
     @property
     def is_video(self) -> bool:
@@ -130,7 +134,7 @@ def parse_pes(buffer: Buffer, at: int) -> Pes | None:
     decoded = _timestamp(buffer, start + 14) if flags == 3 and start + 19 <= end else shown
     if shown is None or decoded is None:
         return None
-    return Pes(at, pid_of(buffer, at), stream, decoded)
+    return Pes(at, pid_of(buffer, at), stream, decoded, difference(shown, decoded))
 
 
 def pes_starts(buffer: Buffer) -> Iterator[Pes]:

@@ -294,6 +294,23 @@ def test_impossible_box_sizes_end_the_file(size: int) -> None:
     assert len(list(fragments.fragments(source, fragments.tracks(source)))) == 1
 
 
+PAGE = b"<!DOCTYPE html><html><body><h1>502 Bad Gateway</h1></body></html>"
+
+
+@pytest.mark.parametrize("junk", [PAGE, b"", b"x" * 5, PAGE + b"moofstyp" * 1000, bytes(5 << 20)])
+def test_what_is_no_box_between_fragments_is_left_out_and_nothing_else(junk: bytes) -> None:
+    first, second = capture(list(range(4))), capture(list(range(4, 9)))
+    media = second[len(HEADER) :]
+    found = fmp4.clean(BytesSource(first + junk + media))
+    wanted = (
+        [(0, len(first)), (len(first) + len(junk), len(first + junk + media))] if junk else [(0, len(first + media))]
+    )
+    assert found == wanted
+    [plan] = plan_join([BytesSource(first + junk + media), BytesSource(capture(list(range(7, 12))))])
+    files = [BytesSource(first + junk + media), BytesSource(capture(list(range(7, 12))))]
+    assert Splice(files, plan.pieces).read(0, plan.size) == capture(list(range(12)))
+
+
 @pytest.mark.parametrize("shown", [1, 2, 3])
 def test_a_slate_with_an_initialisation_of_its_own_is_placed_by_when_it_was_received(shown: int) -> None:
     """Both captures see it, and the content behind it: the older from its start on, the newer the last of them."""

@@ -118,9 +118,19 @@ def test_slow_pictures_are_no_gaps_and_a_missing_one_is() -> None:
     assert "gap" in dict(kinds(b"".join(pictures[:4] + pictures[6:])))
 
 
-def slow_picture(number: int) -> bytes:
+def slow_picture(number: int, shown: int = 0) -> bytes:
+    """One picture each four seconds; it is shown so many ticks after it is decoded."""
     source = Broadcast(0, counters={VIDEO: number & 15})
-    return source._packets(VIDEO, _pes(0xE0, 360_000 * number, 360_000 * number, b"picture" * 10))
+    decoded = 360_000 * number
+    return source._packets(VIDEO, _pes(0xE0, (decoded + shown) % ts.WRAP, decoded, b"picture" * 10))
+
+
+def test_a_picture_that_is_to_be_shown_hours_later_is_told() -> None:
+    good, late = slow_picture(1), slow_picture(2, shown=9000 * 90_000)
+    assert kinds(slow_picture(0) + good + late + slow_picture(3)) == [("late", 2 * len(good))]
+    before = slow_picture(2, shown=-60 * 90_000)
+    assert kinds(slow_picture(0) + good + before + slow_picture(3)) == [("late", 2 * len(good))]
+    assert kinds(slow_picture(0) + good + slow_picture(2, shown=90_000) + slow_picture(3)) == []
 
 
 def test_a_small_picture_before_each_media_segment_is_no_damage() -> None:

@@ -45,7 +45,7 @@ from streamvaultd.jobs.join.writer import APPEND_MIN, Writer, align, size_of_seg
 from streamvaultd.media import fragments, timeline, ts
 from streamvaultd.media.container import Container
 from streamvaultd.media.lead import Lead, find_lead, without_lead
-from streamvaultd.media.plan import Plan, PlannedSeam, plan_join
+from streamvaultd.media.plan import Plan, PlannedSeam, foreign_bytes, plan_join
 from streamvaultd.media.programs import nameless_pictures
 from streamvaultd.media.seam import Seam, SeamKind
 from streamvaultd.media.source import FileSource
@@ -190,6 +190,9 @@ class Join:
         if not any(plan.size for plan in plans):
             raise self._fail_without_media()
         self._note_left_out(segments, plans)
+        for segment in segments:
+            if foreign := foreign_bytes(segment.source):
+                self._notes.append(f"{foreign} bytes in {segment.path.name} are no media, and left out")
         plans = self._cut_lead([segment.source for segment in segments], tuple(plan for plan in plans if plan.size))
         for number, plan in enumerate(plans, 1):
             for planned in plan.seams:

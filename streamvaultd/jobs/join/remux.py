@@ -16,7 +16,7 @@ import subprocess
 from typing import TYPE_CHECKING, Any, Final
 
 from streamvaultd.jobs.join import output
-from streamvaultd.media import timeline
+from streamvaultd.media import timeline, ts
 from streamvaultd.media.programs import first_change, media_pids
 from streamvaultd.media.source import FileSource
 
@@ -97,8 +97,13 @@ def _require_constancy(source: Path) -> int:
     with output.opened(source, os.O_RDONLY) as fd:
         media = FileSource.of(fd)
         change, pids, clocks = first_change(media), media_pids(media), timeline.read_pieces(media).count
+        late = timeline.late_unit(media)
     if change is not None:
         raise Kept(f"its streams, or the format of its sound, change at byte {change}, which an MP4 cannot hold")
+    if late is not None:
+        seconds = late.late / (1000 * ts.TICKS_PER_MS)
+        what = f"what begins at byte {late.at} is to be shown {seconds:.0f} s after it is decoded"
+        raise Kept(f"{what}, and an MP4 would last as long")
     if unknown := sorted(pids - _known_pids(source)):
         raise Kept(f"ffmpeg does not know what the streams of PID {', '.join(map(str, unknown))} are")
     return clocks
