@@ -22,7 +22,7 @@ from tests.fakes.hostile import KINDS, hostile
 from tests.fakes.livesource import LiveSource
 from tests.fakes.media import MediaSpec
 from tests.integration.harness import CONFIG, SETTINGS, Ctl
-from tests.integration.test_main_job import RECORDINGS, wait_state
+from tests.integration.test_main_job import RECORDINGS, wait_state, wait_writing
 from tests.testbed.box import Box
 
 PLANTED = b"planted-" * 400
@@ -401,13 +401,14 @@ def test_what_a_scope_says_counts_for_itself_alone(box: Box, ctl: Ctl, source: L
     """As a browser could that was taken over: it has Unix sockets. The control is another process of the same user."""
     for name in ("victim", "speaker"):
         ctl("record", source.url(f"{channel}-{name}"), "--name", name)
+        wait_writing(box, ctl, name, 1)
     segments = {name: ctl.segments(name)[0] for name in ("victim", "speaker")}
     group = box.run(
         ["systemctl", "show", "--property=ControlGroup", "--value", segments["speaker"]["unit"]]
     ).stdout.strip()
     lines = [
         f"SYSLOG_IDENTIFIER=streamlink\nPRIORITY=3\nSTREAMVAULT_RECORDING={ctl.recording(name)['id']}\n"
-        "STREAMVAULT_SEGMENT=1\nMESSAGE=error stream.hls: Failed to reload playlist: 403 Client Error: Forbidden\n"
+        "STREAMVAULT_SEGMENT=1\nMESSAGE=error stream.hls: Failed to fetch segment 3: timed out\n"
         for name in ("victim", "speaker")
     ]
     oom = f"_PID=1\nUNIT={segments['victim']['unit']}\nMESSAGE_ID=fe6faa94e7774663a0da52717891d8ef\nMESSAGE=killed\n"
