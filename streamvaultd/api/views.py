@@ -10,6 +10,7 @@ from streamvaultd.base.redaction import redact_url
 from streamvaultd.base.units import segment_unit
 from streamvaultd.core import ranges
 from streamvaultd.core.cause import is_death
+from streamvaultd.core.flows import describe, standing
 from streamvaultd.core.listing import PAGE_MAX, Summary
 from streamvaultd.core.model import Instant, Moment, Recorder, Segment, State
 from streamvaultd.core.recording.policy import rotation_due
@@ -142,12 +143,19 @@ def segment_view(
         endedAt=timestamp(segment.ended) if segment.ended else None,
         pid=pid,
         quality=segment.quality,
+        trouble=_trouble(segment),
         cause=segment.cause,
         death=is_death(segment.cause) if segment.cause is not None and segment.ended else None,
         memoryMax=segment.memory_max,
         memoryPeak=segment.memory_peak if memory[1] is None else memory[1],
         memoryCurrent=memory[0],
     )
+
+
+def _trouble(segment: Segment) -> str | None:
+    """What is seen of it while it runs."""
+    still = standing(segment.flows) if segment.phase.is_live else ()
+    return "; ".join(filter(None, (describe(still) if still else None, segment.unfit))) or None
 
 
 def event_view(news: News) -> Mapping[str, Any] | None:

@@ -31,7 +31,8 @@ _STEADY: Final = frozenset({Notice.SEGMENT_STARTED, Notice.MEDIA_ARRIVED, Notice
 """After such a notice about a segment all is well with it."""
 
 _SIGNS: Final = frozenset({
-    Notice.ROTATION_STARTED, Notice.MEDIA_MISSED, Notice.SUSPECTED, Notice.FILE_TAKEN, Notice.MEMORY_NEAR,
+    Notice.ROTATION_STARTED, Notice.MEDIA_MISSED, Notice.STREAM_STILL, Notice.SUSPECTED, Notice.FILE_TAKEN,
+    Notice.MEMORY_NEAR,
     Notice.STALLED, Notice.DISK_LOW, Notice.STOPPING, Notice.STOP_OVERDUE,
 })  # fmt: skip
 """What may lead to the end of a segment."""

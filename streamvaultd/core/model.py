@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 
 from streamvaultd.core.cause import is_death
 from streamvaultd.core.evidence import Evidence
+from streamvaultd.core.flows import Flow
 
 Instant: TypeAlias = float
 """Seconds of CLOCK_MONOTONIC of the present boot."""
@@ -176,6 +177,8 @@ class Segment:
     anon_at: Instant | None = None  # not stored
     anon_rate: float = 0.0  # bytes per second, not stored
     filtering: bool = False  # streamlink leaves out advertisements and writes nothing; not stored
+    flows: tuple[Flow, ...] = ()  # its streams, as the looks at its file have found them; not stored
+    unfit: str | None = None  # why it cannot become what was asked for; not stored
     muxed: bool = False  # it has ffmpeg mux streams of several playlists; not stored
     suspect: str | None = None  # why it may be losing media; not stored, as are the next two
     suspect_since: Instant | None = None

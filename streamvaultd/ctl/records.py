@@ -80,6 +80,7 @@ class Segment(Record):
     bytes: int
     pid: int | None
     quality: str | None
+    trouble: str | None
     cause: str | None
     is_death: bool
     memory_max: int | None
@@ -289,6 +290,7 @@ def parse_segment(answer: Answer) -> Segment:
         bytes=top.need("bytes", int),
         pid=top.integer("pid"),
         quality=top.text("quality"),
+        trouble=top.text("trouble"),
         cause=top.text("cause"),
         is_death=top.truth("death") or False,
         memory_max=top.integer("memoryMax"),

@@ -38,8 +38,8 @@ from streamvaultd.daemon.watching import Watching
 from streamvaultd.errors import VaultError
 from streamvaultd.jobs.joins import Joins
 from streamvaultd.jobs.launching import JoinRuns
+from streamvaultd.jobs.looks import Looks
 from streamvaultd.jobs.progress import JoinProgress
-from streamvaultd.media.overlap import are_overlapping
 from streamvaultd.recording.admission import Beginner
 from streamvaultd.recording.asking import Asking
 from streamvaultd.recording.books import Books
@@ -264,7 +264,7 @@ class Daemon:
         footage = Footage(
             **base, files=self._files, lanes=self._lanes, media=self._media, writeback=self._writeback,
             held=self._held,
-            is_overlap_proven=are_overlapping,
+            looks=Looks(),
         )  # fmt: skip
         captures = Captures(
             **base, capture=self.streamlinks, runs=self._runs, headroom=headroom, footage=footage,

@@ -19,6 +19,10 @@ HEADER_MAX = 1 << 20
 # Boxes that a file, a header or a media segment may begin with
 FIRST_BOXES = frozenset({b"ftyp", b"styp", b"moov", b"moof", b"sidx", b"emsg", b"prft"})
 
+# A box of bit rates; and a decoder's configuration up to its buffer size and bit rates, as lengths are written
+_BTRT = re.compile(rb"\0\0\0\x14btrt.{12}", re.DOTALL)
+_DECODER = re.compile(rb"esds.{4}\x03(?:\x80{3})?.{4}\x04(?:\x80{3})?.{14}", re.DOTALL)
+
 
 _FIRST = re.compile(b"|".join(sorted(FIRST_BOXES)))
 
@@ -114,6 +118,17 @@ def header_end(source: Source) -> int:
         elif box.kind not in {b"ftyp", b"free"}:
             break
     return end
+
+
+def is_same_header(one: bytes, other: bytes) -> bool:
+    """Whether two headers describe the same streams: a muxer may measure other bit rates at each start."""
+    return one == other or (len(one) == len(other) and _without_rates(one) == _without_rates(other))
+
+
+def _without_rates(header: bytes) -> bytes:
+    """With zeros for bit rates: btrt (8.5.2.2), and those of a decoder's configuration (ISO/IEC 14496-1, 7.2.6.6)."""
+    blank = _BTRT.sub(lambda found: found[0][:8] + bytes(12), header)
+    return _DECODER.sub(lambda found: found[0][:-11] + bytes(11), blank)
 
 
 def whole_end(source: Source) -> int:

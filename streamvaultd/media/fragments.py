@@ -7,6 +7,7 @@ that is counted in the input is bounded: boxes by the file's size, what is read 
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from streamvaultd.media import ts
@@ -72,6 +73,17 @@ def tracks(source: Source) -> dict[int, Track]:
     return found
 
 
+def media_tracks(source: Source) -> frozenset[int]:
+    """Those of pictures or sound: subtitles and data come now and then."""
+    moov = next((box for box in boxes(source) if box.kind == b"moov"), None)
+    found = {}
+    for kind, body in _children(_content(source, moov)) if moov is not None else ():
+        parsed = _parse_track(body) if kind == b"trak" else None
+        if parsed is not None:
+            found[parsed[0]] = dict(_children(dict(_children(body)).get(b"mdia", b""))).get(b"hdlr", b"")[8:12]
+    return frozenset(number for number, handler in found.items() if handler in {b"vide", b"soun"})
+
+
 def clock_of(known: Mapping[int, Track]) -> int | None:
     """The track that time is told by: video if there is any, else the lowest."""
     return min(known, key=lambda number: (not known[number].is_video, number), default=None)
@@ -84,7 +96,7 @@ def fragments(source: Source, known: Mapping[int, Track], start: int = 0) -> Ite
         if box.kind == b"moof":
             first, moof = box.start if first < 0 else first, box
         elif box.kind == b"mdat" and moof is not None:
-            yield Fragment(first, box.end, _runs(source, moof, known))
+            yield Fragment(first, box.end, runs_of(source, moof, known) if known else ())
             first, moof = -1, None
         elif box.kind in _BEFORE:
             first, moof = box.start if first < 0 or moof is not None else first, None
@@ -136,7 +148,7 @@ def _parse_track(trak: bytes) -> tuple[int, int, bool] | None:
     return number, timescale, media.get(b"hdlr", b"")[8:12] == b"vide"
 
 
-def _runs(source: Source, moof: Box, known: Mapping[int, Track]) -> tuple[Run, ...]:
+def runs_of(source: Source, moof: Box, known: Mapping[int, Track]) -> tuple[Run, ...]:
     """The times of a movie fragment; none at all unless every track fragment of a known track tells its own."""
     found = []
     for kind, body in _children(_content(source, moof)):
@@ -175,9 +187,10 @@ def _run_duration(trun: bytes, usual: int) -> int:
     flags, count = _number(trun, 1, 3) or 0, min(_number(trun, 4) or 0, SAMPLES_MAX)
     if not flags & _SAMPLE_DURATION:
         return count * usual
-    step = 4 * sum(bool(flags & field) for field in _SAMPLE_FIELDS)
+    fields = sum(bool(flags & field) for field in _SAMPLE_FIELDS)
     at = 8 + 4 * bool(flags & _DATA_OFFSET) + 4 * bool(flags & _FIRST_FLAGS)
-    return sum(_number(trun, at + step * sample) or 0 for sample in range(count))
+    values = min(count * fields, max(0, len(trun) - at) // 4)
+    return sum(struct.unpack_from(f">{values}I", trun, at)[::fields])
 
 
 def beats(source: Source) -> Iterator[tuple[int, float, float]]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from itertools import islice
 from pathlib import Path
 
-from streamvaultd.media import fmp4, timeline
+from streamvaultd.media import fmp4, fragment_union, timeline
 from streamvaultd.media.pes_splice import find_pes_splice
 from streamvaultd.media.seam import HEAD, REACH_MAX, REPEAT_MAX
 from streamvaultd.media.source import FileSource, Source, find_back, is_equal
@@ -33,8 +33,10 @@ def overlap_proven(older_fd: int, newer_fd: int) -> bool:
         return False
     reach = min(REACH_MAX, AHEAD + 2 * newer.size)
     place = next(find_back(older, head, max(0, older.size - reach), older.size), None)
+    if place is None and skip:
+        return fragment_union.has_overlap(older, newer)
     if place is None:
-        return not skip and timeline.is_ts(newer) and find_pes_splice(older, newer, reach) is not None
+        return timeline.is_ts(newer) and find_pes_splice(older, newer, reach) is not None
     common = min(older.size - place, newer.size - skip)
     before = find_back(older, head, max(0, place - REPEAT_MAX), place + HEAD - 1)
     if _is_once(newer, head, skip) and next(before, None) is None:

@@ -89,6 +89,22 @@ def nameless_pictures(source: Source) -> set[int]:
     return pictures & private
 
 
+def learn(data: bytes, named: dict[int, dict[int, int]]) -> None:
+    """Note the types of the streams that the tables in these packets name, by table; one that is named no more goes.
+
+    Streams of data are left out.
+    """
+    maps = set(named)
+    for at in ts.starts(data):
+        pid = ts.pid_of(data, at)
+        if pid == ts.PID_PAT:
+            maps = set(_maps(data, at)) or maps
+            for gone in named.keys() - maps:
+                del named[gone]
+        elif pid in maps and (streams := dict(_streams(data, at))):
+            named[pid] = streams
+
+
 def _section(data: bytes, at: int, table: int) -> bytes:
     """What a table holds between its length and its checksum, as far as it is in this packet (2.4.4.1)."""
     start = ts.payload_at(data, at)

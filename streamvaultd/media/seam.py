@@ -266,7 +266,8 @@ def _ts_seam(older: Source, newer: Source, expected: Expected) -> Seam:
     splice = find_pes_splice(older, newer) if start is None else None
     found = find_union(older, newer, start) if splice is None else None
     if found is not None:
-        return _union_seam(found, "packets", _overlap_ms(older, newer, found.older_end, found.newer_start))
+        overlap_ms = _overlap_ms(older, newer, found.older_end, found.newer_start)
+        return _union_seam(found, "packets", overlap_ms, _union_note(found))
     woven = find_weave(older, newer)
     if woven is not None:
         return _woven_seam(older, newer, woven)
@@ -312,7 +313,7 @@ def _woven_seam(older: Source, newer: Source, woven: Weave) -> Seam:
     )  # fmt: skip
 
 
-def _union_seam(found: Union, method: str, overlap_ms: float | None) -> Seam:
+def _union_seam(found: Union, method: str, overlap_ms: float | None, note: str) -> Seam:
     return Seam(
         kind=SeamKind.UNION,
         method=method,
@@ -322,13 +323,13 @@ def _union_seam(found: Union, method: str, overlap_ms: float | None) -> Seam:
         pieces=found.spans,
         overlap_bytes=found.common_bytes,
         overlap_ms=overlap_ms,
-        note=_union_note(found.spans, found.common_bytes),
+        note=note,
     )
 
 
-def _union_note(spans: tuple[Span, ...], common: int) -> str:
-    only_older = sum(span.end - span.start for span in spans if span.origin is Origin.OLDER)
-    only_newer = sum(span.end - span.start for span in spans if span.origin is Origin.NEWER) - common
+def _union_note(found: Union) -> str:
+    only_older = sum(span.end - span.start for span in found.spans if span.origin is Origin.OLDER)
+    only_newer = sum(span.end - span.start for span in found.spans if span.origin is Origin.NEWER) - found.common_bytes
     return f"{only_older} bytes are only in the older, {only_newer} only in the newer segment"
 
 
@@ -428,7 +429,7 @@ def _is_telling(newer: Source, length: int) -> bool:
 
 def _fmp4_seam(older: Source, newer: Source, expected: Expected) -> Seam:
     skip = fmp4.header_end(newer)
-    if newer.read(0, skip) != older.read(0, fmp4.header_end(older)):
+    if not fmp4.is_same_header(newer.read(0, skip), older.read(0, fmp4.header_end(older))):
         return _break(older, "the initialisation headers differ")
     end = fmp4.whole_end(older)
     if newer.size == skip:
@@ -443,7 +444,9 @@ def _fmp4_seam(older: Source, newer: Source, expected: Expected) -> Seam:
     union = fragment_union.find_union(older, newer)
     if union is None:
         return _fmp4_gap(older, newer, skip)
-    return _union_seam(union, "fragments", fragment_union.overlap_ms(older, newer, union))
+    return _union_seam(
+        union, "fragments", fragment_union.overlap_ms(older, newer, union), "each has what the other lacks"
+    )
 
 
 def _fmp4_gap(older: Source, newer: Source, skip: int) -> Seam:

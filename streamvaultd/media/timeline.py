@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from streamvaultd.media import ts
-from streamvaultd.media.pieces import GAP_MAX, SEAM_GAP_MAX, SECOND, Pieces
+from streamvaultd.media.pieces import GAP_MAX, SECOND, Pieces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,14 +20,10 @@ BLOCK = 5600 * ts.PACKET
 HEAD_MAX = 256 << 10
 # How far a first or a last timestamp is looked for: seconds of media at any bit rate
 REACH = 64 << 20
-# Samples for the duration are this far apart: a clock of 26.5 hours cannot go round unseen in between
-STRIDE = (128 << 20) // ts.PACKET * ts.PACKET
-# Every timestamp is read of a file of so many bytes: some seconds
+# What was received is measured of a piece of so many bytes at most: some seconds
 COUNTED_MAX = 1 << 30
 # Units are shown this long after they are decoded, at most: pictures are reordered within a second or two
 LATE_MAX = 10 * 1000 * ts.TICKS_PER_MS
-# A step forward that no pause of a live stream explains: the source has set its clock anew
-STEP_MAX = SEAM_GAP_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,20 +149,14 @@ def jumps_at(source: Source, at: int) -> set[int]:
     return jumps
 
 
-def _sample(source: Source, clock: int, start: int, end: int) -> int | None:
-    """The clock's first timestamp in [start, end)."""
-    return next((pes.dts for pes in units(source, start, end) if pes.pid == clock), None)
-
-
 def duration_ms(source: Source, seams: Sequence[int] = ()) -> int | None:
     """Milliseconds that are presented from the first to the end of the last unit of any stream, gaps included.
 
-    None without timestamps. `seams` are offsets at which another capture begins. Up to COUNTED_MAX bytes every
-    timestamp counts, and each piece has its own clock (pieces.py); of more there are samples of one stream.
+    None without timestamps. `seams` are offsets at which another capture begins. Every timestamp counts, whatever the
+    size, and each piece has its own clock (pieces.py).
     """
-    if source.size <= COUNTED_MAX:
-        return _counted(source, seams)
-    return _sampled(source, seams)
+    pieces = read_pieces(source, seams)
+    return round(pieces.end() / ts.TICKS_PER_MS) if pieces.count else None
 
 
 def late_unit(source: Source) -> ts.Pes | None:
@@ -186,16 +176,8 @@ def received_ms(source: Source) -> int | None:
 
 
 def counted_ms(source: Source, seams: Sequence[int] = ()) -> int | None:
-    """As duration_ms(), for one who removes what is short: by every timestamp.
-
-    None where a stream is not understood: it may last longer than all others.
-    """
-    return None if _has_untimed(source) else _counted(source, seams)
-
-
-def _counted(source: Source, seams: Sequence[int]) -> int | None:
-    pieces = read_pieces(source, seams)
-    return round(pieces.end() / ts.TICKS_PER_MS) if pieces.count else None
+    """As duration_ms(), for one who removes what is short: None where a stream is not understood."""
+    return None if _has_untimed(source) else duration_ms(source, seams)
 
 
 def read_pieces(source: Source, seams: Sequence[int] = (), gap_max: int = GAP_MAX) -> Pieces:
@@ -221,31 +203,3 @@ def _has_untimed(source: Source) -> bool:
             if start >= 0 and data[start : start + 3] == b"\0\0\1":
                 (others if ts.parse_pes(data, at) is None else timed).add(ts.pid_of(data, at))
     return not others <= timed
-
-
-def _sampled(source: Source, seams: Sequence[int]) -> int | None:
-    """Exact across any number of wraps. At seams, and wherever the clock runs backwards, one frame is counted."""
-    head, tail = first_beats(source, 0, source.size), last_beats(source, 0, source.size)
-    clock = clock_of(head)
-    if clock is None or clock not in tail:
-        return None
-    frame = max(tail[clock].step or head[clock].step, 0)
-    now, total = head[clock].pes.dts, frame
-    for stamp in _stamps(source, clock, seams):
-        step = ts.difference(stamp, now)
-        total += step if 0 <= step <= STEP_MAX else frame
-        now = stamp
-    return round(total / ts.TICKS_PER_MS)
-
-
-def _stamps(source: Source, clock: int, seams: Sequence[int]) -> Iterator[int]:
-    """The clock's timestamps at regular places, on both sides of every seam, and at the end."""
-    places = sorted({*range(STRIDE, source.size, STRIDE), *seams})
-    for place in places:
-        if place in seams and (before := last_beats(source, 0, place).get(clock)):
-            yield before.pes.dts
-        after = _sample(source, clock, place, min(source.size, place + REACH))
-        if after is not None:
-            yield after
-    if last := last_beats(source, 0, source.size).get(clock):
-        yield last.pes.dts

@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from streamvaultd.base.clock import Clock
 from streamvaultd.base.growth import MediaWatcher
 from streamvaultd.base.lanes import DEADLINE as LANE_DEADLINE
 from streamvaultd.base.lanes import Lanes, is_no_room
 from streamvaultd.base.units import segment_unit
+from streamvaultd.core.flows import Pulse
 from streamvaultd.core.model import Recorder
 from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.policy import seal_limit
@@ -20,7 +21,15 @@ from streamvaultd.core.recording.reconcile import Run
 from streamvaultd.errors import DiskFull
 from streamvaultd.recording.files.held import HeldFiles
 from streamvaultd.recording.inbox import Inbox
-from streamvaultd.recording.ports import Files, Writeback
+from streamvaultd.recording.ports import Files, Looks, Writeback
+
+
+class Measured(NamedTuple):
+    """A look at a file: its bytes, how far its streams have come, and why an MP4 cannot hold them."""
+
+    size: int
+    pulses: tuple[Pulse, ...] = ()
+    unfit: str | None = None
 
 
 class Footage:
@@ -36,7 +45,7 @@ class Footage:
         media: MediaWatcher,
         writeback: Writeback,
         held: HeldFiles,
-        is_overlap_proven: Callable[[Path | int, Path | int], bool],
+        looks: Looks,
     ) -> None:
         self._inbox = inbox
         self._clock = clock
@@ -45,7 +54,7 @@ class Footage:
         self._media = media
         self._writeback = writeback
         self._held = held
-        self._is_overlap_proven = is_overlap_proven
+        self._looks = looks
         self._measuring: set[Run] = set()
 
     def path(self, recorder: Recorder, attempt: int) -> Path:
@@ -84,19 +93,21 @@ class Footage:
         else:
             self._writeback.watch(segment_unit(recorder.recording.id, attempt), self.path(recorder, attempt))
 
-    async def size(self, recorder: Recorder, attempt: int) -> int | None:
-        """Bytes in the file; None while the disk still owes the last answer."""
-        run = recorder.recording.id, attempt
+    async def measure(self, recorder: Recorder, attempt: int) -> Measured | None:
+        """How far the file has come; None while the disk still owes the last answer."""
+        run, lane, path = (recorder.recording.id, attempt), recorder.recording.directory, self.path(recorder, attempt)
+        size: int | None = 0  # what cannot be seen to write is treated as what does not
         if run in self._measuring:
             return None
         self._measuring.add(run)
         try:
             size = self._held.size(segment_unit(*run))
-            if size is not None:
-                return size
-            return await self._lanes.run(recorder.recording.directory, self._files.size, self.path(recorder, attempt))
+            if size is None:
+                size = await self._lanes.run(lane, self._files.size, path)
+            pulses, unfit = await self._lanes.run(lane, self._looks.look, run, path)
+            return Measured(size, pulses, unfit)
         except OSError:
-            return 0  # what cannot be seen to write is treated as what does not
+            return Measured(size or 0)
         finally:
             self._measuring.discard(run)
 
@@ -113,7 +124,7 @@ class Footage:
         pair = [(segment_unit(recording.id, n), self.path(recorder, n)) for n in (older, attempt)]
         files = [path if (fd := self._held.dup(unit)) is None else fd for unit, path in pair]
         try:
-            proven = await self._lanes.run(recording.directory, self._is_overlap_proven, *files)
+            proven = await self._lanes.run(recording.directory, self._looks.is_overlap_proven, *files)
         except OSError:
             proven = False  # one of the files is gone: its segment's end follows as an event
         self._inbox.post(recording.id, ev.OverlapChecked(at=self._clock.now(), attempt=attempt, proven=proven))
@@ -123,6 +134,7 @@ class Footage:
         unit = segment_unit(recorder.recording.id, attempt)
         self._media.cancel(unit)
         self._writeback.cancel(unit)
+        self._looks.forget((recorder.recording.id, attempt))
 
     async def seal(self, recorder: Recorder, attempt: int, *, is_over: bool) -> int:
         """What is in the file is durable when this returns; its bytes. `is_over`: nobody writes to it any more.

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from streamvaultd.core.flows import Pulse
 from streamvaultd.core.listing import EventRow
 from streamvaultd.core.model import Broadcast, Moment, Policy, Recorder, Recording, Segment
 from streamvaultd.core.recording.disk import Room
@@ -60,6 +61,16 @@ class Files(Protocol):
     def remove_segments(self, paths: Iterable[Path], folder: Path) -> None: ...
     def discard_folder(self, folder: Path) -> None: ...
     def segment_path(self, recording: Recording, number: int) -> Path: ...
+
+
+class Looks(Protocol):
+    """Looks at what a growing file has come to. Blocking; called in threads. Raises OSError."""
+
+    def look(self, run: tuple[int, int], path: Path) -> tuple[tuple[Pulse, ...], str | None]:
+        """How far its streams have come, and why an MP4 cannot hold them, if that is known."""
+
+    def forget(self, run: tuple[int, int]) -> None: ...
+    def is_overlap_proven(self, older: Path | int, newer: Path | int) -> bool: ...
 
 
 class Space(Protocol):

@@ -116,11 +116,14 @@ class Captures:
 
     async def measure(self, recorder: Recorder, attempt: int) -> None:
         """-> SizeMeasured; nothing while the disk still owes the last answer"""
-        size = await self._footage.size(recorder, attempt)
-        if size is None:
+        found = await self._footage.measure(recorder, attempt)
+        if found is None:
             return
         anon, limit = self._runs.memory(segment_unit(recorder.recording.id, attempt))
-        measured = ev.SizeMeasured(at=self._clock.now(), attempt=attempt, size=size, anon=anon, limit=limit)
+        measured = ev.SizeMeasured(
+            at=self._clock.now(), attempt=attempt, size=found.size, pulses=found.pulses, unfit=found.unfit,
+            anon=anon, limit=limit,
+        )  # fmt: skip
         self._inbox.post(recorder.recording.id, measured)
 
     async def save_file(self, recorder: Recorder, attempt: int) -> None:

@@ -94,6 +94,17 @@ ENTRIES: Final[Mapping[str, Entry]] = {
         NOTICE,
         "Segment {segment} of '{streamer}' may be losing media ({why}), segment {new} starts beside it",
     ),
+    Notice.STREAM_STILL: Entry(
+        "31c2897b1a854cd49b54dfa285d98e3f", WARNING, "In segment {segment} of '{streamer}' {why}"
+    ),
+    Notice.STREAM_MOVES: Entry(
+        "5c7e550746524fbc9ce0f2b46a59c5b4", NOTICE, "In segment {segment} of '{streamer}' all streams go on again"
+    ),
+    Notice.CONTAINER_UNFIT: Entry(
+        "bc55d039ba214ea090825a89372ee223",
+        WARNING,
+        "Recording {recording} of '{streamer}' will not become an MP4: {why}; it stays as it comes",
+    ),
     Notice.BESIDE_FAILED: Entry(
         "d0b0b558b864485c8d746657a32a5973",
         INFO,

@@ -156,7 +156,7 @@ SEGMENTS = st.lists(
         exit_status=st.none() | _STATUS,
         evidence=st.none() | records(Evidence, memory_max=SIZE, memory_peak=SIZE, status=st.none() | _STATUS),
         **_forgotten("anon", "anon_at", "anon_rate", "filtering", "muxed", "earlier_boot"),
-        **_forgotten("suspect", "suspect_since", "suspect_until"),
+        **_forgotten("suspect", "suspect_since", "suspect_until", "flows", "unfit"),
     ),
     max_size=4,
 ).map(_numbered)

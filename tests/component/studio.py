@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from streamvaultd.base.lanes import Lanes
+from streamvaultd.jobs.looks import Looks
 from streamvaultd.recording.footage import Footage
 from streamvaultd.recording.headroom import Headroom
 from streamvaultd.recording.segments import Captures
@@ -62,7 +63,7 @@ class Studio:
             media=media,
             writeback=media,
             held=cast("Any", NothingHeld()),
-            is_overlap_proven=NOBODY,
+            looks=Looks(),
         )
         self.headroom = Headroom(disk=disk, memory=memory)
         self.captures = Captures(

@@ -11,6 +11,9 @@ from tests.odd.account import Account
 from tests.odd.report import complaints
 
 TAKES = (
+    "av1-kill",
+    "av1-mp4",
+    "av1-rotate",
     "hevc",
     "hevc-kill",
     "hevc-mp4",
@@ -33,6 +36,8 @@ TAKES = (
     "slate-fmp4-kill",
     "ssai-fmp4",
     "ssai-fmp4-rotate",
+    "vp9-kill",
+    "vp9-rotate",
     "ssai-ts",
     "ssai-ts-rotate",
 )

@@ -53,12 +53,12 @@ class Rows:
 
 def stored_segment(segment: Segment) -> Segment:
     """Without what is not stored, and as of the boot that wrote it."""
-    is_plain = not segment.filtering and not segment.muxed and not segment.earlier_boot
-    if is_plain and segment.anon is None and segment.suspect is None:
+    is_plain = not segment.filtering and not segment.muxed and not segment.earlier_boot and not segment.flows
+    if is_plain and segment.anon is None and segment.suspect is None and segment.unfit is None:
         return segment
     return replace(
         segment, anon=None, anon_at=None, anon_rate=0.0, filtering=False, muxed=False, earlier_boot=False,
-        suspect=None, suspect_since=None, suspect_until=None,
+        suspect=None, suspect_since=None, suspect_until=None, flows=(), unfit=None,
     )  # fmt: skip
 
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from streamvaultd.core.model import Phase, State
+from streamvaultd.core.flows import Pulse
+from streamvaultd.core.model import Container, Phase, State
 from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.effects import Notice
 from streamvaultd.core.recording.loglines import Line
@@ -108,6 +109,61 @@ def test_what_a_healthy_source_has_said_of_it_starts_nothing(line: Line) -> None
         world.advance(60.0)
         say(world, line)
     assert len(world.recorder.segments) == 1
+    finish(world)
+
+
+def look(world: World, sound_at: int | None, unfit: str | None = None) -> None:
+    """A look at the first segment's file: its pictures have come further, its sound as far as that."""
+    first, now = world.recorder.segments[0], world.now.monotonic
+    pulses = (
+        Pulse(stream=1, is_video=True, stamp=round(now * 1000), units=25),
+        Pulse(stream=2, is_video=False, stamp=sound_at, units=25 if sound_at is not None else 0),
+    )
+    world.tell(
+        lambda at: ev.SizeMeasured(at=at, attempt=first.number, size=first.size + 1000, pulses=pulses, unfit=unfit)
+    )
+    world.advance(0.1)
+
+
+def test_sound_that_stands_still_while_pictures_go_on_has_another_segment_start() -> None:
+    world = recording(30.0)
+    look(world, 1)
+    for _ in range(2):
+        assert Notice.STREAM_STILL not in notices(world)
+        world.advance(5.0)
+        look(world, None)
+    assert notices(world).count(Notice.STREAM_STILL) == 1
+    assert notices(world).count(Notice.SUSPECTED) == 1
+    assert world.recorder.state is State.ROTATING
+    world.advance(10.0)
+    finish(world)
+    assert causes(world) == ["rotated", "source-ended"]
+
+
+def test_it_is_told_once_and_that_it_goes_on_again() -> None:
+    world = recording(30.0)
+    world.broker_refuses = 1000
+    look(world, 1)
+    for _ in range(6):
+        world.advance(5.0)
+        look(world, None)
+    assert notices(world).count(Notice.STREAM_STILL) == 1
+    look(world, 2)
+    assert notices(world).count(Notice.STREAM_MOVES) == 1
+    world.broker_refuses = 0
+    finish(world)
+
+
+@pytest.mark.parametrize(("container", "told"), [(Container.MP4, 1), (Container.RECEIVED, 0)])
+def test_what_cannot_become_an_mp4_is_told_once_at_the_start_if_one_was_asked_for(
+    container: Container, told: int
+) -> None:
+    world = begun(World(policy=replace(POLICY, container=container)))
+    world.advance(3.0)
+    for _ in range(3):
+        look(world, None, "it comes as Matroska")
+    assert notices(world).count(Notice.CONTAINER_UNFIT) == told
+    assert (world.recorder.segments[-1].unfit is not None) is bool(told)
     finish(world)
 
 

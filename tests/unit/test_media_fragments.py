@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamvaultd.media import fmp4, fragments
-from streamvaultd.media.fragment_union import find_union, gap_ms
+from streamvaultd.media.fragment_union import find_union, gap_ms, has_overlap
 from streamvaultd.media.plan import plan_join
 from streamvaultd.media.seam import Certainty, SeamKind, find_seam
 from streamvaultd.media.splice import Splice
@@ -20,6 +20,8 @@ from tests.unit.test_media_transport import Broadcast
 SCALE = 15360
 AUDIO_SCALE = 48000
 SECONDS = 2
+DECODER = b"\x03\x80\x80\x80\x25\x00\x02\x00\x04\x80\x80\x80\x17\x40\x15\x00\x00\x00"
+"""Of an esds, up to its bit rates."""
 
 
 def box(kind: bytes, *content: bytes) -> bytes:
@@ -37,12 +39,13 @@ def track_box(track: int, scale: int, handler: bytes) -> bytes:
     return box(b"trak", header, media)
 
 
-def header(scale: int = SCALE) -> bytes:
+def header(scale: int = SCALE, rate: int = 0) -> bytes:
     defaults = box(
         b"mvex", *(box(b"trex", bytes(4), number(track), number(1), number(512), bytes(8)) for track in (1, 2))
     )
-    moov = box(b"moov", track_box(1, scale, b"vide"), track_box(2, AUDIO_SCALE, b"soun"), defaults)
-    return box(b"ftyp", b"iso6") + moov
+    rates = box(b"udta", box(b"btrt", bytes(4), number(rate) * 2), box(b"esds", bytes(4), DECODER, number(rate) * 2))
+    tracks = track_box(1, scale, b"vide"), track_box(2, AUDIO_SCALE, b"soun")
+    return box(b"ftyp", b"iso6") + box(b"moov", *tracks, defaults, rates)
 
 
 def traf(track: int, start: int, durations: list[int]) -> bytes:
@@ -55,16 +58,18 @@ def traf(track: int, start: int, durations: list[int]) -> bytes:
     )
 
 
-def fragment(index: int, *, scale: int = SCALE, salt: int = 0) -> bytes:
-    """Two seconds of video and audio, number `index` of the broadcast."""
+def fragment(
+    index: int, *, scale: int = SCALE, salt: int = 0, counted: int | None = None, sound_before: int = 0
+) -> bytes:
+    """Two seconds of video and audio, number `index` of the broadcast, and so many ticks of the sound before it."""
     frames = [scale * SECONDS // 60] * 60
-    sound = [1000] * (AUDIO_SCALE * SECONDS // 1000)
+    sound = [1000] * ((AUDIO_SCALE * SECONDS + sound_before) // 1000)
     payload = hashlib.shake_128(f"{index} {salt}".encode()).digest(3000 + index % 7)
     moof = box(
         b"moof",
-        box(b"mfhd", bytes(4), number(index)),
+        box(b"mfhd", bytes(4), number(index if counted is None else counted)),
         traf(1, index * SECONDS * scale, frames),
-        traf(2, index * SECONDS * AUDIO_SCALE, sound),
+        traf(2, index * SECONDS * AUDIO_SCALE - sound_before, sound),
     )
     return box(b"styp", b"msdh") + moof + box(b"mdat", payload)
 
@@ -190,6 +195,59 @@ def test_a_repeated_initialisation_changes_nothing() -> None:
 def test_an_initialisation_without_media_is_no_part() -> None:
     assert parts(capture([0, 1]) + header(scale=90000)) == [capture([0, 1])]
     assert parts(HEADER) == []
+
+
+def muxed(indices: list[int], rate: int = 0, sound_before: int = 0) -> bytes:
+    """A capture whose muxer counts fragments itself, and begins with some sound that comes before the pictures."""
+    first, *rest = indices
+    parts = [fragment(first, counted=1, sound_before=sound_before)]
+    parts += [fragment(index, counted=number) for number, index in enumerate(rest, 2)]
+    return header(rate=rate) + b"".join(parts)
+
+
+def times(data: bytes) -> list[tuple[int, int]]:
+    """Where the fragments begin, by pictures and by sound, in seconds."""
+    source = BytesSource(data)
+    found = fragments.fragments(source, fragments.tracks(source))
+    return [(one.runs[0].start // SCALE, one.runs[1].start // AUDIO_SCALE) for one in found]
+
+
+@pytest.mark.parametrize("sound_before", [0, 24_000])
+def test_fragments_that_a_muxer_counted_are_the_same_all_the_same(sound_before: int) -> None:
+    """Its bit rates are measured anew, its numbers begin anew, and its first fragment is cut elsewhere."""
+    older = muxed(list(range(8)), rate=1000)
+    newer = muxed(list(range(5, 12)), rate=2000, sound_before=sound_before)
+    seam = find_seam(BytesSource(older), BytesSource(newer))
+    assert (seam.kind, seam.method, seam.certainty) == (SeamKind.UNION, "fragments", Certainty.PROVEN)
+    assert "-" not in seam.note
+    assert times(joined(older, newer)) == [(2 * index, 2 * index) for index in range(12)]
+
+
+def test_a_capture_that_begins_in_the_middle_fills_holes_and_has_its_own_filled() -> None:
+    older, newer = muxed([0, 1, 2, 3, 4, 6, 7]), muxed([3, 4, 5, 7, 8], sound_before=5000)
+    assert times(joined(older, newer)) == [(2 * index, 2 * index) for index in range(9)]
+
+
+def test_other_streams_are_no_other_bit_rates() -> None:
+    assert fmp4.is_same_header(header(rate=1), header(rate=2))
+    assert not fmp4.is_same_header(header(rate=1), header(scale=90000, rate=1))
+    assert not fmp4.is_same_header(header(rate=1), header(rate=1) + bytes(1))
+
+
+@pytest.mark.parametrize(
+    ("older", "newer", "proven"),
+    [
+        (range(8), range(5, 12), True),
+        (range(8), range(5, 7), True),
+        (range(5), range(5, 9), False),
+        ([0, 1, 2, 4], [1, 2, 3], False),
+    ],
+)
+def test_a_muxed_capture_takes_over_when_the_end_of_one_is_in_the_other(
+    older: list[int], newer: list[int], *, proven: bool
+) -> None:
+    mine, yours = muxed(list(older)), muxed(list(newer), sound_before=3000)
+    assert has_overlap(BytesSource(mine), BytesSource(yours)) is proven
 
 
 def test_other_formats_are_other_parts() -> None:

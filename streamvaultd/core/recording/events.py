@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from streamvaultd.core.evidence import Evidence
+from streamvaultd.core.flows import Pulse
 from streamvaultd.core.model import Instant, Moment
 from streamvaultd.core.recording.loglines import Line
 
@@ -92,10 +93,13 @@ class MediaArrived(_RunEvent):
 class SizeMeasured(_RunEvent):
     """Bytes in the file; and in the scope, if the kernel counts them, of anonymous memory, and its limit.
 
-    The limit is not the one that was asked for where a drop-in of the administrator sets another.
+    The limit is not the one that was asked for where a drop-in of the administrator sets another. `pulses` has the
+    streams of the file, if its format tells them; `unfit` why an MP4 cannot hold them, if it cannot.
     """
 
     size: int
+    pulses: tuple[Pulse, ...] = ()
+    unfit: str | None = None
     anon: int | None = None
     limit: int | None = None
 

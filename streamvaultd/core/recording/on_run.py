@@ -16,7 +16,7 @@ from streamvaultd.core.recording import effects as fx
 from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.effects import Effect, Notice
 from streamvaultd.core.recording.loglines import quality_in
-from streamvaultd.core.recording.on_suspicion import is_beside_wanted, start_beside
+from streamvaultd.core.recording.on_suspicion import is_beside_wanted, on_looked_at, start_beside
 from streamvaultd.core.recording.policy import (
     SEALS_MAX,
     STOPS_MAX,
@@ -124,16 +124,19 @@ def on_size_measured(recorder: Recorder, event: ev.SizeMeasured) -> Step:
     if event.size <= segment.size and has_stalled(segment, policy, now):
         return _replace_stalled(recorder, segment, event)
     grown = now if event.size > segment.size else segment.grown_at
-    measured = replace(_weighed(segment, event), size=max(event.size, segment.size), grown_at=grown)
+    seen, told = on_looked_at(recorder, segment, event)
+    measured = replace(_weighed(seen, event), size=max(event.size, segment.size), grown_at=grown)
     after = put(recorder, measured, measure_at=next_measure(measured, policy, now))
     if has_advanced(measured):
         after = replace(after, grace_until=None, silent_since=None)
     if measured.suspect is not None and event.size > segment.size and is_beside_wanted(after, measured, now):
-        return start_beside(after, measured, event.at)
+        after, effects = start_beside(after, measured, event.at)
+        return after, (*told, *effects)
     room = max(memory_limit(after, now), raised_limit(measured.memory_max or 0, policy))
     if is_memory_near(measured, now, room) and may_rotate(after, measured, now):
-        return _rotate_for_memory(after, measured, event)
-    return after, ()
+        after, effects = _rotate_for_memory(after, measured, event)
+        return after, (*told, *effects)
+    return after, told
 
 
 def _weighed(segment: Segment, event: ev.SizeMeasured) -> Segment:

@@ -9,11 +9,13 @@ does not have the media at all, costs little.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
-from streamvaultd.core.model import Instant, Moment, Phase, Recorder, Segment, State
+from streamvaultd.core.flows import describe, observed, standing
+from streamvaultd.core.model import Container, Instant, Moment, Phase, Recorder, Segment, State
 from streamvaultd.core.recording import events as ev
-from streamvaultd.core.recording.effects import Notice
+from streamvaultd.core.recording.effects import Effect, Notice
 from streamvaultd.core.recording.loglines import Line
 from streamvaultd.core.recording.policy import (
     INCOMPLETE_LIMIT,
@@ -100,6 +102,27 @@ def _suspect(recorder: Recorder, segment: Segment, event: ev.SegmentSpoke) -> St
     if suspected is None or event.line is Line.SOURCE_SILENT or not is_beside_wanted(after, suspected, now):
         return after, ()
     return start_beside(after, suspected, event.at)
+
+
+def on_looked_at(recorder: Recorder, segment: Segment, event: ev.SizeMeasured) -> tuple[Segment, tuple[Effect, ...]]:
+    """What a look at the file shows of its streams; one that stands still while others go on is a sign."""
+    now, before = event.at.monotonic, standing(segment.flows)
+    flows = observed(segment.flows, event.pulses, now)
+    still = standing(flows)
+    told, seen = [], replace(segment, flows=flows)
+    if {flow.stream for flow in still} - {flow.stream for flow in before}:
+        told.append(tell(Notice.STREAM_STILL, segment, why=describe(still)))
+    if before and not still:
+        told.append(tell(Notice.STREAM_MOVES, segment))
+    if still:
+        since = segment.suspect_since if is_suspect(segment, now) else now
+        until = suspect_until(segment, None, now)
+        seen = replace(seen, suspect=describe(still), suspect_since=since, suspect_until=until)
+    if event.unfit is not None and recorder.recording.policy.container is Container.MP4:
+        if not any(each.unfit == event.unfit for each in recorder.segments):
+            told.append(tell(Notice.CONTAINER_UNFIT, segment, why=event.unfit))
+        seen = replace(seen, unfit=event.unfit)
+    return seen, tuple(told)
 
 
 def is_beside_wanted(recorder: Recorder, segment: Segment, now: Instant) -> bool:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Final
 
 from streamvaultd.core.cause import Cause
+from streamvaultd.core.flows import are_watched, is_open
 from streamvaultd.core.model import Instant, Moment, Policy, Recorder, Segment
 from streamvaultd.core.recording.loglines import Line
 
@@ -46,6 +47,9 @@ SUSPECT_HOLD_MAX: Final = 600.0
 """Seconds: when a run that may be losing media is looked at again; and how long it stays suspected after the last sign
 of it, which comes with every reload of a playlist, and after one that its streamlink gives only once.
 """
+FLOW_LOOK: Final = 10.0
+"""Where a file has several streams, it is looked at every so many seconds whether all of them go on."""
+
 BESIDE_PAUSE: Final = 3.0
 BESIDE_PAUSE_MAX: Final = 60.0
 """Seconds between two tries to have a segment beside a suspected one: an eighth of how long it has been one."""
@@ -229,8 +233,8 @@ def is_suspect(segment: Segment, at: Instant) -> bool:
     return segment.suspect_until is not None and at < segment.suspect_until
 
 
-def suspect_until(segment: Segment, line: Line, at: Instant) -> Instant:
-    """Until when a run is suspected after such a line."""
+def suspect_until(segment: Segment, line: Line | None, at: Instant) -> Instant:
+    """Until when a run is suspected after such a line, or another sign."""
     hold = SUSPECT_HOLD_MAX if line is Line.SOURCE_SILENT else SUSPECT_HOLD
     return max(segment.suspect_until or 0.0, at + hold)
 
@@ -303,7 +307,9 @@ def next_measure(segment: Segment, policy: Policy, at: Instant) -> Instant:
     if segment.media_at is not None and segment.size > 0:
         rate = segment.size / max(at - segment.media_at.monotonic, 1.0)
         wait = min(wait, (policy.rotate_size - segment.size) / rate / 2)
-    if is_suspect(segment, at):
+    if are_watched(segment.flows):
+        wait = min(wait, FLOW_LOOK)
+    if is_suspect(segment, at) or is_open(segment.flows):
         wait = min(wait, SUSPECT_LOOK)
     if segment.grown_at is not None:
         wait = min(wait, segment.grown_at + stall_limit(segment, policy) - at)

@@ -147,6 +147,7 @@ def recording_block(
     fields: list[tuple[str, Line]] = [("State", state)]
     if recording.detail:
         fields.append(("", line(recording.detail)))
+    fields += [("Warning", line(text, Style.BAD)) for text in _troubles(segments)]
     if recording.retry_at is not None:
         fields.append(("", line(next_try(recording.retry_at, now))))
     fields += [(label, line(text)) for label, text in _facts(recording, segments, now) if text]
@@ -155,6 +156,11 @@ def recording_block(
         (*title, Span(f" - recording {recording.id} of stream {recording.stream}")),
         *labelled(fields),
     ]
+
+
+def _troubles(segments: Sequence[Segment]) -> list[str]:
+    """What is wrong with the streams that are recorded now; what several segments have is said once."""
+    return list(dict.fromkeys(segment.trouble for segment in segments if segment.trouble is not None))
 
 
 def next_try(at: int, now: int) -> str:

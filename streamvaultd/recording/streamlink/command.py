@@ -91,10 +91,17 @@ _DEFAULTS: Final = (
     _Option("stream-segmented-queue-deadline", "10", since=Version(8, 1, 1)),
     _Option("hls-segment-queue-threshold", "10", until=Version(8, 1)),
     _Option("retry-open", "3"),
+    _Option("ffmpeg-validation-timeout", "20", since=Version(8, 6, 3)),
     _Option("ffmpeg-copyts"),  # muxed streams keep the source's clock, which is what joins them
-    _Option("ffmpeg-fout", "mpegts"),
 )
 """In the configuration file, where the administrator's options may change them."""
+
+
+MUXER: Final = Path(__file__).with_name("mux.py")
+"""It looks at what comes, and becomes ffmpeg. If it may not be executed, all is muxed to a transport stream."""
+
+_MUXING: Final = ("ffmpeg-ffmpeg", "ffmpeg-fout")
+"""An administrator who chooses a format, or another ffmpeg, has chosen both."""
 
 
 def parse_version(output: str) -> Version | None:
@@ -112,12 +119,19 @@ def build_command(installation: Installation, config_fd: int) -> tuple[str, ...]
     return (*installation.command, f"--config=/proc/self/fd/{config_fd}", *options)
 
 
-def config_text(version: Version, url: str, quality: str, options: Iterable[tuple[str, str]] = ()) -> str:
+def config_text(
+    version: Version, url: str, quality: str, options: Iterable[tuple[str, str]] = (), *, muxer: str | None = None
+) -> str:
     """The configuration of one run. `options` are the administrator's, by long name; "true" stands for a bare one.
+
+    `muxer` is what streamlink takes for ffmpeg.
 
     Raises InvalidUrl, InvalidQuality, and ValueError for an option that is more than a line.
     """
+    options = list(options)
     lines = [(option.name, option.value) for option in _known(_DEFAULTS, version)]
+    if not any(name in _MUXING for name, _ in options):
+        lines += [(name, value) for name, value in zip(_MUXING, (muxer, "mpegts"), strict=True) if value is not None]
     for name, value in options:
         if breaks_line(name) or breaks_line(value):
             raise ValueError(f"option '{name}' is not one line")

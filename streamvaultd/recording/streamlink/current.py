@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -13,7 +14,14 @@ from streamvaultd.config.live import LiveSettings
 from streamvaultd.core.model import Recording
 from streamvaultd.errors import StreamlinkInstallFailed, StreamlinkUnusable
 from streamvaultd.recording.streamlink import installation as installations
-from streamvaultd.recording.streamlink.command import Installation, build_command, config_text, preferring, secrets_in
+from streamvaultd.recording.streamlink.command import (
+    MUXER,
+    Installation,
+    build_command,
+    config_text,
+    preferring,
+    secrets_in,
+)
 from streamvaultd.recording.streamlink.install_line import Connect, ask_installer, connect
 from streamvaultd.recording.streamlink.installer import Question
 from streamvaultd.recording.streamlink.trust import owners
@@ -112,7 +120,7 @@ class Streamlinks:
         installation, secrets = await self.usable(), self.secrets_for(recording)
         options = (*self._settings.now.streamlink_options, *self.options_for(recording))
         quality = preferring(preferred, recording.quality)
-        text = config_text(installation.version, recording.url, quality, (*options, *secrets))
+        text = config_text(installation.version, recording.url, quality, (*options, *secrets), muxer=_muxer())
         fd = memfd_with("streamlink-config", text)
         hidden = secrets_in([*options, *((f"auth-{name}", value) for name, value in secrets)])
         return build_command(installation, fd), fd, hidden
@@ -127,3 +135,7 @@ class Streamlinks:
         except OSError:
             resolv_conf = "nameserver 127.0.0.1\nnameserver ::1"  # what resolv.conf(5) says of a file that is missing
         return reachable([recording.url, *proxies], settings.network_allow, resolv_conf)
+
+
+def _muxer() -> str | None:
+    return str(MUXER) if os.access(MUXER, os.X_OK) else None
