@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streamvaultd.core.evidence import Evidence
+from streamvaultd.core.flows import Pulse
 from streamvaultd.core.model import Moment, Recorder, State
 from streamvaultd.core.recording import effects as fx
 from streamvaultd.core.recording import events as ev
@@ -84,8 +85,17 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "detail": st.just("as it is"),
     "path": st.just("/srv/r/demo/x.ts"),
     "live": st.dictionaries(st.integers(1, 6), SIZE, max_size=3),
+    "pulses": st.lists(
+        st.builds(
+            Pulse, stream=st.integers(1, 2), is_video=st.booleans(), stamp=st.none() | st.integers(0, 10**7),
+            units=st.integers(0, 100), pause=st.sampled_from([0.0, 0.04, 4.0]),
+        ),
+        max_size=2, unique_by=lambda pulse: pulse.stream,
+    ).map(tuple),
+    "unfit": st.sampled_from([None, "it is Matroska"]),
+    "ended": st.sampled_from([None, Moment(BOOTED, EPOCH)]),
     "grown": st.dictionaries(st.integers(1, 6), st.floats(0.0, 1e6), max_size=3),
-}
+}  # fmt: skip
 Happening = tuple[float, type[ev.Event], dict[str, Any]]
 
 
