@@ -148,9 +148,17 @@ class World:
         spawned.open_gate()
         return Run(spawned)
 
-    def record(self, url: str, output: Path, installation: Installation = FAKE_STREAMLINK, **more: Any) -> Run:
+    def record(
+        self,
+        url: str,
+        output: Path,
+        installation: Installation = FAKE_STREAMLINK,
+        *,
+        options: tuple[tuple[str, str], ...] = (),
+        **more: Any,
+    ) -> Run:
         """Start a recording of a URL into a new file."""
-        config = memfd_with("config", config_text(installation.version, url, "best"))
+        config = memfd_with("config", config_text(installation.version, url, "best", options))
         file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o640)
         try:
             return self.start(*build_command(installation, config), stdout_fd=file, extra_fds=[config], **more)

@@ -47,7 +47,8 @@ def test_nothing_but_http_is_fetched(at: World, source: Hostile, kind: str) -> N
     secret.write_text(PLANTED)
     rules = Rules(network=True, read=(str(secret),))  # so that nothing but streamlink and the guard refuses it
     named = source.naming(kind, f"file://{secret}")
-    at.record(named, at.folder / "out", installed(), rules=rules).ended()
+    soon = (("stream-timeout", "10"),)  # DASH waits so long for what it could not fetch
+    at.record(named, at.folder / "out", installed(), rules=rules, options=soon).ended()
     assert b"planted-" not in (at.folder / "out").read_bytes()
     told = " ".join(entry["MESSAGE"] for entry in at.journal.entries())
     assert "planted-planted-planted-" not in told
