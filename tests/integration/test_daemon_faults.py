@@ -251,15 +251,13 @@ def test_a_scope_that_an_administrator_stops_is_replaced(box: Box, ctl: Ctl, sou
 
 
 def test_a_folder_that_is_removed_under_a_recording(box: Box, ctl: Ctl, source: LiveSource, channel: str) -> None:
-    """What was removed is lost, and told as an error; the recording goes on in a new folder."""
+    """What was removed is still open: it is told, the recording goes on in a new folder, and in the end all is there."""
     ctl("record", source.url(channel), "--name", "gone")
     recording = ctl.recording("gone")["id"]
     box.run(["rm", "-r", f"{RECORDINGS}/gone"])
     wait_writing(box, ctl, "gone", 2)
-    box.wait_for(lambda: told(box, ENTRIES[Notice.MEDIA_GONE], recording), "what was removed is told")
-    source.control(channel, end=True)
-    box.wait_for(lambda: ctl.state("gone") == "completed", "it is complete", timeout=60)
-    assert ctl.recording("gone")["runtime"]["bytes"] > 0
+    box.wait_for(lambda: told(box, ENTRIES[Notice.FILE_TAKEN], recording), "what was removed is told")
+    ends_well(box, ctl, source, channel, "gone")
 
 
 def test_a_folder_that_nobody_may_enter_is_the_trouble_of_one_recording(
