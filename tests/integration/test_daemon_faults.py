@@ -251,7 +251,7 @@ def test_a_scope_that_an_administrator_stops_is_replaced(box: Box, ctl: Ctl, sou
 
 
 def test_a_folder_that_is_removed_under_a_recording(box: Box, ctl: Ctl, source: LiveSource, channel: str) -> None:
-    """What was removed is still open: it is told, the recording goes on in a new folder, and in the end all is there."""
+    """What was removed is still open: it is told, the recording goes on in a new folder, and nothing is missing."""
     ctl("record", source.url(channel), "--name", "gone")
     recording = ctl.recording("gone")["id"]
     box.run(["rm", "-r", f"{RECORDINGS}/gone"])
