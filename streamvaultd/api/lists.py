@@ -10,6 +10,7 @@ from streamvaultd.api.present import Presenter
 from streamvaultd.api.views import NUMBER_MAX, View, optional, paging, summary_view
 from streamvaultd.base.clock import Clock
 from streamvaultd.core.listing import (
+    EVENT_KINDS,
     EventQuery,
     EventRow,
     JobQuery,
@@ -20,13 +21,11 @@ from streamvaultd.core.listing import (
     Summary,
 )
 from streamvaultd.core.model import Recorder
-from streamvaultd.core.recording.effects import Notice
 from streamvaultd.errors import InvalidParameter, NoSuchEvent, NoSuchJob, NoSuchKind, NoSuchStream
 from streamvaultd.reporting.hub import WholeJob
 from streamvaultd.varlink.server import Call, Handler
 
 UNFINISHED: Final = ("recording", "finalizing")
-_KINDS: Final = tuple(notice.value for notice in Notice)
 T = TypeVar("T")
 
 
@@ -120,8 +119,8 @@ class LookApi:
         wanted = chosen(call.parameters, "streamer", "kind", "priority", "since", "until")
         wanted |= await self._recording(call)
         page = await self._store.page_events(EventQuery(**paging(call.parameters), **wanted))
-        if not page.items and wanted.get("kind", _KINDS[0]) not in _KINDS:
-            raise NoSuchKind(kind=wanted["kind"], known=", ".join(_KINDS))
+        if not page.items and wanted.get("kind", EVENT_KINDS[0]) not in EVENT_KINDS:
+            raise NoSuchKind(kind=wanted["kind"], known=", ".join(EVENT_KINDS))
         return answer("events", [event_row_view(event) for event in page.items], page)
 
     async def get_event(self, call: Call) -> View:

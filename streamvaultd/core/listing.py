@@ -8,9 +8,15 @@ from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar
 
 from streamvaultd.core.model import Recorder
+from streamvaultd.core.recording.effects import Notice
 
 PAGE_MAX: Final = 1000
 """Items of one page."""
+
+STREAM_CHANGED: Final = "stream-changed"
+RECOVERED: Final = "recovered"
+EVENT_KINDS: Final = (*(notice.value for notice in Notice), STREAM_CHANGED, RECOVERED)
+"""Of the events of recordings: what people are told, another title of a broadcast, and rows made anew by the audit."""
 
 T = TypeVar("T")
 

@@ -147,6 +147,10 @@ class Footage:
         await self._lanes.call(lane, restore, deadline=patience)
         return await self._lanes.run(lane, self._files.seal, path)
 
+    def release_named(self, recorder: Recorder, attempt: int) -> None:
+        """It cannot be sealed now: its disk may be unmounted, unless it is nowhere but in what is open."""
+        self._held.release_named(segment_unit(recorder.recording.id, attempt))
+
     def release(self, recorder: Recorder, attempt: int) -> None:
         """It is sealed: nothing of it has to be kept open."""
         self._held.release(segment_unit(recorder.recording.id, attempt))

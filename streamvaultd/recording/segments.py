@@ -147,6 +147,7 @@ class Captures:
         try:
             size = await self._footage.seal(recorder, attempt, is_over=trouble is None)
         except OSError as error:
+            self._footage.release_named(recorder, attempt)
             self._journal.tell(FILES_TROUBLE, recorder, why=error)
             return
         if trouble is not None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import desc, insert, select, update
 
+from streamvaultd.core.listing import STREAM_CHANGED
 from streamvaultd.core.model import JOIN, Broadcast
 from streamvaultd.core.watching.model import Ended, Past
 from streamvaultd.core.watching.usual_hours import USUAL_KEPT, minute_of_day
@@ -46,7 +47,7 @@ def note_broadcast(connection: Connection, recording: int, broadcast: Broadcast,
         insert_event(
             connection,
             {
-                "at": realtime, "kind": "stream-changed", "priority": INFO, "message": f"The stream is now {told}",
+                "at": realtime, "kind": STREAM_CHANGED, "priority": INFO, "message": f"The stream is now {told}",
                 "recording_id": recording, "fields": {"title": broadcast.title, "category": broadcast.category},
             },
         )  # fmt: skip

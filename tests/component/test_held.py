@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -168,6 +169,30 @@ async def test_a_file_that_nobody_has_is_not_there(scene: Scene) -> None:
         scene.held.open(UNIT, scene.path)
     scene.held.restoring(UNIT, scene.path, is_over=True)()
     scene.held.release(UNIT)
+
+
+def opened() -> set[str]:
+    """What is open in this process."""
+    found = set()
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            found.add(str(link.readlink()))
+    return found
+
+
+async def test_what_cannot_be_sealed_keeps_no_disk_busy_unless_it_is_nowhere_else(scene: Scene) -> None:
+    scene.hold()
+    other = scene.path.with_name("segment_002.ts")
+    other.write_bytes(b"other")
+    scene.held.hold("streamvault-1-002.scope", other, os.open(other, os.O_RDONLY))
+    scene.path.unlink()
+    await scene.next()
+    assert str(other) in opened()
+    for unit in (UNIT, "streamvault-1-002.scope"):
+        scene.held.release_named(unit)
+    assert str(other) not in opened()
+    scene.seal()
+    assert scene.path.read_bytes() == scene.written
 
 
 async def test_descriptors_are_closed(scene: Scene) -> None:

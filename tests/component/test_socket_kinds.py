@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 async def test_a_kind_that_there_is_not_is_a_mistake_that_names_the_kinds(tmp_path: Path) -> None:
     async with served(tmp_path) as world:
-        assert (await world.call("ListEvents", kind="segment-died"))["events"] == []
+        for kind in ("segment-died", "stream-changed", "recovered"):
+            assert (await world.call("ListEvents", kind=kind))["events"] == []
         with pytest.raises(NoSuchKind, match=r"'segment-dies': there are recording-started, .*segment-died"):
             await world.call("ListEvents", kind="segment-dies")

@@ -123,6 +123,11 @@ class HeldFiles:
         if held.is_stored:
             self._forget_stored(unit)
 
+    def release_named(self, unit: str) -> None:
+        """It cannot be sealed now: one that has its name is there for the next try, and keeps no disk busy."""
+        if not self.is_taken(unit):
+            self.release(unit)
+
     def release_all(self, recorders: Iterable[Recorder]) -> None:
         """Those of segments that are over."""
         for recorder in recorders:

@@ -18,7 +18,7 @@ from streamvaultd.base.units import job_fd_name, parse_job_unit, parse_segment_u
 from streamvaultd.config.live import LiveSettings
 from streamvaultd.config.names import NAME
 from streamvaultd.core.evidence import Evidence
-from streamvaultd.core.listing import JobRow
+from streamvaultd.core.listing import RECOVERED, JobRow
 from streamvaultd.core.model import Moment, Phase, Recorder, Segment, State
 from streamvaultd.core.recording.events import JoinEnded, JoinOverdue, Restarted, SegmentExited
 from streamvaultd.core.recording.reconcile import Facts, takeover
@@ -257,7 +257,7 @@ class Repairs:
         where = f", in {segments_folder(recorder.recording.stream)} now" if is_moved else ""
         text = f"recording {recording} was recovered from {len(files)} segment files{where}, and is being joined"
         await self._store.add_event(
-            at=self._clock.now(), kind="recovered", priority=NOTICE, message=text, recording=recording
+            at=self._clock.now(), kind=RECOVERED, priority=NOTICE, message=text, recording=recording
         )
         await self._own(recorder, Facts(live=frozenset()))
         return text
