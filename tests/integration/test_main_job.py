@@ -334,6 +334,27 @@ def test_the_daemon_dies_while_it_joins(box: Box, ctl: Ctl, source: LiveSource, 
     wait_tidied(box, "joining", Path(ctl.recording("joining")["runtime"]["path"]).name)
 
 
+def test_a_join_that_gets_no_scope_is_tried_again(box: Box, ctl: Ctl, source: LiveSource, channel: str) -> None:
+    """systemd refuses it for a while, and the daemon is begun anew meanwhile: the recording is complete afterwards."""
+    ctl("record", source.url(channel), "--name", "unjoined")
+    wait_writing(box, ctl, "unjoined", 1)
+    box.run(["systemctl", "stop", "streamvault-jobs.slice"])
+    box.run(["systemctl", "mask", "--runtime", "streamvault-jobs.slice"])
+    source.control(channel, end=True)
+    wait_state(box, ctl, "unjoined", "unjoined")
+    box.wait_for(lambda: len(ctl.json("jobs", "unjoined")) >= 2, "the first pause is over")
+    wait_state(box, ctl, "unjoined", "unjoined")
+    due = ctl.recording("unjoined")["runtime"]["retryAt"]["monotonic"]
+    assert "it is tried again at" in ctl("status", "unjoined").stdout
+    box.run(["systemctl", "restart", "streamvaultd"])
+    assert ctl.recording("unjoined")["runtime"]["retryAt"]["monotonic"] == due
+    box.run(["systemctl", "unmask", "--runtime", "streamvault-jobs.slice"])
+    ctl("retry", "unjoined")
+    wait_state(box, ctl, "unjoined", "completed")
+    frames = count(box, ctl.recording("unjoined")["runtime"]["path"], source, channel, first_segment=0)
+    assert frames.is_perfect, frames
+
+
 def test_varlinkctl_understands_the_socket(box: Box) -> None:
     socket = "/run/streamvaultd/io.streamvault.Recorder"
     shown = box.run(["varlinkctl", "introspect", socket, "io.streamvault.Recorder"]).stdout
