@@ -127,7 +127,7 @@ class Daemon:
         self._inbox = Inbox()
         self._recorders = Recorders(self._inbox, self._clock)
         self._lanes = Lanes(on_overdue=self._on_overdue)
-        self._store, self._files = store, files
+        self._store, self._files, self._lacks = store, files, lacks()
         self._base = Base(
             settings=self._settings, clock=self._clock, tasks=group, lanes=self._lanes, inbox=self._inbox,
             recorders=self._recorders, journal=self.journal, store=store, files=files,
@@ -324,7 +324,7 @@ class Daemon:
                 progress=self._progress.of,
             ),
             unreachable=lambda: self.watching.telling.unreachable,
-            unconfined=lacks(),
+            unconfined=self._lacks,
         )
 
     def _build_sockets(self) -> Sockets:
@@ -371,7 +371,7 @@ class Daemon:
             loop.add_signal_handler(number, stop.set)
         self.notifier.ready(self.status())
         self.journal.tell(DAEMON_STARTED, version=__version__, adopted=adopted)
-        for why in lacks():
+        for why in self._lacks:
             self.journal.tell(CONFINEMENT_LACKS, why=why)
         self._group.create_task(self.upkeep.audits.tell())
         await stop.wait()

@@ -35,9 +35,10 @@ class Glance:
         self._seen: dict[tuple[int, int], tuple[float, int]] = {}
 
     async def fresh(self, recorder: Recorder) -> Recorder:
-        if recorder.state.is_final:
-            self._forget(recorder)
         writing = [segment for segment in recorder.segments if segment.phase is Phase.WRITING]
+        for segment in recorder.segments:
+            if segment.phase is not Phase.WRITING:
+                self._seen.pop((recorder.recording.id, segment.number), None)
         if not writing:
             return recorder
         sizes = await asyncio.gather(*(self._size(recorder.recording, segment) for segment in writing))
@@ -58,7 +59,3 @@ class Glance:
             pass
         self._seen[key] = (now, size)
         return size
-
-    def _forget(self, recorder: Recorder) -> None:
-        for segment in recorder.segments:
-            self._seen.pop((recorder.recording.id, segment.number), None)
