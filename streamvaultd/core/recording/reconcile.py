@@ -20,6 +20,7 @@ from streamvaultd.core.recording.events import (
     Restarted,
     SegmentExited,
 )
+from streamvaultd.core.recording.policy import STEP_MIN
 
 Run = tuple[int, int]
 """(recording, attempt)"""
@@ -77,9 +78,14 @@ def _ends(recorder: Recorder, segment: Segment, facts: Facts, at: Moment) -> Ite
 
 
 def _last_written(segment: Segment, instant: Instant | None, at: Moment) -> Moment | None:
-    """When a run wrote last whose end nobody saw; None where the clock was set meanwhile, and nobody can tell."""
-    earliest = segment.grown_at if segment.grown_at is not None and not segment.earlier_boot else float("-inf")
-    return at.at(instant) if instant is not None and earliest <= instant <= at.monotonic else None
+    """When a run wrote last whose end nobody saw; None where the clock was set meanwhile, and nobody can tell.
+
+    It was seen to grow a moment after it had: the last write may lie before that.
+    """
+    known = segment.grown_at if segment.grown_at is not None and not segment.earlier_boot else float("-inf")
+    if instant is None or not known - STEP_MIN <= instant <= at.monotonic:
+        return None
+    return at.at(max(instant, known))
 
 
 def orphans(recorders: Iterable[Recorder], facts: Facts) -> frozenset[Run]:
