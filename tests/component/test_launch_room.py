@@ -70,7 +70,7 @@ class Launches:
         files = SegmentFiles(mounts=Path("/dev/null"))
         self.studio = Studio(files=files, capture=self, disk=room, memory=room)
 
-    async def command(self, _recording: Recording, _preferred: str | None) -> None:
+    async def command(self, _recording: Recording, _preferred: str | None, _limit: float | None) -> None:
         raise StreamlinkUnusable(command="streamlink", why="it is not there")
 
     async def launch(self, recorder: Recorder) -> ev.LaunchFailed:
