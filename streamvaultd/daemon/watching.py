@@ -14,8 +14,9 @@ from typing import Final
 from streamvaultd.api.notify import TellingApi
 from streamvaultd.api.streamers import StreamersApi
 from streamvaultd.config import credentials, streamers
+from streamvaultd.config.filename import check_template
 from streamvaultd.config.last_good import STREAMERS, LastGood
-from streamvaultd.config.settings import Settings, check_template
+from streamvaultd.config.settings import Settings
 from streamvaultd.config.streamer_files import StreamerFiles
 from streamvaultd.core.model import Recording
 from streamvaultd.core.watching.streamer import Streamer

@@ -12,8 +12,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from streamvaultd.config import settings, streamers
-from streamvaultd.config.values import shown
+from streamvaultd.config import settings, streamers, table
+from streamvaultd.config.kinds import shown
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Container, Policy
 from streamvaultd.core.upkeep.retention import Rules
@@ -69,8 +69,8 @@ PLAIN = Streamer(name="alice", url="https://a.example/1", file="alice.toml")
 
 def places() -> Iterator[tuple[str, str, str]]:
     """Which file, section and key."""
-    yield from (("settings", option.section, option.key) for option in settings.OPTIONS)
-    yield from (("streamer", option.section, option.key) for option in streamers.KEYS)
+    yield from (("settings", option.section, option.key) for option in table.GENERAL)
+    yield from (("streamer", option.section, option.key) for option in table.OWN)
     yield from STRANGE
 
 
