@@ -87,7 +87,7 @@ class Api:
         memory_of: Callable[[str], tuple[int | None, int | None]] = lambda _unit: (None, None),
         catalogue: Catalogue | None = None,
         unreachable: Callable[[], Sequence[str]] = tuple,
-        unconfined: Sequence[str] = (),
+        unconfined: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         self._manager = manager
         self._store = store
@@ -167,7 +167,7 @@ class Api:
             "streamlinkCommand": " ".join(installation.command if installation else ()),
             "store": str(self._settings.now.store_path),
             "unreachableTargets": [*self._unreachable()],
-            "unconfined": [*self._unconfined],
+            "unconfined": [*self._unconfined()],
             "mistakes": [mistake_view(mistake) for mistake in self._settings.mistakes],
         }
         if self._catalogue is not None:

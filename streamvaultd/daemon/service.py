@@ -85,6 +85,7 @@ from streamvaultd.scopes.lacks import lacks
 from streamvaultd.scopes.launcher import Launcher, clean_environment, own_roots
 from streamvaultd.scopes.loaded import loaded_scopes
 from streamvaultd.scopes.runs import Runs
+from streamvaultd.scopes.scratch import SCRATCH, Scratch, small_ones
 from streamvaultd.scopes.witnesses.bus import LiveScope, UnitBus
 from streamvaultd.scopes.witnesses.cgroups import Memory
 from streamvaultd.scopes.witnesses.journal import JournalWatch, Replay
@@ -128,6 +129,7 @@ class Daemon:
         self._recorders = Recorders(self._inbox, self._clock)
         self._lanes = Lanes(on_overdue=self._on_overdue)
         self._store, self._files, self._lacks = store, files, lacks()
+        self._scratch = Scratch(SCRATCH, small_ones())
         self._base = Base(
             settings=self._settings, clock=self._clock, tasks=group, lanes=self._lanes, inbox=self._inbox,
             recorders=self._recorders, journal=self.journal, store=store, files=files,
@@ -177,7 +179,9 @@ class Daemon:
 
     def _build_runs(self) -> Runs:
         return Runs(
-            launcher=Launcher(environment=clean_environment(RUNTIME_DIR / "home"), read=own_roots()),
+            launcher=Launcher(
+                environment=clean_environment(RUNTIME_DIR / "home"), read=own_roots(), scratch=self._scratch
+            ),
             scopes=Scopes(BROKER_SOCKET),
             watcher=self._watcher,
             fd_store=self.notifier,
@@ -241,6 +245,9 @@ class Daemon:
                 reports=STATE_DIR / "jobs",
             ),
         )
+
+    def _unconfined(self) -> list[str]:
+        return [*self._lacks, *self._scratch.trouble()]
 
     def _on_progress(self, recording: int) -> None:
         if (recorder := self._recorders.get(recording)) is not None:
@@ -324,7 +331,7 @@ class Daemon:
                 progress=self._progress.of,
             ),
             unreachable=lambda: self.watching.telling.unreachable,
-            unconfined=self._lacks,
+            unconfined=self._unconfined,
         )
 
     def _build_sockets(self) -> Sockets:
