@@ -156,10 +156,11 @@ class World:
         installation: Installation = FAKE_STREAMLINK,
         *,
         options: tuple[tuple[str, str], ...] = (),
+        limit: float | None = None,
         **more: Any,
     ) -> Run:
         """Start a recording of a URL into a new file."""
-        config = memfd_with("config", config_text(installation.version, url, "best", options))
+        config = memfd_with("config", config_text(installation.version, url, "best", options, limit=limit))
         file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o640)
         try:
             return self.start(*build_command(installation, config), stdout_fd=file, extra_fds=[config], **more)
