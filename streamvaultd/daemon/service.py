@@ -93,7 +93,7 @@ from streamvaultd.reporting.notices import (
     Journal,
 )
 from streamvaultd.scopes.broker import Scopes
-from streamvaultd.scopes.lacks import lacks
+from streamvaultd.scopes.lacks import Lacks
 from streamvaultd.scopes.launcher import Launcher, clean_environment, own_roots
 from streamvaultd.scopes.loaded import loaded_scopes
 from streamvaultd.scopes.runs import Runs
@@ -139,7 +139,7 @@ class Daemon:
         self._inbox = Inbox()
         self._recorders = Recorders(self._inbox, self._clock)
         self._lanes = Lanes(on_overdue=self._on_overdue)
-        self._store, self._files, self._lacks = store, files, lacks()
+        self._store, self._files, self._lacks = store, files, Lacks()
         self._base = Base(
             settings=self._settings, clock=self._clock, tasks=group, lanes=self._lanes, inbox=self._inbox,
             recorders=self._recorders, journal=self.journal, store=store, files=files,
@@ -189,7 +189,9 @@ class Daemon:
 
     def _build_runs(self) -> Runs:
         return Runs(
-            launcher=Launcher(environment=clean_environment(RUNTIME_DIR / "home"), read=own_roots()),
+            launcher=Launcher(
+                environment=clean_environment(RUNTIME_DIR / "home"), read=own_roots(), scratch=self._lacks.scratch
+            ),
             scopes=Scopes(BROKER_SOCKET),
             watcher=self._watcher,
             fd_store=self.notifier,
@@ -383,7 +385,7 @@ class Daemon:
             loop.add_signal_handler(number, stop.set)
         self.notifier.ready(self.status())
         self.journal.tell(DAEMON_STARTED, version=__version__, adopted=adopted)
-        for why in self._lacks:
+        for why in self._lacks.always:
             self.journal.tell(CONFINEMENT_LACKS, why=why)
         self._group.create_task(self.upkeep.audits.tell())
         await stop.wait()

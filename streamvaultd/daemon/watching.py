@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Final
 
 from streamvaultd.config import credentials, streamers
+from streamvaultd.config.filename import check_template
 from streamvaultd.config.last_good import STREAMERS, LastGood
-from streamvaultd.config.settings import Settings, check_template
+from streamvaultd.config.settings import Settings
 from streamvaultd.config.streamer_files import StreamerFiles
 from streamvaultd.core.model import Recording
 from streamvaultd.core.watching.streamer import Streamer
