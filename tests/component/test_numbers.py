@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Playlists that count wrongly, as the newest streamlink reads them with what is loaded beside it; Debian's in a box."""
+"""Playlists that count wrongly, as the newest streamlink reads them with what is loaded beside it."""
 
 from __future__ import annotations
 
