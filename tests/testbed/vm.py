@@ -24,7 +24,7 @@ from tests.testbed.vm_image import Image, ensure_image
 if TYPE_CHECKING:
     from types import TracebackType
 
-BOOT_TIMEOUT = 180.0
+BOOT_TIMEOUT = 400.0
 STOP_TIMEOUT = 120.0
 # The kernel's messages go to the journal; the console is slow.
 APPEND = (
