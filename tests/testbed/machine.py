@@ -35,7 +35,7 @@ class Machine(abc.ABC):
     name: str
     between_looks: ClassVar[float] = 0.05
     """Seconds between two looks at what is waited for"""
-    patience: ClassVar[float] = 2.0
+    patience: ClassVar[float] = 4.0
     """Limits of waiting are stretched by this factor: what others do on a machine makes it slow for a while."""
 
     @abc.abstractmethod

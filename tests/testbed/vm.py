@@ -49,7 +49,7 @@ class Vm(Machine):
     """
 
     between_looks = 0.4  # a look costs a tenth of a second of one of its processors
-    patience = 3.0
+    patience = 5.0
 
     def __init__(
         self, name: str, layers: tuple[Path, ...] = (), *, tethered: bool = True, cpus: int = 2, memory: int = 2048

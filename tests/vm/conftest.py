@@ -22,7 +22,7 @@ from tests.vm.calls import VmCtl
 
 __all__ = ["channel", "deb", "pytest_runtest_makereport"]
 
-TIMEOUT = 1200
+TIMEOUT = 1500
 # Spans in which streamlink, which takes ten seconds to start here, can do what it has to.
 SETTINGS = """
 [recording]
