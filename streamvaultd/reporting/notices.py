@@ -8,9 +8,9 @@ administrator ordered is not done (syslog(3)). The broker's own are in brokerd/n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Protocol
 
 from streamvaultd.core.cause import Cause
 from streamvaultd.core.model import Recorder, Told
@@ -394,11 +394,18 @@ class Said:
     message: str
 
 
-class Journal:
-    """Sends notices to the journal (systemd.journal-fields(7)). `on_said` hears of each, and must not wait."""
+class Listener(Protocol):
+    """Hears what the journal is told."""
 
-    def __init__(self) -> None:
-        self.on_said: Callable[[Said], None] = lambda _said: None
+    def hear(self, said: Said) -> None:
+        """Must not wait."""
+
+
+class Journal:
+    """Sends notices to the journal (systemd.journal-fields(7)); `listener` hears of each."""
+
+    def __init__(self, listener: Listener | None = None) -> None:
+        self._listener = listener
 
     def announce(self, recorder: Recorder, announce: Announce) -> Told:
         """Tell one notice of the core; returns it as told, for subscribers and the store."""
@@ -415,8 +422,7 @@ class Journal:
             extra["STREAMVAULT_CAUSE"] = announce.cause
         extra |= {f"STREAMVAULT_{name.upper()}": value for name, value in announce.fields}
         priority = priority_of(announce.notice, announce.cause)
-        self._send(replace(entry, priority=priority), message, extra)
-        self.on_said(Said(entry.message_id, priority, recorder.recording.streamer, message))
+        self._say(replace(entry, priority=priority), recorder.recording.streamer, message, extra)
         return Told(announce.notice.value, priority, message, announce.cause, announce.attempt)
 
     def tell(self, entry: Entry, recorder: Recorder | None = None, **values: object) -> None:
@@ -429,11 +435,11 @@ class Journal:
         elif "streamer" in values:
             extra["STREAMVAULT_STREAMER"] = str(values["streamer"])
         message = entry.text.format_map({k: str(v) for k, v in values.items()})
-        self._send(entry, message, extra)
-        self.on_said(Said(entry.message_id, entry.priority, str(values.get("streamer", "")), message))
+        self._say(entry, str(values.get("streamer", "")), message, extra)
 
-    @staticmethod
-    def _send(entry: Entry, message: str, extra: Mapping[str, str]) -> None:
+    def _say(self, entry: Entry, streamer: str, message: str, extra: Mapping[str, str]) -> None:
         journal.send(
             message, MESSAGE_ID=entry.message_id, PRIORITY=entry.priority, SYSLOG_IDENTIFIER="streamvaultd", **extra
         )
+        if self._listener is not None:
+            self._listener.hear(Said(entry.message_id, entry.priority, streamer, message))
