@@ -11,6 +11,7 @@ from streamvaultd.base.clock import Clock
 from streamvaultd.base.lanes import Lanes
 from streamvaultd.base.sd_notify import Notifier
 from streamvaultd.base.tasks import Tasks
+from streamvaultd.config import settings as config
 from streamvaultd.config.live import LiveSettings
 from streamvaultd.daemon.startup import Startup
 from streamvaultd.daemon.status import StatusLine
@@ -25,22 +26,27 @@ from streamvaultd.store.queries import QueryableStore
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
-    """Folders and sockets."""
+    """Folders and sockets; the files that the administrator and the package write are below `root`."""
 
+    root: Path
     state: Path
     runtime: Path
-    etc: Path
     broker: Path
     probe: Path
     notify: Path
+
+    @property
+    def etc(self) -> Path:
+        """The administrator's folder."""
+        return self.root / "etc/streamvaultd"
 
 
 def system_places() -> Places:
     """Those of the service, as systemd and the package have them."""
     return Places(
+        root=config.ROOT,
         state=Path(os.environ.get("STATE_DIRECTORY", "/var/lib/streamvaultd")),
         runtime=Path(os.environ.get("RUNTIME_DIRECTORY", "/run/streamvaultd")),
-        etc=Path("/etc/streamvaultd"),
         broker=Path("/run/streamvault-brokerd/io.streamvault.Broker"),
         probe=Path("/run/streamvault-probe/socket"),
         notify=Path("/run/streamvault-notify/socket"),

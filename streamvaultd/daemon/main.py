@@ -45,7 +45,7 @@ def main() -> NoReturn:
     parser.add_argument("--check-config", action="store_true", help="print every mistake in the settings, and exit")
     given, places = parser.parse_args(), system_places()
     if given.check_config:
-        settings, mistakes = config.load(config.files())
+        settings, mistakes = config.load(config.files(places.root))
         mistakes = (*mistakes, *check_files(places, settings))
         sys.stderr.writelines(f"{mistake}\n" for mistake in mistakes)
         sys.stderr.writelines(
@@ -54,7 +54,7 @@ def main() -> NoReturn:
         sys.exit(1 if mistakes else 0)
     os.umask(0o027)
     hide_memory()
-    settings, mistakes = load_or_last(config.files(), LastGood(places.state / SETTINGS))
+    settings, mistakes = load_or_last(config.files(places.root), LastGood(places.state / SETTINGS))
     try:
         asyncio.run(serve(places, settings, mistakes))
     except* VaultError as group:

@@ -5,21 +5,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from functools import partial
 
 from streamvaultd.base.threads import in_thread
 from streamvaultd.config import settings as config
 from streamvaultd.config.last_good import SETTINGS, LastGood, load_or_last
+from streamvaultd.config.settings import Settings
 from streamvaultd.daemon.base import Base
 from streamvaultd.daemon.watching import Watching, check_targets
 from streamvaultd.errors import VaultError
 from streamvaultd.recording.streamlink.current import Streamlinks
-from streamvaultd.reporting.notices import SETTINGS_APPLIED, SETTINGS_REFUSED, STREAMLINK_OLD, Entry
+from streamvaultd.reporting.entry import Entry
+from streamvaultd.reporting.notices import SETTINGS_APPLIED, SETTINGS_REFUSED, STREAMLINK_OLD
 from streamvaultd.upkeep.retention import Reprieve
 
 
 class Reloads:
-    """Reads them one after the other: what was read last has to hold."""
+    """Reads them one after the other: what was read last has to hold. A disk that hangs holds up reloads alone."""
 
     def __init__(self, base: Base, *, watching: Watching, streamlinks: Streamlinks, reprieve: Reprieve) -> None:
         self._base = base
@@ -45,7 +46,7 @@ class Reloads:
         base = self._base
         base.notifier.reloading()
         self._reprieve.begin()
-        settings, mistakes = await in_thread("settings", partial(load_or_last, config.files(), self._last))
+        settings, mistakes = await in_thread("settings", self._read)
         self.tell_mistakes(SETTINGS_REFUSED, mistakes)
         if not mistakes:
             base.settings.apply(settings)
@@ -55,6 +56,10 @@ class Reloads:
         check_targets(base, self._watching)
         base.notifier.ready(base.status.text)
         return not mistakes, (*mistakes, *others)
+
+    def _read(self) -> tuple[Settings, tuple[VaultError, ...]]:
+        """What the files say now. Blocking."""
+        return load_or_last(config.files(self._base.places.root), self._last)
 
     def tell_mistakes(self, entry: Entry, mistakes: Sequence[VaultError]) -> None:
         """Tell of mistakes in the settings, in the journal now and in the status until they are gone."""

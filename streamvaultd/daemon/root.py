@@ -88,14 +88,16 @@ def build(base: Base) -> Service:
         rescan=ledger.build_rescan(recording.manager), streamlinks=streamlinks, catalogue=outside.catalogue,
         unconfined=unconfined,
     )  # fmt: skip
-    network.listeners += [watching.watches.on_network_back, recorders.on_network_back]
-    recorders.listeners += [
-        ledger.on_change,
-        upkeep.retention.on_change,
-        publisher.on_recorder,
-        watching.watches.on_recorder,
-        base.status.on_recorder,
-    ]
+    network.listeners.extend((watching.watches.on_network_back, recorders.on_network_back))
+    recorders.listeners.extend(
+        (
+            ledger.on_change,
+            upkeep.retention.on_change,
+            publisher.on_recorder,
+            watching.watches.on_recorder,
+            base.status.on_recorder,
+        )
+    )
     parts = Parts(
         storage=storage, recording=recording, watching=watching, outside=outside, upkeep=upkeep, ledger=ledger,
         reloads=reloads, sockets=sockets,

@@ -17,8 +17,8 @@ from streamvaultd.core import notifying as core
 from streamvaultd.core.notifying import Desk, Message, Tiding, Worth
 from streamvaultd.core.topic import Topic
 from streamvaultd.errors import NotificationFailed
+from streamvaultd.reporting.announced import ENTRIES
 from streamvaultd.reporting.notices import (
-    ENTRIES,
     JOIN_WAITS,
     REMARKS,
     SECRETS_REFUSED,

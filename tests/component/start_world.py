@@ -80,7 +80,7 @@ def main(how: Mapping[str, Any]) -> None:
 
     folder = Path(how["folder"])
     places = Places(
-        state=folder, runtime=folder, etc=folder / "etc", broker=folder / "broker", probe=folder / "probe",
+        root=folder, state=folder, runtime=folder, broker=folder / "broker", probe=folder / "probe",
         notify=folder / "notify-socket",
     )  # fmt: skip
 

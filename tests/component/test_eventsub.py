@@ -17,7 +17,6 @@ from streamvaultd.config.settings import Settings
 from streamvaultd.core.watching.streamer import Streamer
 from streamvaultd.reporting.notices import TWITCH_SILENT
 from streamvaultd.watching import twitch
-from streamvaultd.watching.probe import eventsub
 from streamvaultd.watching.probe import helix as web
 from streamvaultd.watching.twitch import Keys, TwitchEvents
 from tests.component.test_probe_line import World, world
@@ -303,11 +302,11 @@ async def test_a_token_that_has_expired_is_renewed(there: World, helix: HelixSer
 
 def test_a_token_is_validated_at_first_and_every_hour(helix: HelixServer, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = {"client": CLIENT, "secret": SECRET, "token": helix.user_token, "auth": helix.address}
-    account = eventsub.Account(web, keys)
+    account = web.Account(keys)
     for _ in range(3):
         account.keep_valid()
     assert helix.validated == [f"OAuth {helix.user_token}"]
-    monkeypatch.setattr(eventsub, "VALID", 0.0)
+    monkeypatch.setattr(web, "VALID", 0.0)
     account.keep_valid()
     helix.user_tokens += 1
     with pytest.raises(web.Refused, match="user's token"):

@@ -27,6 +27,7 @@ from streamvaultd.core.model import Moment, Phase, Policy, Recorder, Recording, 
 from streamvaultd.daemon.reporting import Ledger
 from streamvaultd.errors import StoreUnavailable
 from streamvaultd.recording.files.output import SegmentFiles
+from streamvaultd.reporting.entry import Entry
 from streamvaultd.reporting.metrics import meter as meters
 from streamvaultd.reporting.metrics import serve
 from streamvaultd.reporting.metrics.figures import (
@@ -41,7 +42,7 @@ from streamvaultd.reporting.metrics.figures import (
 )
 from streamvaultd.reporting.metrics.meter import Meter, provide
 from streamvaultd.reporting.metrics.page import CONTENT_TYPE, Page, families
-from streamvaultd.reporting.notices import METRICS_FAILED, Entry, Journal
+from streamvaultd.reporting.notices import METRICS_FAILED, Journal
 from streamvaultd.store.catalogue import CatalogueState
 from streamvaultd.store.figures import Figures
 from streamvaultd.store.queries import QueryableStore

@@ -22,7 +22,8 @@ from streamvaultd.errors import StoreUnavailable
 from streamvaultd.recording.files.discard import Discard
 from streamvaultd.recording.files.output import SegmentFiles
 from streamvaultd.recording.removal import Removal
-from streamvaultd.reporting.notices import CLOCK_STEPPED, RETENTION_FAILED, Entry
+from streamvaultd.reporting.entry import Entry
+from streamvaultd.reporting.notices import CLOCK_STEPPED, RETENTION_FAILED
 from streamvaultd.store.engine import sqlite_url
 from streamvaultd.store.queries import QueryableStore
 from streamvaultd.upkeep import retention as working

@@ -28,7 +28,9 @@ from streamvaultd.errors import NotificationFailed
 from streamvaultd.reporting import notices
 from streamvaultd.reporting import notify_line as line
 from streamvaultd.reporting import notify_process as process
-from streamvaultd.reporting.notices import ENTRIES, TARGETS, Entry, Said
+from streamvaultd.reporting.announced import ENTRIES
+from streamvaultd.reporting.entry import Entry
+from streamvaultd.reporting.notices import TARGETS, Said
 from streamvaultd.reporting.notifier import HEARD_MAX, Heard, Telling
 from streamvaultd.reporting.notify_line import CHECKED_AT_ONCE, LINE_MAX, NotifyLine
 from streamvaultd.watching.choices import Choices

@@ -37,8 +37,9 @@ from streamvaultd.errors import (
     StreamerReadOnly,
     UnsupportedUrl,
 )
+from streamvaultd.reporting.entry import Entry
 from streamvaultd.reporting.hub import Hub, JobNews, StreamerNews
-from streamvaultd.reporting.notices import STORE_FAILED, STREAMERS_REFUSED, Entry
+from streamvaultd.reporting.notices import STORE_FAILED, STREAMERS_REFUSED
 from streamvaultd.varlink.server import Call
 from streamvaultd.watching.roster import Roster
 from streamvaultd.watching.secrets import Secrets

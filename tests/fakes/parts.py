@@ -10,7 +10,8 @@ from typing import Any
 from streamvaultd.core.model import Recorder
 from streamvaultd.core.recording.events import Event
 from streamvaultd.recording.inbox import Inbox
-from streamvaultd.reporting.notices import Entry, Journal
+from streamvaultd.reporting.entry import Entry
+from streamvaultd.reporting.notices import Journal
 
 
 class Posted(Inbox):
