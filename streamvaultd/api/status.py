@@ -40,8 +40,16 @@ class Targets(Protocol):
         """Those that cannot be."""
 
 
+class Unconfined(Protocol):
+    """What segments are not kept from."""
+
+    @property
+    def now(self) -> Sequence[str]:
+        """What this machine lacks, and what it has too little of."""
+
+
 class StatusApi:
-    """The handler; `unconfined` says what of the confinement of segments this machine lacks."""
+    """The handler."""
 
     def __init__(
         self,
@@ -51,7 +59,7 @@ class StatusApi:
         catalogue: Catalogue | None,
         targets: Targets,
         settings: LiveSettings,
-        unconfined: Sequence[str],
+        unconfined: Unconfined,
         clock: Clock,
     ) -> None:
         self._recorders = recorders
@@ -80,7 +88,7 @@ class StatusApi:
             "streamlinkCommand": " ".join(installation.command if installation else ()),
             "store": str(self._settings.now.store_path),
             "unreachableTargets": [*self._targets.unreachable],
-            "unconfined": [*self._unconfined],
+            "unconfined": [*self._unconfined.now],
             "mistakes": [mistake_view(mistake) for mistake in self._settings.mistakes],
         }
         if self._catalogue is not None:

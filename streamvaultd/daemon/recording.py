@@ -37,6 +37,7 @@ from streamvaultd.reporting.hub import Publisher
 from streamvaultd.scopes.broker import Scopes
 from streamvaultd.scopes.launcher import Launcher, clean_environment, own_roots
 from streamvaultd.scopes.runs import Runs
+from streamvaultd.scopes.scratch import Scratch
 from streamvaultd.scopes.witnesses.network import LinkWatch
 from streamvaultd.scopes.witnesses.pidfd import ProcessWatch
 
@@ -78,8 +79,9 @@ def build_storage(base: Base) -> Storage:
     return Storage(held=held, writeback=writeback, guard=guard)
 
 
-def _build_runs(base: Base, processes: ProcessWatch[str]) -> Runs:
-    launcher = Launcher(environment=clean_environment(base.places.runtime / "home"), read=own_roots())
+def _build_runs(base: Base, processes: ProcessWatch[str], scratch: Scratch) -> Runs:
+    environment = clean_environment(base.places.runtime / "home")
+    launcher = Launcher(environment=environment, read=own_roots(), scratch=scratch)
     scopes = Scopes(base.places.broker)
     return Runs(launcher=launcher, scopes=scopes, watcher=processes, fd_store=base.notifier, clock=base.clock)
 
@@ -93,10 +95,11 @@ def build_recording(
     watching: Watching,
     network: LinkWatch,
     publisher: Publisher,
+    scratch: Scratch,
 ) -> Recording:
     """From the processes that run upwards."""
     processes: ProcessWatch[str] = ProcessWatch(asyncio.get_running_loop())
-    runs = _build_runs(base, processes)
+    runs = _build_runs(base, processes, scratch)
     media: MediaWatch[str] = MediaWatch(asyncio.get_running_loop())
     witnesses = Witnesses(inbox=base.inbox, clock=base.clock, runs=runs, disk=storage.guard, link=network)
     jobs = base.places.state / "jobs"

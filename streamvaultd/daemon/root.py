@@ -34,7 +34,7 @@ from streamvaultd.recording.streamlink.current import Streamlinks
 from streamvaultd.reporting.hub import Hub, Publisher
 from streamvaultd.reporting.notices import Journal
 from streamvaultd.reporting.notifier import Heard
-from streamvaultd.scopes.lacks import lacks
+from streamvaultd.scopes.lacks import Lacks
 from streamvaultd.scopes.witnesses.cgroups import Memory
 from streamvaultd.scopes.witnesses.network import LinkWatch
 from streamvaultd.upkeep.retention import Reprieve
@@ -73,16 +73,16 @@ def build(base: Base) -> Service:
     beginner = Beginner(inbox=base.inbox, recorders=recorders, store=base.store, headroom=headroom, clock=base.clock)
     reprieve = Reprieve(base.clock)
     watching = build_watching(base, streamlinks=streamlinks, beginner=beginner, reprieve=reprieve)
+    unconfined = Lacks()
     network = LinkWatch(on_trouble=base.troubles.on_network_missing)
     recording = build_recording(
         base, storage=storage, headroom=headroom, streamlinks=streamlinks, watching=watching, network=network,
-        publisher=publisher,
+        publisher=publisher, scratch=unconfined.scratch,
     )  # fmt: skip
     outside = build_outside(base, witnesses=recording.witnesses, network=network)
     upkeep = build_upkeep(base, recording=recording, bus=outside.bus, limits=watching.roster, reprieve=reprieve)
     ledger = Ledger(base, disks=storage.guard, catalogue=outside.catalogue, streamlinks=streamlinks)
     reloads = Reloads(base, watching=watching, streamlinks=streamlinks, reprieve=reprieve)
-    unconfined = lacks()
     sockets = build_sockets(
         base, recording=recording, watching=watching, upkeep=upkeep, reloads=reloads, beginner=beginner,
         rescan=ledger.build_rescan(recording.manager), streamlinks=streamlinks, catalogue=outside.catalogue,
@@ -102,4 +102,4 @@ def build(base: Base) -> Service:
         storage=storage, recording=recording, watching=watching, outside=outside, upkeep=upkeep, ledger=ledger,
         reloads=reloads, sockets=sockets,
     )  # fmt: skip
-    return Service(base, parts, unconfined=unconfined)
+    return Service(base, parts, unconfined=unconfined.always)

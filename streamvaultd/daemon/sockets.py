@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from streamvaultd.api.admin import VERIFIER, AdminApi
 from streamvaultd.api.audit import AuditApi
 from streamvaultd.api.lists import LookApi
@@ -16,7 +14,7 @@ from streamvaultd.api.recordings import RecordingsApi
 from streamvaultd.api.rescan import RescanApi
 from streamvaultd.api.results import ResultApi
 from streamvaultd.api.sockets import Sockets, all_handlers
-from streamvaultd.api.status import StatusApi
+from streamvaultd.api.status import StatusApi, Unconfined
 from streamvaultd.api.streamers import StreamersApi
 from streamvaultd.api.streamlink import StreamlinkApi
 from streamvaultd.api.subscribe import SubscribeApi
@@ -45,7 +43,7 @@ def build_sockets(
     beginner: Beginner,
     streamlinks: Streamlinks,
     catalogue: Catalogue | None,
-    unconfined: Sequence[str],
+    unconfined: Unconfined,
 ) -> Sockets:
     """All methods, in the order of the interface's documentation."""
     clock, settings, recorders, store, hub = base.clock, base.settings, base.recorders, base.store, base.hub

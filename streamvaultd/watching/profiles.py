@@ -6,8 +6,8 @@ from __future__ import annotations
 from contextlib import suppress
 
 from streamvaultd.config.credentials import Options
+from streamvaultd.config.filename import check_template
 from streamvaultd.config.live import LiveSettings
-from streamvaultd.config.settings import check_template
 from streamvaultd.core.model import Recording
 from streamvaultd.core.watching.streamer import Streamer
 from streamvaultd.watching.asker import Sightings, proxy_options

@@ -107,7 +107,7 @@ class World:
         self.hub.publish(News(self.clock.now(), recorder, told))
 
     def handlers(self) -> dict[str, Handler]:
-        idle = cast("Any", SimpleNamespace(pid=_nothing, unreachable=()))
+        idle = cast("Any", SimpleNamespace(pid=_nothing, unreachable=(), now=()))
         files, recorders = SegmentFiles(), self.manager.recorders
         streamlinks = cast("Any", SimpleNamespace(settled=_settled, install=self._install, trouble=None))
         watches = cast("Any", SimpleNamespace(watched=self.watched))
@@ -130,7 +130,7 @@ class World:
             ),
             StatusApi(
                 recorders=recorders, streamlinks=streamlinks, catalogue=None, targets=idle, settings=self.settings,
-                unconfined=(), clock=self.clock,
+                unconfined=idle, clock=self.clock,
             ),
             StreamlinkApi(streamlinks=streamlinks, settings=self.settings),
             AuditApi(idle),
