@@ -21,7 +21,7 @@ class Secrets:
 
     def __init__(self, journal: Journal, options: Mapping[str, Options] | None = None) -> None:
         self._journal = journal
-        self._options: Mapping[str, Options] = options or {}
+        self._options: Mapping[str, Options] = {} if options is None else options
         self._refused: set[str] = set()
 
     async def load(self, folder: Path | None) -> None:

@@ -34,7 +34,14 @@ Line = Callable[..., AbstractAsyncContextManager["World"]]
 class World:
     """A line whose processes are ours, and an account of them."""
 
-    def __init__(self, argv: list[str], group: asyncio.TaskGroup, home: Path, **limits: Any) -> None:
+    def __init__(
+        self,
+        argv: list[str],
+        group: asyncio.TaskGroup,
+        home: Path,
+        settings: LiveSettings | None = None,
+        **limits: Any,
+    ) -> None:
         self.argv = argv
         self.home = home
         self.processes: list[asyncio.subprocess.Process] = []
@@ -45,7 +52,7 @@ class World:
             connect=self.connect,
             programs=self,
             hints=self.hints,
-            settings=LiveSettings(Settings()),
+            settings=settings or LiveSettings(Settings()),
             tasks=group,
             journal=self.journal,
             **limits,
