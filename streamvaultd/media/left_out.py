@@ -5,7 +5,7 @@ A join leaves bytes of its segments out, and then the segments go. So each range
 either the result has the very bytes there, or it has every unit of every elementary stream of it, known or not, with
 its presentation time. What lacks a single one, and what is not understood, is named, so that it is kept.
 
-Memory is that of a slice of a range; of the result as much is read, and REACH around it once if something is not found.
+Memory is that of a slice of a range; of the result as much is read, and REACH around it if something is not found.
 docs/design/003-join.md
 """
 
