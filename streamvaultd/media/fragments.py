@@ -41,7 +41,7 @@ class Track(NamedTuple):
     duration: int
 
 
-class Run(NamedTuple):
+class FragmentRun(NamedTuple):
     """The time that a fragment holds of one track, in ticks of its timescale."""
 
     track: int
@@ -54,7 +54,7 @@ class Fragment(NamedTuple):
 
     start: int
     end: int
-    runs: tuple[Run, ...]
+    runs: tuple[FragmentRun, ...]
 
 
 def tracks(source: Source) -> dict[int, Track]:
@@ -149,7 +149,7 @@ def _parse_track(trak: bytes) -> tuple[int, int, bool] | None:
     return number, timescale, media.get(b"hdlr", b"")[8:12] == b"vide"
 
 
-def runs_of(source: Source, moof: Box, known: Mapping[int, Track]) -> tuple[Run, ...]:
+def runs_of(source: Source, moof: Box, known: Mapping[int, Track]) -> tuple[FragmentRun, ...]:
     """The times of a movie fragment; none at all unless every track fragment of a known track tells its own."""
     found = []
     for kind, body in children(content(source, moof)):
@@ -161,7 +161,7 @@ def runs_of(source: Source, moof: Box, known: Mapping[int, Track]) -> tuple[Run,
     return tuple(found)
 
 
-def _parse_traf(traf: bytes, known: Mapping[int, Track]) -> Run | None:
+def _parse_traf(traf: bytes, known: Mapping[int, Track]) -> FragmentRun | None:
     boxes_inside = list(children(traf))
     inside = dict(boxes_inside)
     header, clock = inside.get(b"tfhd", b""), inside.get(b"tfdt", b"")
@@ -172,7 +172,7 @@ def _parse_traf(traf: bytes, known: Mapping[int, Track]) -> Run | None:
     usual = _usual_duration(header)
     usual = known[track].duration if usual is None else usual
     duration = sum(_run_duration(body, usual) for kind, body in boxes_inside if kind == b"trun")
-    return Run(track, start, duration)
+    return FragmentRun(track, start, duration)
 
 
 def _usual_duration(tfhd: bytes) -> int | None:
