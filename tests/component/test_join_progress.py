@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from streamvaultd.base.growth import MediaWatch
-from streamvaultd.jobs.join.main import Progress as Writer
+from streamvaultd.jobs.join.passes import Progress as Writer
 from streamvaultd.jobs.progress import JoinProgress, Progress
 
 RECORDING, JOB = 348, 12
@@ -73,6 +73,16 @@ async def test_a_later_daemon_takes_up_what_was_written_while_there_was_none(wor
     world.now += 1.0
     world.write(500, 1000)
     assert await world.heard() == Progress(500, 1000, 2.5)
+
+
+async def test_the_time_that_is_left_goes_by_the_speed_of_the_last_seconds(world: World) -> None:
+    """What was fast at first (an append) says nothing of what follows."""
+    world.progress.begin(RECORDING, JOB)
+    for seconds, done in ((0.0, 0), (1.0, 500), (10.0, 600), (10.0, 700)):
+        world.now += seconds
+        world.write(done, 1000)
+        latest = await world.heard()
+    assert latest == Progress(700, 1000, 30.0)
 
 
 @pytest.mark.parametrize("text", [b"no line\n", b"\n", b"[]\n", b'{"done": "x"}\n', b"\xff\xfe\n", b'{"done": 1}\n'])

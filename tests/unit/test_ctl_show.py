@@ -150,13 +150,16 @@ def test_json_of_monitor_is_one_answer_a_line() -> None:
 @pytest.mark.parametrize(
     ("progress", "shown"),
     [
-        ({"doneBytes": 0, "totalBytes": 1 << 30}, f"[{'-' * 24}]   0 %, 0B of 1.0G"),
+        ({"doneBytes": 0, "totalBytes": 1 << 30}, f"[{'-' * 24}]   0 %, 0B of 1.0G, 2h"),
         (
             {"doneBytes": 3 << 28, "totalBytes": 1 << 30, "etaUSec": 12_000_000},
-            f"[{'#' * 18}{'-' * 6}]  75 %, 768.0M of 1.0G, 12s left",
+            f"[{'#' * 18}{'-' * 6}]  75 %, 768.0M of 1.0G, 2h, 12s left",
         ),
-        ({"doneBytes": 1 << 30, "totalBytes": 1 << 30, "etaUSec": 0}, f"[{'#' * 24}] 100 %, 1.0G of 1.0G, 0s left"),
-        ({"doneBytes": 0, "totalBytes": 0}, f"[{'#' * 24}] 100 %, 0B of 0B"),
+        (
+            {"doneBytes": 1 << 30, "totalBytes": 1 << 30, "etaUSec": 0},
+            f"[{'#' * 24}] 100 %, 1.0G of 1.0G, 2h, 0s left",
+        ),
+        ({"doneBytes": 0, "totalBytes": 0}, f"[{'#' * 24}] 100 %, 0B of 0B, 2h"),
     ],
 )
 def test_status_shows_how_far_a_join_is(progress: dict[str, int], shown: str) -> None:

@@ -175,7 +175,7 @@ def _facts(recording: Recording, segments: Sequence[Segment], now: int) -> list[
         ("URL", recording.url),
         ("Quality", _quality(recording, segments)),
         ("Duration", "" if recording.duration is None else f"{format_span(recording.duration)} of media"),
-        ("Joined", "" if recording.progress is None else bar(recording.progress)),
+        ("Joined", "" if recording.progress is None else bar(recording.progress, now - recording.since)),
         ("Directory", "" if recording.path else recording.directory),
         ("Result", recording.path or ""),
         ("Segments", _segment_count(recording)),
@@ -330,13 +330,14 @@ def journal_of(recording: Recording) -> list[str]:
 BAR_WIDTH: Final = 24
 
 
-def bar(progress: Progress) -> str:
-    """How far a join is, as a bar: share, bytes, and the time that is left if that is known."""
+def bar(progress: Progress, elapsed: int) -> str:
+    """How far a join is, as a bar: share, bytes, how long it takes, and the time that is left if that is known."""
     share = min(progress.done / progress.total, 1.0) if progress.total else 1.0
     full = round(share * BAR_WIDTH)
     left = "" if progress.left is None else f", {format_elapsed(progress.left)} left"
     sizes = f"{format_size(progress.done)} of {format_size(progress.total)}"
-    return f"[{'#' * full}{'-' * (BAR_WIDTH - full)}] {int(100 * share):3d} %, {sizes}{left}"
+    time = f"{format_elapsed(elapsed)}{left}"
+    return f"[{'#' * full}{'-' * (BAR_WIDTH - full)}] {int(100 * share):3d} %, {sizes}, {time}"
 
 
 def progress(recording: Recording) -> str:
