@@ -78,6 +78,7 @@ async def test_a_later_daemon_takes_up_what_was_written_while_there_was_none(wor
 async def test_the_time_that_is_left_goes_by_the_speed_of_the_last_seconds(world: World) -> None:
     """What was fast at first (an append) says nothing of what follows."""
     world.progress.begin(RECORDING, JOB)
+    latest = None
     for seconds, done in ((0.0, 0), (1.0, 500), (10.0, 600), (10.0, 700)):
         world.now += seconds
         world.write(done, 1000)
