@@ -19,6 +19,7 @@ from typing import Any
 from streamvaultd.recording.streamlink.command import Installation, Version, build_command, config_text
 from streamvaultd.scopes.launcher import Launcher, Spawned, clean_environment, memfd_with, own_roots
 from streamvaultd.scopes.ports import Command, Rules
+from streamvaultd.scopes.scratch import Scratch
 from streamvaultd.scopes.witnesses.pidfd import reap, take_record
 from tests.fakes.media import MediaSpec
 
@@ -137,7 +138,7 @@ class World:
         self.scratch.mkdir()
         self.launcher = Launcher(
             environment=clean_environment(folder / "home"),
-            scratch=self.scratch,
+            scratch=Scratch(self.scratch),
             read=(*own_roots(), *READABLE),
             journal=self.journal.address,
         )

@@ -23,7 +23,7 @@ from tests.component.test_join_media import FPS, SECONDS, Source, ffmpeg, make_s
 
 __all__ = ["transport", "wrapping"]
 
-pytestmark = pytest.mark.timeout(120)  # real programs, on whatever machine
+pytestmark = pytest.mark.timeout(600)  # real programs, on whatever machine
 
 
 class Stopped(Exception):
