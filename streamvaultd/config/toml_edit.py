@@ -31,9 +31,7 @@ def with_key(text: str, section: str, key: str, value: Any) -> str:
 
 
 def _changed(text: str, section: str, key: str, entry: str | None) -> str:
-    lines = text.splitlines(keepends=True)
-    if lines and not lines[-1].endswith("\n"):
-        lines[-1] += "\n"
+    lines = [f"{line}\n" for line in text.removesuffix("\n").split("\n")] if text else []
     begin, end = _section(lines, section)
     if begin is None:
         return (

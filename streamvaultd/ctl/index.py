@@ -34,6 +34,8 @@ PLACES = {
     "verify": "verify",
     "streamers": "streamers",
     "add": "streamers",
+    "set": "files",
+    "edit": "files",
     "remove": "streamers",
     "enable": "streamers",
     "disable": "streamers",
@@ -48,7 +50,7 @@ PLACES = {
 GROUPS = {
     "Look": ("list", "status", "segments", "seams", "why", "jobs", "events", "monitor", "top", "logs", "verify"),
     "Record": ("record", "stop", "wait", "rotate", "retry", "prune"),
-    "Watch": ("streamers", "add", "remove", "enable", "disable", "probe", "notify"),
+    "Watch": ("streamers", "add", "set", "edit", "remove", "enable", "disable", "probe", "notify"),
     "The daemon": ("settings", "reload", "streamlink", "check", "cleanup", "rescan", "export", "import", "completion"),
 }
 """The commands as the help has them, each once."""

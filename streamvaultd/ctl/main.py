@@ -36,6 +36,7 @@ def main(
     now: Callable[[], int] | None = None,
     execute: Callable[[list[str]], None] | None = None,
     read: Callable[[list[str]], list[str]] | None = None,
+    ask: Callable[[str], str | None] | None = None,
 ) -> int:
     """Run a command line (that of the process if None) and return its exit code."""
     session = Session(
@@ -44,6 +45,7 @@ def main(
         now=now or (lambda: time.time_ns() // 1000),
         execute=execute or _replace_process,
         read=read or _read_lines,
+        ask=ask or _ask,
     )
     try:
         result = _run(sys.argv[1:] if argv is None else argv, session)
@@ -111,3 +113,11 @@ def _read_lines(argv: list[str]) -> list[str]:
     except OSError:
         return []
     return ran.stdout.splitlines() if ran.returncode == 0 else []
+
+
+def _ask(question: str) -> str | None:
+    if sys.stdin is None or not sys.stdin.isatty():
+        return None
+    sys.stderr.write(question)
+    sys.stderr.flush()
+    return sys.stdin.readline()

@@ -23,7 +23,8 @@ class Parameter:
     """An option (it has `flags`) or an argument of a command.
 
     `choices` are all values that it takes, `least` makes it a number that is not smaller. `complete` says of what its
-    values are the names: "recording", "streamer", "file" or nothing.
+    values are the names: "recording", "streamer", "file" or nothing. An argument whose metavar ends
+    with "..." takes all that follow.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Parameter:
         self.help = help
         self.required = required and not flags
         self.complete = complete
+        self.many = not flags and (metavar or "").endswith("...")
 
 
 class Command:
@@ -106,7 +108,7 @@ def option(
 def argument(
     name: str, metavar: str, *, required: bool = True, least: int | None = None, complete: str = ""
 ) -> Callable[[F], F]:
-    """Decorate a command's function with an argument."""
+    """Decorate a command's function with an argument; one that takes several values comes as a tuple, and is the last."""
     return _declare(Parameter(name=name, metavar=metavar, required=required, least=least, complete=complete))
 
 

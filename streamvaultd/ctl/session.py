@@ -35,7 +35,8 @@ class Session:
     """One run of streamvaultctl.
 
     `client_of` gives the client for a socket, `now` is µs of UTC since 1970, `execute` runs a command in our place,
-    `read` gives the lines that a command prints, none if it cannot be run.
+    `read` gives the lines that a command prints, none if it cannot be run; `ask` asks people, and gives their answer,
+    or None where nobody can be asked.
     """
 
     def __init__(
@@ -46,11 +47,13 @@ class Session:
         now: Callable[[], int],
         execute: Callable[[list[str]], None],
         read: Callable[[list[str]], list[str]] = lambda _argv: [],
+        ask: Callable[[str], str | None] = lambda _question: None,
     ) -> None:
         self.screen = screen
         self.now = now
         self.execute = execute
         self.read = read
+        self.ask = ask
         self._client_of = client_of
         self.json = "off"
         self.socket = SOCKET
@@ -94,6 +97,13 @@ class Session:
     def seam_answers(self, recording: str) -> list[Answer]:
         """The seams of a recording, as the daemon answers them."""
         return self.pages("ListSeams", "seams", recording=recording)
+
+    def confirm(self, question: str, *, default: bool) -> bool | None:
+        """What people answer; None where nobody can be asked."""
+        answer = self.ask(f"{question} [{'Y/n' if default else 'y/N'}] ")
+        if answer is None:
+            return None
+        return answer.strip().lower() in ("y", "yes") if answer.strip() else default
 
     def note(self, text: str) -> None:
         """Tell people something that is no result; not with --quiet."""

@@ -110,6 +110,9 @@ class FakeDaemon:
         self.calls: list[tuple[str, Answer]] = []
         self.socket = ""
         self.printed: list[str] = []
+        self.asked: list[str] = []
+        self.answers: list[str] = []
+        """Of the people who are asked; nobody can be where there is none."""
         self._scripts: dict[str, list[list[Answer | BaseException]]] = {}
 
     def on(self, method: str, *answers: Answer | BaseException) -> FakeDaemon:
@@ -120,6 +123,11 @@ class FakeDaemon:
     def read(self, _argv: list[str]) -> list[str]:
         """What a command prints that is run to be read."""
         return self.printed
+
+    def ask(self, question: str) -> str | None:
+        """What people answer."""
+        self.asked.append(question)
+        return self.answers.pop(0) if self.answers else None
 
     def client_of(self, path: str) -> FakeDaemon:
         self.socket = path
@@ -185,5 +193,6 @@ def run(daemon: FakeDaemon, *argv: str, on_terminal: bool = False, **environ: st
             now=lambda: NOW,
             execute=executed.append,
             read=daemon.read,
+            ask=daemon.ask,
         )
     return Ran(code, out.getvalue(), err.getvalue(), executed)
