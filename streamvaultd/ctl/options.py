@@ -108,7 +108,7 @@ def option(
 def argument(
     name: str, metavar: str, *, required: bool = True, least: int | None = None, complete: str = ""
 ) -> Callable[[F], F]:
-    """Decorate a command's function with an argument; one that takes several values comes as a tuple, and is the last."""
+    """Decorate a command's function with an argument; several values come as a tuple, and are the last."""
     return _declare(Parameter(name=name, metavar=metavar, required=required, least=least, complete=complete))
 
 
