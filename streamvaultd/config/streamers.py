@@ -19,8 +19,8 @@ from typing import Any, Final
 import tomli
 
 from streamvaultd.config import table
+from streamvaultd.config.inputs import is_name
 from streamvaultd.config.kinds import HIDDEN, Unfit, readable, shown
-from streamvaultd.config.names import NAME, check_quality, check_url
 from streamvaultd.config.proxies import expand
 from streamvaultd.config.table import Setting
 from streamvaultd.core.watching.proxies import Pool
@@ -32,13 +32,6 @@ STREAMERS_MAX: Final = 2000
 """Files in both folders together."""
 
 FILE_MAX: Final = 64 << 10
-
-
-def check_wish(url: str, quality: str | None) -> None:
-    """What somebody wants a file to say; raises InvalidUrl, InvalidQuality."""
-    check_url(url)
-    if quality is not None:
-        check_quality(quality)
 
 
 NOT_BY_STREAMER: Final[Mapping[str, str]] = {
@@ -65,7 +58,7 @@ def parse(
     found: dict[str, dict[str, Any]] = {"": {}, "policy": {}, "filters": {}, "retention": {}}
     wrong = partial(ConfigInvalid, file=file)
     mistakes: list[VaultError] = []
-    if not NAME.fullmatch(name):
+    if not is_name(name):
         mistakes.append(wrong(section="", key="", value=shown(name), why="the file's name is no name of a streamer"))
     for section, content in document.items():
         entries = content.items() if isinstance(content, dict) else [("", content)]

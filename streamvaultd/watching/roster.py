@@ -118,14 +118,10 @@ class Roster:
                 section = f"{SECTION}.{pool}"
                 yield ConfigInvalid(file="streamvaultd.toml", section=section, key="secrets", value=name, why=why)
 
-    def check(self, url: str, quality: str | None) -> None:
-        """Raises InvalidUrl, InvalidQuality."""
-        streamers.check_wish(url, quality)
-
     async def add(self, name: str, url: str, quality: str | None) -> None:
         """Watch a streamer; raises StreamerExists, TooManyStreamers, ConfigInvalid, DirectoryUnusable.
 
-        `check` says before what is wrong with the URL or the quality.
+        URL and quality have been checked.
         """
         content = {"url": url, "enabled": True} | ({} if quality is None else {"quality": quality.split(",")})
         async with self._changing:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from streamvaultd.config.names import name_of
+from streamvaultd.config.inputs import name_of
 from streamvaultd.errors import NoSuchStreamer, StreamerExists
 from tests.fakes.ctl import NOW, FakeDaemon, at, run
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A joined transport stream as an MP4 whose index comes first, by ffmpeg, without a change to what is in it.
 
-The transport stream goes only when ffmpeg knows each stream of it, and the MP4 has been read back from disk and has as
-many packets of each video and audio stream, and the same duration. Whatever is amiss, it stays: a recording is never
-worse off for this.
+The transport stream goes only when the MP4 has been read back from disk and has all units of each of its streams, with
+their times (media/same_media.py): pictures and sound in tracks, and what MP4 has no track for, such as timed ID3 and
+SCTE-35, packet for packet in a box at its end. Whatever is amiss, it stays: a recording is never worse off for this.
 docs/design/003-join.md
 """
 
@@ -15,12 +15,12 @@ import re
 import resource
 import signal
 import subprocess
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from streamvaultd.base.units import format_size
 from streamvaultd.jobs.join import output, passes
 from streamvaultd.jobs.join.passes import Looks, Passes
-from streamvaultd.media import timeline, ts
+from streamvaultd.media import mp4, same_media, timeline, ts
 from streamvaultd.media.programs import first_change, media_pids
 from streamvaultd.media.source import FileSource
 
@@ -56,6 +56,13 @@ class Kept(Exception):
     """Why the transport stream stays what it is."""
 
 
+class _Streams(NamedTuple):
+    """The PIDs of pictures and sound, in the order of ffmpeg's tracks, and how many clocks they have."""
+
+    pids: list[int]
+    clocks: int
+
+
 def to_mp4(
     source: Path,
     duration_ms: int | None,
@@ -72,7 +79,7 @@ def to_mp4(
     Raises Kept and OSError; then the transport stream is there.
     """
     final = source.with_suffix(SUFFIX)
-    clocks = _require_constancy(source)
+    streams = _require_constancy(source)
     bar = Passes(source.stat().st_size, moved)
     bar.at(passes.READ)
     if not final.exists():
@@ -81,25 +88,25 @@ def to_mp4(
         if has_failed:
             raise Kept(f"an earlier try of the join did not come through, {_perhaps_for_memory(memory)}")
         try:
-            if clocks > 1:
-                bar.part(0.0, 0.5)
-            if clocks == 1 or not _is_made(source, part, duration_ms, (), reserve, memory, bar):
-                bar.part(0.0 if clocks == 1 else 0.5, 1.0)
+            is_one = streams.clocks == 1
+            bar.part(0.0, 1.0 if is_one else 0.5)
+            if is_one or not _is_made(source, part, duration_ms, streams, reserve, memory, bar):
+                bar.part(0.0 if is_one else 0.5, 1.0)
                 _make(source, part, ITS_CLOCK, reserve=reserve, memory=memory, bar=bar)
-                _prove(source, part, duration_ms, bar)
+                _prove(source, part, duration_ms, streams, bar, is_new=True)
             output.publish(part, final)
         finally:
             output.remove_stale(part)
     else:
-        _prove(source, final, duration_ms, bar)
+        _prove(source, final, duration_ms, streams, bar, is_new=False)
     bar.end()
     source.unlink()
     output.sync_folder(source.parent)
     return final
 
 
-def _require_constancy(source: Path) -> int:
-    """How many clocks there are in the transport stream.
+def _require_constancy(source: Path) -> _Streams:
+    """What is in the transport stream, if it is the same from start to end.
 
     ffmpeg leaves out streams that begin later or that it does not know, and describes all sound as it does the first:
     nothing of this is noticed.
@@ -114,28 +121,30 @@ def _require_constancy(source: Path) -> int:
         seconds = late.late / (1000 * ts.TICKS_PER_MS)
         what = f"what begins at byte {late.at} is to be shown {seconds:.0f} s after it is decoded"
         raise Kept(f"{what}, and an MP4 would last as long")
-    if unknown := sorted(pids - _known_pids(source)):
+    known = _known_pids(source)
+    if unknown := sorted(pids - set(known)):
         raise Kept(f"ffmpeg does not know what the streams of PID {', '.join(map(str, unknown))} are")
-    return clocks
+    return _Streams([pid for pid in known if pid in pids], clocks)
 
 
-def _known_pids(source: Path) -> set[int]:
-    """The PIDs of what ffmpeg takes for pictures or sound of a codec that it knows."""
+def _known_pids(source: Path) -> list[int]:
+    """The PIDs of what ffmpeg takes for pictures or sound of a codec that it knows: first those of pictures."""
     streams = _ask(source, "-show_entries", "stream=id,codec_type,codec_name").get("streams", [])
-    return {
+    return [
         int(each["id"], 16)
+        for kind in ("video", "audio")
         for each in streams
-        if each.get("codec_type") in ("video", "audio") and each.get("codec_name", "unknown") != "unknown"
-    }
+        if each.get("codec_type") == kind and each.get("codec_name", "unknown") != "unknown"
+    ]
 
 
 def _is_made(
-    source: Path, part: Path, duration_ms: int | None, clock: tuple[str, ...], reserve: int, memory: int, bar: Passes
+    source: Path, part: Path, duration_ms: int | None, streams: _Streams, reserve: int, memory: int, bar: Passes
 ) -> bool:
-    """Whether ffmpeg makes a proven MP4 by that clock; what it made else is gone."""
+    """Whether ffmpeg makes a proven MP4 by putting clock behind clock; what it made else is gone."""
     try:
-        _make(source, part, clock, reserve=reserve, memory=memory, bar=bar)
-        _prove(source, part, duration_ms, bar)
+        _make(source, part, (), reserve=reserve, memory=memory, bar=bar)
+        _prove(source, part, duration_ms, streams, bar, is_new=True)
     except Kept:
         output.remove_stale(part)
         return False
@@ -211,31 +220,40 @@ def _limit(memory: int) -> str:
     return f"job_memory_max is {format_size(memory)}; raise it in [limits], or for this streamer alone"
 
 
-def _prove(source: Path, made: Path, duration_ms: int | None, bar: Passes) -> None:
+def _prove(source: Path, made: Path, duration_ms: int | None, streams: _Streams, bar: Passes, *, is_new: bool) -> None:
+    """Raises Kept unless all is there; one that `is_new` gets what MP4 has no track for."""
     bar.at(passes.MOVED)
-    before = _probe(source)
-    bar.at((passes.MOVED + passes.COMPARED) / 2)
-    after = _probe(made)
-    if before["streams"] != after["streams"]:
-        raise Kept(f"the MP4 would have other packets: {after['streams']} instead of {before['streams']}")
-    found = round(float(after["format"].get("duration", 0.0)) * 1000)
+    try:
+        found = round(float(_ask(made, "-show_entries", "format=duration")["format"]["duration"]) * 1000)
+    except (ValueError, KeyError) as error:
+        raise Kept(f"ffprobe cannot read {made.name}") from error
     if duration_ms is None or abs(found - duration_ms) > SLACK_MS:
         raise Kept(f"the MP4 would last {found} ms, and not {duration_ms}")
+    with output.opened(source, os.O_RDONLY) as fd, output.opened(made, os.O_RDWR if is_new else os.O_RDONLY) as target:
+        media = FileSource.of(fd)
+        try:
+            others = same_media.require_same(media, FileSource.of(target), streams.pids, streams.clocks)
+        except (same_media.Differs, mp4.Unreadable) as error:
+            raise Kept(f"the MP4 would lack something: {error}") from error
+        bar.at((passes.MOVED + passes.COMPARED) / 2)
+        if others and is_new:
+            _append_others(media, others, target)
+        if not same_media.has_others(media, FileSource.of(target), others):
+            raise Kept(f"the MP4 would lack what PID {', '.join(map(str, sorted(others)))} has")
 
 
-def _probe(path: Path) -> dict[str, Any]:
-    """Codec and number of packets of each video and audio stream, by reading all of the file, and its duration."""
-    entries = "stream=codec_type,codec_name,nb_read_packets:format=duration"
-    found = _ask(path, "-count_packets", "-show_entries", entries)
-    try:
-        streams = [
-            (each["codec_type"], each["codec_name"], int(each["nb_read_packets"]))
-            for each in found["streams"]
-            if each["codec_type"] in ("video", "audio")
-        ]
-    except (ValueError, KeyError) as error:
-        raise Kept(f"ffprobe cannot read {path.name}") from error
-    return {"streams": sorted(streams), "format": found.get("format", {})}
+def _append_others(media: FileSource, pids: set[int], target: int) -> None:
+    """Put what MP4 has no track for to its end, durably, and out of memory, so that it is read back from disk."""
+    at = os.lseek(target, 0, os.SEEK_END)
+    output.write_all(target, same_media.others_head(0))
+    size = 0
+    for packets in same_media.packets_of(media, pids):
+        output.write_all(target, packets)
+        size += len(packets)
+    os.lseek(target, at, os.SEEK_SET)
+    output.write_all(target, same_media.others_head(size))
+    os.fsync(target)
+    os.posix_fadvise(target, at, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _ask(path: Path, *options: str) -> dict[str, Any]:
