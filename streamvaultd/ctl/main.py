@@ -8,7 +8,7 @@ import sys
 import time
 
 from streamvaultd.ctl import quick
-from streamvaultd.ctl.index import PROGRAM, find
+from streamvaultd.ctl.index import GROUPS, PROGRAM, find
 from streamvaultd.ctl.options import COMMON, remember
 from streamvaultd.ctl.outcome import ExitCode, Failed, OutputClosed, Usage
 from streamvaultd.ctl.records import BadAnswer
@@ -65,7 +65,7 @@ def main(
     except OutputClosed:
         return ExitCode.OUTPUT_CLOSED
     except KeyboardInterrupt:
-        return ExitCode.INTERRUPTED
+        return _interrupted(session)
     return result if isinstance(result, int) else ExitCode.DONE
 
 
@@ -77,7 +77,17 @@ def _run(argv: Sequence[str], session: Session) -> object:
         return cli.run(argv, session)
     for name, value in parsed.common.items():
         remember(session, name, value)
+    session.may_change = parsed.command.name in GROUPS["Record"]
     return parsed.command(session, **parsed.values)
+
+
+def _interrupted(session: Session) -> int:
+    """Say what holds, where that may be in doubt."""
+    if session.requested is not None:
+        session.note(f"interrupted after the daemon was asked: '{PROGRAM} list --all' shows what came of it.")
+    elif session.may_change:
+        session.note("interrupted: the daemon was asked for nothing.")
+    return ExitCode.INTERRUPTED
 
 
 def _meant(session: Session, error: NoSuchRecording) -> str:
