@@ -16,7 +16,7 @@ from streamvaultd.core.model import State
 from streamvaultd.core.recording import machine
 from streamvaultd.core.upkeep.violations import ABOUT
 from streamvaultd.reporting import notices
-from streamvaultd.reporting.notices import Entry
+from streamvaultd.reporting.entry import Entry
 
 NOTICES = (
     *(value for value in vars(notices).values() if isinstance(value, Entry)),

@@ -29,7 +29,8 @@ from streamvaultd.core.upkeep.world import SegmentFile, World
 from streamvaultd.errors import VaultError
 from streamvaultd.jobs.joins import Joins
 from streamvaultd.recording.manager import Manager
-from streamvaultd.reporting.notices import AUDIT_UNPROVEN, NOTICE, Journal
+from streamvaultd.reporting.entry import NOTICE
+from streamvaultd.reporting.notices import AUDIT_UNPROVEN, Journal
 from streamvaultd.scopes.runs import Runs
 from streamvaultd.upkeep.audit.media import Media
 
