@@ -90,7 +90,6 @@ def _callback(command: Command) -> Callable[..., object]:
     def run(**values: object) -> object:
         session = click.get_current_context().find_object(Session)
         assert session is not None  # noqa: S101 - main() gives it
-        session.may_change = command.name in GROUPS["Record"]
         return command(session, **values)
 
     return run

@@ -16,6 +16,7 @@ PLACES = {
     "segments": "lists",
     "seams": "lists",
     "why": "lists",
+    "timeline": "timeline",
     "stop": "control",
     "wait": "control",
     "rotate": "control",
@@ -48,7 +49,20 @@ PLACES = {
 }
 
 GROUPS = {
-    "Look": ("list", "status", "segments", "seams", "why", "jobs", "events", "monitor", "top", "logs", "verify"),
+    "Look": (
+        "list",
+        "status",
+        "segments",
+        "seams",
+        "why",
+        "timeline",
+        "jobs",
+        "events",
+        "monitor",
+        "top",
+        "logs",
+        "verify",
+    ),
     "Record": ("record", "stop", "wait", "rotate", "retry", "prune"),
     "Watch": ("streamers", "add", "set", "edit", "remove", "enable", "disable", "probe", "notify"),
     "The daemon": ("settings", "reload", "streamlink", "check", "cleanup", "rescan", "export", "import", "completion"),

@@ -8,7 +8,7 @@ import sys
 import time
 
 from streamvaultd.ctl import quick
-from streamvaultd.ctl.index import GROUPS, PROGRAM, find
+from streamvaultd.ctl.index import PROGRAM, find
 from streamvaultd.ctl.options import COMMON, remember
 from streamvaultd.ctl.outcome import ExitCode, Failed, OutputClosed, Usage
 from streamvaultd.ctl.records import BadAnswer
@@ -36,7 +36,6 @@ def main(
     now: Callable[[], int] | None = None,
     execute: Callable[[list[str]], None] | None = None,
     read: Callable[[list[str]], list[str]] | None = None,
-    ask: Callable[[str], str | None] | None = None,
 ) -> int:
     """Run a command line (that of the process if None) and return its exit code."""
     session = Session(
@@ -45,7 +44,6 @@ def main(
         now=now or (lambda: time.time_ns() // 1000),
         execute=execute or _replace_process,
         read=read or _read_lines,
-        ask=ask or _ask,
     )
     try:
         result = _run(sys.argv[1:] if argv is None else argv, session)
@@ -77,7 +75,6 @@ def _run(argv: Sequence[str], session: Session) -> object:
         return cli.run(argv, session)
     for name, value in parsed.common.items():
         remember(session, name, value)
-    session.may_change = parsed.command.name in GROUPS["Record"]
     return parsed.command(session, **parsed.values)
 
 
@@ -123,11 +120,3 @@ def _read_lines(argv: list[str]) -> list[str]:
     except OSError:
         return []
     return ran.stdout.splitlines() if ran.returncode == 0 else []
-
-
-def _ask(question: str) -> str | None:
-    if sys.stdin is None or not sys.stdin.isatty():
-        return None
-    sys.stderr.write(question)
-    sys.stderr.flush()
-    return sys.stdin.readline()

@@ -7,6 +7,11 @@ which has click explain everything else: help, mistakes, completion.
 
 from __future__ import annotations
 
+import os
+import time
+
+from streamvaultd.ctl.index import GROUPS
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,6 +77,7 @@ class Command:
 
     def __call__(self, session: Session, **values: object) -> object:
         """Run it."""
+        session.may_change = self.name in GROUPS["Record"]
         return self.function(session, **values)
 
 
@@ -134,6 +140,7 @@ COMMON = (
     Parameter("--no-pager", name="no_pager", is_flag=True, help="Do not pipe long output into a pager."),
     Parameter("--no-legend", name="no_legend", is_flag=True, help="Print neither column headers nor a footer."),
     Parameter("-q", "--quiet", name="quiet", is_flag=True, help="Print results and errors only."),
+    Parameter("--utc", name="utc", is_flag=True, help="Show and read times in UTC, and not in the local zone."),
     Parameter(
         "--socket", name="socket", metavar="PATH", help=f"Socket of the daemon. [default: {SOCKET}]", complete="file"
     ),
@@ -145,3 +152,6 @@ def remember(session: Session, name: str, value: object) -> None:
     """Note a common option; one that says nothing changes nothing."""
     if value:
         setattr(session, name, value)
+    if value and name == "utc":
+        os.environ["TZ"] = "UTC0"
+        time.tzset()

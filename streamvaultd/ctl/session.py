@@ -36,8 +36,7 @@ class Session:
     """One run of streamvaultctl.
 
     `client_of` gives the client for a socket, `now` is µs of UTC since 1970, `execute` runs a command in our place,
-    `read` gives the lines that a command prints, none if it cannot be run; `ask` asks people, and gives their answer,
-    or None where nobody can be asked.
+    `read` gives the lines that a command prints, none if it cannot be run.
     """
 
     def __init__(
@@ -48,13 +47,11 @@ class Session:
         now: Callable[[], int],
         execute: Callable[[list[str]], None],
         read: Callable[[list[str]], list[str]] = lambda _argv: [],
-        ask: Callable[[str], str | None] = lambda _question: None,
     ) -> None:
         self.screen = screen
         self.now = now
         self.execute = execute
         self.read = read
-        self.ask = ask
         self._client_of = client_of
         self.requested: str | None = None
         """The last call that may change something, as soon as it may be on its way."""
@@ -64,6 +61,7 @@ class Session:
         self.no_pager = False
         self.no_legend = False
         self.quiet = False
+        self.utc = False
 
     def call(self, method: str, **parameters: object) -> Answer:
         """The reply to one call; parameters that are None are left out. Raises VaultError."""
@@ -110,7 +108,7 @@ class Session:
 
     def confirm(self, question: str, *, default: bool) -> bool | None:
         """What people answer; None where nobody can be asked."""
-        answer = self.ask(f"{question} [{'Y/n' if default else 'y/N'}] ")
+        answer = self.screen.ask(f"{question} [{'Y/n' if default else 'y/N'}] ")
         if answer is None:
             return None
         return answer.strip().lower() in ("y", "yes") if answer.strip() else default

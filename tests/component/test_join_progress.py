@@ -10,10 +10,21 @@ from pathlib import Path
 import pytest
 
 from streamvaultd.base.growth import MediaWatch
+from streamvaultd.core.model import Moment
 from streamvaultd.jobs.join.passes import Progress as Writer
 from streamvaultd.jobs.progress import JoinProgress, Progress
 
 RECORDING, JOB = 348, 12
+
+
+class Stopwatch:
+    """Shows the time of a world."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def now(self) -> Moment:
+        return Moment(self._world.now, 0)
 
 
 class World:
@@ -25,7 +36,7 @@ class World:
         self.changes: asyncio.Queue[int] = asyncio.Queue()
         self.watch: MediaWatch[str] = MediaWatch(asyncio.get_running_loop())
         self.progress = self.daemon()
-        self.write = Writer(folder / f"job-{JOB}.progress", lambda: self.now)
+        self.write = Writer(folder / f"job-{JOB}.progress", Stopwatch(self))
 
     def daemon(self) -> JoinProgress:
         """Another one."""

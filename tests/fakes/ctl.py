@@ -96,7 +96,12 @@ def not_running() -> DaemonNotRunning:
     return DaemonNotRunning(address="/run/socket", why="connection refused")
 
 
-_UNASKED: dict[str, list[list[Any]]] = {"List": [[{"recordings": []}]], "GetStatus": [[{"mistakes": []}]]}
+_UNASKED: dict[str, list[list[Any]]] = {
+    "List": [[{"recordings": []}]],
+    "GetStatus": [[{"mistakes": []}]],
+    "ListStreamers": [[{"streamers": [{}]}]],
+    "GetStream": [[{"stream": {}}]],
+}
 """What is answered without a script: nothing is called like what was not found, and all is well."""
 
 
@@ -110,7 +115,6 @@ class FakeDaemon:
         self.calls: list[tuple[str, Answer]] = []
         self.socket = ""
         self.printed: list[str] = []
-        self.asked: list[str] = []
         self.answers: list[str] = []
         """Of the people who are asked; nobody can be where there is none."""
         self._scripts: dict[str, list[list[Answer | BaseException]]] = {}
@@ -123,11 +127,6 @@ class FakeDaemon:
     def read(self, _argv: list[str]) -> list[str]:
         """What a command prints that is run to be read."""
         return self.printed
-
-    def ask(self, question: str) -> str | None:
-        """What people answer."""
-        self.asked.append(question)
-        return self.answers.pop(0) if self.answers else None
 
     def client_of(self, path: str) -> FakeDaemon:
         self.socket = path
@@ -184,15 +183,15 @@ def zone(name: str) -> Iterator[None]:
 def run(daemon: FakeDaemon, *argv: str, on_terminal: bool = False, **environ: str) -> Ran:
     """Run streamvaultctl in UTC; its output goes to a terminal of 80 columns and 24 lines, or to pipes."""
     out, err = (Terminal(), Terminal()) if on_terminal else (io.StringIO(), io.StringIO())
+    given = Terminal("".join(daemon.answers)) if daemon.answers else None
     executed: list[list[str]] = []
     with zone("UTC0"):
         code = main(
             argv,
-            screen=Screen(out, err, {"TERM": "xterm", **environ}),
+            screen=Screen(out, err, {"TERM": "xterm", **environ}, given),
             client_of=daemon.client_of,
             now=lambda: NOW,
             execute=executed.append,
             read=daemon.read,
-            ask=daemon.ask,
         )
     return Ran(code, out.getvalue(), err.getvalue(), executed)

@@ -100,7 +100,7 @@ def test_prune_asks_on_a_terminal_and_shows_what_would_go() -> None:
         assert [call[1].get("dryRun") for call in daemon.calls] == [True, *([None] if is_done else [])]
         assert "dry-run" in ran.err
         assert ("Nothing is removed." in ran.err) is not is_done
-    assert daemon.asked[-1] == "Remove 2.0K? [y/N] "
+        assert "Remove 2.0K? [y/N] " in ran.err
     for more in (["--yes"], ["--json=short"]):
         daemon.calls.clear()
         run(daemon, "prune", "--older-than", "30d", *more, on_terminal=True)

@@ -46,6 +46,7 @@ def streamers(session: Session) -> None:
     if not session.no_legend and not session.quiet:
         live = sum(streamer.state in ("live", "starting", "recording") for streamer in every)
         footer = f"{plural(len(every), 'streamer')} listed, {live} live."
+        footer += "" if every else " 'streamvaultctl add URL' adds one."
         lines += [*([line("")] if lines else []), line(footer)]
     if trouble is not None:
         lines.append(line(trouble, Style.BAD))

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from streamvaultd.base.clock import SystemClock
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from streamvaultd.base.clock import Clock
 
 READ, WRITTEN, MOVED, COMPARED = 0.1, 0.45, 0.8, 1.0
 """Where each step ends, as a share of all: each of them reads or writes the whole file about as often as it weighs."""
@@ -95,9 +98,9 @@ class Progress:
     written to is no reason to stop.
     """
 
-    def __init__(self, path: Path | None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, path: Path | None, clock: Clock | None = None) -> None:
         self._path = path
-        self._clock = clock
+        self._clock = clock or SystemClock()
         self._percent: int | None = None
         self._lately: deque[tuple[float, int]] = deque()
 
@@ -115,7 +118,7 @@ class Progress:
                 os.close(fd)
 
     def _left(self, done: int, total: int) -> float | None:
-        now = self._clock()
+        now = self._clock.now().monotonic
         self._lately.append((now, done))
         while len(self._lately) > 2 and self._lately[1][0] <= now - LATELY:
             self._lately.popleft()
