@@ -205,6 +205,30 @@ def beats(source: Source) -> Iterator[tuple[int, float, float]]:
                 yield fragment.start, run.start / scale, run.duration / scale
 
 
+def counted_ms(source: Source) -> int | None:
+    """As duration_ms(), for one who removes what is short: None where something is not understood.
+
+    That is a fragment that is torn, or has samples of which nothing says how long they last, and what is no box.
+    """
+    known, end = tracks(source), 0
+    for box in boxes(source):
+        end = box.end
+        if box.kind == b"moof" and any(_is_endless(body, known) for body in _of_tracks(source, box)):
+            return None
+    return None if end < source.size else duration_ms(source)
+
+
+def _of_tracks(source: Source, moof: Box) -> Iterator[bytes]:
+    return (body for kind, body in children(content(source, moof)) if kind == b"traf")
+
+
+def _is_endless(traf: bytes, known: Mapping[int, Track]) -> bool:
+    """Whether it has samples that last no time, or more than are counted."""
+    counts = [_number(body, 4) or 0 for kind, body in children(traf) if kind == b"trun"]
+    run = _parse_traf(traf, known)
+    return any(count > SAMPLES_MAX for count in counts) or (any(counts) and (run is None or not run.duration))
+
+
 def duration_ms(source: Source, gap_max: int = SEAM_GAP_MAX) -> int | None:
     """Milliseconds that are presented from the first to the end of the last fragment of any track, gaps included.
 
