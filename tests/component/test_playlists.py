@@ -41,10 +41,11 @@ def at() -> Iterator[World]:
 def source() -> Iterator[str]:
     """/KIND/live.m3u8 advances with every request; what it lists is encrypted with its number as the vector."""
     asked, again = dict.fromkeys(RELOADS, 0), Event()
+    initialisations = iter((b"old ", b"new "))
 
     def answer(kind: str, file: str) -> bytes:
         if file == "init":
-            return b"new " if asked[kind] >= len(RELOADS[kind]) else b"old "
+            return next(initialisations)
         if not file.endswith(".m3u8"):
             first, names = next((number, names) for number, names in RELOADS[kind] if file in names)
             vector = (first + names.index(file)).to_bytes(16, "big")
