@@ -43,6 +43,11 @@ NOT_BY_STREAMER: Final[Mapping[str, str]] = {
 _BY_KEY: Final = {(known.section, known.key): known for known in keys.OWN}
 
 
+def places() -> tuple[tuple[str, str], ...]:
+    """Section and key of every setting that a streamer's file may have."""
+    return tuple(_BY_KEY)
+
+
 def parse(
     document: Mapping[str, Any], file: str, name: str, pools: Mapping[str, Pool] | None = None
 ) -> tuple[Streamer | None, list[VaultError]]:

@@ -65,7 +65,9 @@ def _parameter(parameter: Parameter) -> click.Parameter:
         kind = click.IntRange(min=parameter.least)
     shared: dict[str, Any] = {"type": kind, "shell_complete": completer(parameter)}
     if not parameter.flags:
-        return click.Argument([parameter.name], metavar=parameter.metavar, required=parameter.required, **shared)
+        count = -1 if parameter.many else 1
+        shared |= {"required": parameter.required, "nargs": count}
+        return click.Argument([parameter.name], metavar=parameter.metavar, **shared)
     is_common = parameter in COMMON
     return click.Option(
         [*parameter.flags, parameter.name],

@@ -115,7 +115,7 @@ def test_exit_codes_of_the_daemons_errors(error: VaultError, code: int) -> None:
     ("argv", "told"),
     [
         (["record"], "missing argument 'URL'"),
-        (["lst"], "did you mean 'list'?"),
+        (["lst"], "did you mean 'list' or 'set'?"),
         (["streamlink", "instal"], "did you mean 'install'?"),  # codespell:ignore instal
         (["streamlink"], "missing command"),
         (["xyzzy"], "there is no command 'xyzzy'"),
