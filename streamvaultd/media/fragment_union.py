@@ -8,8 +8,8 @@ nothing is proven, and there is no union.
 
 from __future__ import annotations
 
-from itertools import islice
 from collections import Counter
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from streamvaultd.media.fmp4 import boxes
@@ -128,7 +128,7 @@ def _common(
             last = at
 
 
-def _repeated(some: Sequence[Fragment]) -> set[tuple[Run, ...]]:
+def _repeated(some: Sequence[Fragment]) -> set[tuple[FragmentRun, ...]]:
     """The times that are there more than once, as those of a slate: which of them it is, nothing tells."""
     return {runs for runs, count in Counter(fragment.runs for fragment in some).items() if count > 1 and runs}
 
@@ -158,8 +158,8 @@ def _number_at(source: Source, fragment: Fragment) -> int:
 def _woven(mine: Sequence[Fragment], yours: Sequence[Fragment], known: Mapping[int, Track]) -> list[Kept] | None:
     """Fragments of both in order of time; None when they hold the same time in other fragments, or tell none.
 
-    Of two that hold the very same time in other bytes one is damaged; nothing says which, and the newer's is kept. Where
-    one time is there more than once, the one that has all of the other is.
+    Of two that hold the very same time in other bytes one is damaged; nothing says which, and the newer's is kept.
+    Where one time is there more than once, the one that has all of the other is.
     """
     yours_times, mine_times = {fragment.runs for fragment in yours}, {fragment.runs for fragment in mine}
     if (_repeated(mine) | _repeated(yours)) & yours_times & mine_times:
@@ -185,7 +185,7 @@ def _longer(mine: Sequence[Fragment], yours: Sequence[Fragment]) -> list[Kept] |
     return [Kept(Origin.OLDER, fragment) for fragment in mine] if _is_within(right, left) else None
 
 
-def _is_within(some: Sequence[tuple[Run, ...]], all_of_it: Sequence[tuple[Run, ...]]) -> bool:
+def _is_within(some: Sequence[tuple[FragmentRun, ...]], all_of_it: Sequence[tuple[FragmentRun, ...]]) -> bool:
     ahead = iter(all_of_it)
     return all(runs in ahead for runs in some)
 
