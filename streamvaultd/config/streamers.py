@@ -2,8 +2,8 @@
 """Streamers as files: one TOML file each, parsed once into typed values.
 
 /etc/streamvaultd/streamers.d/NAME.toml is the administrator's and wins over NAME.toml in /var/lib/streamvaultd, which
-the daemon writes itself. A file with a mistake changes nothing: the streamer stays as he was, and every mistake
-is told with file, section, key, value and reason.
+the daemon writes itself. A file with a mistake changes nothing: the streamer stays as it was, and every mistake
+is named with file, section, key, value and reason.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def load(
 ) -> tuple[dict[str, Streamer], tuple[VaultError, ...]]:
     """All streamers of these folders, the administrator's first, and every mistake.
 
-    One whose file has mistakes, or cannot be read, is as he was `before`, or is left out.
+    A streamer whose file has mistakes, or cannot be read, is as it was `before`, or is left out.
     """
     found: dict[str, Streamer] = {}
     mistakes: list[VaultError] = []
