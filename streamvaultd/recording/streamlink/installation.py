@@ -16,7 +16,7 @@ from streamvaultd.errors import StreamlinkUnusable
 from streamvaultd.recording.streamlink.command import OLDEST, Installation, parse_version, warning_about
 from streamvaultd.recording.streamlink.trust import is_there, require_trusted
 
-VERSION_LIMIT: Final = 20.0
+VERSION_LIMIT: Final = 45.0
 SHEBANG_MAX: Final = 4096
 
 
