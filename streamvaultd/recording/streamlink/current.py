@@ -25,7 +25,7 @@ from streamvaultd.recording.streamlink.command import (
 from streamvaultd.recording.streamlink.install_line import Connect, ask_installer, connect
 from streamvaultd.recording.streamlink.installer import Question
 from streamvaultd.recording.streamlink.trust import owners
-from streamvaultd.scopes.launcher import memfd_with, roots_of
+from streamvaultd.scopes.launcher import memfd_with
 from streamvaultd.scopes.ports import Rules
 
 Options = tuple[tuple[str, str], ...]
@@ -68,7 +68,7 @@ class Streamlinks:
         """Find the installation to use."""
         try:
             self._installation = await installations.discover(
-                self._settings.now.streamlink_command, self._places, owners()
+                self._settings.now.streamlink_command, self._places, owners(), self._settings.now.streamlink_read
             )
             self._trouble = None
         except StreamlinkUnusable as error:
@@ -105,11 +105,8 @@ class Streamlinks:
     async def rules(self, recording: Recording) -> Rules:
         """What its segments may reach: the streamlink that is used, and the network; raises StreamlinkUnusable."""
         installation = await self.usable()
-        programs = [word for word in installation.command if word.startswith("/")]
-        read = (
-            *roots_of([installation.command[0], *programs, installation.python]),
-            *self._settings.now.streamlink_read,
-        )
+        own = installations.readable(installation.command, installation.python)
+        read = (*own, *self._settings.now.streamlink_read)
         return Rules(read=read, network=True, browser=recording.policy.browser)
 
     async def command(
