@@ -189,10 +189,9 @@ def test_memory_of_daemon_and_probe_is_closed_to_their_own_users(
         "probe": box.run(probes).stdout.split()[0],
         "segment": str(ctl.segments(channel)[0]["pid"]),
     }
-    look = "setpriv --reuid=$(stat --format=%u /proc/$0) --clear-groups cat /proc/$0/environ"
-    assert [name for name, pid in pids.items() if box.run(["sh", "-c", look, pid], check=False).returncode == 0] == [
-        "segment"
-    ]
+    look = "setpriv --reuid=$(stat -c %u /proc/$0) --regid=$(stat -c %g /proc/$0) --clear-groups cat /proc/$0/environ"
+    seen = [name for name, pid in pids.items() if box.run(["sh", "-c", look, pid], check=False).returncode == 0]
+    assert seen == ["segment"]
     ctl("stop", channel)
 
 
