@@ -89,7 +89,7 @@ class AdminApi:
                     "section": option.section,
                     "key": option.key,
                     "value": value,
-                    "default": option.default,
+                    "default": option.default_text,
                     "about": option.about,
                 }
                 for option, value in in_force(settings)

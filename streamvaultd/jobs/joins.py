@@ -58,6 +58,8 @@ class _Part(msgspec.Struct, rename="camel"):
     path: str
     bytes: _Bytes
     duration_ms: _WholeMs | None = None
+    is_kept: bool = False
+    """It has what of a segment could not be shown to be in the others."""
 
 
 class _Lead(msgspec.Struct, rename="camel"):
@@ -79,7 +81,7 @@ class _Report(msgspec.Struct, rename="camel"):
 
 
 class Joins:
-    """Starts join jobs and reads their reports."""
+    """Starts join jobs and reads their reports; `listeners` hear of each end before the recorder does."""
 
     def __init__(
         self,
@@ -99,6 +101,7 @@ class Joins:
         self._disk = disk
         self._journal = journal
         self._runs = runs
+        self.listeners: list[Callable[[int, JoinEnded], None]] = []
         self._at: set[int] = set()
         self._asked: set[int] = set()
 
@@ -209,7 +212,7 @@ class Joins:
         ended = JoinEnded(
             at=self._clock.now(), join=join, path=report.path, size=report.bytes, duration=_duration(report.parts)
         )
-        self._inbox.post(recording, ended)
+        self._tell(recording, ended)
 
     async def _wait_for_room(self, recorder: Recorder, needed: int) -> bool:
         """Wait until a join that found no room has some; False if that takes too long.
@@ -238,7 +241,12 @@ class Joins:
         if retry is not None:
             await self._start(retry, join)
             return
-        self._inbox.post(recording, JoinEnded(at=self._clock.now(), join=join, why=why, for_good=for_good))
+        self._tell(recording, JoinEnded(at=self._clock.now(), join=join, why=why, for_good=for_good))
+
+    def _tell(self, recording: int, ended: JoinEnded) -> None:
+        for listener in self.listeners:
+            listener(recording, ended)
+        self._inbox.post(recording, ended)
 
     async def _finish(self, recording: int, job: int, *, ok: bool, result: Mapping[str, object]) -> None:
         await self._store.finish_job(job, ok=ok, result=result, now=self._clock.now())

@@ -7,10 +7,9 @@ costs nothing but the bar.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Protocol
 
 import msgspec
 
@@ -30,13 +29,19 @@ class Progress(msgspec.Struct, frozen=True):
     left: Annotated[float, msgspec.Meta(ge=0, le=ranges.SECONDS.high)] | None = None
 
 
-class JoinProgress:
-    """What is known of the joins that run; calls `on_change(recording)` for each line that a job writes."""
+class Listener(Protocol):
+    """Hears how far joins are."""
 
-    def __init__(self, *, folder: Path, watcher: MediaWatcher, on_change: Callable[[int], None]) -> None:
+    def on_progress(self, recording: int) -> None: ...
+
+
+class JoinProgress:
+    """What is known of the joins that run; `listener` hears of each line that a job writes."""
+
+    def __init__(self, *, folder: Path, watcher: MediaWatcher, listener: Listener) -> None:
         self._folder = folder
         self._watcher = watcher
-        self._on_change = on_change
+        self._listener = listener
         self._of: dict[int, Progress] = {}
 
     def of(self, recording: int) -> Progress | None:
@@ -84,5 +89,5 @@ class JoinProgress:
             self._of[recording] = msgspec.json.decode(lines[-2], type=Progress)
         except (OSError, IndexError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return size + 1
-        self._on_change(recording)
+        self._listener.on_progress(recording)
         return size + 1

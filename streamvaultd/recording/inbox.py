@@ -11,7 +11,7 @@ from typing import Final
 from streamvaultd.base.clock import Clock
 from streamvaultd.core.model import Instant, Phase, Recorder
 from streamvaultd.core.recording.deadlines import next_deadline
-from streamvaultd.core.recording.events import Event, HostStays, HostStopping
+from streamvaultd.core.recording.events import Event, HostStays, HostStopping, NetworkBack
 
 SETTLED_KEPT: Final = 100
 """So many recordings that were settled last are still listened to: a scope of theirs may start too late."""
@@ -100,6 +100,14 @@ class Recorders(Mapping[int, Recorder]):
         """It stays up after all."""
         self.is_host_stopping = False
         self.post_to_all(HostStays(at=self._clock.now()))
+
+    def post(self, recording: int, event: Event) -> None:
+        """See Inbox.post()."""
+        self._inbox.post(recording, event)
+
+    def on_network_back(self) -> None:
+        """A link or a route is there that was not."""
+        self.post_to_all(NetworkBack(at=self._clock.now()))
 
     def post_to_all(self, event: Event) -> None:
         """Queue an event for each of them."""

@@ -126,7 +126,7 @@ class Capture(Protocol):
     async def rules(self, recording: Recording) -> Rules:
         """What it may reach; raises StreamlinkUnusable."""
 
-    def reachable(self, recording: Recording) -> tuple[str, ...]:
+    async def reachable(self, recording: Recording) -> tuple[str, ...]:
         """Networks that it may reach although they are closed to scopes."""
 
 

@@ -26,7 +26,8 @@ from streamvaultd.core.upkeep.violations import Kind
 from streamvaultd.core.upkeep.world import Disk, Pipe, Process, Result, Unit
 from streamvaultd.errors import AuditFailed, StoreUnavailable
 from streamvaultd.recording.files.output import SegmentFiles
-from streamvaultd.reporting.notices import AUDIT_FAILED, AUDIT_FOUND, AUDIT_REPAIRED, Entry
+from streamvaultd.reporting.entry import Entry
+from streamvaultd.reporting.notices import AUDIT_FAILED, AUDIT_FOUND, AUDIT_REPAIRED
 from streamvaultd.store.recovery import RecoverableStore
 from streamvaultd.upkeep.audit import looks as looking
 from streamvaultd.upkeep.audit.audits import Audits

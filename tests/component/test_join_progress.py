@@ -29,7 +29,10 @@ class World:
 
     def daemon(self) -> JoinProgress:
         """Another one."""
-        return JoinProgress(folder=self.folder, watcher=self.watch, on_change=self.changes.put_nowait)
+        return JoinProgress(folder=self.folder, watcher=self.watch, listener=self)
+
+    def on_progress(self, recording: int) -> None:
+        self.changes.put_nowait(recording)
 
     async def heard(self) -> Progress | None:
         """What is known after the next change."""

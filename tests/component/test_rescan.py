@@ -28,7 +28,8 @@ from streamvaultd.core.model import Broadcast, Moment, Phase, Policy, Recorder, 
 from streamvaultd.core.recording import effects as fx
 from streamvaultd.errors import DirectoryUnusable
 from streamvaultd.recording.files.output import SegmentFiles
-from streamvaultd.reporting.notices import MANIFEST_FAILED, Entry
+from streamvaultd.reporting.entry import Entry
+from streamvaultd.reporting.notices import MANIFEST_FAILED
 from streamvaultd.store.recovery import RecoverableStore
 from streamvaultd.store.transfer import dump_to
 from streamvaultd.upkeep.audit.salvage import Salvage

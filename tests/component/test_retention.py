@@ -22,12 +22,13 @@ from streamvaultd.errors import StoreUnavailable
 from streamvaultd.recording.files.discard import Discard
 from streamvaultd.recording.files.output import SegmentFiles
 from streamvaultd.recording.removal import Removal
-from streamvaultd.reporting.notices import CLOCK_STEPPED, RETENTION_FAILED, Entry
+from streamvaultd.reporting.entry import Entry
+from streamvaultd.reporting.notices import CLOCK_STEPPED, RETENTION_FAILED
 from streamvaultd.store.engine import sqlite_url
 from streamvaultd.store.queries import QueryableStore
 from streamvaultd.upkeep import retention as working
 from streamvaultd.upkeep.pruning import Pruning
-from streamvaultd.upkeep.retention import REPRIEVE, SWEEP_MAX, Retention
+from streamvaultd.upkeep.retention import REPRIEVE, SWEEP_MAX, Reprieve, Retention
 from tests.component.socket_world import open_queryable
 from tests.component.store_world import NOW, SetClock, later, move, start
 from tests.fakes.managing import new_manager
@@ -76,10 +77,12 @@ class World:
         self.manager = new_manager(self, self.clock, self._on_change)
         removal = Removal(store=self.store, files=SegmentFiles(), media=self.media, lanes=Lanes())
         pruning = Pruning(store=self.store, manager=self.manager, removal=removal, clock=self.clock)
+        self.reprieve = Reprieve(self.clock)
         self.retention = Retention(
             store=self.store,
             pruning=pruning,
-            rules=lambda name: self.rules.get(name),
+            limits=self,
+            reprieve=self.reprieve,
             clock=self.clock,
             journal=cast("Any", self),
         )
@@ -88,6 +91,9 @@ class World:
     def pass_by(self, seconds: float, step: float = 0.0) -> None:
         now = self.clock.moment
         self.clock.moment = Moment(now.monotonic + seconds, now.realtime + round((seconds + step) * 1e6))
+
+    def retention_of(self, name: str) -> Rules | None:
+        return self.rules.get(name)
 
     def _on_change(self, recorder: Recorder) -> None:
         self.retention.on_change(recorder)
@@ -278,7 +284,7 @@ async def test_nothing_goes_before_somebody_could_look(world: World) -> None:
     await world.over(2)
     await world.over(1)
     world.rules = {"alice": Rules(keep_recordings=1)}
-    world.retention.hold()
+    world.reprieve.begin()
     assert await world.sweep() == 0
     world.pass_by(REPRIEVE - 1)
     assert await world.sweep() == 0

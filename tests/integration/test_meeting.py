@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from streamvaultd.core.recording.effects import Notice
-from streamvaultd.reporting.notices import ENTRIES
+from streamvaultd.reporting.announced import ENTRIES
 from tests.fakes.livesource import LiveSource
 from tests.fakes.media import OTHER_SIZE, ensure_media
 from tests.integration.harness import SETTINGS, Ctl, configure, count
@@ -26,7 +26,7 @@ stream-segment-attempts = "3"
 MASTER = "master"
 
 # the first of them may have to wait until media are made
-pytestmark = pytest.mark.timeout(500)
+pytestmark = pytest.mark.timeout(1500)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -53,7 +53,8 @@ async def inspect(command: tuple[str, ...], *, managed: bool, read: Sequence[str
         raise StreamlinkUnusable(command=text, why="there is no such program")
     found = (program, *command[1:])
     python = await asyncio.to_thread(python_of, program)
-    output = await _output_of(*found, "--version", named=text, read=[*readable(found, python), *read])
+    own = await asyncio.to_thread(readable, found, python)
+    output = await _output_of(*found, "--version", named=text, read=[*own, *read])
     version = parse_version(output)
     if version is None:
         raise StreamlinkUnusable(command=text, why=f"it answers '{output[:80].strip()}' to --version")

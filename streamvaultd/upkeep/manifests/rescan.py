@@ -19,8 +19,8 @@ from typing import Protocol
 from streamvaultd.base.clock import Clock
 from streamvaultd.base.lanes import Lanes
 from streamvaultd.base.layout import segment_file, segments_folder
+from streamvaultd.config.inputs import is_name
 from streamvaultd.config.live import LiveSettings
-from streamvaultd.config.names import NAME
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Broadcast, Moment, Recorder, SeamRecord
 from streamvaultd.core.recording.reconcile import Facts, takeover
@@ -237,7 +237,7 @@ def _parse(traces: Traces) -> Manifest:
     if traces.text is None:
         raise ManifestUnreadable(traces.trouble)
     found = manifest.parse(traces.text)
-    if found.streamer != traces.streamer or not NAME.fullmatch(found.streamer):
+    if found.streamer != traces.streamer or not is_name(found.streamer):
         raise ManifestUnreadable(f"it is of streamer '{found.streamer}', whose folder this is not")
     found.stream = traces.stream  # who moved it under another number did so for its folder as well
     return found
