@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from streamvaultd.base.clock import SystemClock
 from streamvaultd.base.lanes import Lanes
 from streamvaultd.base.sd_notify import Notifier
-from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.daemon.base import Base, Places
 from streamvaultd.daemon.outside import build_outside
@@ -81,7 +81,9 @@ def build(base: Base) -> Service:
     )  # fmt: skip
     outside = build_outside(base, witnesses=recording.witnesses, network=network)
     upkeep = build_upkeep(base, recording=recording, bus=outside.bus, limits=watching.roster, reprieve=reprieve)
-    ledger = Ledger(base, disks=storage.guard, catalogue=outside.catalogue, streamlinks=streamlinks)
+    ledger = Ledger(
+        base, disks=storage.guard, catalogue=outside.catalogue, streamlinks=streamlinks, watches=watching.watches
+    )
     reloads = Reloads(base, watching=watching, streamlinks=streamlinks, reprieve=reprieve)
     sockets = build_sockets(
         base, recording=recording, watching=watching, upkeep=upkeep, reloads=reloads, beginner=beginner,

@@ -18,7 +18,7 @@ from streamvaultd.base.clock import Clock
 from streamvaultd.base.lanes import is_no_room
 from streamvaultd.base.tasks import Tasks
 from streamvaultd.base.units import parse_segment_unit
-from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.core.model import Recorder, State
 from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.disk import (
@@ -38,7 +38,7 @@ from streamvaultd.recording.inbox import Inbox
 from streamvaultd.reporting.notices import SYNC_FAILED, Journal
 
 AHEAD: Final = 2.0
-"""So many intervals may pass until what is found is acted upon: this one, and the stop of what runs."""
+"""Intervals that may pass until what is found is acted upon: this one, and the stop of what runs."""
 
 BRAKED: Final = frozenset({State.STARTING, State.RECORDING, State.ROTATING, State.BACKOFF})
 WAITING: Final = BRAKED | {State.PAUSED}

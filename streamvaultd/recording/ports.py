@@ -9,14 +9,14 @@ from typing import Protocol
 
 from streamvaultd.core.flows import Pulse
 from streamvaultd.core.listing import EventRow
-from streamvaultd.core.model import Broadcast, Moment, Policy, Recorder, Recording, Segment
+from streamvaultd.core.model import Broadcast, Moment, Policy, Recorder, Recording, Run, Segment
 from streamvaultd.core.recording.disk import Room
 from streamvaultd.core.recording.events import Outcome
 from streamvaultd.core.watching.model import Past
-from streamvaultd.scopes.ports import Rules
+from streamvaultd.scopes.ports import Access
 
 
-class Store(Protocol):
+class RecordingStore(Protocol):
     """Durable when a call returns; raises StoreUnavailable."""
 
     async def create_recording(
@@ -50,7 +50,7 @@ class Store(Protocol):
     async def events(self, recording: int, *, limit: int) -> Sequence[EventRow]: ...
 
 
-class Files(Protocol):
+class RecordingFiles(Protocol):
     """Blocking; called in threads. Raises DirectoryUnusable or OSError."""
 
     def prepare(self, directory: Path, streamer: str) -> None: ...
@@ -66,10 +66,10 @@ class Files(Protocol):
 class Looks(Protocol):
     """Looks at what a growing file has come to. Blocking; called in threads. Raises OSError."""
 
-    def look(self, run: tuple[int, int], path: Path) -> tuple[tuple[Pulse, ...], str | None]:
+    def look(self, run: Run, path: Path) -> tuple[tuple[Pulse, ...], str | None]:
         """How far its streams have come, and why an MP4 cannot hold them, if that is known."""
 
-    def forget(self, run: tuple[int, int]) -> None: ...
+    def forget(self, run: Run) -> None: ...
     def is_overlap_proven(self, older: Path | int, newer: Path | int) -> bool: ...
 
 
@@ -123,7 +123,7 @@ class Capture(Protocol):
         `preferred` is the quality to take if it is there.
         """
 
-    async def rules(self, recording: Recording) -> Rules:
+    async def rules(self, recording: Recording) -> Access:
         """What it may reach; raises StreamlinkUnusable."""
 
     async def reachable(self, recording: Recording) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from streamvaultd.base.tasks import Tasks
-from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.core.recording.events import Outcome
 from streamvaultd.core.watching.model import Sighting
 from streamvaultd.core.watching.streamer import Streamer
@@ -176,7 +176,7 @@ class TwitchEvents:
                 self._tasks.create_task(self._look_again(name))
 
     async def _rest(self, name: str) -> None:
-        """What is told of him meanwhile is one further hint."""
+        """Reports about it meanwhile make one further hint."""
         await asyncio.sleep(HINT_REST)
         while self._resting[name]:
             self._resting[name] = False

@@ -7,7 +7,8 @@ Run as `python3 -m streamvaultd.jobs.join` in a scope of its own. Reads one JSON
 
 With "mp4": true, transport streams are made MP4s in the end (remux.py), unless "tries" is more than 1; "memory" is
 what the job's scope may have, in bytes.
-With "least": N, less than N ms of media are counted by every timestamp, for somebody will decide by that.
+With "least": N, less than N ms of media are counted by every timestamp, or not told if anything is not understood, for
+somebody will decide by that.
 With "times": [[from, until] or null, …], when each segment was received (ms of the realtime clock), gaps that no clock
 of the media tells are estimated.
 With "previous": "/…/file", the result of the broadcast before, media at the start that are its very end are left out.
@@ -31,8 +32,7 @@ import os
 import re
 import stat
 import sys
-import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import attrgetter
@@ -42,6 +42,7 @@ from typing import TYPE_CHECKING, Any
 from streamvaultd.errors import JoinFailed, VaultError
 from streamvaultd.jobs.join import output, remux
 from streamvaultd.jobs.join import proof as verify
+from streamvaultd.jobs.join.passes import Progress
 from streamvaultd.jobs.join.spec import RESERVE, Span, Spec, parse_spec
 from streamvaultd.jobs.join.writer import APPEND_MIN, Writer, align, size_of_segment, written_at
 from streamvaultd.media import fmp4, fragments, timeline, ts
@@ -49,7 +50,7 @@ from streamvaultd.media.container import Container, sniff
 from streamvaultd.media.lead import Lead, find_lead, without_lead
 from streamvaultd.media.left_out import LeftOut, left_out
 from streamvaultd.media.plan import Plan, PlannedSeam, foreign_bytes, plan_join
-from streamvaultd.media.programs import nameless_pictures
+from streamvaultd.media.programs import nameless_pictures, opaque_pids
 from streamvaultd.media.seam import Seam, SeamKind
 from streamvaultd.media.source import FileSource
 from streamvaultd.media.splice import Part, merged
@@ -98,7 +99,7 @@ class Join:
         self._notes: list[str] = []
         self._lead: Lead | None = None
         self._lost: list[LeftOut] = []
-        self._is_hopeless = False
+        self._is_hopeless = self._is_partial = False
 
     def run(self) -> bool:
         """Joins and writes the report; True when there is a result. Raises OSError if no report can be written."""
@@ -194,6 +195,7 @@ class Join:
             fd = stack.enter_context(output.opened(path, os.O_RDONLY | os.O_NONBLOCK))
         except FileNotFoundError:
             self._notes.append(f"{path.name} is not there")
+            self._is_partial = True
             return None
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode):
@@ -332,20 +334,27 @@ class Join:
 
     def _remux(self, part: dict[str, Any]) -> None:
         """Makes an MP4 of a part, and says so in its description; or a note says why not."""
-        made = Path(part["path"])
+        made, left = Path(part["path"]), part["bytes"]
+
+        def count(size: int) -> None:
+            nonlocal left
+            left -= size
+            self._count(size)
+
         try:
             found = remux.to_mp4(
                 made,
                 part["durationMs"],
                 reserve=self._reserve,
                 memory=self._spec.memory,
-                moved=self._count,
+                moved=count,
                 has_failed=self._spec.tries > 1,
             )
         except (remux.Kept, OSError) as error:
             self._notes.append(f"{made.name} stays a transport stream: {error}")
         else:
             part |= {"path": str(found), "bytes": found.stat().st_size, "packets": None}
+        self._count(left)  # also what is given up is done
         self._reached("remuxed")
 
     # --- reporting --------------------------------------------------------------------------------------------------
@@ -353,8 +362,8 @@ class Join:
     def _describe(self, plan: Plan, segments: list[Segment], final: Path, result: FileSource) -> dict[str, Any]:
         is_ts = plan.container is Container.TS
         duration = timeline.duration_ms(result, plan.places()) if is_ts else fragments.duration_ms(result)
-        if is_ts and duration is not None and duration < self._spec.least:
-            duration = timeline.counted_ms(result, plan.places())
+        if duration is not None and duration < self._spec.least:
+            duration = self._counted(plan, result)
         if is_ts and (nameless := sorted(nameless_pictures(result))):
             pids = ", ".join(map(str, nameless))
             self._notes.append(f"{final.name} has pictures (PID {pids}) that a transport stream has no name for")
@@ -365,6 +374,14 @@ class Join:
             "durationMs": duration,
             "packets": result.size // ts.PACKET if is_ts else None,
         }
+
+    def _counted(self, plan: Plan, result: FileSource) -> int | None:
+        """How long it is for one who removes what is short: nothing if there may be more than was understood."""
+        if self._is_partial or plan.torn >= ts.PACKET:
+            return None
+        if plan.container is not Container.TS:
+            return fragments.counted_ms(result)
+        return None if opaque_pids(result) else timeline.counted_ms(result, plan.places())
 
 
 def _own(plan: Plan, writer: Writer, fd: int) -> tuple[tuple[int, int], ...]:
@@ -417,36 +434,6 @@ def _estimated(planned: PlannedSeam, older: Span | None, newer: Span | None) -> 
     both = f"some {-ms:.0f} ms may be in both" if ms < 0 else ""
     note = "; ".join(filter(None, (seam.note, "estimated by when they were received", both)))
     return replace(seam, method="wall-clock", gap_ms=max(0.0, ms), note=note)
-
-
-class Progress:
-    """One JSON line for each percent: bytes done, bytes in all, and the seconds that are left, once that can be told.
-
-    The speed is that since the first bytes: what the segments' files hold already takes no time. A file that cannot
-    be written to is no reason to stop.
-    """
-
-    def __init__(self, path: Path | None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._path = path
-        self._clock = clock
-        self._percent: int | None = None
-        self._first: tuple[float, int] | None = None
-
-    def __call__(self, done: int, total: int) -> None:
-        now, percent = self._clock(), 100 * done // max(total, 1)
-        since, before = self._first = self._first or (now, done)
-        if self._path is None or self._percent == percent:
-            return
-        self._percent = percent
-        moved, seconds = done - before, now - since
-        left = None if moved <= 0 or seconds <= 0 else round((total - done) * seconds / moved, 1)
-        line = json.dumps({"done": done, "total": total, "left": left})
-        with suppress(OSError):
-            fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                os.write(fd, line.encode() + b"\n")
-            finally:
-                os.close(fd)
 
 
 def main() -> int:

@@ -53,7 +53,7 @@ async def inspect(command: tuple[str, ...], *, managed: bool, read: Sequence[str
         raise StreamlinkUnusable(command=text, why="there is no such program")
     found = (program, *command[1:])
     python = await asyncio.to_thread(python_of, program)
-    own = await asyncio.to_thread(readable, found, python)
+    own = await asyncio.to_thread(roots_for, found, python)
     output = await _output_of(*found, "--version", named=text, read=[*own, *read])
     version = parse_version(output)
     if version is None:
@@ -96,7 +96,7 @@ async def _output_of(*argv: str, named: str, read: Sequence[str]) -> str:
     return str(answer["output"])
 
 
-def readable(command: Sequence[str], python: str) -> tuple[str, ...]:
+def roots_for(command: Sequence[str], python: str) -> tuple[str, ...]:
     """What a command has to read besides the system: its programs, and the Python they belong to."""
     return roots_of([command[0], *(word for word in command if word.startswith("/")), python])
 

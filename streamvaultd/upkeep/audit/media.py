@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from streamvaultd.base.lanes import Lanes
-from streamvaultd.core.model import Recorder
-from streamvaultd.recording.ports import Files
+from streamvaultd.core.model import Recorder, Run
+from streamvaultd.recording.ports import RecordingFiles
 
 LANE: Final = "audit"
 
@@ -27,7 +27,7 @@ class Salvage(Protocol):
 class Media:
     """Raises OSError."""
 
-    def __init__(self, *, lanes: Lanes, files: Files, salvage: Salvage) -> None:
+    def __init__(self, *, lanes: Lanes, files: RecordingFiles, salvage: Salvage) -> None:
         self._lanes = lanes
         self._files = files
         self._salvage = salvage
@@ -36,7 +36,7 @@ class Media:
         """Where a segment is."""
         return self._files.segment_path(recorder.recording, number)
 
-    async def sizes(self, recorder: Recorder) -> dict[tuple[int, int], int]:
+    async def sizes(self, recorder: Recorder) -> dict[Run, int]:
         """Bytes in each segment's file, by recording and number."""
         return {
             (recorder.recording.id, segment.number): await self._lanes.run(
