@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from streamvaultd.base.growth import MediaWatch
-from streamvaultd.jobs.join.main import Progress as Writer
+from streamvaultd.jobs.join.percent import Progress as Writer
 from streamvaultd.jobs.progress import JoinProgress, Progress
 
 RECORDING, JOB = 348, 12

@@ -15,8 +15,11 @@ import streamvaultd
 PACKAGE = Path(streamvaultd.__file__).parent
 TESTS = Path(__file__).parents[1]
 
-LINES_MAX = 500
-FUNCTION_LINES_MAX = 60
+LIMITS = {PACKAGE: (400, 50), TESTS: (500, 60)}
+"""Lines of a module, and of a function."""
+
+LONGER = {"errors.py"}
+"""One list, which is read as a whole."""
 
 CORE_STDLIB = {"__future__", "collections.abc", "dataclasses", "enum", "re", "typing"}
 
@@ -112,16 +115,17 @@ def test_programs_that_run_alone_import_nothing_of_ours(name: str) -> None:
 
 @pytest.mark.parametrize("folder", [PACKAGE, TESTS], ids=["streamvaultd", "tests"])
 def test_sizes(folder: Path) -> None:
+    lines_max, function_lines_max = LIMITS[folder]
     too_large = []
     for path in modules(folder):
         text = path.read_text(encoding="utf-8")
         lines = text.count("\n")
-        if lines > LINES_MAX:
+        if lines > lines_max and str(path.relative_to(folder)) not in LONGER:
             too_large.append(f"{path.relative_to(folder)}: {lines} lines")
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno is not None:
                 length = node.end_lineno - node.lineno + 1
-                if length > FUNCTION_LINES_MAX:
+                if length > function_lines_max:
                     too_large.append(f"{path.relative_to(folder)}: {node.name}: {length} lines")
     assert too_large == []
 

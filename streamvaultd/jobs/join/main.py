@@ -31,9 +31,7 @@ import os
 import re
 import stat
 import sys
-import time
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -42,15 +40,17 @@ from typing import TYPE_CHECKING, Any
 from streamvaultd.errors import JoinFailed, VaultError
 from streamvaultd.jobs.join import output, remux
 from streamvaultd.jobs.join import proof as verify
-from streamvaultd.jobs.join.spec import RESERVE, Span, Spec, parse_spec
+from streamvaultd.jobs.join.describe import Segment, describe_seam, one_each
+from streamvaultd.jobs.join.percent import Progress
+from streamvaultd.jobs.join.spec import RESERVE, Spec, parse_spec
 from streamvaultd.jobs.join.writer import APPEND_MIN, Writer, align, size_of_segment, written_at
 from streamvaultd.media import fmp4, fragments, timeline, ts
 from streamvaultd.media.container import Container, sniff
 from streamvaultd.media.lead import Lead, find_lead, without_lead
 from streamvaultd.media.left_out import LeftOut, left_out
-from streamvaultd.media.plan import Plan, PlannedSeam, foreign_bytes, plan_join
+from streamvaultd.media.plan import Plan, foreign_bytes, plan_join
 from streamvaultd.media.programs import nameless_pictures
-from streamvaultd.media.seam import Seam, SeamKind
+from streamvaultd.media.seam import SeamKind
 from streamvaultd.media.source import FileSource
 from streamvaultd.media.splice import Part, merged
 
@@ -59,18 +59,6 @@ if TYPE_CHECKING:
 
 
 _NUMBER = re.compile(r"(\d+)$")
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """An open segment that holds something, and its number: the one in its name, else its place in the list."""
-
-    number: int
-    path: Path
-    source: FileSource
-    received: Span | None
-    until: int | None
-    """When its last bytes came (ms); streamlink waits for more before it ends."""
 
 
 class Join:
@@ -140,7 +128,7 @@ class Join:
             return first | {
                 "bytes": sum(part["bytes"] for part in parts),
                 "parts": parts,
-                "seams": _one_each(seams),
+                "seams": one_each(seams),
                 "notes": self._notes,
                 "lead": None if self._lead is None else {"bytes": self._lead.size, "ms": self._lead.ms},
             }
@@ -361,7 +349,7 @@ class Join:
         return {
             "path": str(final),
             "bytes": result.size,
-            "seams": [_describe_seam(planned, segments) for planned in plan.seams],
+            "seams": [describe_seam(planned, segments) for planned in plan.seams],
             "durationMs": duration,
             "packets": result.size // ts.PACKET if is_ts else None,
         }
@@ -377,76 +365,6 @@ def _own(plan: Plan, writer: Writer, fd: int) -> tuple[tuple[int, int], ...]:
 
 def _by_file(lost: Sequence[LeftOut]) -> Iterator[tuple[int, list[LeftOut]]]:
     return ((index, list(each)) for index, each in groupby(lost, key=attrgetter("file")))
-
-
-_WORST_FIRST = tuple(kind.value for kind in (SeamKind.BREAK, SeamKind.GAP, SeamKind.UNION, SeamKind.EXACT))
-
-
-def _one_each(seams: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One seam for each two segments, in order: the worst, where they meet in several parts."""
-    worst: dict[tuple[int, int], dict[str, Any]] = {}
-    for seam in sorted(seams, key=lambda seam: _WORST_FIRST.index(seam["kind"])):
-        if seam["older"] != seam["newer"]:
-            worst.setdefault((seam["older"], seam["newer"]), seam)
-    return [worst[pair] for pair in sorted(worst, key=lambda pair: (pair[1], pair[0]))]
-
-
-def _describe_seam(planned: PlannedSeam, segments: list[Segment]) -> dict[str, Any]:
-    older, newer = segments[planned.older], segments[planned.newer]
-    seam = _estimated(planned, older.received, newer.received)
-    return {
-        "older": older.number,
-        "newer": newer.number,
-        "offset": planned.offset,
-        "kind": seam.kind.value,
-        "method": seam.method,
-        "overlapBytes": seam.overlap_bytes,
-        "overlapMs": seam.overlap_ms,
-        "gapMs": seam.gap_ms,
-        "certainty": seam.certainty.value,
-        "note": seam.note,
-    }
-
-
-def _estimated(planned: PlannedSeam, older: Span | None, newer: Span | None) -> Seam:
-    """A gap of which the media do not tell how long it is, by when the two segments were received."""
-    seam = planned.seam
-    if seam.kind is not SeamKind.GAP or seam.gap_ms is not None or planned.offset is None or not older or not newer:
-        return seam
-    ms = float(newer[0] - older[1])
-    both = f"some {-ms:.0f} ms may be in both" if ms < 0 else ""
-    note = "; ".join(filter(None, (seam.note, "estimated by when they were received", both)))
-    return replace(seam, method="wall-clock", gap_ms=max(0.0, ms), note=note)
-
-
-class Progress:
-    """One JSON line for each percent: bytes done, bytes in all, and the seconds that are left, once that can be told.
-
-    The speed is that since the first bytes: what the segments' files hold already takes no time. A file that cannot
-    be written to is no reason to stop.
-    """
-
-    def __init__(self, path: Path | None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._path = path
-        self._clock = clock
-        self._percent: int | None = None
-        self._first: tuple[float, int] | None = None
-
-    def __call__(self, done: int, total: int) -> None:
-        now, percent = self._clock(), 100 * done // max(total, 1)
-        since, before = self._first = self._first or (now, done)
-        if self._path is None or self._percent == percent:
-            return
-        self._percent = percent
-        moved, seconds = done - before, now - since
-        left = None if moved <= 0 or seconds <= 0 else round((total - done) * seconds / moved, 1)
-        line = json.dumps({"done": done, "total": total, "left": left})
-        with suppress(OSError):
-            fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                os.write(fd, line.encode() + b"\n")
-            finally:
-                os.close(fd)
 
 
 def main() -> int:
