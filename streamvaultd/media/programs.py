@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _DATA = frozenset({0x05, 0x0A, 0x0B, 0x0C, 0x0D, 0x14, 0x15, 0x16, 0x86})
 _PRIVATE = 0x06
 # Both pictures and tables come within so many bytes
-_NEAR = 16 << 20
+NEAR = 16 << 20
 _TABLE_PAT, _TABLE_PMT = 0, 2
 _CRC = 4
 
@@ -77,7 +77,7 @@ def nameless_pictures(source: Source) -> set[int]:
     So ffmpeg writes what transport streams have no name for, AV1 and VP9 among them.
     """
     maps, private, pictures = set[int](), set[int](), set[int]()
-    for _, data in timeline.blocks(source, 0, min(source.size, _NEAR)):
+    for _, data in timeline.blocks(source, 0, min(source.size, NEAR)):
         for at in ts.starts(data):
             pid = ts.pid_of(data, at)
             if pid == ts.PID_PAT:
