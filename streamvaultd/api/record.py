@@ -14,7 +14,7 @@ from streamvaultd.api.views import optional
 from streamvaultd.base.redaction import redact_url
 from streamvaultd.base.units import segment_unit
 from streamvaultd.config.inputs import check_directory, check_duration, check_quality, check_url, name_for
-from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.core.cause import Cause
 from streamvaultd.core.model import Recorder, State
 from streamvaultd.core.recording.machine import RUNNING

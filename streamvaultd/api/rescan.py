@@ -8,7 +8,7 @@ from typing import Final
 
 from streamvaultd.api.views import View, optional
 from streamvaultd.config.inputs import check_directory
-from streamvaultd.upkeep.manifests.rescan import Found, Rescan, Verdict
+from streamvaultd.upkeep.manifests.rescan import Found, Rescan, RescanVerdict
 from streamvaultd.varlink.server import Call, Handler
 
 SHOWN_MAX: Final = 10_000
@@ -32,7 +32,7 @@ class RescanApi:
         # a client that hangs up does not stop it halfway
         running = self._rescan.run(directory, dry_run=call.parameters.get("dryRun", False))
         found = await asyncio.shield(running)
-        found.sort(key=lambda one: one.verdict is Verdict.KNOWN)
+        found.sort(key=lambda one: one.verdict is RescanVerdict.KNOWN)
         return {"found": [_view(one) for one in found[:SHOWN_MAX]]}
 
 

@@ -18,11 +18,11 @@ from typing import Any, Final
 
 import tomli
 
-from streamvaultd.config import table
+from streamvaultd.config import keys
 from streamvaultd.config.inputs import is_name
+from streamvaultd.config.keys import Setting
 from streamvaultd.config.kinds import HIDDEN, Unfit, readable, shown
 from streamvaultd.config.proxies import expand
-from streamvaultd.config.table import Setting
 from streamvaultd.core.watching.proxies import Pool
 from streamvaultd.core.watching.streamer import Filters, Streamer
 from streamvaultd.errors import ConfigInvalid, ConfigUnreadable, VaultError
@@ -40,7 +40,7 @@ NOT_BY_STREAMER: Final[Mapping[str, str]] = {
 }
 """What people look for in a streamer's file and do not find, and what to do instead; see streamvaultd.streamer(5)."""
 
-_BY_KEY: Final = {(known.section, known.key): known for known in table.OWN}
+_BY_KEY: Final = {(known.section, known.key): known for known in keys.OWN}
 
 
 def parse(
@@ -92,8 +92,8 @@ def _key(section: str, key: str) -> Setting:
 
 
 def _known(section: str) -> str:
-    keys = [known.key for known in table.OWN if known.section == section]
-    return ", ".join(keys) if keys else "[" + "], [".join(dict.fromkeys(known.section for known in table.OWN)) + "]"
+    named = [known.key for known in keys.OWN if known.section == section]
+    return ", ".join(named) if named else "[" + "], [".join(dict.fromkeys(known.section for known in keys.OWN)) + "]"
 
 
 def _shown(section: str, key: str, value: object) -> str:

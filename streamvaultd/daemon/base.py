@@ -12,7 +12,7 @@ from streamvaultd.base.lanes import Lanes
 from streamvaultd.base.sd_notify import Notifier
 from streamvaultd.base.tasks import Tasks
 from streamvaultd.config import settings as config
-from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.daemon.startup import Startup
 from streamvaultd.daemon.status import StatusLine
 from streamvaultd.daemon.troubles import Troubles

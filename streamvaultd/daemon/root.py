@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from streamvaultd.base.clock import SystemClock
 from streamvaultd.base.lanes import Lanes
 from streamvaultd.base.sd_notify import Notifier
-from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.daemon.base import Base, Places
 from streamvaultd.daemon.outside import build_outside

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from streamvaultd.base.sd_notify import Notifier
-from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.core.model import Recorder, State
 
 

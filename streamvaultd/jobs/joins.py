@@ -22,7 +22,7 @@ from streamvaultd.core.model import JOIN, Moment, Recorder, SeamRecord
 from streamvaultd.core.recording.events import JoinEnded
 from streamvaultd.errors import VaultError
 from streamvaultd.jobs.launching import JoinRuns
-from streamvaultd.jobs.ports import Disk, Inbox, Store
+from streamvaultd.jobs.ports import Disk, Inbox, JobLedger
 from streamvaultd.reporting.notices import JOIN_HELD_UP, JOIN_WAITS, LEAD_LEFT_OUT, Journal
 from streamvaultd.scopes.runs import OnExit
 
@@ -89,7 +89,7 @@ class Joins:
         inbox: Inbox,
         tasks: Tasks,
         clock: Clock,
-        store: Store,
+        store: JobLedger,
         disk: Disk,
         journal: Journal,
         runs: JoinRuns,

@@ -21,7 +21,7 @@ TAIL: Final = 4096
 """Bytes at the file's end that are read: more than a line."""
 
 
-class Progress(msgspec.Struct, frozen=True):
+class Headway(msgspec.Struct, frozen=True):
     """Bytes of the result that are in place, all of them, and how many seconds the rest may take if that is known."""
 
     done: Annotated[int, msgspec.Meta(ge=0, le=ranges.BYTES.high)]
@@ -42,9 +42,9 @@ class JoinProgress:
         self._folder = folder
         self._watcher = watcher
         self._listener = listener
-        self._of: dict[int, Progress] = {}
+        self._of: dict[int, Headway] = {}
 
-    def of(self, recording: int) -> Progress | None:
+    def of(self, recording: int) -> Headway | None:
         """How far the join of a recording is."""
         return self._of.get(recording)
 
@@ -86,7 +86,7 @@ class JoinProgress:
                 size = file.seek(0, 2)
                 file.seek(max(0, size - TAIL))
                 lines = file.read(TAIL).split(b"\n")
-            self._of[recording] = msgspec.json.decode(lines[-2], type=Progress)
+            self._of[recording] = msgspec.json.decode(lines[-2], type=Headway)
         except (OSError, IndexError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return size + 1
         self._listener.on_progress(recording)

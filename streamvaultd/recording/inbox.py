@@ -18,7 +18,7 @@ SETTLED_KEPT: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class Queued:
     """An event of a recording; `done` is told what came of it."""
 
     recording: int
@@ -30,7 +30,7 @@ class Inbox:
     """Events that wait, in order."""
 
     def __init__(self) -> None:
-        self._queue: asyncio.Queue[Entry] = asyncio.Queue()
+        self._queue: asyncio.Queue[Queued] = asyncio.Queue()
 
     @property
     def is_empty(self) -> bool:
@@ -39,15 +39,15 @@ class Inbox:
 
     def post(self, recording: int, event: Event) -> None:
         """Queue an event; one for a recording that is neither owned nor was settled lately is dropped."""
-        self._queue.put_nowait(Entry(recording, event))
+        self._queue.put_nowait(Queued(recording, event))
 
     async def submit(self, recording: int, event: Event) -> Recorder | None:
         """Queue an event and wait until it is dealt with and saved; the recorder after it, None if it is not known."""
         done: asyncio.Future[Recorder | None] = asyncio.get_running_loop().create_future()
-        self._queue.put_nowait(Entry(recording, event, done))
+        self._queue.put_nowait(Queued(recording, event, done))
         return await done
 
-    async def next(self) -> Entry:
+    async def next(self) -> Queued:
         """The next event; `is_done()` is to be called when it is dealt with."""
         return await self._queue.get()
 

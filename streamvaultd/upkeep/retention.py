@@ -17,7 +17,7 @@ from typing import Final, Protocol
 from streamvaultd.base.clock import Clock
 from streamvaultd.base.units import format_span
 from streamvaultd.core.model import Recorder
-from streamvaultd.core.upkeep.retention import Expired, Result, Rules, begin, expired
+from streamvaultd.core.upkeep.retention import Expired, Result, RetentionRules, begin, expired
 from streamvaultd.errors import RecordingUnreadable, StoreUnavailable
 from streamvaultd.reporting.notices import CLOCK_STEPPED, RETENTION_FAILED, Journal
 from streamvaultd.upkeep.pruning import Pruned, Pruning
@@ -60,7 +60,7 @@ class Outlook:
 class Limits(Protocol):
     """What is kept of each streamer's recordings."""
 
-    def retention_of(self, name: str) -> Rules | None:
+    def retention_of(self, name: str) -> RetentionRules | None:
         """None if nobody can tell at present: then nothing of the streamer's goes."""
 
 

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from streamvaultd.base.clock import Clock
 from streamvaultd.config.credentials import Options
-from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.core.recording.events import Outcome
 from streamvaultd.core.watching.model import Sighting, Trouble
 from streamvaultd.core.watching.proxies import CREDENTIAL, DIRECT, Health, choose, learn

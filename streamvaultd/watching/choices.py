@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.reporting.notifier import Choice
 from streamvaultd.watching.watcher import Watches
 

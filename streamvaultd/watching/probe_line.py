@@ -16,7 +16,7 @@ import msgspec
 
 from streamvaultd.base.networks import GUARDED, named_by
 from streamvaultd.base.tasks import Tasks
-from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.core.recording.events import Outcome
 from streamvaultd.core.watching.model import Sighting, Trouble
 from streamvaultd.errors import VaultError

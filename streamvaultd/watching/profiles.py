@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from streamvaultd.config.credentials import Options
 from streamvaultd.config.filename import check_template
-from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.core.model import Recording
 from streamvaultd.core.watching.streamer import Streamer
 from streamvaultd.watching.asker import Sightings, proxy_options

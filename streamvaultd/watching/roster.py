@@ -14,11 +14,11 @@ from typing import Any, Protocol
 
 from streamvaultd.config import streamers
 from streamvaultd.config.last_good import LastGood, streamers_or_last
-from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.config.proxies import SECTION
 from streamvaultd.config.settings import Settings
-from streamvaultd.core.upkeep.retention import Rules as Retention
-from streamvaultd.core.watching.model import Past, Rules
+from streamvaultd.core.upkeep.retention import RetentionRules as Retention
+from streamvaultd.core.watching.model import Past, WatchRules
 from streamvaultd.core.watching.streamer import Streamer
 from streamvaultd.errors import (
     ConfigInvalid,
@@ -34,7 +34,7 @@ from streamvaultd.watching.secrets import Secrets
 from streamvaultd.watching.watcher import Watches
 
 
-class Files(Protocol):
+class OwnFiles(Protocol):
     """The folder of files that are the daemon's own. Blocking."""
 
     def path(self, name: str) -> Path: ...
@@ -57,7 +57,7 @@ class Roster:
         *,
         watches: Watches,
         folders: tuple[Path, Path],
-        files: Files,
+        files: OwnFiles,
         last: LastGood,
         secrets: Secrets,
         reprieve: Reprieve,
@@ -96,7 +96,7 @@ class Roster:
         self._settings.wrong_streamers = mistakes
         if mistakes:
             self._journal.tell(STREAMERS_REFUSED, why="; ".join(str(mistake) for mistake in mistakes))
-        rules = Rules(interval=settings.watch_interval, spacing=settings.watch_spacing)
+        rules = WatchRules(interval=settings.watch_interval, spacing=settings.watch_spacing)
         self._watches.configure(found, rules, past or {})
         return mistakes
 

@@ -22,7 +22,7 @@ from streamvaultd.core.recording.events import BroadcastOver, Outcome
 from streamvaultd.core.watching import model as wt
 from streamvaultd.core.watching.answers import is_another
 from streamvaultd.core.watching.machine import Step, next_deadline, step
-from streamvaultd.core.watching.model import Configured, Ended, Mood, Rules, Sighting, Watch, Watched
+from streamvaultd.core.watching.model import Configured, Ended, Mood, Sighting, Watch, Watched, WatchRules
 from streamvaultd.core.watching.streamer import Streamer
 from streamvaultd.errors import AlreadyRecording, NoSuchStreamer, StoreUnavailable, VaultError
 from streamvaultd.recording.inbox import Recorders
@@ -96,7 +96,7 @@ class Watches:
         found = self._watch.streamers.get(name)
         return found.streamer if found else None
 
-    def configure(self, streamers: Mapping[str, Streamer], rules: Rules, past: Mapping[str, wt.Past]) -> None:
+    def configure(self, streamers: Mapping[str, Streamer], rules: WatchRules, past: Mapping[str, wt.Past]) -> None:
         """These are the streamers from now on. Takes effect before it returns."""
         self._handle(
             Configured(at=self._clock.now(), chance=self._chance(), streamers=streamers, rules=rules, past=past)

@@ -25,14 +25,14 @@ from streamvaultd.api.streamers import StreamersApi
 from streamvaultd.api.streamlink import StreamlinkApi
 from streamvaultd.api.subscribe import SubscribeApi
 from streamvaultd.base.lanes import Lanes
-from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.recording import effects as fx
-from streamvaultd.core.upkeep.retention import Rules
+from streamvaultd.core.upkeep.retention import RetentionRules
 from streamvaultd.core.watching.model import Mood, Watched
 from streamvaultd.core.watching.streamer import Streamer
 from streamvaultd.errors import VaultError
-from streamvaultd.jobs.progress import Progress
+from streamvaultd.jobs.progress import Headway
 from streamvaultd.recording.files.discard import Discard
 from streamvaultd.recording.files.output import SegmentFiles
 from streamvaultd.recording.glance import Glance
@@ -73,10 +73,10 @@ class Executor:
                 self.done.append(effect)
 
 
-class Joins(dict[int, Progress]):
+class Joins(dict[int, Headway]):
     """How far joins are."""
 
-    def of(self, recording: int) -> Progress | None:
+    def of(self, recording: int) -> Headway | None:
         return self.get(recording)
 
 
@@ -90,7 +90,7 @@ class World:
     settings: LiveSettings = field(default_factory=lambda: LiveSettings(Settings()))
     mistakes: Sequence[VaultError] = ()
     servers: Sequence[Server] = ()
-    rules: dict[str, Rules] = field(default_factory=dict)
+    rules: dict[str, RetentionRules] = field(default_factory=dict)
     watched: dict[str, Watched] = field(default_factory=dict)
     progress: Joins = field(default_factory=lambda: Joins())
     defects: list[tuple[str, Exception]] = field(default_factory=list)
@@ -147,7 +147,7 @@ class World:
             AdminApi(store=self.store, settings=self.settings, reloads=self, verifier=VERIFIER),
         )  # fmt: skip
 
-    def retention_of(self, name: str) -> Rules | None:
+    def retention_of(self, name: str) -> RetentionRules | None:
         return self.rules.get(name)
 
     def defect(self, method: str, error: Exception) -> None:

@@ -19,7 +19,7 @@ import pytest
 from streamvaultd.config.last_good import load_or_last
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Policy, Recording
-from streamvaultd.core.upkeep.retention import Rules
+from streamvaultd.core.upkeep.retention import RetentionRules
 from streamvaultd.core.watching.streamer import Streamer
 from streamvaultd.daemon import outside
 from streamvaultd.daemon.base import Base, Places
@@ -227,17 +227,17 @@ async def test_a_reload_applies_what_is_right_and_retention_waits_while_it_is_no
         limits = house.parts.watching.roster
         write(tmp_path, "[retention]\nkeep_recordings = 3\n")
         assert (await house.call("Reload")) == {"applied": True, "mistakes": []}
-        assert limits.retention_of("anybody") == Rules(keep_recordings=3)
+        assert limits.retention_of("anybody") == RetentionRules(keep_recordings=3)
         write(tmp_path, "[retention]\nkeep_recordings = 'three'\n")
         answer = await house.call("Reload")
         assert (answer["applied"], len(answer["mistakes"])) == (False, 1)
         assert limits.retention_of("anybody") is None
-        assert house.base.settings.now.retention == Rules(keep_recordings=3)
+        assert house.base.settings.now.retention == RetentionRules(keep_recordings=3)
         assert len((await house.call("GetStatus"))["mistakes"]) == 1
         write(tmp_path, "")
         house.handlers[signal.SIGHUP]()
         await house.manager.hear("READY=1", times=4)
-        assert limits.retention_of("anybody") == Rules()
+        assert limits.retention_of("anybody") == RetentionRules()
 
 
 async def test_a_disk_that_hangs_holds_up_reloads_and_nothing_else(
@@ -261,7 +261,7 @@ async def test_a_disk_that_hangs_holds_up_reloads_and_nothing_else(
         write(tmp_path, "[retention]\nkeep_recordings = 2\n")
         goes_on.set()
         assert [(await each)["applied"] for each in (first, second)] == [True, True]
-        assert house.base.settings.now.retention == Rules(keep_recordings=2)
+        assert house.base.settings.now.retention == RetentionRules(keep_recordings=2)
 
 
 # --- what a recording is begun with ----------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from streamvaultd.base.clock import SystemClock
 from streamvaultd.base.lanes import Lanes
 from streamvaultd.base.systemd1 import BusError
 from streamvaultd.base.units import segment_unit
-from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Phase, Policy, Recorder, Segment, State

@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 from websockets.sync.server import ServerConnection
 
-from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.watching.streamer import Streamer
 from streamvaultd.reporting.notices import TWITCH_SILENT

@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from streamvaultd.base.clock import SystemClock
 from streamvaultd.base.lanes import Lanes
-from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Moment, Phase, Policy, Recorder, Recording, SeamRecord, Segment, State
 from streamvaultd.daemon.reporting import Ledger

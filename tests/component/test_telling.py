@@ -18,7 +18,7 @@ from typing import Any, cast
 import pytest
 
 from streamvaultd.base.clock import SystemClock
-from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.notifying import BACKOFF, Message, Worth
 from streamvaultd.core.recording.effects import Announce, Notice

@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from streamvaultd.config import credentials
-from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.recording.events import Outcome
 from streamvaultd.core.watching.model import Sighting

@@ -17,12 +17,12 @@ from streamvaultd.api.streamers import StreamersApi
 from streamvaultd.base.clock import SystemClock
 from streamvaultd.base.tasks import Tasks
 from streamvaultd.config.last_good import LastGood
-from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.config.streamer_files import StreamerFiles
 from streamvaultd.core.model import Policy, Recorder, Recording, State, StopReason
 from streamvaultd.core.recording.events import BroadcastOver, Event, Outcome
-from streamvaultd.core.upkeep.retention import Rules as Retention
+from streamvaultd.core.upkeep.retention import RetentionRules as Retention
 from streamvaultd.core.watching.model import Mood, Sighting, Trouble
 from streamvaultd.core.watching.proxies import Pool
 from streamvaultd.core.watching.streamer import Streamer

@@ -16,7 +16,7 @@ import pytest
 
 from streamvaultd.base.clock import SystemClock
 from streamvaultd.base.units import segment_unit
-from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.recording.events import FileTaken, Taken
 from streamvaultd.recording.files.writeback import Writeback

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from streamvaultd.config import inputs, table
+from streamvaultd.config import inputs, keys
 from streamvaultd.config.kinds import Unfit
 from streamvaultd.errors import DirectoryUnusable, InvalidDuration, InvalidName, InvalidQuality, VaultError
 
-KINDS = {(each.section, each.key): each.kind for each in table.OWN}
+KINDS = {(each.section, each.key): each.kind for each in keys.OWN}
 
 
 def refusal(read: Any, value: object) -> str | None:

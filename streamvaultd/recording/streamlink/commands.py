@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from streamvaultd.base.networks import reachable
 from streamvaultd.base.threads import in_thread
 from streamvaultd.config.credentials import Options
-from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.core.model import Recording
 from streamvaultd.recording.streamlink.command import (
     MUXER,
@@ -22,7 +22,7 @@ from streamvaultd.recording.streamlink.command import (
 )
 from streamvaultd.recording.streamlink.current import Streamlinks
 from streamvaultd.scopes.launcher import memfd_with, roots_of
-from streamvaultd.scopes.ports import Rules
+from streamvaultd.scopes.ports import Access
 
 RESOLV_CONF: Final = Path("/etc/resolv.conf")
 NO_RESOLV_CONF: Final = "nameserver 127.0.0.1\nnameserver ::1"
@@ -47,13 +47,13 @@ class Commands:
         self._settings = settings
         self._profiles = profiles
 
-    async def rules(self, recording: Recording) -> Rules:
+    async def rules(self, recording: Recording) -> Access:
         """What its segments may reach: the streamlink that is used, and the network; raises StreamlinkUnusable."""
         installation = await self._streamlinks.usable()
         programs = [word for word in installation.command if word.startswith("/")]
         used = [installation.command[0], *programs, installation.python]
         read = (*await in_thread("roots", lambda: roots_of(used)), *self._settings.now.streamlink_read)
-        return Rules(read=read, network=True, browser=recording.policy.browser)
+        return Access(read=read, network=True, browser=recording.policy.browser)
 
     async def command(
         self, recording: Recording, preferred: str | None, limit: float | None

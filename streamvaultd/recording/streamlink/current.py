@@ -7,7 +7,7 @@ import asyncio
 from pathlib import Path
 from typing import Final
 
-from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.errors import StreamlinkInstallFailed, StreamlinkUnusable
 from streamvaultd.recording.streamlink import installation as installations
 from streamvaultd.recording.streamlink.command import Installation

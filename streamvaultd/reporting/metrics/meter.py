@@ -24,7 +24,7 @@ TEXTFILE_INTERVAL: Final = 15.0
 RETRY_INTERVAL: Final = 60.0
 
 
-class Store(Protocol):
+class FiguresStore(Protocol):
     """Raises StoreUnavailable."""
 
     async def figures(self) -> Stored: ...
@@ -57,7 +57,7 @@ class Meter:
     def __init__(
         self,
         *,
-        store: Store,
+        store: FiguresStore,
         recorders: Mapping[int, Recorder],
         disks: Disks,
         catalogue: Feeding | None,

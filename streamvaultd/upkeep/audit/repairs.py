@@ -16,7 +16,7 @@ from streamvaultd.base.clock import Clock
 from streamvaultd.base.layout import segments_folder
 from streamvaultd.base.units import job_fd_name, parse_job_unit, parse_segment_unit, segment_fd_name
 from streamvaultd.config.inputs import is_name
-from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.listing import RECOVERED, JobRow
 from streamvaultd.core.model import Moment, Phase, Recorder, Segment, State
