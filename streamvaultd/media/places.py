@@ -10,6 +10,10 @@ from streamvaultd.media.container import Container, sniff
 from streamvaultd.media.distance import distance_ms
 from streamvaultd.media.source import Source, find_back, is_equal
 
+# What is looked for: 32 packets hold tables, a clock reference and timestamps, so they are unique
+HEAD = 32 * ts.PACKET
+# Places that hold the head but go on differently are tried this often; only made-up input has more
+HITS_MAX = 16
 # How far back in any case, and as far as the longest windows go (99 media segments of 10 s at 130 Mbit/s) unless the
 # clocks tell that newer begins behind older's end
 REACH = 1 << 30

@@ -26,7 +26,7 @@ from streamvaultd.media.distance import (
 )
 from streamvaultd.media.pes_splice import PesSplice, find_pes_splice
 from streamvaultd.media.pieces import SECOND
-from streamvaultd.media.places import goes_on, is_repeated, other_places, places_of, short_overlap
+from streamvaultd.media.places import HEAD, HITS_MAX, goes_on, is_repeated, other_places, places_of, short_overlap
 from streamvaultd.media.source import Clipped, Source, is_equal
 from streamvaultd.media.union import Origin, Span, Union, find_union
 from streamvaultd.media.unit_weave import Weave, find_weave
@@ -34,11 +34,7 @@ from streamvaultd.media.unit_weave import Weave, find_weave
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# What is looked for: 32 packets hold tables, a clock reference and timestamps, so they are unique
-HEAD = 32 * ts.PACKET
 BY_TIME = "which of them it is was told by when they were received"
-# Places that hold the head but go on differently are tried this often; only made-up input has more
-HITS_MAX = 16
 
 
 class SeamKind(Enum):

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
 
@@ -16,11 +16,14 @@ from tests.component.captures import World, world
 from tests.component.test_confine import installed
 
 KEY = bytes(range(16))
+MAP = '#EXT-X-MAP:URI="init"\n'
 CIPHER = '#EXT-X-KEY:METHOD=AES-128,URI="/key"\n'
+TAGS = {"anew": CIPHER, "remade": MAP}
 RELOADS = {
     # at each request for the playlist: the number of the first entry, and the entries; first it is asked what it is
     "stays": ((0, "abc"), (0, "abc"), (0, "bcd"), (0, "cdef"), (0, "defg")),
     "anew": ((5, "abcd"), (5, "abcd"), (6, "bcde"), (0, "A"), (0, "AB")),
+    "remade": ((5, "abcd"), (5, "abcd"), (6, "bcde"), (0, "A"), (0, "AB")),
     "hangs": ((0, "abc"), (0, "abc"), (1, "bcd"), (2, "cde")),
 }
 HANGS = 2
@@ -38,8 +41,11 @@ def at() -> Iterator[World]:
 def source() -> Iterator[str]:
     """/KIND/live.m3u8 advances with every request; what it lists is encrypted with its number as the vector."""
     asked, again = dict.fromkeys(RELOADS, 0), Event()
+    initialisations = iter((b"old ", b"new "))
 
     def answer(kind: str, file: str) -> bytes:
+        if file == "init":
+            return next(initialisations)
         if not file.endswith(".m3u8"):
             first, names = next((number, names) for number, names in RELOADS[kind] if file in names)
             vector = (first + names.index(file)).to_bytes(16, "big")
@@ -54,7 +60,7 @@ def source() -> Iterator[str]:
         entries = "".join(f"#EXTINF:1,\n{name}\n" for name in names)
         end = "#EXT-X-ENDLIST\n" if reload >= len(RELOADS[kind]) - 1 else ""
         head = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXT-X-MEDIA-SEQUENCE:{first}\n"
-        return f"{head}{CIPHER if kind == 'anew' else ''}{entries}{end}".encode()
+        return f"{head}{TAGS.get(kind, '')}{entries}{end}".encode()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -63,7 +69,8 @@ def source() -> Iterator[str]:
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            with suppress(OSError):  # who was not answered has hung up
+                self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name for it
             """Nothing on stderr for each request."""
@@ -74,7 +81,11 @@ def source() -> Iterator[str]:
         server.shutdown()
 
 
-@pytest.mark.parametrize(("kind", "media"), [("stays", b"a b c d e f g "), ("anew", b"a b c d e A B ")])
+@pytest.mark.parametrize(("kind", "media"), [
+    ("stays", b"a b c d e f g "),
+    ("anew", b"a b c d e A B "),
+    ("remade", b"old a b c d e new A B "),
+])  # fmt: skip
 def test_all_that_is_new_is_fetched_once_and_deciphered(at: World, kind: str, media: bytes) -> None:
     with source() as url:
         at.record(f"hls://{url}/{kind}/live.m3u8", at.folder / "out", installed()).ended()

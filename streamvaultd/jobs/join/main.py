@@ -42,7 +42,7 @@ from streamvaultd.errors import JoinFailed, VaultError
 from streamvaultd.jobs.join import output, remux
 from streamvaultd.jobs.join import proof as verify
 from streamvaultd.jobs.join.describe import Segment, describe_seam, one_each
-from streamvaultd.jobs.join.percent import Progress
+from streamvaultd.jobs.join.passes import Progress
 from streamvaultd.jobs.join.spec import RESERVE, Spec, parse_spec
 from streamvaultd.jobs.join.writer import APPEND_MIN, Writer, align, size_of_segment, written_at
 from streamvaultd.media import fmp4, fragments, timeline, ts
@@ -266,7 +266,12 @@ class Join:
         with output.opened(final, os.O_RDONLY | os.O_NONBLOCK) as fd:
             candidates = (plan, align(plan, os.fstatvfs(fd).f_bsize))
             found = next(
-                (each for each in candidates if self._fault(each, writer, fd, _own(each, writer, fd)) is None), None
+                (
+                    each
+                    for each in candidates
+                    if self._fault(each, writer, fd, verify.own_range(each, writer.sources, fd)) is None
+                ),
+                None,
             )
         if found is None:
             raise self._fail(f"{final} is there already and is not this recording")
@@ -322,20 +327,27 @@ class Join:
 
     def _remux(self, part: dict[str, Any]) -> None:
         """Makes an MP4 of a part, and says so in its description; or a note says why not."""
-        made = Path(part["path"])
+        made, left = Path(part["path"]), part["bytes"]
+
+        def count(size: int) -> None:
+            nonlocal left
+            left -= size
+            self._count(size)
+
         try:
             found = remux.to_mp4(
                 made,
                 part["durationMs"],
                 reserve=self._reserve,
                 memory=self._spec.memory,
-                moved=self._count,
+                moved=count,
                 has_failed=self._spec.tries > 1,
             )
         except (remux.Kept, OSError) as error:
             self._notes.append(f"{made.name} stays a transport stream: {error}")
         else:
             part |= {"path": str(found), "bytes": found.stat().st_size, "packets": None}
+        self._count(left)  # also what is given up is done
         self._reached("remuxed")
 
     # --- reporting --------------------------------------------------------------------------------------------------
@@ -363,14 +375,6 @@ class Join:
         if plan.container is not Container.TS:
             return fragments.counted_ms(result)
         return None if opaque_pids(result) else timeline.counted_ms(result, plan.places())
-
-
-def _own(plan: Plan, writer: Writer, fd: int) -> tuple[tuple[int, int], ...]:
-    """What of a file needs no comparison because the file is a segment itself, with something appended."""
-    first = plan.pieces[0]
-    if not isinstance(first, Part) or first.start or not os.path.sameopenfile(fd, writer.sources[first.file].fd):
-        return ()
-    return ((0, first.end),)
 
 
 def _by_file(lost: Sequence[LeftOut]) -> Iterator[tuple[int, list[LeftOut]]]:
