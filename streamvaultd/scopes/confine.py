@@ -14,6 +14,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import resource
 import stat
 import struct
 
@@ -99,6 +100,14 @@ REFUSED: Final[dict[str, tuple[int | None, int | None]]] = {
 }  # fmt: skip
 """Refused with EPERM."""
 
+DESCRIPTORS, DESCRIPTORS_OF_MORE = 256, 4096
+"""Open at a time in a process: of a segment; of a browser, or a job, which has no network.
+
+As many may be under way over the sockets of all processes of its user (SCM_RIGHTS), which the daemon, with a higher
+limit, can have too: it could pass none to systemd and to the broker, or start anything. And the scope's tasks together
+have fewer sockets than the machine has ports to connect from.
+"""
+
 PRLIMIT = (302, 261)
 """Allowed for the process itself (PID 0), which getrlimit(2) of the C library uses."""
 
@@ -139,12 +148,20 @@ def confine(
     read, shared memory, and Unix sockets. Raises OSError for anything that is not a lack of the kernel's.
     """
     _prctl(PR_SET_NO_NEW_PRIVS, 1, 0)
+    limit_descriptors(DESCRIPTORS if has_network and not is_browser else DESCRIPTORS_OF_MORE)
     missing = []
     if not restrict_files((*SYSTEM, *read, *(FOR_BROWSERS if is_browser else ())), write, is_browser=is_browser):
         missing.append("Landlock")
     if not refuse_calls(has_network=has_network, is_browser=is_browser):
         missing.append("seccomp")
     return missing
+
+
+def limit_descriptors(count: int) -> None:
+    """Let each process have so many descriptors at most, or as few as it may have already."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    count = min(count, hard) if hard != resource.RLIM_INFINITY else count
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count, count))
 
 
 def lacking() -> list[str]:

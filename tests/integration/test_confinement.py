@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import json
+import shlex
 import ssl
 import subprocess
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,13 +18,13 @@ from threading import Thread
 
 import pytest
 
-from streamvaultd.recording.streamlink.command import Version, config_text
+from streamvaultd.recording.streamlink.command import RECOMMENDED, Version, config_text, parse_version
 from tests.fakes import intruder
 from tests.fakes.hostile import KINDS, hostile
 from tests.fakes.livesource import LiveSource
 from tests.fakes.media import MediaSpec
 from tests.integration.harness import CONFIG, SETTINGS, Ctl
-from tests.integration.test_main_job import RECORDINGS, wait_state, wait_writing
+from tests.integration.test_main_job import RECORDINGS, settings, wait_state, wait_writing
 from tests.testbed.box import Box
 
 PLANTED = b"planted-" * 400
@@ -31,6 +33,52 @@ USER = "cd / && HOME=/tmp setpriv --reuid=_streamvault --clear-groups --regid=_s
 HLS = [kind for kind in KINDS if kind.endswith(".m3u8")]
 ELSEWHERE = "127.0.0.2"
 """Stands in for every address that is closed; the sources are on 127.0.0.1, which their URLs name."""
+FORMS = ("ts", "fmp4", "aes", "separate")
+OBEYED = {
+    "debian": frozenset({"entry-m3u8", "redirect-m3u8", "map-m3u8", "base-mpd", "template-mpd", "own", "passwd"}),
+    "newest": frozenset(),
+}
+"""Where a streamlink by itself hands out files of the machine that it runs on."""
+DEBIANS = Version(7, 3, 0)
+PRIVATE = "/var/lib/streamvault-streamlink"
+SOON = '\n[streamlink.options]\nstream-timeout = "10"\n'
+"""DASH waits so long for what it could not fetch."""
+
+
+@dataclass(frozen=True)
+class Streamlink:
+    """The one that the box records with; the control runs `command` with nothing around it."""
+
+    version: Version
+    command: str
+    # of what test_no_file_gets_into_a_recording tries
+    obeys: frozenset[str]
+
+    def __str__(self) -> str:
+        return "debian" if self.version == DEBIANS else "newest"
+
+
+@pytest.fixture(scope="module", params=["debian", "newest"])
+def streamlink(request: pytest.FixtureRequest, box: Box) -> Iterator[Streamlink]:
+    """Debian's, and the newest, which is installed as people install it."""
+    ctl = Ctl(box)
+    told = ctl.json("streamlink", "status" if request.param == "debian" else "install", timeout=300)
+    version = parse_version(box.run([told["command"], "--version"]).stdout)
+    assert version is not None
+    assert version == DEBIANS if request.param == "debian" else version >= RECOMMENDED
+    used = Streamlink(version, told["command"], OBEYED[request.param])
+    assert_used(ctl, used)
+    yield used
+    assert_used(ctl, used)
+    if request.param == "newest":
+        box.run(["rm", "-r", f"{PRIVATE}/current", f"{PRIVATE}/versions"])
+        ctl("reload")
+
+
+def assert_used(ctl: Ctl, streamlink: Streamlink) -> None:
+    """So that none of these tests is one of the other streamlink."""
+    told = ctl.json("status")
+    assert (told["streamlinkVersion"], told["streamlinkCommand"]) == (str(streamlink.version), streamlink.command)
 
 
 @pytest.fixture(scope="module")
@@ -50,15 +98,24 @@ def planted(box: Box) -> Iterator[None]:
 
 def record_all(box: Box, ctl: Ctl, urls: dict[str, str]) -> None:
     """Record them side by side, each until its first streamlink has ended, or does not get anywhere."""
-    for name, url in urls.items():
-        ctl("record", url, "--name", name, "--no-block")
-    for name in urls:
-        box.wait_for(partial(has_run, ctl, name), "its end", timeout=100)
-        ctl("stop", name, "--wait", check=False)
+    side_by_side(box, (["streamvaultctl", "record", url, "--name", name, "--no-block"] for name, url in urls.items()))
+    box.wait_for(lambda: urls.keys() <= have_run(ctl), "their ends", timeout=100)
+    side_by_side(box, (["streamvaultctl", "stop", name, "--wait"] for name in urls))
 
 
-def has_run(ctl: Ctl, name: str) -> bool:
-    return any("endedAt" in segment for segment in ctl.segments(name))
+def have_run(ctl: Ctl) -> set[str]:
+    """Those whose first streamlink has ended."""
+    return {
+        each["context"]["streamer"]
+        for each in ctl.json("list", "--all")
+        if each["runtime"]["segments"] > 1 or each["runtime"]["state"] not in ("starting", "recording")
+    }
+
+
+def side_by_side(box: Box, commands: Iterable[list[str]], timeout: float = 120) -> str:
+    """Run them at the same time, each to its end, whatever comes of it; what they printed."""
+    script = "".join(f"{shlex.join(command)} &\n" for command in commands)
+    return box.run(["sh", "-c", f"{script}wait"], timeout=timeout).stdout
 
 
 def recorded(box: Box, name: str) -> bytes:
@@ -69,54 +126,68 @@ def recorded(box: Box, name: str) -> bytes:
 
 @pytest.mark.timeout(600)
 @pytest.mark.usefixtures("planted")
-def test_no_file_gets_into_a_recording(box: Box, ctl: Ctl, media: bytes) -> None:
-    """Debian's streamlink obeys by itself, as the control shows.
+def test_no_file_gets_into_a_recording(box: Box, ctl: Ctl, media: bytes, streamlink: Streamlink) -> None:
+    """Debian's streamlink obeys by itself, as the control shows; the newest where OBEYED says.
 
     What Landlock lets a segment read is the system's, and the configuration of its own streamlink, with secrets.
     """
     own = "\n#EXTINF:2,\n".join(f"file:///proc/self/fd/{fd}" for fd in range(3, 16))
-    with hostile(media) as served:
-        urls = {kind.replace(".", "-"): served.naming(kind, f"file://{PLANTED_AT}") for kind in KINDS}
-        urls["own"] = served.naming("entry.m3u8", own)
-        urls["passwd"] = served.naming("entry.m3u8", "file:///etc/passwd")
-        record_all(box, ctl, urls)
-        box.write_file("/run/control.conf", "# its-own-options\n")
-        plain = f"exec 9</run/control.conf; {USER} timeout 60 streamlink --config=/proc/self/fd/9 --stdout"
-        urls["own"] = served.naming("entry.m3u8", "file:///proc/self/fd/9")
-        control = [f"({plain} '{url}' best >/run/control.{name}) &" for name, url in urls.items()]
-        box.run(["sh", "-c", "\n".join([*control, "wait"])], timeout=120)
+    with hostile(media) as served, settings(box, SOON):
+        wishes = {kind.replace(".", "-"): (kind, f"file://{PLANTED_AT}") for kind in KINDS}
+        wishes |= {"own": ("entry.m3u8", own), "passwd": ("entry.m3u8", "file:///etc/passwd")}
+        http = {
+            f"{kind.replace('.', '-')}-http": (kind, f"{served.url}/media") for kind in ("redirect.m3u8", "base.mpd")
+        }
+        urls = {f"{name}-{streamlink}": served.naming(*wish) for name, wish in (wishes | http).items()}
+        plain = {name: served.naming(*wish) for name, wish in wishes.items()}
+        plain["own"] = served.naming("entry.m3u8", "file:///proc/self/fd/9")
+        with running_alone(box, streamlink, plain) as alone:
+            record_all(box, ctl, urls)
+    found = {name: recorded(box, f"{name}-{streamlink}") for name in (wishes | http)}
     there = {"own": b"its-own-options", "passwd": b"root:x:0:0"}
-    reached = {name for name in urls if there.get(name, b"planted-") in box.path(f"/run/control.{name}").read_bytes()}
-    assert reached >= {"entry-m3u8", "redirect-m3u8", "map-m3u8", "base-mpd", "template-mpd", "own", "passwd"}
-    for name in urls:
-        found = recorded(box, name)
+    reached = {name for name in wishes if there.get(name, b"planted-") in alone[name]}
+    assert reached == streamlink.obeys
+    for name in wishes:
         for text in (b"planted-", b"default-stream", b"root:x:0:0"):
-            assert text not in found, name
+            assert text not in found[name], name
     for name in ("entry-m3u8", "redirect-m3u8", "own", "passwd"):
-        assert media in recorded(box, name), f"{name}: what is media is recorded all the same"
+        assert media in found[name], f"{name}: what is media is recorded all the same"
+    for name, count in (("redirect-m3u8-http", 3), ("base-mpd-http", 1)):
+        assert found[name].startswith(media * count), name
     journal = box.run(["journalctl", "--no-pager", "--all"]).stdout
-    why = "".join(ctl("why", name, check=False).stdout for name in urls)
+    why = side_by_side(box, (["streamvaultctl", "why", name] for name in urls))
+    assert all(f"{kind.partition('.')[0]}" in why for kind in KINDS)
     assert "planted-planted" not in journal + why
     assert "root:x:0:0" not in journal + why
 
 
+@contextmanager
+def running_alone(box: Box, streamlink: Streamlink, urls: dict[str, str]) -> Iterator[dict[str, bytes]]:
+    """The control, meanwhile: the same program and user with nothing around it; at the end what it has fetched."""
+    box.write_file("/run/control.conf", "# its-own-options\n")
+    plain = f"exec 9</run/control.conf; {USER} timeout 60 {streamlink.command} --config=/proc/self/fd/9 --stdout"
+    lines = [f"({plain} --stream-timeout=10 '{url}' best >/run/control.{name}) &" for name, url in urls.items()]
+    process = box.popen(["sh", "-c", "\n".join([*lines, "wait"])])
+    fetched: dict[str, bytes] = {}
+    try:
+        yield fetched
+    finally:
+        process.communicate(timeout=120)
+    fetched |= {name: box.path(f"/run/control.{name}").read_bytes() for name in urls}
+
+
 @pytest.mark.timeout(600)
-def test_a_source_leads_to_no_closed_address(box: Box, ctl: Ctl, media: bytes) -> None:
+def test_a_source_leads_to_no_closed_address(box: Box, ctl: Ctl, media: bytes, streamlink: Streamlink) -> None:
     """The control is the same source where the settings allow the address."""
-    for allow in ("", f'[network]\nallow = ["{ELSEWHERE}"]\n'):
-        box.write_file(CONFIG, SETTINGS + allow)
-        ctl("reload")
-        with hostile(media) as served, hostile(media, ELSEWHERE) as closed:
+    for suffix, allow in (("closed", ""), ("open", f'[network]\nallow = ["{ELSEWHERE}"]\n')):
+        with settings(box, allow), hostile(media) as served, hostile(media, ELSEWHERE) as closed:
             wishes = {kind: f"{closed.url}/of-{kind}" for kind in HLS}
-            suffix = "open" if allow else "closed"
-            urls = {f"{kind.replace('.', '-')}-{suffix}": served.naming(kind, wishes[kind]) for kind in HLS}
-            record_all(box, ctl, urls)
+            names = {kind: f"{kind.replace('.', '-')}-{suffix}-{streamlink}" for kind in HLS}
+            record_all(box, ctl, {names[kind]: served.naming(kind, wishes[kind]) for kind in HLS})
             assert set(closed.asked) == ({f"/of-{kind}" for kind in HLS} if allow else set())
         if not allow:
-            for name in ("entry-m3u8-closed", "redirect-m3u8-closed", "map-m3u8-closed"):
-                assert media in recorded(box, name), name
-    box.write_file(CONFIG, SETTINGS)
-    ctl("reload")
+            for kind in ("entry.m3u8", "redirect.m3u8", "map.m3u8"):
+                assert media in recorded(box, names[kind]), kind
 
 
 CONNECT = """
@@ -152,55 +223,65 @@ def test_a_closed_address_is_refused_at_once(box: Box, ctl: Ctl, source: LiveSou
 
 
 @pytest.mark.timeout(600)
-def test_nor_does_a_proxy_of_this_host(box: Box, ctl: Ctl, media: bytes) -> None:
+def test_nor_does_a_proxy_of_this_host(box: Box, ctl: Ctl, media: bytes, streamlink: Streamlink) -> None:
     """Which would go anywhere by itself: it is not asked to."""
     with hostile(media) as served, hostile(media, ELSEWHERE) as closed, hostile(media) as proxy:
-        box.write_file(CONFIG, f'{SETTINGS}\n[streamlink.options]\nhttp-proxy = "{proxy.url}"\n')
-        ctl("reload")
-        record_all(box, ctl, {"by-proxy": served.naming("entry.m3u8", f"{closed.url}/behind")})
+        url = served.naming("entry.m3u8", f"{closed.url}/behind")
+        with settings(box, f'[streamlink.options]\nhttp-proxy = "{proxy.url}"\n'):
+            record_all(box, ctl, {f"by-proxy-{streamlink}": url})
         assert f"{served.url}/media" in proxy.asked
         assert [path for path in proxy.asked if closed.url in path] == []
-        plain = f"{USER} timeout 20 streamlink --http-proxy={proxy.url} --stdout"
-        url = served.naming("entry.m3u8", f"{closed.url}/behind")
+        plain = f"{USER} timeout 20 {streamlink.command} --http-proxy={proxy.url} --stdout"
         box.run(["sh", "-c", f"{plain} '{url}' best >/dev/null || true"], timeout=60)
         assert f"{closed.url}/behind" in proxy.asked
-    box.write_file(CONFIG, SETTINGS)
-    ctl("reload")
 
 
 @pytest.mark.timeout(600)
-def test_names_and_certificates_work_confined(box: Box, ctl: Ctl, tmp_path: Path) -> None:
+def test_names_and_certificates_work_confined(box: Box, ctl: Ctl, tmp_path: Path, streamlink: Streamlink) -> None:
     """A name of /etc/hosts, a certificate of the box's own authority, and ffmpeg, which muxes; byte for byte."""
-    trust(box, tmp_path)
-    with LiveSource(MediaSpec(kind="separate", seconds=20)) as plain, over_tls(plain, tmp_path) as port:
-        plain.channel("tls", {"elapsed": 12.0})
-        plain.control("tls", end=True)
-        url = f"https://{NAME}:{port}/tls/master.m3u8"
-        box.write_file(CONFIG, SETTINGS + '[network]\nallow = ["127.0.0.1"]\n')
-        ctl("reload")
-        record_all(box, ctl, {"tls": url})
-        box.write_file("/run/tls.conf", config_text(Version(7, 3), url, "best"))
-        box.run(["sh", "-c", f"{USER} streamlink --config=/run/tls.conf --stdout >/run/tls.ts"], timeout=60)
-        box.run(["sed", "-i", f"/{NAME}/d", "/etc/hosts"])
-    box.write_file(CONFIG, SETTINGS)
-    ctl("reload")
-    expected = box.path("/run/tls.ts").read_bytes()
-    assert len(expected) > 100_000
-    assert box.path(ctl.recording("tls")["runtime"]["path"]).read_bytes() == expected
+    with ExitStack() as stack:
+        stack.enter_context(trusted(box, tmp_path, streamlink))
+        sources = {kind: stack.enter_context(LiveSource(MediaSpec(kind=kind, seconds=20))) for kind in FORMS}
+        port = stack.enter_context(over_tls(sources["separate"], tmp_path))
+        urls = {}
+        for kind, source in sources.items():
+            source.channel("form", {"elapsed": 12.0})
+            source.control("form", end=True)
+            urls[f"{kind}-{streamlink}"] = source.url("form")
+        urls[f"separate-{streamlink}"] = f"https://{NAME}:{port}/form/master.m3u8"
+        with settings(box, '[network]\nallow = ["127.0.0.1"]\n'):
+            record_all(box, ctl, urls)
+        for name, url in urls.items():
+            box.write_file(f"/run/{name}.conf", config_text(streamlink.version, url, "best"))
+        plain = f"{USER} {streamlink.command} --stdout --config=/run"
+        side_by_side(box, (["sh", "-c", f"{plain}/{name}.conf >/run/{name}.media"] for name in urls))
+    for name in urls:
+        expected = box.path(f"/run/{name}.media").read_bytes()
+        assert len(expected) > 100_000
+        assert box.path(ctl.recording(name)["runtime"]["path"]).read_bytes() == expected, name
 
 
 NAME = "source.test"
 
 
-def trust(box: Box, folder: Path) -> None:
-    """Make an authority and a certificate for the name; the box believes the one and knows the other."""
+@contextmanager
+def trusted(box: Box, folder: Path, streamlink: Streamlink) -> Iterator[None]:
+    """An authority and a certificate for the name; this streamlink believes the one, and the box knows the other."""
     certificate = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={NAME}"]
     paths = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
     more = ["-addext", f"subjectAltName=DNS:{NAME}"]
     subprocess.run([*certificate, *paths, *more], check=True, capture_output=True)
-    box.write_file("/usr/local/share/ca-certificates/source.crt", (folder / "cert.pem").read_bytes())
-    box.run(["update-ca-certificates"], timeout=60)
-    box.run(["sh", "-c", f"echo '127.0.0.1 {NAME}' >>/etc/hosts"])
+    python = str(Path(streamlink.command).with_name("python3"))
+    where = box.run([python, "-c", "import certifi; print(certifi.where())"]).stdout.strip()
+    files = {where: (folder / "cert.pem").read_bytes(), "/etc/hosts": f"127.0.0.1 {NAME}\n".encode()}
+    before = {path: box.path(path).read_bytes() for path in files}
+    try:
+        for path, more_of_it in files.items():
+            box.path(path).write_bytes(before[path] + more_of_it)
+        yield
+    finally:
+        for path, content in before.items():
+            box.path(path).write_bytes(content)
 
 
 @contextmanager
@@ -348,6 +429,51 @@ def test_a_streamlink_that_was_taken_over_reaches_nothing(
     ctl("reload")
     source.control(channel, end=True)
     wait_state(box, ctl, "neighbour", "completed")
+
+
+HOARDER = """#!/usr/bin/python3 -I
+import array, os, resource, socket, sys, time
+if "--version" in sys.argv:
+    print("streamlink 8.6.3")
+    sys.exit(0)
+_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+kept, passed, fds = [], 0, array.array("i", [0] * 253)
+try:
+    while passed < 1 << 20:
+        kept.append(socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM))
+        kept[-1][0].setblocking(False)
+        try:
+            while True:
+                kept[-1][0].sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
+                passed += 253
+        except BlockingIOError:
+            pass
+except OSError as error:
+    print(f"warning: {passed} are under way: {error}", file=sys.stderr)
+os.write(1, bytes(20000))
+time.sleep(600)
+"""
+
+
+def test_one_that_hoards_descriptors_keeps_nobody_from_recording(
+    box: Box, ctl: Ctl, source: LiveSource, channel: str
+) -> None:
+    """What is under way over Unix sockets counts by user, and the daemon passes descriptors at each start."""
+    program = f"{PROGRAMS}/hoarder"
+    box.write_file(program, HOARDER)
+    box.run(["chmod", "755", program])
+    with settings(box, f'[streamlink]\ncommand = "{program}"\n'):
+        ctl("record", source.url(channel), "--name", "hoarder")
+    told = box.wait_journal(
+        f"STREAMVAULT_RECORDING={ctl.recording('hoarder')['id']}", until=lambda entry: "under way" in entry["MESSAGE"]
+    )
+    ctl("record", source.url(channel), "--name", "beside")
+    assert [segment["number"] for segment in ctl.segments("beside")] == [1]
+    assert ctl.state("hoarder") == "recording"
+    assert "Too many references" in told["MESSAGE"]
+    source.control(channel, end=True)
+    side_by_side(box, (["streamvaultctl", "stop", name, "--wait"] for name in ("hoarder", "beside")))
 
 
 def print_table(alone: dict[str, str], rounds: list[dict[str, str]]) -> None:
