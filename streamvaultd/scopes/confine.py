@@ -20,7 +20,7 @@ import struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Final
 
 # linux/landlock.h: the numbers are the same on all architectures
@@ -99,6 +99,14 @@ REFUSED: Final[dict[str, tuple[int | None, int | None]]] = {
     "kexec_load": (246, 104), "kexec_file_load": (320, 294),
 }  # fmt: skip
 """Refused with EPERM."""
+
+SIZED: Final[dict[str, tuple[int | None, int | None]]] = {"ftruncate": (77, 46), "fallocate": (285, 47)}
+"""Refused to a segment: its file, which it can only add to (O_APPEND), has as many bytes as were written, and none is
+taken away. A size that nothing was written for would tell of a disk that fills up, and of a recording beside which no
+older one has room."""
+
+FCNTL, F_SETFL, O_APPEND = (72, 25), 4, 0x400
+"""Nor may a segment take O_APPEND away. What is not to block is set by ioctl(FIONBIO), by Python and OpenSSL both."""
 
 DESCRIPTORS, DESCRIPTORS_OF_MORE = 256, 4096
 """Open at a time in a process: of a segment; of a browser, or a job, which has no network.
@@ -271,10 +279,7 @@ def filter_of(machine: str, *, has_network: bool, is_browser: bool = False) -> l
         (JUMP_AT_LEAST, 0, 1, X32),  # x32, which has numbers of its own; no other call is so great
         (RETURN, 0, 0, REFUSE | errno.ENOSYS),
     ]
-    for numbers in REFUSED.values():
-        number = numbers[column]
-        if number is not None:
-            code += [(JUMP_EQUAL, 0, 1, number), (RETURN, 0, 0, REFUSE | errno.EPERM)]
+    code += _refused(REFUSED, column)
     code += _if_call(PRLIMIT[column], [(LOAD_WORD, 0, 0, AT_ARGUMENTS), (JUMP_EQUAL, 1, 0, 0)], errno.EPERM)
     code += _if_call(
         IOCTL[column],
@@ -282,6 +287,16 @@ def filter_of(machine: str, *, has_network: bool, is_browser: bool = False) -> l
         errno.EPERM,
         is_refused_when_equal=True,
     )
+    if has_network and not is_browser:
+        code += _refused(SIZED, column)
+        code += _if_call(
+            FCNTL[column],
+            [
+                (LOAD_WORD, 0, 0, AT_ARGUMENTS + 8), (JUMP_EQUAL, 0, 3, F_SETFL),
+                (LOAD_WORD, 0, 0, AT_ARGUMENTS + 16), (JUMP_SET, 1, 0, O_APPEND),
+            ],
+            errno.EPERM,
+        )  # fmt: skip
     code += [(JUMP_EQUAL, 0, 1, CLONE3[column]), (RETURN, 0, 0, REFUSE | errno.ENOSYS)]
     code += _if_call(
         CLONE[column],
@@ -292,6 +307,17 @@ def filter_of(machine: str, *, has_network: bool, is_browser: bool = False) -> l
     code += _if_call(SOCKET[column], _sockets(is_browser=is_browser) if has_network else [], errno.EAFNOSUPPORT)
     code.append((RETURN, 0, 0, ALLOW))
     return code
+
+
+def _refused(calls: Mapping[str, tuple[int | None, int | None]], column: int) -> list[Instruction]:
+    """Each of these calls is refused."""
+    numbers = [numbers[column] for numbers in calls.values()]
+    return [
+        each
+        for number in numbers
+        if number is not None
+        for each in ((JUMP_EQUAL, 0, 1, number), (RETURN, 0, 0, REFUSE | errno.EPERM))
+    ]
 
 
 def _sockets(*, is_browser: bool) -> list[Instruction]:

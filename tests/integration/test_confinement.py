@@ -23,7 +23,7 @@ from tests.fakes import intruder
 from tests.fakes.hostile import KINDS, hostile
 from tests.fakes.livesource import LiveSource
 from tests.fakes.media import MediaSpec
-from tests.integration.harness import CONFIG, SETTINGS, Ctl
+from tests.integration.harness import Ctl
 from tests.integration.test_main_job import RECORDINGS, settings, wait_state, wait_writing
 from tests.testbed.box import Box
 
@@ -51,8 +51,6 @@ class Streamlink:
 
     version: Version
     command: str
-    # of what test_no_file_gets_into_a_recording tries
-    obeys: frozenset[str]
 
     def __str__(self) -> str:
         return "debian" if self.version == DEBIANS else "newest"
@@ -66,13 +64,34 @@ def streamlink(request: pytest.FixtureRequest, box: Box) -> Iterator[Streamlink]
     version = parse_version(box.run([told["command"], "--version"]).stdout)
     assert version is not None
     assert version == DEBIANS if request.param == "debian" else version >= RECOMMENDED
-    used = Streamlink(version, told["command"], OBEYED[request.param])
+    used = Streamlink(version, told["command"])
     assert_used(ctl, used)
     yield used
     assert_used(ctl, used)
     if request.param == "newest":
         box.run(["rm", "-r", f"{PRIVATE}/current", f"{PRIVATE}/versions"])
         ctl("reload")
+
+
+@contextmanager
+def taken_over(box: Box, ctl: Ctl, streamlink: Streamlink, program: str) -> Iterator[None]:
+    """What is started meanwhile runs this Python program in place of streamlink, with the rules of streamlink."""
+    if streamlink.version == DEBIANS:
+        path, shebang, before = f"{PROGRAMS}/streamlink", "#!/usr/bin/python3 -I", b""
+        box.run(["mkdir", "-p", PROGRAMS])
+    else:
+        path, before = streamlink.command, box.path(streamlink.command).read_bytes()
+        shebang = before.decode().splitlines()[0]
+    version = f'import sys\nif "--version" in sys.argv:\n    sys.exit(print("streamlink {streamlink.version}"))\n'
+    box.path(path).write_text(f"{shebang}\n{version}{program}")
+    box.path(path).chmod(0o755)
+    try:
+        with settings(box, f'[streamlink]\ncommand = "{path}"\n'):
+            assert_used(ctl, Streamlink(streamlink.version, path))
+            yield
+    finally:
+        if before:
+            box.path(path).write_bytes(before)
 
 
 def assert_used(ctl: Ctl, streamlink: Streamlink) -> None:
@@ -146,7 +165,7 @@ def test_no_file_gets_into_a_recording(box: Box, ctl: Ctl, media: bytes, streaml
     found = {name: recorded(box, f"{name}-{streamlink}") for name in (wishes | http)}
     there = {"own": b"its-own-options", "passwd": b"root:x:0:0"}
     reached = {name for name in wishes if there.get(name, b"planted-") in alone[name]}
-    assert reached == streamlink.obeys
+    assert reached == OBEYED[str(streamlink)]
     for name in wishes:
         for text in (b"planted-", b"default-stream", b"root:x:0:0"):
             assert text not in found[name], name
@@ -313,11 +332,8 @@ def has_media(box: Box, path: str) -> bool:
     return box.path(path).stat().st_size > 0
 
 
-WRAPPER = """#!/usr/bin/python3 -I
+WRAPPER = """
 import json, os, signal, subprocess, sys, time
-if "--version" in sys.argv:
-    print("streamlink 8.6.3")
-    sys.exit(0)
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
@@ -353,6 +369,7 @@ BY_OWNERS = {
 
 def run_alone(box: Box) -> dict[str, str]:
     """The control: the same program and user in the same box, with nothing around it; its targets are stand-ins."""
+    box.run(["rm", "-rf", "/run/control"])
     box.run(["install", "-d", "-o", "_streamvault", "/run/control", "/run/control/own", "/run/control/folder"])
     box.run(
         ["sh", "-c", "mkfifo /run/control/pipe; echo secret >/run/control/folder/secret; chmod -R a+rwX /run/control"]
@@ -386,18 +403,17 @@ def journal_of(box: Box, segment: int) -> str:
 
 
 def test_a_streamlink_that_was_taken_over_reaches_nothing(
-    box: Box, ctl: Ctl, source: LiveSource, channel: str
+    box: Box, ctl: Ctl, source: LiveSource, channel: str, streamlink: Streamlink
 ) -> None:
     """The control is the same program where nothing confines it; the table has both."""
-    ctl("record", source.url(channel), "--name", "neighbour")
-    neighbour = ctl.segments("neighbour")[0]
+    near, taken = f"neighbour-{streamlink}", f"taken-{streamlink}"
+    ctl("record", source.url(channel), "--name", near)
+    neighbour = ctl.segments(near)[0]
     daemon = box.run(["systemctl", "show", "--property=MainPID", "--value", "streamvaultd.service"]).stdout.strip()
     folder = box.path(PROGRAMS)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "intruder.py").write_bytes(Path(intruder.__file__).read_bytes())
-    (folder / "streamlink").write_text(WRAPPER)
-    (folder / "streamlink").chmod(0o755)
-    (manifest,) = box.run(["find", RECORDINGS, "-path", "*/neighbour/*", "-name", ".stream_*.json"]).stdout.split()
+    (manifest,) = box.run(["find", f"{RECORDINGS}/{near}", "-name", ".stream_*.json"]).stdout.split()
     targets = {
         "secrets": [
             "/var/lib/streamvaultd/streamvaultd.sqlite", neighbour["path"], manifest,
@@ -407,35 +423,29 @@ def test_a_streamlink_that_was_taken_over_reaches_nothing(
         "folder": "/var/lib/streamvaultd", "victims": [daemon, str(neighbour["pid"])], "own": "", "sockets": SOCKETS,
     }  # fmt: skip
     (folder / "targets.json").write_text(json.dumps(targets))
-    box.write_file(CONFIG, SETTINGS + f'\n[streamlink]\ncommand = "{PROGRAMS}/streamlink"\n')
-    ctl("reload")
-    ctl("record", source.url(channel), "--name", "taken", check=False)
-    segment = ctl.segments("taken")[0]["path"]
-    box.wait_for(partial(has_media, box, segment), "it has tried everything", timeout=60)
-    rounds = json.loads(box.path(segment).read_bytes())
-    assert len(rounds) == len(targets["secrets"]) + 2
-    alone = run_alone(box)
-    print_table(alone, rounds)
-    for results in rounds:
-        assert results.keys() == alone.keys()
-        assert sorted(attempt for attempt, result in results.items() if result == "reached") == []
-    assert {attempt for attempt, result in alone.items() if result != "reached"} == BY_OWNERS
-    lingers = ["pgrep", "--full", "--count", "^intruder-lingers"]
-    assert box.run(lingers).stdout.strip() == "1"
-    ctl("stop", "taken", "--wait")
-    assert box.run(lingers, check=False).stdout.strip() == "0"
-    assert ctl.state("neighbour") == "recording"
-    box.write_file(CONFIG, SETTINGS)
-    ctl("reload")
+    with taken_over(box, ctl, streamlink, WRAPPER):
+        ctl("record", source.url(channel), "--name", taken, check=False)
+        segment = ctl.segments(taken)[0]["path"]
+        box.wait_for(partial(has_media, box, segment), "it has tried everything", timeout=60)
+        rounds = json.loads(box.path(segment).read_bytes())
+        assert len(rounds) == len(targets["secrets"]) + 2
+        alone = run_alone(box)
+        print_table(alone, rounds)
+        for results in rounds:
+            assert results.keys() == alone.keys()
+            assert sorted(attempt for attempt, result in results.items() if result == "reached") == []
+        assert {attempt for attempt, result in alone.items() if result != "reached"} == BY_OWNERS
+        lingers = ["pgrep", "--full", "--count", "^intruder-lingers"]
+        assert box.run(lingers).stdout.strip() == "1"
+        ctl("stop", taken, "--wait")
+        assert box.run(lingers, check=False).stdout.strip() == "0"
+    assert ctl.state(near) == "recording"
     source.control(channel, end=True)
-    wait_state(box, ctl, "neighbour", "completed")
+    wait_state(box, ctl, near, "completed")
 
 
-HOARDER = """#!/usr/bin/python3 -I
+HOARDER = """
 import array, os, resource, socket, sys, time
-if "--version" in sys.argv:
-    print("streamlink 8.6.3")
-    sys.exit(0)
 _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 kept, passed, fds = [], 0, array.array("i", [0] * 253)
@@ -457,23 +467,20 @@ time.sleep(600)
 
 
 def test_one_that_hoards_descriptors_keeps_nobody_from_recording(
-    box: Box, ctl: Ctl, source: LiveSource, channel: str
+    box: Box, ctl: Ctl, source: LiveSource, channel: str, streamlink: Streamlink
 ) -> None:
     """What is under way over Unix sockets counts by user, and the daemon passes descriptors at each start."""
-    program = f"{PROGRAMS}/hoarder"
-    box.write_file(program, HOARDER)
-    box.run(["chmod", "755", program])
-    with settings(box, f'[streamlink]\ncommand = "{program}"\n'):
-        ctl("record", source.url(channel), "--name", "hoarder")
-    told = box.wait_journal(
-        f"STREAMVAULT_RECORDING={ctl.recording('hoarder')['id']}", until=lambda entry: "under way" in entry["MESSAGE"]
-    )
-    ctl("record", source.url(channel), "--name", "beside")
-    assert [segment["number"] for segment in ctl.segments("beside")] == [1]
-    assert ctl.state("hoarder") == "recording"
+    hoarder, beside = f"hoarder-{streamlink}", f"beside-{streamlink}"
+    with taken_over(box, ctl, streamlink, HOARDER):
+        ctl("record", source.url(channel), "--name", hoarder)
+    number = ctl.recording(hoarder)["id"]
+    told = box.wait_journal(f"STREAMVAULT_RECORDING={number}", until=lambda entry: "are under way" in entry["MESSAGE"])
+    ctl("record", source.url(channel), "--name", beside)
+    assert [segment["number"] for segment in ctl.segments(beside)] == [1]
+    assert ctl.state(hoarder) == "recording"
     assert "Too many references" in told["MESSAGE"]
     source.control(channel, end=True)
-    side_by_side(box, (["streamvaultctl", "stop", name, "--wait"] for name in ("hoarder", "beside")))
+    side_by_side(box, (["streamvaultctl", "stop", name, "--wait"] for name in (hoarder, beside)))
 
 
 def print_table(alone: dict[str, str], rounds: list[dict[str, str]]) -> None:
