@@ -5,13 +5,14 @@ PYTHON ?= python3
 # What the tests need is there; what builds and boots makes do with Python alone
 WITH_TESTS = .venv/bin/python
 
-.PHONY: help demo test check html deb box chaos seams odd bench clean
+.PHONY: help demo test check html deb box chaos seams odd oom bench clean
 
 help:
 	@echo "make demo    build, install on a real systemd, record a live broadcast, join it; 'make demo HOST=1' uses"
 	@echo "             this machine's own systemd instead of a box in namespaces"
 	@echo "make test    lint, unit, component and package; in boxes with a real systemd: integration, faults at random,"
-	@echo "             every frame counted; and a vm with a kernel of its own. Wants an idle machine, 40 minutes"
+	@echo "             every frame counted; and a vm with a kernel of its own. Wants an idle machine, 40 minutes;"
+	@echo "             REPEAT=…: so many times, and a count of what passed"
 	@echo "make check   lint and unit tests only"
 	@echo "make html    the documents and man pages as a web site, in build/html/"
 	@echo "make deb     build the package into dist/"
@@ -23,6 +24,7 @@ help:
 	@echo "make seams   rotations and kills at random instants, every frame counted: ROTATIONS=… KILLS=… SEED=…"
 	@echo "make odd     odd sources, recorded beside other programs and counted against a perfect client: SEED=… N=…"
 	@echo "             CASES=… instead: sources with one fault each, by name; BESIDE= without other programs"
+	@echo "make oom     a kernel kills streamlinks for want of memory, in a vm, beside one that never notices: KILLS=…"
 	@echo "make bench   from a death to its replacement's exec, side by side with systemd's own Restart=: KILLS=…"
 	@echo "make clean   remove what was built here; the cache in /var/cache/streamvaultd-testbed stays"
 
@@ -30,7 +32,7 @@ demo:
 	$(PYTHON) -m tests.testbed demo $(if $(HOST),--host)
 
 test:
-	$(PYTHON) -m tests.testbed.stages
+	$(PYTHON) -m tests.testbed.stages $(if $(REPEAT),--repeat $(REPEAT))
 
 check:
 	$(PYTHON) -m tests.testbed.stages setup lint unit
@@ -71,6 +73,11 @@ odd:
 	$(WITH_TESTS) -m pip install --quiet --disable-pip-version-check yt-dlp
 	$(WITH_TESTS) -m tests.odd $(if $(SEED),--seed $(SEED)) $(if $(N),--count $(N)) \
 		$(if $(CASES),--cases '$(CASES)') $(if $(BESIDE),--beside $(BESIDE))
+
+oom: KILLS = 50
+oom:
+	$(PYTHON) -m tests.testbed setup --tests
+	$(WITH_TESTS) -m pytest tests/vm/test_oom.py --kills $(KILLS)
 
 clean:
 	rm -rf build dist .venv

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -21,23 +22,10 @@ from streamvaultd.varlink.server import Call, Handler
 VERIFY_LIMIT: Final = 6 * 3600.0
 """A file is given up that has not been read in this time (s)."""
 
+VERIFIER: Final = (sys.executable, "-I", "-m", "streamvaultd.jobs.inspection")
+
 AT_ONCE: Final = 2
 """Files that are looked at; further calls wait."""
-
-
-class CatalogueState(Protocol):
-    """`backlog` changes are not in the catalogue yet; `trouble` says why not."""
-
-    @property
-    def backlog(self) -> int: ...
-    @property
-    def trouble(self) -> str | None: ...
-
-
-class Catalogue(Protocol):
-    """What is fed with a copy of all that the store holds."""
-
-    async def state(self) -> CatalogueState: ...
 
 
 class _Problem(msgspec.Struct):
@@ -65,21 +53,27 @@ class AdminStore(Protocol):
     async def find(self, name_or_id: str) -> Recorder: ...
 
 
+class Reloads(Protocol):
+    """Reads the settings again."""
+
+    async def reload(self) -> tuple[bool, Sequence[VaultError]]:
+        """Whether they apply, and all mistakes; with mistakes they stay as they are."""
+
+
 class AdminApi:
-    """Handlers of these methods. `reload` reads the settings again and returns the mistakes, if they stay as they are;
-    `verifier` is the program that looks at the file whose path is on its stdin."""
+    """Handlers of these methods; `verifier` is the program that looks at the file whose path is on its stdin."""
 
     def __init__(
         self,
         *,
         store: AdminStore,
         settings: LiveSettings,
-        reload: Callable[[], Awaitable[tuple[bool, Sequence[VaultError]]]],
+        reloads: Reloads,
         verifier: Sequence[str],
     ) -> None:
         self._store = store
         self._settings = settings
-        self._reload = reload
+        self._reloads = reloads
         self._verifier = verifier
         self._places = asyncio.Semaphore(AT_ONCE)
 
@@ -95,7 +89,7 @@ class AdminApi:
                     "section": option.section,
                     "key": option.key,
                     "value": value,
-                    "default": option.default,
+                    "default": option.default_text,
                     "about": option.about,
                 }
                 for option, value in in_force(settings)
@@ -103,7 +97,7 @@ class AdminApi:
         }
 
     async def reload(self, call: Call) -> View:
-        applied, mistakes = await asyncio.shield(self._reload())
+        applied, mistakes = await asyncio.shield(self._reloads.reload())
         return {"applied": applied, "mistakes": [mistake_view(mistake) for mistake in mistakes]}
 
     async def verify(self, call: Call) -> View:

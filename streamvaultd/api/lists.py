@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
 from streamvaultd.api.present import Presenter
@@ -52,15 +52,15 @@ class LookStore(Protocol):
 
 
 class LookApi:
-    """Handlers of these methods; `handlers()` is what the server is given. `known` is what is in memory."""
+    """Handlers of these methods; `handlers()` is what the server is given. `recorders` are what is in memory."""
 
     def __init__(
-        self, store: LookStore, clock: Clock, presenter: Presenter, known: Callable[[], Mapping[int, Recorder]]
+        self, *, store: LookStore, clock: Clock, presenter: Presenter, recorders: Mapping[int, Recorder]
     ) -> None:
         self._store = store
         self._clock = clock
         self._presenter = presenter
-        self._known = known
+        self._recorders = recorders
 
     def handlers(self) -> dict[str, Handler]:
         """Method name -> handler."""
@@ -82,7 +82,7 @@ class LookApi:
             statuses = UNFINISHED
         wanted = chosen(given, "streamer", "state", "since", "until")
         page = await self._store.page_recordings(RecordingQuery(statuses=statuses, **paging(given), **wanted))
-        known, now = self._known(), self._clock.now()
+        known, now = self._recorders, self._clock.now()
         numbers = [each.recorder.recording.id for each in page.items]
         running = [known[number] for number in numbers if number in known]
         found = {view["id"]: view for view in await self._presenter.recordings(running)}

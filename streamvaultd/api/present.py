@@ -4,22 +4,61 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
-from streamvaultd.api.views import View, recording_view
+from streamvaultd.api.views import View, recording_view, segment_view
 from streamvaultd.base.clock import Clock
+from streamvaultd.base.units import segment_unit
 from streamvaultd.core.model import Recorder
 from streamvaultd.jobs.progress import Progress
 from streamvaultd.recording.glance import Sizes
+from streamvaultd.recording.ports import Files
+
+
+class Joins(Protocol):
+    """The joins that run."""
+
+    def of(self, recording: int) -> Progress | None:
+        """How far the join of a recording is, if one runs."""
+
+
+class Processes(Protocol):
+    """Who runs in which unit."""
+
+    def pid(self, key: str) -> int | None: ...
+
+
+class Memory(Protocol):
+    """How much memory a unit uses, and how much it may: bytes, if they are known."""
+
+    def used(self, unit: str) -> tuple[int | None, int | None]: ...
+
+
+class Segments:
+    """Makes Segments of the segments of recorders."""
+
+    def __init__(self, *, files: Files, processes: Processes, memory: Memory) -> None:
+        self._files = files
+        self._processes = processes
+        self._memory = memory
+
+    def view(self, recorder: Recorder, index: int) -> View:
+        """A Segment."""
+        segment = recorder.segments[index]
+        path = str(self._files.segment_path(recorder.recording, segment.number))
+        unit = segment_unit(recorder.recording.id, segment.number)
+        memory = self._memory.used(unit) if segment.phase.is_live else (None, None)
+        return segment_view(recorder, segment, path, self._processes.pid(unit), memory)
 
 
 class Presenter:
-    """Makes Recordings of recorders; `progress` is that of a recording's join, if one runs."""
+    """Makes Recordings of recorders."""
 
-    def __init__(self, *, clock: Clock, sizes: Sizes, progress: Callable[[int], Progress | None]) -> None:
+    def __init__(self, *, clock: Clock, sizes: Sizes, joins: Joins) -> None:
         self._clock = clock
         self._sizes = sizes
-        self._progress = progress
+        self._joins = joins
 
     async def fresh(self, recorder: Recorder) -> Recorder:
         """The recorder with the sizes that its files have now."""
@@ -35,4 +74,4 @@ class Presenter:
 
     def known(self, recorder: Recorder) -> View:
         """A Recording of what is known without a look."""
-        return recording_view(recorder, self._clock.now(), self._progress(recorder.recording.id))
+        return recording_view(recorder, self._clock.now(), self._joins.of(recorder.recording.id))

@@ -10,30 +10,14 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from streamvaultd import __version__
-from streamvaultd.api.admin import AdminApi, AdminStore
-from streamvaultd.api.audit import AuditApi
-from streamvaultd.api.lists import LookApi, LookStore
-from streamvaultd.api.prune import PruneApi, PruneStore
-from streamvaultd.api.recordings import Api
-from streamvaultd.api.results import ResultApi, ResultStore
-from streamvaultd.api.subscribe import FeedStore, SubscribeApi
-from streamvaultd.base.clock import Clock
 from streamvaultd.base.membership import is_in_scope
 from streamvaultd.base.tasks import Tasks
-from streamvaultd.config.live import LiveSettings
-from streamvaultd.core.watching.model import Watched
-from streamvaultd.errors import RECORDER, VaultError
-from streamvaultd.recording.manager import Manager
-from streamvaultd.reporting.hub import Hub
-from streamvaultd.upkeep.audit.audits import Audits
-from streamvaultd.upkeep.pruning import Pruning
-from streamvaultd.upkeep.retention import Retention
+from streamvaultd.errors import RECORDER
 from streamvaultd.varlink.server import Handler, Info, Interface, Limits, Server, read_definition
 from streamvaultd.varlink.sockets import Members, Peer
 
@@ -65,54 +49,21 @@ READING_LIMITS: Final = Limits(
     unsent_bytes=16 << 20,
 )
 URL: Final = "man:streamvaultd(8)"
-VERIFIER: Final = (sys.executable, "-I", "-m", "streamvaultd.jobs.inspection")
 
 OnDefect = Callable[[str, Exception], None]
 """Is told the method, and what was raised in it."""
 
 
-class Store(AdminStore, FeedStore, LookStore, PruneStore, ResultStore, Protocol):
-    """All that the methods ask of the store."""
+class Group(Protocol):
+    """Some of the methods of the interface."""
+
+    def handlers(self) -> Mapping[str, Handler]:
+        """Method name -> handler."""
 
 
-def all_handlers(
-    api: Api,
-    *,
-    audits: Audits,
-    manager: Manager,
-    store: Store,
-    hub: Hub,
-    clock: Clock,
-    pruning: Pruning,
-    retention: Retention,
-    settings: LiveSettings,
-    watched: Callable[[], Mapping[str, Watched]],
-    reload: Callable[[], Awaitable[tuple[bool, Sequence[VaultError]]]],
-    more: Mapping[str, Handler],
-) -> dict[str, Handler]:
-    """Every method of the interface."""
-
-    def recorders() -> Mapping[int, Any]:
-        return manager.recorders
-
-    return {
-        **api.handlers(),
-        **AuditApi(audits).handlers(),
-        **ResultApi(store).handlers(),
-        **LookApi(store, clock, api.presenter, recorders).handlers(),
-        **SubscribeApi(
-            store=store,
-            hub=hub,
-            clock=clock,
-            presenter=api.presenter,
-            recorders=recorders,
-            watched=watched,
-            segment_of=api.segment_view,
-        ).handlers(),
-        **PruneApi(store=store, pruning=pruning, retention=retention, clock=clock).handlers(),
-        **more,
-        **AdminApi(store=store, settings=settings, reload=reload, verifier=VERIFIER).handlers(),
-    }
+def all_handlers(*groups: Group) -> dict[str, Handler]:
+    """Every method of these groups."""
+    return {name: handler for group in groups for name, handler in group.handlers().items()}
 
 
 class Sockets:

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
 from streamvaultd.api.lists import job_view, stream_view
-from streamvaultd.api.present import Presenter
+from streamvaultd.api.present import Presenter, Segments
 from streamvaultd.api.results import seam_view
 from streamvaultd.api.views import View, event_view, streamer_view
 from streamvaultd.base.clock import Clock
@@ -28,8 +28,15 @@ class FeedStore(Protocol):
     async def seams(self, recording: int) -> Sequence[SeamRecord]: ...
 
 
+class Watches(Protocol):
+    """Who is watched."""
+
+    @property
+    def watched(self) -> Mapping[str, Watched]: ...
+
+
 class SubscribeApi:
-    """The handler; `segment_of` makes a Segment of a recorder and the index of one of its segments."""
+    """The handler; `recorders` are what is in memory."""
 
     def __init__(
         self,
@@ -38,29 +45,29 @@ class SubscribeApi:
         hub: Hub,
         clock: Clock,
         presenter: Presenter,
-        recorders: Callable[[], Mapping[int, Recorder]],
-        watched: Callable[[], Mapping[str, Watched]],
-        segment_of: Callable[[Recorder, int], View],
+        recorders: Mapping[int, Recorder],
+        watches: Watches,
+        segments: Segments,
     ) -> None:
-        self._watched = watched
+        self._watches = watches
         self._store = store
         self._hub = hub
         self._clock = clock
         self._presenter = presenter
         self._recorders = recorders
-        self._segment_of = segment_of
+        self._segments = segments
 
     def handlers(self) -> dict[str, Handler]:
         """Method name -> handler."""
         return {"Subscribe": self.subscribe}
 
     async def subscribe(self, call: Call) -> Stream:
-        feed = Feed(call, self._store, self._clock, self._presenter, self._segment_of)
+        feed = Feed(call, self._store, self._clock, self._presenter, self._segments)
         with self._hub.subscribe(with_streamers=feed.with_streamers) as subscription:
             for recorder in await self._present(call):
                 async for item in feed.of_recorder(recorder, is_present=True):
                     yield item
-            for each in list(self._watched().values()):
+            for each in list(self._watches.watched.values()):
                 async for item in feed.of_streamer(StreamerNews(each)):
                     yield item
             while True:
@@ -69,14 +76,14 @@ class SubscribeApi:
 
     def _of(self, feed: Feed, news: AnyNews) -> Stream:
         if isinstance(news, JobNews):
-            return feed.of_job(news, self._recorders())
+            return feed.of_job(news, self._recorders)
         if isinstance(news, StreamerNews):
             return feed.of_streamer(news)
         return feed.of_news(news)
 
     async def _present(self, call: Call) -> list[Recorder]:
         wanted = call.parameters.get("recording")
-        known = self._recorders()
+        known = self._recorders
         if wanted is None:
             return list(known.values())
         found = await self._store.find(wanted)
@@ -92,7 +99,7 @@ class Feed:
         store: FeedStore,
         clock: Clock,
         presenter: Presenter,
-        segment_of: Callable[[Recorder, int], View],
+        segments: Segments,
     ) -> None:
         given = call.parameters
         self._only: set[int] | None = None if given.get("recording") is None else set()
@@ -101,7 +108,7 @@ class Feed:
         self._store = store
         self._clock = clock
         self._presenter = presenter
-        self._segment_of = segment_of
+        self._segments = segments
         self._told: dict[int, Recorder] = {}
         self._streams: dict[int, bool] = {}
 
@@ -121,7 +128,7 @@ class Feed:
         if "recordings" in self._topics:
             view["recording"] = self._presenter.known(recorder)
         if "segments" in self._topics and (changed := list(self._changed(recorder))):
-            view["segments"] = [self._segment_of(recorder, index) for index in changed]
+            view["segments"] = [self._segments.view(recorder, index) for index in changed]
         stream = await self._stream(recorder) if "streams" in self._topics else None
         if stream is not None:
             view["stream"] = stream

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from streamvaultd.config.values import Unfit, option
+from streamvaultd.config.kinds import Unfit
+from streamvaultd.config.streamlink_options import option
 from streamvaultd.errors import ConfigInvalid, ConfigUnreadable, VaultError
 
 PREFIX: Final = "streamvault."

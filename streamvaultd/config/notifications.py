@@ -5,11 +5,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from streamvaultd.config.kinds import Kind, Unfit, listed, texts
 from streamvaultd.config.names import NAME
-from streamvaultd.config.values import Unfit, texts
 from streamvaultd.core.topic import Topic
 
-SECTION: Final = "notifications"
 TARGETS_MAX: Final = 20
 
 
@@ -34,3 +33,7 @@ def topics(value: Any) -> tuple[Topic, ...]:
     if found is None or not set(found) <= set(Topic):
         raise Unfit(f"it must be a list of {', '.join(Topic)}")
     return tuple(topic for topic in Topic if topic in found)
+
+
+TARGETS: Final = Kind(targets, f"list of at most {TARGETS_MAX} names", listed)
+TOPICS: Final = Kind(topics, "list of events", listed)

@@ -7,14 +7,11 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from streamvaultd.config.kinds import Kind, Unfit, listed, texts
 from streamvaultd.config.names import NAME
-from streamvaultd.config.values import Option, Unfit, texts
 from streamvaultd.core.watching.proxies import CREDENTIAL, DIRECT, Pool
 
 SECTION: Final = "proxies"
-ANY: Final = f"{SECTION}.NAME"
-"""The section of a pool, whatever its name."""
-
 PROXIES_MAX: Final = 20
 
 
@@ -50,25 +47,16 @@ def _is_url(item: str) -> bool:
     return item == DIRECT or bool(re.fullmatch(r"(?:https?|socks[45][ah]?)://[^\s/]+:\d{1,5}/?", item))
 
 
-OPTIONS: Final = (
-    Option(ANY, "urls", urls, "urls", "[]",
-           "Proxies of the pool NAME, best first, as a URL or a list; \"direct\" among them stands for none."),
-    Option(ANY, "secrets", names, "secrets", "[]",
-           "Credentials with further proxies of the pool, those with a password: their lines http-proxy=..."),
-)  # fmt: skip
-KEYS: Final = {option.key: option for option in OPTIONS}
+NAMES: Final = Kind(names, "list of names of credentials", listed)
+URLS: Final = Kind(urls, "URL, or list of URLs", listed)
+CHOICE: Final = Kind(choice, "URL or name, or list of them", listed)
 
 
-def put(pools: Mapping[str, Pool], name: str, key: str, value: Any) -> dict[str, Pool]:
-    """The pools with one key of one of them as it is written; raises Unfit."""
-    if key not in KEYS:
-        raise Unfit(f"no such setting; there are {', '.join(KEYS)}")
+def check_pool(name: str) -> str:
+    """The name of a pool, if it is one; else Unfit."""
     if not NAME.fullmatch(name) or name == DIRECT:
         raise Unfit("this is no name for a pool: letters, digits, '.', '_' and '-', 64 at most, and not 'direct'")
-    before = pools.get(name, Pool())
-    found = KEYS[key].parse(value)
-    changed = Pool(urls=found, secrets=before.secrets) if key == "urls" else Pool(urls=before.urls, secrets=found)
-    return {**pools, name: changed}
+    return name
 
 
 def expand(proxies: tuple[str, ...], pools: Mapping[str, Pool]) -> tuple[str, ...]:

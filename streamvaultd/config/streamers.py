@@ -9,51 +9,29 @@ is told with file, section, key, value and reason.
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 import tomli
 
+from streamvaultd.config import table
+from streamvaultd.config.kinds import HIDDEN, Unfit, readable, shown
 from streamvaultd.config.names import NAME, check_quality, check_url
-from streamvaultd.config.notifications import targets, topics
-from streamvaultd.config.proxies import choice, expand, names
-from streamvaultd.config.settings import OPTIONS as SETTINGS
-from streamvaultd.config.settings import check_container, check_template
-from streamvaultd.config.values import (
-    DAY,
-    HIDDEN,
-    Option,
-    Unfit,
-    count,
-    flag,
-    options,
-    path,
-    quality,
-    readable,
-    shown,
-    size,
-    span,
-    text,
-)
+from streamvaultd.config.proxies import expand
+from streamvaultd.config.table import Setting
 from streamvaultd.core.watching.proxies import Pool
 from streamvaultd.core.watching.streamer import Filters, Streamer
-from streamvaultd.errors import ConfigInvalid, ConfigUnreadable, InvalidUrl, VaultError
+from streamvaultd.errors import ConfigInvalid, ConfigUnreadable, VaultError
 
 FOLDER: Final = "streamers.d"
 STREAMERS_MAX: Final = 2000
 """Files in both folders together."""
 
 FILE_MAX: Final = 64 << 10
-PATTERN_MAX: Final = 200
-"""Characters of a pattern; titles that it is searched for in are shorter than 500."""
-
-DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 def check_wish(url: str, quality: str | None) -> None:
@@ -63,132 +41,13 @@ def check_wish(url: str, quality: str | None) -> None:
         check_quality(quality)
 
 
-def _url(value: Any) -> str:
-    try:
-        return check_url(text(value))
-    except InvalidUrl as error:
-        raise Unfit(str(error.fields["why"])) from None
-
-
-def _quality(value: Any) -> str:
-    return quality(",".join(map(text, value)) if isinstance(value, list) else value)
-
-
-def _directory(value: Any) -> str:
-    return str(path(value))
-
-
-def _pattern(value: Any) -> str:
-    if len(text(value)) > PATTERN_MAX:
-        raise Unfit(f"it has more than {PATTERN_MAX} characters")
-    try:
-        re.compile(value)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise Unfit(f"it is no regular expression: {error}") from None
-    return str(value)
-
-
-def _days(value: Any) -> tuple[int, ...]:
-    if not isinstance(value, list) or not value or not all(day in DAYS for day in value):
-        raise Unfit(f"it must be a list of {', '.join(DAYS)}")
-    return tuple(sorted({DAYS.index(day) for day in value}))
-
-
-def _hours(value: Any) -> tuple[int, int]:
-    match = re.fullmatch(r"([01]\d|2[0-4]):([0-5]\d)-([01]\d|2[0-4]):([0-5]\d)", text(value))
-    if match is None:
-        raise Unfit("it must be two times such as 18:00-02:30")
-    begin, end = (int(match[at]) * 60 + int(match[at + 1]) for at in (1, 3))
-    if max(begin, end) > 24 * 60 or begin == end:
-        raise Unfit("it must be two different times of a day")
-    return begin, end
-
-
-def _timezone(value: Any) -> str:
-    try:
-        ZoneInfo(text(value))
-    except (LookupError, ValueError, OSError):
-        raise Unfit("it must be a time zone such as Europe/Berlin") from None
-    return str(value)
-
-
-KEYS: Final = (
-    Option("streamer", "url", _url, "url", "",
-        "What streamlink is given: the channel's page, or a playlist. There is no default."),
-    Option("streamer", "enabled", flag, "enabled", "true", "Whether it is watched."),
-    Option("streamer", "quality", _quality, "quality", "that of streamvaultd.toml",
-        "Streamlink's names of qualities, best first, as a list or separated by commas. If none of them is offered, "
-        "the nearest below the last one is recorded, or else the nearest above."),
-    Option("streamer", "interval", span(5, DAY), "interval", "[watch] interval",
-        "So often, it is asked whether this streamer is live."),
-    Option("recording", "directory", _directory, "directory", "that of streamvaultd.toml",
-        "Where recordings go: DIRECTORY/STREAMER/FILE. Must be in ReadWritePaths= of the service."),
-    Option("recording", "filename", check_template, "filename", "that of streamvaultd.toml",
-        "Name of the joined file, without its suffix. Fields: {streamer} {start} {recording} {stream}."),
-    Option("recording", "max_duration", span(1, 30 * DAY), "max_duration", "none",
-        "After so much media a recording ends; the rest of the broadcast is not recorded."),
-    Option("recording", "min_duration", span(0, DAY), "policy.min_duration", "0",
-        "A broadcast of which there is less, once it is over, is not kept: its media are removed. See WHAT IS NOT "
-        "RECORDED."),
-    *(
-        Option(section, key, parse, f"policy.{field}", "that of streamvaultd.toml", "As in streamvaultd.toml(5).")
-        for section, key, field, parse in (
-            ("recording", "container", "container", check_container),
-            ("recording", "grace", "grace", span(0, DAY)),
-            ("recording", "outage", "outage", span(0, 30 * DAY)),
-            ("recording", "start_timeout", "start_timeout", span(5, 3600)),
-            ("recording", "stall_timeout", "stall_timeout", span(5, 3600)),
-            ("recording", "start_attempts", "start_attempts", count(1, 100)),
-            ("rotation", "age", "rotate_age", span(10, 30 * DAY)),
-            ("rotation", "size", "rotate_size", size(1 << 20, 1 << 50)),
-            ("rotation", "overlap_limit", "overlap_limit", span(1, 3600)),
-            ("limits", "memory_max", "memory_max", size(64 << 20, 64 << 30)),
-            ("limits", "memory_ceiling", "memory_ceiling", size(64 << 20, 64 << 30)),
-            ("limits", "tasks_max", "tasks_max", count(8, 4096)),
-            ("limits", "job_memory_max", "job_memory_max", size(64 << 20, 64 << 30)),
-        )
-    ),
-    *(
-        replace(setting, default="that of streamvaultd.toml", about="As in streamvaultd.toml(5).")
-        for setting in SETTINGS
-        if setting.section == "retention"
-    ),
-    Option("filters", "title_include", _pattern, "filters.title_include", "all",
-        "Only broadcasts are recorded whose title holds a match of this regular expression, whatever the case."),
-    Option("filters", "title_exclude", _pattern, "filters.title_exclude", "none", "Broadcasts are not recorded then."),
-    Option("filters", "category_include", _pattern, "filters.category_include", "all", "The same for the category."),
-    Option("filters", "category_exclude", _pattern, "filters.category_exclude", "none", "The same for the category."),
-    Option("filters", "days", _days, "filters.days", "all",
-        "Weekdays on which a recording may begin: mon, tue, wed, thu, fri, sat, sun."),
-    Option("filters", "hours", _hours, "filters.hours", "all",
-        "Times between which a recording may begin, such as 18:00-02:30; what is after midnight belongs to the day "
-        "before."),
-    Option("filters", "timezone", _timezone, "filters.timezone", "UTC", "Of days and hours, such as Europe/Berlin."),
-    Option("filters", "stop_on_change", flag, "filters.stop_on_change", "false",
-        "A recording ends when title, category, day and hour do not match any more."),
-    Option("streamlink", "options", options, "options", "{}",
-        "Further long options of streamlink, without the dashes; they come after those of streamvaultd.toml."),
-    Option("streamlink", "browser", flag, "policy.browser", "false",
-        "Whether a plugin of streamlink may start a browser for it. Its segments are confined less then: they can "
-        "use Unix sockets and shared memory, and see the names of the service's processes. For files of its own the "
-        "browser may need ``[streamlink] read``."),
-    Option("streamlink", "proxy", choice, "proxies", "[]",
-        "Proxies, best first, as a URL or a list; a name stands for those of a pool in streamvaultd.toml, and "
-        "\"direct\" for none. See PROXIES."),
-    Option("streamlink", "secrets", names, "secrets", "[]",
-        "Credentials with further options, such as tokens and cookies; see SECRETS."),
-    Option("notifications", "to", targets, "notify", "that of streamvaultd.toml",
-        "Who is notified of what happens to this streamer, as in streamvaultd.toml(5); [] is nobody."),
-    Option("notifications", "events", topics, "events", "that of streamvaultd.toml",
-        "Of what, as in streamvaultd.toml(5)."),
-)  # fmt: skip
 NOT_BY_STREAMER: Final[Mapping[str, str]] = {
     "post-processing": '"container" in [recording] says what a joined file is made. For what else is to be done, '
     "'streamvaultctl monitor', events on the socket and the journal say when a recording is complete",
 }
 """What people look for in a streamer's file and do not find, and what to do instead; see streamvaultd.streamer(5)."""
 
-_BY_KEY: Final = {(known.section, known.key): known for known in KEYS}
+_BY_KEY: Final = {(known.section, known.key): known for known in table.OWN}
 
 
 def parse(
@@ -209,7 +68,7 @@ def parse(
             try:
                 known = _key(section, key)
                 where, _, field = known.target.rpartition(".")
-                found[where][field] = known.parse(value)
+                found[where][field] = known.kind.parse(value)
             except ValueError as error:
                 mistakes.append(wrong(section=section, key=key, value=_shown(section, key, value), why=str(error)))
     if not mistakes and "url" not in found[""]:
@@ -229,7 +88,7 @@ def parse(
     return Streamer(name=name, file=file, policy=policy, retention=retention, filters=filters, **found[""]), []
 
 
-def _key(section: str, key: str) -> Option:
+def _key(section: str, key: str) -> Setting:
     known = _BY_KEY.get((section, key))
     for word in (section, key) if known is None else ():
         if word.replace("_", "-") in NOT_BY_STREAMER:
@@ -240,14 +99,14 @@ def _key(section: str, key: str) -> Option:
 
 
 def _known(section: str) -> str:
-    keys = [known.key for known in KEYS if known.section == section]
-    return ", ".join(keys) if keys else "[" + "], [".join(dict.fromkeys(known.section for known in KEYS)) + "]"
+    keys = [known.key for known in table.OWN if known.section == section]
+    return ", ".join(keys) if keys else "[" + "], [".join(dict.fromkeys(known.section for known in table.OWN)) + "]"
 
 
 def _shown(section: str, key: str, value: object) -> str:
     """Values that may hold credentials are not shown; those of settings that there are not may be anything."""
-    is_open = (section, key) in _BY_KEY and key not in ("url", "options", "proxy", "secrets", "to")
-    return shown(value) if is_open else HIDDEN
+    known = _BY_KEY.get((section, key))
+    return HIDDEN if known is None or known.hidden else shown(value)
 
 
 def load(

@@ -121,11 +121,14 @@ class Session:
         self.screen.show(lines, paged=not self.no_pager)
 
     def table_lines(self, table: Table) -> list[Line]:
-        """A table's lines as they fit here; the last one names the columns that do not."""
-        columns, has_header = self.screen.columns, not self.no_legend
-        lines = table.lines(columns=columns, has_header=has_header)
+        """A table's lines as they fit here; the last one names the columns that do not.
+
+        Where it may not be said, none is left out.
+        """
+        columns, has_header, is_whole = self.screen.columns, not self.no_legend, self.no_legend or self.quiet
+        lines = table.lines(columns=columns, has_header=has_header, is_whole=is_whole)
         left_out = table.left_out(columns=columns, has_header=has_header)
-        if columns is not None and left_out and not (self.no_legend or self.quiet):
+        if columns is not None and left_out and not is_whole:
             told = f"Not shown for want of room: {', '.join(left_out)}."
             lines += [line(part, Style.FAINT) for part in wrapped(told, columns)]
         return lines

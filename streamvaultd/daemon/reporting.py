@@ -8,7 +8,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from streamvaultd.api.rescan import RescanApi
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Recorder, Recording
 from streamvaultd.daemon.base import Base
@@ -26,7 +25,6 @@ from streamvaultd.upkeep.audit.salvage import Salvage
 from streamvaultd.upkeep.manifests.files import ManifestFiles
 from streamvaultd.upkeep.manifests.keeper import Manifests
 from streamvaultd.upkeep.manifests.rescan import Rescan
-from streamvaultd.varlink.server import Handler
 
 CATCH_UP_MAX: Final = 100
 """Recordings whose manifests are compared with their rows at the start."""
@@ -87,9 +85,9 @@ class Ledger:
         for seconds in self._restarts.of(recorder):
             self._observe(seconds)
 
-    def handlers(self, manager: Manager) -> dict[str, Handler]:
-        """Method name -> handler."""
-        rescan = Rescan(
+    def build_rescan(self, manager: Manager) -> Rescan:
+        """What makes rows of manifests again."""
+        return Rescan(
             manager=manager,
             store=self._store,
             files=self._files,
@@ -99,7 +97,6 @@ class Ledger:
             journal=self._journal,
             settings=self._settings,
         )
-        return RescanApi(rescan).handlers()
 
     def _start_metrics(self) -> None:
         """What [metrics] asked for when the daemon started; the library is loaded only then."""

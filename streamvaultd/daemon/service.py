@@ -16,9 +16,21 @@ from pathlib import Path
 from typing import Any, Final
 
 from streamvaultd import __version__
-from streamvaultd.api.present import Presenter
-from streamvaultd.api.recordings import Api
+from streamvaultd.api.admin import VERIFIER, AdminApi
+from streamvaultd.api.audit import AuditApi
+from streamvaultd.api.lists import LookApi
+from streamvaultd.api.notify import TellingApi
+from streamvaultd.api.present import Presenter, Segments
+from streamvaultd.api.prune import PruneApi
+from streamvaultd.api.record import RecordApi
+from streamvaultd.api.recordings import RecordingsApi
+from streamvaultd.api.rescan import RescanApi
+from streamvaultd.api.results import ResultApi
 from streamvaultd.api.sockets import SOCKET_NAMES, Sockets, all_handlers
+from streamvaultd.api.status import StatusApi
+from streamvaultd.api.streamers import StreamersApi
+from streamvaultd.api.streamlink import StreamlinkApi
+from streamvaultd.api.subscribe import SubscribeApi
 from streamvaultd.base.clock import SystemClock
 from streamvaultd.base.growth import MediaWatch
 from streamvaultd.base.lanes import Lanes
@@ -81,7 +93,7 @@ from streamvaultd.reporting.notices import (
     Journal,
 )
 from streamvaultd.scopes.broker import Scopes
-from streamvaultd.scopes.lacks import lacks
+from streamvaultd.scopes.lacks import Lacks
 from streamvaultd.scopes.launcher import Launcher, clean_environment, own_roots
 from streamvaultd.scopes.loaded import loaded_scopes
 from streamvaultd.scopes.runs import Runs
@@ -89,7 +101,7 @@ from streamvaultd.scopes.witnesses.bus import LiveScope, UnitBus
 from streamvaultd.scopes.witnesses.cgroups import Memory
 from streamvaultd.scopes.witnesses.journal import JournalWatch, Replay
 from streamvaultd.scopes.witnesses.network import LinkWatch
-from streamvaultd.scopes.witnesses.pidfd import ProcessWatch, pid_of
+from streamvaultd.scopes.witnesses.pidfd import ProcessWatch
 from streamvaultd.store.catalogue import Catalogue
 from streamvaultd.store.queries import QueryableStore
 from streamvaultd.store.server import credential
@@ -127,7 +139,7 @@ class Daemon:
         self._inbox = Inbox()
         self._recorders = Recorders(self._inbox, self._clock)
         self._lanes = Lanes(on_overdue=self._on_overdue)
-        self._store, self._files, self._lacks = store, files, lacks()
+        self._store, self._files, self._lacks = store, files, Lacks()
         self._base = Base(
             settings=self._settings, clock=self._clock, tasks=group, lanes=self._lanes, inbox=self._inbox,
             recorders=self._recorders, journal=self.journal, store=store, files=files,
@@ -177,7 +189,9 @@ class Daemon:
 
     def _build_runs(self) -> Runs:
         return Runs(
-            launcher=Launcher(environment=clean_environment(RUNTIME_DIR / "home"), read=own_roots()),
+            launcher=Launcher(
+                environment=clean_environment(RUNTIME_DIR / "home"), read=own_roots(), scratch=self._lacks.scratch
+            ),
             scopes=Scopes(BROKER_SOCKET),
             watcher=self._watcher,
             fd_store=self.notifier,
@@ -303,37 +317,37 @@ class Daemon:
             tasks=self._group,
         )
 
-    def _build_api(self) -> Api:
-        return Api(
-            manager=self.manager,
-            store=self._store,
-            files=self._files,
-            hub=self._hub,
-            clock=self._clock,
-            streamlinks=self.streamlinks,
-            plugins=self.watching.plugins,
-            watcher=self._watcher,
-            beginner=self._beginner,
-            settings=self._settings,
-            pid_of=pid_of,
-            memory_of=Memory().used,
-            catalogue=self._catalogue,
-            presenter=Presenter(
-                clock=self._clock,
-                sizes=Glance(files=self._files, lanes=self._lanes, clock=self._clock),
-                progress=self._progress.of,
-            ),
-            unreachable=lambda: self.watching.telling.unreachable,
-            unconfined=self._lacks,
-        )
-
     def _build_sockets(self) -> Sockets:
+        clock, settings, recorders = self._clock, self._settings, self._recorders
+        sizes = Glance(files=self._files, lanes=self._lanes, clock=clock)
+        presenter = Presenter(clock=clock, sizes=sizes, joins=self._progress)
+        segments = Segments(files=self._files, processes=self._watcher, memory=Memory())
+        watching, upkeep = self.watching, self.upkeep
         handlers = all_handlers(
-            self._build_api(), audits=self.upkeep.audits, manager=self.manager, store=self._store, hub=self._hub,
-            clock=self._clock, pruning=self.upkeep.pruning, retention=self.upkeep.retention,
-            settings=self._settings, watched=lambda: self.watching.watches.watched,
-            reload=self.reload,
-            more=self.watching.handlers() | self.ledger.handlers(self.manager),
+            RecordingsApi(
+                manager=self.manager, store=self._store, clock=clock, presenter=presenter, segments=segments
+            ),
+            RecordApi(
+                recorders=recorders, beginner=self._beginner, plugins=watching.plugins, hub=self._hub,
+                presenter=presenter, settings=settings,
+            ),
+            StatusApi(
+                recorders=recorders, streamlinks=self.streamlinks, catalogue=self._catalogue,
+                targets=watching.telling, settings=settings, unconfined=self._lacks, clock=clock,
+            ),
+            StreamlinkApi(streamlinks=self.streamlinks, settings=settings),
+            AuditApi(upkeep.audits),
+            ResultApi(self._store),
+            LookApi(store=self._store, clock=clock, presenter=presenter, recorders=recorders),
+            SubscribeApi(
+                store=self._store, hub=self._hub, clock=clock, presenter=presenter, recorders=recorders,
+                watches=watching.watches, segments=segments,
+            ),
+            PruneApi(store=self._store, pruning=upkeep.pruning, retention=upkeep.retention, clock=clock),
+            StreamersApi(roster=watching.roster, watches=watching.watches, plugins=watching.plugins, clock=clock),
+            TellingApi(watching.telling),
+            RescanApi(self.ledger.build_rescan(self.manager)),
+            AdminApi(store=self._store, settings=settings, reloads=self, verifier=VERIFIER),
         )  # fmt: skip
         self._store.on_job = lambda job: self._hub.publish(JobNews(job))
         self.watching.watches.on_change = lambda who: self._hub.publish(StreamerNews(who))
@@ -371,7 +385,7 @@ class Daemon:
             loop.add_signal_handler(number, stop.set)
         self.notifier.ready(self.status())
         self.journal.tell(DAEMON_STARTED, version=__version__, adopted=adopted)
-        for why in self._lacks:
+        for why in self._lacks.always:
             self.journal.tell(CONFINEMENT_LACKS, why=why)
         self._group.create_task(self.upkeep.audits.tell())
         await stop.wait()

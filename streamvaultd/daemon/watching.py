@@ -11,11 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from streamvaultd.api.notify import TellingApi
-from streamvaultd.api.streamers import StreamersApi
 from streamvaultd.config import credentials, streamers
+from streamvaultd.config.filename import check_template
 from streamvaultd.config.last_good import STREAMERS, LastGood
-from streamvaultd.config.settings import Settings, check_template
+from streamvaultd.config.settings import Settings
 from streamvaultd.config.streamer_files import StreamerFiles
 from streamvaultd.core.model import Recording
 from streamvaultd.core.watching.streamer import Streamer
@@ -31,7 +30,6 @@ from streamvaultd.reporting.notices import (
     TWITCH_AWAY,
     TWITCH_SILENT,
 )
-from streamvaultd.varlink.server import Handler
 from streamvaultd.watching.asker import PROXY, Sightings, proxies_in, proxy_options
 from streamvaultd.watching.plugins import Plugins
 from streamvaultd.watching.probe_line import LINE_MAX, ProbeLine
@@ -149,11 +147,6 @@ class Watching:
     def _on_hint(self, login: str, kind: str) -> None:
         if self._events is not None:
             self._events.heard(login, kind)
-
-    def handlers(self) -> dict[str, Handler]:
-        """The methods about streamers and notifications."""
-        api = StreamersApi(roster=self.roster, watches=self.watches, plugins=self.plugins, clock=self._clock)
-        return {**api.handlers(), **TellingApi(self.telling).handlers()}
 
     def options_for(self, recording: Recording) -> Options:
         """What the streamer's file adds to streamlink's options."""

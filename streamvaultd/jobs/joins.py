@@ -58,6 +58,8 @@ class _Part(msgspec.Struct, rename="camel"):
     path: str
     bytes: _Bytes
     duration_ms: _WholeMs | None = None
+    is_kept: bool = False
+    """It has what of a segment could not be shown to be in the others."""
 
 
 class _Lead(msgspec.Struct, rename="camel"):

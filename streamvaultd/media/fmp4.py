@@ -122,10 +122,10 @@ def header_end(source: Source) -> int:
 
 def is_same_header(one: bytes, other: bytes) -> bool:
     """Whether two headers describe the same streams: a muxer may measure other bit rates at each start."""
-    return one == other or (len(one) == len(other) and _without_rates(one) == _without_rates(other))
+    return one == other or (len(one) == len(other) and without_rates(one) == without_rates(other))
 
 
-def _without_rates(header: bytes) -> bytes:
+def without_rates(header: bytes) -> bytes:
     """With zeros for bit rates: btrt (8.5.2.2), and those of a decoder's configuration (ISO/IEC 14496-1, 7.2.6.6)."""
     blank = _BTRT.sub(lambda found: found[0][:8] + bytes(12), header)
     return _DECODER.sub(lambda found: found[0][:-11] + bytes(11), blank)

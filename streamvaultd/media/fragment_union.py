@@ -8,6 +8,7 @@ nothing is proven, and there is no union.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from streamvaultd.media.fmp4 import boxes
@@ -242,6 +243,24 @@ def gap_ms(older: Source, newer: Source) -> float | None:
     """Milliseconds from the end of older to the start of newer by the clock track; negative when they overlap."""
     mine, yours = _ends(older, newer), _ends(newer, newer)
     return None if mine is None or yours is None else round(yours[0] - mine[1], 1)
+
+
+def goes_on(older: Source, newer: Source) -> bool:
+    """Whether each track of newer begins at the very tick at which older ends, so that nothing is between them."""
+    known = tracks(newer)
+    last_places = [fragment.start for fragment in fragments(older, {})][: -ENDS - 1 : -1]
+    first_places = [fragment.start for fragment in islice(fragments(newer, {}), ENDS)]
+    meets = 0
+    for track in known:
+        last = next(_runs_at(older, last_places, known, track), None)
+        first = next(_runs_at(newer, first_places, known, track), None)
+        if (last is None) != (first is None):
+            return False
+        if last is not None and first is not None:
+            if last.start + last.duration != first.start:
+                return False
+            meets += 1
+    return meets > 0
 
 
 def overlap_ms(older: Source, newer: Source, union: Union) -> float | None:

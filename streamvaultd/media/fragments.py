@@ -62,10 +62,10 @@ def tracks(source: Source) -> dict[int, Track]:
     moov = next((box for box in boxes(source) if box.kind == b"moov"), None)
     if moov is None:
         return {}
-    data = _content(source, moov)
+    data = content(source, moov)
     defaults = dict(_defaults(data))
     found = {}
-    for kind, body in _children(data):
+    for kind, body in children(data):
         parsed = _parse_track(body) if kind == b"trak" else None
         if parsed is not None:
             number, timescale, is_video = parsed
@@ -77,10 +77,10 @@ def media_tracks(source: Source) -> frozenset[int]:
     """Those of pictures or sound: subtitles and data come now and then."""
     moov = next((box for box in boxes(source) if box.kind == b"moov"), None)
     found = {}
-    for kind, body in _children(_content(source, moov)) if moov is not None else ():
+    for kind, body in children(content(source, moov)) if moov is not None else ():
         parsed = _parse_track(body) if kind == b"trak" else None
         if parsed is not None:
-            found[parsed[0]] = dict(_children(dict(_children(body)).get(b"mdia", b""))).get(b"hdlr", b"")[8:12]
+            found[parsed[0]] = dict(children(dict(children(body)).get(b"mdia", b""))).get(b"hdlr", b"")[8:12]
     return frozenset(number for number, handler in found.items() if handler in {b"vide", b"soun"})
 
 
@@ -104,7 +104,8 @@ def fragments(source: Source, known: Mapping[int, Track], start: int = 0) -> Ite
             first, moof = -1, None
 
 
-def _content(source: Source, box: Box) -> bytes:
+def content(source: Source, box: Box) -> bytes:
+    """What a box holds; nothing of one that is too large."""
     size = box.end - box.start
     if size > BOX_MAX:
         return b""
@@ -112,7 +113,7 @@ def _content(source: Source, box: Box) -> bytes:
     return data[16 if data[:4] == b"\0\0\0\1" else 8 :]
 
 
-def _children(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def children(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """(kind, content) of the boxes that a box consists of; ends at the first impossible one."""
     at = 0
     while at + 8 <= len(data):
@@ -129,8 +130,8 @@ def _number(data: bytes, at: int, length: int = 4) -> int | None:
 
 def _defaults(moov: bytes) -> Iterator[tuple[int, int]]:
     """(track, a sample's usual duration) as mvex tells it (8.8.3)."""
-    for kind, body in _children(moov):
-        for inner, trex in _children(body) if kind == b"mvex" else ():
+    for kind, body in children(moov):
+        for inner, trex in children(body) if kind == b"mvex" else ():
             track, duration = _number(trex, 4), _number(trex, 12)
             if inner == b"trex" and track is not None and duration is not None:
                 yield track, duration
@@ -138,8 +139,8 @@ def _defaults(moov: bytes) -> Iterator[tuple[int, int]]:
 
 def _parse_track(trak: bytes) -> tuple[int, int, bool] | None:
     """(id, timescale, is video) of a trak (8.3.2, 8.4.2, 8.4.3)."""
-    inside = dict(_children(trak))
-    media = dict(_children(inside.get(b"mdia", b"")))
+    inside = dict(children(trak))
+    media = dict(children(inside.get(b"mdia", b"")))
     header, clock = inside.get(b"tkhd", b""), media.get(b"mdhd", b"")
     number = _number(header, 20 if header[:1] == b"\1" else 12)
     timescale = _number(clock, 20 if clock[:1] == b"\1" else 12)
@@ -151,7 +152,7 @@ def _parse_track(trak: bytes) -> tuple[int, int, bool] | None:
 def runs_of(source: Source, moof: Box, known: Mapping[int, Track]) -> tuple[Run, ...]:
     """The times of a movie fragment; none at all unless every track fragment of a known track tells its own."""
     found = []
-    for kind, body in _children(_content(source, moof)):
+    for kind, body in children(content(source, moof)):
         if kind == b"traf":
             run = _parse_traf(body, known)
             if run is None:
@@ -161,7 +162,7 @@ def runs_of(source: Source, moof: Box, known: Mapping[int, Track]) -> tuple[Run,
 
 
 def _parse_traf(traf: bytes, known: Mapping[int, Track]) -> Run | None:
-    boxes_inside = list(_children(traf))
+    boxes_inside = list(children(traf))
     inside = dict(boxes_inside)
     header, clock = inside.get(b"tfhd", b""), inside.get(b"tfdt", b"")
     track = _number(header, 4)

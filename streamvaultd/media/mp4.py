@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from itertools import islice, repeat
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from streamvaultd.media import fmp4
 from streamvaultd.media.fmp4 import Box
@@ -26,16 +26,31 @@ SLICE: Final = 1 << 16
 PARTS_MAX: Final = 64
 """Boxes of an index that are looked at, tracks among them."""
 
+EDITS_MAX: Final = 8
+"""Entries of an edit list that are looked at."""
+
 PATH: Final = (b"mdia", b"minf", b"stbl")
 TABLES: Final = (b"stts", b"stsz", b"stsc")
 
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """The boxes of one track, by kind; `timescale` is in units per second."""
+    """The boxes of one track, by kind; `timescale` is in units per second.
+
+    What it has is shown `delay` seconds after its own time.
+    """
 
     timescale: int
     tables: dict[bytes, Box]
+    delay: float = 0.0
+
+
+class Sample(NamedTuple):
+    """`size` bytes at `at` of the file, shown at `shown` seconds of the film."""
+
+    at: int
+    size: int
+    shown: float
 
 
 class Unreadable(Exception):
@@ -51,7 +66,8 @@ def tracks(source: Source) -> list[Track]:
     parts = [] if moov is None else list(islice(_inside(source, moov), PARTS_MAX))
     if any(box.kind == b"mvex" for box in parts):
         return []
-    return [_track(source, box) for box in parts if box.kind == b"trak"]
+    scale = next((_timescale(source, box) for box in parts if box.kind == b"mvhd"), 0)
+    return [_track(source, box, scale) for box in parts if box.kind == b"trak"]
 
 
 def _inside(source: Source, box: Box) -> Iterator[Box]:
@@ -59,15 +75,19 @@ def _inside(source: Source, box: Box) -> Iterator[Box]:
     return fmp4.boxes(Clipped(source, box.end), box.start + head)
 
 
-def _track(source: Source, trak: Box) -> Track:
+def _timescale(source: Source, header: Box) -> int:
+    """Of an mvhd or mdhd."""
+    is_long = source.read(header.start + 8, 1) == b"\1"
+    return int.from_bytes(source.read(header.start + (28 if is_long else 20), 4), "big")
+
+
+def _track(source: Source, trak: Box, scale: int) -> Track:
     where = trak
     timescale = 0
     for kind in PATH:
         found = {box.kind: box for box in _inside(source, where)}
         if b"mdhd" in found:
-            at = found[b"mdhd"].start + 8
-            is_long = source.read(at, 1) == b"\1"
-            timescale = int.from_bytes(source.read(at + (20 if is_long else 12), 4), "big")
+            timescale = _timescale(source, found[b"mdhd"])
         if kind not in found:
             raise Unreadable(f"a track has no {kind.decode()}")
         where = found[kind]
@@ -77,16 +97,68 @@ def _track(source: Source, trak: Box) -> Track:
         raise Unreadable(f"a track has no {(missing or ['stco'])[0]}")
     if not timescale:
         raise Unreadable("a track has no timescale")
-    return Track(timescale, tables)
+    return Track(timescale, tables, _delay(source, trak, scale, timescale))
+
+
+def _delay(source: Source, trak: Box, scale: int, timescale: int) -> float:
+    """How much later than its own time a track is shown (8.6.6): first nothing, and then all of it from a time on."""
+    edits = next((box for box in _inside(source, trak) if box.kind == b"edts"), None)
+    table = None if edits is None else next((box for box in _inside(source, edits) if box.kind == b"elst"), None)
+    if table is None:
+        return 0.0
+    is_long = source.read(table.start + 8, 1) == b"\1"
+    entries = list(islice(_entries(source, table, ">Qqi" if is_long else ">Iii"), EDITS_MAX))
+    before = [entry for entry in entries if entry[1] == -1]
+    if len(entries) != len(before) + 1 or entries[-1][1] < 0 or (before and not scale):
+        raise Unreadable("a track is edited")
+    return sum(entry[0] for entry in before) / max(scale, 1) - entries[-1][1] / timescale
+
+
+def samples(source: Source, track: Track) -> Iterator[Sample]:
+    """All samples in order; raises Unreadable."""
+    sizes = _Sizes(source, track.tables[b"stsz"])
+    times = _times(source, track)
+    for at, count in _places(source, track):
+        place = at
+        for size in sizes.each(count):
+            shown = next(times, None)
+            if shown is None:
+                raise Unreadable("there are more samples than times")
+            yield Sample(place, size, shown / track.timescale + track.delay)
+            place += size
+    if sizes.left:
+        raise Unreadable("there are more samples than their chunks have")
+
+
+def _times(source: Source, track: Track) -> Iterator[int]:
+    """When each sample is shown, by the track's own clock."""
+    later: Iterator[int] = repeat(0)
+    if (table := track.tables.get(b"ctts")) is not None:
+        entries = _entries(source, table, ">Ii")
+        later = (shift for count, shift in entries for _ in range(count))
+    now = 0
+    for count, delta in steps(source, track):
+        for _ in range(count):
+            shift = next(later, None)
+            if shift is None:
+                raise Unreadable("there are more samples than times")
+            yield now + shift
+            now += delta
+
+
+def _places(source: Source, track: Track) -> Iterator[tuple[int, int]]:
+    """(offset, samples) of each run of samples in the file, in order."""
+    wide = b"co64" in track.tables
+    places = _entries(source, track.tables[b"co64" if wide else b"stco"], ">Q" if wide else ">I")
+    per_chunk = _samples_per_chunk(source, track.tables[b"stsc"])
+    return ((offset, count) for (offset,), count in zip(places, per_chunk, strict=False))
 
 
 def chunks(source: Source, track: Track) -> Iterator[tuple[int, int, int]]:
     """(offset, bytes, samples) of each run of samples in the file, in order; raises Unreadable."""
-    sizes, per_chunk = _Sizes(source, track.tables[b"stsz"]), _samples_per_chunk(source, track.tables[b"stsc"])
-    wide = b"co64" in track.tables
-    places = _entries(source, track.tables[b"co64" if wide else b"stco"], ">Q" if wide else ">I")
-    for (offset,), samples in zip(places, per_chunk, strict=False):
-        yield offset, sizes.take(samples), samples
+    sizes = _Sizes(source, track.tables[b"stsz"])
+    for offset, count in _places(source, track):
+        yield offset, sum(sizes.each(count)), count
     if sizes.left:
         raise Unreadable("there are more samples than their chunks have")
 
@@ -113,13 +185,13 @@ class _Sizes:
         self._same, self.left = struct.unpack(">II", source.read(table.start + 12, 8).ljust(8, b"\0"))
         self._each = _entries(source, table, ">I", head=20)
 
-    def take(self, samples: int) -> int:
-        """Bytes of the next samples."""
-        found = () if self._same else tuple(islice(self._each, samples))
-        if samples > self.left or len(found) < samples * (not self._same):
+    def each(self, samples: int) -> tuple[int, ...]:
+        """Bytes of each of the next samples."""
+        found = (self._same,) * samples if self._same else tuple(size for (size,) in islice(self._each, samples))
+        if samples > self.left or len(found) < samples:
             raise Unreadable("there are fewer samples than their chunks have")
         self.left -= samples
-        return self._same * samples if self._same else sum(size for (size,) in found)
+        return found
 
 
 def _samples_per_chunk(source: Source, table: Box) -> Iterator[int]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from streamvaultd.media import fmp4, fragment_union, timeline
 from streamvaultd.media.pes_splice import find_pes_splice
-from streamvaultd.media.seam import HEAD, REACH_MAX, REPEAT_MAX
+from streamvaultd.media.seam import HEAD, HITS_MAX, REACH_MAX, REPEAT_MAX
 from streamvaultd.media.source import FileSource, Source, find_back, is_equal
 
 # The newer begins with the oldest that the source offers, and soon has as much of it as the older: at first, this much
@@ -32,17 +32,23 @@ def overlap_proven(older_fd: int, newer_fd: int) -> bool:
     if len(head) < HEAD:
         return False
     reach = min(REACH_MAX, AHEAD + 2 * newer.size)
-    place = next(find_back(older, head, max(0, older.size - reach), older.size), None)
-    if place is None and skip:
+    places = list(islice(find_back(older, head, max(0, older.size - reach), older.size), HITS_MAX))
+    if not places and skip:
         return fragment_union.has_overlap(older, newer)
-    if place is None:
+    if not places:
         return timeline.is_ts(newer) and find_pes_splice(older, newer, reach) is not None
-    common = min(older.size - place, newer.size - skip)
+    # where a stream is filled up to its bit rate, the head alone may come again after a while
+    whole = next((place for place in places if _goes_on(older, place, newer, skip)), None)
+    place = places[0] if whole is None else whole
     before = find_back(older, head, max(0, place - REPEAT_MAX), place + HEAD - 1)
     if _is_once(newer, head, skip) and next(before, None) is None:
-        return is_equal(older, place, newer, skip, common) or _is_end_common(older, place, newer, skip)
+        return whole is not None or _is_end_common(older, place, newer, skip)
     # the media repeat themselves, as a slate does: only what comes behind them tells how much the newer has
     return _is_end_common(older, max(0, place - REPEAT_MAX), newer, skip)
+
+
+def _goes_on(older: Source, place: int, newer: Source, skip: int) -> bool:
+    return is_equal(older, place, newer, skip, min(older.size - place, newer.size - skip))
 
 
 def _is_once(source: Source, part: bytes, start: int) -> bool:

@@ -40,7 +40,7 @@ def first_change(source: Source) -> int | None:
         for at in ts.starts(data):
             pid = ts.pid_of(data, at)
             if pid == ts.PID_PAT:
-                maps.update(_maps(data, at))
+                maps.update(maps_of(data, at))
             elif pid in maps:
                 found = set(_streams(data, at))
                 named = named or found
@@ -63,9 +63,9 @@ def media_pids(source: Source) -> set[int]:
         for at in ts.starts(data):
             pid, start = ts.pid_of(data, at), ts.payload_at(data, at)
             if pid == ts.PID_PAT:
-                maps.update(_maps(data, at))
+                maps.update(maps_of(data, at))
             elif pid in maps:
-                data_pids.update(stream for stream, kind in _entries(data, at) if kind in _DATA)
+                data_pids.update(stream for stream, kind in entries_of(data, at) if kind in _DATA)
             elif start >= 0 and data[start : start + 3] == b"\0\0\1":
                 found.add(pid)
     return found - data_pids
@@ -81,9 +81,9 @@ def nameless_pictures(source: Source) -> set[int]:
         for at in ts.starts(data):
             pid = ts.pid_of(data, at)
             if pid == ts.PID_PAT:
-                maps.update(_maps(data, at))
+                maps.update(maps_of(data, at))
             elif pid in maps:
-                private.update(stream for stream, kind in _entries(data, at, bare=True) if kind == _PRIVATE)
+                private.update(stream for stream, kind in entries_of(data, at, bare=True) if kind == _PRIVATE)
             elif (pes := ts.parse_pes(data, at)) and pes.is_video:
                 pictures.add(pid)
     return pictures & private
@@ -98,7 +98,7 @@ def learn(data: bytes, named: dict[int, dict[int, int]]) -> None:
     for at in ts.starts(data):
         pid = ts.pid_of(data, at)
         if pid == ts.PID_PAT:
-            maps = set(_maps(data, at)) or maps
+            maps = set(maps_of(data, at)) or maps
             for gone in named.keys() - maps:
                 del named[gone]
         elif pid in maps and (streams := dict(_streams(data, at))):
@@ -117,7 +117,7 @@ def _section(data: bytes, at: int, table: int) -> bytes:
     return section[3 : 3 + max(0, length - _CRC)]
 
 
-def _maps(data: bytes, at: int) -> Iterator[int]:
+def maps_of(data: bytes, at: int) -> Iterator[int]:
     """PIDs of the tables that name a program's streams (2.4.4.3)."""
     section = _section(data, at, _TABLE_PAT)
     for entry in range(5, len(section) - 3, 4):
@@ -127,10 +127,10 @@ def _maps(data: bytes, at: int) -> Iterator[int]:
 
 def _streams(data: bytes, at: int) -> Iterator[Stream]:
     """The streams of a program, but for those of data."""
-    return (stream for stream in _entries(data, at) if stream[1] not in _DATA)
+    return (stream for stream in entries_of(data, at) if stream[1] not in _DATA)
 
 
-def _entries(data: bytes, at: int, *, bare: bool = False) -> Iterator[Stream]:
+def entries_of(data: bytes, at: int, *, bare: bool = False) -> Iterator[Stream]:
     """The streams of a program (2.4.4.8); those without any description if they are to be `bare`."""
     section = _section(data, at, _TABLE_PMT)
     entry = 9 + _length(section, 7) if len(section) >= 9 else len(section)

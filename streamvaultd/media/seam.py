@@ -451,6 +451,15 @@ def _fmp4_seam(older: Source, newer: Source, expected: Expected) -> Seam:
 
 def _fmp4_gap(older: Source, newer: Source, skip: int) -> Seam:
     """No fragment in common: the distance by the clock of the fragments."""
+    if fragment_union.goes_on(older, newer):
+        return Seam(
+            kind=SeamKind.EXACT,
+            method="adjacent",
+            certainty=Certainty.LIKELY,
+            older_end=older.size,
+            newer_start=skip,
+            note="the newer segment begins where the older ends",
+        )
     gap = fragment_union.gap_ms(older, newer)
     if gap is not None and gap < -BACKWARD_MAX_MS:
         gap = None

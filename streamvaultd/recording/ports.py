@@ -115,7 +115,9 @@ class Writeback(Protocol):
 class Capture(Protocol):
     """Knows how streamlink is run."""
 
-    async def command(self, recording: Recording, preferred: str | None) -> tuple[Sequence[str], int, Sequence[str]]:
+    async def command(
+        self, recording: Recording, preferred: str | None, limit: float | None
+    ) -> tuple[Sequence[str], int, Sequence[str]]:
         """(argv, descriptor of its configuration, secrets in it); raises StreamlinkUnusable.
 
         `preferred` is the quality to take if it is there.

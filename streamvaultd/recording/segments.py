@@ -13,6 +13,7 @@ from streamvaultd.base.units import segment_fd_name, segment_unit
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Recorder, ScopeLimits
 from streamvaultd.core.recording import events as ev
+from streamvaultd.core.recording.policy import media_limit
 from streamvaultd.errors import DirectoryUnusable, DiskFull, MemoryFull, StreamlinkUnusable, VaultError
 from streamvaultd.recording.footage import Footage
 from streamvaultd.recording.headroom import Headroom, memory_max
@@ -74,7 +75,8 @@ class Captures:
 
     async def _launch(self, recorder: Recorder, attempt: int, output: int) -> None:
         recording = recorder.recording
-        argv, config, secrets = await self._capture.command(recording, await self._witnesses.preferred(recorder))
+        preferred, limit = await self._witnesses.preferred(recorder), media_limit(recorder)
+        argv, config, secrets = await self._capture.command(recording, preferred, limit)
         try:
             command = Command(
                 argv=argv,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from streamvaultd.scopes import confine
+from streamvaultd.scopes.scratch import SCRATCH, Scratch, small_ones
 
 GROUP: Final = ("233.252.0.1", 9)
 """An address of multicast for documents (RFC 6676), which streamvaultd.service closes; and the port to discard."""
@@ -23,9 +24,20 @@ OLD_GROUPS: Final = (
 )
 
 
-def lacks() -> list[str]:
-    """All of it, as seen from within streamvaultd.service; nothing where all rules hold."""
-    return [*confine.lacking(), *([] if are_networks_closed() else [NETWORKS_OPEN])]
+class Lacks:
+    """All of it, as seen from within streamvaultd.service; nothing where all rules hold.
+
+    `always` is found once. `scratch` are the service's scratch folders, of which there may be too few at a time.
+    """
+
+    def __init__(self, scratch: Scratch | None = None) -> None:
+        self.always = [*confine.lacking(), *([] if are_networks_closed() else [NETWORKS_OPEN])]
+        self.scratch = scratch or Scratch(SCRATCH, small_ones())
+
+    @property
+    def now(self) -> list[str]:
+        """All of it, and what there is too little of."""
+        return [*self.always, *self.scratch.trouble()]
 
 
 def seen_from_outside(controllers: Path = CONTROLLERS) -> list[str]:

@@ -19,11 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from streamvaultd.scopes import shim
 from streamvaultd.scopes.ports import Command
+from streamvaultd.scopes.scratch import Scratch
 
 SHIM: Final = Path(__file__).resolve().with_name("shim.py")
-SCRATCH: Final = Path("/tmp/scratch")  # noqa: S108 - the unit's own, see streamvaultd.service
 JOURNAL: Final = "/run/systemd/journal/socket"
 FIELD_NAME: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}", re.ASCII)
 CONTROLS: Final = dict.fromkeys([*range(0x20), 0x7F], " ")
@@ -66,15 +65,15 @@ class Spawned:
 class Launcher:
     """Spawns gated shims, with nothing of the daemon's own environment, descriptors, folder or session.
 
-    `python` runs the shim and needs no packages; `journal` is the socket that gets the command's stderr; `scratch` is
-    the folder below which each command has one of its own, `read` what all of them may read besides the system.
+    `python` runs the shim and needs no packages; `journal` is the socket that gets the command's stderr; `scratch` has
+    a folder for each command, `read` is what all of them may read besides the system.
     """
 
     def __init__(
         self,
         *,
         environment: Mapping[str, str],
-        scratch: Path = SCRATCH,
+        scratch: Scratch,
         read: Sequence[str] = (),
         python: str = sys.executable,
         journal: str = JOURNAL,
@@ -92,6 +91,13 @@ class Launcher:
         caller keeps its own copies of all of them. `fields` go with each line of its stderr into the journal,
         `secrets` are struck out there. `label` shows in ps(1). OSError when no process or descriptor can be had.
         """
+        try:
+            return self._spawn(command)
+        except BaseException:
+            self._scratch.take_back(f"streamvault-{command.label}")
+            raise
+
+    def _spawn(self, command: Command) -> Spawned:
         context = _memfd("streamvault-context", encode_context(self._journal, command.fields, command.secrets))
         rules = memfd_with("streamvault-rules", self._rules(command))
         gate, gate_fd = os.pipe()
@@ -112,14 +118,14 @@ class Launcher:
         return Spawned(pid=pid, pidfd=pidfd, gate_fd=gate_fd, exit_fd=exit_fd)
 
     def tidy(self, unit: str) -> None:
-        """Remove the scratch folder of a unit of which nothing runs any more: its shim may have been killed."""
-        shim.remove(str(self._scratch / unit.removesuffix(".scope")))
+        """Take back the scratch folder of a unit of which nothing runs any more: its shim may have been killed."""
+        self._scratch.take_back(unit.removesuffix(".scope"))
 
     def _rules(self, command: Command) -> str:
         """What the shim reads from RULES_FD."""
         rules = command.rules
         return json.dumps({
-            "scratch": str(self._scratch / f"streamvault-{command.label}"),
+            "scratch": str(self._scratch.give(f"streamvault-{command.label}", is_browser=rules.browser)),
             "read": [*self._read, *rules.read],
             "write": rules.write,
             "network": rules.network,

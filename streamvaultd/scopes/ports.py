@@ -51,7 +51,7 @@ class Launcher(Protocol):
 
     def spawn(self, command: Command) -> Spawned: ...
     def tidy(self, unit: str) -> None:
-        """Remove the scratch folder of a unit of which nothing runs any more; mostly its shim has done so."""
+        """Take back the scratch folder of a unit of which nothing runs, or has begun to run."""
 
 
 class StartedScope(Protocol):

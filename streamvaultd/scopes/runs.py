@@ -99,6 +99,7 @@ class Runs:
             if not started:
                 self._fd_store.remove_fd(place.pipe)
                 spawned.abandon()
+                self._launcher.tidy(place.unit)
         self._watch(place.unit, spawned.pidfd, spawned.exit_fd, on_exit)
         try:
             spawned.open_gate()

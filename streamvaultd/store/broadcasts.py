@@ -98,8 +98,12 @@ def select_result_before(connection: Connection, recording: int) -> tuple[int, s
 def _last_part(connection: Connection, recording: int) -> str | None:
     done = select_last_done(connection, recording, JOIN)
     parts = (done.result or {}).get("parts") if done else None
-    last = parts[-1] if isinstance(parts, list) and parts else None
-    path = last.get("path") if isinstance(last, dict) else None
+    whole = (
+        [part for part in parts if isinstance(part, dict) and not part.get("is_kept")]
+        if isinstance(parts, list)
+        else []
+    )
+    path = whole[-1].get("path") if whole else None
     return path if isinstance(path, str) else None
 
 

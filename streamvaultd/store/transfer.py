@@ -23,7 +23,7 @@ from typing import IO, Final, TypeAlias
 from sqlalchemy import URL, Connection, Engine, Table, delete, func, insert, select, update
 from sqlalchemy.exc import ArgumentError, DataError, IntegrityError
 
-from streamvaultd.config.settings import check_catalogue
+from streamvaultd.config.addresses import check_catalogue
 from streamvaultd.errors import StoreInUse, StoreUnavailable, TransferConflict
 from streamvaultd.store import dump, outbox
 from streamvaultd.store.engine import create_file, hold, open_engine, shown, sqlite_url, translated, unavailable

@@ -18,7 +18,7 @@ RECORDINGS = 3
 
 
 @pytest.mark.integration
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1200)
 def test_a_short_campaign() -> None:
     logs = os.environ.get("STREAMVAULTD_TEST_LOGS")
     folder = Path(logs) / "chaos" if logs else FOLDER

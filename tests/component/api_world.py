@@ -9,12 +9,14 @@ from contextlib import asynccontextmanager, suppress
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
-from streamvaultd.api.present import Presenter
-from streamvaultd.api.recordings import Api
+from streamvaultd.api.present import Presenter, Segments
+from streamvaultd.api.recordings import RecordingsApi
 from streamvaultd.api.results import ResultApi
+from streamvaultd.api.sockets import all_handlers
 from streamvaultd.ctl.main import main
 from streamvaultd.ctl.show.screen import Screen
 from streamvaultd.errors import RECORDER
+from streamvaultd.scopes.witnesses.cgroups import Memory
 from streamvaultd.varlink.server import Info, Interface, Server, read_definition
 from streamvaultd.varlink.sockets import listen
 from tests.component.store_world import SetClock, later, segment_path
@@ -34,19 +36,23 @@ class AsMeasured:
         return recorder
 
 
+def _nothing(_key: object) -> None:
+    """No process, and no progress."""
+
+
 METHODS = ("Get", "ListSegments", "Why", "ListSeams", "ListParts")
 
 
 @asynccontextmanager
 async def daemon(store: LocalStore, folder: Path) -> AsyncIterator[Callable[..., Any]]:
     """A way to run streamvaultctl against a socket that this store is behind: (exit code, output)."""
-    idle = cast("Any", SimpleNamespace(recorders={}, segment_path=segment_path, pidfd=lambda _unit: None))
-    api = Api(
-        manager=idle, store=store, files=idle, hub=idle, clock=SetClock(later(120)), streamlinks=idle, plugins=idle,
-        watcher=idle, beginner=idle, settings=idle, pid_of=idle,
-        presenter=Presenter(clock=SetClock(later(120)), sizes=AsMeasured(), progress=lambda _recording: None),
+    idle = cast("Any", SimpleNamespace(recorders={}, segment_path=segment_path, pid=_nothing, of=_nothing))
+    clock = SetClock(later(120))
+    api = RecordingsApi(
+        manager=idle, store=store, clock=clock, presenter=Presenter(clock=clock, sizes=AsMeasured(), joins=idle),
+        segments=Segments(files=idle, processes=idle, memory=Memory()),
     )  # fmt: skip
-    handlers = api.handlers() | ResultApi(store).handlers()
+    handlers = all_handlers(api, ResultApi(store))
     interface = Interface(read_definition(RECORDER), {name: handlers[name] for name in METHODS})
     server = Server(Info("streamvault", "test", "1", "https://example.org/"), [interface], check_replies=True)
 

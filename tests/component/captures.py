@@ -19,6 +19,7 @@ from typing import Any
 from streamvaultd.recording.streamlink.command import Installation, Version, build_command, config_text
 from streamvaultd.scopes.launcher import Launcher, Spawned, clean_environment, memfd_with, own_roots
 from streamvaultd.scopes.ports import Command, Rules
+from streamvaultd.scopes.scratch import Scratch
 from streamvaultd.scopes.witnesses.pidfd import reap, take_record
 from tests.fakes.media import MediaSpec
 
@@ -137,7 +138,7 @@ class World:
         self.scratch.mkdir()
         self.launcher = Launcher(
             environment=clean_environment(folder / "home"),
-            scratch=self.scratch,
+            scratch=Scratch(self.scratch),
             read=(*own_roots(), *READABLE),
             journal=self.journal.address,
         )
@@ -155,10 +156,11 @@ class World:
         installation: Installation = FAKE_STREAMLINK,
         *,
         options: tuple[tuple[str, str], ...] = (),
+        limit: float | None = None,
         **more: Any,
     ) -> Run:
         """Start a recording of a URL into a new file."""
-        config = memfd_with("config", config_text(installation.version, url, "best", options))
+        config = memfd_with("config", config_text(installation.version, url, "best", options, limit=limit))
         file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o640)
         try:
             return self.start(*build_command(installation, config), stdout_fd=file, extra_fds=[config], **more)

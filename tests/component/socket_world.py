@@ -9,12 +9,21 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
+from streamvaultd.api.admin import VERIFIER, AdminApi
+from streamvaultd.api.audit import AuditApi
+from streamvaultd.api.lists import LookApi
 from streamvaultd.api.notify import TellingApi
-from streamvaultd.api.present import Presenter
-from streamvaultd.api.recordings import Api
+from streamvaultd.api.present import Presenter, Segments
+from streamvaultd.api.prune import PruneApi
+from streamvaultd.api.record import RecordApi
+from streamvaultd.api.recordings import RecordingsApi
 from streamvaultd.api.rescan import RescanApi
+from streamvaultd.api.results import ResultApi
 from streamvaultd.api.sockets import acting, all_handlers, reading
+from streamvaultd.api.status import StatusApi
 from streamvaultd.api.streamers import StreamersApi
+from streamvaultd.api.streamlink import StreamlinkApi
+from streamvaultd.api.subscribe import SubscribeApi
 from streamvaultd.base.lanes import Lanes
 from streamvaultd.config.live import LiveSettings
 from streamvaultd.config.settings import Settings
@@ -30,6 +39,7 @@ from streamvaultd.recording.glance import Glance
 from streamvaultd.recording.removal import Removal
 from streamvaultd.recording.streamlink.command import Installation, Version
 from streamvaultd.reporting.hub import Hub, JobNews, News
+from streamvaultd.scopes.witnesses.cgroups import Memory
 from streamvaultd.store.queries import QueryableStore
 from streamvaultd.upkeep.pruning import Pruning
 from streamvaultd.upkeep.retention import Retention
@@ -63,6 +73,13 @@ class Executor:
                 self.done.append(effect)
 
 
+class Joins(dict[int, Progress]):
+    """How far joins are."""
+
+    def of(self, recording: int) -> Progress | None:
+        return self.get(recording)
+
+
 @dataclass
 class World:
     """`mistakes` are what a reload finds."""
@@ -74,7 +91,7 @@ class World:
     servers: Sequence[Server] = ()
     rules: dict[str, Rules] = field(default_factory=dict)
     watched: dict[str, Watched] = field(default_factory=dict)
-    progress: dict[int, Progress] = field(default_factory=dict)
+    progress: Joins = field(default_factory=lambda: Joins())
     defects: list[tuple[str, Exception]] = field(default_factory=list)
     installed: list[tuple[str | None, bool]] = field(default_factory=list)
 
@@ -91,36 +108,43 @@ class World:
         self.hub.publish(News(self.clock.now(), recorder, told))
 
     def handlers(self) -> dict[str, Handler]:
-        idle = cast(
-            "Any",
-            SimpleNamespace(
-                pidfd=lambda _unit: None, settled=_settled, watched={}, install=self._install, trouble=None
-            ),
-        )
-        files = SegmentFiles()
+        idle = cast("Any", SimpleNamespace(pid=_nothing, unreachable=(), now=()))
+        files, recorders = SegmentFiles(), self.manager.recorders
+        streamlinks = cast("Any", SimpleNamespace(settled=_settled, install=self._install, trouble=None))
+        watches = cast("Any", SimpleNamespace(watched=self.watched))
         removal = Removal(store=self.store, files=files, media=Discard(), lanes=Lanes())
         pruning = Pruning(store=self.store, manager=self.manager, removal=removal, clock=self.clock)
         self.retention = Retention(
             store=self.store, pruning=pruning, clock=self.clock, journal=idle, rules=lambda name: self.rules.get(name),
         )  # fmt: skip
-        api = Api(
-            manager=self.manager, store=self.store, files=files, hub=self.hub, clock=self.clock, streamlinks=idle,
-            plugins=idle, watcher=idle, beginner=idle, settings=self.settings, pid_of=idle,
-            presenter=Presenter(
-                clock=self.clock,
-                sizes=Glance(files=files, lanes=Lanes(), clock=self.clock),
-                progress=self.progress.get,
-            ),
-        )  # fmt: skip
+        sizes = Glance(files=files, lanes=Lanes(), clock=self.clock)
+        presenter = Presenter(clock=self.clock, sizes=sizes, joins=self.progress)
+        segments = Segments(files=files, processes=idle, memory=Memory())
         return all_handlers(
-            api, audits=idle, manager=self.manager, store=self.store, hub=self.hub, clock=self.clock,
-            pruning=pruning, retention=self.retention,
-            settings=self.settings, reload=self._reload, watched=lambda: self.watched,
-            more=StreamersApi(
-                roster=idle, watches=cast("Any", SimpleNamespace(watched=self.watched)), plugins=idle, clock=self.clock
-            ).handlers()
-            | TellingApi(idle).handlers()
-            | RescanApi(idle).handlers(),
+            RecordingsApi(
+                manager=self.manager, store=self.store, clock=self.clock, presenter=presenter, segments=segments
+            ),
+            RecordApi(
+                recorders=recorders, beginner=idle, plugins=idle, hub=self.hub, presenter=presenter,
+                settings=self.settings,
+            ),
+            StatusApi(
+                recorders=recorders, streamlinks=streamlinks, catalogue=None, targets=idle, settings=self.settings,
+                unconfined=idle, clock=self.clock,
+            ),
+            StreamlinkApi(streamlinks=streamlinks, settings=self.settings),
+            AuditApi(idle),
+            ResultApi(self.store),
+            LookApi(store=self.store, clock=self.clock, presenter=presenter, recorders=recorders),
+            SubscribeApi(
+                store=self.store, hub=self.hub, clock=self.clock, presenter=presenter, recorders=recorders,
+                watches=watches, segments=segments,
+            ),
+            PruneApi(store=self.store, pruning=pruning, retention=self.retention, clock=self.clock),
+            StreamersApi(roster=idle, watches=watches, plugins=idle, clock=self.clock),
+            TellingApi(idle),
+            RescanApi(idle),
+            AdminApi(store=self.store, settings=self.settings, reloads=self, verifier=VERIFIER),
         )  # fmt: skip
 
     def defect(self, method: str, error: Exception) -> None:
@@ -130,7 +154,7 @@ class World:
         self.installed.append((version, hashes))
         return Installation(command=("/x/streamlink",), version=Version(8, 6), python="/x/python", managed=True)
 
-    async def _reload(self) -> tuple[bool, Sequence[VaultError]]:
+    async def reload(self) -> tuple[bool, Sequence[VaultError]]:
         return not self.mistakes, self.mistakes
 
     @property
@@ -171,6 +195,10 @@ class Feed:
 
     async def close(self) -> None:
         await asyncio.to_thread(cast("Any", self._replies).close)
+
+
+def _nothing(_unit: str) -> None:
+    """Nothing runs here."""
 
 
 async def _settled() -> None:

@@ -30,8 +30,8 @@ class Studio:
         self.output = at.folder / "segment_001.ts"
         self.media: MediaWatch[str] = MediaWatch(asyncio.get_running_loop())
 
-    def record(self, url: str) -> Run:
-        return self.at.record(url, self.output, self.installation)
+    def record(self, url: str, limit: float | None = None) -> Run:
+        return self.at.record(url, self.output, self.installation, limit=limit)
 
     async def recording(self, channel: str) -> Run:
         """A run that has written media."""
@@ -70,6 +70,17 @@ async def test_the_file_holds_the_window_and_all_that_came_after_it_byte_by_byte
     assert studio.output.read_bytes() == studio.offered("a")
     assert [resolved_quality(line) for line in record["log"] if resolved_quality(line)] == ["live"]
     assert not kinds(record) - {Line.OPENING}
+
+
+async def test_a_run_with_a_limit_counts_the_window_from_its_oldest_media_on(studio: Studio) -> None:
+    studio.source.channel("f", {"elapsed": 30.0})
+    first = studio.source.channels["f"].last() - 9
+    record = await asyncio.to_thread(studio.record(studio.source.url("f"), limit=3.0).ended)
+    assert record["status"] == 0
+    assert Line.ENOUGH in kinds(record)
+    media = studio.source.channels["f"].media
+    starts = [b"".join(media.segment(at + n).read_bytes() for n in range(3)) for at in range(first, first + 10)]
+    assert studio.output.read_bytes() in starts
 
 
 async def test_a_stop_leaves_what_was_received(studio: Studio) -> None:

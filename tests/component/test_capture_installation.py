@@ -178,7 +178,7 @@ def locked(lock: Path, version: str, index: Path) -> Path:
     return lock
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 async def test_only_wheels_whose_checksums_are_known_are_installed(place: Path, tmp_path: Path, index: Path) -> None:
     wheel(index, "98.0.1")
     lock = locked(tmp_path / "lock", "98.0.1", index)
@@ -195,7 +195,7 @@ async def test_only_wheels_whose_checksums_are_known_are_installed(place: Path, 
     assert programs(place) == {*installed.command}
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 async def test_nothing_is_built_from_source(place: Path, tmp_path: Path, index: Path) -> None:
     mark = tmp_path / "mark"
     (tmp_path / "setup.py").write_text(f"open({str(mark)!r}, 'w')\nfrom setuptools import setup\nsetup()\n")
@@ -231,7 +231,7 @@ async def installer(place: Path) -> AsyncIterator[Callable[[Question], asyncio.T
     await serving
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 async def test_an_update_gets_the_newest_and_keeps_the_one_before_and_those_in_use(place: Path, index: Path) -> None:
     for version in ("98.0.1", "99.0.2"):
         wheel(index, version)

@@ -19,7 +19,7 @@ from tests.component.catalogue_world import assert_equal, fed, feeding, finish, 
 from tests.component.store_world import DATABASES, NOW, open_store, start
 from tests.testbed.postgres import Postgres
 
-pytestmark = pytest.mark.timeout(120)  # real programs, on whatever machine
+pytestmark = pytest.mark.timeout(600)  # real programs, on whatever machine
 
 
 @pytest.fixture

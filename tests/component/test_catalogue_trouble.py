@@ -35,7 +35,7 @@ from tests.component.small_disk import MIB, small_disk
 from tests.component.store_world import NOW, start
 from tests.testbed.postgres import DATABASE, USER, Postgres
 
-pytestmark = pytest.mark.timeout(240)  # real programs, on whatever machine
+pytestmark = pytest.mark.timeout(600)  # real programs, on whatever machine
 
 EVENT = "INSERT INTO events (at, kind, priority, message) VALUES ('2026-11-23 09:00:00.000000', 'x', 6, ?)"
 ANSWER = 60.0

@@ -20,9 +20,10 @@ from typing import Any
 import pytest
 
 from streamvaultd.recording.streamlink.command import Installation, config_text, parse_version
-from streamvaultd.scopes.launcher import SHIM, memfd_with
+from streamvaultd.scopes.launcher import SHIM, Launcher, memfd_with
 from streamvaultd.scopes.ports import Rules
-from tests.component.captures import READABLE, World, real_streamlink, world
+from streamvaultd.scopes.scratch import Scratch
+from tests.component.captures import READABLE, World, command_of, real_streamlink, world
 from tests.fakes import intruder
 from tests.fakes.livesource import LiveSource
 from tests.fakes.media import MediaSpec
@@ -155,6 +156,15 @@ def test_without_room_for_a_scratch_folder_a_command_runs_all_the_same(at: World
     at.scratch.rmdir()
     assert at.start("/bin/sh", "-c", "exit 7").ended()["status"] == 7
     assert [entry["PRIORITY"] for entry in at.journal.entries()] == ["4"]
+
+
+def test_what_cannot_be_spawned_keeps_no_scratch_folder(at: World) -> None:
+    place = at.scratch / "0"
+    place.mkdir()
+    scratch = Scratch(at.scratch, [place])
+    with pytest.raises(FileNotFoundError):
+        Launcher(environment={}, scratch=scratch, python="/nowhere/python").spawn(command_of("true"))
+    assert [scratch.give(run, is_browser=False).parent for run in ("a", "b")] == [place, at.scratch]
 
 
 def test_an_older_daemon_may_start_the_shim_and_gives_no_rules(at: World) -> None:

@@ -16,7 +16,7 @@ from tests.component.store_world import open_store
 from tests.component.transfer_world import content, raw
 from tests.testbed.postgres import Postgres
 
-pytestmark = pytest.mark.timeout(120)  # real programs, on whatever machine
+pytestmark = pytest.mark.timeout(600)  # real programs, on whatever machine
 
 RUN = "import sys; from streamvaultd.ctl.main import main; sys.exit(main())"
 

@@ -26,7 +26,7 @@ from tests.unit.broadcast import Air
 from tests.unit.stories import KILLED, reach, recording
 from tests.unit.world import World
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "validation.md"
 A_DAY_AGO = "NOW() - INTERVAL '24 hours'"

@@ -18,7 +18,7 @@ from streamvaultd.media.splice import Splice
 from tests.component.test_join_media import ffmpeg
 from tests.fakes.memory import BytesSource
 
-pytestmark = pytest.mark.timeout(120)  # real programs, on whatever machine
+pytestmark = pytest.mark.timeout(600)  # real programs, on whatever machine
 
 SECONDS = 40
 FPS = 30

@@ -19,7 +19,7 @@ from streamvaultd.media.splice import Literal, Part
 from tests.component.test_join_media import ffmpeg
 from tests.fakes.memory import BytesSource
 
-pytestmark = pytest.mark.timeout(120)  # real programs, on whatever machine
+pytestmark = pytest.mark.timeout(600)  # real programs, on whatever machine
 
 MAKERS = {"xfs": ["mkfs.xfs", "-q", "-m", "reflink=1"], "btrfs": ["mkfs.btrfs", "-q"]}
 IMAGE_SIZE = 400 << 20

@@ -14,7 +14,7 @@ from streamvaultd.media.plan import Plan
 from streamvaultd.media.seam import Certainty, SeamKind
 from tests.component.test_join_muxed import AUDIO_PID, broadcast, digests, join, muxed
 
-pytestmark = pytest.mark.timeout(120)  # real programs, on whatever machine
+pytestmark = pytest.mark.timeout(600)  # real programs, on whatever machine
 __all__ = ["broadcast"]
 
 VIDEO_PID = 256

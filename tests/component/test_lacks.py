@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from streamvaultd.scopes import confine, lacks
+from streamvaultd.scopes.scratch import Scratch
 
 
 def test_outside_of_a_unit_that_closes_networks_they_are_open(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(confine, "landlock_abi", lambda: confine.SIGNALS_SINCE)
     assert not lacks.are_networks_closed()
-    assert lacks.lacks() == [lacks.NETWORKS_OPEN]
+    assert lacks.Lacks().now == [lacks.NETWORKS_OPEN]
 
 
 def test_a_unit_that_closes_networks_is_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,7 +26,17 @@ def test_a_unit_that_closes_networks_is_recognised(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(confine, "landlock_abi", lambda: confine.SIGNALS_SINCE)
     monkeypatch.setattr(socket.socket, "sendto", refuse)
-    assert lacks.lacks() == []
+    assert lacks.Lacks().now == []
+
+
+def test_too_few_scratch_folders_are_told_while_it_is_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(confine, "landlock_abi", lambda: confine.SIGNALS_SINCE)
+    found = lacks.Lacks(Scratch(tmp_path))
+    found.scratch.give("streamvault-1-001", is_browser=False)
+    assert found.now == [*found.always, *found.scratch.trouble()]
+    assert len(found.now) == 2
+    found.scratch.take_back("streamvault-1-001")
+    assert found.now == found.always == [lacks.NETWORKS_OPEN]
 
 
 def test_the_datagram_stays_on_this_machine() -> None:

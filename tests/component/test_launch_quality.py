@@ -35,7 +35,7 @@ class Launches:
         studio = Studio(files=files, capture=self, runs=self, disk=self, memory=memory)
         self.captures, self.on_line = studio.captures, studio.witnesses.on_line
 
-    async def command(self, _recording: object, preferred: str | None) -> None:
+    async def command(self, _recording: object, preferred: str | None, _limit: float | None) -> None:
         self.asked.append(preferred)
         raise StreamlinkUnusable(command="streamlink", why="it is not there")
 

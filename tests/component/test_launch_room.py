@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import pytest
 
-from streamvaultd.api.recordings import Api
+from streamvaultd.api.record import RecordApi
 from streamvaultd.config.live import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Phase, Policy, Recorder, Recording, Segment, State
@@ -70,7 +70,7 @@ class Launches:
         files = SegmentFiles(mounts=Path("/dev/null"))
         self.studio = Studio(files=files, capture=self, disk=room, memory=room)
 
-    async def command(self, _recording: Recording, _preferred: str | None) -> None:
+    async def command(self, _recording: Recording, _preferred: str | None, _limit: float | None) -> None:
         raise StreamlinkUnusable(command="streamlink", why="it is not there")
 
     async def launch(self, recorder: Recorder) -> ev.LaunchFailed:
@@ -151,11 +151,9 @@ async def refusal(room: Room, directory: Path) -> VaultError:
         headroom=Headroom(disk=cast("Any", room), memory=room),
         clock=SetClock(),
     )
-    api = Api(
-        manager=nobody, store=nobody, files=nobody, hub=Hub(), clock=SetClock(), streamlinks=nobody, plugins=nobody,
-        watcher=nobody, beginner=beginner, settings=LiveSettings(settings), pid_of=nobody,
-        presenter=nobody,
-    )  # fmt: skip
+    api = RecordApi(
+        recorders={}, beginner=beginner, plugins=nobody, hub=Hub(), presenter=nobody, settings=LiveSettings(settings)
+    )
     call = cast("Any", SimpleNamespace(parameters=parameters, more=False))
     with pytest.raises(VaultError) as caught:
         await anext(aiter(api.record(call)))
@@ -213,11 +211,7 @@ async def test_what_comes_nearest_is_recorded_where_what_is_wanted_is_not_offere
     source = Source(*offered)
     nobody = cast("Any", SimpleNamespace(recorders={}, begin=begin))
     settings = LiveSettings(replace(Settings(), filename="{streamer}-{recording}"))
-    api = Api(
-        manager=nobody, store=nobody, files=nobody, hub=Hub(), clock=SetClock(), streamlinks=nobody, plugins=source,
-        watcher=nobody, beginner=nobody, settings=settings, pid_of=nobody,
-        presenter=nobody,
-    )  # fmt: skip
+    api = RecordApi(recorders={}, beginner=nobody, plugins=source, hub=Hub(), presenter=nobody, settings=settings)
     parameters = {"url": "https://host/x", "name": "demo", "directory": str(tmp_path), "quality": wanted}
     with pytest.raises(MemoryFull):
         await anext(aiter(api.record(cast("Any", SimpleNamespace(parameters=parameters, more=False)))))

@@ -21,7 +21,7 @@ from tests.component.store_world import BOOT, NOW, SetClock, segment_path
 from tests.component.transfer_world import content, open_and_close
 from tests.testbed.postgres import Postgres
 
-pytestmark = pytest.mark.timeout(120)  # real programs, on whatever machine
+pytestmark = pytest.mark.timeout(600)  # real programs, on whatever machine
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 

@@ -20,7 +20,7 @@ from tests.component.test_join_media import ffmpeg
 from tests.component.test_join_muxed import digests
 from tests.fakes.memory import BytesSource
 
-pytestmark = pytest.mark.timeout(120)  # real programs, on whatever machine
+pytestmark = pytest.mark.timeout(600)  # real programs, on whatever machine
 
 SECONDS = 20
 Stream = list[bytes]

@@ -19,7 +19,7 @@ from tests.component.test_join_media import FPS, SECONDS, Source, ffmpeg, make_s
 
 __all__ = ["transport", "wrapping"]
 
-pytestmark = pytest.mark.timeout(120)  # real programs, on whatever machine
+pytestmark = pytest.mark.timeout(600)  # real programs, on whatever machine
 
 
 class Stopped(Exception):
@@ -161,7 +161,7 @@ def test_an_mp4_with_less_in_it_is_not_accepted(tmp_path: Path, transport: Sourc
     assert Join(write(tmp_path, transport.capture(*range(SECONDS - 1)))).run()
     spec = write(tmp_path, transport.capture(*range(SECONDS)))
     assert Join(spec).run()
-    assert "other packets" in stays(spec)
+    assert "the MP4 would la" in stays(spec)
 
 
 def test_what_an_encoder_that_begins_anew_has_sent_is_all_there(tmp_path: Path, transport: Source) -> None:

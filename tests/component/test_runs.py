@@ -12,6 +12,7 @@ import pytest
 
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Moment, ScopeLimits
+from streamvaultd.errors import ScopeFailed
 from streamvaultd.scopes import runs as module
 from streamvaultd.scopes.ports import Command, Rules
 from streamvaultd.scopes.runs import Place, Runs
@@ -34,6 +35,8 @@ class World:
         self.told: list[tuple[Evidence, Moment]] = []
         self.is_told = asyncio.Event()
         self._on_gone: Callable[[str, bytes | None, int | None], None] | None = None
+        self.refused: Exception | None = None
+        self.done: list[str] = []
         us = cast("Any", self)
         self.runs = Runs(launcher=us, scopes=us, watcher=us, fd_store=us, clock=self.clock)
 
@@ -61,7 +64,15 @@ class World:
         return self
 
     async def start(self, *_what: object) -> World:
+        if self.refused is not None:
+            raise self.refused
         return self
+
+    def abandon(self) -> None:
+        self.done.append("abandoned")
+
+    def tidy(self, unit: str) -> None:
+        self.done.append(f"{unit} tidied")
 
     def store_fd(self, _name: str, _fd: int) -> None:
         return
@@ -126,3 +137,12 @@ async def test_a_record_that_is_torn_is_as_good_as_none(record: bytes) -> None:
     world = await World().launched()
     world.dies(record)
     assert world.told == [(KILLED, DIED)]
+
+
+async def test_what_gets_no_scope_keeps_no_scratch_folder() -> None:
+    world = World()
+    world.refused = ScopeFailed(unit=UNIT, why="no")
+    with pytest.raises(ScopeFailed):
+        await world.launched()
+    assert world.done == ["abandoned", f"{UNIT} tidied"]
+    assert not world.runs.is_busy(UNIT)

@@ -28,7 +28,7 @@ from tests.component.store_world import NOW, open_store, segment_path, start
 from tests.component.transfer_world import ROWS, content, dumped, known, load, raw, rows, sealed
 from tests.testbed.postgres import Postgres
 
-pytestmark = pytest.mark.timeout(120)  # real programs, on whatever machine
+pytestmark = pytest.mark.timeout(600)  # real programs, on whatever machine
 
 # --- there and back --------------------------------------------------------------------------------------------------
 

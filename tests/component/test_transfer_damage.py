@@ -20,7 +20,7 @@ from streamvaultd.store.server import server_url
 from tests.component.transfer_world import dumped, fill, load, open_and_close, raw, rows, sealed
 from tests.testbed.postgres import Postgres
 
-pytestmark = pytest.mark.timeout(120)  # real programs, on whatever machine
+pytestmark = pytest.mark.timeout(600)  # real programs, on whatever machine
 
 
 @pytest.fixture(scope="module")

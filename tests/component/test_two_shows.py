@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from tests.fakes.channel import Channel
 
-pytestmark = pytest.mark.timeout(120)  # real programs, on whatever machine
+pytestmark = pytest.mark.timeout(600)  # real programs, on whatever machine
 
 WINDOW = 8
 LIMIT = 60.0

@@ -21,7 +21,7 @@ from tests.testbed.deb import PROJECT, ensure_deb
 from tests.testbed.machine import Machine
 
 LOGS = Path(os.environ.get("STREAMVAULTD_TEST_LOGS", PROJECT / "build" / "logs"))
-TIMEOUT = 300
+TIMEOUT = 900
 FAILED = pytest.StashKey[bool]()
 
 

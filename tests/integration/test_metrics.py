@@ -10,7 +10,7 @@ from tests.integration.harness import SETTINGS, Ctl, configure, streamlink_pid
 from tests.integration.stories import ends_well, kill, wait_segments
 from tests.testbed.box import Box
 
-pytestmark = pytest.mark.timeout(600)  # a package is fetched
+pytestmark = pytest.mark.timeout(1500)  # a package is fetched
 
 SOCKET = "/run/streamvaultd/metrics"
 TEXTFILE = "/var/lib/streamvaultd/streamvaultd.prom"

@@ -13,7 +13,7 @@ from tests.integration.harness import SETTINGS, Ctl, configure, streamlink_pid
 from tests.integration.stories import ends_well, kill, wait_segments, wait_up
 from tests.testbed.box import Box
 
-pytestmark = pytest.mark.timeout(600)  # a package is fetched
+pytestmark = pytest.mark.timeout(1500)  # a package is fetched
 
 PLANTED = "Pl4nt3dT0k3n"
 CREDENTIALS = "/run/planted-notify"

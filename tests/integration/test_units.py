@@ -13,6 +13,7 @@ import pytest
 from tests.fakes import lodger
 from tests.fakes.livesource import LiveSource
 from tests.integration.harness import SETTINGS, Ctl, configure, scopes
+from tests.integration.stories import ends_well, wait_segments
 from tests.integration.test_main_job import wait_state
 from tests.testbed.box import Box
 
@@ -50,21 +51,39 @@ with socket.socket(socket.AF_UNIX) as line:
         sys.stdout.buffer.write(data)
 """
 FILLED = """
-import os, sys
-home, blocks, names = os.environ["HOME"], 0, 0
-try:
-    while blocks < 2048:
-        with open(f"{home}/blocks", "ab", buffering=0) as file:
-            blocks += file.write(bytes(1 << 20)) == 1 << 20
-except OSError as error:
-    sys.stderr.write(f"{error.strerror} after {blocks} MiB\\n")
+import os, sys, time
+home, blocks, names, others = os.environ["HOME"], 0, 0, 0
+def fill():
+    written = 0
+    try:
+        while written < 2048:
+            with open(f"{home}/blocks", "ab", buffering=0) as file:
+                written += file.write(bytes(1 << 20)) == 1 << 20
+    except OSError as error:
+        sys.stderr.write(f"{error.strerror} after {written} MiB\\n")
+for number in range(48):
+    try:
+        os.close(os.open(f"/tmp/scratch/{number:02}/intruder", os.O_CREAT | os.O_WRONLY))
+        others += 1
+    except OSError:
+        pass
+fill()
 os.truncate(f"{home}/blocks", 0)
 try:
     while names < 1 << 20:
-        os.close(os.open(f"{home}/{names}", os.O_CREAT))
+        os.close(os.open(f"{home}/{names}", os.O_CREAT | os.O_WRONLY))
         names += 1
 except OSError as error:
     sys.stderr.write(f"{error.strerror} after {names} files\\n")
+fill()
+sys.stderr.write(f"{others} others reached\\n")
+while True:
+    os.write(1, bytes(188))
+    time.sleep(1)
+"""
+FILLER = f"""#!/bin/sh
+[ $1 = --version ] && echo streamlink 8.6.3 && exit
+exec python3 -c '{FILLED}'
 """
 
 
@@ -198,29 +217,50 @@ def test_daemon_and_broker_have_folders_and_objects_of_their_own(box: Box) -> No
         assert box.run(["readlink", f"/proc/{enter[3]}/ns/ipc"]).stdout != objects
 
 
+def scratches(box: Box) -> dict[str, tuple[int, int]]:
+    """The file systems for scratch folders that are not empty: KiB and names that are left."""
+    enter = ["nsenter", "--mount", "--target", main_pid(box, DAEMON), "--"]
+    found = box.run([*enter, "sh", "-c", "df --output=target,iused,avail,iavail /tmp/scratch/[0-9]*"]).stdout
+    rows = [line.split() for line in found.splitlines()[1:]]
+    assert len(rows) == 48
+    return {place: (int(kib), int(names)) for place, used, kib, names in rows if int(used) > 1}
+
+
 def test_what_fills_its_scratch_folder_fills_no_other(box: Box, ctl: Ctl, source: LiveSource, channel: str) -> None:
-    """In a box without a limit of memory, so that the folder's own limits are what stops it."""
+    """In a box without a limit of memory, so that the folder's own limits are what stops it.
+
+    A neighbour that begins while it is full is muxed, which needs a scratch folder, and has every frame.
+    """
     command = "/usr/local/lib/filler/streamlink"
-    box.write_file(
-        command, f"#!/bin/sh\n[ $1 = --version ] && echo streamlink 8.6.3 && exit\npython3 -c '{FILLED}'\nsleep 600\n"
-    )
+    box.write_file(command, FILLER)
     box.run(["chmod", "755", command])
     before = used(box)
     configure(box, SETTINGS + f'[streamlink]\ncommand = "{command}"\n')
     ctl("reload")
     ctl("record", source.url(channel), "--name", channel, "--no-block")
-    box.wait_journal("STREAMVAULT_STREAMER=" + channel, until=lambda entry: "after 256 MiB" in entry["MESSAGE"])
-    box.wait_journal("STREAMVAULT_STREAMER=" + channel, until=lambda entry: " files" in entry["MESSAGE"])
+    full = box.wait_journal(
+        "STREAMVAULT_STREAMER=" + channel, until=lambda entry: "others reached" in entry["MESSAGE"]
+    )
+    assert full["MESSAGE"] == "0 others reached"
+    said = [
+        entry["MESSAGE"] for entry in box.journal("STREAMVAULT_STREAMER=" + channel, "SYSLOG_IDENTIFIER=streamlink")
+    ]
+    no_space = "No space left on device after"
+    assert said[:3] == [f"{no_space} 16 MiB", f"{no_space} 1021 files", f"{no_space} 16 MiB"]
     assert all(after - then < FEW for after, then in zip(used(box), before, strict=True))
     box.run(["systemctl", "daemon-reload"])
     configure(box)
     ctl("reload")
-    ctl("record", source.url(channel), "--name", "neighbour")
-    assert ctl.state("neighbour") == "recording"
-    ctl("stop", channel)
-    ctl("stop", "neighbour")
-    scratch = ["nsenter", "--mount", "--target", main_pid(box, DAEMON), "--", "ls", "/tmp/scratch"]
-    box.wait_for(lambda: box.run(scratch).stdout == "", "it is removed", timeout=60)
+    source.control(f"{channel}-muxed", kind="separate")
+    ctl("record", source.url(f"{channel}-muxed", "master"), "--name", "neighbour")
+    ctl("rotate", "neighbour")
+    wait_segments(box, ctl, "neighbour", ["rotated", None])
+    assert (0, 0) in scratches(box).values()
+    assert ctl.json("status")["unconfined"] == []
+    ends_well(box, ctl, source, f"{channel}-muxed", "neighbour")
+    box.wait_for(lambda: list(scratches(box).values()) == [(0, 0)], "its own are taken back", timeout=60)
+    ctl("stop", channel, "--wait")
+    box.wait_for(lambda: scratches(box) == {}, "they are removed", timeout=60)
 
 
 def test_what_this_machine_lacks_is_told_and_recordings_go_on(

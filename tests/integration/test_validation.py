@@ -130,7 +130,7 @@ def postgresql(box: Box) -> None:
     box.run(["systemctl", "restart", "streamvaultd"])
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 @pytest.mark.usefixtures("postgresql")
 def test_the_statement_of_that_time(box: Box, ctl: Ctl, source: LiveSource, channel: str) -> None:
     assert psql(box, "SHOW server_version_num")[0].startswith("17")
@@ -162,7 +162,7 @@ URL = "postgresql://_streamvault@/streamvault"
 DAEMON = ["streamvaultd.socket", "streamvaultd.service"]
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 @pytest.mark.usefixtures("postgresql")
 def test_the_store_goes_to_postgresql_and_comes_back(box: Box, ctl: Ctl) -> None:
     """With the daemon stopped; afterwards it goes on from there, and feeds nothing anew."""

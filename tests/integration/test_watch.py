@@ -130,7 +130,7 @@ def probes(box: Box) -> list[str]:
     return [line.split()[0] for line in shown.stdout.splitlines()]
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 def test_thirty_streamers_of_whom_six_go_live(box: Box, source: LiveSource) -> None:
     """Every broadcast from its first window, none twice, none missed; with a daemon that is killed meanwhile."""
     dice = random.Random(6)  # noqa: S311 - no secret

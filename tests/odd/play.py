@@ -38,8 +38,8 @@ stall_timeout = "40s"
 BETWEEN: Final = 1.0
 """Seconds from the start of one recording to that of the next: a streamlink needs the processor for so long."""
 LOOK: Final = 1.0
-BEGIN_LIMIT: Final = 90.0
-END_LIMIT: Final = 150.0
+BEGIN_LIMIT: Final = 240.0
+END_LIMIT: Final = 400.0
 FINAL: Final = ("completed", "stopped", "failed")
 LOOKING: Final = threading.Semaphore(2)
 """Files are decoded on all cores, and not more at a time."""

@@ -44,7 +44,7 @@ TAKES = (
 
 
 @pytest.mark.integration
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("take", TAKES)
 def test_nothing_is_lost(take: str, accounts: Mapping[str, Account]) -> None:
     account = accounts[take]

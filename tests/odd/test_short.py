@@ -15,7 +15,7 @@ NUMBERS = (2, 3, 5, 6)
 
 
 @pytest.mark.integration
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("take", [f"odd-{SEED}-{number}" for number in NUMBERS])
 def test_nothing_is_lost(take: str, accounts: Mapping[str, Account]) -> None:
     account = accounts[take]

@@ -164,6 +164,8 @@ def _objection(seam: Seam, facts: Facts) -> str:
         return "" if seam.gap_ms else "it does not say what is missing"
     if seam.kind == "break":
         return "" if facts.take.kind == "fmp4-change" else "the source never changed"
+    if seam.method == "adjacent":  # after an absence as long as the window; the frames are counted
+        return ""
     if seam.certainty != "proven" or seam.kind not in ("exact", "union"):
         return "the window held what is between them"
     if seam.kind != "exact" and facts.causes.get(seam.older) == "rotated":

@@ -56,8 +56,8 @@ SLOW_RATE: Final = 50_000
 """Bytes a second: a media segment takes more than a second."""
 QUIET: Final = 1.0
 """Seconds after which what was received before an outage is in the file."""
-LIMIT: Final = 60.0
-JOIN_LIMIT: Final = 120.0
+LIMIT: Final = 180.0
+JOIN_LIMIT: Final = 360.0
 LOOK: Final = 0.1
 
 

@@ -20,7 +20,7 @@ AWAY_WINDOW = 6
 
 
 @pytest.mark.integration
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1200)
 def test_no_frame_is_lost_or_repeated() -> None:
     logs = os.environ.get("STREAMVAULTD_TEST_LOGS")
     plan = draw(SEED, ROTATIONS, KILLS, absences=1, away_window=AWAY_WINDOW)

@@ -20,8 +20,8 @@ from tests.testbed.spaces import PATH, Root, cache, enter_argv, enter_environmen
 if TYPE_CHECKING:
     from types import TracebackType
 
-BOOT_TIMEOUT = 60.0
-STOP_TIMEOUT = 30.0
+BOOT_TIMEOUT = 180.0
+STOP_TIMEOUT = 120.0
 # Joins a cgroup first: what is run in a box must be part of its tree and not of ours.
 JOIN = ["/bin/sh", "-c", 'echo $$ > "$1/cgroup.procs" && shift && exec "$@"', "sh"]
 

@@ -35,7 +35,7 @@ class Machine(abc.ABC):
     name: str
     between_looks: ClassVar[float] = 0.05
     """Seconds between two looks at what is waited for"""
-    patience: ClassVar[float] = 2.0
+    patience: ClassVar[float] = 4.0
     """Limits of waiting are stretched by this factor: what others do on a machine makes it slow for a while."""
 
     @abc.abstractmethod
@@ -94,7 +94,7 @@ class Machine(abc.ABC):
         """Run a command there to its end; with `check` a failure raises with its output in the text."""
         process = self.popen(command, stdin=subprocess.PIPE, env=env)
         try:
-            out, err = process.communicate((input or "").encode(), timeout=timeout)
+            out, err = process.communicate((input or "").encode(), timeout=timeout * self.patience)
         except BaseException:
             process.kill()
             process.communicate()
@@ -110,7 +110,9 @@ class Machine(abc.ABC):
         """Make a file there, and its folder."""
         script = 'mkdir -p "$(dirname "$1")" && cat > "$1"'
         process = self.popen(["sh", "-c", script, "sh", inside], stdin=subprocess.PIPE)
-        _, err = process.communicate(content.encode() if isinstance(content, str) else content, timeout=60)
+        _, err = process.communicate(
+            content.encode() if isinstance(content, str) else content, timeout=60 * self.patience
+        )
         if process.returncode != 0:
             raise RunError(f"cannot write {inside} in {self.name}: {err.decode(errors='replace')}")
 

@@ -1,41 +1,39 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""python3 -m tests.testbed.stages [STAGE…]: what "all tests pass" means, stage by stage, one line for each.
+"""python3 -m tests.testbed.stages [STAGE…]: what "all tests pass" means, stage by stage, and a table of them.
 
-The output of each stage is in build/logs/STAGE.log; integration tests leave a folder for each failure there, too.
+Without names all are run, those that wait for broadcasts beside each other. The output of each stage is in
+build/logs/STAGE.log; tests in boxes leave a folder for each failure there, too. With --repeat N they are run N times,
+the logs are in build/logs/ROUND/, and what is told at the end is how many times each stage passed.
 """
 
 from __future__ import annotations
 
-import os
+import argparse
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tests.testbed import deb, setup
-from tests.testbed.box import BoxError
+from tests.testbed.lanes import Commands, Lanes, Stage, interrupt_once
 
 PROJECT = setup.PROJECT
 LOGS = PROJECT / "build" / "logs"
-TAIL_LINES = 60
-# Who runs us in the background ignores SIGINT and SIGQUIT, and what is tested would inherit that.
-DEFAULT_SIGNALS = ["env", "--default-signal"]
 BIN = setup.VENV / "bin"
 # Without what an earlier run made of them (-E): a document that is gone would stay. A warning is an error (-W).
 HTML = [str(BIN / "sphinx-build"), "-q", "-E", "-W", "--keep-going", "-d", "build/doctrees", "docs", "build/html"]
 
 
-def run_setup(log: Path) -> bool:
+def run_setup(stage: Stage) -> bool:
     """This host has all that the other stages need."""
-    setup.ensure_tools(tests=True)
-    setup.ensure_venv()
-    log.touch()
-    return True
+    return stage.run([sys.executable, "-m", "tests.testbed", "setup", "--tests"], show=True)
 
 
-def run_lint(log: Path) -> bool:
+def run_lint(stage: Stage) -> bool:
     """Style, types, spelling, and documents that Sphinx understands."""
     files = [str(file) for file in deb.source_files()]
     commands = [
@@ -46,12 +44,12 @@ def run_lint(log: Path) -> bool:
         ["shellcheck", *(file for file in files if is_shell(PROJECT / file))],
         HTML,
     ]
-    return all(logged(command, log) for command in commands)
+    return all(stage.run(command) for command in commands)
 
 
-def run_html(log: Path) -> bool:
-    """The documents as a web site, in build/html."""
-    return logged(HTML, log)
+def run_html(stage: Stage) -> bool:
+    """The documents as a web site, in build/html; lint makes it, too."""
+    return stage.run(HTML)
 
 
 def is_shell(path: Path) -> bool:
@@ -61,16 +59,16 @@ def is_shell(path: Path) -> bool:
     return first.startswith(b"#!") and first.rstrip().endswith((b"/sh", b"/bash", b" bash"))
 
 
-def run_deb(log: Path) -> bool:
+def run_deb(stage: Stage) -> bool:
     """The .deb is built, and lintian finds no error in it."""
-    return logged([sys.executable, "-m", "tests.testbed", "deb"], log)
+    return stage.run([sys.executable, "-m", "tests.testbed", "deb"])
 
 
-def pytest(*paths: str) -> Callable[[Path], bool]:
+def pytest(*paths: str) -> Callable[[Stage], bool]:
     """A stage that runs the tests in files and below folders, and shows their output."""
 
-    def run(log: Path) -> bool:
-        return logged([str(BIN / "python"), "-m", "pytest", *paths], log, show=True)
+    def run(stage: Stage) -> bool:
+        return stage.run([str(BIN / "python"), "-m", "pytest", *paths], show=True)
 
     return run
 
@@ -78,7 +76,7 @@ def pytest(*paths: str) -> Callable[[Path], bool]:
 ON_BOTH_CORES = ["--numprocesses=2", "--dist=loadfile"]
 IN_BOXES = ["--numprocesses=4", "--dist=loadfile", "tests/integration"]
 """Most of the time these wait for broadcasts, so that several boxes share this host."""
-STAGES: dict[str, Callable[[Path], bool]] = {
+STAGES: dict[str, Callable[[Stage], bool]] = {
     "setup": run_setup,
     "lint": run_lint,
     "html": run_html,
@@ -93,57 +91,117 @@ STAGES: dict[str, Callable[[Path], bool]] = {
 }
 
 
-def logged(command: list[str], log: Path, *, show: bool = False) -> bool:
-    """Run it with its output in the log; whether it succeeded.
-
-    `show` puts all of its output on our stdout, otherwise a failure puts the end of the log there.
-    """
-    environment = {**os.environ, "STREAMVAULTD_TEST_LOGS": str(LOGS)}
-    with log.open("a") as file:
-        file.write(f"$ {' '.join(command)[:200]}\n")
-        file.flush()
-        process = subprocess.Popen(
-            [*DEFAULT_SIGNALS, *command],
-            cwd=PROJECT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert process.stdout is not None
-        for line in process.stdout:
-            file.write(line)
-            if show:
-                print(line, end="", flush=True)
-        is_ok = process.wait() == 0
-    if not (is_ok or show):
-        print(*log.read_text().splitlines()[-TAIL_LINES:], sep="\n")
-    return is_ok
+SCHEDULE: Sequence[Sequence[Sequence[str]]] = (
+    (("setup",),),
+    (("lint", "unit"), ("deb",)),
+    (("vm",), ("component", "odd", "chaos")),
+    (("integration",),),
+    (("seams",),),
+)
+"""Steps one after the other, of lanes side by side. A vm computes on one core at most. Many boxes are alone, and so
+are sources that offer little while each frame is counted.
+"""
 
 
-def run_stage(name: str) -> bool:
-    """Run one stage and say how it ended."""
-    log, started = LOGS / f"{name}.log", time.monotonic()
-    try:
-        is_ok = STAGES[name](log)
-    except (setup.SetupError, BoxError, OSError, subprocess.CalledProcessError) as error:
-        print(error)
-        is_ok = False
-    print(f"{name:<12} {'ok' if is_ok else 'FAIL'}  {time.monotonic() - started:.0f} s", flush=True)
-    return is_ok
+Schedule = Sequence[Sequence[Sequence[str]]]
 
 
-def main(names: list[str]) -> int:
-    """Run these stages one after the other, or all of them; 0 when all are ok."""
-    if unknown := [name for name in names if name not in STAGES]:
-        print(f"no such stage: {' '.join(unknown)}; there are {' '.join(STAGES)}", file=sys.stderr)
-        return 2
-    shutil.rmtree(LOGS, ignore_errors=True)
-    LOGS.mkdir(parents=True)
-    failed = [name for name in names or STAGES if not run_stage(name)]
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a stage ended."""
+
+    name: str
+    is_ok: bool
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.name:<12} {'ok  ' if self.is_ok else 'FAIL'} {self.seconds:5.0f} s"
+
+
+class Round:
+    """All stages of a schedule, run once."""
+
+    def __init__(self, schedule: Schedule, logs: Path) -> None:
+        self.schedule = schedule
+        self.logs = logs
+        self.results: dict[str, Result] = {}
+
+    def run(self, lanes: Lanes) -> None:
+        """Run them; what fails keeps no other from being run."""
+        self.logs.mkdir(parents=True)
+        for step in self.schedule:
+            lanes.run(step, partial(self._run, lanes.commands, len(step) > 1))
+
+    def _run(self, commands: Commands, beside: bool, name: str) -> None:
+        stage, began = Stage(name, self.logs / f"{name}.log", commands, beside=beside), time.monotonic()
+        try:
+            is_ok = STAGES[name](stage)
+        except (OSError, subprocess.CalledProcessError) as error:
+            stage.say(str(error))
+            is_ok = False
+        self.results[name] = result = Result(name, is_ok, time.monotonic() - began)
+        stage.say(str(result))
+
+    @property
+    def names(self) -> list[str]:
+        return [name for step in self.schedule for lane in step for name in lane]
+
+    def is_ok(self, name: str) -> bool:
+        """Whether a stage has come to its end, and passed."""
+        return name in self.results and self.results[name].is_ok
+
+    def table(self, seconds: float) -> list[str]:
+        """A line for each stage."""
+        lines = [str(self.results.get(name, f"{name:<12} not run to its end")) for name in self.names]
+        return ["", *lines, f"{'in all':<17} {seconds:5.0f} s"]
+
+
+def passed(rounds: Sequence[Round]) -> list[str]:
+    """How many times each stage passed, and how long it took."""
+    lines = []
+    for name in rounds[0].names:
+        took = [one.results[name].seconds for one in rounds if name in one.results]
+        times = f"{min(took):.0f}-{max(took):.0f} s" if took else "never run"
+        lines.append(f"{name:<12} passed {sum(one.is_ok(name) for one in rounds)} of {len(rounds)}, {times}")
+    return lines
+
+
+def run_rounds(schedule: Schedule, count: int, logs: Path) -> int:
+    """Run a schedule so many times, and tell how each round went; 0 when all is ok."""
+    shutil.rmtree(logs, ignore_errors=True)
+    folders = [logs] if count == 1 else [logs / str(number) for number in range(1, count + 1)]
+    rounds, lanes = [Round(schedule, folder) for folder in folders], Lanes(Commands(PROJECT))
+    is_over = False
+    for one in rounds:
+        began = time.monotonic()
+        try:
+            one.run(lanes)
+        except KeyboardInterrupt:
+            print("interrupted: what runs is ended, and its boxes are removed", flush=True)
+            lanes.end()
+            is_over = True
+        print(*one.table(time.monotonic() - began), sep="\n", flush=True)
+        if is_over:
+            break
+    if count > 1:
+        print("", *passed(rounds), sep="\n")
+    failed = [name for name in rounds[0].names if not all(one.is_ok(name) for one in rounds)]
     if failed:
-        print(f"FAILED: {' '.join(failed)}; everything about it is in {LOGS}")
-    return 1 if failed else 0
+        print(f"FAILED: {' '.join(failed)}; everything about it is in {logs}")
+    return 130 if is_over else 1 if failed else 0
+
+
+def main(arguments: list[str]) -> int:
+    """Run these stages one after the other, or all of them by the schedule; 0 when all are ok."""
+    parser = argparse.ArgumentParser(prog="tests.testbed.stages", description="run stages of the tests, or all")
+    parser.add_argument("--repeat", type=int, default=1, metavar="N", help="run them N times, and count what passed")
+    parser.add_argument("names", nargs="*", metavar="STAGE", help=" ".join(STAGES))
+    parsed = parser.parse_args(arguments)
+    if unknown := [name for name in parsed.names if name not in STAGES]:
+        parser.error(f"no such stage: {' '.join(unknown)}; there are {' '.join(STAGES)}")
+    interrupt_once()
+    schedule = [[[name]] for name in parsed.names] or SCHEDULE
+    return run_rounds(schedule, max(1, parsed.repeat), LOGS)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from tests.testbed.vm_image import Image, ensure_image
 if TYPE_CHECKING:
     from types import TracebackType
 
-BOOT_TIMEOUT = 180.0
+BOOT_TIMEOUT = 400.0
 STOP_TIMEOUT = 120.0
 # The kernel's messages go to the journal; the console is slow.
 APPEND = (
@@ -49,7 +49,7 @@ class Vm(Machine):
     """
 
     between_looks = 0.4  # a look costs a tenth of a second of one of its processors
-    patience = 3.0
+    patience = 5.0
 
     def __init__(
         self, name: str, layers: tuple[Path, ...] = (), *, tethered: bool = True, cpus: int = 2, memory: int = 2048

@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the documents repeat of the code, made of the code: option tables, the audit's violations, the diagram."""
+"""What the documents repeat of the code, made of the code: settings, the audit's violations, the diagram.
+
+`python -m tests.unit.tables` writes it anew.
+"""
 
 from __future__ import annotations
 
-from streamvaultd.config import proxies as pools
-from streamvaultd.config import settings as config
-from streamvaultd.config import streamers
-from streamvaultd.config.values import Option
+import json
+import textwrap
+from pathlib import Path
+
+from streamvaultd.config import table
+from streamvaultd.config.table import Setting
 from streamvaultd.core.model import State
 from streamvaultd.core.recording import machine
 from streamvaultd.core.upkeep.violations import ABOUT
@@ -23,22 +28,51 @@ NOTICES = (
 
 def settings_table() -> str:
     """As streamvaultd.toml(5) has them."""
-    return _option_table((*config.OPTIONS, *pools.OPTIONS), "``{}``")
+    return _setting_table((*table.GENERAL, *table.POOLS.values()), "``{}``")
 
 
 def streamer_table() -> str:
     """As streamvaultd.streamer(5) has them."""
-    return _option_table(streamers.KEYS, "{}")
+    return _setting_table(table.OWN, "{}")
 
 
-def _option_table(options: tuple[Option, ...], default: str) -> str:
+def _setting_table(settings: tuple[Setting, ...], default: str) -> str:
     lines: list[str] = []
-    for section in dict.fromkeys(option.section for option in options):
+    for section in dict.fromkeys(setting.section for setting in settings):
         lines += [f"[{section}]", "-" * (len(section) + 2), ""]
-        for option in (each for each in options if each.section == section):
-            told = f" (default: {default.format(option.default)})" if option.default else ""
-            lines += [f"``{option.key}``{told}", f"    {option.about}", ""]
+        for setting in (each for each in settings if each.section == section):
+            text = setting.default_text
+            told = [setting.kind.allowed, f"default: {default.format(text)}" if text else ""]
+            brackets = "; ".join(filter(None, told))
+            lines += [f"``{setting.key}``" + (f" ({brackets})" if brackets else ""), f"    {setting.about}", ""]
     return "\n".join(lines).strip()
+
+
+EXAMPLE_HEAD = """\
+# Settings of streamvaultd, all with their defaults. See streamvaultd.toml(5).
+#
+# Copy this to /etc/streamvaultd/streamvaultd.toml, or single sections to /etc/streamvaultd/conf.d/NAME.toml, and
+# remove the '#' of what you change. "streamvaultd --check-config" (in /usr/libexec/streamvaultd/) shows all mistakes
+# at once; "systemctl reload streamvaultd" applies the settings to what starts next.
+"""
+EXAMPLE_POOL = """
+# Pools of proxies, which streamers' files name. Those with a password are lines of a credential.
+# [proxies.eu]
+# urls = ["http://proxy1.example:3128", "socks5h://proxy2.example:1080"]
+# secrets = ["eu-proxies"]
+"""
+
+
+def example() -> str:
+    """The file with every setting."""
+    lines = []
+    for section in dict.fromkeys(setting.section for setting in table.GENERAL):
+        lines += ["", f"[{section}]"]
+        for setting in (each for each in table.GENERAL if each.section == section):
+            about = textwrap.fill(setting.about, 120, initial_indent="# ", subsequent_indent="# ")
+            lines += [about, f"#{setting.key} = {json.dumps(setting.default)}  # {setting.kind.allowed}", ""]
+        lines.pop()
+    return EXAMPLE_HEAD + "\n".join(lines) + "\n" + EXAMPLE_POOL
 
 
 def violation_table() -> str:
@@ -63,3 +97,34 @@ def diagram() -> str:
     lines += [f"    {a} --> {b}: {', '.join(names)}" for (a, b), names in arrows.items()]
     lines += [f"    {state} --> [*]" for state in State if state.is_final]
     return "\n".join(lines)
+
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+EXAMPLE = DOCS / "examples" / "streamvaultd.toml"
+PARTS = {
+    DOCS / "man" / "streamvaultd.toml.5.rst": (".. options:begin\n\n", settings_table, "\n\n.. options:end"),
+    DOCS / "man" / "streamvaultd.streamer.5.rst": (".. options:begin\n\n", streamer_table, "\n\n.. options:end"),
+    DOCS / "design" / "002-state-machine.md": (
+        "<!-- diagram:begin -->\n```mermaid\n",
+        diagram,
+        "\n```\n<!-- diagram:end",
+    ),
+}
+"""File -> the mark before, what stands there, the mark behind."""
+
+
+def between(text: str, begin: str, end: str) -> str:
+    """What stands between two marks."""
+    return text.split(begin, 1)[1].split(end, 1)[0].strip()
+
+
+def write() -> None:
+    """Make the documents repeat what the code says now."""
+    for page, (begin, made, end) in PARTS.items():
+        text = page.read_text(encoding="utf-8")
+        page.write_text(text.replace(begin + between(text, begin, end) + end, begin + made() + end), encoding="utf-8")
+    EXAMPLE.write_text(example(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write()

@@ -12,6 +12,8 @@ from streamvaultd.core.model import Phase, State, StopReason
 from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.deadlines import due
 from streamvaultd.core.recording.effects import Notice
+from streamvaultd.core.recording.machine import step
+from streamvaultd.core.recording.policy import media_limit
 from tests.unit.broadcast import Air
 from tests.unit.rows import POLICY
 from tests.unit.stories import (
@@ -85,6 +87,41 @@ def test_duration() -> None:
     assert 30.0 <= ended.monotonic - started.monotonic < 31.0
     everything = world.joined[0]
     assert everything == set(range(len(everything)))
+
+
+def test_the_duration_counts_media_that_the_window_of_the_source_held() -> None:
+    """The run ends by itself when it has them, long before so much time has passed."""
+    world = begun(World(duration=30.0))
+    world.advance(5.0)
+    world.exit_run(1, Evidence(status=0, log=("info stream.hls: Stopping stream early after 30.00s",)))
+    ends_well(world)
+    assert world.recorder.stop is StopReason.DURATION
+    assert [segment.cause for segment in world.recorder.segments] == ["stopped"]
+    assert world.recorder.deaths == 0
+
+
+def test_enough_before_anybody_saw_media_is_enough() -> None:
+    world = World(duration=1.0)
+    world.post(lambda at: ev.RecordRequested(at=at))
+    assert world.advance_until(lambda world: bool(world.scopes))
+    after, _ = step(
+        world.recorder,
+        ev.SegmentExited(
+            at=world.now,
+            attempt=1,
+            evidence=Evidence(status=0, log=("info stream.hls: Stopping stream early after 1.00s",)),
+        ),
+    )
+    assert (after.stop, after.state) == (StopReason.DURATION, State.STOPPING)
+
+
+def test_the_first_run_alone_ends_by_itself() -> None:
+    world = World(duration=30.0)
+    assert media_limit(world.recorder) == 30.0
+    assert media_limit(reach(State.RECORDING, World(duration=70.0)).recorder) is None
+    assert media_limit(World().recorder) is None
+    twitch = replace(world.recorder.recording, url="https://www.twitch.tv/demo")
+    assert media_limit(replace(world.recorder, recording=twitch)) is None
 
 
 @pytest.mark.parametrize("state", RUNNING)

@@ -11,12 +11,15 @@ import pytest
 
 from streamvaultd import __version__, errors
 from streamvaultd.config import settings as config
-from streamvaultd.config.values import RESERVED_OPTIONS
-from streamvaultd.core.model import State
+from streamvaultd.config import streamers, table
+from streamvaultd.config.streamlink_options import RESERVED_OPTIONS
+from streamvaultd.core.model import Policy, State
+from streamvaultd.core.upkeep.retention import Rules
+from streamvaultd.core.watching.streamer import Streamer
 from streamvaultd.ctl.cli import cli
 from streamvaultd.ctl.outcome import ExitCode
 from streamvaultd.varlink import idl
-from tests.unit.tables import diagram, settings_table, streamer_table
+from tests.unit.tables import EXAMPLE, PARTS, between, example
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -24,11 +27,6 @@ MAN = DOCS / "man"
 DOCUMENTS = sorted(path for path in (*DOCS.rglob("*.md"), ROOT / "README.md"))
 INTERFACES = ROOT / "streamvaultd" / "varlink"
 PAGE_LINES = 60
-
-
-def between(text: str, begin: str, end: str) -> str:
-    """What stands between two marks."""
-    return text.split(begin, 1)[1].split(end, 1)[0].strip()
 
 
 def words(text: str) -> str:
@@ -53,14 +51,11 @@ def test_errors_stand_below_their_interface() -> None:
     assert found == set(errors.BY_NAME)
 
 
-def test_man_page_has_every_setting() -> None:
-    page = (MAN / "streamvaultd.toml.5.rst").read_text()
-    assert between(page, ".. options:begin", ".. options:end") == settings_table()
-
-
-def test_man_page_has_every_key_of_a_streamer() -> None:
-    page = (MAN / "streamvaultd.streamer.5.rst").read_text()
-    assert between(page, ".. options:begin", ".. options:end") == streamer_table()
+@pytest.mark.parametrize("page", PARTS, ids=lambda page: page.name)
+def test_document_repeats_the_code(page: Path) -> None:
+    """`python -m tests.unit.tables` writes them anew."""
+    begin, made, end = PARTS[page]
+    assert between(page.read_text(), begin, end) == made()
 
 
 def test_man_page_has_every_reserved_option() -> None:
@@ -70,12 +65,28 @@ def test_man_page_has_every_reserved_option() -> None:
 
 
 def test_example_shows_every_setting_with_its_default(tmp_path: Path) -> None:
-    example = (DOCS / "examples" / "streamvaultd.toml").read_text()
+    text = EXAMPLE.read_text()
+    assert text == example()
     active = tmp_path / "streamvaultd.toml"
-    active.write_text(re.sub(r"^#(?=\w)", "", example, flags=re.MULTILINE))
+    active.write_text(re.sub(r"^#(?=\w)", "", text, flags=re.MULTILINE))
     assert config.load((active,)) == (config.Settings(), ())
-    shown = set(re.findall(r"^#(\w+) =", example, re.MULTILINE))
-    assert shown == {option.key for option in config.OPTIONS}
+    assert "keep_size" in active.read_text()
+
+
+def test_defaults_are_those_of_a_recording_without_settings() -> None:
+    """The core has its own, for it reads no files."""
+    assert config.Settings().policy == Policy()
+    assert config.Settings().retention == Rules()
+
+
+def test_a_streamers_defaults_are_values_or_words() -> None:
+    """Where the man page names a value, that is the default."""
+    words = {None, "that of streamvaultd.toml", "[watch] interval", "all", "none"}
+    assert {each.default for each in table.OWN} - words == {"[]", "{}", "true", "false", "0", "UTC"}
+    plain, _ = streamers.parse({"streamer": {"url": "https://a.example/1"}}, "alice.toml", "alice")
+    assert plain == Streamer(name="alice", url="https://a.example/1", file="alice.toml")
+    assert (plain.enabled, plain.filters.stop_on_change, plain.filters.timezone) == (True, False, "UTC")
+    assert (Policy().browser, Policy().min_duration, plain.max_duration) == (False, 0, None)
 
 
 def commands(group: click.Group, path: tuple[str, ...] = ()) -> dict[str, click.Command]:
@@ -122,12 +133,6 @@ def test_man_page_has_every_method(name: str) -> None:
     assert section is not None
     interface = idl.parse((INTERFACES / f"{name}.varlink").read_text())
     assert re.findall(r"^(\w+)$", section[1], re.MULTILINE) == list(interface.methods)
-
-
-def test_diagram_is_the_table() -> None:
-    text = (DOCS / "design" / "002-state-machine.md").read_text()
-    drawn = between(text, "<!-- diagram:begin -->\n```mermaid\n", "```\n<!-- diagram:end -->")
-    assert drawn == diagram()
 
 
 def test_every_state_is_described() -> None:

@@ -212,7 +212,8 @@ def test_empty_and_absent_segments_are_left_out_and_said(tmp_path: Path) -> None
 def test_a_segment_without_a_whole_fragment_is_said(tmp_path: Path) -> None:
     header, first = fragments(1)
     job = Job(tmp_path, LIVE.window(0, 3), (header + first)[:-1])
-    assert job.run()["notes"] == [f"segment_002.ts holds no whole fragment ({len(header + first) - 1} bytes)"]
+    assert job.run()["notes"][0] == f"segment_002.ts holds no whole fragment ({len(header + first) - 1} bytes)"
+    assert (job.folder / "joined" / "alice_2026.11.kept2.mp4").read_bytes() == (header + first)[:-1]
 
 
 def test_a_foreign_file_of_that_name_is_kept(tmp_path: Path) -> None:

@@ -143,6 +143,14 @@ def test_nothing_in_common_is_a_measured_gap() -> None:
     assert gap_ms(BytesSource(older), BytesSource(newer)) == 6000.0
 
 
+def test_a_segment_that_begins_at_the_tick_where_the_older_ends_is_no_gap() -> None:
+    older, newer = capture([0, 1]), capture([2, 3])
+    seam = find_seam(BytesSource(older), BytesSource(newer))
+    assert (seam.kind, seam.method, seam.certainty) == (SeamKind.EXACT, "adjacent", Certainty.LIKELY)
+    assert seam.gap_ms == 0
+    assert joined(older, newer) == capture([0, 1, 2, 3])
+
+
 def test_equal_times_with_other_bytes_prove_nothing() -> None:
     other = HEADER + fragment(1, salt=1) + fragment(2, salt=1)
     assert find_union(BytesSource(capture([0, 1, 2])), BytesSource(other)) is None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from streamvaultd.media import ts
+from streamvaultd.media import overlap, ts
 from streamvaultd.media.overlap import overlap_proven
 from streamvaultd.media.seam import HEAD
 from tests.unit.test_media_seam import LIVE, SLATE, capture
@@ -87,6 +87,18 @@ def test_media_that_both_have_elsewhere_prove_nothing(tmp_path: Path) -> None:
     filling = (b"\x47\x1f\xff\x10".ljust(ts.PACKET, b"\xff")) * 40
     older = capture(LIVE, [0, 1, 2, 3]) + filling + capture(LIVE, [5]) + filling
     assert not look(tmp_path, older, capture(LIVE, [3, 4]) + filling)
+
+
+def test_a_head_that_is_filling_alone_is_looked_for_where_all_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What fills a stream up to its bit rate comes again with the same counters, further away than a slate does."""
+    monkeypatch.setattr(overlap, "REPEAT_MAX", HEAD)
+    filling = b"".join((b"\x47\x1f\xff\x10" + bytes([number])).ljust(ts.PACKET, b"\xff") for number in range(32))
+    parts = [filling + capture(LIVE, [number]) for number in range(5)]
+    assert look(tmp_path, b"".join(parts[:4]), parts[1] + parts[2][:HEAD])
+    assert look(tmp_path, b"".join(parts[:4]), b"".join(parts[1:]))
+    assert not look(tmp_path, b"".join(parts[:3]), b"".join(parts[3:]))
 
 
 def test_media_that_repeat_themselves_prove_nothing_until_others_come(tmp_path: Path) -> None:

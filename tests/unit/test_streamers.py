@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from streamvaultd.config import streamers
 from streamvaultd.config.streamer_files import StreamerFiles, dump
-from streamvaultd.config.values import RESERVED_OPTIONS
+from streamvaultd.config.streamlink_options import RESERVED_OPTIONS
 from streamvaultd.core.model import Policy
 from streamvaultd.core.watching.streamer import Filters, Streamer, site_of
 

@@ -45,6 +45,12 @@ def test_versions(output: str, version: Version | None) -> None:
     assert parse_version(output) == version
 
 
+@pytest.mark.parametrize(("version", "name"), [(DEBIAN_13, "hls-duration"), (NEWEST, "stream-segmented-duration")])
+def test_a_run_with_a_limit_ends_after_so_much_media(version: Version, name: str) -> None:
+    assert f"{name}=90.500" in config_text(version, URL, "best", limit=90.5).splitlines()
+    assert "duration" not in config_text(version, URL, "best")
+
+
 def test_the_command_line_holds_neither_url_nor_quality() -> None:
     assert build_command(installation(NEWEST), 7) == (
         "/usr/bin/streamlink",

@@ -35,6 +35,8 @@ LINES = [
     ("error: Error when writing to output: [Errno 30] Read-only file system, exiting", Line.DISK_ERROR),
     ("error: Error when writing to output: [Errno 32] Broken pipe, exiting", Line.ERROR),
     ("info stream.hls: Filtering out segments and pausing stream output", Line.FILTERING),
+    ("info stream.segmented: Stopping stream early after 10.00s", Line.ENOUGH),
+    ("info stream.hls: Stopping stream early after 10.0", Line.ENOUGH),
     ("info stream.hls: Resuming stream output", Line.RESUMING),
     ("error: No plugin can handle URL: http://h/foo", Line.NO_PLUGIN),
     ("error: No playable streams found on this URL: http://h/foo", Line.NO_STREAMS),

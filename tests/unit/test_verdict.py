@@ -36,6 +36,7 @@ EXITS = [
     # status, last lines, cause, what it means
     (0, (), "source-ended", Ending.SOURCE_ENDED),
     (0, ("[cli][info] Stream ended",), "source-ended", Ending.SOURCE_ENDED),
+    (0, ("info stream.hls: Stopping stream early after 10.00s",), "stopped", Ending.ENOUGH),
     (0, (LOST_SEGMENT, GAP), "source-ended", Ending.SOURCE_ENDED),
     (0, (RELOAD, NOTHING_NEW_8), "network", Ending.SOURCE_LOST),
     (0, (NOTHING_NEW_7,), "network", Ending.SOURCE_LOST),

@@ -22,7 +22,7 @@ from tests.vm.calls import VmCtl
 
 __all__ = ["channel", "deb", "pytest_runtest_makereport"]
 
-TIMEOUT = 420
+TIMEOUT = 1500
 # Spans in which streamlink, which takes ten seconds to start here, can do what it has to.
 SETTINGS = """
 [recording]
@@ -33,6 +33,11 @@ stall_timeout = "60s"
 # Enough media for the longest story, and a window that outlasts the slowest replacement.
 SPEC = MediaSpec(seconds=1200)
 WINDOW = 45
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The campaign may be longer than it is in "make test"."""
+    parser.addoption("--kills", type=int, help="how many segments are killed for want of memory, beside a neighbour")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

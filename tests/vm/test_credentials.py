@@ -33,7 +33,7 @@ def tidy(vm: Vm) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("tidy")
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_credentials_reach_the_probe_and_nobody_else(vm: Vm, source: LiveSource) -> None:
     """One plain, which its site refuses, and one encrypted, with which Twitch is asked. Nobody is live."""
     source.go_off_air("refused")
@@ -58,7 +58,7 @@ def test_credentials_reach_the_probe_and_nobody_else(vm: Vm, source: LiveSource)
 
 
 @pytest.mark.usefixtures("tidy")
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1200)
 def test_only_the_process_that_notifies_gets_the_url(vm: Vm) -> None:
     """Debian's apprise, which the package recommends, tells a service on the host."""
     notify = ["streamvaultctl", "notify"]

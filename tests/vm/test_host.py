@@ -136,7 +136,7 @@ def test_a_daemon_out_of_memory(vm: Vm, ctl: VmCtl, source: LiveSource, channel:
     ends_well(vm, ctl, source, channel, "fatherless")
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_a_reboot_and_a_power_cut(vm: Vm, ctl: VmCtl, source: LiveSource, channel: str) -> None:
     """Two recordings, continued after both. What the power cut costs is what was written since the last sync, and one
     chunk; the source still offered it after the boot, so that in the end no frame is missing.

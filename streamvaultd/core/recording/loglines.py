@@ -25,6 +25,7 @@ class Line(StrEnum):
     RELOAD_FAILED = "reload-failed"  # the playlist could not be fetched this time
     SOURCE_SILENT = "source-silent"  # no new media segments for too long: streamlink ends with status 0
     READ_TIMEOUT = "read-timeout"  # no data for too long: streamlink ends with status 1
+    ENOUGH = "enough"  # it has as many seconds of media as it was to record: it ends with status 0
     FILTERING = "filtering"  # advertisements: the output pauses
     RESUMING = "resuming"  # they are over
     NO_PLUGIN = "no-plugin"
@@ -55,6 +56,7 @@ _PATTERNS: Final = tuple(
         (Line.SEQUENCE_GAP, r"Sequence gap of \d+ segment|Skipped segments? \d"),
         (Line.SOURCE_SILENT, r"No new segments (?:in playlist )?for more than "),
         (Line.READ_TIMEOUT, r"Error when reading from stream: Read timeout"),
+        (Line.ENOUGH, r"Stopping stream early after \d"),
         (Line.FILTERING, r"Filtering out segments and pausing stream output"),
         (Line.RESUMING, r"Resuming stream output"),
         (Line.DISK_ERROR, r"\[Errno (?:5|28|30|122)\] "),

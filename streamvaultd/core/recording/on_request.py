@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from streamvaultd.core.model import Phase, Recorder, State, StopReason
+from streamvaultd.core.model import Moment, Phase, Recorder, State, StopReason
 from streamvaultd.core.recording import effects as fx
 from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.effects import Notice
@@ -36,7 +36,12 @@ def on_broadcast_over(recorder: Recorder, event: ev.BroadcastOver) -> Step:
 def on_duration_reached(recorder: Recorder, event: ev.DurationReached) -> Step:
     if recorder.recording.duration is None or recorder.media_started is None:
         return recorder, ()
-    after, effects = wind_up(replace(recorder, stop=StopReason.DURATION), event.at)
+    return end_at_duration(recorder, event.at)
+
+
+def end_at_duration(recorder: Recorder, at: Moment) -> Step:
+    """There is as much of it as was asked for."""
+    after, effects = wind_up(replace(recorder, stop=StopReason.DURATION), at)
     return after, (*effects, tell(Notice.STOPPING, why="its duration is reached"))
 
 

@@ -16,6 +16,7 @@ from streamvaultd.core.recording import effects as fx
 from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.effects import Effect, Notice
 from streamvaultd.core.recording.loglines import quality_in
+from streamvaultd.core.recording.on_request import end_at_duration
 from streamvaultd.core.recording.on_suspicion import is_beside_wanted, on_looked_at, start_beside
 from streamvaultd.core.recording.policy import (
     SEALS_MAX,
@@ -230,7 +231,10 @@ def on_exited(recorder: Recorder, event: ev.SegmentExited) -> Step:
         return after, effects
     if has_lasted(segment, event.at.monotonic):
         after = replace(after, failures=0)
-    after, more = go_on_without(after, segment, event.at, verdict)
+    if verdict.ending is Ending.ENOUGH:
+        after, more = end_at_duration(after, event.at)
+    else:
+        after, more = go_on_without(after, segment, event.at, verdict)
     return after, (*effects, *more)
 
 

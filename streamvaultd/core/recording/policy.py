@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from streamvaultd.core.cause import Cause
@@ -286,6 +287,21 @@ def next_probe(at: Instant, *, since: Instant, until: Instant, took: float = 0.0
 def has_lasted(segment: Segment, at: Instant) -> bool:
     """Whether the run recorded long enough to forget earlier failures."""
     return segment.media_at is not None and at - segment.media_at.monotonic >= LASTING
+
+
+def media_limit(recorder: Recorder) -> float | None:
+    """After how many seconds of media the next run is to end by itself; None: it is ended when its time has come.
+
+    The first run counts what the source's window held as well. A later one repeats media of the one before it, and one
+    that leaves out advertisements would count them: neither can tell.
+    """
+    wanted = recorder.recording
+    is_first = recorder.media_started is None
+    return wanted.duration if is_first and not _LEAVES_OUT.match(wanted.url) else None
+
+
+_LEAVES_OUT: Final = re.compile(r"https?://(?:[a-z0-9-]{1,63}\.)*twitch\.tv(?:[:/?#]|$)", re.IGNORECASE)
+"""Sites of whose media streamlink leaves out the advertisements."""
 
 
 def rotation_due(segment: Segment, policy: Policy, retry_at: Instant | None) -> Instant | None:

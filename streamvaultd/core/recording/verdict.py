@@ -23,6 +23,7 @@ class Ending(StrEnum):
     """What an end means for the broadcast."""
 
     ASKED = "asked"  # we stopped it
+    ENOUGH = "enough"  # it has recorded as much as was asked for
     SOURCE_ENDED = "source-ended"  # the playlist said that it is over
     SOURCE_LOST = "source-lost"  # the source went silent or away: over, or trouble of the network
     UNREACHABLE = "unreachable"  # nobody answered, so nothing is known of the source
@@ -138,6 +139,8 @@ def _judge_exit(evidence: Evidence, status: int) -> Verdict:
     if status == 0:
         if Line.SOURCE_SILENT in lines:
             return Verdict(Cause.NETWORK, Ending.SOURCE_LOST, "the source offered nothing new for too long")
+        if Line.ENOUGH in lines:
+            return Verdict(Cause.STOPPED, Ending.ENOUGH, "it has recorded as much as was asked for")
         return Verdict(Cause.SOURCE_ENDED, Ending.SOURCE_ENDED, "the source said that the stream has ended")
     if Line.READ_TIMEOUT in lines:
         return Verdict(Cause.NETWORK, Ending.SOURCE_LOST, message_of(lines[Line.READ_TIMEOUT]))

@@ -24,7 +24,7 @@ def settings(session: Session) -> None:
     if session.show_json(found):
         return
     columns = (
-        Column("SETTING", least=30),
+        Column("SETTING"),
         Column("VALUE", least=8),
         Column("DEFAULT", least=16, drop=1),
         Column("ABOUT", least=24, drop=2),

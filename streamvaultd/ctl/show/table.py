@@ -36,13 +36,17 @@ class Table:
         self.columns = columns
         self.rows = rows
 
-    def lines(self, *, columns: int | None, has_header: bool) -> list[Line]:
-        """The table's lines, at most `columns` wide if that can be reached, as wide as needed if None."""
+    def lines(self, *, columns: int | None, has_header: bool, is_whole: bool = False) -> list[Line]:
+        """The table's lines, at most `columns` wide if that can be reached, as wide as needed if None.
+
+        `is_whole`: no column may be left out.
+        """
         table = self._escaped()
         widths = table._natural(has_header=has_header)
-        if columns is not None:
+        if columns is not None and not is_whole:
             table = table._with(table._kept(widths, columns))
             widths = table._natural(has_header=has_header)
+        if columns is not None:
             widths = _shrunk(widths, table._least(widths), columns)
         head = tuple(Span(column.title, Style.HEAD) for column in table.columns)
         return [table._line(row, widths) for row in ((head,) if has_header else ()) + table.rows]

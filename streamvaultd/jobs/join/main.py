@@ -34,6 +34,8 @@ import sys
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,17 +44,18 @@ from streamvaultd.jobs.join import output, remux
 from streamvaultd.jobs.join import proof as verify
 from streamvaultd.jobs.join.spec import RESERVE, Span, Spec, parse_spec
 from streamvaultd.jobs.join.writer import APPEND_MIN, Writer, align, size_of_segment, written_at
-from streamvaultd.media import fragments, timeline, ts
-from streamvaultd.media.container import Container
+from streamvaultd.media import fmp4, fragments, timeline, ts
+from streamvaultd.media.container import Container, sniff
 from streamvaultd.media.lead import Lead, find_lead, without_lead
+from streamvaultd.media.left_out import LeftOut, left_out
 from streamvaultd.media.plan import Plan, PlannedSeam, foreign_bytes, plan_join
 from streamvaultd.media.programs import nameless_pictures
 from streamvaultd.media.seam import Seam, SeamKind
 from streamvaultd.media.source import FileSource
-from streamvaultd.media.splice import Part
+from streamvaultd.media.splice import Part, merged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 
 _NUMBER = re.compile(r"(\d+)$")
@@ -94,6 +97,7 @@ class Join:
         self._done = self._total = 0
         self._notes: list[str] = []
         self._lead: Lead | None = None
+        self._lost: list[LeftOut] = []
         self._is_hopeless = False
 
     def run(self) -> bool:
@@ -131,7 +135,8 @@ class Join:
                 if self._is_for_mp4(plan):
                     self._remux(part)
             first = parts[0]
-            seams = [seam for part in parts for seam in part.pop("seams")]
+            parts += [self._kept(*each, segments) for each in _by_file(self._lost)]
+            seams = [seam for part in parts for seam in part.pop("seams", ())]
             return first | {
                 "bytes": sum(part["bytes"] for part in parts),
                 "parts": parts,
@@ -142,7 +147,7 @@ class Join:
 
     def _part_of(self, number: int, plan: Plan, segments: list[Segment]) -> dict[str, Any]:
         """Makes one part of the result, and describes it."""
-        final = self._final(number, plan)
+        final = self._final("" if number == 1 else f".part{number}", plan)
         writer = self._writer(segments)
         if final.is_symlink() or final.exists():
             plan = self._accept(plan, writer, final)
@@ -151,8 +156,25 @@ class Join:
         with output.opened(final, os.O_RDONLY) as fd:
             return self._describe(plan, segments, final, FileSource.of(fd))
 
-    def _final(self, number: int, plan: Plan) -> Path:
-        name = self._spec.output.name + ("" if number == 1 else f".part{number}")
+    def _kept(self, index: int, lost: list[LeftOut], segments: list[Segment]) -> dict[str, Any]:
+        """Makes a file of what of a segment is not in the result, and describes it."""
+        segment = segments[index]
+        kind = sniff(segment.source)
+        header = fmp4.header_end(segment.source) if kind is Container.FMP4 else 0
+        ranges = [Part(index, 0, header), *(Part(index, max(one.start, header), one.end) for one in lost)]
+        plan = Plan(kind, merged(ranges), (), 0)
+        final = self._final(f".kept{segment.number}", plan)
+        self._notes.append(f"{final.name} has what of {segment.path.name} is not in the result: {lost[0].why}")
+        writer = self._writer(segments)
+        plan = (
+            self._accept(plan, writer, final)
+            if final.is_symlink() or final.exists()
+            else self._make(plan, writer, final)
+        )
+        return {"path": str(final), "bytes": plan.size, "durationMs": None, "packets": None, "isKept": True}
+
+    def _final(self, suffix: str, plan: Plan) -> Path:
+        name = self._spec.output.name + suffix
         return self._spec.output.with_name(name + plan.container.value)
 
     def _writer(self, segments: list[Segment]) -> Writer:
@@ -190,6 +212,7 @@ class Join:
         if not any(plan.size for plan in plans):
             raise self._fail_without_media()
         self._note_left_out(segments, plans)
+        self._lost = left_out([segment.source for segment in segments], plans)
         for segment in segments:
             if foreign := foreign_bytes(segment.source):
                 self._notes.append(f"{foreign} bytes in {segment.path.name} are no media, and left out")
@@ -238,7 +261,7 @@ class Join:
 
     def _why_uncut(self, plan: Plan, fd: int) -> str | None:
         """Why the first part is to begin with the end of the broadcast before all the same."""
-        final = self._final(1, plan)
+        final = self._final("", plan)
         disk = os.fstatvfs(fd)
         if final.exists() and final.stat().st_size in (plan.size, align(plan, disk.f_bsize).size):
             return "an earlier try has made it so"
@@ -350,6 +373,10 @@ def _own(plan: Plan, writer: Writer, fd: int) -> tuple[tuple[int, int], ...]:
     if not isinstance(first, Part) or first.start or not os.path.sameopenfile(fd, writer.sources[first.file].fd):
         return ()
     return ((0, first.end),)
+
+
+def _by_file(lost: Sequence[LeftOut]) -> Iterator[tuple[int, list[LeftOut]]]:
+    return ((index, list(each)) for index, each in groupby(lost, key=attrgetter("file")))
 
 
 _WORST_FIRST = tuple(kind.value for kind in (SeamKind.BREAK, SeamKind.GAP, SeamKind.UNION, SeamKind.EXACT))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A joined transport stream as an MP4 whose index comes first, by ffmpeg, without a change to what is in it.
 
-The transport stream goes only when ffmpeg knows each stream of it, and the MP4 has been read back from disk and has as
-many packets of each video and audio stream, and the same duration. Whatever is amiss, it stays: a recording is never
-worse off for this.
+The transport stream goes only when the MP4 has been read back from disk and has all units of each of its streams, with
+their times (media/same_media.py): pictures and sound in tracks, and what MP4 has no track for, such as timed ID3 and
+SCTE-35, packet for packet in a box at its end. Whatever is amiss, it stays: a recording is never worse off for this.
 docs/design/003-join.md
 """
 
@@ -13,10 +13,10 @@ import json
 import os
 import resource
 import subprocess
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from streamvaultd.jobs.join import output
-from streamvaultd.media import timeline, ts
+from streamvaultd.media import mp4, same_media, timeline, ts
 from streamvaultd.media.programs import first_change, media_pids
 from streamvaultd.media.source import FileSource
 
@@ -52,6 +52,13 @@ class Kept(Exception):
     """Why the transport stream stays what it is."""
 
 
+class _Streams(NamedTuple):
+    """The PIDs of pictures and sound, in the order of ffmpeg's tracks, and how many clocks they have."""
+
+    pids: list[int]
+    clocks: int
+
+
 def to_mp4(
     source: Path,
     duration_ms: int | None,
@@ -68,28 +75,28 @@ def to_mp4(
     Raises Kept and OSError; then the transport stream is there.
     """
     final = source.with_suffix(SUFFIX)
-    clocks = _require_constancy(source)
+    streams = _require_constancy(source)
     if not final.exists():
         part = final.with_name(f".{final.name}.part")
         output.remove_stale(part)
         if has_failed:
             raise Kept("an earlier try of the join did not come through")
         try:
-            if clocks == 1 or not _is_made(source, part, duration_ms, (), reserve, memory):
+            if streams.clocks == 1 or not _is_made(source, part, duration_ms, streams, reserve, memory):
                 _make(source, part, ITS_CLOCK, reserve=reserve, memory=memory, moved=moved)
-                _prove(source, part, duration_ms)
+                _prove(source, part, duration_ms, streams, is_new=True)
             output.publish(part, final)
         finally:
             output.remove_stale(part)
     else:
-        _prove(source, final, duration_ms)
+        _prove(source, final, duration_ms, streams, is_new=False)
     source.unlink()
     output.sync_folder(source.parent)
     return final
 
 
-def _require_constancy(source: Path) -> int:
-    """How many clocks there are in the transport stream.
+def _require_constancy(source: Path) -> _Streams:
+    """What is in the transport stream, if it is the same from start to end.
 
     ffmpeg leaves out streams that begin later or that it does not know, and describes all sound as it does the first:
     nothing of this is noticed.
@@ -104,28 +111,28 @@ def _require_constancy(source: Path) -> int:
         seconds = late.late / (1000 * ts.TICKS_PER_MS)
         what = f"what begins at byte {late.at} is to be shown {seconds:.0f} s after it is decoded"
         raise Kept(f"{what}, and an MP4 would last as long")
-    if unknown := sorted(pids - _known_pids(source)):
+    known = _known_pids(source)
+    if unknown := sorted(pids - set(known)):
         raise Kept(f"ffmpeg does not know what the streams of PID {', '.join(map(str, unknown))} are")
-    return clocks
+    return _Streams([pid for pid in known if pid in pids], clocks)
 
 
-def _known_pids(source: Path) -> set[int]:
-    """The PIDs of what ffmpeg takes for pictures or sound of a codec that it knows."""
+def _known_pids(source: Path) -> list[int]:
+    """The PIDs of what ffmpeg takes for pictures or sound of a codec that it knows: first those of pictures."""
     streams = _ask(source, "-show_entries", "stream=id,codec_type,codec_name").get("streams", [])
-    return {
+    return [
         int(each["id"], 16)
+        for kind in ("video", "audio")
         for each in streams
-        if each.get("codec_type") in ("video", "audio") and each.get("codec_name", "unknown") != "unknown"
-    }
+        if each.get("codec_type") == kind and each.get("codec_name", "unknown") != "unknown"
+    ]
 
 
-def _is_made(
-    source: Path, part: Path, duration_ms: int | None, clock: tuple[str, ...], reserve: int, memory: int
-) -> bool:
-    """Whether ffmpeg makes a proven MP4 by that clock; what it made else is gone."""
+def _is_made(source: Path, part: Path, duration_ms: int | None, streams: _Streams, reserve: int, memory: int) -> bool:
+    """Whether ffmpeg makes a proven MP4 by putting clock behind clock; what it made else is gone."""
     try:
-        _make(source, part, clock, reserve=reserve, memory=memory, moved=lambda _: None)
-        _prove(source, part, duration_ms)
+        _make(source, part, (), reserve=reserve, memory=memory, moved=lambda _: None)
+        _prove(source, part, duration_ms, streams, is_new=True)
     except Kept:
         output.remove_stale(part)
         return False
@@ -179,28 +186,38 @@ def _run(command: tuple[str, ...], fd: int, memory: int, size: int, moved: Calla
         raise Kept(f"ffmpeg could not do it: {said.strip()[-ERROR_MAX:] or f'status {process.returncode}'}")
 
 
-def _prove(source: Path, made: Path, duration_ms: int | None) -> None:
-    before, after = _probe(source), _probe(made)
-    if before["streams"] != after["streams"]:
-        raise Kept(f"the MP4 would have other packets: {after['streams']} instead of {before['streams']}")
-    found = round(float(after["format"].get("duration", 0.0)) * 1000)
+def _prove(source: Path, made: Path, duration_ms: int | None, streams: _Streams, *, is_new: bool) -> None:
+    """Raises Kept unless all is there; one that `is_new` gets what MP4 has no track for."""
+    try:
+        found = round(float(_ask(made, "-show_entries", "format=duration")["format"]["duration"]) * 1000)
+    except (ValueError, KeyError) as error:
+        raise Kept(f"ffprobe cannot read {made.name}") from error
     if duration_ms is None or abs(found - duration_ms) > SLACK_MS:
         raise Kept(f"the MP4 would last {found} ms, and not {duration_ms}")
+    with output.opened(source, os.O_RDONLY) as fd, output.opened(made, os.O_RDWR if is_new else os.O_RDONLY) as target:
+        media = FileSource.of(fd)
+        try:
+            others = same_media.require_same(media, FileSource.of(target), streams.pids, streams.clocks)
+        except (same_media.Differs, mp4.Unreadable) as error:
+            raise Kept(f"the MP4 would lack something: {error}") from error
+        if others and is_new:
+            _append_others(media, others, target)
+        if not same_media.has_others(media, FileSource.of(target), others):
+            raise Kept(f"the MP4 would lack what PID {', '.join(map(str, sorted(others)))} has")
 
 
-def _probe(path: Path) -> dict[str, Any]:
-    """Codec and number of packets of each video and audio stream, by reading all of the file, and its duration."""
-    entries = "stream=codec_type,codec_name,nb_read_packets:format=duration"
-    found = _ask(path, "-count_packets", "-show_entries", entries)
-    try:
-        streams = [
-            (each["codec_type"], each["codec_name"], int(each["nb_read_packets"]))
-            for each in found["streams"]
-            if each["codec_type"] in ("video", "audio")
-        ]
-    except (ValueError, KeyError) as error:
-        raise Kept(f"ffprobe cannot read {path.name}") from error
-    return {"streams": sorted(streams), "format": found.get("format", {})}
+def _append_others(media: FileSource, pids: set[int], target: int) -> None:
+    """Put what MP4 has no track for to its end, durably, and out of memory, so that it is read back from disk."""
+    at = os.lseek(target, 0, os.SEEK_END)
+    output.write_all(target, same_media.others_head(0))
+    size = 0
+    for packets in same_media.packets_of(media, pids):
+        output.write_all(target, packets)
+        size += len(packets)
+    os.lseek(target, at, os.SEEK_SET)
+    output.write_all(target, same_media.others_head(size))
+    os.fsync(target)
+    os.posix_fadvise(target, at, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _ask(path: Path, *options: str) -> dict[str, Any]:

@@ -145,7 +145,7 @@ class SegmentFiles:
         return folder / segment_file(number)
 
     def result_stem(self, recording: Recording, template: str) -> Path:
-        """Where the result will be, without its suffix. The template has passed config.check_template()."""
+        """Where the result will be, without its suffix. The template has passed config.filename.check_template()."""
         start = datetime.fromtimestamp(recording.created.realtime // 1_000_000, UTC)
         name = template.format(
             streamer=recording.streamer,

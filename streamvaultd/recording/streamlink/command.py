@@ -48,6 +48,10 @@ FOR_TWITCH: Final = Version(8, 1, 1)
 """Older ones cannot record from Twitch as it is today, and end when a source is silent for a few seconds."""
 
 
+SEGMENTED: Final = Version(8, 0)
+"""The first that can end a stream of any segmented kind after so many seconds; older ones can for HLS."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installation:
     """A streamlink that answers. `python` is the interpreter that can import it, `warning` is for people."""
@@ -120,11 +124,17 @@ def build_command(installation: Installation, config_fd: int) -> tuple[str, ...]
 
 
 def config_text(
-    version: Version, url: str, quality: str, options: Iterable[tuple[str, str]] = (), *, muxer: str | None = None
+    version: Version,
+    url: str,
+    quality: str,
+    options: Iterable[tuple[str, str]] = (),
+    *,
+    muxer: str | None = None,
+    limit: float | None = None,
 ) -> str:
     """The configuration of one run. `options` are the administrator's, by long name; "true" stands for a bare one.
 
-    `muxer` is what streamlink takes for ffmpeg.
+    `muxer` is what streamlink takes for ffmpeg; after `limit` seconds of media it ends.
 
     Raises InvalidUrl, InvalidQuality, and ValueError for an option that is more than a line.
     """
@@ -137,6 +147,8 @@ def config_text(
             raise ValueError(f"option '{name}' is not one line")
         if value != "false":
             lines.append((name, None if value == "true" else value))
+    if limit is not None:
+        lines.append(("stream-segmented-duration" if version >= SEGMENTED else "hls-duration", f"{limit:.3f}"))
     lines += [("url", check_url(url)), ("default-stream", check_quality(quality))]
     return "".join(f"{name}\n" if value is None else f"{name}={value}\n" for name, value in lines)
 

@@ -112,15 +112,19 @@ class Streamlinks:
         )
         return Rules(read=read, network=True, browser=recording.policy.browser)
 
-    async def command(self, recording: Recording, preferred: str | None) -> tuple[Sequence[str], int, Sequence[str]]:
+    async def command(
+        self, recording: Recording, preferred: str | None, limit: float | None
+    ) -> tuple[Sequence[str], int, Sequence[str]]:
         """argv, the descriptor of its configuration, and the secrets in it; raises StreamlinkUnusable.
 
-        `preferred` is the quality to take if it is there, before those that were asked for.
+        `preferred` is the quality to take if it is there, before those that were asked for. It ends by itself after
+        `limit` seconds of media, if that is given.
         """
         installation, secrets = await self.usable(), self.secrets_for(recording)
         options = (*self._settings.now.streamlink_options, *self.options_for(recording))
         quality = preferring(preferred, recording.quality)
-        text = config_text(installation.version, recording.url, quality, (*options, *secrets), muxer=_muxer())
+        options, version = (*options, *secrets), installation.version
+        text = config_text(version, recording.url, quality, options, muxer=_muxer(), limit=limit)
         fd = memfd_with("streamlink-config", text)
         hidden = secrets_in([*options, *((f"auth-{name}", value) for name, value in secrets)])
         return build_command(installation, fd), fd, hidden

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Kinds of settings: how a TOML value is read, what it may be, how it is shown. Shared by all configuration files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from streamvaultd.base.networks import parse_network
+from streamvaultd.base.units import exact_size, format_span, parse_size, parse_span
+from streamvaultd.config.names import QUALITY, QUALITY_MAX, check_url
+from streamvaultd.errors import InvalidUrl
+
+DAY: Final = 86400.0
+NETWORKS_MAX: Final = 32
+
+INFINITY: Final = "infinity"
+HIDDEN: Final = "***"
+"""What is shown in the place of values that may hold credentials."""
+
+
+class Unfit(ValueError):
+    """What is wrong with a value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """`parse` makes of a TOML value what the program goes by, or raises Unfit. `allowed` says what it may be, and
+    `show` writes what `parse` has made as a file could have it.
+    """
+
+    parse: Callable[[Any], Any]
+    allowed: str = ""
+    show: Callable[[Any], str] = lambda value: str(value) or "''"
+
+
+def shown(value: object) -> str:
+    """A value as a mistake quotes it."""
+    try:
+        return repr(value)[:200]
+    except ValueError:
+        return "a number that is too long"
+
+
+def readable(file: Path) -> str:
+    """The name of a file as a mistake has it: names are bytes, and may be no text."""
+    return str(file).encode(errors="backslashreplace").decode()
+
+
+def listed(values: Iterable[str]) -> str:
+    """A list, as `settings` shows it."""
+    return " ".join(values) or "[]"
+
+
+def text(value: Any) -> str:
+    """A text that says something."""
+    if not isinstance(value, str) or not value.strip():
+        raise Unfit("it must be a text that is not empty")
+    return value
+
+
+def texts(value: Any) -> list[str] | None:
+    """A list of texts, which one text stands for if it is the only one; None for anything else."""
+    found = [value] if isinstance(value, str) else value
+    return found if isinstance(found, list) and all(isinstance(item, str) for item in found) else None
+
+
+def path(value: Any) -> Path:
+    """An absolute path that cannot lead elsewhere than it says."""
+    found = Path(text(value))
+    if not found.is_absolute() or ".." in found.parts or not value.isprintable():
+        raise Unfit("it must be an absolute path without '..' and without control characters")
+    return found
+
+
+def _paths(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise Unfit("it must be a list of absolute paths")
+    return tuple(str(path(each)) for each in value)
+
+
+def _quality(value: Any) -> str:
+    if not QUALITY.fullmatch(text(value)):
+        raise Unfit("it must be names such as 1080p60,720p,best, separated by commas")
+    if len(value) > QUALITY_MAX:
+        raise Unfit(f"it has more than {QUALITY_MAX} characters")
+    return str(value)
+
+
+def _qualities(value: Any) -> str:
+    return _quality(",".join(map(text, value)) if isinstance(value, list) else value)
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise Unfit("it must be true or false")
+    return value
+
+
+def _command(value: Any) -> tuple[str, ...]:
+    words = [value] if isinstance(value, str) else value
+    if not isinstance(words, list) or not words or not all(isinstance(word, str) and word for word in words):
+        raise Unfit('it must be a command such as "streamlink" or a list of words')
+    return tuple(words)
+
+
+def _networks(value: Any) -> tuple[str, ...]:
+    found = texts(value)
+    if found is None or len(found) > NETWORKS_MAX:
+        raise Unfit(f'it must be a list of at most {NETWORKS_MAX} networks, such as ["127.0.0.1", "169.254.0.0/16"]')
+    try:
+        return tuple(str(parse_network(text)) for text in found)
+    except ValueError as error:
+        raise Unfit(f"{error}; write a network as 127.0.0.0/8") from None
+
+
+def _path_text(value: Any) -> str:
+    return str(path(value))
+
+
+def _url(value: Any) -> str:
+    try:
+        return check_url(text(value))
+    except InvalidUrl as error:
+        raise Unfit(str(error.fields["why"])) from None
+
+
+URL: Final = Kind(_url)
+PATH: Final = Kind(path, "absolute path")
+PATH_TEXT: Final = Kind(_path_text, PATH.allowed)
+PATHS: Final = Kind(_paths, "list of absolute paths", listed)
+QUALITY_NAMES: Final = Kind(_quality, "names separated by commas")
+QUALITY_LIST: Final = Kind(_qualities, "list of names, or names separated by commas")
+FLAG: Final = Kind(_flag, "true or false")
+COMMAND: Final = Kind(_command, "command, or list of words", listed)
+NETWORKS: Final = Kind(_networks, f"list of at most {NETWORKS_MAX} networks", listed)
+
+
+def choice(choices: Iterable[str]) -> Kind:
+    """One of these texts; those of an enum become its members."""
+    by_text = {str(each): each for each in choices}
+    allowed = " or ".join(by_text)
+
+    def parse(value: Any) -> str:
+        if not isinstance(value, str) or value not in by_text:
+            raise Unfit(f"it must be {allowed}")
+        return by_text[value]
+
+    return Kind(parse, allowed)
+
+
+def span(low: float, high: float) -> Kind:
+    """A time span between these, in seconds."""
+    allowed = f"time span from {_span(low)} to {_span(high)}"
+
+    def parse(value: Any) -> float:
+        try:
+            seconds = parse_span(str(value)) / 1e6 if isinstance(value, str | int) else None
+        except ValueError as error:
+            raise Unfit(str(error)) from None
+        if isinstance(value, bool) or seconds is None or not low <= seconds <= high:
+            raise Unfit(f"it must be a {allowed}, such as 23h58m48s")
+        return seconds
+
+    return Kind(parse, allowed, _span)
+
+
+def _span(seconds: float) -> str:
+    return format_span(round(seconds * 1e6)) if seconds else "0"
+
+
+def size(low: int, high: int) -> Kind:
+    """A size between these, in bytes."""
+    allowed = f"size from {exact_size(low)} to {exact_size(high)}"
+
+    def parse(value: Any) -> int:
+        try:
+            found = parse_size(str(value)) if isinstance(value, str | int) else None
+        except ValueError as error:
+            raise Unfit(str(error)) from None
+        if isinstance(value, bool) or found is None or not low <= found <= high:
+            raise Unfit(f"it must be a {allowed}, such as 100G")
+        return found
+
+    return Kind(parse, allowed, exact_size)
+
+
+def count(low: int, high: int) -> Kind:
+    """A whole number between these."""
+    allowed = f"number from {low} to {high}"
+
+    def parse(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise Unfit(f"it must be a {allowed}")
+        return value
+
+    return Kind(parse, allowed)
+
+
+def limit(kind: Kind) -> Kind:
+    """What is of this kind, or "infinity", which is None."""
+
+    def parse(value: Any) -> Any:
+        if value == INFINITY:
+            return None
+        try:
+            return kind.parse(value)
+        except Unfit as error:
+            raise Unfit(f"{error}; or 'infinity'") from None
+
+    def show(value: Any) -> str:
+        return INFINITY if value is None else kind.show(value)
+
+    return Kind(parse, f'{kind.allowed}, or "{INFINITY}"', show)

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Playlists that count wrongly, as the newest streamlink reads them with what is loaded beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+import pytest
+from Crypto.Cipher import AES
+from Crypto.Util.Padding import pad
+
+from tests.component.captures import World, world
+from tests.component.test_confine import installed
+
+KEY = bytes(range(16))
+CIPHER = '#EXT-X-KEY:METHOD=AES-128,URI="/key"\n'
+RELOADS = {
+    # at each request for the playlist: the number of the first entry, and the entries; first it is asked what it is
+    "stays": ((0, "abc"), (0, "abc"), (0, "bcd"), (0, "cdef"), (0, "defg")),
+    "anew": ((5, "abcd"), (5, "abcd"), (6, "bcde"), (0, "A"), (0, "AB")),
+}
+
+
+@pytest.fixture
+def at() -> Iterator[World]:
+    with world() as found:
+        yield found
+
+
+@contextmanager
+def source() -> Iterator[str]:
+    """/KIND/live.m3u8 advances with every request; what it lists is encrypted with its number as the vector."""
+    asked = dict.fromkeys(RELOADS, 0)
+
+    def answer(kind: str, file: str) -> bytes:
+        if not file.endswith(".m3u8"):
+            first, names = next((number, names) for number, names in RELOADS[kind] if file in names)
+            vector = (first + names.index(file)).to_bytes(16, "big")
+            body = f"{file} ".encode()
+            return body if kind == "stays" else AES.new(KEY, AES.MODE_CBC, vector).encrypt(pad(body, 16))
+        reload, asked[kind] = asked[kind], asked[kind] + 1
+        first, names = RELOADS[kind][min(reload, len(RELOADS[kind]) - 1)]
+        entries = "".join(f"#EXTINF:1,\n{name}\n" for name in names)
+        end = "#EXT-X-ENDLIST\n" if reload >= len(RELOADS[kind]) - 1 else ""
+        head = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXT-X-MEDIA-SEQUENCE:{first}\n"
+        return f"{head}{CIPHER if kind == 'anew' else ''}{entries}{end}".encode()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            kind, _, file = self.path.strip("/").partition("/")
+            body = KEY if kind == "key" else answer(kind, file)
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name for it
+            """Nothing on stderr for each request."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(("kind", "media"), [("stays", b"a b c d e f g "), ("anew", b"a b c d e A B ")])
+def test_all_that_is_new_is_fetched_once_and_deciphered(at: World, kind: str, media: bytes) -> None:
+    with source() as url:
+        at.record(f"hls://{url}/{kind}/live.m3u8", at.folder / "out", installed()).ended()
+    assert (at.folder / "out").read_bytes() == media
+    told = [entry["MESSAGE"] for entry in at.journal.entries()]
+    assert any("A playlist counts its entries wrongly" in line for line in told), told

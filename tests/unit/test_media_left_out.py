@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a join leaves out is in its result, packet for packet; what is not, is named, whoever was deceived before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from streamvaultd.jobs.join.proof import find_fault
+from streamvaultd.media import payload, ts
+from streamvaultd.media.container import Container
+from streamvaultd.media.left_out import left_out
+from streamvaultd.media.plan import Plan, plan_join
+from streamvaultd.media.splice import Part, Splice
+from tests.fakes.memory import BytesSource
+from tests.unit.test_join import Job
+from tests.unit.test_media_fragments import box, header, number
+from tests.unit.test_media_transport import AUDIO, VIDEO, Broadcast
+
+SHOW = Broadcast(6)
+UNKNOWN, SECTIONS = 0x333, 0x334
+
+
+def packet(pid: int, counter: int, body: bytes, *, is_start: bool) -> bytes:
+    head = bytes([ts.SYNC, (0x40 if is_start else 0) | pid >> 8, pid & 0xFF, 0x10 | counter & 15])
+    return (head + body).ljust(ts.PACKET, b"\xff")
+
+
+def with_others(segments: list[bytes]) -> bytes:
+    """The show with a stream that nothing names, and one of private sections."""
+    found = bytearray()
+    for at, segment in enumerate(segments):
+        found += segment
+        for part in range(4):
+            found += packet(UNKNOWN, 4 * at + part, bytes([at, part]) * 40, is_start=not at and not part)
+        found += packet(SECTIONS, at, b"\0\xfc\x30\x11" + bytes([at]) * 17, is_start=True)
+    return bytes(found)
+
+
+WHOLE = with_others(SHOW.segments)
+
+
+def places(pid: int) -> list[int]:
+    return [at for at in range(0, len(WHOLE), ts.PACKET) if ts.pid_of(WHOLE, at) == pid]
+
+
+def without(*at: int) -> bytes:
+    return b"".join(WHOLE[place : place + ts.PACKET] for place in range(0, len(WHOLE), ts.PACKET) if place not in at)
+
+
+def corrupted() -> bytes:
+    at = [place for place in places(VIDEO) if not WHOLE[place + 1] & 0x40][40] + 100
+    return WHOLE[:at] + bytes([WHOLE[at] ^ 1]) + WHOLE[at + 1 :]
+
+
+def swapped() -> bytes:
+    """Two units of sound in each other's place, with the times that belong to these places."""
+    first, second = [pes.at for pes in ts.pes_starts(WHOLE) if pes.pid == AUDIO][4:6]
+    one, other = WHOLE[first + 18 : first + ts.PACKET], WHOLE[second + 18 : second + ts.PACKET]
+    data = bytearray(WHOLE)
+    data[first + 18 : first + ts.PACKET], data[second + 18 : second + ts.PACKET] = other, one
+    return bytes(data)
+
+
+def mistimed() -> bytes:
+    """One picture is shown half a second later than it is to be."""
+    at = [pes.at for pes in ts.pes_starts(WHOLE) if pes.pid == VIDEO][30]
+    start = ts.payload_at(WHOLE, at) + 9
+    data = bytearray(WHOLE)
+    data[start + 1] = data[start + 1] + 1 & 0xFF
+    return bytes(data)
+
+
+def deceived(mine: bytes, result: bytes) -> tuple[list[BytesSource], list[Plan]]:
+    """A plan that takes the one for the other."""
+    files = [BytesSource(mine), BytesSource(result)]
+    return files, [Plan(Container.TS, (Part(1, 0, len(result)),), (), 0)]
+
+
+@pytest.mark.parametrize(
+    ("result", "pid"),
+    [
+        (corrupted(), VIDEO),
+        (without(places(UNKNOWN)[9]), UNKNOWN),
+        (without(*places(SECTIONS)), SECTIONS),
+        (without(places(SECTIONS)[2]), SECTIONS),
+        (swapped(), AUDIO),
+        (mistimed(), VIDEO),
+        (without(places(VIDEO)[50]), VIDEO),
+    ],
+    ids=["a byte", "a packet of nobody", "a stream of sections", "a section", "swapped", "mistimed", "a packet"],
+)
+def test_what_the_result_lacks_is_named_though_every_byte_is_as_planned(result: bytes, pid: int) -> None:
+    files, plans = deceived(WHOLE, result)
+    assert find_fault(plans[0], files, BytesSource(result), lambda _: None) is None  # the proof that there was
+    [lost] = left_out(files, plans)
+    assert lost.file == 0
+    assert f"PID {pid} " in lost.why
+
+
+def remuxed(data: bytes) -> bytes:
+    """The same units in other packets, one PID after the other within each two hundred units."""
+    found, counters = bytearray(), dict[int, int]()
+    pending: dict[int, bytearray] = {}
+    for pid, is_start, _, _, body in payload.packets(data):
+        if is_start and pid in pending:
+            found += _packed(pid, bytes(pending.pop(pid)), counters)
+        pending.setdefault(pid, bytearray()).extend(body)
+    for pid, unit in pending.items():
+        found += _packed(pid, bytes(unit), counters)
+    return bytes(found)
+
+
+def _packed(pid: int, unit: bytes, counters: dict[int, int]) -> bytes:
+    found = bytearray()
+    for at in range(0, len(unit), 100):
+        piece = unit[at : at + 100]
+        counter = counters[pid] = counters.get(pid, 7) + 1 & 15
+        spare = ts.PACKET - 4 - len(piece)
+        head = bytes([ts.SYNC, (0 if at else 0x40) | pid >> 8, pid & 0xFF, 0x30 | counter, spare - 1, 0])
+        found += head + b"\xff" * (spare - 2) + piece
+    return bytes(found)
+
+
+@pytest.mark.parametrize(
+    "mine",
+    [
+        WHOLE[: 100 * ts.PACKET],
+        WHOLE[50 * ts.PACKET :],
+        WHOLE[: 100 * ts.PACKET + 77],
+        WHOLE[: 100 * ts.PACKET] + bytes(5000),
+        without(places(VIDEO)[50]),
+        without(places(0x1000)[2], places(0x11)[1]),
+        remuxed(WHOLE),
+    ],
+    ids=["its start", "its end", "torn", "zeros behind it", "a packet less", "fewer tables", "in other packets"],
+)
+def test_what_the_result_has_is_not_kept_twice(mine: bytes) -> None:
+    files, plans = deceived(mine, WHOLE)
+    assert left_out(files, plans) == []
+
+
+def test_noise_is_kept() -> None:
+    noise = bytes(range(1, 71)) * 9
+    files, plans = deceived(WHOLE + noise, WHOLE)
+    [lost] = left_out(files, plans)
+    assert (lost.end, lost.why) == (len(WHOLE) + len(noise), f"{len(noise)} bytes from {len(WHOLE)} on are no packets")
+
+
+def test_the_planner_leaves_nothing_out_where_nothing_is_wrong() -> None:
+    files = [BytesSource(WHOLE[: 120 * ts.PACKET + 3]), BytesSource(WHOLE[60 * ts.PACKET :])]
+    plans = plan_join(files)
+    assert Splice(files, plans[0].pieces).read(0, 1 << 20) == WHOLE
+    assert left_out(files, plans) == []
+
+
+def test_of_two_captures_of_one_time_both_are_there_afterwards(tmp_path: Path) -> None:
+    """One of them is damaged, and nothing says for sure which: what the result lacks goes to a file beside it."""
+    good, bad = SHOW.window(0, 4), bytearray(SHOW.window(2, 5))
+    at = [pes.at for pes in ts.pes_starts(bytes(bad)) if pes.pid == VIDEO][14] + 60
+    bad[at] ^= 1
+    job = Job(tmp_path, good, bytes(bad))
+    report = job.run()
+    assert job.results == ["alice_2026.11.kept1.ts", "alice_2026.11.ts"]
+    whole, kept = ((tmp_path / "joined" / name).read_bytes() for name in reversed(job.results))
+    lost = SHOW.window(2, 5)[at - 40 : at + 60]
+    assert [part.get("isKept", False) for part in report["parts"]] == [False, True]
+    assert report["parts"][1]["durationMs"] is None
+    [note] = [note for note in report["notes"] if "kept1" in note]
+    assert note.startswith("alice_2026.11.kept1.ts has what of segment_001.ts is not in the result: what PID 256 ")
+    assert lost in kept
+    assert lost not in whole
+    assert job.run() == report  # as after a daemon that ended before it read the report
+
+
+# --- fragmented MP4 -------------------------------------------------------------------------------------------------
+
+
+def fragment(index: int, *, first: int = 0, last: int = 20, salt: int = 0, event: bytes = b"") -> bytes:
+    """Twenty samples of one track, or some of them."""
+    bodies = [bytes([index, sample, salt if sample == 7 else 0]) * (50 + sample) for sample in range(first, last)]
+    entries = b"".join(number(512) + number(len(body)) for body in bodies)
+
+    def moof(offset: int) -> bytes:
+        run = box(b"trun", number(0x000301), number(len(bodies)), number(offset), entries)
+        clock = box(b"tfdt", bytes([1, 0, 0, 0]), number((index * 20 + first) * 512, 8))
+        track = box(b"traf", box(b"tfhd", number(0x020000), number(1)), clock, run)
+        return box(b"moof", box(b"mfhd", bytes(4), number(index)), track)
+
+    return event + moof(len(moof(0)) + 8) + box(b"mdat", *bodies)
+
+
+FRAGMENTS = [fragment(index) for index in range(8)]
+EVENT = box(b"emsg", bytes(12), b"urn:scte", b"splice")
+
+
+def deceived_mp4(mine: bytes, result: bytes) -> tuple[list[BytesSource], list[Plan]]:
+    files = [BytesSource(header() + mine), BytesSource(header(rate=7) + result)]
+    return files, [Plan(Container.FMP4, (Part(1, 0, files[1].size),), (), 0)]
+
+
+@pytest.mark.parametrize(
+    ("mine", "result"),
+    [
+        ([*FRAGMENTS[:3], fragment(3, salt=1), *FRAGMENTS[4:]], FRAGMENTS),
+        (FRAGMENTS, [*FRAGMENTS[:3], *FRAGMENTS[4:]]),
+        ([*FRAGMENTS[:3], fragment(3, event=EVENT)], FRAGMENTS),
+        ([*FRAGMENTS, fragment(8)[:-100]], FRAGMENTS),
+        ([*FRAGMENTS, box(b"what", b"\0\1\2\3")], FRAGMENTS),
+        ([fragment(9), fragment(10)], FRAGMENTS),
+    ],
+    ids=["a sample", "a fragment", "an event", "torn", "an unknown box", "all"],
+)
+def test_of_fragmented_mp4_every_sample_is_looked_for(mine: list[bytes], result: list[bytes]) -> None:
+    files, plans = deceived_mp4(b"".join(mine), b"".join(result))
+    assert [lost.file for lost in left_out(files, plans)] == [0]
+
+
+@pytest.mark.parametrize(
+    "mine",
+    [
+        FRAGMENTS[2:],
+        [fragment(1, first=12), *FRAGMENTS[2:]],
+        [*FRAGMENTS[:3], FRAGMENTS[3][:-30]],
+        [*FRAGMENTS[:3], b"<html>502 Bad Gateway</html>", *FRAGMENTS[3:]],
+        [box(b"styp", b"msdh"), *FRAGMENTS[:3], box(b"free", b"what")],
+        [],
+    ],
+    ids=["its end", "begun in a fragment", "torn", "a page in it", "structure", "nothing"],
+)
+def test_samples_that_are_held_in_other_fragments_are_held(mine: list[bytes]) -> None:
+    files, plans = deceived_mp4(b"".join(mine), b"".join(FRAGMENTS))
+    assert left_out(files, plans) == []
