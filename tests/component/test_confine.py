@@ -99,6 +99,18 @@ def test_the_same_attempts_reach_everything_where_nothing_confines_them(at: Worl
     assert stopped - ALONE == set()
 
 
+def test_descriptors_are_few_and_those_that_it_is_given_may_have_any_number(at: World) -> None:
+    """A busy daemon has many open: the configuration of a streamlink has the number that it has there."""
+    given = memfd_with("given", "content")
+    os.dup2(given, 1000)
+    script = 'test "$(ulimit -n) $(ulimit -H -n)" = "$0 $0" && test "$(cat /proc/self/fd/1000)" = content'
+    for rules, count in ((Rules(network=True), 256), (Rules(), 4096), (Rules(network=True, browser=True), 4096)):
+        run = at.start("/bin/bash", "-c", script, str(count), extra_fds=[1000], rules=rules)
+        assert run.ended()["status"] == 0, rules
+    os.close(1000)
+    os.close(given)
+
+
 def test_its_scratch_folder_is_its_own_and_goes_with_it(at: World) -> None:
     script = """
         cd $HOME && mkdir -p a/b && echo x >a/b/c && ln -s /etc d && mkfifo e && ls -d $TMPDIR/* >&2
