@@ -13,7 +13,7 @@ import msgspec
 
 from streamvaultd.api.views import View, optional
 from streamvaultd.base.child import ask
-from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.config.settings import in_force
 from streamvaultd.core.model import Recorder
 from streamvaultd.errors import NothingToVerify, VaultError, VerifyFailed

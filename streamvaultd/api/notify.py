@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from streamvaultd.config.names import check_name
+from streamvaultd.config.inputs import check_name
 from streamvaultd.reporting.notifier import Telling
 from streamvaultd.varlink.server import Call, Handler
 

@@ -11,15 +11,15 @@ from streamvaultd.api.views import View, recording_view, segment_view
 from streamvaultd.base.clock import Clock
 from streamvaultd.base.units import segment_unit
 from streamvaultd.core.model import Recorder
-from streamvaultd.jobs.progress import Progress
+from streamvaultd.jobs.progress import Headway
 from streamvaultd.recording.glance import Sizes
-from streamvaultd.recording.ports import Files
+from streamvaultd.recording.ports import RecordingFiles
 
 
 class Joins(Protocol):
     """The joins that run."""
 
-    def of(self, recording: int) -> Progress | None:
+    def of(self, recording: int) -> Headway | None:
         """How far the join of a recording is, if one runs."""
 
 
@@ -38,7 +38,7 @@ class Memory(Protocol):
 class Segments:
     """Makes Segments of the segments of recorders."""
 
-    def __init__(self, *, files: Files, processes: Processes, memory: Memory) -> None:
+    def __init__(self, *, files: RecordingFiles, processes: Processes, memory: Memory) -> None:
         self._files = files
         self._processes = processes
         self._memory = memory

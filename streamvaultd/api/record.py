@@ -6,16 +6,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Protocol
 
 from streamvaultd.api.present import Presenter
 from streamvaultd.api.streamers import Plugins
 from streamvaultd.api.views import optional
 from streamvaultd.base.redaction import redact_url
-from streamvaultd.base.units import SPAN_MAX_USEC, segment_unit
-from streamvaultd.config.live import LiveSettings
-from streamvaultd.config.names import check_name, check_quality, check_url, name_of
+from streamvaultd.base.units import segment_unit
+from streamvaultd.config.inputs import check_directory, check_duration, check_quality, check_url, name_for
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.core.cause import Cause
 from streamvaultd.core.model import Recorder, State
 from streamvaultd.core.recording.machine import RUNNING
@@ -23,8 +22,6 @@ from streamvaultd.core.recording.quality import is_sized, with_fallback
 from streamvaultd.core.watching.model import Sighting
 from streamvaultd.errors import (
     AlreadyRecording,
-    DirectoryUnusable,
-    InvalidDuration,
     ScopeFailed,
     SourceUnavailable,
     UnsupportedUrl,
@@ -85,9 +82,9 @@ class RecordApi:
         settings = self._settings.now
         url = check_url(given["url"])
         quality = check_quality(given.get("quality", settings.quality))
-        streamer = check_name(given["name"]) if "name" in given else name_of(url)
-        duration = _check_duration(given.get("durationUSec"))
-        directory = _check_directory(given.get("directory"), settings.directory)
+        streamer = name_for(url, given.get("name"))
+        duration = check_duration(given["durationUSec"]) if "durationUSec" in given else None
+        directory = check_directory(given["directory"]) if "directory" in given else settings.directory
         for running in self._recorders.values():
             if running.recording.streamer == streamer and running.state in RUNNING:
                 raise AlreadyRecording(streamer=streamer, recording=running.recording.id)
@@ -126,20 +123,3 @@ def _failure(recorder: Recorder) -> VaultError:
     if recorder.segments and recorder.segments[-1].cause == Cause.LAUNCH_FAILED:
         return ScopeFailed(unit=segment_unit(recorder.recording.id, recorder.segments[-1].number), why=why)
     return SourceUnavailable(url=redact_url(recorder.recording.url), why=why)
-
-
-def _check_duration(usec: int | None) -> float | None:
-    if usec is None:
-        return None
-    if not 1_000_000 <= usec <= SPAN_MAX_USEC:
-        raise InvalidDuration(value=f"{usec}us", why="it must be a second at least and ten years at most")
-    return usec / 1e6
-
-
-def _check_directory(given: str | None, default: Path) -> Path:
-    if given is None:
-        return default
-    path = Path(given)
-    if not path.is_absolute() or ".." in path.parts or "\0" in given:
-        raise DirectoryUnusable(directory=given[:200], why="it is no absolute path without '..'")
-    return path

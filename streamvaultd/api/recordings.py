@@ -15,7 +15,7 @@ from streamvaultd.core.recording.machine import RUNNING
 from streamvaultd.core.recording.on_request import why_not_retried
 from streamvaultd.errors import NoSuchSegment, NothingToRetry, NotRecording
 from streamvaultd.recording.manager import Manager
-from streamvaultd.recording.ports import Store
+from streamvaultd.recording.ports import RecordingStore
 from streamvaultd.varlink.server import Call, Handler
 
 
@@ -23,7 +23,7 @@ class RecordingsApi:
     """Handlers of these methods; `handlers()` is what the server is given."""
 
     def __init__(
-        self, *, manager: Manager, store: Store, clock: Clock, presenter: Presenter, segments: Segments
+        self, *, manager: Manager, store: RecordingStore, clock: Clock, presenter: Presenter, segments: Segments
     ) -> None:
         self._manager = manager
         self._store = store

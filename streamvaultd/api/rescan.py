@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Final
 
 from streamvaultd.api.views import View, optional
-from streamvaultd.errors import DirectoryUnusable
-from streamvaultd.upkeep.manifests.rescan import Found, Rescan, Verdict
+from streamvaultd.config.inputs import check_directory
+from streamvaultd.upkeep.manifests.rescan import Found, Rescan, RescanVerdict
 from streamvaultd.varlink.server import Call, Handler
 
 SHOWN_MAX: Final = 10_000
@@ -29,18 +28,12 @@ class RescanApi:
     async def rescan(self, call: Call) -> View:
         directory = call.parameters.get("directory")
         if directory is not None:
-            _check_directory(directory)
+            check_directory(directory)
         # a client that hangs up does not stop it halfway
         running = self._rescan.run(directory, dry_run=call.parameters.get("dryRun", False))
         found = await asyncio.shield(running)
-        found.sort(key=lambda one: one.verdict is Verdict.KNOWN)
+        found.sort(key=lambda one: one.verdict is RescanVerdict.KNOWN)
         return {"found": [_view(one) for one in found[:SHOWN_MAX]]}
-
-
-def _check_directory(directory: str) -> None:
-    path = Path(directory)
-    if not path.is_absolute() or ".." in path.parts or "\0" in directory:
-        raise DirectoryUnusable(directory=directory[:200], why="it is no absolute path without '..'")
 
 
 def _view(found: Found) -> View:

@@ -85,9 +85,15 @@ class Sockets:
         for fd in fds.get(ACTING, ()):
             listener = socket.socket(fileno=fd)
             members = Members.of_socket(listener)
-            self._tasks.create_task(acting(self._handlers, members, on_defect=self._on_defect).serve(listener))
+            self._tasks.create_task(_serve(acting(self._handlers, members, on_defect=self._on_defect), listener))
         for fd in fds.get(READING, ()):
-            self._tasks.create_task(reading(self._handlers, on_defect=self._on_defect).serve(socket.socket(fileno=fd)))
+            server = reading(self._handlers, on_defect=self._on_defect)
+            self._tasks.create_task(_serve(server, socket.socket(fileno=fd)))
+
+
+async def _serve(server: Server, listener: socket.socket) -> None:
+    with listener:
+        await server.serve(listener)
 
 
 def acting(

@@ -10,7 +10,7 @@ from streamvaultd import __version__
 from streamvaultd.api.admin import mistake_view
 from streamvaultd.api.views import View, optional, timestamp
 from streamvaultd.base.clock import Clock
-from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.core.model import Recorder, State
 from streamvaultd.core.recording.machine import RUNNING
 from streamvaultd.recording.streamlink.current import Streamlinks

@@ -9,7 +9,7 @@ from typing import Protocol
 from streamvaultd.api.views import View, optional, page_limit, streamer_view
 from streamvaultd.base.clock import Clock
 from streamvaultd.base.redaction import redact_url
-from streamvaultd.config.names import check_name, name_of
+from streamvaultd.config.inputs import check_quality, check_url, name_for
 from streamvaultd.errors import NoSuchStreamer, UnsupportedUrl
 from streamvaultd.varlink.server import Call, Handler
 from streamvaultd.watching.roster import Roster
@@ -61,9 +61,10 @@ class StreamersApi:
         return self._view(call.parameters["streamer"])
 
     async def add_streamer(self, call: Call) -> View:
-        url, quality = call.parameters["url"], call.parameters.get("quality")
-        self._roster.check(url, quality)
-        name = check_name(call.parameters["name"]) if "name" in call.parameters else name_of(url)
+        url, quality = check_url(call.parameters["url"]), call.parameters.get("quality")
+        if quality is not None:
+            check_quality(quality)
+        name = name_for(url, call.parameters.get("name"))
         if not await self._plugins.can_handle(url):
             raise UnsupportedUrl(url=redact_url(url))
         await asyncio.shield(self._roster.add(name, url, quality))

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from streamvaultd.api.views import View
-from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.errors import StreamlinkInstallRefused
 from streamvaultd.recording.streamlink.current import Streamlinks
 from streamvaultd.varlink.server import Call, Handler

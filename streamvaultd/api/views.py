@@ -17,7 +17,7 @@ from streamvaultd.core.recording.policy import rotation_due
 from streamvaultd.core.watching.model import Watched
 from streamvaultd.core.watching.streamer import Streamer
 from streamvaultd.errors import InvalidParameter
-from streamvaultd.jobs.progress import Progress
+from streamvaultd.jobs.progress import Headway
 from streamvaultd.reporting.hub import News
 
 View = dict[str, Any]
@@ -57,7 +57,7 @@ def page_limit(given: Mapping[str, Any]) -> int:
     return min(limit, PAGE_MAX)
 
 
-def recording_view(recorder: Recorder, now: Moment, progress: Progress | None = None) -> View:
+def recording_view(recorder: Recorder, now: Moment, progress: Headway | None = None) -> View:
     """A Recording; `progress` is that of its join."""
     recording = recorder.recording
     return {
@@ -110,7 +110,7 @@ def _runtime(recorder: Recorder, now: Moment) -> View:
     )
 
 
-def _progress(progress: Progress) -> View:
+def _progress(progress: Headway) -> View:
     left = progress.left
     return {"doneBytes": progress.done, "totalBytes": progress.total} | optional(
         etaUSec=None if left is None else usec(left)

@@ -10,21 +10,21 @@ from typing import Final, NamedTuple
 ERROR, WARNING = 3, 4
 
 
-class Entry(NamedTuple):
+class BrokerNotice(NamedTuple):
     """A message; its text is what happened."""
 
     message_id: str
     priority: int
 
 
-REFUSED: Final = Entry("218678e2681842b4a78d6d631b8b6e2e", WARNING)
+REFUSED: Final = BrokerNotice("218678e2681842b4a78d6d631b8b6e2e", WARNING)
 """A call was refused, or systemd refused what it was for."""
 
-FAILED: Final = Entry("5732747728f84de4afbdb53d10a795b7", ERROR)
+FAILED: Final = BrokerNotice("5732747728f84de4afbdb53d10a795b7", ERROR)
 """The broker cannot start, or cannot go on."""
 
 
-def tell(entry: Entry, text: str) -> None:
+def tell(entry: BrokerNotice, text: str) -> None:
     """Tell it in one line; what a caller invented cannot make it two."""
     line = "".join(char if char.isprintable() else "?" for char in text)
     if "JOURNAL_STREAM" not in os.environ:  # systemd.exec(5): no unit's stderr

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from streamvaultd.base.networks import parse_network
 from streamvaultd.base.units import exact_size, format_span, parse_size, parse_span
-from streamvaultd.config.names import QUALITY, QUALITY_MAX, check_url
-from streamvaultd.errors import InvalidUrl
+from streamvaultd.config.inputs import check_directory, check_quality, check_url
+from streamvaultd.errors import VaultError
 
 DAY: Final = 86400.0
 NETWORKS_MAX: Final = 32
@@ -67,12 +67,20 @@ def texts(value: Any) -> list[str] | None:
     return found if isinstance(found, list) and all(isinstance(item, str) for item in found) else None
 
 
-def path(value: Any) -> Path:
-    """An absolute path that cannot lead elsewhere than it says."""
-    found = Path(text(value))
-    if not found.is_absolute() or ".." in found.parts or not value.isprintable():
-        raise Unfit("it must be an absolute path without '..' and without control characters")
-    return found
+def checked(check: Callable[[str], Any]) -> Callable[[Any], Any]:
+    """Reads a text as `check` has it, whose error says why it cannot."""
+
+    def parse(value: Any) -> Any:
+        try:
+            return check(text(value))
+        except VaultError as error:
+            raise Unfit(str(error.fields["why"])) from None
+
+    return parse
+
+
+path: Final = checked(check_directory)
+_quality: Final = checked(check_quality)
 
 
 def _paths(value: Any) -> tuple[str, ...]:
@@ -81,15 +89,7 @@ def _paths(value: Any) -> tuple[str, ...]:
     return tuple(str(path(each)) for each in value)
 
 
-def _quality(value: Any) -> str:
-    if not QUALITY.fullmatch(text(value)):
-        raise Unfit("it must be names such as 1080p60,720p,best, separated by commas")
-    if len(value) > QUALITY_MAX:
-        raise Unfit(f"it has more than {QUALITY_MAX} characters")
-    return str(value)
-
-
-def _qualities(value: Any) -> str:
+def _qualities(value: Any) -> Any:
     return _quality(",".join(map(text, value)) if isinstance(value, list) else value)
 
 
@@ -120,14 +120,7 @@ def _path_text(value: Any) -> str:
     return str(path(value))
 
 
-def _url(value: Any) -> str:
-    try:
-        return check_url(text(value))
-    except InvalidUrl as error:
-        raise Unfit(str(error.fields["why"])) from None
-
-
-URL: Final = Kind(_url)
+URL: Final = Kind(checked(check_url))
 PATH: Final = Kind(path, "absolute path")
 PATH_TEXT: Final = Kind(_path_text, PATH.allowed)
 PATHS: Final = Kind(_paths, "list of absolute paths", listed)

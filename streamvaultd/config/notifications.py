@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from streamvaultd.config.inputs import is_name
 from streamvaultd.config.kinds import Kind, Unfit, listed, texts
-from streamvaultd.config.names import NAME
 from streamvaultd.core.topic import Topic
 
 TARGETS_MAX: Final = 20
@@ -22,7 +22,7 @@ def targets(value: Any) -> tuple[str, ...]:
             "it must not hold a URL, which is a secret: others may read this file. Put it into a credential "
             "'streamvault-notify.NAME', and the NAME here"
         )
-    if not all(NAME.fullmatch(name) for name in found):
+    if not all(is_name(name) for name in found):
         raise Unfit("it must be a list of names of credentials, without 'streamvault-notify.'")
     return tuple(dict.fromkeys(found))
 

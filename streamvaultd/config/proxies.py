@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from streamvaultd.config.inputs import is_name
 from streamvaultd.config.kinds import Kind, Unfit, listed, texts
-from streamvaultd.config.names import NAME
 from streamvaultd.core.watching.proxies import CREDENTIAL, DIRECT, Pool
 
 SECTION: Final = "proxies"
@@ -18,7 +18,7 @@ PROXIES_MAX: Final = 20
 def names(value: Any) -> tuple[str, ...]:
     """Names of credentials."""
     found = texts(value)
-    if found is None or not all(NAME.fullmatch(name) for name in found):
+    if found is None or not all(is_name(name) for name in found):
         raise Unfit("it must be a list of names of credentials, without 'streamvault.'")
     return tuple(found)
 
@@ -31,7 +31,7 @@ def urls(value: Any) -> tuple[str, ...]:
 def choice(value: Any) -> tuple[str, ...]:
     """URLs of proxies and names of pools, best first."""
     wanted = "'direct', a URL such as http://HOST:PORT or socks5://HOST:PORT, the name of a pool"
-    return _proxies(value, lambda item: _is_url(item) or NAME.fullmatch(item) is not None, wanted)
+    return _proxies(value, lambda item: _is_url(item) or is_name(item), wanted)
 
 
 def _proxies(value: Any, fits: Callable[[str], bool], wanted: str) -> tuple[str, ...]:
@@ -54,7 +54,7 @@ CHOICE: Final = Kind(choice, "URL or name, or list of them", listed)
 
 def check_pool(name: str) -> str:
     """The name of a pool, if it is one; else Unfit."""
-    if not NAME.fullmatch(name) or name == DIRECT:
+    if not is_name(name) or name == DIRECT:
         raise Unfit("this is no name for a pool: letters, digits, '.', '_' and '-', 64 at most, and not 'direct'")
     return name
 

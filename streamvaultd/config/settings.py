@@ -16,19 +16,19 @@ from typing import Any, Final
 
 import tomli
 
-from streamvaultd.config import proxies, table
+from streamvaultd.config import keys, proxies
+from streamvaultd.config.keys import Setting
 from streamvaultd.config.kinds import HIDDEN, Unfit, readable, shown
-from streamvaultd.config.table import Setting
 from streamvaultd.core.model import Policy
 from streamvaultd.core.topic import Topic
-from streamvaultd.core.upkeep.retention import Rules
+from streamvaultd.core.upkeep.retention import RetentionRules
 from streamvaultd.core.watching.proxies import Pool
 from streamvaultd.errors import ConfigInvalid, ConfigUnreadable, VaultError
 
 ROOT: Final = Path("/")
 
-_BY_KEY: Final = {(setting.section, setting.key): setting for setting in table.GENERAL}
-_DEFAULTS: Final = {setting.target: setting.default_value for setting in table.GENERAL}
+_BY_KEY: Final = {(setting.section, setting.key): setting for setting in keys.GENERAL}
+_DEFAULTS: Final = {setting.target: setting.default_value for setting in keys.GENERAL}
 
 
 def _defaults(part: str) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def _defaults(part: str) -> dict[str, Any]:
 
 
 _POLICY: Final = Policy(**_defaults("policy."))
-_RETENTION: Final = Rules(**_defaults("retention."))
+_RETENTION: Final = RetentionRules(**_defaults("retention."))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +66,7 @@ class Settings:
     events: tuple[Topic, ...] = _DEFAULTS["events"]
     notify_hourly: int = _DEFAULTS["notify_hourly"]
     pools: Mapping[str, Pool] = field(default_factory=dict)
-    retention: Rules = _RETENTION
+    retention: RetentionRules = _RETENTION
 
 
 def files(root: Path = ROOT) -> tuple[Path, ...]:
@@ -131,7 +131,7 @@ def _entries(document: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
             and all(isinstance(c, dict) for c in content.values())
         ):
             yield from ((f"{section}.{name}", key, value) for name in content for key, value in content[name].items())
-        elif isinstance(content, dict) and section in {setting.section for setting in table.GENERAL}:
+        elif isinstance(content, dict) and section in {setting.section for setting in keys.GENERAL}:
             yield from ((section, key, value) for key, value in content.items())
         else:
             yield section, "", content
@@ -148,24 +148,24 @@ def _put(settings: Settings, section: str, key: str, value: Any) -> Settings:
         return replace(settings, **changes)
     if pool == section:
         raise Unfit(f"no such setting; there are {_known(section)}")
-    if key not in table.POOLS:
-        raise Unfit(f"no such setting; there are {', '.join(table.POOLS)}")
+    if key not in keys.POOLS:
+        raise Unfit(f"no such setting; there are {', '.join(keys.POOLS)}")
     before = settings.pools.get(proxies.check_pool(pool), Pool())
-    changed = replace(before, **{key: table.POOLS[key].kind.parse(value)})
+    changed = replace(before, **{key: keys.POOLS[key].kind.parse(value)})
     return replace(settings, pools={**settings.pools, pool: changed})
 
 
 def _known(section: str) -> str:
-    keys = [setting.key for setting in table.GENERAL if setting.section == section]
-    sections = dict.fromkeys([*(setting.section for setting in table.GENERAL), table.POOL])
-    return ", ".join(keys) if keys else "[" + "], [".join(sections) + "]"
+    named = [setting.key for setting in keys.GENERAL if setting.section == section]
+    sections = dict.fromkeys([*(setting.section for setting in keys.GENERAL), keys.POOL])
+    return ", ".join(named) if named else "[" + "], [".join(sections) + "]"
 
 
 def in_force(settings: Settings) -> Iterator[tuple[Setting, str]]:
     """Every setting with the value that it has, as it is written in a file; secrets are not shown."""
-    for setting in table.GENERAL:
+    for setting in keys.GENERAL:
         yield setting, setting.kind.show(attrgetter(setting.target)(settings))
     for name, pool in sorted(settings.pools.items()):
-        for setting in table.POOLS.values():
+        for setting in keys.POOLS.values():
             value = setting.kind.show(getattr(pool, setting.target))
             yield replace(setting, section=f"{proxies.SECTION}.{name}"), value

@@ -18,11 +18,11 @@ from typing import Any, Final
 
 import tomli
 
-from streamvaultd.config import table
+from streamvaultd.config import keys
+from streamvaultd.config.inputs import is_name
+from streamvaultd.config.keys import Setting
 from streamvaultd.config.kinds import HIDDEN, Unfit, readable, shown
-from streamvaultd.config.names import NAME, check_quality, check_url
 from streamvaultd.config.proxies import expand
-from streamvaultd.config.table import Setting
 from streamvaultd.core.watching.proxies import Pool
 from streamvaultd.core.watching.streamer import Filters, Streamer
 from streamvaultd.errors import ConfigInvalid, ConfigUnreadable, VaultError
@@ -34,20 +34,13 @@ STREAMERS_MAX: Final = 2000
 FILE_MAX: Final = 64 << 10
 
 
-def check_wish(url: str, quality: str | None) -> None:
-    """What somebody wants a file to say; raises InvalidUrl, InvalidQuality."""
-    check_url(url)
-    if quality is not None:
-        check_quality(quality)
-
-
 NOT_BY_STREAMER: Final[Mapping[str, str]] = {
     "post-processing": '"container" in [recording] says what a joined file is made. For what else is to be done, '
     "'streamvaultctl monitor', events on the socket and the journal say when a recording is complete",
 }
 """What people look for in a streamer's file and do not find, and what to do instead; see streamvaultd.streamer(5)."""
 
-_BY_KEY: Final = {(known.section, known.key): known for known in table.OWN}
+_BY_KEY: Final = {(known.section, known.key): known for known in keys.OWN}
 
 
 def parse(
@@ -60,7 +53,7 @@ def parse(
     found: dict[str, dict[str, Any]] = {"": {}, "policy": {}, "filters": {}, "retention": {}}
     wrong = partial(ConfigInvalid, file=file)
     mistakes: list[VaultError] = []
-    if not NAME.fullmatch(name):
+    if not is_name(name):
         mistakes.append(wrong(section="", key="", value=shown(name), why="the file's name is no name of a streamer"))
     for section, content in document.items():
         entries = content.items() if isinstance(content, dict) else [("", content)]
@@ -99,8 +92,8 @@ def _key(section: str, key: str) -> Setting:
 
 
 def _known(section: str) -> str:
-    keys = [known.key for known in table.OWN if known.section == section]
-    return ", ".join(keys) if keys else "[" + "], [".join(dict.fromkeys(known.section for known in table.OWN)) + "]"
+    named = [known.key for known in keys.OWN if known.section == section]
+    return ", ".join(named) if named else "[" + "], [".join(dict.fromkeys(known.section for known in keys.OWN)) + "]"
 
 
 def _shown(section: str, key: str, value: object) -> str:

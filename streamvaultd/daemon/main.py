@@ -12,43 +12,30 @@ from typing import NoReturn
 
 from streamvaultd import __version__
 from streamvaultd.base.private import hide_memory
-from streamvaultd.base.sd_notify import Notifier, stored_fds
+from streamvaultd.base.sd_notify import stored_fds
 from streamvaultd.config import settings as config
 from streamvaultd.config.last_good import SETTINGS, LastGood, load_or_last
 from streamvaultd.config.settings import Settings
-from streamvaultd.daemon.reporting import open_store
-from streamvaultd.daemon.service import STATE_DIR, Daemon, Stop
-from streamvaultd.daemon.startup import Startup
+from streamvaultd.daemon.base import Places, system_places
+from streamvaultd.daemon.root import build, founded
+from streamvaultd.daemon.service import Stop
 from streamvaultd.daemon.watching import check_files
 from streamvaultd.errors import VaultError
-from streamvaultd.recording.files.output import SegmentFiles
-from streamvaultd.reporting.notices import (
-    DAEMON_FAILED,
-    SETTINGS_MISTAKEN,
-    Journal,
-)
+from streamvaultd.reporting.notices import DAEMON_FAILED, Journal
 from streamvaultd.scopes.lacks import seen_from_outside
 
 
-async def serve(settings: Settings, mistakes: Sequence[VaultError]) -> None:
+async def serve(places: Places, settings: Settings, mistakes: Sequence[VaultError]) -> None:
     """Run the daemon until it is told to stop.
 
     Settings with mistakes do not keep it from starting: recordings go on that nobody else would take care of. The last
     ones without apply, and the mistakes are told as an error.
     """
-    files = SegmentFiles()
-    startup = Startup(Notifier(), Journal())
-    store = await open_store(settings, lambda recording, number: str(files.segment_path(recording, number)), startup)
     try:
-        await store.feed_catalogue(wanted=bool(settings.catalogue))
-        async with asyncio.TaskGroup() as group:
-            daemon = Daemon(settings, group, store, files)
-            daemon.tell_mistakes(SETTINGS_MISTAKEN, mistakes)
-            await daemon.run(stored_fds())
+        async with founded(places, settings) as base:
+            await build(base).run(stored_fds(), mistakes)
     except* Stop:
         pass
-    finally:
-        await store.close()
 
 
 def main() -> NoReturn:
@@ -56,10 +43,10 @@ def main() -> NoReturn:
     parser = argparse.ArgumentParser(prog="streamvaultd", description="Records live streams.")
     parser.add_argument("--version", action="version", version=f"streamvaultd {__version__}")
     parser.add_argument("--check-config", action="store_true", help="print every mistake in the settings, and exit")
-    given = parser.parse_args()
+    given, places = parser.parse_args(), system_places()
     if given.check_config:
-        settings, mistakes = config.load(config.files())
-        mistakes = (*mistakes, *check_files(STATE_DIR, settings))
+        settings, mistakes = config.load(config.files(places.root))
+        mistakes = (*mistakes, *check_files(places, settings))
         sys.stderr.writelines(f"{mistake}\n" for mistake in mistakes)
         sys.stderr.writelines(
             f"note: segments cannot be confined as they should be: {why}\n" for why in seen_from_outside()
@@ -67,9 +54,9 @@ def main() -> NoReturn:
         sys.exit(1 if mistakes else 0)
     os.umask(0o027)
     hide_memory()
-    settings, mistakes = load_or_last(config.files(), LastGood(STATE_DIR / SETTINGS))
+    settings, mistakes = load_or_last(config.files(places.root), LastGood(places.state / SETTINGS))
     try:
-        asyncio.run(serve(settings, mistakes))
+        asyncio.run(serve(places, settings, mistakes))
     except* VaultError as group:
         for error in group.exceptions:
             if "JOURNAL_STREAM" in os.environ:  # systemd.exec(5): a unit's stderr

@@ -3,43 +3,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from streamvaultd.config.settings import Settings
-from streamvaultd.core.model import Recorder, Recording
+from streamvaultd.core.model import Recorder
 from streamvaultd.daemon.base import Base
 from streamvaultd.daemon.startup import Startup
 from streamvaultd.errors import StoreInUse, StoreUnavailable
+from streamvaultd.recording.files.output import SegmentFiles
 from streamvaultd.recording.manager import Manager
 from streamvaultd.recording.streamlink.current import Streamlinks
-from streamvaultd.reporting.metrics.figures import DiskFigures, Restarts
-from streamvaultd.reporting.metrics.meter import TEXTFILE_INTERVAL, Meter, provide
+from streamvaultd.reporting.hub import Hub
+from streamvaultd.reporting.metrics.figures import Restarts
+from streamvaultd.reporting.metrics.meter import TEXTFILE_INTERVAL, Disks, Meter, provide
 from streamvaultd.reporting.metrics.serve import Server, write_textfile
 from streamvaultd.reporting.notices import METRICS_FAILED
-from streamvaultd.store.catalogue import Catalogue, CatalogueState
+from streamvaultd.store.catalogue import Catalogue
 from streamvaultd.store.queries import QueryableStore
 from streamvaultd.upkeep.audit.salvage import Salvage
 from streamvaultd.upkeep.manifests.files import ManifestFiles
 from streamvaultd.upkeep.manifests.keeper import Manifests
 from streamvaultd.upkeep.manifests.rescan import Rescan
 
+if TYPE_CHECKING:
+    from streamvaultd.reporting.metrics.page import Page
+
 CATCH_UP_MAX: Final = 100
 """Recordings whose manifests are compared with their rows at the start."""
 
 
-async def open_store(settings: Settings, paths: Callable[[Recording, int], str], startup: Startup) -> QueryableStore:
-    """The store, once no import has it any more; raises StoreUnavailable and StoreTooNew.
+async def open_store(settings: Settings, files: SegmentFiles, hub: Hub, startup: Startup) -> QueryableStore:
+    """The store, once no import has it any more; raises StoreUnavailable and StoreTooNew. The hub hears of jobs.
 
     Waiting is not limited here: systemd does so with every start.
     """
+    where, paths = settings.store_path, files.row_path
     try:
-        opening = QueryableStore.open(settings.store_path, paths=paths)
-        return await startup.wait(f"the store {settings.store_path}", opening)
+        opening = QueryableStore.open(where, paths=paths, listener=hub)
+        return await startup.wait(f"the store {where}", opening)
     except StoreInUse as error:
-        opening = QueryableStore.open(settings.store_path, paths=paths, wait=True)
+        opening = QueryableStore.open(where, paths=paths, listener=hub, wait=True)
         return await startup.wait(f"the end of what holds the store: {error}", opening)
 
 
@@ -50,15 +57,15 @@ class Ledger:
         self,
         base: Base,
         *,
-        outlook: Callable[[], Iterable[tuple[str, int, float]]],
+        disks: Disks,
         catalogue: Catalogue | None,
         streamlinks: Streamlinks,
     ) -> None:
         self._settings, self._store, self._recorders = base.settings, base.store, base.recorders
         self._lanes, self._clock, self._journal, self._tasks = base.lanes, base.clock, base.journal, base.tasks
-        self._outlook, self._catalogue, self._streamlinks = outlook, catalogue, streamlinks
+        self._disks, self._catalogue, self._streamlinks = disks, catalogue, streamlinks
         self._restarts = Restarts()
-        self._observe: Callable[[float], None] = lambda _: None
+        self._page: Page | None = None
         self._files = ManifestFiles()
         self._manifests = Manifests(
             tasks=base.tasks, store=base.store, lanes=base.lanes, files=self._files, journal=base.journal
@@ -83,7 +90,8 @@ class Ledger:
         """This is how a recording is now; never waits."""
         self._manifests.note(recorder)
         for seconds in self._restarts.of(recorder):
-            self._observe(seconds)
+            if self._page is not None:
+                self._page.observe_restart(seconds)
 
     def build_rescan(self, manager: Manager) -> Rescan:
         """What makes rows of manifests again."""
@@ -109,7 +117,7 @@ class Ledger:
             self._journal.tell(METRICS_FAILED, what=where or textfile, why=error)
             return
         page, meter = pages.Page(), self._build_meter()
-        self._observe = page.observe_restart
+        self._page = page
 
         async def text() -> bytes:
             return page.text(await meter.snapshot())
@@ -119,19 +127,12 @@ class Ledger:
 
         if where:
             server = Server(text, pages.CONTENT_TYPE)
-            self._tasks.create_task(provide(where, lambda: server.serve(where), 0, self._journal))
+            self._tasks.create_task(provide(where, partial(server.serve, where), 0, self._journal))
         if textfile:
             self._tasks.create_task(provide(textfile, write, TEXTFILE_INTERVAL, self._journal))
 
     def _build_meter(self) -> Meter:
         return Meter(
-            store=self._store,
-            recorders=self._recorders.values,
-            outlook=lambda: (DiskFigures(place=place, free=free, left=left) for place, free, left in self._outlook()),
-            catalogue=self._ask_catalogue,
-            streamlink_trouble=lambda: self._streamlinks.trouble,
-            clock=self._clock,
-        )
-
-    async def _ask_catalogue(self) -> CatalogueState | None:
-        return None if self._catalogue is None else await self._catalogue.state()
+            store=self._store, recorders=self._recorders, disks=self._disks, catalogue=self._catalogue,
+            streamlinks=self._streamlinks, clock=self._clock,
+        )  # fmt: skip

@@ -1,17 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The part of the composition root that looks after what was recorded: the audit with its repairs, and retention."""
+"""Upkeep: what compares, puts right, and gives up what was recorded."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
-from streamvaultd.base.sd_notify import Notifier
-from streamvaultd.core.upkeep.retention import Rules
 from streamvaultd.daemon.base import Base
-from streamvaultd.jobs.joins import Joins
-from streamvaultd.recording.manager import Manager
-from streamvaultd.recording.removal import Removal
-from streamvaultd.scopes.runs import Runs
+from streamvaultd.daemon.recording import Recording
 from streamvaultd.scopes.witnesses.bus import UnitBus
 from streamvaultd.upkeep.audit.audits import Audits
 from streamvaultd.upkeep.audit.looks import Looks
@@ -20,45 +15,33 @@ from streamvaultd.upkeep.audit.repairs import Repairs
 from streamvaultd.upkeep.audit.salvage import Salvage
 from streamvaultd.upkeep.audit.survey import Survey
 from streamvaultd.upkeep.pruning import Pruning
-from streamvaultd.upkeep.retention import Retention
+from streamvaultd.upkeep.retention import Limits, Reprieve, Retention
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Upkeep:
-    """What compares, puts right, and gives up."""
+    """The audit with its repairs, and retention."""
 
-    def __init__(
-        self,
-        base: Base,
-        *,
-        manager: Manager,
-        runs: Runs,
-        joins: Joins,
-        removal: Removal,
-        bus: UnitBus,
-        notifier: Notifier,
-        rules: Callable[[str], Rules | None],
-    ) -> None:
-        self.pruning = Pruning(store=base.store, manager=manager, removal=removal, clock=base.clock)
-        self.retention = Retention(
-            store=base.store, pruning=self.pruning, clock=base.clock, journal=base.journal, rules=rules
-        )
-        self.repairs = Repairs(
-            manager=manager,
-            store=base.store,
-            media=Media(lanes=base.lanes, files=base.files, salvage=Salvage()),
-            runs=runs,
-            joins=joins,
-            clock=base.clock,
-            journal=base.journal,
-            settings=base.settings,
-        )
-        looks = Looks(
-            manager=manager,
-            store=base.store,
-            survey=Survey(bus, base.lanes, notifier),
-            runs=runs,
-            joins=joins,
-            clock=base.clock,
-            settings=base.settings,
-        )
-        self.audits = Audits(looks=looks, repairs=self.repairs, journal=base.journal)
+    pruning: Pruning
+    retention: Retention
+    audits: Audits
+
+
+def build_upkeep(base: Base, *, recording: Recording, bus: UnitBus, limits: Limits, reprieve: Reprieve) -> Upkeep:
+    """Repairs hear of each join that ends."""
+    manager, store, clock, settings = recording.manager, base.store, base.clock, base.settings
+    pruning = Pruning(store=store, manager=manager, removal=recording.removal, clock=clock)
+    retention = Retention(
+        store=store, pruning=pruning, limits=limits, reprieve=reprieve, clock=clock, journal=base.journal
+    )
+    repairs = Repairs(
+        manager=manager, store=store, media=Media(lanes=base.lanes, files=base.files, salvage=Salvage()),
+        runs=recording.runs, joins=recording.joins, clock=clock, journal=base.journal, settings=settings,
+    )  # fmt: skip
+    recording.joins.listeners.append(repairs.on_join_ended)
+    looks = Looks(
+        manager=manager, store=store, survey=Survey(bus, base.lanes, base.notifier), runs=recording.runs,
+        joins=recording.joins, clock=clock, settings=settings,
+    )  # fmt: skip
+    audits = Audits(looks=looks, repairs=repairs, journal=base.journal)
+    return Upkeep(pruning=pruning, retention=retention, audits=audits)

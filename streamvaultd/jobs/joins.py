@@ -22,7 +22,7 @@ from streamvaultd.core.model import JOIN, Moment, Recorder, SeamRecord
 from streamvaultd.core.recording.events import JoinEnded
 from streamvaultd.errors import VaultError
 from streamvaultd.jobs.launching import JoinRuns
-from streamvaultd.jobs.ports import Disk, Inbox, Store
+from streamvaultd.jobs.ports import Disk, Inbox, JobLedger
 from streamvaultd.reporting.notices import JOIN_HELD_UP, JOIN_WAITS, LEAD_LEFT_OUT, Journal
 from streamvaultd.scopes.runs import OnExit
 
@@ -81,7 +81,7 @@ class _Report(msgspec.Struct, rename="camel"):
 
 
 class Joins:
-    """Starts join jobs and reads their reports."""
+    """Starts join jobs and reads their reports; `listeners` hear of each end before the recorder does."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class Joins:
         inbox: Inbox,
         tasks: Tasks,
         clock: Clock,
-        store: Store,
+        store: JobLedger,
         disk: Disk,
         journal: Journal,
         runs: JoinRuns,
@@ -101,6 +101,7 @@ class Joins:
         self._disk = disk
         self._journal = journal
         self._runs = runs
+        self.listeners: list[Callable[[int, JoinEnded], None]] = []
         self._at: set[int] = set()
         self._asked: set[int] = set()
 
@@ -211,7 +212,7 @@ class Joins:
         ended = JoinEnded(
             at=self._clock.now(), join=join, path=report.path, size=report.bytes, duration=_duration(report.parts)
         )
-        self._inbox.post(recording, ended)
+        self._tell(recording, ended)
 
     async def _wait_for_room(self, recorder: Recorder, needed: int) -> bool:
         """Wait until a join that found no room has some; False if that takes too long.
@@ -240,7 +241,12 @@ class Joins:
         if retry is not None:
             await self._start(retry, join)
             return
-        self._inbox.post(recording, JoinEnded(at=self._clock.now(), join=join, why=why, for_good=for_good))
+        self._tell(recording, JoinEnded(at=self._clock.now(), join=join, why=why, for_good=for_good))
+
+    def _tell(self, recording: int, ended: JoinEnded) -> None:
+        for listener in self.listeners:
+            listener(recording, ended)
+        self._inbox.post(recording, ended)
 
     async def _finish(self, recording: int, job: int, *, ok: bool, result: Mapping[str, object]) -> None:
         await self._store.finish_job(job, ok=ok, result=result, now=self._clock.now())

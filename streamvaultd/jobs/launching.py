@@ -13,11 +13,11 @@ from typing import Final
 
 from streamvaultd.base.units import job_fd_name, job_unit
 from streamvaultd.core.model import Container, Recorder, ScopeLimits, Segment
-from streamvaultd.jobs.ports import Files, Names
+from streamvaultd.jobs.ports import Names, ResultFiles
 from streamvaultd.jobs.progress import JoinProgress
 from streamvaultd.reporting.notices import fields_of
 from streamvaultd.scopes.launcher import memfd_with
-from streamvaultd.scopes.ports import Command, Rules
+from streamvaultd.scopes.ports import Access, Command
 from streamvaultd.scopes.runs import OnExit, Place, Runs
 
 JOB_TASKS_MAX: Final = 16
@@ -31,7 +31,7 @@ class JoinRuns:
         self,
         *,
         runs: Runs,
-        files: Files,
+        files: ResultFiles,
         names: Names,
         progress: JoinProgress,
         reports: Path,
@@ -112,11 +112,11 @@ class JoinRuns:
             "least": round(recording.policy.min_duration * 1000),
         }
 
-    def _rules(self, recorder: Recorder) -> Rules:
+    def _rules(self, recorder: Recorder) -> Access:
         """A join reads and writes in its streamer's folder and where reports are, and has no network."""
         folder = self._files.segment_path(recorder.recording, 1).parent.parent
         folders = {str(folder), str(self.stem(recorder).parent), str(self.reports)}
-        return Rules(write=tuple(sorted(folders)))
+        return Access(write=tuple(sorted(folders)))
 
 
 def _received(segment: Segment) -> tuple[int, int] | None:

@@ -12,7 +12,7 @@ from streamvaultd.core.model import Moment, Recording, SeamRecord
 from streamvaultd.core.recording.events import JoinEnded
 
 
-class Store(Protocol):
+class JobLedger(Protocol):
     """The rows of jobs and seams; durable when a call returns, raises StoreUnavailable."""
 
     async def create_job(self, recording: int, kind: str, spec: Mapping[str, object], now: Moment) -> int: ...
@@ -28,7 +28,7 @@ class Inbox(Protocol):
     def post(self, recording: int, event: JoinEnded) -> None: ...
 
 
-class Files(Protocol):
+class ResultFiles(Protocol):
     """Names of a recording's files."""
 
     def segment_path(self, recording: Recording, number: int) -> Path: ...

@@ -7,10 +7,9 @@ costs nothing but the bar.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Protocol
 
 import msgspec
 
@@ -22,7 +21,7 @@ TAIL: Final = 4096
 """Bytes at the file's end that are read: more than a line."""
 
 
-class Progress(msgspec.Struct, frozen=True):
+class Headway(msgspec.Struct, frozen=True):
     """Bytes of the result that are in place, all of them, and how many seconds the rest may take if that is known."""
 
     done: Annotated[int, msgspec.Meta(ge=0, le=ranges.BYTES.high)]
@@ -30,16 +29,22 @@ class Progress(msgspec.Struct, frozen=True):
     left: Annotated[float, msgspec.Meta(ge=0, le=ranges.SECONDS.high)] | None = None
 
 
-class JoinProgress:
-    """What is known of the joins that run; calls `on_change(recording)` for each line that a job writes."""
+class Listener(Protocol):
+    """Hears how far joins are."""
 
-    def __init__(self, *, folder: Path, watcher: MediaWatcher, on_change: Callable[[int], None]) -> None:
+    def on_progress(self, recording: int) -> None: ...
+
+
+class JoinProgress:
+    """What is known of the joins that run; `listener` hears of each line that a job writes."""
+
+    def __init__(self, *, folder: Path, watcher: MediaWatcher, listener: Listener) -> None:
         self._folder = folder
         self._watcher = watcher
-        self._on_change = on_change
-        self._of: dict[int, Progress] = {}
+        self._listener = listener
+        self._of: dict[int, Headway] = {}
 
-    def of(self, recording: int) -> Progress | None:
+    def of(self, recording: int) -> Headway | None:
         """How far the join of a recording is."""
         return self._of.get(recording)
 
@@ -81,8 +86,8 @@ class JoinProgress:
                 size = file.seek(0, 2)
                 file.seek(max(0, size - TAIL))
                 lines = file.read(TAIL).split(b"\n")
-            self._of[recording] = msgspec.json.decode(lines[-2], type=Progress)
+            self._of[recording] = msgspec.json.decode(lines[-2], type=Headway)
         except (OSError, IndexError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return size + 1
-        self._on_change(recording)
+        self._listener.on_progress(recording)
         return size + 1

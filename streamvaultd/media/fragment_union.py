@@ -12,7 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from streamvaultd.media.fmp4 import boxes
-from streamvaultd.media.fragments import Fragment, Run, Track, clock_of, fragments, tracks
+from streamvaultd.media.fragments import Fragment, FragmentRun, Track, clock_of, fragments, tracks
 from streamvaultd.media.source import Clipped, find_back, is_equal
 from streamvaultd.media.union import Origin, Span, Union
 
@@ -114,7 +114,7 @@ def _common(
     older: Source, mine: Sequence[Fragment], newer: Source, yours: Sequence[Fragment]
 ) -> Iterator[tuple[int, int]]:
     """Indices of equal fragments, ascending in both files."""
-    places: dict[tuple[Run, ...], int] = {}
+    places: dict[tuple[FragmentRun, ...], int] = {}
     for index, fragment in enumerate(mine):
         places[fragment.runs] = -1 if fragment.runs in places else index
     last = -1
@@ -182,7 +182,7 @@ def _covers(fuller: Sequence[Kept], other: Sequence[Kept]) -> bool:
     )
 
 
-def _seconds(run: Run, known: Mapping[int, Track]) -> float:
+def _seconds(run: FragmentRun, known: Mapping[int, Track]) -> float:
     return run.start / known[run.track].timescale
 
 
@@ -273,7 +273,7 @@ def overlap_ms(older: Source, newer: Source, union: Union) -> float | None:
     return max(0.0, round(end - start, 1))
 
 
-def _runs_at(source: Source, places: Sequence[int], known: Mapping[int, Track], track: int) -> Iterator[Run]:
+def _runs_at(source: Source, places: Sequence[int], known: Mapping[int, Track], track: int) -> Iterator[FragmentRun]:
     """The runs of a track in the fragments at these places."""
     for place in places:
         found = next(fragments(source, known, place), None)

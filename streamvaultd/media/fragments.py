@@ -41,7 +41,7 @@ class Track(NamedTuple):
     duration: int
 
 
-class Run(NamedTuple):
+class FragmentRun(NamedTuple):
     """The time that a fragment holds of one track, in ticks of its timescale."""
 
     track: int
@@ -54,7 +54,7 @@ class Fragment(NamedTuple):
 
     start: int
     end: int
-    runs: tuple[Run, ...]
+    runs: tuple[FragmentRun, ...]
 
 
 def tracks(source: Source) -> dict[int, Track]:
@@ -149,7 +149,7 @@ def _parse_track(trak: bytes) -> tuple[int, int, bool] | None:
     return number, timescale, media.get(b"hdlr", b"")[8:12] == b"vide"
 
 
-def runs_of(source: Source, moof: Box, known: Mapping[int, Track]) -> tuple[Run, ...]:
+def runs_of(source: Source, moof: Box, known: Mapping[int, Track]) -> tuple[FragmentRun, ...]:
     """The times of a movie fragment; none at all unless every track fragment of a known track tells its own."""
     found = []
     for kind, body in children(content(source, moof)):
@@ -161,7 +161,7 @@ def runs_of(source: Source, moof: Box, known: Mapping[int, Track]) -> tuple[Run,
     return tuple(found)
 
 
-def _parse_traf(traf: bytes, known: Mapping[int, Track]) -> Run | None:
+def _parse_traf(traf: bytes, known: Mapping[int, Track]) -> FragmentRun | None:
     boxes_inside = list(children(traf))
     inside = dict(boxes_inside)
     header, clock = inside.get(b"tfhd", b""), inside.get(b"tfdt", b"")
@@ -172,7 +172,7 @@ def _parse_traf(traf: bytes, known: Mapping[int, Track]) -> Run | None:
     usual = _usual_duration(header)
     usual = known[track].duration if usual is None else usual
     duration = sum(_run_duration(body, usual) for kind, body in boxes_inside if kind == b"trun")
-    return Run(track, start, duration)
+    return FragmentRun(track, start, duration)
 
 
 def _usual_duration(tfhd: bytes) -> int | None:
@@ -203,6 +203,30 @@ def beats(source: Source) -> Iterator[tuple[int, float, float]]:
             if run.track == clock:
                 scale = known[run.track].timescale
                 yield fragment.start, run.start / scale, run.duration / scale
+
+
+def counted_ms(source: Source) -> int | None:
+    """As duration_ms(), for one who removes what is short: None where something is not understood.
+
+    That is a fragment that is torn, or has samples of which nothing says how long they last, and what is no box.
+    """
+    known, end = tracks(source), 0
+    for box in boxes(source):
+        end = box.end
+        if box.kind == b"moof" and any(_is_endless(body, known) for body in _of_tracks(source, box)):
+            return None
+    return None if end < source.size else duration_ms(source)
+
+
+def _of_tracks(source: Source, moof: Box) -> Iterator[bytes]:
+    return (body for kind, body in children(content(source, moof)) if kind == b"traf")
+
+
+def _is_endless(traf: bytes, known: Mapping[int, Track]) -> bool:
+    """Whether it has samples that last no time, or more than are counted."""
+    counts = [_number(body, 4) or 0 for kind, body in children(traf) if kind == b"trun"]
+    run = _parse_traf(traf, known)
+    return any(count > SAMPLES_MAX for count in counts) or (any(counts) and (run is None or not run.duration))
 
 
 def duration_ms(source: Source, gap_max: int = SEAM_GAP_MAX) -> int | None:

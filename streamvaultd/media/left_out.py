@@ -5,8 +5,7 @@ A join leaves bytes of its segments out, and then the segments go. So each range
 either the result has the very bytes there, or it has every unit of every elementary stream of it, known or not, with
 its presentation time. What lacks a single one, and what is not understood, is named, so that it is kept.
 
-Memory is that of a slice of the range; of the result as much is read as the range has, and REACH around it once if
-something is not found.
+Memory is that of a slice of a range; of the result as much is read, and REACH around it if something is not found.
 docs/design/003-join.md
 """
 
@@ -14,13 +13,15 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from streamvaultd.media import fmp4, payload, ts
 from streamvaultd.media.container import Container, sniff
 from streamvaultd.media.fmp4 import Box
 from streamvaultd.media.samples import Usual, samples, usual_of
-from streamvaultd.media.source import Clipped, common_backward, common_forward, find_back
+from streamvaultd.media.seam import HEAD, HITS_MAX, REACH_MAX
+from streamvaultd.media.source import Clipped, common_backward, common_forward, find_back, longest_at
 from streamvaultd.media.splice import Part, Splice
 from streamvaultd.media.timeline import blocks
 
@@ -45,7 +46,6 @@ LOOK: Final = 4 << 20
 ROUNDING: Final = ts.TICKS_PER_MS
 """By how many ticks two muxers may round a frame's time differently."""
 
-HEAD: Final = 32 * ts.PACKET
 _STRUCTURE: Final = frozenset({b"styp", b"sidx", b"prft", b"free", b"skip", b"mfra"})
 _CHUNK: Final = 1 << 20
 
@@ -53,6 +53,7 @@ INITIALISATION: Final = "the initialisation"
 
 Key: TypeAlias = tuple[int | str, bytes]
 """Whose it is (a PID, a track), and what."""
+Span: TypeAlias = tuple[int, int]
 
 
 class LeftOut(NamedTuple):
@@ -103,7 +104,7 @@ def _unused(index: int, size: int, plans: Sequence[Plan]) -> Iterator[tuple[int,
         at = max(at, end)
 
 
-def _look_for(file: Source, index: int, span: tuple[int, int], held: Sequence[tuple[Plan, Splice]]) -> None:
+def _look_for(file: Source, index: int, span: Span, held: Sequence[tuple[Plan, Splice]]) -> None:
     """Raises _Lost unless all of a range is held."""
     start, end = span
     places: list[int] = []
@@ -126,9 +127,7 @@ def _look_for(file: Source, index: int, span: tuple[int, int], held: Sequence[tu
         raise _Lost(f"{end - start} bytes of a format that is not looked into")
 
 
-def _places(
-    index: int, span: tuple[int, int], plan: Plan, file: Source, whole: Splice
-) -> tuple[int | None, int | None]:
+def _places(index: int, span: Span, plan: Plan, file: Source, whole: Splice) -> tuple[int | None, int | None]:
     """Where in a part of the result the bytes may be with which a range begins, and those with which it ends."""
     at, before, behind = 0, None, None
     for piece in plan.pieces:
@@ -138,7 +137,8 @@ def _places(
         at += piece.size
     if before is None and behind is None:
         head = file.read(span[0], min(HEAD, span[1] - span[0]))
-        before = next(find_back(whole, head, max(0, whole.size - 4 * REACH), whole.size), None)
+        places = islice(find_back(whole, head, max(0, whole.size - REACH_MAX), whole.size), HITS_MAX)
+        before = longest_at(file, span[0], whole, places, span[1] - span[0])
     return before, behind
 
 
@@ -194,7 +194,7 @@ def _digest(data: bytes) -> bytes:
 # --- transport streams ---------------------------------------------------------------------------------------------
 
 
-def _look_for_units(file: Source, span: tuple[int, int], held: Sequence[tuple[Source, int]]) -> None:
+def _look_for_units(file: Source, span: Span, held: Sequence[tuple[Source, int]]) -> None:
     start, end = span
     _require_sync(file, start, end)
     for low in range(start, end, SLICE):
@@ -253,7 +253,7 @@ def _items_of(unit: payload.Unit) -> Iterator[_Item]:
 
 
 def _look_for_packets(
-    file: Source, units: Sequence[payload.Unit], span: tuple[int, int], held: Sequence[tuple[Source, int]]
+    file: Source, units: Sequence[payload.Unit], span: Span, held: Sequence[tuple[Source, int]]
 ) -> None:
     """Of units that are not in the result as they are: each packet is, or what is torn is how one of them begins."""
     wanted: dict[int, Counter[bytes]] = {}
@@ -298,7 +298,7 @@ def _payloads(source: Source, start: int, end: int, pids: set[int]) -> Iterator[
 # --- fragmented MP4 ------------------------------------------------------------------------------------------------
 
 
-def _look_for_samples(file: Source, span: tuple[int, int], held: Sequence[tuple[Source, int]]) -> None:
+def _look_for_samples(file: Source, span: Span, held: Sequence[tuple[Source, int]]) -> None:
     start, end = span
     known = _usual(file)
     for boxes in _groups(file, start, end):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from streamvaultd.media.source import Source
 
-SLICE: Final = 1 << 16
+SLICE: Final = 65_520
 """Bytes of a table that are read at a time; a multiple of every entry's size."""
 
 PARTS_MAX: Final = 64

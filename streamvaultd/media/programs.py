@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 _DATA = frozenset({0x05, 0x0A, 0x0B, 0x0C, 0x0D, 0x14, 0x15, 0x16, 0x86})
 _PRIVATE = 0x06
 # Both pictures and tables come within so many bytes
-_NEAR = 16 << 20
+NEAR = 16 << 20
 _TABLE_PAT, _TABLE_PMT = 0, 2
 _CRC = 4
+_WITH_PAYLOAD = bytes(byte & 0x10 for byte in range(256))
 
 Stream = tuple[int, int]
 """PID and type."""
@@ -77,7 +78,7 @@ def nameless_pictures(source: Source) -> set[int]:
     So ffmpeg writes what transport streams have no name for, AV1 and VP9 among them.
     """
     maps, private, pictures = set[int](), set[int](), set[int]()
-    for _, data in timeline.blocks(source, 0, min(source.size, _NEAR)):
+    for _, data in timeline.blocks(source, 0, min(source.size, NEAR)):
         for at in ts.starts(data):
             pid = ts.pid_of(data, at)
             if pid == ts.PID_PAT:
@@ -87,6 +88,25 @@ def nameless_pictures(source: Source) -> set[int]:
             elif (pes := ts.parse_pes(data, at)) and pes.is_video:
                 pictures.add(pid)
     return pictures & private
+
+
+def opaque_pids(source: Source) -> set[int]:
+    """The PIDs of what is neither pictures, sound nor a table, and what no table calls data."""
+    maps, data_pids, found, known = set[int](), set[int](), set[int](), set[int]()
+    for _, data in timeline.blocks(source, 0, source.size):
+        with_payload = data[3 :: ts.PACKET].translate(_WITH_PAYLOAD)
+        pids = zip(data[1 :: ts.PACKET], data[2 :: ts.PACKET], with_payload, strict=True)
+        found |= {(head & 0x1F) << 8 | low for head, low, has in set(pids) if has}
+        for at in ts.starts(data):
+            pid, start = ts.pid_of(data, at), ts.payload_at(data, at)
+            if pid == ts.PID_PAT:
+                maps.update(maps_of(data, at))
+            elif pid in maps:
+                data_pids.update(stream for stream, kind in entries_of(data, at) if kind in _DATA)
+            elif start >= 0 and data[start : start + 3] == b"\0\0\1":
+                known.add(pid)
+    tables = set(range(ts.PID_TABLES_END)) | maps
+    return found - known - data_pids - tables - {ts.PID_NULL}
 
 
 def learn(data: bytes, named: dict[int, dict[int, int]]) -> None:

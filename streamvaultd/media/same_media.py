@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whether an MP4 has all that a transport stream has, unit for unit: read by other means than those that made it.
 
-Of each stream the content of all units is digested in order, as the two formats have it in common: pictures by NAL
+Of each stream the content of all units is compared in order, as the two formats have it in common: pictures by NAL
 units (start codes in the one, lengths in the other), AAC by frames without the header that each has in a transport
 stream, all else by its bytes. And each unit with a time is shown when the transport stream says. What an MP4 has no
 track for stands in a box of its own, packet for packet. Memory is that of a unit, and both are read once.
@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import hashlib
 from itertools import groupby, pairwise
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from streamvaultd.media import fmp4, mp4, payload, ts
-from streamvaultd.media.programs import learn
+from streamvaultd.media.programs import NEAR, learn
 from streamvaultd.media.source import Clipped
 from streamvaultd.media.timeline import blocks
 
@@ -45,60 +45,42 @@ class Differs(Exception):
     """What the MP4 does not have."""
 
 
-class _Content(Protocol):
-    """What a stream consists of, digested; `count` is how much of it there was."""
+class _Content:
+    """What a stream consists of, in a form that both formats have in common; here its bytes.
 
-    count: int
+    `count` is how much of it there was, and `ready` what was not compared yet.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.ready = b""
 
     def add(self, body: bytes) -> int | None:
         """A unit; where the first thing that begins in it is, by `count`; None if that cannot be told."""
-
-    def add_sample(self, body: bytes) -> None:
-        """The same of an MP4."""
-
-    def digest(self) -> bytes:
-        """Of all that came."""
-
-
-class _Bytes:
-    """Of which nothing is known."""
-
-    def __init__(self) -> None:
-        self._hash = hashlib.blake2b()
-        self.count = 0
-
-    def add(self, body: bytes) -> int | None:
         at = self.count
         self.add_sample(body)
         return at
 
     def add_sample(self, body: bytes) -> None:
-        self._hash.update(body)
+        """The same of an MP4."""
+        self.ready += body
         self.count += len(body)
 
-    def digest(self) -> bytes:
-        return self._hash.digest()
+    def finish(self) -> None:
+        """Nothing comes behind it."""
 
 
-class _Things:
+class _Things(_Content):
     """One after the other, each with its length."""
 
     def __init__(self) -> None:
-        self._hash = hashlib.blake2b()
+        super().__init__()
         self._rest = b""
-        self.count = 0
 
-    def _put(self, data: bytes) -> None:
-        self._hash.update(len(data).to_bytes(4, "big"))
-        self._hash.update(data)
-        self.count += 1
-
-    def digest(self) -> bytes:
-        self._finish()
-        return self._hash.digest()
-
-    def _finish(self) -> None:
-        raise NotImplementedError
+    def _put(self, things: Sequence[bytes]) -> None:
+        pieces = [piece for thing in things for piece in (len(thing).to_bytes(4, "big"), thing)]
+        self.ready = b"".join([self.ready, *pieces])
+        self.count += len(things)
 
 
 class _Frames(_Things):
@@ -107,6 +89,7 @@ class _Frames(_Things):
     def add(self, body: bytes) -> int | None:
         first = self.count + bool(self._rest)
         data, at = self._rest + body, 0
+        frames = []
         while at + 7 <= len(data):
             if data[at] != 0xFF or data[at + 1] & 0xF6 != 0xF0:
                 raise Differs("sound that is not understood")
@@ -116,17 +99,18 @@ class _Frames(_Things):
                 raise Differs("sound that is not understood")
             if at + size > len(data):
                 break
-            self._put(data[at + head : at + size])
+            frames.append(data[at + head : at + size])
             at += size
+        self._put(frames)
         self._rest = data[at:]
         return first
 
     def add_sample(self, body: bytes) -> None:
-        self._put(body)
+        self._put([body])
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
         if self._rest:
-            self._put(self._rest)
+            self._put([self._rest])
             self._rest = b""
 
 
@@ -136,44 +120,46 @@ class _Nals(_Things):
     def add(self, body: bytes) -> int | None:
         is_start = body.startswith(_CODE[:2]) and body[:_ZEROS_MAX].lstrip(b"\0").startswith(_CODE[2:])
         if is_start:
-            self._finish()
+            self.finish()
         first = self.count if is_start else None
         data = self._rest + body
         at = data.find(_CODE)
         if at < 0 or data[:at].strip(b"\0"):
             raise Differs("pictures that are not understood")
+        nals = []
         while (end := data.find(_CODE, at + len(_CODE))) >= 0:
-            self._put_nal(data[at + len(_CODE) : end])
+            nals.append(data[at + len(_CODE) : end])
             at = end
+        self._put_nals(nals)
         self._rest = data[at:]
         if len(self._rest) > payload.UNIT_MAX:
             raise Differs("pictures that are not understood")
         return first
 
     def add_sample(self, body: bytes) -> None:
-        at = 0
+        at, nals = 0, []
         while at < len(body):
             size = int.from_bytes(body[at : at + 4], "big")
             if at + 4 + size > len(body):
                 raise Differs("pictures that are not understood")
-            self._put_nal(body[at + 4 : at + 4 + size])
+            nals.append(body[at + 4 : at + 4 + size])
             at += 4 + size
+        self._put_nals(nals)
 
-    def _put_nal(self, data: bytes) -> None:
+    def _put_nals(self, nals: Sequence[bytes]) -> None:
         # zeros may be put behind each
-        if data := data.rstrip(b"\0"):
-            self._put(data)
+        self._put([nal for each in nals if (nal := each.rstrip(b"\0"))])
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
         if self._rest:
-            self._put_nal(self._rest[len(_CODE) :])
+            self._put_nals([self._rest[len(_CODE) :]])
             self._rest = b""
 
 
 def _content(kind: int | None) -> _Content:
     if kind in (_AVC, _HEVC):
         return _Nals()
-    return _Frames() if kind == _AAC else _Bytes()
+    return _Frames() if kind == _AAC else _Content()
 
 
 class _Stream:
@@ -192,10 +178,11 @@ class _Stream:
 
     def feed(self, unit: payload.Unit) -> None:
         at = self._mine.add(unit.body)
+        shown = None if at is None else self._reach(at)
+        self._match(unit.at)
         if unit.ticks is None:
             return
         self._is_timed = True
-        shown = None if at is None else self._reach(at)
         if shown is None and self._is_exact:
             raise Differs(f"what PID {self._pid} has at byte {unit.at} begins no sample")
         if shown is not None:
@@ -224,11 +211,22 @@ class _Stream:
         self.offsets.append((ticks, shown))
         self._last = ticks, shown
 
-    def finish(self) -> None:
+    def _match(self, at: int) -> None:
+        """Compares what both have by now."""
+        mine, theirs = self._mine.ready, self._theirs.ready
+        size = min(len(mine), len(theirs))
+        if mine[:size] != theirs[:size]:
+            raise Differs(f"what PID {self._pid} has up to byte {at} is not in its track")
+        self._mine.ready, self._theirs.ready = mine[size:], theirs[size:]
+
+    def finish(self, end: int) -> None:
+        self._mine.finish()
         for sample in self._samples:
             self._theirs.add_sample(self._made.read(sample.at, sample.size))
-        if self._mine.digest() != self._theirs.digest():
-            raise Differs(f"PID {self._pid} has other content than its track")
+            self._match(end)
+        self._match(end)
+        if self._mine.ready or self._theirs.ready:
+            raise Differs(f"PID {self._pid} and its track do not end together")
         if self._is_timed and not self.offsets:
             raise Differs(f"nothing tells when PID {self._pid} is shown")
 
@@ -251,7 +249,7 @@ def require_same(source: Source, made: Source, pids: Sequence[int], clocks: int)
         else:
             streams[unit.pid].feed(unit)
     for stream in streams.values():
-        stream.finish()
+        stream.finish(source.size)
     _require_times(list(streams.values()), clocks)
     return others
 
@@ -267,9 +265,9 @@ def _require_times(streams: Sequence[_Stream], clocks: int) -> None:
 
 
 def _kinds(source: Source) -> dict[int, int]:
-    """By PID, the type of each stream that a table names."""
+    """By PID, the type of each stream that a table names; those that begin later make no MP4."""
     found: dict[int, int] = {}
-    for _, data in blocks(source, 0, source.size):
+    for _, data in blocks(source, 0, min(source.size, NEAR)):
         named: dict[int, dict[int, int]] = {}
         learn(data, named)
         for streams in named.values():

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,6 +126,17 @@ def common_forward(one: Source, one_at: int, other: Source, other_at: int, limit
             return done + _common(mine, yours)
         done, window = done + size, min(2 * window, WINDOW)
     return done
+
+
+def longest_at(one: Source, one_at: int, other: Source, places: Iterable[int], limit: int) -> int | None:
+    """Of these places in another source, the one from which most is equal; the first that has all of it."""
+    found, most = None, 0
+    for place in places:
+        common = common_forward(one, one_at, other, place, limit)
+        found, most = (place, common) if common > most else (found, most)
+        if most == limit:
+            break
+    return found
 
 
 def common_backward(one: Source, one_at: int, other: Source, other_at: int, limit: int) -> int:

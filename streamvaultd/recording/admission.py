@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from streamvaultd.base.clock import Clock
-from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Broadcast, Moment, Policy, Recorder
 from streamvaultd.core.recording.events import RecordRequested
@@ -16,7 +16,7 @@ from streamvaultd.core.watching.model import Sighting
 from streamvaultd.core.watching.streamer import Streamer
 from streamvaultd.recording.headroom import Headroom
 from streamvaultd.recording.inbox import Inbox, Recorders
-from streamvaultd.recording.ports import Store
+from streamvaultd.recording.ports import RecordingStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ class Beginner:
         *,
         inbox: Inbox,
         recorders: Recorders,
-        store: Store,
+        store: RecordingStore,
         clock: Clock,
         headroom: Headroom,
     ) -> None:
@@ -71,7 +71,7 @@ class Beginner:
 class Admission:
     """What the watcher has begun, and noted, of broadcasts."""
 
-    def __init__(self, beginner: Beginner, store: Store, settings: LiveSettings) -> None:
+    def __init__(self, beginner: Beginner, store: RecordingStore, settings: LiveSettings) -> None:
         self._beginner = beginner
         self._store = store
         self._settings = settings

@@ -14,7 +14,7 @@ from streamvaultd.base.tasks import Tasks
 from streamvaultd.core.model import Recorder, Segment
 from streamvaultd.core.recording import effects as fx
 from streamvaultd.errors import StoreUnavailable
-from streamvaultd.recording.ports import Store
+from streamvaultd.recording.ports import RecordingStore
 from streamvaultd.reporting.hub import Hub, News
 from streamvaultd.reporting.notices import STORE_FAILED, Journal
 
@@ -25,7 +25,7 @@ SAVE_RETRY: Final = 2.0
 class Books:
     """Saves and announces."""
 
-    def __init__(self, *, store: Store, journal: Journal, hub: Hub, clock: Clock, tasks: Tasks) -> None:
+    def __init__(self, *, store: RecordingStore, journal: Journal, hub: Hub, clock: Clock, tasks: Tasks) -> None:
         self._store = store
         self._journal = journal
         self._hub = hub

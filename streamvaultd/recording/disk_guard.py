@@ -18,7 +18,7 @@ from streamvaultd.base.clock import Clock
 from streamvaultd.base.lanes import is_no_room
 from streamvaultd.base.tasks import Tasks
 from streamvaultd.base.units import parse_segment_unit
-from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.core.model import Recorder, State
 from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.disk import (

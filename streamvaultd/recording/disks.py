@@ -13,7 +13,7 @@ from typing import Final, ParamSpec, TypeVar
 from streamvaultd.base.lanes import Lanes
 from streamvaultd.core.model import Recorder
 from streamvaultd.core.recording.disk import Room
-from streamvaultd.recording.ports import Files, Space
+from streamvaultd.recording.ports import RecordingFiles, Space
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -25,7 +25,7 @@ ANSWER_LIMIT: Final = 25.0
 class Disks:
     """All raise OSError; `lane` is the directory that is asked for."""
 
-    def __init__(self, *, lanes: Lanes, files: Files, space: Space) -> None:
+    def __init__(self, *, lanes: Lanes, files: RecordingFiles, space: Space) -> None:
         self._lanes = lanes
         self._files = files
         self._space = space

@@ -21,7 +21,7 @@ from streamvaultd.core.recording.reconcile import Run
 from streamvaultd.errors import DiskFull
 from streamvaultd.recording.files.held import HeldFiles
 from streamvaultd.recording.inbox import Inbox
-from streamvaultd.recording.ports import Files, Looks, Writeback
+from streamvaultd.recording.ports import Looks, RecordingFiles, Writeback
 
 
 class Measured(NamedTuple):
@@ -40,7 +40,7 @@ class Footage:
         *,
         inbox: Inbox,
         clock: Clock,
-        files: Files,
+        files: RecordingFiles,
         lanes: Lanes,
         media: MediaWatcher,
         writeback: Writeback,

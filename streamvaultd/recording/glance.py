@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from streamvaultd.base.clock import Clock
 from streamvaultd.base.lanes import Lanes
 from streamvaultd.core.model import Phase, Recorder, Recording, Segment
-from streamvaultd.recording.ports import Files
+from streamvaultd.recording.ports import RecordingFiles
 
 LIMIT: Final = 0.5
 """A disk that does not answer within so long (s) is not waited for: the size that was measured last is shown."""
@@ -28,7 +28,7 @@ class Sizes(Protocol):
 class Glance:
     """Sizes of the files that are written, one look a second at most; never raises for a disk that cannot be asked."""
 
-    def __init__(self, *, files: Files, lanes: Lanes, clock: Clock) -> None:
+    def __init__(self, *, files: RecordingFiles, lanes: Lanes, clock: Clock) -> None:
         self._files = files
         self._lanes = lanes
         self._clock = clock

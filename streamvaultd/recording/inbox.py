@@ -11,14 +11,14 @@ from typing import Final
 from streamvaultd.base.clock import Clock
 from streamvaultd.core.model import Instant, Phase, Recorder
 from streamvaultd.core.recording.deadlines import next_deadline
-from streamvaultd.core.recording.events import Event, HostStays, HostStopping
+from streamvaultd.core.recording.events import Event, HostStays, HostStopping, NetworkBack
 
 SETTLED_KEPT: Final = 100
 """So many recordings that were settled last are still listened to: a scope of theirs may start too late."""
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class Queued:
     """An event of a recording; `done` is told what came of it."""
 
     recording: int
@@ -30,7 +30,7 @@ class Inbox:
     """Events that wait, in order."""
 
     def __init__(self) -> None:
-        self._queue: asyncio.Queue[Entry] = asyncio.Queue()
+        self._queue: asyncio.Queue[Queued] = asyncio.Queue()
 
     @property
     def is_empty(self) -> bool:
@@ -39,15 +39,15 @@ class Inbox:
 
     def post(self, recording: int, event: Event) -> None:
         """Queue an event; one for a recording that is neither owned nor was settled lately is dropped."""
-        self._queue.put_nowait(Entry(recording, event))
+        self._queue.put_nowait(Queued(recording, event))
 
     async def submit(self, recording: int, event: Event) -> Recorder | None:
         """Queue an event and wait until it is dealt with and saved; the recorder after it, None if it is not known."""
         done: asyncio.Future[Recorder | None] = asyncio.get_running_loop().create_future()
-        self._queue.put_nowait(Entry(recording, event, done))
+        self._queue.put_nowait(Queued(recording, event, done))
         return await done
 
-    async def next(self) -> Entry:
+    async def next(self) -> Queued:
         """The next event; `is_done()` is to be called when it is dealt with."""
         return await self._queue.get()
 
@@ -100,6 +100,14 @@ class Recorders(Mapping[int, Recorder]):
         """It stays up after all."""
         self.is_host_stopping = False
         self.post_to_all(HostStays(at=self._clock.now()))
+
+    def post(self, recording: int, event: Event) -> None:
+        """See Inbox.post()."""
+        self._inbox.post(recording, event)
+
+    def on_network_back(self) -> None:
+        """A link or a route is there that was not."""
+        self.post_to_all(NetworkBack(at=self._clock.now()))
 
     def post_to_all(self, event: Event) -> None:
         """Queue an event for each of them."""

@@ -17,7 +17,7 @@ from streamvaultd.core.recording.deadlines import due
 from streamvaultd.core.recording.effects import Effect
 from streamvaultd.core.recording.events import Event
 from streamvaultd.core.recording.machine import step
-from streamvaultd.recording.inbox import Entry, Inbox, Recorders
+from streamvaultd.recording.inbox import Inbox, Queued, Recorders
 
 
 class Executor(Protocol):
@@ -87,7 +87,7 @@ class Manager:
         """Wait until run() has dealt with everything that is queued."""
         await self._inbox.settle()
 
-    async def _next_entry(self) -> Entry | None:
+    async def _next_entry(self) -> Queued | None:
         """The next event, None when a deadline passes first."""
         earliest = min(self._recorders.deadlines.values(), default=None)
         wait = None if earliest is None else max(0.0, earliest - self._clock.now().monotonic)
@@ -103,9 +103,9 @@ class Manager:
             recorder = self._recorders.get(recording)
             event = due(recorder, now) if recorder else None
             if event is not None:
-                await self._handle(Entry(recording, event))
+                await self._handle(Queued(recording, event))
 
-    async def _handle(self, entry: Entry) -> None:
+    async def _handle(self, entry: Queued) -> None:
         before = self.known(entry.recording)
         after = None
         if before is not None:

@@ -13,10 +13,10 @@ from streamvaultd.core.model import Broadcast, Moment, Policy, Recorder, Recordi
 from streamvaultd.core.recording.disk import Room
 from streamvaultd.core.recording.events import Outcome
 from streamvaultd.core.watching.model import Past
-from streamvaultd.scopes.ports import Rules
+from streamvaultd.scopes.ports import Access
 
 
-class Store(Protocol):
+class RecordingStore(Protocol):
     """Durable when a call returns; raises StoreUnavailable."""
 
     async def create_recording(
@@ -50,7 +50,7 @@ class Store(Protocol):
     async def events(self, recording: int, *, limit: int) -> Sequence[EventRow]: ...
 
 
-class Files(Protocol):
+class RecordingFiles(Protocol):
     """Blocking; called in threads. Raises DirectoryUnusable or OSError."""
 
     def prepare(self, directory: Path, streamer: str) -> None: ...
@@ -123,10 +123,10 @@ class Capture(Protocol):
         `preferred` is the quality to take if it is there.
         """
 
-    async def rules(self, recording: Recording) -> Rules:
+    async def rules(self, recording: Recording) -> Access:
         """What it may reach; raises StreamlinkUnusable."""
 
-    def reachable(self, recording: Recording) -> tuple[str, ...]:
+    async def reachable(self, recording: Recording) -> tuple[str, ...]:
         """Networks that it may reach although they are closed to scopes."""
 
 

@@ -13,7 +13,7 @@ from typing import Protocol
 from streamvaultd.base.lanes import Lanes
 from streamvaultd.core.listing import DoneJob
 from streamvaultd.core.model import JOIN, Phase, Recorder
-from streamvaultd.recording.ports import Files
+from streamvaultd.recording.ports import RecordingFiles
 
 
 class RemovalStore(Protocol):
@@ -32,7 +32,7 @@ class MediaFiles(Protocol):
 class Removal:
     """Raises OSError and StoreUnavailable; then some files may be gone, and others not."""
 
-    def __init__(self, *, store: RemovalStore, files: Files, media: MediaFiles, lanes: Lanes) -> None:
+    def __init__(self, *, store: RemovalStore, files: RecordingFiles, media: MediaFiles, lanes: Lanes) -> None:
         self._store = store
         self._files = files
         self._media = media

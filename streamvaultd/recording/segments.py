@@ -88,7 +88,7 @@ class Captures:
                 rules=await self._capture.rules(recording),
             )
             folder = self._footage.path(recorder, attempt).parent
-            place = _place(recorder, attempt, folder, self._capture.reachable(recording))
+            place = _place(recorder, attempt, folder, await self._capture.reachable(recording))
             await self._runs.launch(command, place, self._witnesses.of_run(recording.id, attempt))
         finally:
             os.close(config)

@@ -26,7 +26,7 @@ from streamvaultd.core.recording.reconcile import Facts, Run, orphans, takeover
 from streamvaultd.core.upkeep.recovery import coherent
 from streamvaultd.errors import StoreUnavailable, VaultError
 from streamvaultd.recording.manager import Manager
-from streamvaultd.recording.ports import Files
+from streamvaultd.recording.ports import RecordingFiles
 from streamvaultd.reporting.notices import ORPHAN_STOPPED, ROW_MENDED, ROW_UNREADABLE, SCOPE_TROUBLE, Journal
 from streamvaultd.scopes.ports import Found
 from streamvaultd.scopes.runs import Runs
@@ -72,7 +72,7 @@ class Takeover:
         *,
         manager: Manager,
         store: UnfinishedStore,
-        files: Files,
+        files: RecordingFiles,
         runs: Runs,
         journal: Journal,
         clock: Clock,

@@ -64,12 +64,6 @@ class Witnesses:
         if run is not None:
             self._inbox.post(run[0], ev.EvidenceArrived(at=self._clock.now(), attempt=run[1], evidence=evidence))
 
-    def on_file_taken(self, unit: str, how: ev.Taken, size: int) -> None:
-        """Somebody has removed, moved or cut the file of a run."""
-        run = parse_segment_unit(unit)
-        if run is not None:
-            self._inbox.post(run[0], ev.FileTaken(at=self._clock.now(), attempt=run[1], how=how, size=size))
-
     def on_line(self, recording: int, attempt: int, line: Line, text: str) -> None:
         """What streamlink says while it runs."""
         quality = resolved_quality(text) if line in (Line.OPENING, Line.MUXING) else None

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from streamvaultd.base.clock import Clock
 from streamvaultd.core.model import Moment, Recorder, Told
 from streamvaultd.core.watching.model import Watched
 from streamvaultd.errors import SubscriberTooSlow
@@ -102,6 +103,10 @@ class Hub:
         for subscription in self._subscriptions:
             subscription.put(news)
 
+    def on_job(self, job: WholeJob) -> None:
+        """A job has begun or ended."""
+        self.publish(JobNews(job))
+
     @contextmanager
     def subscribe(self, *, with_streamers: bool = False) -> Iterator[Subscription]:
         """A subscription that ends with the block."""
@@ -111,3 +116,21 @@ class Hub:
             yield subscription
         finally:
             self._subscriptions.discard(subscription)
+
+
+class Publisher:
+    """Publishes how recordings are, whenever that changes."""
+
+    def __init__(self, hub: Hub, *, recorders: Mapping[int, Recorder], clock: Clock) -> None:
+        self._hub = hub
+        self._recorders = recorders
+        self._clock = clock
+
+    def on_recorder(self, recorder: Recorder) -> None:
+        """A recording has changed."""
+        self._hub.publish(News(self._clock.now(), recorder))
+
+    def on_progress(self, recording: int) -> None:
+        """The join of a recording has come further."""
+        if (recorder := self._recorders.get(recording)) is not None:
+            self.on_recorder(recorder)

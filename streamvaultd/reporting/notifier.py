@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Notifies people of what the journal is told: runs core/notifying.py. Nothing waits for it.
 
-What is said is taken up by hear(), which returns at once. What waits when the daemon ends is not sent any more; the
-journal has all of it.
+What is said is taken up by Heard.hear(), which returns at once. What waits when the daemon ends is not sent any more;
+the journal has all of it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
 from streamvaultd.base.clock import Clock
@@ -17,8 +17,8 @@ from streamvaultd.core import notifying as core
 from streamvaultd.core.notifying import Desk, Message, Tiding, Worth
 from streamvaultd.core.topic import Topic
 from streamvaultd.errors import NotificationFailed
+from streamvaultd.reporting.announced import ENTRIES
 from streamvaultd.reporting.notices import (
-    ENTRIES,
     JOIN_WAITS,
     REMARKS,
     SECRETS_REFUSED,
@@ -63,46 +63,69 @@ Choice = tuple[Sequence[str], Sequence[Topic]]
 """The targets of a streamer, and the topics that he is worth a message for."""
 
 
+class Choices(Protocol):
+    """What the settings say; asked each time, for a reload may change it."""
+
+    @property
+    def hourly(self) -> int:
+        """Messages about one event of one streamer, at most."""
+
+    def of(self, streamer: str) -> Choice: ...
+
+
+class Heard:
+    """What the journal was told and somebody may be notified of, until it is looked at."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._queue: asyncio.Queue[Tiding] = asyncio.Queue(HEARD_MAX)
+        self.changed = asyncio.Event()
+        """There is something to look at, or to send."""
+
+    def hear(self, said: Said) -> None:
+        """The journal was told this; returns at once."""
+        topic = TOPICS.get(said.message_id)
+        is_expected = topic is Topic.DEATH and said.priority >= EXPECTED
+        if topic is None or is_expected or not said.streamer or self._queue.full():
+            return
+        text = "".join(character if character.isprintable() else " " for character in said.message)
+        self._queue.put_nowait(
+            Tiding(
+                topic=topic, streamer=said.streamer, text=text, priority=said.priority,
+                realtime=self._clock.now().realtime,
+            )
+        )  # fmt: skip
+        self.changed.set()
+
+    def take(self) -> Iterator[Tiding]:
+        """All that waits."""
+        while not self._queue.empty():
+            yield self._queue.get_nowait()
+
+
 class Telling:
-    """Owns what waits to be sent. `choice` is asked by a streamer's name each time."""
+    """Owns what waits to be sent."""
 
     def __init__(
         self,
         *,
         sender: Sender,
-        choice: Callable[[str], Choice],
-        hourly: Callable[[], int],
+        choices: Choices,
+        heard: Heard,
         tasks: Tasks,
         journal: Journal,
         clock: Clock,
         host: str,
     ) -> None:
         self._sender = sender
-        self._choice = choice
-        self._hourly = hourly
+        self._choices = choices
+        self._heard = heard
         self._tasks = tasks
         self._journal = journal
         self._clock = clock
         self._host = host
         self._desk = Desk()
-        self._heard: asyncio.Queue[Tiding] = asyncio.Queue(HEARD_MAX)
-        self._changed = asyncio.Event()
         self._refused: dict[str, str] = {}
-
-    def hear(self, said: Said) -> None:
-        """The journal was told this; returns at once."""
-        topic = TOPICS.get(said.message_id)
-        is_expected = topic is Topic.DEATH and said.priority >= EXPECTED
-        if topic is None or is_expected or not said.streamer or self._heard.full():
-            return
-        text = "".join(character if character.isprintable() else " " for character in said.message)
-        self._heard.put_nowait(
-            Tiding(
-                topic=topic, streamer=said.streamer, text=text, priority=said.priority,
-                realtime=self._clock.now().realtime,
-            )
-        )  # fmt: skip
-        self._changed.set()
 
     @property
     def unreachable(self) -> tuple[str, ...]:
@@ -121,10 +144,10 @@ class Telling:
             deadline = core.next_deadline(self._desk)
             try:
                 async with asyncio.timeout(None if deadline is None else max(0.0, deadline - self._now())):
-                    await self._changed.wait()
+                    await self._heard.changed.wait()
             except TimeoutError:
                 continue
-            self._changed.clear()
+            self._heard.changed.clear()
 
     async def test(self, target: str) -> None:
         """Send a message that tells that messages arrive; raises NotificationFailed."""
@@ -147,11 +170,10 @@ class Telling:
         return self._clock.now().monotonic
 
     def _take_heard(self) -> None:
-        while not self._heard.empty():
-            tiding = self._heard.get_nowait()
-            targets, topics = self._choice(tiding.streamer)
+        for tiding in self._heard.take():
+            targets, topics = self._choices.of(tiding.streamer)
             if targets and tiding.topic in topics:
-                self._perform(core.take(self._desk, tiding, targets, self._hourly(), self._now()))
+                self._perform(core.take(self._desk, tiding, targets, self._choices.hourly, self._now()))
 
     def _perform(self, step: core.Step) -> None:
         self._desk, words = step
@@ -167,4 +189,4 @@ class Telling:
         else:
             self._refused.pop(name, None)
             self._perform(core.sent(self._desk, name))
-        self._changed.set()
+        self._heard.changed.set()

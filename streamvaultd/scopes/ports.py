@@ -23,7 +23,7 @@ class Spawned(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
+class Access:
     """What a command may reach besides the system's programs and its own scratch folder; see scopes/confine.py."""
 
     read: tuple[str, ...] = ()
@@ -43,7 +43,7 @@ class Command:
     stdout_fd: int | None = None
     extra_fds: Sequence[int] = ()
     secrets: Sequence[str] = ()
-    rules: Rules
+    rules: Access
 
 
 class Launcher(Protocol):

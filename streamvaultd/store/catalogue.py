@@ -36,8 +36,10 @@ Result = TypeVar("Result")
 
 
 class Outbox(Protocol):
-    """The local store, as far as it is needed here. Raises StoreUnavailable."""
+    """The local store, as far as it is needed here; `written` is set by every change. Raises StoreUnavailable."""
 
+    @property
+    def written(self) -> asyncio.Event: ...
     async def instance(self) -> str: ...
     async def outbox_claim(self, catalogue: str) -> None: ...
     async def outbox_backlog(self) -> int: ...
@@ -71,13 +73,8 @@ class Catalogue:
         self._on_well = on_well
         self._limits = limits or Limits()
         self._feeder = Feeder(url, passfile=passfile, limits=self._limits)
-        self._changed = asyncio.Event()
         self._batch = BATCH_MAX
         self._trouble: str | None = None
-
-    def poke(self) -> None:
-        """The local store has changed."""
-        self._changed.set()
 
     async def state(self) -> CatalogueState:
         """How it is now."""
@@ -96,12 +93,12 @@ class Catalogue:
                     await asyncio.sleep(self._limits.pauses[min(tries, len(self._limits.pauses) - 1)])
                     tries += 1
                 else:
-                    await self._changed.wait()
+                    await self._outbox.written.wait()
         finally:
             self._feeder.end()
 
     async def _feed_all(self) -> None:
-        self._changed.clear()
+        self._outbox.written.clear()
         instance = await self._outbox.instance()
         if (catalogue := await self._in_time(partial(self._feeder.connect, instance))) is not None:
             await self._outbox.outbox_claim(catalogue)

@@ -12,7 +12,7 @@ import asyncio
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, Self, TypeAlias, TypeVar
 
 from sqlalchemy import select, true
 
@@ -70,13 +70,29 @@ def read_boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
+class Listener(Protocol):
+    """Hears what is stored."""
+
+    def on_job(self, job: JobRecord, /) -> None:
+        """A job has begun or ended."""
+
+
 class LocalStore:
     """Recordings, events, jobs and seams; made by open()."""
 
     def __init__(
-        self, *, engine: Engine, held: int | None, thread: ThreadPoolExecutor, place: Place, clock: Clock
+        self,
+        *,
+        engine: Engine,
+        held: int | None,
+        thread: ThreadPoolExecutor,
+        place: Place,
+        clock: Clock,
+        listener: Listener | None,
     ) -> None:
-        self.on_write: Callable[[], None] = lambda: None
+        self.written = asyncio.Event()
+        """Set by every change, for the one who feeds a copy of it all."""
+        self._listener = listener
         self._engine = engine
         self._held = held
         self._reads = engine.execution_options(reads=True)
@@ -93,11 +109,13 @@ class LocalStore:
         clock: Clock | None = None,
         boot: str | None = None,
         wait: bool = False,
+        listener: Listener | None = None,
     ) -> Self:
         """Open the database in a file, or at a URL; a missing file is created, an older schema upgraded.
 
         A file is locked for this process: import must not change it meanwhile. `paths` names the file of a segment for
-        its row. Raises StoreUnavailable, StoreTooNew, and StoreInUse unless it is to `wait` for an import to end.
+        its row, `listener` hears of jobs. Raises StoreUnavailable, StoreTooNew, and StoreInUse unless it is to `wait`
+        for an import to end.
         """
         thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
         try:
@@ -106,7 +124,8 @@ class LocalStore:
             thread.shutdown(wait=False)
             raise
         place = Place(boot=boot or read_boot_id(), paths=paths)
-        return cls(engine=engine, held=held, thread=thread, place=place, clock=clock or SystemClock())
+        known = clock or SystemClock()
+        return cls(engine=engine, held=held, thread=thread, place=place, clock=known, listener=listener)
 
     async def close(self) -> None:
         """Close the database after the calls that were made before; no call may follow."""
@@ -307,7 +326,7 @@ class LocalStore:
 
     async def _write(self, work: Callable[[Connection], Result]) -> Result:
         result = await self._call(self._engine, work)
-        self.on_write()
+        self.written.set()
         return result
 
     async def _read(self, work: Callable[[Connection], Result]) -> Result:

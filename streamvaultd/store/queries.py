@@ -46,9 +46,7 @@ _HAS_RESULT = and_(
 
 
 class QueryableStore(RecoverableStore):
-    """A store that answers in pages; made by open(). `on_job` is told of every job that begins or ends."""
-
-    on_job: Callable[[JobRecord], None] = staticmethod(lambda _job: None)
+    """A store that answers in pages; made by open(). Its listener hears of every job that begins or ends."""
 
     async def create_job(self, recording: int, kind: str, spec: Mapping[str, object], now: Moment) -> int:
         """As ever."""
@@ -63,8 +61,8 @@ class QueryableStore(RecoverableStore):
 
     async def _tell_job(self, job: int) -> None:
         found = await self.job(job)
-        if found is not None:
-            self.on_job(found)
+        if found is not None and self._listener is not None:
+            self._listener.on_job(found)
 
     async def page_recordings(self, query: RecordingQuery) -> Page[Summary]:
         """Recordings; those whose rows cannot be read are left out."""

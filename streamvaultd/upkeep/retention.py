@@ -9,7 +9,7 @@ and what cannot be removed is tried again another day.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -17,7 +17,7 @@ from typing import Final, Protocol
 from streamvaultd.base.clock import Clock
 from streamvaultd.base.units import format_span
 from streamvaultd.core.model import Recorder
-from streamvaultd.core.upkeep.retention import Expired, Result, Rules, begin, expired
+from streamvaultd.core.upkeep.retention import Expired, Result, RetentionRules, begin, expired
 from streamvaultd.errors import RecordingUnreadable, StoreUnavailable
 from streamvaultd.reporting.notices import CLOCK_STEPPED, RETENTION_FAILED, Journal
 from streamvaultd.upkeep.pruning import Pruned, Pruning
@@ -57,40 +57,62 @@ class Outlook:
     notes: tuple[str, ...]
 
 
+class Limits(Protocol):
+    """What is kept of each streamer's recordings."""
+
+    def retention_of(self, name: str) -> RetentionRules | None:
+        """None if nobody can tell at present: then nothing of the streamer's goes."""
+
+
+class Reprieve:
+    """A time in which nothing is removed, so that somebody can look at what would go; it begins with the daemon."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.wanted = asyncio.Event()
+        """There may be something to remove, by then."""
+        self.begin()
+
+    def begin(self) -> None:
+        """The rules may be others now: remove nothing before somebody could look, then what they say."""
+        self.until = self._clock.now().monotonic + REPRIEVE
+        self.wanted.set()
+
+
 class Retention:
-    """`rules` gives those of a streamer by name, None if nobody can tell at present: then nothing of his goes."""
+    """Removes what is outside of `limits`; not before the end of the `reprieve`."""
 
     def __init__(
         self,
         *,
         store: RetentionStore,
         pruning: Pruning,
-        rules: Callable[[str], Rules | None],
+        limits: Limits,
+        reprieve: Reprieve,
         clock: Clock,
         journal: Journal,
     ) -> None:
         self._store = store
         self._pruning = pruning
-        self._rules = rules
+        self._limits = limits
+        self._reprieve = reprieve
         self._clock = clock
         self._journal = journal
         self._wall = begin(clock.now())
-        self._wanted = asyncio.Event()
-        self._held_until = 0.0
+        self._wanted = reprieve.wanted
+        self._rests_until = 0.0
         self._counts_ages = False
         self._told: dict[int, str] = {}
         self._hanging: dict[str, asyncio.Task[Pruned]] = {}
-        self.hold()
-
-    def hold(self) -> None:
-        """The rules may be others now: remove nothing before somebody could look, then what they say."""
-        self._held_until = self._now + REPRIEVE
-        self._wanted.set()
 
     def on_change(self, recorder: Recorder) -> None:
         """A recording has changed; never waits."""
         if recorder.state.is_final and recorder.path is not None:
             self._wanted.set()
+
+    @property
+    def _held_until(self) -> float:
+        return max(self._reprieve.until, self._rests_until)
 
     @property
     def _now(self) -> float:
@@ -107,7 +129,7 @@ class Retention:
             with suppress(StoreUnavailable):  # whoever saves something tells that; tomorrow is another day
                 if await self.sweep() >= SWEEP_MAX:
                     self._wanted.set()
-            self._held_until = max(self._held_until, self._now + PAUSE)
+            self._rests_until = self._now + PAUSE
 
     async def _wait(self) -> None:
         """Return when there may be something to remove."""
@@ -130,7 +152,7 @@ class Retention:
         unclear: list[str] = []
         counts_ages = False
         for name in await self._store.streamer_names() if streamer is None else [streamer]:
-            rules = self._rules(name)
+            rules = self._limits.retention_of(name)
             if rules is None:
                 unclear.append(name)
             elif rules.are_limits:

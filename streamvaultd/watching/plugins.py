@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.core.recording.events import Outcome
 from streamvaultd.core.watching.model import Sighting
 from streamvaultd.recording.streamlink.current import Streamlinks

@@ -16,13 +16,14 @@ import msgspec
 
 from streamvaultd.base.networks import GUARDED, named_by
 from streamvaultd.base.tasks import Tasks
-from streamvaultd.config.live import LiveSettings
-from streamvaultd.config.settings import Settings
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.core.recording.events import Outcome
 from streamvaultd.core.watching.model import Sighting, Trouble
 from streamvaultd.errors import VaultError
-from streamvaultd.recording.streamlink.current import PROXIES
+from streamvaultd.recording.streamlink.commands import PROXIES
+from streamvaultd.reporting.notices import PROBE_LOST, Journal
 from streamvaultd.scopes.shim import redact
+from streamvaultd.watching.hints import Hints
 
 LINE_MAX: Final = 1 << 20
 """Bytes of a question, and of an answer. Twitch's about a hundred channels has up to 120K."""
@@ -87,6 +88,13 @@ class Keys(Protocol):
     def events(self) -> str: ...
 
 
+class Programs(Protocol):
+    """The streamlink that is used."""
+
+    async def python(self) -> str:
+        """The interpreter that it runs with; raises StreamlinkUnusable."""
+
+
 class _Lost(Exception):
     """The process is gone, or says what nobody understands."""
 
@@ -126,30 +134,30 @@ class _Line:
 
 
 class ProbeLine:
-    """Asks the one process. `connect` gives a new one, `python` the interpreter that it is to run with.
+    """Asks the one process. `connect` gives a new one, `programs` the interpreter that it is to run with.
 
-    `on_hint` gets the login of a channel of Twitch and what there is to be seen, when the process hears of it;
-    `settings` say which networks a site may lead to besides the internet.
+    `hints` get what it hears of Twitch's channels by itself; `settings` say which networks a site may lead to besides
+    the internet.
     """
 
     def __init__(
         self,
         *,
         connect: Connect,
-        python: Callable[[], Awaitable[str]],
+        programs: Programs,
+        hints: Hints,
+        settings: LiveSettings,
         tasks: Tasks,
-        on_loss: Callable[[str], None] = lambda _why: None,
-        on_hint: Callable[[str, str], None] = lambda _login, _kind: None,
-        settings: LiveSettings | None = None,
+        journal: Journal,
         answer_limit: float = ANSWER_LIMIT,
         rss_max: int = RSS_MAX,
     ) -> None:
         self._connect = connect
-        self._python = python
+        self._programs = programs
+        self._hints = hints
+        self._settings = settings
         self._tasks = tasks
-        self._on_loss = on_loss
-        self._on_hint = on_hint
-        self._settings = settings or LiveSettings(Settings())
+        self._journal = journal
         self._answer_limit = answer_limit
         self._rss_max = rss_max
         self._line: _Line | None = None
@@ -248,14 +256,14 @@ class ProbeLine:
             except (_Lost, OSError, TimeoutError) as error:
                 self._rest_until = loop.time() + REST
                 self._rest_why = f"the probe cannot be started: {str(error) or 'it does not begin'}"
-                self._on_loss(self._rest_why)
+                self._journal.tell(PROBE_LOST, why=self._rest_why)
                 raise _Lost(self._rest_why) from error
             self._tasks.create_task(self._listen(self._line))
             return self._line
 
     async def _interpreter(self) -> str:
         try:
-            return await self._python()
+            return await self._programs.python()
         except VaultError as error:
             raise _Lost(str(error)) from error
 
@@ -278,7 +286,7 @@ class ProbeLine:
             while not line.is_over:
                 answer = await line.read_answer()
                 if answer.hint is not None:
-                    self._on_hint(*answer.hint)
+                    self._hints.put(*answer.hint)
                 line.hung.discard(answer.id)  # it was slow, no more
                 future = line.waiting.get(answer.id)
                 if future is not None and not future.done():
@@ -297,14 +305,14 @@ class ProbeLine:
         """Ask another process from now on; this one ends when it has answered."""
         if line is self._line:
             self._line = None
-            self._on_loss(f"it holds {rss >> 20}M")
+            self._journal.tell(PROBE_LOST, why=f"it holds {rss >> 20}M")
             line.close_if_idle()
 
     def _drop(self, line: _Line, why: str) -> None:
         if line is self._line:
             self._line = None
         line.close(why)
-        self._on_loss(why)
+        self._journal.tell(PROBE_LOST, why=why)
 
 
 def _readable(answer: Answer) -> Answer:

@@ -14,11 +14,11 @@ from typing import Any, Protocol
 
 from streamvaultd.config import streamers
 from streamvaultd.config.last_good import LastGood, streamers_or_last
-from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.config.proxies import SECTION
 from streamvaultd.config.settings import Settings
-from streamvaultd.core.upkeep.retention import Rules as Retention
-from streamvaultd.core.watching.model import Past, Rules
+from streamvaultd.core.upkeep.retention import RetentionRules as Retention
+from streamvaultd.core.watching.model import Past, WatchRules
 from streamvaultd.core.watching.streamer import Streamer
 from streamvaultd.errors import (
     ConfigInvalid,
@@ -30,10 +30,11 @@ from streamvaultd.errors import (
     VaultError,
 )
 from streamvaultd.reporting.notices import STREAMERS_REFUSED, Journal
+from streamvaultd.watching.secrets import Secrets
 from streamvaultd.watching.watcher import Watches
 
 
-class Files(Protocol):
+class OwnFiles(Protocol):
     """The folder of files that are the daemon's own. Blocking."""
 
     def path(self, name: str) -> Path: ...
@@ -42,16 +43,24 @@ class Files(Protocol):
     def remove(self, name: str) -> None: ...
 
 
+class Reprieve(Protocol):
+    """A time in which nothing is removed, so that somebody can look at what would go."""
+
+    def begin(self) -> None: ...
+
+
 class Roster:
-    """The streamers. Changes are made one after the other. `on_retention` is told when it is another one by a file."""
+    """The streamers. Changes are made one after the other; `reprieve` begins where a file changes what is kept."""
 
     def __init__(
         self,
         *,
         watches: Watches,
         folders: tuple[Path, Path],
-        files: Files,
+        files: OwnFiles,
         last: LastGood,
+        secrets: Secrets,
+        reprieve: Reprieve,
         settings: LiveSettings,
         journal: Journal,
     ) -> None:
@@ -59,15 +68,13 @@ class Roster:
         self._folders = folders
         self._files = files
         self._last = last
+        self._secrets = secrets
+        self._reprieve = reprieve
         self._settings = settings
         self._journal = journal
         self._changing = asyncio.Lock()
         self._loading = asyncio.Lock()
         self._doubtful: Set[str] | None = None
-        self.known_secrets: Set[str] = frozenset()
-        self.known_proxies: Set[str] = frozenset()
-        """Those of them that have proxies in them."""
-        self.on_retention: Callable[[], None] = lambda: None
 
     async def load(self, past: Mapping[str, Past] | None = None) -> Sequence[VaultError]:
         """Read all files; those with mistakes leave their streamers as they were. Tells and returns those."""
@@ -76,29 +83,29 @@ class Roster:
 
     async def _load(self, past: Mapping[str, Past] | None) -> Sequence[VaultError]:
         before = {name: watched.streamer for name, watched in self._watches.watched.items()}
-        settings = self._settings.now
+        settings, proxies = self._settings.now, self._secrets.proxies
         pools = {
-            name: replace(pool, secrets=tuple(secret for secret in pool.secrets if secret in self.known_proxies))
+            name: replace(pool, secrets=tuple(secret for secret in pool.secrets if secret in proxies))
             for name, pool in settings.pools.items()
         }
         found, mistakes = await asyncio.to_thread(streamers_or_last, self._folders, before, pools, self._last)
         self._doubtful = streamers.doubtful(mistakes)
         if _retentions(found) != _retentions(before):
-            self.on_retention()
+            self._reprieve.begin()
         mistakes = (*mistakes, *self._missing_secrets(found.values()), *self._missing_proxies(settings))
         self._settings.wrong_streamers = mistakes
         if mistakes:
             self._journal.tell(STREAMERS_REFUSED, why="; ".join(str(mistake) for mistake in mistakes))
-        rules = Rules(interval=settings.watch_interval, spacing=settings.watch_spacing)
+        rules = WatchRules(interval=settings.watch_interval, spacing=settings.watch_spacing)
         self._watches.configure(found, rules, past or {})
         return mistakes
 
     def retention_of(self, name: str) -> Retention | None:
-        """What is kept of a streamer's recordings; None while his file has mistakes, or was not read yet.
+        """What is kept of a streamer's recordings; None while nobody can tell, for want of files without mistakes.
 
-        Whoever has no file goes by the settings.
+        A streamer without a file goes by the settings.
         """
-        if self._doubtful is None or name in self._doubtful:
+        if self._settings.wrong or self._doubtful is None or name in self._doubtful:
             return None
         streamer, base = self._watches.streamer(name), self._settings.now.retention
         return base if streamer is None else streamer.retention_on(base)
@@ -108,24 +115,20 @@ class Roster:
         why = "there is no such credential, see SECRETS in streamvaultd.streamer(5); it goes on without"
         for streamer in found:
             for name in streamer.secrets:
-                if name not in self.known_secrets:
+                if name not in self._secrets.names:
                     yield ConfigInvalid(file=streamer.file, section="streamlink", key="secrets", value=name, why=why)
 
     def _missing_proxies(self, settings: Settings) -> Iterator[VaultError]:
         why = "there is no such credential, see PROXIES in streamvaultd.streamer(5); the pool goes without"
         for pool, each in sorted(settings.pools.items()):
-            for name in (name for name in each.secrets if name not in self.known_secrets):
+            for name in (name for name in each.secrets if name not in self._secrets.names):
                 section = f"{SECTION}.{pool}"
                 yield ConfigInvalid(file="streamvaultd.toml", section=section, key="secrets", value=name, why=why)
-
-    def check(self, url: str, quality: str | None) -> None:
-        """Raises InvalidUrl, InvalidQuality."""
-        streamers.check_wish(url, quality)
 
     async def add(self, name: str, url: str, quality: str | None) -> None:
         """Watch a streamer; raises StreamerExists, TooManyStreamers, ConfigInvalid, DirectoryUnusable.
 
-        `check` says before what is wrong with the URL or the quality.
+        URL and quality have been checked.
         """
         content = {"url": url, "enabled": True} | ({} if quality is None else {"quality": quality.split(",")})
         async with self._changing:

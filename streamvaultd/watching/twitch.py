@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from streamvaultd.base.tasks import Tasks
-from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.core.recording.events import Outcome
 from streamvaultd.core.watching.model import Sighting
 from streamvaultd.core.watching.streamer import Streamer
+from streamvaultd.reporting.notices import TWITCH_AWAY, TWITCH_SILENT, Journal
+from streamvaultd.watching.hints import Hints
 from streamvaultd.watching.probe_line import Answer
 
 BATCH: Final = 100
@@ -63,24 +65,29 @@ class Line(Protocol):
     async def listen_to(self, logins: Sequence[str], keys: Keys) -> Answer: ...
 
 
-class TwitchRounds:
-    """Asks for all of them again and again. `push` gets what was seen; `on_trouble` is told the first time only."""
+class Watches(Protocol):
+    """The watcher."""
 
-    def __init__(
-        self,
-        *,
-        line: Line,
-        keys: Keys,
-        streamers: Callable[[], Iterable[Streamer]],
-        push: Callable[[Streamer, Sighting], None],
-        on_trouble: Callable[[str], None],
-        settings: LiveSettings,
-    ) -> None:
+    @property
+    def streamers(self) -> Sequence[Streamer]: ...
+    def push(self, streamer: Streamer, sighting: Sighting) -> None:
+        """Something was learnt of a streamer."""
+
+    def hint(self, name: str) -> None:
+        """There is something to be seen of it."""
+
+    def is_seen(self, name: str) -> bool:
+        """Whether a broadcast of it is known of."""
+
+
+class TwitchRounds:
+    """Asks for all of them again and again, and pushes what was seen; trouble is told when it begins."""
+
+    def __init__(self, *, line: Line, keys: Keys, watches: Watches, journal: Journal, settings: LiveSettings) -> None:
         self._line = line
         self._keys = keys
-        self._streamers = streamers
-        self._push = push
-        self._on_trouble = on_trouble
+        self._watches = watches
+        self._journal = journal
         self._settings = settings
         self._failures = 0
 
@@ -91,47 +98,43 @@ class TwitchRounds:
 
     async def round(self) -> float:
         """Ask for all of them; seconds until the next round."""
-        by_login = logins_of(self._streamers())
+        by_login = logins_of(self._watches.streamers)
         for batch in batches(sorted(by_login)):
             answer = await self._line.ask_helix(batch, self._keys)
             if answer.outcome is Outcome.TROUBLE:
                 return self._later(answer)
             for login in batch:
                 for streamer in by_login[login]:
-                    self._push(streamer, sighting_of(answer.live.get(login)))
+                    self._watches.push(streamer, sighting_of(answer.live.get(login)))
         self._failures = 0
         return self._settings.now.watch_interval
 
     def _later(self, answer: Answer) -> float:
         self._failures += 1
         if self._failures == 1:
-            self._on_trouble(answer.detail)
+            self._journal.tell(TWITCH_AWAY, why=answer.detail)
         return retry_after(self._failures, answer.retry)
 
 
 class TwitchEvents:
-    """Has all of them listened to. `hint` is told of each of whom there is something to be seen; `is_seen` says
-    whether a broadcast of his is known of; `on_trouble` is told when it begins.
-    """
+    """Has all of them listened to, and takes up what `hints` bring; trouble is told when it begins."""
 
     def __init__(
         self,
         *,
         line: Line,
         keys: Keys,
-        streamers: Callable[[], Iterable[Streamer]],
-        hint: Callable[[str], None],
-        is_seen: Callable[[str], bool],
-        on_trouble: Callable[[str], None],
+        hints: Hints,
+        watches: Watches,
+        journal: Journal,
         tasks: Tasks,
         settings: LiveSettings,
     ) -> None:
         self._line = line
         self._keys = keys
-        self._streamers = streamers
-        self._hint = hint
-        self._is_seen = is_seen
-        self._on_trouble = on_trouble
+        self._hints = hints
+        self._watches = watches
+        self._journal = journal
         self._tasks = tasks
         self._settings = settings
         self._is_well = True
@@ -140,28 +143,33 @@ class TwitchEvents:
         self._looking: set[str] = set()
 
     async def run(self) -> None:
-        """Say again and again whom to listen to, until cancelled."""
+        """Say again and again whom to listen to, and take up what is heard, until cancelled."""
+        self._tasks.create_task(self._hear())
         while True:
             await self.keep()
             await asyncio.sleep(min(self._settings.now.watch_interval, KEPT_FOR))
 
     async def keep(self) -> None:
         """Say whom to listen to, and hear how it stands."""
-        answer = await self._line.listen_to(sorted(logins_of(self._streamers()))[:FOLLOWED_MAX], self._keys)
+        answer = await self._line.listen_to(sorted(logins_of(self._watches.streamers))[:FOLLOWED_MAX], self._keys)
         is_well = answer.outcome is not Outcome.TROUBLE
         if self._is_well and not is_well:
-            self._on_trouble(answer.detail)
+            self._journal.tell(TWITCH_SILENT, why=answer.detail)
         self._is_well = is_well
+
+    async def _hear(self) -> None:
+        while True:
+            self.heard(*await self._hints.next())
 
     def heard(self, login: str, kind: str) -> None:
         """Twitch has told something of a channel."""
-        for streamer in logins_of(self._streamers()).get(login, ()):
+        for streamer in logins_of(self._watches.streamers).get(login, ()):
             name = streamer.name
             if name in self._resting:
                 self._resting[name] = True
             else:
                 self._resting[name] = False
-                self._hint(name)
+                self._watches.hint(name)
                 self._tasks.create_task(self._rest(name))
             if kind == ONLINE and name not in self._looking:
                 self._looking.add(name)
@@ -172,16 +180,16 @@ class TwitchEvents:
         await asyncio.sleep(HINT_REST)
         while self._resting[name]:
             self._resting[name] = False
-            self._hint(name)
+            self._watches.hint(name)
             await asyncio.sleep(HINT_REST)
         del self._resting[name]
 
     async def _look_again(self, name: str) -> None:
         for wait in LOOKS:
             await asyncio.sleep(wait)
-            if self._is_seen(name):
+            if self._watches.is_seen(name):
                 break
-            self._hint(name)
+            self._watches.hint(name)
         self._looking.remove(name)
 
 

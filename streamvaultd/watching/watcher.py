@@ -8,7 +8,7 @@ events. Recordings are begun by `admission` and heard of by on_recorder(), whoev
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
@@ -22,10 +22,11 @@ from streamvaultd.core.recording.events import BroadcastOver, Outcome
 from streamvaultd.core.watching import model as wt
 from streamvaultd.core.watching.answers import is_another
 from streamvaultd.core.watching.machine import Step, next_deadline, step
-from streamvaultd.core.watching.model import Configured, Ended, Mood, Rules, Sighting, Watch, Watched
+from streamvaultd.core.watching.model import Configured, Ended, Mood, Sighting, Watch, Watched, WatchRules
 from streamvaultd.core.watching.streamer import Streamer
 from streamvaultd.errors import AlreadyRecording, NoSuchStreamer, StoreUnavailable, VaultError
-from streamvaultd.recording.inbox import Inbox
+from streamvaultd.recording.inbox import Recorders
+from streamvaultd.reporting.hub import Hub, StreamerNews
 from streamvaultd.reporting.notices import REMARKS, STORE_FAILED, Journal
 
 EVENTS_MAX: Final = 10_000
@@ -61,38 +62,41 @@ class Watches:
         *,
         asker: Asker,
         admission: Admission,
-        inbox: Inbox,
+        recorders: Recorders,
         tasks: Tasks,
-        recorders: Mapping[int, Recorder],
         journal: Journal,
+        hub: Hub,
         clock: Clock,
         chance: Callable[[], float],
     ) -> None:
         self._asker = asker
         self._admission = admission
-        self._inbox = inbox
-        self._tasks = tasks
         self._recorders = recorders
+        self._tasks = tasks
         self._journal = journal
+        self._hub = hub
         self._clock = clock
         self._chance = chance
         self._watch = Watch()
         self._queue: asyncio.Queue[wt.Happening] = asyncio.Queue(EVENTS_MAX)
         self._answered: dict[str, list[asyncio.Future[None]]] = {}
-        self.on_change: Callable[[Watched], None] = lambda _watched: None
-        self.on_gone: Callable[[Watched], None] = lambda _watched: None
 
     @property
     def watched(self) -> Mapping[str, Watched]:
         """Every streamer that is known, by name."""
         return self._watch.streamers
 
+    @property
+    def streamers(self) -> Sequence[Streamer]:
+        """What the files say of all of them."""
+        return [watched.streamer for watched in self._watch.streamers.values()]
+
     def streamer(self, name: str) -> Streamer | None:
         """What the files say of a streamer."""
         found = self._watch.streamers.get(name)
         return found.streamer if found else None
 
-    def configure(self, streamers: Mapping[str, Streamer], rules: Rules, past: Mapping[str, wt.Past]) -> None:
+    def configure(self, streamers: Mapping[str, Streamer], rules: WatchRules, past: Mapping[str, wt.Past]) -> None:
         """These are the streamers from now on. Takes effect before it returns."""
         self._handle(
             Configured(at=self._clock.now(), chance=self._chance(), streamers=streamers, rules=rules, past=past)
@@ -195,9 +199,9 @@ class Watches:
         for name, watched in self._watch.streamers.items():
             known = before.get(name)
             if known is not watched and (known is None or known.shown != watched.shown):
-                self.on_change(watched)
+                self._hub.publish(StreamerNews(watched))
         for name in before.keys() - self._watch.streamers.keys():
-            self.on_gone(before[name])
+            self._hub.publish(StreamerNews(before[name], is_gone=True))
 
     def _tell_answered(self, name: str) -> None:
         for future in self._answered.pop(name, []):
@@ -212,7 +216,7 @@ class Watches:
             case wt.Begin(_, sighting):
                 self._tasks.create_task(self._start(streamer, sighting))
             case wt.EndBroadcast(_, recording, why, unwanted):
-                self._inbox.post(recording, BroadcastOver(at=self._clock.now(), why=why, unwanted=unwanted))
+                self._recorders.post(recording, BroadcastOver(at=self._clock.now(), why=why, unwanted=unwanted))
             case wt.NoteChange(name, recording, title, category):
                 self._tasks.create_task(self._note(name, recording, Broadcast(title=title, category=category)))
             case wt.Tell(name, remark, why):

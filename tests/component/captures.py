@@ -18,7 +18,7 @@ from typing import Any
 
 from streamvaultd.recording.streamlink.command import Installation, Version, build_command, config_text
 from streamvaultd.scopes.launcher import Launcher, Spawned, clean_environment, memfd_with, own_roots
-from streamvaultd.scopes.ports import Command, Rules
+from streamvaultd.scopes.ports import Access, Command
 from streamvaultd.scopes.scratch import Scratch
 from streamvaultd.scopes.witnesses.pidfd import reap, take_record
 from tests.fakes.media import MediaSpec
@@ -123,9 +123,9 @@ class Run:
             os.kill(pid, signal.SIGTERM)
 
 
-def command_of(*argv: str, label: str = "348-002", rules: Rules | None = None, **more: Any) -> Command:
+def command_of(*argv: str, label: str = "348-002", rules: Access | None = None, **more: Any) -> Command:
     """A command with a segment's rules, unless it has others."""
-    return Command(argv=argv, fields=FIELDS, label=label, rules=rules or Rules(network=True), **more)
+    return Command(argv=argv, fields=FIELDS, label=label, rules=rules or Access(network=True), **more)
 
 
 class World:

@@ -34,6 +34,7 @@ class Told:
         self._batch = batch
         self.outbox_backlog = store.outbox_backlog
         self.outbox_claim = store.outbox_claim
+        self.written = store.written
         self.sizes: list[int] = []
         self.tries = 0
 
@@ -74,7 +75,6 @@ class Feeding:
         self.catalogue = Catalogue(
             url, self.told, passfile=passfile, on_trouble=self.on_trouble, on_well=self.on_well, limits=limits
         )
-        store.on_write = self.catalogue.poke
         self.task = asyncio.get_running_loop().create_task(self.catalogue.run())
 
     def on_trouble(self, why: str) -> None:

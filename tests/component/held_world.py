@@ -6,7 +6,10 @@ from __future__ import annotations
 import asyncio
 import os
 
+from streamvaultd.base.clock import SystemClock
 from streamvaultd.recording.files.held import HeldFiles
+from streamvaultd.recording.inbox import Inbox
+from tests.fakes.parts import Posted
 
 
 class Store:
@@ -23,6 +26,8 @@ class Store:
             os.close(fd)
 
 
-def held_files(store: Store | None = None) -> HeldFiles:
+def held_files(store: Store | None = None, inbox: Inbox | None = None) -> HeldFiles:
     """Those of a daemon."""
-    return HeldFiles(asyncio.get_running_loop(), fd_store=store or Store())
+    return HeldFiles(
+        asyncio.get_running_loop(), fd_store=store or Store(), inbox=inbox or Posted(), clock=SystemClock()
+    )

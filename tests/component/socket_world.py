@@ -25,24 +25,24 @@ from streamvaultd.api.streamers import StreamersApi
 from streamvaultd.api.streamlink import StreamlinkApi
 from streamvaultd.api.subscribe import SubscribeApi
 from streamvaultd.base.lanes import Lanes
-from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.recording import effects as fx
-from streamvaultd.core.upkeep.retention import Rules
+from streamvaultd.core.upkeep.retention import RetentionRules
 from streamvaultd.core.watching.model import Mood, Watched
 from streamvaultd.core.watching.streamer import Streamer
 from streamvaultd.errors import VaultError
-from streamvaultd.jobs.progress import Progress
+from streamvaultd.jobs.progress import Headway
 from streamvaultd.recording.files.discard import Discard
 from streamvaultd.recording.files.output import SegmentFiles
 from streamvaultd.recording.glance import Glance
 from streamvaultd.recording.removal import Removal
 from streamvaultd.recording.streamlink.command import Installation, Version
-from streamvaultd.reporting.hub import Hub, JobNews, News
+from streamvaultd.reporting.hub import Hub, News
 from streamvaultd.scopes.witnesses.cgroups import Memory
 from streamvaultd.store.queries import QueryableStore
 from streamvaultd.upkeep.pruning import Pruning
-from streamvaultd.upkeep.retention import Retention
+from streamvaultd.upkeep.retention import Reprieve, Retention
 from streamvaultd.varlink.client import Client
 from streamvaultd.varlink.sockets import Members, listen
 from tests.component.store_world import BOOT, NOW, SetClock, later, segment_path
@@ -73,10 +73,10 @@ class Executor:
                 self.done.append(effect)
 
 
-class Joins(dict[int, Progress]):
+class Joins(dict[int, Headway]):
     """How far joins are."""
 
-    def of(self, recording: int) -> Progress | None:
+    def of(self, recording: int) -> Headway | None:
         return self.get(recording)
 
 
@@ -86,23 +86,22 @@ class World:
 
     store: QueryableStore
     folder: Path
+    hub: Hub
     settings: LiveSettings = field(default_factory=lambda: LiveSettings(Settings()))
     mistakes: Sequence[VaultError] = ()
     servers: Sequence[Server] = ()
-    rules: dict[str, Rules] = field(default_factory=dict)
+    rules: dict[str, RetentionRules] = field(default_factory=dict)
     watched: dict[str, Watched] = field(default_factory=dict)
     progress: Joins = field(default_factory=lambda: Joins())
     defects: list[tuple[str, Exception]] = field(default_factory=list)
     installed: list[tuple[str | None, bool]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.hub = Hub()
         self.executor = Executor(self.store)
         self.clock = SetClock(later(120))
         self.manager = new_manager(
             self.executor, self.clock, lambda recorder: self.hub.publish(News(self.clock.now(), recorder))
         )
-        self.store.on_job = lambda job: self.hub.publish(JobNews(job))
 
     def tell(self, recorder: Recorder, told: Told) -> None:
         self.hub.publish(News(self.clock.now(), recorder, told))
@@ -115,7 +114,8 @@ class World:
         removal = Removal(store=self.store, files=files, media=Discard(), lanes=Lanes())
         pruning = Pruning(store=self.store, manager=self.manager, removal=removal, clock=self.clock)
         self.retention = Retention(
-            store=self.store, pruning=pruning, clock=self.clock, journal=idle, rules=lambda name: self.rules.get(name),
+            store=self.store, pruning=pruning, clock=self.clock, journal=idle, limits=self,
+            reprieve=Reprieve(self.clock),
         )  # fmt: skip
         sizes = Glance(files=files, lanes=Lanes(), clock=self.clock)
         presenter = Presenter(clock=self.clock, sizes=sizes, joins=self.progress)
@@ -146,6 +146,9 @@ class World:
             RescanApi(idle),
             AdminApi(store=self.store, settings=self.settings, reloads=self, verifier=VERIFIER),
         )  # fmt: skip
+
+    def retention_of(self, name: str) -> RetentionRules | None:
+        return self.rules.get(name)
 
     def defect(self, method: str, error: Exception) -> None:
         self.defects.append((method, error))
@@ -211,15 +214,16 @@ def somebody(name: str, mood: Mood = Mood.OFFLINE) -> Watched:
     return Watched(streamer=streamer, site="example.org", mood=mood, since=NOW)
 
 
-async def open_queryable(where: Path) -> QueryableStore:
-    return await QueryableStore.open(where, paths=segment_path, clock=SetClock(), boot=BOOT)
+async def open_queryable(where: Path, hub: Hub | None = None) -> QueryableStore:
+    return await QueryableStore.open(where, paths=segment_path, clock=SetClock(), boot=BOOT, listener=hub)
 
 
 @asynccontextmanager
 async def served(folder: Path, members: Members | None = None) -> AsyncIterator[World]:
     """Both sockets in a folder."""
-    store = await open_queryable(folder / "store.db")
-    world = World(store, folder)
+    hub = Hub()
+    store = await open_queryable(folder / "store.db", hub)
+    world = World(store, folder, hub)
     with listen(folder / "socket", 0o600) as main, listen(folder / "readonly", 0o666) as readonly:
         handlers = world.handlers()
         servers: list[tuple[Server, Any]] = [

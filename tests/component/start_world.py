@@ -50,8 +50,6 @@ def started(folder: Path, **how: object) -> Iterator[Started]:
     address = folder / "notify"
     environment = {
         **os.environ,
-        "STATE_DIRECTORY": str(folder),
-        "RUNTIME_DIRECTORY": str(folder),
         "NOTIFY_SOCKET": str(address),
         "DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={folder / 'bus'}",
     }
@@ -76,24 +74,26 @@ def silent(path: Path) -> Iterator[None]:
 def main(how: Mapping[str, Any]) -> None:
     """The daemon. `journal` says "hangs" if reading it never ends, `limit` how long (s) a witness is waited for."""
     from streamvaultd.daemon import main as program
-    from streamvaultd.daemon import service, watching
+    from streamvaultd.daemon import outside
+    from streamvaultd.daemon.base import Places
     from streamvaultd.scopes.witnesses.journal import JournalWatch, Replay
 
     folder = Path(how["folder"])
-    service.BROKER_SOCKET = folder / "broker"  # type: ignore[misc]
-    watching.PROBE_SOCKET = folder / "probe"  # type: ignore[misc]
-    watching.ETC = folder / "etc"  # type: ignore[misc]
+    places = Places(
+        root=folder, state=folder, runtime=folder, broker=folder / "broker", probe=folder / "probe",
+        notify=folder / "notify-socket",
+    )  # fmt: skip
 
     def read(_watch: JournalWatch) -> Replay:
         (folder / "reading").touch()
         threading.Event().wait()
         return Replay((), has_gap=False)
 
-    service.WITNESS_LIMIT = how.get("limit", 0.5)  # type: ignore[attr-defined]
+    outside.WITNESS_LIMIT = how.get("limit", 0.5)  # type: ignore[attr-defined]
     if how.get("journal") == "hangs":
         JournalWatch.replay = read  # type: ignore[method-assign, assignment]
     settings = Settings(directory=folder / "recordings", store_path=folder / "store.sqlite")
-    asyncio.run(program.serve(settings, ()))
+    asyncio.run(program.serve(places, settings, ()))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ from streamvaultd.core.model import Phase, Policy, Recorder, Recording, Segment,
 from streamvaultd.core.recording import events as ev
 from streamvaultd.errors import ScopeFailed
 from streamvaultd.recording import segments as module
-from streamvaultd.reporting.notices import SCOPE_TROUBLE, Entry
+from streamvaultd.reporting.entry import Entry
+from streamvaultd.reporting.notices import SCOPE_TROUBLE
 from streamvaultd.scopes.ports import Found
 from streamvaultd.scopes.runs import Runs
 from tests.component.store_world import NOW, SetClock

@@ -16,7 +16,7 @@ from streamvaultd.base.clock import SystemClock
 from streamvaultd.base.lanes import Lanes
 from streamvaultd.base.systemd1 import BusError
 from streamvaultd.base.units import segment_unit
-from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Phase, Policy, Recorder, Segment, State
@@ -26,7 +26,8 @@ from streamvaultd.core.upkeep.violations import Kind
 from streamvaultd.core.upkeep.world import Disk, Pipe, Process, Result, Unit
 from streamvaultd.errors import AuditFailed, StoreUnavailable
 from streamvaultd.recording.files.output import SegmentFiles
-from streamvaultd.reporting.notices import AUDIT_FAILED, AUDIT_FOUND, AUDIT_REPAIRED, Entry
+from streamvaultd.reporting.entry import Entry
+from streamvaultd.reporting.notices import AUDIT_FAILED, AUDIT_FOUND, AUDIT_REPAIRED
 from streamvaultd.store.recovery import RecoverableStore
 from streamvaultd.upkeep.audit import looks as looking
 from streamvaultd.upkeep.audit.audits import Audits

@@ -17,7 +17,7 @@ from streamvaultd.base import beneath
 from streamvaultd.base.clock import SystemClock
 from streamvaultd.base.growth import MediaWatch
 from streamvaultd.base.lanes import OVERDUE_MAX, WIDTH, Lanes
-from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Moment, Policy, Recording
 from streamvaultd.errors import DirectoryUnusable

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.errors import StreamlinkInstallFailed, StreamlinkUnusable
 from streamvaultd.recording.streamlink.command import RECOMMENDED, Version, parse_version

@@ -21,7 +21,7 @@ import pytest
 
 from streamvaultd.recording.streamlink.command import Installation, config_text, parse_version
 from streamvaultd.scopes.launcher import SHIM, Launcher, memfd_with
-from streamvaultd.scopes.ports import Rules
+from streamvaultd.scopes.ports import Access
 from streamvaultd.scopes.scratch import Scratch
 from tests.component.captures import READABLE, World, command_of, real_streamlink, world
 from tests.fakes import intruder
@@ -211,13 +211,13 @@ def test_a_process_that_hides_from_its_group_stays_confined(at: World, there: di
 def test_a_job_has_no_network(at: World, *, network: bool, reached: bool) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         code = f"import socket; socket.create_connection(('127.0.0.1', {server.getsockname()[1]}), 5)"
-        rules = Rules(network=network, read=READABLE)
+        rules = Access(network=network, read=READABLE)
         record = at.start(sys.executable, "-I", "-c", code, rules=rules).ended()
     assert (record["status"] == 0) is reached
 
 
 def test_a_browser_gets_more_and_still_no_file_of_the_service(at: World, there: dict[str, Any]) -> None:
-    rules = Rules(network=True, browser=True)
+    rules = Access(network=True, browser=True)
     script = (
         f"test -r /proc/1/stat && echo x >/dev/shm/browser-test && rm /dev/shm/browser-test && ! cat {there['secret']}"
     )
@@ -260,7 +260,7 @@ def test_a_browser_reaches_sockets_and_no_process_or_file(at: World, there: dict
 
 
 def test_more_may_be_read_where_the_administrator_says_so(at: World, there: dict[str, Any]) -> None:
-    read = Rules(read=(there["folder"],))
+    read = Access(read=(there["folder"],))
     assert at.start("/bin/cat", there["secret"], rules=read).ended()["status"] == 0
     assert at.start("/bin/cat", there["secret"]).ended()["status"] == 1
     assert at.start("/bin/sh", "-c", f"echo y >{there['secret']}", rules=read).ended()["status"] != 0

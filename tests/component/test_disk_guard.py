@@ -16,7 +16,7 @@ import pytest
 
 from streamvaultd.base.lanes import Lanes
 from streamvaultd.base.units import segment_unit
-from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Moment, Phase, Policy, Recorder, Recording, Segment, State
 from streamvaultd.core.recording import events as ev

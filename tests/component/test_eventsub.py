@@ -7,21 +7,22 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from websockets.sync.server import ServerConnection
 
-from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.watching.streamer import Streamer
+from streamvaultd.reporting.notices import TWITCH_SILENT
 from streamvaultd.watching import twitch
-from streamvaultd.watching.probe import eventsub
 from streamvaultd.watching.probe import helix as web
 from streamvaultd.watching.twitch import Keys, TwitchEvents
 from tests.component.test_probe_line import World, world
 from tests.fakes.eventsub import EventSubServer
 from tests.fakes.helix import CLIENT, REFRESH, SECRET, HelixServer
+from tests.fakes.parts import Noted
 
 TYPES = ("stream.online", "channel.update", "stream.offline")
 
@@ -60,22 +61,30 @@ class Listener:
         self.there, self.events = there, helix.events
         self.logins = list(logins)
         self.hinted: list[str] = []
-        self.troubles: list[str] = []
+        self.journal = Noted()
+        self.seen: set[str] | None = None
         self.lines: list[tuple[str, str]] = []
         where = {"api": helix.address, "auth": helix.address, "events": helix.events.address}
         self.keys = Keys(CLIENT, SECRET, **{"token": helix.user_token, **where, **keys})
         self.twitch = TwitchEvents(
-            line=there.line, keys=self.keys, streamers=self.streamers, hint=self.hinted.append,
-            is_seen=lambda _name: True, on_trouble=self.troubles.append, tasks=Work(),
-            settings=LiveSettings(Settings()),
+            line=there.line, keys=self.keys, hints=there.hints, watches=cast("Any", self), journal=self.journal,
+            tasks=Work(), settings=LiveSettings(Settings()),
         )  # fmt: skip
-        self.news = asyncio.Event()
-        there.line._on_hint = self.note
 
-    def note(self, login: str, kind: str) -> None:
-        self.lines.append((login, kind))
-        self.news.set()
+    @property
+    def troubles(self) -> list[str]:
+        assert {entry for entry, _ in self.journal.told} <= {TWITCH_SILENT}
+        return self.journal.whys
 
+    # as the watcher
+
+    def hint(self, name: str) -> None:
+        self.hinted.append(name)
+
+    def is_seen(self, name: str) -> bool:
+        return self.seen is None or name in self.seen
+
+    @property
     def streamers(self) -> list[Streamer]:
         return [Streamer(name=f"the-{login}", url=f"https://www.twitch.tv/{login}") for login in self.logins]
 
@@ -100,8 +109,7 @@ class Listener:
         """Until so many lines came."""
         async with asyncio.timeout(60):
             while len(self.lines) < number:
-                await self.news.wait()
-                self.news.clear()
+                self.lines.append(await self.there.hints.next())
 
     async def trouble(self) -> None:
         """Until there is trouble."""
@@ -137,10 +145,9 @@ async def test_hints_become_looks_at_the_streamers_of_that_channel(
     """Twitch says "online" before there is a playlist: it is looked at again until something is seen."""
     monkeypatch.setattr(twitch, "LOOKS", (0.0, 0.0, 0.0))
     monkeypatch.setattr(twitch, "HINT_REST", 0.0)
-    seen: set[str] = set()
     listener = Listener(there, helix, "alice")
+    listener.seen = seen = set()
     listener.twitch._tasks = works = Work()
-    listener.twitch._is_seen = lambda name: name in seen
 
     async def hints(*told: tuple[str, str]) -> int:
         before = len(listener.hinted)
@@ -295,11 +302,11 @@ async def test_a_token_that_has_expired_is_renewed(there: World, helix: HelixSer
 
 def test_a_token_is_validated_at_first_and_every_hour(helix: HelixServer, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = {"client": CLIENT, "secret": SECRET, "token": helix.user_token, "auth": helix.address}
-    account = eventsub.Account(web, keys)
+    account = web.Account(keys)
     for _ in range(3):
         account.keep_valid()
     assert helix.validated == [f"OAuth {helix.user_token}"]
-    monkeypatch.setattr(eventsub, "VALID", 0.0)
+    monkeypatch.setattr(web, "VALID", 0.0)
     account.keep_valid()
     helix.user_tokens += 1
     with pytest.raises(web.Refused, match="user's token"):

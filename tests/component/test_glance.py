@@ -12,7 +12,7 @@ import pytest
 
 from streamvaultd.base.lanes import Lanes
 from streamvaultd.core.model import Phase, Recorder, Segment, State
-from streamvaultd.jobs.progress import Progress
+from streamvaultd.jobs.progress import Headway
 from streamvaultd.recording import glance
 from streamvaultd.recording.files.output import SegmentFiles
 from streamvaultd.recording.glance import Glance
@@ -109,7 +109,7 @@ async def test_a_subscriber_sees_the_sizes_of_now_and_how_far_the_join_is(world:
         first = await feed.next()
         assert first["recording"]["runtime"]["bytes"] == first["segments"][0]["bytes"] == 5000
         assert "progress" not in first["recording"]["runtime"]
-        world.progress[1] = Progress(done=10, total=40, left=3.5)
+        world.progress[1] = Headway(done=10, total=40, left=3.5)
         world.hub.publish(News(world.clock.now(), replace(recorder, state=State.FINALIZING)))
         told = (await feed.next())["recording"]["runtime"]["progress"]
     assert told == {"doneBytes": 10, "totalBytes": 40, "etaUSec": 3_500_000}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from streamvaultd.recording.streamlink.command import GUARD
-from streamvaultd.scopes.ports import Rules
+from streamvaultd.scopes.ports import Access
 from streamvaultd.watching.probe.probe import new_session
 from tests.component.captures import World, real_streamlink, world
 from tests.component.test_confine import installed
@@ -45,7 +45,7 @@ def test_nothing_but_http_is_fetched(at: World, source: Hostile, kind: str) -> N
     """By the newest streamlink; Debian's is asked in a box."""
     secret = at.scratch.parent / "readable"
     secret.write_text(PLANTED)
-    rules = Rules(network=True, read=(str(secret),))  # so that nothing but streamlink and the guard refuses it
+    rules = Access(network=True, read=(str(secret),))  # so that nothing but streamlink and the guard refuses it
     named = source.naming(kind, f"file://{secret}")
     soon = (("stream-timeout", "10"),)  # DASH waits so long for what it could not fetch
     at.record(named, at.folder / "out", installed(), rules=rules, options=soon).ended()

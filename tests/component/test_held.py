@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from streamvaultd.core.recording.events import Taken
+from streamvaultd.base.units import parse_segment_unit
+from streamvaultd.core.recording.events import FileTaken, Taken
 from streamvaultd.recording.files.held import HeldFiles
+from streamvaultd.recording.inbox import Inbox
 from tests.component.held_world import Store, held_files
 
 UNIT = "streamvault-1-001.scope"
@@ -29,13 +31,11 @@ class Scene:
         self.writer = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
         self.written = b""
         self.store = Store()
-        self.told: asyncio.Queue[tuple[Taken, int]] = asyncio.Queue()
+        self.inbox = Inbox()
         self.held = self.daemon()
 
     def daemon(self) -> HeldFiles:
-        held = held_files(self.store)
-        held.on_taken = lambda _unit, how, size: self.told.put_nowait((how, size))
-        return held
+        return held_files(self.store, self.inbox)
 
     def write(self, text: bytes) -> None:
         os.write(self.writer, text)
@@ -46,7 +46,10 @@ class Scene:
 
     async def next(self) -> tuple[Taken, int]:
         async with asyncio.timeout(LIMIT):
-            return await self.told.get()
+            entry = await self.inbox.next()
+        assert isinstance(entry.event, FileTaken)
+        assert (entry.recording, entry.event.attempt) == parse_segment_unit(UNIT)
+        return entry.event.how, entry.event.size
 
     def seal(self) -> None:
         """As a seal does: nobody writes any more."""

@@ -11,7 +11,7 @@ import pytest
 
 from streamvaultd.base.growth import MediaWatch
 from streamvaultd.jobs.join.main import Progress as Writer
-from streamvaultd.jobs.progress import JoinProgress, Progress
+from streamvaultd.jobs.progress import Headway, JoinProgress
 
 RECORDING, JOB = 348, 12
 
@@ -29,9 +29,12 @@ class World:
 
     def daemon(self) -> JoinProgress:
         """Another one."""
-        return JoinProgress(folder=self.folder, watcher=self.watch, on_change=self.changes.put_nowait)
+        return JoinProgress(folder=self.folder, watcher=self.watch, listener=self)
 
-    async def heard(self) -> Progress | None:
+    def on_progress(self, recording: int) -> None:
+        self.changes.put_nowait(recording)
+
+    async def heard(self) -> Headway | None:
         """What is known after the next change."""
         async with asyncio.timeout(60):
             return self.progress.of(await self.changes.get())
@@ -48,14 +51,14 @@ async def test_each_percent_is_heard_with_the_time_that_is_left(world: World) ->
     world.progress.begin(RECORDING, JOB)
     assert world.progress.of(RECORDING) is None
     world.write(200, 1000)
-    assert await world.heard() == Progress(200, 1000, None)
+    assert await world.heard() == Headway(200, 1000, None)
     world.now += 4.0
     world.write(400, 1000)
-    assert await world.heard() == Progress(400, 1000, 12.0)
+    assert await world.heard() == Headway(400, 1000, 12.0)
     world.write(401, 1000)  # no percent more: nothing is written
     world.now += 4.0
     world.write(1000, 1000)
-    assert await world.heard() == Progress(1000, 1000, 0.0)
+    assert await world.heard() == Headway(1000, 1000, 0.0)
     world.progress.end(RECORDING, JOB)
     assert world.progress.of(RECORDING) is None
     assert list(world.folder.iterdir()) == []
@@ -69,10 +72,10 @@ async def test_a_later_daemon_takes_up_what_was_written_while_there_was_none(wor
     world.write(300, 1000)
     world.progress = world.daemon()
     world.progress.resume(RECORDING, JOB)
-    assert await world.heard() == Progress(300, 1000, 3.5)
+    assert await world.heard() == Headway(300, 1000, 3.5)
     world.now += 1.0
     world.write(500, 1000)
-    assert await world.heard() == Progress(500, 1000, 2.5)
+    assert await world.heard() == Headway(500, 1000, 2.5)
 
 
 @pytest.mark.parametrize("text", [b"no line\n", b"\n", b"[]\n", b'{"done": "x"}\n', b"\xff\xfe\n", b'{"done": 1}\n'])
@@ -80,7 +83,7 @@ async def test_what_is_no_line_of_a_job_is_no_progress(world: World, text: bytes
     world.progress.begin(RECORDING, JOB)
     world.progress.path(JOB).write_bytes(text)
     asyncio.get_running_loop().call_soon(world.write, 100, 1000)
-    assert await world.heard() == Progress(100, 1000, None)
+    assert await world.heard() == Headway(100, 1000, None)
     assert world.changes.empty()
 
 

@@ -47,10 +47,6 @@ class FakeDisk:
         return 12345
 
 
-def _ignore(_recording: int) -> None:
-    return
-
-
 class World:
     """A Joins, whose jobs end at once with the report that is next."""
 
@@ -82,7 +78,7 @@ class World:
                 runs=cast("Any", self),
                 files=SegmentFiles(),
                 names=self,
-                progress=JoinProgress(folder=self.folder / "jobs", watcher=cast("Any", self), on_change=_ignore),
+                progress=JoinProgress(folder=self.folder / "jobs", watcher=cast("Any", self), listener=self),
                 reports=self.folder / "jobs",
                 argv=("join",),
             ),
@@ -92,6 +88,11 @@ class World:
 
     def template_for(self, _recording: object) -> str:
         return "joined"
+
+    # as a listener to progress
+
+    def on_progress(self, _recording: int) -> None:
+        return
 
     # as inbox
 

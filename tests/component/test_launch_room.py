@@ -13,7 +13,7 @@ from typing import Any, cast
 import pytest
 
 from streamvaultd.api.record import RecordApi
-from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Phase, Policy, Recorder, Recording, Segment, State
 from streamvaultd.core.recording import events as ev

@@ -27,7 +27,8 @@ class World:
 
     def __init__(self, interval: float) -> None:
         self.backs = 0
-        self.watcher = LinkWatch(on_back=self._on_back, on_trouble=pytest.fail, interval=interval)
+        self.watcher = LinkWatch(on_trouble=pytest.fail, interval=interval)
+        self.watcher.listeners.append(self._on_back)
         self._running: asyncio.Task[None] | None = None
 
     async def start(self) -> None:

@@ -21,14 +21,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from streamvaultd.base.clock import SystemClock
 from streamvaultd.base.lanes import Lanes
-from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Moment, Phase, Policy, Recorder, Recording, SeamRecord, Segment, State
-from streamvaultd.daemon.base import Base
 from streamvaultd.daemon.reporting import Ledger
 from streamvaultd.errors import StoreUnavailable
 from streamvaultd.recording.files.output import SegmentFiles
-from streamvaultd.recording.inbox import Inbox, Recorders
+from streamvaultd.reporting.entry import Entry
 from streamvaultd.reporting.metrics import meter as meters
 from streamvaultd.reporting.metrics import serve
 from streamvaultd.reporting.metrics.figures import (
@@ -43,7 +42,7 @@ from streamvaultd.reporting.metrics.figures import (
 )
 from streamvaultd.reporting.metrics.meter import Meter, provide
 from streamvaultd.reporting.metrics.page import CONTENT_TYPE, Page, families
-from streamvaultd.reporting.notices import METRICS_FAILED, Entry, Journal
+from streamvaultd.reporting.notices import METRICS_FAILED, Journal
 from streamvaultd.store.catalogue import CatalogueState
 from streamvaultd.store.figures import Figures
 from streamvaultd.store.queries import QueryableStore
@@ -271,14 +270,22 @@ class SetClock:
         return at(self.seconds)
 
 
-async def no_catalogue() -> None:
-    return None
+class Disks:
+    """Nothing is recorded to them, unless it is said."""
+
+    def __init__(self, *rooms: tuple[str, int, float]) -> None:
+        self.rooms = rooms
+
+    def outlook(self) -> tuple[tuple[str, int, float], ...]:
+        return self.rooms
+
+
+OLD = cast("Any", SimpleNamespace(trouble="it is old"))
 
 
 def meter(store: Store, clock: SetClock) -> Meter:
     return Meter(
-        store=store, recorders=lambda: (), outlook=lambda: (), catalogue=no_catalogue,
-        streamlink_trouble=lambda: "it is old", clock=clock,
+        store=store, recorders={}, disks=Disks(), catalogue=None, streamlinks=OLD, clock=clock,
     )  # fmt: skip
 
 
@@ -425,13 +432,11 @@ async def test_the_daemon_provides_what_is_asked_for(tmp_path: Path) -> None:
     settings = Settings(metrics_listen=f"unix:{tmp_path}/m", metrics_textfile=str(tmp_path / "s.prom"))
     tasks = Begun()
 
-    nobody, inbox = cast("Any", None), Inbox()
-    old = cast("Any", SimpleNamespace(trouble="it is old"))
-    base = Base(
-        settings=LiveSettings(settings), clock=CLOCK, tasks=tasks, lanes=Lanes(), inbox=inbox,
-        recorders=Recorders(inbox, CLOCK), journal=cast("Journal", Told()), store=store, files=nobody,
-    )  # fmt: skip
-    ledger = Ledger(base, outlook=lambda: [("/r", 5, 6.0)], catalogue=None, streamlinks=old)
+    base = cast("Any", SimpleNamespace(
+        settings=LiveSettings(settings), clock=CLOCK, tasks=tasks, lanes=Lanes(), recorders={}, journal=Told(),
+        store=store,
+    ))  # fmt: skip
+    ledger = Ledger(base, disks=Disks(("/r", 5, 6.0)), catalogue=None, streamlinks=OLD)
     try:
         ledger.start([])
         ledger.on_change(recorder(segment(1, started=1, ended=5, cause="oom"), segment(2, started=5.2)))

@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from streamvaultd.config.names import check_name
+from streamvaultd.config.inputs import check_name
 from streamvaultd.core.model import State
 from streamvaultd.store import transfer
 from streamvaultd.store.recovery import RecoverableStore

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, cast
 import pytest
 from streamlink.stream.hls.m3u8 import parse_m3u8
 
-from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.recording.events import Outcome
 from streamvaultd.core.watching.model import Trouble

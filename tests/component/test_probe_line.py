@@ -13,14 +13,19 @@ from typing import Any
 
 import pytest
 
+from streamvaultd.config.live_settings import LiveSettings
+from streamvaultd.config.settings import Settings
 from streamvaultd.core.recording.events import Outcome
 from streamvaultd.core.watching.model import Trouble
 from streamvaultd.recording.streamlink.installation import python_of
+from streamvaultd.reporting.notices import PROBE_LOST
 from streamvaultd.scopes.launcher import clean_environment
+from streamvaultd.watching.hints import Hints
 from streamvaultd.watching.probe import probed
 from streamvaultd.watching.probe_line import HUNG_MAX, LINE_MAX, ProbeLine, sighting_of
 from tests.component.captures import SHORT_MEDIA, real_streamlink
 from tests.fakes.livesource import LiveSource
+from tests.fakes.parts import Noted
 
 REAL = [sys.executable, "-c", "from streamvaultd.watching.probe.probed import main; main()"]
 Line = Callable[..., AbstractAsyncContextManager["World"]]
@@ -29,19 +34,34 @@ Line = Callable[..., AbstractAsyncContextManager["World"]]
 class World:
     """A line whose processes are ours, and an account of them."""
 
-    def __init__(self, argv: list[str], group: asyncio.TaskGroup, home: Path, **limits: Any) -> None:
+    def __init__(
+        self,
+        argv: list[str],
+        group: asyncio.TaskGroup,
+        home: Path,
+        settings: LiveSettings | None = None,
+        **limits: Any,
+    ) -> None:
         self.argv = argv
         self.home = home
         self.processes: list[asyncio.subprocess.Process] = []
-        self.lost: list[str] = []
+        self.journal = Noted()
+        self.hints = Hints()
         self.interpreter = python_of(real_streamlink())
         self.line = ProbeLine(
             connect=self.connect,
-            python=self.python,
+            programs=self,
+            hints=self.hints,
+            settings=settings or LiveSettings(Settings()),
             tasks=group,
-            on_loss=self.lost.append,
+            journal=self.journal,
             **limits,
         )
+
+    @property
+    def lost(self) -> list[str]:
+        assert {entry for entry, _ in self.journal.told} <= {PROBE_LOST}
+        return self.journal.whys
 
     async def python(self) -> str:
         return self.interpreter

@@ -22,13 +22,14 @@ from hypothesis import strategies as st
 
 from streamvaultd.base.clock import SystemClock
 from streamvaultd.base.lanes import Lanes
-from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Broadcast, Moment, Phase, Policy, Recorder, SeamRecord, Segment, State
 from streamvaultd.core.recording import effects as fx
 from streamvaultd.errors import DirectoryUnusable
 from streamvaultd.recording.files.output import SegmentFiles
-from streamvaultd.reporting.notices import MANIFEST_FAILED, Entry
+from streamvaultd.reporting.entry import Entry
+from streamvaultd.reporting.notices import MANIFEST_FAILED
 from streamvaultd.store.recovery import RecoverableStore
 from streamvaultd.store.transfer import dump_to
 from streamvaultd.upkeep.audit.salvage import Salvage
@@ -36,7 +37,7 @@ from streamvaultd.upkeep.manifests import format as manifest
 from streamvaultd.upkeep.manifests.files import ManifestFiles
 from streamvaultd.upkeep.manifests.format import Manifest, ManifestSegment
 from streamvaultd.upkeep.manifests.keeper import Manifests
-from streamvaultd.upkeep.manifests.rescan import Rescan, Verdict
+from streamvaultd.upkeep.manifests.rescan import Rescan, RescanVerdict
 from tests.fakes.managing import new_manager
 from tests.fakes.parts import Begun
 
@@ -117,7 +118,7 @@ class House:
             now=CLOCK.now(),
         )
 
-    async def run(self, *, dry_run: bool = False) -> dict[str, Verdict]:
+    async def run(self, *, dry_run: bool = False) -> dict[str, RescanVerdict]:
         """What became of each recording on disk, by the name of what it was found by."""
         found = await self.rescan.run(None, dry_run=dry_run)
         return {Path(one.path).name: one.verdict for one in found}
@@ -297,11 +298,11 @@ async def test_a_lost_store_is_rebuilt(root: Path, databases: tuple[Path, Path])
         running = await interrupted(home, "other")
     async with house(new, root) as home:
         names = f".stream_{first.recording.stream}.json", f".stream_{running.recording.stream}.json"
-        assert await home.run(dry_run=True) == dict.fromkeys(names, Verdict.REBUILT)
+        assert await home.run(dry_run=True) == dict.fromkeys(names, RescanVerdict.REBUILT)
         assert await home.store.list(all=True) == []
-        assert await home.run() == dict.fromkeys(names, Verdict.REBUILT)
+        assert await home.run() == dict.fromkeys(names, RescanVerdict.REBUILT)
         await home.manager.drain()
-        assert await home.run() == dict.fromkeys(names, Verdict.KNOWN)
+        assert await home.run() == dict.fromkeys(names, RescanVerdict.KNOWN)
         assert list(home.manager.recorders) == [running.recording.id]
         assert home.manager.recorders[running.recording.id].state is State.FINALIZING
         assert any(isinstance(effect, fx.Join) for effect in home.executor.performed)
@@ -334,8 +335,8 @@ def test_whatever_a_manifest_says_a_rescan_makes_rows_or_tells_a_mistake(
     async def story(folder: Path) -> None:
         async with house(folder / "new.db", folder / "recordings") as home:
             verdicts = await home.run()
-            assert set(verdicts.values()) <= {Verdict.REBUILT, Verdict.UNREADABLE}
-            rebuilt = [verdict for verdict in verdicts.values() if verdict is Verdict.REBUILT]
+            assert set(verdicts.values()) <= {RescanVerdict.REBUILT, RescanVerdict.UNREADABLE}
+            rebuilt = [verdict for verdict in verdicts.values() if verdict is RescanVerdict.REBUILT]
             assert len(await home.store.list(all=True)) == len(rebuilt)
         copied = await asyncio.to_thread(dump_to, folder / "new.db", io.BytesIO())
         assert copied.mended == ()
@@ -361,7 +362,7 @@ async def test_a_manifest_with_an_absurd_number_is_told_of_and_the_others_are_ta
     file.write_text(json.dumps(json.loads(file.read_text()) | {"duration": 1e308}))
     async with house(databases[1], root) as home:
         found = {one.path: one for one in await home.rescan.run(None, dry_run=False)}
-        assert found[str(file)].verdict is Verdict.UNREADABLE
+        assert found[str(file)].verdict is RescanVerdict.UNREADABLE
         assert "duration is 1e+308: expected `float` <= 315360000" in found[str(file)].text
         assert [recorder.recording.streamer for recorder in await home.store.list(all=True)] == ["demo"]
 
@@ -376,10 +377,10 @@ async def test_numbers_of_others_are_not_taken(root: Path, databases: tuple[Path
         found = await home.rescan.run(None, dry_run=False)
         verdicts = {one.path: (one.verdict, one.recording) for one in found}
         folder = root / "demo" / f".stream_{joined.recording.stream}.json"
-        assert verdicts[str(folder)] == (Verdict.REBUILT, 3)
+        assert verdicts[str(folder)] == (RescanVerdict.REBUILT, 3)
         conflict = root / "other" / f".stream_{running.recording.stream}.json"
-        assert verdicts[str(conflict)] == (Verdict.CONFLICT, None)
-        assert await home.run() == {folder.name: Verdict.KNOWN, conflict.name: Verdict.CONFLICT}
+        assert verdicts[str(conflict)] == (RescanVerdict.CONFLICT, None)
+        assert await home.run() == {folder.name: RescanVerdict.KNOWN, conflict.name: RescanVerdict.CONFLICT}
 
 
 async def test_what_cannot_be_read_is_told(root: Path, databases: tuple[Path, Path]) -> None:
@@ -389,9 +390,9 @@ async def test_what_cannot_be_read_is_told(root: Path, databases: tuple[Path, Pa
     (root / "demo" / ".stream_4.json").symlink_to("/etc/passwd")
     async with house(databases[0], root) as home:
         assert await home.run() == {
-            ".stream_1.json": Verdict.UNREADABLE,
-            ".stream_2.json": Verdict.UNREADABLE,
-            "stream_3_segments": Verdict.NO_MANIFEST,
+            ".stream_1.json": RescanVerdict.UNREADABLE,
+            ".stream_2.json": RescanVerdict.UNREADABLE,
+            "stream_3_segments": RescanVerdict.NO_MANIFEST,
         }
         assert await home.store.list(all=True) == []
 
@@ -403,8 +404,8 @@ async def test_segments_that_are_written_to_wait(root: Path, databases: tuple[Pa
     async with house(new, root) as home:
         name = f".stream_{running.recording.stream}.json"
         with FILES.segment_path(running.recording, 2).open("ab"):
-            assert await home.run() == {name: Verdict.BUSY}
-        assert await home.run() == {name: Verdict.REBUILT}
+            assert await home.run() == {name: RescanVerdict.BUSY}
+        assert await home.run() == {name: RescanVerdict.REBUILT}
 
 
 async def test_a_joined_file_that_is_cut_is_not_taken_for_the_whole(root: Path, databases: tuple[Path, Path]) -> None:

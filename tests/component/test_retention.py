@@ -17,17 +17,18 @@ from sqlalchemy import create_engine, text
 from streamvaultd.base.lanes import Lanes
 from streamvaultd.core.model import Moment, Phase, Recorder, Segment, State
 from streamvaultd.core.recording.effects import Announce, Effect, Notice, Save
-from streamvaultd.core.upkeep.retention import CLOCK_SETTLES, Result, Rules
+from streamvaultd.core.upkeep.retention import CLOCK_SETTLES, Result, RetentionRules
 from streamvaultd.errors import StoreUnavailable
 from streamvaultd.recording.files.discard import Discard
 from streamvaultd.recording.files.output import SegmentFiles
 from streamvaultd.recording.removal import Removal
-from streamvaultd.reporting.notices import CLOCK_STEPPED, RETENTION_FAILED, Entry
+from streamvaultd.reporting.entry import Entry
+from streamvaultd.reporting.notices import CLOCK_STEPPED, RETENTION_FAILED
 from streamvaultd.store.engine import sqlite_url
 from streamvaultd.store.queries import QueryableStore
 from streamvaultd.upkeep import retention as working
 from streamvaultd.upkeep.pruning import Pruning
-from streamvaultd.upkeep.retention import REPRIEVE, SWEEP_MAX, Retention
+from streamvaultd.upkeep.retention import REPRIEVE, SWEEP_MAX, Reprieve, Retention
 from tests.component.socket_world import open_queryable
 from tests.component.store_world import NOW, SetClock, later, move, start
 from tests.fakes.managing import new_manager
@@ -63,7 +64,7 @@ class World:
         self.store = store
         self.folder = folder
         self.media = Media()
-        self.rules: dict[str, Rules | None] = {}
+        self.rules: dict[str, RetentionRules | None] = {}
         self.clock = SetClock(later(30 * DAY))
         self.told: list[tuple[Entry, dict[str, Any]]] = []
         self.announced: list[Announce] = []
@@ -76,10 +77,12 @@ class World:
         self.manager = new_manager(self, self.clock, self._on_change)
         removal = Removal(store=self.store, files=SegmentFiles(), media=self.media, lanes=Lanes())
         pruning = Pruning(store=self.store, manager=self.manager, removal=removal, clock=self.clock)
+        self.reprieve = Reprieve(self.clock)
         self.retention = Retention(
             store=self.store,
             pruning=pruning,
-            rules=lambda name: self.rules.get(name),
+            limits=self,
+            reprieve=self.reprieve,
             clock=self.clock,
             journal=cast("Any", self),
         )
@@ -88,6 +91,9 @@ class World:
     def pass_by(self, seconds: float, step: float = 0.0) -> None:
         now = self.clock.moment
         self.clock.moment = Moment(now.monotonic + seconds, now.realtime + round((seconds + step) * 1e6))
+
+    def retention_of(self, name: str) -> RetentionRules | None:
+        return self.rules.get(name)
 
     def _on_change(self, recorder: Recorder) -> None:
         self.retention.on_change(recorder)
@@ -163,7 +169,7 @@ async def test_what_is_too_many_goes_and_the_rows_and_the_journal_say_why(world:
     for days in (4, 3, 2, 1):
         await world.over(days)
     await world.over(9, "bob")
-    world.rules = {"alice": Rules(keep_recordings=2), "bob": Rules()}
+    world.rules = {"alice": RetentionRules(keep_recordings=2), "bob": RetentionRules()}
     assert await world.sweep() == 2
     assert await world.kept() == [3, 4, 5]
     first = await world.store.get(1)
@@ -187,7 +193,7 @@ async def test_only_results_of_recordings_that_are_over_go(world: World) -> None
     await world.over(0)
     running = await start(world.store, "alice")
     job = await world.store.create_job(busy.recording.id, "join", {"join": 2}, NOW)
-    world.rules = {"alice": Rules(keep_recordings=1)}
+    world.rules = {"alice": RetentionRules(keep_recordings=1)}
     assert await world.sweep() == 1
     left = [one.recording.id for one in await world.store.list(all=True) if one.path is not None]
     assert sorted(left) == [untidy.recording.id, busy.recording.id, 5]
@@ -204,7 +210,7 @@ async def test_a_crash_leaves_what_the_next_daemon_makes_good(world: World, remo
     """After so many files; None: after all of them, while the row is written."""
     await world.over(2)
     await world.over(1)
-    world.rules = {"alice": Rules(keep_recordings=1)}
+    world.rules = {"alice": RetentionRules(keep_recordings=1)}
     world.media.crash_after, world.crash_at_event = removed, removed is None
     assert await world.sweep() == -1
     found = await world.store.get(1)
@@ -221,7 +227,7 @@ async def test_a_crash_leaves_what_the_next_daemon_makes_good(world: World, remo
 async def test_a_disk_that_is_away_is_not_taken_for_an_empty_one(world: World) -> None:
     await world.over(2)
     await world.over(1)
-    world.rules = {"alice": Rules(keep_recordings=1)}
+    world.rules = {"alice": RetentionRules(keep_recordings=1)}
     home = world.folder / "alice"
     home.rename(world.folder / "away")
     assert [await world.sweep(), await world.sweep()] == [0, 0]
@@ -241,7 +247,7 @@ async def test_what_cannot_be_removed_keeps_nothing_else_from_it(world: World, t
     link = world.folder / "alice" / "1.ts"
     link.unlink()
     link.symlink_to(victim)
-    world.rules = {"alice": Rules(keep_recordings=1)}
+    world.rules = {"alice": RetentionRules(keep_recordings=1)}
     assert await world.sweep() == 1
     assert [values["recording"] for _, values in world.told] == [1]
     assert victim.read_bytes() == b"root"
@@ -250,7 +256,7 @@ async def test_what_cannot_be_removed_keeps_nothing_else_from_it(world: World, t
 async def test_a_disk_that_hangs_is_left_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     for days in (3, 2, 1):
         await world.over(days)
-    world.rules = {"alice": Rules(keep_recordings=1)}
+    world.rules = {"alice": RetentionRules(keep_recordings=1)}
     monkeypatch.setattr(working, "REMOVAL_LIMIT", 0.05)
     world.media.hangs = threading.Event()
     assert [await world.sweep(), await world.sweep()] == [0, 0]
@@ -269,7 +275,7 @@ async def test_a_disk_that_hangs_is_left_alone(world: World, monkeypatch: pytest
 async def test_a_sweep_removes_a_few(world: World) -> None:
     for days in range(SWEEP_MAX + 5, 0, -1):
         await world.over(days)
-    world.rules = {"alice": Rules(keep_recordings=1)}
+    world.rules = {"alice": RetentionRules(keep_recordings=1)}
     assert [await world.sweep(), await world.sweep(), await world.sweep()] == [SWEEP_MAX, 4, 0]
     assert await world.kept() == [SWEEP_MAX + 5]
 
@@ -277,8 +283,8 @@ async def test_a_sweep_removes_a_few(world: World) -> None:
 async def test_nothing_goes_before_somebody_could_look(world: World) -> None:
     await world.over(2)
     await world.over(1)
-    world.rules = {"alice": Rules(keep_recordings=1)}
-    world.retention.hold()
+    world.rules = {"alice": RetentionRules(keep_recordings=1)}
+    world.reprieve.begin()
     assert await world.sweep() == 0
     world.pass_by(REPRIEVE - 1)
     assert await world.sweep() == 0
@@ -292,7 +298,7 @@ async def test_nothing_goes_while_nobody_can_tell_the_rules(world: World) -> Non
     for name in ("alice", "bob"):
         for days in (2, 1):
             await world.over(days, name)
-    world.rules = {"alice": None, "bob": Rules(keep_recordings=1)}
+    world.rules = {"alice": None, "bob": RetentionRules(keep_recordings=1)}
     outlook = await world.retention.outlook()
     assert [one.recording for one in outlook.expired] == [3]
     assert outlook.notes == ("nothing is removed of alice while the settings or the file of a streamer have mistakes",)
@@ -303,7 +309,7 @@ async def test_nothing_goes_while_nobody_can_tell_the_rules(world: World) -> Non
 async def test_ages_count_only_by_a_clock_that_runs_undisturbed(world: World) -> None:
     for days in (5, 1):
         await world.over(days)
-    world.rules = {"alice": Rules(keep_for=3 * DAY)}
+    world.rules = {"alice": RetentionRules(keep_for=3 * DAY)}
     assert await world.sweep() == 0
     assert "keep_for does not count" in (await world.retention.outlook()).notes[0]
     world.pass_by(CLOCK_SETTLES / 2)
@@ -322,7 +328,7 @@ async def test_ages_count_only_by_a_clock_that_runs_undisturbed(world: World) ->
 async def test_it_works_by_itself_when_a_recording_is_over(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(working, "REPRIEVE", 0.0)
     monkeypatch.setattr(working, "PAUSE", 0.0)
-    world.rules = {"alice": Rules(keep_recordings=1)}
+    world.rules = {"alice": RetentionRules(keep_recordings=1)}
     world.begin()
     await world.over(2)
     async with asyncio.TaskGroup() as group:
@@ -353,7 +359,7 @@ async def test_a_store_that_fails_is_asked_again_later(world: World, monkeypatch
     monkeypatch.setattr(world.store, "streamer_names", fail)
     await world.over(2)
     await world.over(1)
-    world.rules = {"alice": Rules(keep_recordings=1)}
+    world.rules = {"alice": RetentionRules(keep_recordings=1)}
     world.begin()
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(world.manager.run()), group.create_task(world.retention.run())]
@@ -379,6 +385,6 @@ async def test_rows_that_nobody_can_read_are_left_out(world: World, tmp_path: Pa
     assert await world.store.results("bob") == [
         Result(recording=5, ended=world.clock.moment.realtime - round(9 * DAY * 1e6), size=0)
     ]
-    world.rules = {"alice": Rules(keep_recordings=1), "bob": Rules(keep_recordings=1)}
+    world.rules = {"alice": RetentionRules(keep_recordings=1), "bob": RetentionRules(keep_recordings=1)}
     assert await world.sweep() == 0
     assert all((world.folder / "alice" / f"{number}.ts").exists() for number in (1, 2, 3, 4))

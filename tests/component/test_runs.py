@@ -14,7 +14,7 @@ from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Moment, ScopeLimits
 from streamvaultd.errors import ScopeFailed
 from streamvaultd.scopes import runs as module
-from streamvaultd.scopes.ports import Command, Rules
+from streamvaultd.scopes.ports import Access, Command
 from streamvaultd.scopes.runs import Place, Runs
 from tests.component.store_world import NOW, SetClock, later
 
@@ -45,7 +45,7 @@ class World:
             unit=UNIT, pipe="segment-1-1", description="", mounts_for=Path("/srv"),
             limits=ScopeLimits(memory_max=1, tasks_max=1, runtime_max_usec=1),
         )  # fmt: skip
-        command = Command(argv=("true",), fields={}, label="1-001", rules=Rules())
+        command = Command(argv=("true",), fields={}, label="1-001", rules=Access())
         await self.runs.launch(command, place, self._on_exit)
         return self
 

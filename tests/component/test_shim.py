@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from streamvaultd.scopes.ports import Command, Rules
+from streamvaultd.scopes.ports import Access, Command
 from streamvaultd.scopes.shim import LINE_MAX, STOP_AGAIN
 from tests.component.captures import FIELDS, Run, World, command_of, wait_readable, world
 
@@ -44,7 +44,7 @@ def test_a_killed_command_is_told_by_its_signal(at: World) -> None:
 
 
 def touching(at: World) -> Command:
-    return command_of("/usr/bin/touch", str(at.folder / "ran"), rules=Rules(write=(str(at.folder),)))
+    return command_of("/usr/bin/touch", str(at.folder / "ran"), rules=Access(write=(str(at.folder),)))
 
 
 def test_a_gate_that_closes_starts_nothing(at: World) -> None:

@@ -6,12 +6,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from streamvaultd.config.live_settings import LiveSettings
+from streamvaultd.config.settings import Settings
 from streamvaultd.core.recording.events import Outcome
 from streamvaultd.core.watching.model import Trouble
 from streamvaultd.core.watching.streamer import Streamer
+from streamvaultd.reporting.notices import SECRETS_REFUSED
 from streamvaultd.watching.asker import Sightings
 from streamvaultd.watching.probe_line import Answer
+from streamvaultd.watching.secrets import Secrets
 from tests.component.store_world import SetClock, later
+from tests.fakes.parts import Noted
 
 BAD = Answer(outcome=Outcome.TROUBLE, trouble=Trouble.NETWORK)
 WELL = Answer(outcome=Outcome.OFFLINE)
@@ -33,19 +38,13 @@ class FakeLine:
         return self.answers[proxy]
 
 
-def sightings(
-    line: FakeLine, clock: SetClock, secrets: Sequence[tuple[str, str]] = (), refused: list[bool] | None = None
-) -> Sightings:
-    told = [] if refused is None else refused
-    return Sightings(
-        line=line, options=lambda _streamer: (), secrets=lambda _streamer: secrets,
-        credential=lambda name: CREDENTIALS.get(name, ()),
-        on_answer=lambda _streamer, is_refused: told.append(is_refused), clock=clock,
-    )  # fmt: skip
+def sightings(line: FakeLine, clock: SetClock, own: Sequence[tuple[str, str]] = ()) -> Sightings:
+    secrets = Secrets(Noted(), {**CREDENTIALS, "own": tuple(own)})
+    return Sightings(line=line, settings=LiveSettings(Settings()), secrets=secrets, clock=clock)
 
 
 def streamer(*proxies: str, name: str = "alice") -> Streamer:
-    return Streamer(name=name, url="https://a.example/", proxies=proxies)
+    return Streamer(name=name, url="https://a.example/", proxies=proxies, secrets=("own",))
 
 
 async def test_the_next_proxy_takes_over_at_once_and_for_others_too() -> None:
@@ -102,13 +101,20 @@ async def test_without_proxies_there_is_one_question() -> None:
 
 
 async def test_trouble_says_nothing_of_secrets_that_were_refused() -> None:
-    refused: list[bool] = []
-    line = FakeLine({None: Answer(outcome=Outcome.LIVE, refused=True)})
-    asking = sightings(line, SetClock(), [("http-cookie", "planted")], refused)
-    await asking.sight(streamer())
-    line.answers = {None: BAD}
-    await asking.sight(streamer())
-    assert refused == [True]
-    line.answers = {None: WELL}
-    await asking.sight(streamer())
-    assert refused == [True, False]
+    journal = Noted()
+    secrets = Secrets(journal, {"own": (("http-cookie", "planted"),)})
+    refusing = Answer(outcome=Outcome.LIVE, refused=True)
+    line, alice = FakeLine({}), streamer()
+    asking = Sightings(line=line, settings=LiveSettings(Settings()), secrets=secrets, clock=SetClock())
+    for answer, are_refused, told in (
+        (refusing, True, 1),
+        (BAD, True, 1),
+        (refusing, True, 1),
+        (WELL, False, 1),
+        (BAD, False, 1),
+        (refusing, True, 2),
+    ):
+        line.answers = {None: answer}
+        await asking.sight(alice)
+        assert (secrets.are_refused(alice), len(journal.told)) == (are_refused, told)
+    assert journal.told == [(SECRETS_REFUSED, {"streamer": "alice"})] * 2

@@ -119,7 +119,9 @@ CALLS = st.lists(
 )
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(scripts=st.lists(st.tuples(CALLS, st.none() | st.integers(0, 400)), min_size=1, max_size=8))
 def test_no_call_ends_the_server(tmp_path_factory: pytest.TempPathFactory, scripts: list[Any]) -> None:
     """What a handler raises that is no answer would come out of the block: it ends the daemon."""

@@ -15,7 +15,7 @@ from streamvaultd.api.sockets import READ_METHODS
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Phase, Recorder, SeamRecord, Segment, State, Told
 from streamvaultd.core.recording import effects as fx
-from streamvaultd.core.upkeep.retention import Rules
+from streamvaultd.core.upkeep.retention import RetentionRules
 from streamvaultd.core.watching.proxies import Pool
 from streamvaultd.errors import (
     ConfigInvalid,
@@ -436,7 +436,7 @@ async def test_prune_shows_what_retention_will_remove_and_does_it_at_once(world:
     _, parts = await joined(world, tmp_path)
     await joined(world, tmp_path)
     await joined(world, tmp_path, "bob")
-    world.rules |= {"demo": Rules(keep_recordings=1), "bob": Rules(keep_for=DAY)}
+    world.rules |= {"demo": RetentionRules(keep_recordings=1), "bob": RetentionRules(keep_for=DAY)}
     dry = await world.call("Prune", byRetention=True, dryRun=True)
     rule = "keep_recordings: there are 1 newer ones"
     assert [(each["recording"], each["rule"], each["done"]) for each in dry["pruned"]] == [(1, rule, True)]

@@ -12,25 +12,28 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from streamvaultd.base.clock import SystemClock
-from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.notifying import BACKOFF, Message, Worth
 from streamvaultd.core.recording.effects import Announce, Notice
 from streamvaultd.core.topic import Topic
 from streamvaultd.core.watching.streamer import Streamer
-from streamvaultd.daemon.telling import build_telling, named_targets
 from streamvaultd.errors import NotificationFailed
 from streamvaultd.reporting import notices
 from streamvaultd.reporting import notify_line as line
 from streamvaultd.reporting import notify_process as process
-from streamvaultd.reporting.notices import ENTRIES, TARGETS, Entry, Said
-from streamvaultd.reporting.notifier import HEARD_MAX, Telling
+from streamvaultd.reporting.announced import ENTRIES
+from streamvaultd.reporting.entry import Entry
+from streamvaultd.reporting.notices import TARGETS, Said
+from streamvaultd.reporting.notifier import HEARD_MAX, Heard, Telling
 from streamvaultd.reporting.notify_line import CHECKED_AT_ONCE, LINE_MAX, NotifyLine
+from streamvaultd.watching.choices import Choices
 from tests.fakes.inbox import Inbox
 
 PLANTED = "s3cr3t-t0k3n"
@@ -250,19 +253,29 @@ class World:
     def __init__(self, there: Processes, group: asyncio.TaskGroup) -> None:
         self.there = there
         self.settings = LiveSettings(Settings(notify=("phone",)))
-        self.streamers: dict[str, Streamer] = {}
+        self.files: dict[str, Streamer] = {}
         self.journal = Journal()
-        self.telling: Telling = build_telling(
-            self.settings, self.streamers.get,
-            tasks=group, journal=self.journal, clock=SystemClock(),
-            connect=there.connect,
+        self.heard = Heard(SystemClock())
+        self.choices = Choices(watches=cast("Any", self), settings=self.settings)
+        self.telling = Telling(
+            sender=NotifyLine(there.connect), choices=self.choices, heard=self.heard, tasks=group,
+            journal=self.journal, clock=SystemClock(), host="host",
         )  # fmt: skip
+
+    # as the watcher
+
+    def streamer(self, name: str) -> Streamer | None:
+        return self.files.get(name)
+
+    @property
+    def streamers(self) -> list[Streamer]:
+        return list(self.files.values())
 
     def say(
         self, notice: Notice = Notice.RECORDING_COMPLETED, streamer: str = "alice", text: str = "it is so"
     ) -> None:
         entry = ENTRIES[notice]
-        self.journal.on_said(Said(entry.message_id, entry.priority, streamer, text))
+        self.heard.hear(Said(entry.message_id, entry.priority, streamer, text))
 
 
 @asynccontextmanager
@@ -296,14 +309,14 @@ async def test_a_streamers_file_chooses_whom_and_what(inbox: Inbox, tmp_path: Pa
     async with world(tmp_path) as there:
         there.there.credential("team", inbox.url())
         url = "https://example.org/a"
-        there.streamers["alice"] = Streamer(name="alice", url=url, notify=("team",), events=(Topic.DEATH,))
-        there.streamers["bob"] = Streamer(name="bob", url=url, notify=())
+        there.files["alice"] = Streamer(name="alice", url=url, notify=("team",), events=(Topic.DEATH,))
+        there.files["bob"] = Streamer(name="bob", url=url, notify=())
         there.say(Notice.RECORDING_FAILED, "bob")
         there.say(Notice.RECORDING_FAILED, "alice")
         there.say(Notice.SEGMENT_DIED, "alice")
         await arrived(inbox)
         assert inbox.messages[0]["title"].startswith("alice: death (")
-        assert named_targets(there.settings.now, there.streamers.values()) == ("phone", "team")
+        assert there.choices.targets == ("phone", "team")
         assert there.journal.told == []
 
 
@@ -363,9 +376,8 @@ async def test_a_test_message_tells_what_is_wrong_and_works_at_once_when_it_is_r
 def test_the_journal_says_what_it_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[str] = []
     monkeypatch.setattr("systemd.journal.send", lambda message, **_: sent.append(message))
-    journal = notices.Journal()
     said: list[Said] = []
-    journal.on_said = said.append
+    journal = notices.Journal(cast("Any", SimpleNamespace(hear=said.append)))
     recorder = cast("Any", _recorder())
     journal.announce(recorder, Announce(Notice.SEGMENT_DIED, attempt=1, cause="host-shutdown", fields=(("why", "x"),)))
     journal.tell(notices.SYNC_FAILED, recorder, segment="001", why="EIO")

@@ -6,20 +6,22 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from streamvaultd.config import credentials
-from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.recording.events import Outcome
 from streamvaultd.core.watching.model import Sighting
 from streamvaultd.core.watching.streamer import Streamer
+from streamvaultd.reporting.notices import TWITCH_AWAY
 from streamvaultd.watching.probe.helix import RETRY_MAX, Helix, Refused
 from streamvaultd.watching.twitch import Keys, TwitchRounds, logins_of, retry_after
 from tests.component.test_probe_line import World, world
 from tests.fakes.helix import CLIENT, SECRET, HelixServer
+from tests.fakes.parts import Noted
 
 
 @pytest.fixture(name="helix")
@@ -43,12 +45,17 @@ class Rounds:
 
     def __init__(self, there: World, helix: HelixServer, number: int = 1, **more: Any) -> None:
         self.pushed: dict[str, Sighting] = {}
-        self.told: list[str] = []
-        every = [Streamer(name=f"s{at}", url=f"https://www.twitch.tv/Login{at}") for at in range(number)]
+        self.journal = Noted()
+        self.streamers = [Streamer(name=f"s{at}", url=f"https://www.twitch.tv/Login{at}") for at in range(number)]
         self.rounds = TwitchRounds(
-            line=there.line, keys=keys(helix, **more), streamers=lambda: every, push=self.push,
-            on_trouble=self.told.append, settings=LiveSettings(Settings()),
+            line=there.line, keys=keys(helix, **more), watches=cast("Any", self), journal=self.journal,
+            settings=LiveSettings(Settings()),
         )  # fmt: skip
+
+    @property
+    def told(self) -> list[str]:
+        assert {entry for entry, _ in self.journal.told} <= {TWITCH_AWAY}
+        return self.journal.whys
 
     def push(self, streamer: Streamer, sighting: Sighting) -> None:
         self.pushed[streamer.name] = sighting

@@ -17,12 +17,12 @@ from streamvaultd.api.streamers import StreamersApi
 from streamvaultd.base.clock import SystemClock
 from streamvaultd.base.tasks import Tasks
 from streamvaultd.config.last_good import LastGood
-from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.config.streamer_files import StreamerFiles
 from streamvaultd.core.model import Policy, Recorder, Recording, State, StopReason
-from streamvaultd.core.recording.events import BroadcastOver, Outcome
-from streamvaultd.core.upkeep.retention import Rules as Retention
+from streamvaultd.core.recording.events import BroadcastOver, Event, Outcome
+from streamvaultd.core.upkeep.retention import RetentionRules as Retention
 from streamvaultd.core.watching.model import Mood, Sighting, Trouble
 from streamvaultd.core.watching.proxies import Pool
 from streamvaultd.core.watching.streamer import Streamer
@@ -37,14 +37,36 @@ from streamvaultd.errors import (
     StreamerReadOnly,
     UnsupportedUrl,
 )
-from streamvaultd.reporting.notices import STORE_FAILED, STREAMERS_REFUSED, Entry
+from streamvaultd.reporting.entry import Entry
+from streamvaultd.reporting.hub import Hub, JobNews, StreamerNews
+from streamvaultd.reporting.notices import STORE_FAILED, STREAMERS_REFUSED
 from streamvaultd.varlink.server import Call
 from streamvaultd.watching.roster import Roster
+from streamvaultd.watching.secrets import Secrets
 from streamvaultd.watching.watcher import SourceProbes, Watches
-from tests.fakes.parts import Posted
 
 OFF = Sighting(outcome=Outcome.OFFLINE)
 LIVE = Sighting(outcome=Outcome.LIVE, site_id="b1", title="one", streams=("best",))
+
+
+class Known(dict[int, Recorder]):
+    """Recorders, and what was posted to them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.posted: list[tuple[int, Event]] = []
+
+    def post(self, recording: int, event: Event) -> None:
+        self.posted.append((recording, event))
+
+
+class Reprieve:
+    """How often it was begun."""
+
+    begun = 0
+
+    def begin(self) -> None:
+        self.begun += 1
 
 
 class World:
@@ -53,9 +75,11 @@ class World:
     def __init__(self, folder: Path, tasks: Tasks) -> None:
         self.clock = SystemClock()
         self.air: dict[str, Sighting] = {}
-        self.recorders: dict[int, Recorder] = {}
+        self.recorders = Known()
+        self.hub = Hub()
+        self.credentials: dict[str, tuple[tuple[str, str], ...]] = {}
+        self.reprieve = Reprieve()
         self.begun: list[tuple[str, Sighting]] = []
-        self.inbox = Posted()
         self.noted: list[tuple[int, str]] = []
         self.told: list[tuple[Entry, str]] = []
         self.told_of: list[tuple[Entry, int | None, str | None]] = []
@@ -67,14 +91,13 @@ class World:
         self.etc, self.own = folder / "etc", folder / "own"
         self.etc.mkdir()
         self.watches = Watches(
-            asker=self, admission=self, inbox=self.inbox,
-            tasks=tasks, recorders=self.recorders, journal=cast("Any", self),
-            clock=self.clock, chance=lambda: 0.5,
+            asker=self, admission=self, recorders=cast("Any", self.recorders), tasks=tasks,
+            journal=cast("Any", self), hub=self.hub, clock=self.clock, chance=lambda: 0.5,
         )  # fmt: skip
         self.roster = Roster(
             watches=self.watches, folders=(self.etc, self.own), files=StreamerFiles(self.own),
-            last=LastGood(folder / "streamers.last-good"),
-            settings=self.settings, journal=cast("Any", self),
+            last=LastGood(folder / "streamers.last-good"), secrets=Secrets(cast("Any", self), self.credentials),
+            reprieve=self.reprieve, settings=self.settings, journal=cast("Any", self),
         )  # fmt: skip
         self.api = StreamersApi(roster=self.roster, watches=self.watches, plugins=self, clock=self.clock).handlers()
 
@@ -172,14 +195,20 @@ async def test_whoever_adds_a_streamer_is_told_of_a_streamlink_that_is_too_old(w
 
 
 async def test_who_looks_on_is_told_what_changes_and_who_goes(world: World) -> None:
-    told: list[tuple[str, str]] = []
-    world.watches.on_change = lambda who: told.append((who.streamer.name, who.mood.value))
-    world.watches.on_gone = lambda who: told.append((who.streamer.name, "gone"))
-    await world.call("AddStreamer", url=URL)
-    await world.probe("alice")
-    await world.probe("alice")  # nothing new
-    await world.call("RemoveStreamer", streamer="alice")
-    assert told == [("alice", "waiting"), ("alice", "offline"), ("alice", "gone")]
+    with world.hub.subscribe(with_streamers=True) as subscription:
+        await world.call("AddStreamer", url=URL)
+        await world.probe("alice")
+        await world.probe("alice")  # nothing new
+        await world.call("RemoveStreamer", streamer="alice")
+        told = [cast("StreamerNews", await subscription.get()) for _ in range(3)]
+        world.hub.publish(JobNews(cast("Any", None)))
+        assert isinstance(await subscription.get(), JobNews)
+    assert {news.watched.streamer.name for news in told} == {"alice"}
+    assert [(news.watched.mood.value, news.is_gone) for news in told] == [
+        ("waiting", False),
+        ("offline", False),
+        ("offline", True),
+    ]
 
 
 async def test_what_was_stopped_is_left_alone_and_the_next_broadcast_is_not(world: World) -> None:
@@ -216,7 +245,7 @@ async def test_changes_of_a_broadcast(world: World) -> None:
     await world.until(lambda: world.noted == [(1, "two")])
     world.air["alice"] = replace(LIVE, site_id="b2")
     await world.probe("alice")
-    ((number, event),) = world.inbox.all
+    ((number, event),) = world.recorders.posted
     assert (number, type(event)) == (1, BroadcastOver)
 
 
@@ -312,7 +341,7 @@ async def test_who_wants_a_proxy_that_is_missing_is_not_asked_without(world: Wor
         file.unlink()
         await world.roster.load()
     file.write_text(f"[streamer]\nurl = '{URL}'\n[streamlink]\nproxy = 'eu'\n")
-    world.roster.known_proxies = {"eu-proxies"}
+    world.credentials["eu-proxies"] = (("http-proxy", "http://u:p@a:1"),)
     await world.roster.load()
     assert world.watches.watched["bob"].streamer.proxies == ("credential:eu-proxies",)
 
@@ -345,8 +374,6 @@ async def test_a_recording_asks_for_its_source_as_the_streamers_file_has_it(worl
 
 async def test_retention_goes_by_the_file_and_not_by_one_with_mistakes(world: World) -> None:
     """Neither by the rules of before, nor by the defaults: what somebody wanted to write there, nobody knows."""
-    holds: list[None] = []
-    world.roster.on_retention = lambda: holds.append(None)
     retention = world.roster.retention_of
     world.settings.now = replace(world.settings.now, retention=Retention(keep_for=90.0, keep_recordings=9))
     assert retention("alice") == Retention(keep_for=90.0, keep_recordings=9)
@@ -361,7 +388,7 @@ async def test_retention_goes_by_the_file_and_not_by_one_with_mistakes(world: Wo
     ):
         (world.etc / "alice.toml").write_text(head + text)
         await world.roster.load()
-        assert (retention("alice"), len(holds)) == (rules, held), text
+        assert (retention("alice"), world.reprieve.begun) == (rules, held), text
         assert retention("bob") == Retention(keep_for=90.0, keep_recordings=9)
     (world.etc.parent / "new").mkdir()
     async with watching(world.etc.parent / "new") as fresh:  # a daemon that has never seen the file without mistakes

@@ -15,10 +15,12 @@ from pathlib import Path
 import pytest
 
 from streamvaultd.base.clock import SystemClock
-from streamvaultd.config.live import LiveSettings
+from streamvaultd.base.units import segment_unit
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.config.settings import Settings
-from streamvaultd.core.recording.events import Taken
+from streamvaultd.core.recording.events import FileTaken, Taken
 from streamvaultd.recording.files.writeback import Writeback
+from streamvaultd.recording.inbox import Inbox
 from tests.component.held_world import held_files
 from tests.component.small_disk import MIB, SmallDisk, small_disk
 
@@ -54,9 +56,8 @@ class Desk:
 
     def __init__(self) -> None:
         self.troubles: asyncio.Queue[tuple[str, int | None]] = asyncio.Queue()
-        self.cut: asyncio.Queue[tuple[str, Taken, int]] = asyncio.Queue()
-        self.held = held_files()
-        self.held.on_taken = lambda unit, how, size: self.cut.put_nowait((unit, how, size))
+        self.inbox = Inbox()
+        self.held = held_files(inbox=self.inbox)
         self.writeback = Writeback(
             asyncio.get_running_loop(),
             clock=SystemClock(),
@@ -200,8 +201,11 @@ async def test_what_cannot_be_put_on_disk_is_told_once(desk: Desk, disk: SmallDi
 
 
 async def test_a_file_that_was_cut_is_told_of(desk: Desk, disk: SmallDisk) -> None:
-    writer = desk.begin("cut", disk.point / "cut.ts", has=100_000)
+    writer = desk.begin(segment_unit(1, 2), disk.point / "cut.ts", has=100_000)
     await until(lambda: cached(writer.path) == 0, "it was synced once")
     os.truncate(writer.path, 1000)
     async with asyncio.timeout(LIMIT):
-        assert await desk.cut.get() == ("cut", Taken.CUT, 1000)
+        entry = await desk.inbox.next()
+        assert isinstance(entry.event, FileTaken)
+        assert (entry.recording, entry.event.attempt, entry.event.size) == (1, 2, 1000)
+        assert entry.event.how is Taken.CUT

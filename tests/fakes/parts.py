@@ -7,8 +7,11 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from streamvaultd.core.model import Recorder
 from streamvaultd.core.recording.events import Event
 from streamvaultd.recording.inbox import Inbox
+from streamvaultd.reporting.entry import Entry
+from streamvaultd.reporting.notices import Journal
 
 
 class Posted(Inbox):
@@ -26,6 +29,24 @@ class Posted(Inbox):
     def post(self, recording: int, event: Event) -> None:
         self.all.append((recording, event))
         self._on_post()
+
+
+class Noted(Journal):
+    """Keeps what it is told; `changed` is set with each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[tuple[Entry, dict[str, object]]] = []
+        self.changed = asyncio.Event()
+
+    @property
+    def whys(self) -> list[str]:
+        """Why, of each."""
+        return [str(values["why"]) for _, values in self.told]
+
+    def tell(self, entry: Entry, recorder: Recorder | None = None, **values: object) -> None:
+        self.told.append((entry, values))
+        self.changed.set()
 
 
 class Begun(list[asyncio.Task[None]]):

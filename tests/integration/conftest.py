@@ -22,11 +22,26 @@ from tests.testbed.machine import Machine
 
 LOGS = Path(os.environ.get("STREAMVAULTD_TEST_LOGS", PROJECT / "build" / "logs"))
 TIMEOUT = 900
+LONGEST = (
+    *("test_confinement", "test_helix", "test_main_job", "test_seed_scenarios", "test_watch", "test_daemon_faults"),
+    *(
+        "test_audit_rows",
+        "test_audit",
+        "test_validation",
+        "test_witnesses",
+        "test_meeting",
+        "test_broker",
+        "test_units",
+    ),
+)
 FAILED = pytest.StashKey[bool]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All of these are integration tests, and wait for real broadcasts."""
+    """All of these are integration tests, and wait for real broadcasts. The longest files come first: where several
+    are run side by side, the last one is short.
+    """
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker("integration")

@@ -126,7 +126,7 @@ def test_no_file_gets_into_a_recording(box: Box, ctl: Ctl, media: bytes, streaml
     for name in GOES_ON[str(streamlink)]:
         assert media in found[name], f"{name}: what is media is recorded all the same"
     for name, count in (("redirect-m3u8-http", 3), ("base-mpd-http", 1)):
-        assert found[name].startswith(media * count), name
+        assert media * count in found[name], name
     journal = box.run(["journalctl", "--no-pager", "--all"]).stdout
     why = side_by_side(box, (["streamvaultctl", "why", name] for name in urls))
     assert all(f"{kind.partition('.')[0]}" in why for kind in KINDS)

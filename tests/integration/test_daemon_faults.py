@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from streamvaultd.core.recording.effects import Notice
-from streamvaultd.reporting.notices import DAEMON_STARTED, ENTRIES
+from streamvaultd.reporting.announced import ENTRIES
+from streamvaultd.reporting.notices import DAEMON_STARTED
 from tests.fakes.livesource import LiveSource
 from tests.integration.fleet import Fleet
 from tests.integration.harness import Ctl, configure, scopes, streamlink_pid

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from streamvaultd.core.recording.effects import Notice
-from streamvaultd.reporting.notices import ENTRIES
+from streamvaultd.reporting.announced import ENTRIES
 from tests.fakes.livesource import LiveSource
 from tests.fakes.media import OTHER_SIZE, ensure_media
 from tests.integration.harness import SETTINGS, Ctl, configure, count

@@ -14,7 +14,7 @@ import json
 import pytest
 
 from streamvaultd.core.recording.effects import Notice
-from streamvaultd.reporting.notices import ENTRIES
+from streamvaultd.reporting.announced import ENTRIES
 from tests.fakes.livesource import LiveSource
 from tests.integration.harness import Ctl, configure, scopes, streamlink_pid
 from tests.integration.stories import (

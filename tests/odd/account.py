@@ -7,37 +7,17 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 from tests.odd.look import NAMES, Looked
 from tests.odd.show import Show
 from tests.odd.take import Take
+from tests.testbed.recorder import Seam
 
 SLACK_MS: Final = 2000.0
 """A length may be told wrong by this much: the last sound packets, and where the clock began."""
 SHORT_MS: Final = 500.0
 """A gap that is shorter may come of what a source's clock has between two media segments."""
-
-
-class Seam(NamedTuple):
-    """As the daemon tells it."""
-
-    older: int
-    newer: int
-    kind: str
-    method: str
-    certainty: str
-    gap_ms: float | None
-
-    @classmethod
-    def parse(cls, answer: Mapping[str, Any]) -> Seam:
-        gap = answer.get("gapUSec")
-        words = {name: answer[name] for name in ("older", "newer", "kind", "method", "certainty")}
-        return cls(**words, gap_ms=None if gap is None else gap / 1000)
-
-    def __str__(self) -> str:
-        gap = "" if self.gap_ms is None else f", {self.gap_ms:.0f} ms missing"
-        return f"{self.older}-{self.newer} {self.kind} ({self.method}, {self.certainty}{gap})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

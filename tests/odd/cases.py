@@ -277,9 +277,9 @@ def by_hand(what: str) -> Take:
 
 
 def wide(how: str) -> Take:
-    """A window of more than a gigabyte."""
+    """A window of more than a gigabyte, of which no more is there than streamlink reaches back."""
     some = [replace(piece, change=stuffed(12_000_000)) for piece in pieces(ensure_clip(replace(BASE, seconds=260)))]
-    manner = Manner(window=1000, ahead=100)
+    manner = Manner(window=1000, ahead=99)
     return Take(name="", tracks=one(some), manner=manner, steps=(Step(40, how),), faults=("a window of 1.2 GB",))
 
 

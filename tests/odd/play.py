@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from streamvaultd.errors import RECORDER, VaultError
-from streamvaultd.varlink.client import Client
+from streamvaultd.errors import VaultError
 from tests.integration.harness import configure
-from tests.odd.account import Facts, Seam
+from tests.odd.account import Facts
 from tests.odd.beside import Beside, Run
 from tests.odd.look import Looked, look
 from tests.odd.show import Show
@@ -24,8 +23,8 @@ from tests.odd.site import Site
 from tests.odd.take import Step, Take
 from tests.testbed.box import Box
 from tests.testbed.machine import RunError
+from tests.testbed.recorder import Recorder
 
-SOCKET: Final = "/run/streamvaultd/io.streamvault.Recorder"
 STREAMERS: Final = "/etc/streamvaultd/streamers.d"
 RECORDINGS: Final = "/var/lib/streamvaultd/recordings"
 SETTINGS: Final = """
@@ -50,29 +49,14 @@ class PlayError(AssertionError):
 
 
 @dataclass(slots=True)
-class Stage:
+class Stage(Recorder):
     """What all recordings share."""
 
-    box: Box
     site: Site
     say: Callable[[str], None]
     clients: tuple[Beside, ...] = ()
     began: float = field(default_factory=time.monotonic)
     reloading: threading.Lock = field(default_factory=threading.Lock)
-
-    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Call the daemon in the box."""
-        return Client(self.box.path(SOCKET)).call(f"{RECORDER}.{method}", parameters)
-
-    def streamlink(self, unit: str) -> int:
-        """The process of streamlink in a scope, as this host numbers it; 0 when there is none."""
-        group = self.box.cgroup / "streamvault.slice" / "streamvault-recordings.slice" / unit
-        try:
-            pids = (group / "cgroup.procs").read_text().split()
-            lines = {int(pid): Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids}
-        except OSError:
-            return 0
-        return next((pid for pid, line in lines.items() if b"--config=" in line and b"shim.py" not in line), 0)
 
     def watch(self, name: str, text: str) -> None:
         """A streamer's file; the daemon reads it now."""
@@ -231,7 +215,7 @@ class Performance:
             parts=[Path(part["path"]).name for part in parts["parts"]],
             told_ms=sum(told) / 1000 if told and all(told) else None,
             notes=parts["notes"],
-            seams=[Seam.parse(seam) for seam in call("ListSeams", recording=name)["seams"]],
+            seams=self._stage.seams(name),
             verdict=verdict,
             problems=problems,
             looked=looked,

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from tests.odd.account import Account, Facts, Seam, draw_up
+from tests.odd.account import Account, Facts, draw_up
 from tests.odd.clips import Clip, Spec
 from tests.odd.look import Looked
 from tests.odd.show import FOREVER, Down, Manner, Piece, Request, Show, Track
 from tests.odd.take import Take
+from tests.testbed.recorder import Seam
 
 COUNT = 20
 FRAMES = 4

@@ -11,7 +11,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tests.fakes.media import FPS
 
@@ -20,27 +20,11 @@ if TYPE_CHECKING:
 
     from tests.seams.plan import Take
     from tests.testbed.frames import FrameCount
+    from tests.testbed.recorder import Seam
 
 VIDEO: Final = "video"
 FRAME_MS: Final = 1000 / FPS
 CERTAINTIES: Final = ("proven", "likely", "unknown")
-
-
-class Seam(NamedTuple):
-    """As the daemon tells it."""
-
-    older: int
-    newer: int
-    kind: str
-    method: str
-    certainty: str
-    gap_ms: float | None
-
-    @classmethod
-    def parse(cls, answer: Mapping[str, Any]) -> Seam:
-        gap = answer.get("gapUSec")
-        words = {name: answer[name] for name in ("older", "newer", "kind", "method", "certainty")}
-        return cls(**words, gap_ms=None if gap is None else gap / 1000)
 
 
 class Away(NamedTuple):

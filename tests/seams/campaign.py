@@ -11,15 +11,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from streamvaultd.errors import RECORDER
-from streamvaultd.varlink.client import Client
 from tests.fakes.media import MediaSpec, ensure_media
 from tests.integration.harness import configure
-from tests.seams.account import Away, Facts, Seam
+from tests.seams.account import Away, Facts
 from tests.testbed.frames import count_frames
+from tests.testbed.recorder import Recorder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     from tests.fakes.channel import Channel
     from tests.fakes.livesource import LiveSource
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from tests.testbed.box import Box
     from tests.testbed.frames import FrameCount
 
-SOCKET: Final = "/run/streamvaultd/io.streamvault.Recorder"
 LATE: Final = "/usr/local/bin/late-streamlink"
 LATE_FOLDER: Final = "/var/lib/late-streamlink"
 # Begins to run as late as the file of its channel says, on the clock that box and host share.
@@ -66,27 +64,12 @@ class SeamsError(AssertionError):
 
 
 @dataclass(slots=True)
-class Stage:
+class Stage(Recorder):
     """What all recordings of a campaign share."""
 
-    box: Box
     source: LiveSource
     say: Callable[[str], None]
     began: float = field(default_factory=time.monotonic)
-
-    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Call the daemon in the box."""
-        return Client(self.box.path(SOCKET)).call(f"{RECORDER}.{method}", parameters)
-
-    def streamlink(self, unit: str) -> int:
-        """The process of streamlink in a scope, as this host numbers it; 0 when there is none."""
-        group = self.box.cgroup / "streamvault.slice" / "streamvault-recordings.slice" / unit
-        try:
-            pids = (group / "cgroup.procs").read_text().split()
-            lines = {int(pid): Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids}
-        except OSError:
-            return 0
-        return next((pid for pid, line in lines.items() if b"--config=" in line and b"shim.py" not in line), 0)
 
 
 def run(box: Box, source: LiveSource, plan: Plan, say: Callable[[str], None] = print) -> list[Facts]:
@@ -115,7 +98,8 @@ class Performance:
     def __init__(self, stage: Stage, take: Take) -> None:
         self._stage = stage
         self._take = take
-        self._aways: list[Away] = []
+        self._returns: list[float] = []
+        """when the source was back after each absence"""
 
     @property
     def _channel(self) -> Channel:
@@ -176,16 +160,11 @@ class Performance:
     def _be_away(self, step: Step) -> None:
         """The source goes first, so that what was fetched before is in the file."""
         before = self._wait_recording(after=0)
+        self._returns.append(time.monotonic() + step.outage)
         self._stage.source.control(self._take.name, fault="drop", for_=step.outage)
         time.sleep(QUIET)
-        known = len(self._channel.deliveries)
         self._strike(before, step.signal)
         self._wait_recording(after=before, limit=step.outage + LIMIT)
-        last = max(each.segment for each in self._channel.deliveries[:known])
-        # two are fetched at a time
-        first = min(self._channel.deliveries[known:], key=lambda each: each.segment)
-        has_left = self._channel.withdrawn_at(first.segment - 1) <= first.at
-        self._aways.append(Away(last, first.segment, has_left))
 
     def _strike(self, number: int, name: str) -> None:
         """Kill the streamlink of a segment; one that is gone by itself is dead as well."""
@@ -230,12 +209,24 @@ class Performance:
             causes={
                 each["number"]: each.get("cause", "") for each in call("ListSegments", recording=name)["segments"]
             },
-            seams=tuple(Seam.parse(seam) for seam in call("ListSeams", recording=name)["seams"]),
+            seams=tuple(self._stage.seams(name)),
             parts=len(paths),
             counts={track: _count(files, channel, track, offered) for track in channel.media.tracks if files},
-            absences=tuple(self._aways),
+            absences=tuple(absences(channel, self._returns)),
             starts={track: channel.media.index(track).starts for track in channel.media.tracks},
         )
+
+
+def absences(channel: Channel, returns: Sequence[float]) -> Iterator[Away]:
+    """What was given away last before each return of the source, and first after it; known when all is over: two are
+    fetched at a time, and the first one may come to its end after the second.
+    """
+    for back in returns:
+        last = max(each.segment for each in channel.deliveries if each.at < back)
+        after = [each for each in channel.deliveries if each.at >= back]
+        if after:
+            first = min(after, key=lambda each: each.segment)
+            yield Away(last, first.segment, channel.withdrawn_at(first.segment - 1) <= first.at)
 
 
 def _count(files: list[Path], channel: Channel, track: str, offered: range) -> FrameCount:

@@ -4,14 +4,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from tests.seams.account import Away, Facts, Seam, draw_up
+from tests.fakes.channel import Channel, Delivery
+from tests.fakes.media import Media
+from tests.seams.account import Away, Facts, draw_up
+from tests.seams.campaign import absences
 from tests.seams.plan import Step, Take, draw
 from tests.seams.report import as_json, is_good, table
 from tests.testbed.frames import FrameCount
+from tests.testbed.recorder import Seam
 
 STEPS = (Step(kind="rotate", pause=1.0), Step(kind="kill", pause=1.0, signal="KILL", outage=3.0, where="start"))
 TAKE = Take("ts-1", "ts", 15, STEPS)
@@ -114,3 +119,15 @@ def test_a_plan_has_what_was_asked_for_and_is_repeatable() -> None:
         (name, where) for name in ("TERM", "KILL") for where in ("source", "start")
     }
     assert as_json(plan, [draw_up(facts())])["good"] is True
+
+
+def test_what_is_fetched_second_may_end_first() -> None:
+    """The source was away from 10.5 to 24.5; 10 to 12 had left the window of five, 13 was there whole after 14."""
+    media = cast("Media", SimpleNamespace(spec=SimpleNamespace(segment=2), count=1000))
+    channel = Channel(media, window=5, elapsed=12.0, started=0.0)
+    noted = [(8.9, 9), (9.9, 8), (25.0, 14), (25.2, 13), (26.0, 15)]
+    channel.deliveries += [Delivery(at, segment) for at, segment in noted]
+    assert list(absences(channel, [24.5])) == [Away(9, 13, has_left=True)]
+    channel.deliveries.remove(Delivery(25.2, 13))
+    assert list(absences(channel, [24.5])) == [Away(9, 14, has_left=False)]
+    assert list(absences(channel, [30.0])) == []

@@ -74,7 +74,7 @@ def pytest(*paths: str) -> Callable[[Stage], bool]:
 
 
 ON_BOTH_CORES = ["--numprocesses=2", "--dist=loadfile"]
-IN_BOXES = ["--numprocesses=4", "--dist=loadfile", "tests/integration"]
+IN_BOXES = ["--numprocesses=4", "--dist=loadfile", "--no-loadscope-reorder", "tests/integration"]
 """Most of the time these wait for broadcasts, so that several boxes share this host."""
 STAGES: dict[str, Callable[[Stage], bool]] = {
     "setup": run_setup,
@@ -91,19 +91,15 @@ STAGES: dict[str, Callable[[Stage], bool]] = {
 }
 
 
-SCHEDULE: Sequence[Sequence[Sequence[str]]] = (
+Schedule = Sequence[Sequence[Sequence[str]]]
+SCHEDULE: Schedule = (
     (("setup",),),
     (("lint", "unit"), ("deb",)),
-    (("vm",), ("component", "odd", "chaos")),
-    (("integration",),),
-    (("seams",),),
+    (("vm",), ("component", "odd", "chaos", "integration", "seams")),
 )
-"""Steps one after the other, of lanes side by side. A vm computes on one core at most. Many boxes are alone, and so
-are sources that offer little while each frame is counted.
+"""Steps one after the other, of lanes side by side. A vm computes on one core at most; what is short of time, as many
+boxes are and sources whose every frame is counted, comes when it is over, or nearly.
 """
-
-
-Schedule = Sequence[Sequence[Sequence[str]]]
 
 
 @dataclass(frozen=True, slots=True)

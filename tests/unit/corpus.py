@@ -12,11 +12,11 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from streamvaultd.config import settings, streamers, table
+from streamvaultd.config import keys, settings, streamers
 from streamvaultd.config.kinds import shown
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Container, Policy
-from streamvaultd.core.upkeep.retention import Rules
+from streamvaultd.core.upkeep.retention import RetentionRules
 from streamvaultd.core.watching.proxies import Pool
 from streamvaultd.core.watching.streamer import Streamer
 from streamvaultd.errors import VaultError
@@ -60,7 +60,7 @@ STRANGE = (
 POOLS = {"eu": Pool(urls=("http://eu:3128",), secrets=("more",)), "empty": Pool()}
 CHANGED = Settings(
     policy=Policy(grace=0.0, rotate_age=90.5, rotate_size=1 << 20, container=Container.MP4),
-    retention=Rules(keep_for=86400.0, keep_recordings=3, keep_size=(1 << 30) + 1),
+    retention=RetentionRules(keep_for=86400.0, keep_recordings=3, keep_size=(1 << 30) + 1),
     streamlink_options=(("http-timeout", "20"), ("http-header", "a=b")), streamlink_command=("streamlink", "-4"),
     network_allow=("127.0.0.0/8", "::1/128"), notify=("phone", "team"), events=(), disk_floor=0, pools=POOLS,
 )  # fmt: skip
@@ -69,8 +69,8 @@ PLAIN = Streamer(name="alice", url="https://a.example/1", file="alice.toml")
 
 def places() -> Iterator[tuple[str, str, str]]:
     """Which file, section and key."""
-    yield from (("settings", option.section, option.key) for option in table.GENERAL)
-    yield from (("streamer", option.section, option.key) for option in table.OWN)
+    yield from (("settings", option.section, option.key) for option in keys.GENERAL)
+    yield from (("streamer", option.section, option.key) for option in keys.OWN)
     yield from STRANGE
 
 

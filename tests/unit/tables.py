@@ -10,13 +10,13 @@ import json
 import textwrap
 from pathlib import Path
 
-from streamvaultd.config import table
-from streamvaultd.config.table import Setting
+from streamvaultd.config import keys
+from streamvaultd.config.keys import Setting
 from streamvaultd.core.model import State
 from streamvaultd.core.recording import machine
 from streamvaultd.core.upkeep.violations import ABOUT
 from streamvaultd.reporting import notices
-from streamvaultd.reporting.notices import Entry
+from streamvaultd.reporting.entry import Entry
 
 NOTICES = (
     *(value for value in vars(notices).values() if isinstance(value, Entry)),
@@ -28,12 +28,12 @@ NOTICES = (
 
 def settings_table() -> str:
     """As streamvaultd.toml(5) has them."""
-    return _setting_table((*table.GENERAL, *table.POOLS.values()), "``{}``")
+    return _setting_table((*keys.GENERAL, *keys.POOLS.values()), "``{}``")
 
 
 def streamer_table() -> str:
     """As streamvaultd.streamer(5) has them."""
-    return _setting_table(table.OWN, "{}")
+    return _setting_table(keys.OWN, "{}")
 
 
 def _setting_table(settings: tuple[Setting, ...], default: str) -> str:
@@ -66,9 +66,9 @@ EXAMPLE_POOL = """
 def example() -> str:
     """The file with every setting."""
     lines = []
-    for section in dict.fromkeys(setting.section for setting in table.GENERAL):
+    for section in dict.fromkeys(setting.section for setting in keys.GENERAL):
         lines += ["", f"[{section}]"]
-        for setting in (each for each in table.GENERAL if each.section == section):
+        for setting in (each for each in keys.GENERAL if each.section == section):
             about = textwrap.fill(setting.about, 120, initial_indent="# ", subsequent_indent="# ")
             lines += [about, f"#{setting.key} = {json.dumps(setting.default)}  # {setting.kind.allowed}", ""]
         lines.pop()

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from streamvaultd.config.names import NAME
+from streamvaultd.config.inputs import is_name
 from streamvaultd.core.model import Moment, Phase, Recorder, Recording, Segment, State
 from streamvaultd.core.upkeep.audit import audit, confirmed
 from streamvaultd.core.upkeep.recovery import recovered, reopened
@@ -463,4 +463,4 @@ def test_a_reopened_recorder() -> None:
 
 @pytest.mark.parametrize(("name", "is_one"), [("demo", True), ("a.b-c_9", True), (".hidden", False), ("a b", False)])
 def test_names_of_streamers(name: str, *, is_one: bool) -> None:
-    assert bool(NAME.fullmatch(name)) is is_one
+    assert bool(is_name(name)) is is_one

@@ -6,12 +6,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from streamvaultd.core.evidence import Evidence
@@ -27,15 +26,6 @@ from tests.unit.host import Witnesses
 from tests.unit.invariants import broken_by_step
 from tests.unit.rows import BOOTED, EPOCH, POLICY, new_recorder
 from tests.unit.world import World
-
-settings.register_profile(
-    "streamvaultd",
-    max_examples=int(os.environ.get("SV_EXAMPLES", "100")),
-    deadline=None,
-    derandomize="SV_EXAMPLES" not in os.environ,
-    suppress_health_check=[HealthCheck.too_slow],
-)
-settings.load_profile("streamvaultd")
 
 # --- any event at any time -----------------------------------------------------------------------------------------
 

@@ -10,11 +10,11 @@ import click
 import pytest
 
 from streamvaultd import __version__, errors
+from streamvaultd.config import keys, streamers
 from streamvaultd.config import settings as config
-from streamvaultd.config import streamers, table
 from streamvaultd.config.streamlink_options import RESERVED_OPTIONS
 from streamvaultd.core.model import Policy, State
-from streamvaultd.core.upkeep.retention import Rules
+from streamvaultd.core.upkeep.retention import RetentionRules
 from streamvaultd.core.watching.streamer import Streamer
 from streamvaultd.ctl.cli import cli
 from streamvaultd.ctl.outcome import ExitCode
@@ -76,13 +76,13 @@ def test_example_shows_every_setting_with_its_default(tmp_path: Path) -> None:
 def test_defaults_are_those_of_a_recording_without_settings() -> None:
     """The core has its own, for it reads no files."""
     assert config.Settings().policy == Policy()
-    assert config.Settings().retention == Rules()
+    assert config.Settings().retention == RetentionRules()
 
 
 def test_a_streamers_defaults_are_values_or_words() -> None:
     """Where the man page names a value, that is the default."""
     words = {None, "that of streamvaultd.toml", "[watch] interval", "all", "none"}
-    assert {each.default for each in table.OWN} - words == {"[]", "{}", "true", "false", "0", "UTC"}
+    assert {each.default for each in keys.OWN} - words == {"[]", "{}", "true", "false", "0", "UTC"}
     plain, _ = streamers.parse({"streamer": {"url": "https://a.example/1"}}, "alice.toml", "alice")
     assert plain == Streamer(name="alice", url="https://a.example/1", file="alice.toml")
     assert (plain.enabled, plain.filters.stop_on_change, plain.filters.timezone) == (True, False, "UTC")

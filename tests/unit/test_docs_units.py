@@ -11,7 +11,7 @@ from string import Formatter
 from streamvaultd.base import units
 from streamvaultd.brokerd import notices as brokerd
 from streamvaultd.core.recording.effects import Notice
-from streamvaultd.reporting import notices
+from streamvaultd.reporting.announced import ENTRIES
 from tests.unit.tables import NOTICES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,13 +34,13 @@ def used_fields(entry: str) -> set[str]:
 
 
 def test_every_message_has_a_text_in_the_catalogue() -> None:
-    told = {entry.message_id for entry in (*notices.ENTRIES.values(), *NOTICES)}
+    told = {entry.message_id for entry in (*ENTRIES.values(), *NOTICES)}
     told |= {brokerd.REFUSED.message_id, brokerd.FAILED.message_id}
     assert set(catalogue()) == told
 
 
 def test_every_notice_has_a_message() -> None:
-    assert set(notices.ENTRIES) == set(Notice)
+    assert set(ENTRIES) == set(Notice)
 
 
 def test_an_empty_line_stands_before_each_entry_of_the_catalogue() -> None:
@@ -60,7 +60,7 @@ def test_catalogue_entries_are_complete() -> None:
 
 def test_catalogue_shows_only_fields_that_the_message_has() -> None:
     entries = catalogue()
-    for notice, entry in notices.ENTRIES.items():
+    for notice, entry in ENTRIES.items():
         named = {name.upper() for _, name, _, _ in Formatter().parse(entry.text) if name}
         assert used_fields(entries[entry.message_id]) <= named | COMMON_FIELDS, notice
     for entry in NOTICES:

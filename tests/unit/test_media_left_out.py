@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from streamvaultd.jobs.join.proof import find_fault
+from streamvaultd.media import left_out as media_left_out
 from streamvaultd.media import payload, ts
 from streamvaultd.media.container import Container
 from streamvaultd.media.left_out import left_out
@@ -139,6 +140,18 @@ def _packed(pid: int, unit: bytes, counters: dict[int, int]) -> bytes:
 def test_what_the_result_has_is_not_kept_twice(mine: bytes) -> None:
     files, plans = deceived(mine, WHOLE)
     assert left_out(files, plans) == []
+
+
+def test_what_begins_with_filling_is_looked_for_where_all_of_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The head comes again elsewhere, far from what follows it."""
+    for name in ("MARGIN", "REACH"):
+        monkeypatch.setattr(media_left_out, name, ts.PACKET)
+    filling = b"".join((b"\x47\x1f\xff\x10" + bytes([number])).ljust(ts.PACKET, b"\xff") for number in range(32))
+    parts = [filling + segment for segment in SHOW.segments[:5]]
+    files = [BytesSource(b"".join(parts)), BytesSource(b"".join(parts[1:3]))]
+    plan = Plan(Container.TS, (Part(0, 0, files[0].size),), (), 0)
+    assert left_out(files, [plan]) == []
+    assert left_out([files[0], BytesSource(b"".join(parts[1:3]) + SHOW.segments[5])], [plan])
 
 
 def test_noise_is_kept() -> None:

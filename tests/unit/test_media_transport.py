@@ -17,6 +17,8 @@ from tests.fakes.memory import BytesSource
 VIDEO, AUDIO, PMT = 0x100, 0x101, 0x1000
 FRAME_TICKS = 3000
 FRAMES_PER_SEGMENT = 12
+PROGRAMS = bytes([0, 0xB0, 13, 0, 1, 0xC1, 0, 0, 0, 1, 0xE0 | PMT >> 8, PMT & 0xFF, 0, 0, 0, 0])
+"""The table that says where PMT is, without its checksum."""
 
 
 def _stamp(prefix: int, ticks: int) -> bytes:
@@ -87,7 +89,8 @@ class Broadcast:
     def _segment(self, number: int, rnd: random.Random) -> bytes:
         out = bytearray()
         for pid in (0x11, 0, PMT):
-            out += self._packets(pid, b"\0" + bytes([pid & 0xFF]) * 183)
+            table = b"" if pid else PROGRAMS
+            out += self._packets(pid, (b"\0" + table).ljust(184, bytes([pid & 0xFF])))
         for frame in range(FRAMES_PER_SEGMENT):
             dts = self.start + (number * FRAMES_PER_SEGMENT + frame) * FRAME_TICKS
             body = rnd.randbytes(rnd.randrange(100, 900))

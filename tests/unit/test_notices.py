@@ -12,7 +12,9 @@ import pytest
 import streamvaultd
 from streamvaultd.core.recording.effects import Notice
 from streamvaultd.reporting import notices
-from streamvaultd.reporting.notices import ENTRIES, ERROR, INFO, NOTICE, WARNING, priority_of
+from streamvaultd.reporting.announced import ENTRIES
+from streamvaultd.reporting.entry import ERROR, INFO, NOTICE, WARNING
+from streamvaultd.reporting.notices import priority_of
 from tests.unit.tables import NOTICES
 
 PACKAGE = Path(streamvaultd.__file__).parent

@@ -236,13 +236,27 @@ def begun_anew(head: str) -> tuple[Reader, list[str]]:
 def test_what_was_encrypted_with_its_number_is_told_that_number() -> None:
     reader, lines = begun_anew(KEY)
     at = lines.index("B")
-    assert lines[at - 2 : at] == ["#EXTINF:2.000,", f"{KEY},IV=0x{1:032x}"]
+    assert lines[at - 2 : at] == ["#EXTINF:2.000,", f'{KEY[:-1]}#1",IV=0x{1:032x}']
     assert reader.fetched[-2:] == ["A", "B"]
 
 
 def test_a_vector_that_is_told_stays() -> None:
     _, lines = begun_anew(f"{KEY},IV=0x1")
-    assert [line for line in lines if "KEY" in line] == [f"{KEY},IV=0x1"]
+    assert [line for line in lines if "KEY" in line] == [f'{KEY[:-1]}#1",IV=0x1']
+
+
+@pytest.mark.parametrize(("head", "given"), [
+    ('#EXT-X-MAP:URI="init.mp4?a=1",BYTERANGE="10@0"', '#EXT-X-MAP:URI="init.mp4?a=1#1",BYTERANGE="10@0"'),
+    ('#EXT-X-MAP:BYTERANGE="10@0",URI="a"', '#EXT-X-MAP:BYTERANGE="10@0",URI="a#1"'),
+    ('#EXT-X-MAP:URI="a#b"', '#EXT-X-MAP:URI="a#b"'),
+])  # fmt: skip
+def test_an_initialisation_is_loaded_again_from_an_encoder_that_began_anew(head: str, given: str) -> None:
+    _, lines = begun_anew(head)
+    assert [line for line in lines if "MAP" in line] == [given]
+    reader = Reader()
+    for _, names in sliding(ALPHABET, 4)[:5]:
+        lines = reader.reload(playlist(0, names, [head]))
+    assert head in lines, "the encoder is the same"
 
 
 def test_byte_ranges_of_one_file() -> None:

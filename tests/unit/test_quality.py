@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamvaultd.config.names import check_quality
+from streamvaultd.config.inputs import check_quality
 from streamvaultd.core.recording.quality import with_fallback
 
 OFFERED = ("audio_only", "160p", "360p", "480p", "720p60", "1080p60", "worst", "best")

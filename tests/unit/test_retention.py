@@ -20,7 +20,7 @@ from streamvaultd.core.upkeep.retention import (
     USEC,
     Expired,
     Result,
-    Rules,
+    RetentionRules,
     WallClock,
     begin,
     expired,
@@ -35,7 +35,7 @@ def result(recording: int, days: float, size: int = GIB) -> Result:
     return Result(recording=recording, ended=NOW - round(days * DAY * USEC), size=size)
 
 
-def gone(results: Sequence[Result], rules: Rules, *, are_ages_sure: bool = True) -> list[int]:
+def gone(results: Sequence[Result], rules: RetentionRules, *, are_ages_sure: bool = True) -> list[int]:
     return [one.recording for one in expired(results, rules, NOW, are_ages_sure=are_ages_sure)]
 
 
@@ -45,25 +45,25 @@ FIVE = [result(number, 50 - 10 * number) for number in range(1, 6)]  # 40, 30, 2
 @pytest.mark.parametrize(
     ("rules", "numbers"),
     [
-        (Rules(), []),
-        (Rules(keep_for=25.0 * DAY), [1, 2]),
-        (Rules(keep_for=30.0 * DAY), [1]),
-        (Rules(keep_recordings=2), [1, 2, 3]),
-        (Rules(keep_recordings=5), []),
-        (Rules(keep_size=3 * GIB), [1, 2]),
-        (Rules(keep_size=3 * GIB - 1), [1, 2, 3]),
-        (Rules(keep_size=1), [1, 2, 3, 4]),
-        (Rules(keep_for=25.0 * DAY, keep_recordings=4, keep_size=4 * GIB), [1, 2]),
-        (Rules(keep_for=99.0 * DAY, keep_recordings=4, keep_size=2 * GIB), [1, 2, 3]),
+        (RetentionRules(), []),
+        (RetentionRules(keep_for=25.0 * DAY), [1, 2]),
+        (RetentionRules(keep_for=30.0 * DAY), [1]),
+        (RetentionRules(keep_recordings=2), [1, 2, 3]),
+        (RetentionRules(keep_recordings=5), []),
+        (RetentionRules(keep_size=3 * GIB), [1, 2]),
+        (RetentionRules(keep_size=3 * GIB - 1), [1, 2, 3]),
+        (RetentionRules(keep_size=1), [1, 2, 3, 4]),
+        (RetentionRules(keep_for=25.0 * DAY, keep_recordings=4, keep_size=4 * GIB), [1, 2]),
+        (RetentionRules(keep_for=99.0 * DAY, keep_recordings=4, keep_size=2 * GIB), [1, 2, 3]),
     ],
 )
-def test_what_is_outside_of_any_limit_goes(rules: Rules, numbers: list[int]) -> None:
+def test_what_is_outside_of_any_limit_goes(rules: RetentionRules, numbers: list[int]) -> None:
     assert gone(FIVE, rules) == numbers
-    assert rules.are_limits == (rules != Rules())
+    assert rules.are_limits == (rules != RetentionRules())
 
 
 def test_it_says_by_which_rule() -> None:
-    rules = Rules(keep_for=35.0 * DAY, keep_recordings=3, keep_size=2 * GIB)
+    rules = RetentionRules(keep_for=35.0 * DAY, keep_recordings=3, keep_size=2 * GIB)
     assert expired(FIVE, rules, NOW, are_ages_sure=True) == (
         Expired(recording=1, why="keep_for: it ended 40.0 days ago"),
         Expired(recording=2, why="keep_recordings: there are 3 newer ones"),
@@ -73,23 +73,23 @@ def test_it_says_by_which_rule() -> None:
 
 def test_a_large_one_ends_what_fits_and_smaller_older_ones_go_with_it() -> None:
     results = [result(1, 3, 1), result(2, 2, 9 * GIB), result(3, 1)]
-    assert gone(results, Rules(keep_size=5 * GIB)) == [1, 2]
+    assert gone(results, RetentionRules(keep_size=5 * GIB)) == [1, 2]
 
 
 def test_ages_do_not_count_while_nobody_can_rely_on_the_clock() -> None:
-    assert gone(FIVE, Rules(keep_for=DAY), are_ages_sure=False) == []
-    assert gone(FIVE, Rules(keep_for=DAY, keep_recordings=4), are_ages_sure=False) == [1]
+    assert gone(FIVE, RetentionRules(keep_for=DAY), are_ages_sure=False) == []
+    assert gone(FIVE, RetentionRules(keep_for=DAY, keep_recordings=4), are_ages_sure=False) == [1]
 
 
 def test_what_ended_in_the_future_is_neither_counted_nor_removed() -> None:
     """Else a result from when the clock said 2038 would be the newest one, and each new one would have to go."""
     results = [*FIVE, result(6, -4000), result(7, -1 / DAY)]
-    assert gone(results, Rules(keep_for=1.0, keep_recordings=1, keep_size=1)) == [1, 2, 3, 4]
-    assert gone([result(6, -4000)], Rules(keep_for=1.0, keep_recordings=1, keep_size=1)) == []
+    assert gone(results, RetentionRules(keep_for=1.0, keep_recordings=1, keep_size=1)) == [1, 2, 3, 4]
+    assert gone([result(6, -4000)], RetentionRules(keep_for=1.0, keep_recordings=1, keep_size=1)) == []
 
 
 RULES = st.builds(
-    Rules,
+    RetentionRules,
     keep_for=st.none() | st.floats(1, 100 * DAY),
     keep_recordings=st.none() | st.integers(1, 10),
     keep_size=st.none() | st.integers(1, 20),
@@ -105,7 +105,7 @@ RESULTS = st.lists(
 
 @given(results=RESULTS, rules=RULES, are_ages_sure=st.booleans(), data=st.data())
 def test_never_more_than_allowed_and_never_less_than_can_be(
-    results: list[Result], rules: Rules, are_ages_sure: bool, data: st.DataObject
+    results: list[Result], rules: RetentionRules, are_ages_sure: bool, data: st.DataObject
 ) -> None:
     numbers = gone(results, rules, are_ages_sure=are_ages_sure)
     assert numbers == gone(data.draw(st.permutations(results)), rules, are_ages_sure=are_ages_sure)
@@ -129,7 +129,7 @@ def test_never_more_than_allowed_and_never_less_than_can_be(
 
 @given(results=RESULTS, rules=RULES, days=st.integers(0, 300))
 def test_a_clock_that_goes_back_removes_nothing_that_would_have_stayed(
-    results: list[Result], rules: Rules, days: int
+    results: list[Result], rules: RetentionRules, days: int
 ) -> None:
     before = set(gone(results, rules))
     back = expired(results, rules, NOW - days * DAY * USEC, are_ages_sure=True)
@@ -180,7 +180,7 @@ def test_a_streamers_file_goes_before_the_settings_key_by_key() -> None:
     document = {"retention": {"keep_for": "90d", "keep_size": "500G", "keep_recordings": 20}}
     settings, mistakes = config.apply(config.Settings(), document, "x")
     assert (settings.retention, mistakes) == (
-        Rules(keep_for=90.0 * DAY, keep_size=500 * GIB, keep_recordings=20), [],
+        RetentionRules(keep_for=90.0 * DAY, keep_size=500 * GIB, keep_recordings=20), [],
     )  # fmt: skip
     shown = {option.key: value for option, value in config.in_force(settings) if option.section == "retention"}
     assert shown == {"keep_for": "90d", "keep_size": "500G", "keep_recordings": "20"}
@@ -190,7 +190,7 @@ def test_a_streamers_file_goes_before_the_settings_key_by_key() -> None:
     alice, mistakes = streamers.parse(own, "alice.toml", "alice")
     assert mistakes == []
     assert alice is not None
-    assert alice.retention_on(settings.retention) == Rules(keep_size=500 * GIB, keep_recordings=3)
+    assert alice.retention_on(settings.retention) == RetentionRules(keep_size=500 * GIB, keep_recordings=3)
     plain, _ = streamers.parse(STREAMER, "bob.toml", "bob")
     assert plain is not None
     assert plain.retention_on(settings.retention) == settings.retention
@@ -207,7 +207,7 @@ BAD: dict[str, list[object]] = {
 @pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in BAD.items() for value in values])
 def test_limits_that_are_none(key: str, value: object) -> None:
     settings, mistakes = config.apply(config.Settings(), {"retention": {key: value}}, "x")
-    assert settings.retention == Rules()
+    assert settings.retention == RetentionRules()
     assert [(one.fields["section"], one.fields["key"]) for one in mistakes] == [("retention", key)]
     found, mistakes = streamers.parse(STREAMER | {"retention": {key: value}}, "alice.toml", "alice")
     assert found is None

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamvaultd.config.names import check_quality, check_url
+from streamvaultd.config.inputs import check_quality, check_url
 from streamvaultd.errors import InvalidQuality, InvalidUrl
 from streamvaultd.recording.streamlink.command import (
     GUARD,

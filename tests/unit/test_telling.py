@@ -17,7 +17,8 @@ from streamvaultd.core.recording.effects import Notice
 from streamvaultd.core.topic import DEFAULT, Topic
 from streamvaultd.core.watching.model import Remark
 from streamvaultd.reporting import notifier as telling
-from streamvaultd.reporting.notices import ENTRIES, REMARKS
+from streamvaultd.reporting.announced import ENTRIES
+from streamvaultd.reporting.notices import REMARKS
 from tests.unit.tables import NOTICES
 
 NOON = 12 * 3600 * 1_000_000

@@ -15,7 +15,7 @@ from streamvaultd.core.recording.events import Outcome
 from streamvaultd.core.watching import model as wt
 from streamvaultd.core.watching.answers import BACKOFF_MAX, LOOK_AGAIN, QUIET, TOLD_FAILURES, UNSUPPORTED_WAIT
 from streamvaultd.core.watching.machine import next_deadline, step
-from streamvaultd.core.watching.model import Ended, Mood, Rules, Sighting, Watch
+from streamvaultd.core.watching.model import Ended, Mood, Sighting, Watch, WatchRules
 from streamvaultd.core.watching.streamer import Filters, Streamer
 from streamvaultd.core.watching.usual_hours import minute_of_day
 
@@ -30,7 +30,7 @@ def streamer(name: str = "alice", site: str = "site.example", **more: Any) -> St
 class Watcher:
     """A watch and its clock; keeps what it asked for."""
 
-    rules: Rules = field(default_factory=lambda: Rules(interval=10.0, spacing=0.5))
+    rules: WatchRules = field(default_factory=lambda: WatchRules(interval=10.0, spacing=0.5))
     watch: Watch = field(default_factory=Watch)
     now: float = 1000.0
     wishes: list[tuple[float, wt.Wish]] = field(default_factory=list)
@@ -119,7 +119,7 @@ def test_start_up_is_no_burst() -> None:
 
 
 def test_only_so_many_are_asked_at_a_time() -> None:
-    watcher = Watcher(Rules(spacing=0, pace=0, asked_max=3))
+    watcher = Watcher(WatchRules(spacing=0, pace=0, asked_max=3))
     watcher.configure(*(streamer(f"s{number}") for number in range(9)))
     watcher.wait()
     assert len(watcher.wishes) == 3

@@ -14,10 +14,10 @@ from streamvaultd.core.model import Moment
 from streamvaultd.core.recording.events import Outcome
 from streamvaultd.core.watching import model as wt
 from streamvaultd.core.watching.machine import next_deadline, step
-from streamvaultd.core.watching.model import Ended, Mood, Rules, Sighting, Watch
+from streamvaultd.core.watching.model import Ended, Mood, Sighting, Watch, WatchRules
 from streamvaultd.core.watching.streamer import Filters, Streamer
 
-RULES = Rules(interval=10.0, spacing=0.5, pace=0.05, asked_max=3)
+RULES = WatchRules(interval=10.0, spacing=0.5, pace=0.05, asked_max=3)
 NAMES = ("a", "b", "c", "d", "e")
 EPOCH = 1_795_000_000_000_000
 

@@ -9,7 +9,7 @@ from streamvaultd.core.recording.events import Outcome
 from streamvaultd.core.watching import model as wt
 from streamvaultd.core.watching.answers import QUIET
 from streamvaultd.core.watching.machine import next_deadline
-from streamvaultd.core.watching.model import Ended, Rules, Sighting
+from streamvaultd.core.watching.model import Ended, Sighting, WatchRules
 from tests.unit.test_watching import Watcher, begun, streamer
 
 
@@ -21,7 +21,7 @@ def _alice() -> Watcher:
 
 
 def test_what_is_pushed_need_not_be_asked_for(alice: Watcher) -> None:
-    alice.rules = Rules(interval=10.0, spacing=0)
+    alice.rules = WatchRules(interval=10.0, spacing=0)
     for _ in range(5):
         alice.hear(wt.Sighted, name="alice", sighting=Sighting(outcome=Outcome.OFFLINE))
         deadline = next_deadline(alice.watch)

@@ -7,7 +7,7 @@ The other scenarios, and the checklist, are in tests/integration/test_seed_scena
 from __future__ import annotations
 
 from streamvaultd.core.recording.effects import Notice
-from streamvaultd.reporting.notices import ENTRIES
+from streamvaultd.reporting.announced import ENTRIES
 from tests.fakes.livesource import LiveSource
 from tests.integration.stories import ends_well, rotation_due, told, wait_segments
 from tests.testbed.vm import Vm

@@ -25,7 +25,7 @@ CLOCK_SETTLES: Final = 6 * 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
+class RetentionRules:
     """What is kept of a streamer: seconds since the end, results, bytes; None: no limit."""
 
     keep_for: float | None = None
@@ -55,7 +55,7 @@ class Expired:
     why: str
 
 
-def expired(results: Iterable[Result], rules: Rules, now: int, *, are_ages_sure: bool) -> tuple[Expired, ...]:
+def expired(results: Iterable[Result], rules: RetentionRules, now: int, *, are_ages_sure: bool) -> tuple[Expired, ...]:
     """What is outside of any of the limits, oldest first. `results` are all of one streamer, `now` is realtime.
 
     The newest one is kept whatever its size: else nothing would be recorded that is larger than keep_size.

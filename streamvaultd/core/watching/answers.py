@@ -26,11 +26,11 @@ from streamvaultd.core.watching.model import (
     RecordingOver,
     RecordingRefused,
     Remark,
-    Rules,
     Sighted,
     Sighting,
     Tell,
     Watched,
+    WatchRules,
     Wish,
 )
 from streamvaultd.core.watching.usual_hours import USUAL_KEPT, is_usual, minute_of_day
@@ -66,7 +66,7 @@ StreamerEvent: TypeAlias = (
 )
 
 
-def on_streamer(rules: Rules, watched: Watched, event: StreamerEvent) -> One:
+def on_streamer(rules: WatchRules, watched: Watched, event: StreamerEvent) -> One:
     """The streamer after the event, and what is now to be done."""
     match event:
         case ProbeAnswered():
@@ -85,7 +85,7 @@ def on_streamer(rules: Rules, watched: Watched, event: StreamerEvent) -> One:
             return watched, ()
 
 
-def _on_sighted(rules: Rules, watched: Watched, event: Sighted) -> One:
+def _on_sighted(rules: WatchRules, watched: Watched, event: Sighted) -> One:
     """As an answer; while more of that is to be expected, the source need not be asked."""
     if watched.asked_at is not None or watched.foreign or watched.mood in (Mood.DISABLED, Mood.STARTING):
         return watched, ()
@@ -117,7 +117,7 @@ def _on_hint(watched: Watched, event: Hinted | Sighted) -> Watched:
     return replace(watched, probe_at=event.at.monotonic - HASTE)
 
 
-def _on_answer(rules: Rules, watched: Watched, event: ProbeAnswered) -> One:
+def _on_answer(rules: WatchRules, watched: Watched, event: ProbeAnswered) -> One:
     if event.probe != watched.probe or watched.asked_at is None:
         return watched, ()
     watched = replace(watched, asked_at=None)
@@ -133,7 +133,7 @@ def _on_answer(rules: Rules, watched: Watched, event: ProbeAnswered) -> One:
     return after, (*told, *wishes)
 
 
-def _on_off_air(rules: Rules, watched: Watched, event: ProbeAnswered) -> One:
+def _on_off_air(rules: WatchRules, watched: Watched, event: ProbeAnswered) -> One:
     """It was seen to be off air: whatever comes next is another broadcast."""
     after = enter(
         watched, Mood.OFFLINE, event.at, event.sighting.detail, failures=0, trouble=None, seen_at=event.at, hold=None,
@@ -142,14 +142,14 @@ def _on_off_air(rules: Rules, watched: Watched, event: ProbeAnswered) -> One:
     return replace(after, probe_at=_wait(rules, after, event)), ()
 
 
-def _on_unsupported(rules: Rules, watched: Watched, event: ProbeAnswered) -> One:
+def _on_unsupported(rules: WatchRules, watched: Watched, event: ProbeAnswered) -> One:
     again = event.at.monotonic + UNSUPPORTED_WAIT
     after = enter(watched, Mood.UNSUPPORTED, event.at, event.sighting.detail, failures=0, probe_at=again)
     is_news = watched.mood is not Mood.UNSUPPORTED
     return after, (Tell(watched.streamer.name, Remark.TROUBLE, event.sighting.detail),) if is_news else ()
 
 
-def _on_trouble(rules: Rules, watched: Watched, event: ProbeAnswered) -> One:
+def _on_trouble(rules: WatchRules, watched: Watched, event: ProbeAnswered) -> One:
     """Says nothing about the stream: it is neither live nor offline."""
     failures, why, trouble = watched.failures + 1, event.sighting.detail, event.sighting.trouble
     after = enter(watched, Mood.TROUBLE, event.at, why, failures=failures, trouble=trouble)
@@ -157,7 +157,7 @@ def _on_trouble(rules: Rules, watched: Watched, event: ProbeAnswered) -> One:
     return replace(after, probe_at=_wait(rules, after, event)), told
 
 
-def _on_live(rules: Rules, watched: Watched, event: ProbeAnswered) -> One:
+def _on_live(rules: WatchRules, watched: Watched, event: ProbeAnswered) -> One:
     sighting = event.sighting
     seen = {"failures": 0, "trouble": None, "seen_at": event.at}
     known = replace(watched, **seen, title=sighting.title, category=sighting.category)  # type: ignore[arg-type]
@@ -180,14 +180,14 @@ def is_another(site_id: str, sighting: Sighting) -> bool:
     return bool(site_id and sighting.site_id and site_id != sighting.site_id)
 
 
-def _leave_out(rules: Rules, before: Watched, known: Watched, event: ProbeAnswered, why: str) -> One:
+def _leave_out(rules: WatchRules, before: Watched, known: Watched, event: ProbeAnswered, why: str) -> One:
     after = enter(known, Mood.LIVE, event.at, why)
     is_news = before.mood is not Mood.LIVE or before.detail != why
     told = (Tell(known.streamer.name, Remark.LEFT_OUT, why),) if is_news else ()
     return replace(after, probe_at=_wait(rules, after, event)), told
 
 
-def _after_an_end(rules: Rules, known: Watched, ended_at: Instant, event: ProbeAnswered) -> One:
+def _after_an_end(rules: WatchRules, known: Watched, ended_at: Instant, event: ProbeAnswered) -> One:
     """It may be what is left of the broadcast that has just ended: sites are late, and playlists stay."""
     now, mark = event.at.monotonic, event.sighting.mark
     if now < ended_at + QUIET:
@@ -209,7 +209,7 @@ def _begin(known: Watched, event: ProbeAnswered) -> One:
     return after, (*told, Begin(name, event.sighting))
 
 
-_OUTCOMES: Final[Mapping[Outcome, Callable[[Rules, Watched, ProbeAnswered], One]]] = {
+_OUTCOMES: Final[Mapping[Outcome, Callable[[WatchRules, Watched, ProbeAnswered], One]]] = {
     Outcome.LIVE: _on_live,
     Outcome.ENDED: _on_off_air,
     Outcome.OFFLINE: _on_off_air,
@@ -221,7 +221,7 @@ _OUTCOMES: Final[Mapping[Outcome, Callable[[Rules, Watched, ProbeAnswered], One]
 # --- while it is recorded ------------------------------------------------------------------------------------------
 
 
-def _while_recording(rules: Rules, watched: Watched, event: ProbeAnswered) -> One:
+def _while_recording(rules: WatchRules, watched: Watched, event: ProbeAnswered) -> One:
     """Only the site's own words matter: whether media flow, the recording knows better."""
     sighting, recording = event.sighting, watched.recording
     name = watched.streamer.name
@@ -247,7 +247,7 @@ def _while_recording(rules: Rules, watched: Watched, event: ProbeAnswered) -> On
     return replace(watched, title=sighting.title, category=sighting.category, site_id=site_id), wishes
 
 
-def _recorded_wait(rules: Rules, watched: Watched, event: ProbeAnswered) -> Instant:
+def _recorded_wait(rules: WatchRules, watched: Watched, event: ProbeAnswered) -> Instant:
     return max(_wait(rules, watched, event), event.at.monotonic + RECORDED_WAIT)
 
 
@@ -265,21 +265,21 @@ def _on_began(watched: Watched, event: RecordingBegan) -> Watched:
     )  # fmt: skip
 
 
-def _on_refused(rules: Rules, watched: Watched, event: RecordingRefused) -> One:
+def _on_refused(rules: WatchRules, watched: Watched, event: RecordingRefused) -> One:
     if watched.mood is not Mood.STARTING:
         return watched, ()
     told = () if watched.unrecorded else (Tell(watched.streamer.name, Remark.UNRECORDED, event.why),)
     return _unrecorded(rules, watched, event, event.why), told
 
 
-def _unrecorded(rules: Rules, watched: Watched, event: RecordingRefused | RecordingOver, why: str) -> Watched:
+def _unrecorded(rules: WatchRules, watched: Watched, event: RecordingRefused | RecordingOver, why: str) -> Watched:
     """It is live and not recorded. A refusal may soon be over; what has no media is tried less often."""
     times = watched.unrecorded + 1 if isinstance(event, RecordingOver) else max(1, watched.unrecorded)
     after = enter(watched, Mood.TROUBLE, event.at, why, trouble=None, unrecorded=times)
     return replace(after, probe_at=_wait(rules, after, event))
 
 
-def _on_over(rules: Rules, watched: Watched, event: RecordingOver) -> One:
+def _on_over(rules: WatchRules, watched: Watched, event: RecordingOver) -> One:
     if watched.recording != event.recording:
         return watched, ()
     over = replace(watched, recording=None, foreign=False, ended_at=event.at.monotonic, mark="", asked_at=None)
@@ -303,7 +303,7 @@ def enter(watched: Watched, mood: Mood, at: Moment, detail: str = "", **changes:
     return replace(watched, mood=mood, since=since, detail=detail, **changes)
 
 
-def _wait(rules: Rules, watched: Watched, event: ProbeAnswered | RecordingRefused | RecordingOver) -> Instant:
+def _wait(rules: WatchRules, watched: Watched, event: ProbeAnswered | RecordingRefused | RecordingOver) -> Instant:
     """When to ask next: jitter keeps those apart that began together."""
     interval = rules.interval if watched.streamer.interval is None else watched.streamer.interval
     if failures := max(watched.failures, watched.unrecorded):

@@ -112,7 +112,7 @@ class Watched:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
+class WatchRules:
     """How often to ask, in seconds: one streamer, one site, and anybody."""
 
     interval: float = 30.0
@@ -125,7 +125,7 @@ class Rules:
 class Watch:
     """All of them, by name. `free` is when a site may be asked again; "" is any site."""
 
-    rules: Rules = field(default_factory=Rules)
+    rules: WatchRules = field(default_factory=WatchRules)
     streamers: Mapping[str, Watched] = field(default_factory=dict)
     free: Mapping[str, Instant] = field(default_factory=dict)
 
@@ -163,7 +163,7 @@ class Configured(_Event):
     """These are the streamers now. `past` is only of interest for those that were not known."""
 
     streamers: Mapping[str, Streamer]
-    rules: Rules
+    rules: WatchRules
     past: Mapping[str, Past] = field(default_factory=dict)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from streamvaultd.core.model import Policy
 from streamvaultd.core.topic import Topic
-from streamvaultd.core.upkeep.retention import Rules
+from streamvaultd.core.upkeep.retention import RetentionRules
 
 DAY_USEC = 86_400_000_000
 EPOCH_WEEKDAY = 3  # 1970 began on a Thursday
@@ -94,7 +94,7 @@ class Streamer:
         """The policy of its recordings."""
         return replace(base, **dict(self.policy))
 
-    def retention_on(self, base: Rules) -> Rules:
+    def retention_on(self, base: RetentionRules) -> RetentionRules:
         """What is kept of its recordings."""
         return replace(base, **dict(self.retention))
 

@@ -7,7 +7,8 @@ Run as `python3 -m streamvaultd.jobs.join` in a scope of its own. Reads one JSON
 
 With "mp4": true, transport streams are made MP4s in the end (remux.py), unless "tries" is more than 1; "memory" is
 what the job's scope may have, in bytes.
-With "least": N, less than N ms of media are counted by every timestamp, for somebody will decide by that.
+With "least": N, less than N ms of media are counted by every timestamp, or not told if anything is not understood, for
+somebody will decide by that.
 With "times": [[from, until] or null, …], when each segment was received (ms of the realtime clock), gaps that no clock
 of the media tells are estimated.
 With "previous": "/…/file", the result of the broadcast before, media at the start that are its very end are left out.
@@ -49,7 +50,7 @@ from streamvaultd.media.container import Container, sniff
 from streamvaultd.media.lead import Lead, find_lead, without_lead
 from streamvaultd.media.left_out import LeftOut, left_out
 from streamvaultd.media.plan import Plan, PlannedSeam, foreign_bytes, plan_join
-from streamvaultd.media.programs import nameless_pictures
+from streamvaultd.media.programs import nameless_pictures, opaque_pids
 from streamvaultd.media.seam import Seam, SeamKind
 from streamvaultd.media.source import FileSource
 from streamvaultd.media.splice import Part, merged
@@ -98,7 +99,7 @@ class Join:
         self._notes: list[str] = []
         self._lead: Lead | None = None
         self._lost: list[LeftOut] = []
-        self._is_hopeless = False
+        self._is_hopeless = self._is_partial = False
 
     def run(self) -> bool:
         """Joins and writes the report; True when there is a result. Raises OSError if no report can be written."""
@@ -194,6 +195,7 @@ class Join:
             fd = stack.enter_context(output.opened(path, os.O_RDONLY | os.O_NONBLOCK))
         except FileNotFoundError:
             self._notes.append(f"{path.name} is not there")
+            self._is_partial = True
             return None
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode):
@@ -353,8 +355,8 @@ class Join:
     def _describe(self, plan: Plan, segments: list[Segment], final: Path, result: FileSource) -> dict[str, Any]:
         is_ts = plan.container is Container.TS
         duration = timeline.duration_ms(result, plan.places()) if is_ts else fragments.duration_ms(result)
-        if is_ts and duration is not None and duration < self._spec.least:
-            duration = timeline.counted_ms(result, plan.places())
+        if duration is not None and duration < self._spec.least:
+            duration = self._counted(plan, result)
         if is_ts and (nameless := sorted(nameless_pictures(result))):
             pids = ", ".join(map(str, nameless))
             self._notes.append(f"{final.name} has pictures (PID {pids}) that a transport stream has no name for")
@@ -365,6 +367,14 @@ class Join:
             "durationMs": duration,
             "packets": result.size // ts.PACKET if is_ts else None,
         }
+
+    def _counted(self, plan: Plan, result: FileSource) -> int | None:
+        """How long it is for one who removes what is short: nothing if there may be more than was understood."""
+        if self._is_partial or plan.torn >= ts.PACKET:
+            return None
+        if plan.container is not Container.TS:
+            return fragments.counted_ms(result)
+        return None if opaque_pids(result) else timeline.counted_ms(result, plan.places())
 
 
 def _own(plan: Plan, writer: Writer, fd: int) -> tuple[tuple[int, int], ...]:

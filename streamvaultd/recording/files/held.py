@@ -23,11 +23,13 @@ from typing import Final
 
 from streamvaultd.base import beneath
 from streamvaultd.base.beneath import SEGMENTS_DEPTH as DEPTH
+from streamvaultd.base.clock import Clock
 from streamvaultd.base.durable import sync_folder
 from streamvaultd.base.units import file_fd_name, parse_file_fd_name, parse_segment_unit, segment_unit
 from streamvaultd.core.model import Recorder
-from streamvaultd.core.recording.events import Taken
+from streamvaultd.core.recording.events import FileTaken, Taken
 from streamvaultd.recording.files.output import FILE_MODE, FOLDER_MODE
+from streamvaultd.recording.inbox import Inbox
 from streamvaultd.scopes.ports import FdStore
 
 IN_ATTRIB: Final = 0x4  # an unlink is a change of the link count
@@ -40,8 +42,6 @@ _EVENT: Final = struct.Struct("iIII")
 _READ_SIZE: Final = 64 * 1024
 CHUNK: Final = 16 << 20
 """Bytes that are copied at a time, put on disk, and dropped from memory."""
-
-OnTaken = Callable[[str, Taken, int], None]
 
 
 @dataclass(slots=True, eq=False)
@@ -57,11 +57,12 @@ class _Held:
 
 
 class HeldFiles:
-    """The open files of segments by their units; calls `on_taken(unit, how, bytes)` from the event loop."""
+    """The open files of segments by their units -> FileTaken"""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, *, fd_store: FdStore) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, fd_store: FdStore, inbox: Inbox, clock: Clock) -> None:
         self._fd_store = fd_store
-        self.on_taken: OnTaken = lambda _unit, _how, _size: None
+        self._inbox = inbox
+        self._clock = clock
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._inotify = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         if self._inotify < 0:
@@ -153,7 +154,12 @@ class HeldFiles:
     def on_cut(self, unit: str, size: int) -> None:
         """It was seen to be shorter than before."""
         if unit in self._held:
-            self.on_taken(unit, Taken.CUT, size)
+            self._tell(unit, Taken.CUT, size)
+
+    def _tell(self, unit: str, how: Taken, size: int) -> None:
+        run = parse_segment_unit(unit)
+        if run is not None:
+            self._inbox.post(run[0], FileTaken(at=self._clock.now(), attempt=run[1], how=how, size=size))
 
     def store(self, unit: str) -> None:
         """Have systemd keep what has lost its name."""
@@ -202,7 +208,7 @@ class HeldFiles:
         if taken is None and before is not None:
             self._watch_folders(held)  # those that it is in now
         elif taken is not None and taken is not before:
-            self.on_taken(held.unit, taken, found.st_size)
+            self._tell(held.unit, taken, found.st_size)
 
     def _forget_stored(self, unit: str) -> None:
         self._fd_store.remove_fd(_stored_name(unit))

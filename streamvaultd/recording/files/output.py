@@ -144,6 +144,10 @@ class SegmentFiles:
         folder = Path(recording.directory) / recording.streamer / segments_folder(recording.stream)
         return folder / segment_file(number)
 
+    def row_path(self, recording: Recording, number: int) -> str:
+        """The same, as the segment's row has it."""
+        return str(self.segment_path(recording, number))
+
     def result_stem(self, recording: Recording, template: str) -> Path:
         """Where the result will be, without its suffix. The template has passed config.filename.check_template()."""
         start = datetime.fromtimestamp(recording.created.realtime // 1_000_000, UTC)

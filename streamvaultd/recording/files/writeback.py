@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final, ParamSpec, Protocol
 
 from streamvaultd.base.clock import Clock
-from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.core.recording.disk import Pace, Sample, pace_of, worth_keeping
 
 P = ParamSpec("P")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote_plus, unquote
 
-from streamvaultd.config.names import QUALITY, QUALITY_MAX, breaks_line, check_quality, check_url
+from streamvaultd.config.inputs import QUALITY_MAX, breaks_line, check_quality, check_url, is_quality
 
 _VERSION: Final = re.compile(r"(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?", re.ASCII)
 GUARD: Final = Path(__file__).with_name("guard")
@@ -156,7 +156,7 @@ def config_text(
 def preferring(first: str | None, quality: str) -> str:
     """The list of qualities with this one in front, if it is a name: it comes from a log line."""
     names = [name for name in quality.split(",") if name != first]
-    if first is None or not QUALITY.fullmatch(first) or "," in first:
+    if first is None or not is_quality(first):
         return quality
     preferred = ",".join([first, *names])
     return preferred if len(preferred) <= QUALITY_MAX else quality

@@ -8,7 +8,7 @@ STORE_LIMIT: captures use the same thread. Providing metrics may fail; that is t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final, Protocol
 
 from streamvaultd import __version__
@@ -24,10 +24,31 @@ TEXTFILE_INTERVAL: Final = 15.0
 RETRY_INTERVAL: Final = 60.0
 
 
-class Store(Protocol):
+class FiguresStore(Protocol):
     """Raises StoreUnavailable."""
 
     async def figures(self) -> Stored: ...
+
+
+class Disks(Protocol):
+    """The disks that are recorded to."""
+
+    def outlook(self) -> Iterable[tuple[str, int, float]]:
+        """A folder on each, its free bytes, and in how many seconds it is full."""
+
+
+class Feeding(Protocol):
+    """What feeds the catalogue."""
+
+    async def state(self) -> Catalogue:
+        """Raises StoreUnavailable."""
+
+
+class Streamlinks(Protocol):
+    """The streamlink that is used."""
+
+    @property
+    def trouble(self) -> str | None: ...
 
 
 class Meter:
@@ -36,18 +57,18 @@ class Meter:
     def __init__(
         self,
         *,
-        store: Store,
-        recorders: Callable[[], Iterable[Recorder]],
-        outlook: Callable[[], Iterable[DiskFigures]],
-        catalogue: Callable[[], Awaitable[Catalogue | None]],
-        streamlink_trouble: Callable[[], str | None],
+        store: FiguresStore,
+        recorders: Mapping[int, Recorder],
+        disks: Disks,
+        catalogue: Feeding | None,
+        streamlinks: Streamlinks,
         clock: Clock,
     ) -> None:
         self._store = store
         self._recorders = recorders
-        self._outlook = outlook
+        self._disks = disks
         self._catalogue = catalogue
-        self._streamlink_trouble = streamlink_trouble
+        self._streamlinks = streamlinks
         self._clock = clock
         self._turn = asyncio.Lock()
         self._taken_at: Instant | None = None
@@ -66,17 +87,17 @@ class Meter:
             version=__version__,
             stored=self._stored,
             store_up=self._is_store_up,
-            recorders=self._recorders(),
-            disks=self._outlook(),
+            recorders=self._recorders.values(),
+            disks=[DiskFigures(place=place, free=free, left=left) for place, free, left in self._disks.outlook()],
             catalogue=self._backlog,
-            streamlink_trouble=self._streamlink_trouble() is not None,
+            streamlink_trouble=self._streamlinks.trouble is not None,
         )
 
     async def _ask_store(self) -> None:
         try:
             async with asyncio.timeout(STORE_LIMIT):
                 self._stored = await self._store.figures()
-                self._backlog = await self._catalogue()
+                self._backlog = None if self._catalogue is None else await self._catalogue.state()
         except (StoreUnavailable, TimeoutError):
             self._is_store_up = False
         else:

@@ -112,15 +112,13 @@ class Network:
 class LinkWatch:
     """Follows links and routes.
 
-    `on_back()` is called when the network may be back: a default route was set, or a link works that did not. It is
-    called at once, but at most every BACK_INTERVAL; of several changes in between, the last one is told at its end.
+    `listeners` are called when the network may be back: a default route was set, or a link works that did not; at
+    once, but at most every BACK_INTERVAL; of several changes in between, the last one is told at its end.
     `on_trouble(why)` is called once if the kernel does not tell; that is tried again.
     """
 
-    def __init__(
-        self, *, on_back: Callable[[], None], on_trouble: Callable[[str], None], interval: float = BACK_INTERVAL
-    ) -> None:
-        self._on_back = on_back
+    def __init__(self, *, on_trouble: Callable[[str], None], interval: float = BACK_INTERVAL) -> None:
+        self.listeners: list[Callable[[], None]] = []
         self._on_trouble = on_trouble
         self._interval = interval
         self._marshal = MarshalRtnl()
@@ -208,7 +206,8 @@ class LinkWatch:
             self._is_back_again = True
             return
         self._timer = asyncio.get_running_loop().call_later(self._interval, self._on_interval)
-        self._on_back()
+        for listener in self.listeners:
+            listener()
 
     def _on_interval(self) -> None:
         self._timer = None

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 from streamvaultd.base.clock import Clock
 from streamvaultd.base.units import job_unit, segment_unit
-from streamvaultd.config.live import LiveSettings
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.core.listing import JobRow as StoredJob
 from streamvaultd.core.model import Recorder
 from streamvaultd.core.recording.events import RecordRequested

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from streamvaultd.base.lanes import Lanes
 from streamvaultd.core.model import Recorder
-from streamvaultd.recording.ports import Files
+from streamvaultd.recording.ports import RecordingFiles
 
 LANE: Final = "audit"
 
@@ -27,7 +27,7 @@ class Salvage(Protocol):
 class Media:
     """Raises OSError."""
 
-    def __init__(self, *, lanes: Lanes, files: Files, salvage: Salvage) -> None:
+    def __init__(self, *, lanes: Lanes, files: RecordingFiles, salvage: Salvage) -> None:
         self._lanes = lanes
         self._files = files
         self._salvage = salvage

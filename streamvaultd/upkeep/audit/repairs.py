@@ -15,8 +15,8 @@ from typing import Final, Protocol
 from streamvaultd.base.clock import Clock
 from streamvaultd.base.layout import segments_folder
 from streamvaultd.base.units import job_fd_name, parse_job_unit, parse_segment_unit, segment_fd_name
-from streamvaultd.config.live import LiveSettings
-from streamvaultd.config.names import NAME
+from streamvaultd.config.inputs import is_name
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.listing import RECOVERED, JobRow
 from streamvaultd.core.model import Moment, Phase, Recorder, Segment, State
@@ -29,7 +29,8 @@ from streamvaultd.core.upkeep.world import SegmentFile, World
 from streamvaultd.errors import VaultError
 from streamvaultd.jobs.joins import Joins
 from streamvaultd.recording.manager import Manager
-from streamvaultd.reporting.notices import AUDIT_UNPROVEN, NOTICE, Journal
+from streamvaultd.reporting.entry import NOTICE
+from streamvaultd.reporting.notices import AUDIT_UNPROVEN, Journal
 from streamvaultd.scopes.runs import Runs
 from streamvaultd.upkeep.audit.media import Media
 
@@ -235,7 +236,7 @@ class Repairs:
         if not files:
             raise NotRepaired("it has changed meanwhile, check again")
         _, streamer, wanted = files[0].folder
-        if not NAME.fullmatch(streamer):
+        if not is_name(streamer):
             raise NotRepaired(f"'{streamer}' is no streamer's name: rename the folder, and clean up again")
         folder = Path(violation.path or "")
         if not await self._media.is_ours(folder):

@@ -20,14 +20,14 @@ from streamvaultd.reporting.notices import MANIFEST_FAILED, Journal
 from streamvaultd.upkeep.manifests import format as manifest
 
 
-class Files(Protocol):
+class ManifestFolder(Protocol):
     """Blocking; raises OSError."""
 
     def path(self, recording: Recording) -> Path: ...
     def write(self, path: Path, text: bytes) -> None: ...
 
 
-class Store(Protocol):
+class ManifestStore(Protocol):
     """Raises StoreUnavailable."""
 
     async def broadcast(self, recording: int) -> Broadcast: ...
@@ -41,9 +41,9 @@ class Manifests:
         self,
         *,
         tasks: Tasks,
-        store: Store,
+        store: ManifestStore,
         lanes: Lanes,
-        files: Files,
+        files: ManifestFolder,
         journal: Journal,
     ) -> None:
         self._tasks = tasks

@@ -19,8 +19,8 @@ from typing import Protocol
 from streamvaultd.base.clock import Clock
 from streamvaultd.base.lanes import Lanes
 from streamvaultd.base.layout import segment_file, segments_folder
-from streamvaultd.config.live import LiveSettings
-from streamvaultd.config.names import NAME
+from streamvaultd.config.inputs import is_name
+from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Broadcast, Moment, Recorder, SeamRecord
 from streamvaultd.core.recording.reconcile import Facts, takeover
@@ -36,7 +36,7 @@ LOOK_LIMIT = 3600.0
 """A directory that takes longer (s) to look through is on a disk that hangs."""
 
 
-class Verdict(StrEnum):
+class RescanVerdict(StrEnum):
     """What became of one recording on disk."""
 
     KNOWN = "known"  # the store has it
@@ -52,7 +52,7 @@ class Found:
     """One recording on disk; `recording` is its number in the store."""
 
     path: str
-    verdict: Verdict
+    verdict: RescanVerdict
     text: str
     recording: int | None = None
 
@@ -76,7 +76,7 @@ class Traces(Protocol):
     def sizes(self) -> Mapping[int, int]: ...
 
 
-class Files(Protocol):
+class RescanFiles(Protocol):
     """Blocking; raises OSError."""
 
     def find(self, directory: str, *, must_be: bool) -> Iterable[Traces]: ...
@@ -89,7 +89,7 @@ class Salvage(Protocol):
     def is_free(self, path: Path, size: int) -> bool: ...
 
 
-class Store(Protocol):
+class RescanStore(Protocol):
     """Raises StoreUnavailable."""
 
     async def directories(self) -> list[str]: ...
@@ -106,8 +106,8 @@ class Rescan:
         self,
         *,
         manager: Manager,
-        store: Store,
-        files: Files,
+        store: RescanStore,
+        files: RescanFiles,
         salvage: Salvage,
         lanes: Lanes,
         clock: Clock,
@@ -132,7 +132,7 @@ class Rescan:
             for each in sorted(wanted):
                 for traces in await self._look(each, is_asked=directory is not None):
                     found.append(await self._take(traces, dry_run=dry_run))
-            rebuilt = sum(one.verdict is Verdict.REBUILT for one in found)
+            rebuilt = sum(one.verdict is RescanVerdict.REBUILT for one in found)
             if rebuilt and not dry_run:
                 self._journal.tell(RESCAN_DONE, rebuilt=rebuilt, found=len(found))
             return found
@@ -155,16 +155,19 @@ class Rescan:
         try:
             wanted = _parse(traces)
         except ManifestUnreadable as error:
-            return Found(path=traces.path, verdict=Verdict.UNREADABLE, text=f"cannot be read: {error}")
+            return Found(path=traces.path, verdict=RescanVerdict.UNREADABLE, text=f"cannot be read: {error}")
         known = self._owned(wanted) or await self._store.known_as(wanted.streamer, wanted.start_time)
         if known is not None:
             return Found(
-                path=traces.path, verdict=Verdict.KNOWN, text=f"is recording {known} of the store", recording=known
+                path=traces.path,
+                verdict=RescanVerdict.KNOWN,
+                text=f"is recording {known} of the store",
+                recording=known,
             )
         try:
             return await self._rebuild(traces, wanted, dry_run=dry_run)
         except (OSError, VaultError) as error:
-            return Found(path=traces.path, verdict=Verdict.UNREADABLE, text=f"cannot be taken: {error}")
+            return Found(path=traces.path, verdict=RescanVerdict.UNREADABLE, text=f"cannot be taken: {error}")
 
     def _owned(self, wanted: Manifest) -> int | None:
         """The number of a recording that the daemon has, whatever became of its rows."""
@@ -176,9 +179,11 @@ class Rescan:
 
     async def _without_manifest(self, traces: Traces) -> Found:
         if await self._store.is_stream_used(traces.stream):
-            return Found(path=traces.path, verdict=Verdict.KNOWN, text="has no manifest; its stream is in the store")
+            return Found(
+                path=traces.path, verdict=RescanVerdict.KNOWN, text="has no manifest; its stream is in the store"
+            )
         advice = "has no manifest: 'streamvaultctl cleanup' makes a recording of its segments"
-        return Found(path=traces.path, verdict=Verdict.NO_MANIFEST, text=advice)
+        return Found(path=traces.path, verdict=RescanVerdict.NO_MANIFEST, text=advice)
 
     async def _rebuild(self, traces: Traces, wanted: Manifest, *, dry_run: bool) -> Found:
         if traces.sizes and await self._store.is_stream_used(wanted.stream):
@@ -186,12 +191,12 @@ class Rescan:
                 f"has stream {wanted.stream}, which is another one's in the store, and so has its segments' folder:"
                 " move both to a streamer's folder of their own under a free number, and rescan"
             )
-            return Found(path=traces.path, verdict=Verdict.CONFLICT, text=text)
+            return Found(path=traces.path, verdict=RescanVerdict.CONFLICT, text=text)
         made = await self._made(traces, wanted)
         if made is None:
-            return Found(path=traces.path, verdict=Verdict.BUSY, text="has segments that somebody writes to")
+            return Found(path=traces.path, verdict=RescanVerdict.BUSY, text="has segments that somebody writes to")
         if dry_run:
-            return Found(path=traces.path, verdict=Verdict.REBUILT, text=f"would be {made.state.value}")
+            return Found(path=traces.path, verdict=RescanVerdict.REBUILT, text=f"would be {made.state.value}")
         kept = await self._store.insert_rebuilt(made, wanted.broadcast)
         recording = kept.recording.id
         if kept.path is not None:
@@ -200,7 +205,7 @@ class Rescan:
             self._own(kept, self._clock.now())
         other = "" if recording == wanted.recording else f" (its number {wanted.recording} is another one's)"
         text = f"is recording {recording}{other} again, {kept.state.value}"
-        return Found(path=traces.path, verdict=Verdict.REBUILT, text=text, recording=recording)
+        return Found(path=traces.path, verdict=RescanVerdict.REBUILT, text=text, recording=recording)
 
     async def _made(self, traces: Traces, wanted: Manifest) -> Recorder | None:
         """The recorder of a manifest, None while somebody writes to its segments."""
@@ -237,7 +242,7 @@ def _parse(traces: Traces) -> Manifest:
     if traces.text is None:
         raise ManifestUnreadable(traces.trouble)
     found = manifest.parse(traces.text)
-    if found.streamer != traces.streamer or not NAME.fullmatch(found.streamer):
+    if found.streamer != traces.streamer or not is_name(found.streamer):
         raise ManifestUnreadable(f"it is of streamer '{found.streamer}', whose folder this is not")
     found.stream = traces.stream  # who moved it under another number did so for its folder as well
     return found

@@ -26,18 +26,12 @@ TIMEOUT = 8.0
 GRACE = 2.0
 """A keepalive may be late by so long (s)."""
 
-LOGINS_MAX = 100
-"""In one question for their ids."""
-
 SUBSCRIPTIONS_MAX = 300
 PACE = 0.1
 """Subscriptions are so far (s) apart at least: Twitch allows 800 requests a minute."""
 
 AGAIN = 30.0
 """A subscription that Twitch could not make is tried again after so long (s)."""
-
-VALID = 3600.0
-"""Twitch wants tokens to be validated when they are first used, and so often (s)."""
 
 RETRY_MIN = 1.0
 RETRY_MAX = 600.0
@@ -53,75 +47,6 @@ Json = dict[str, Any]
 
 class Lost(Exception):
     """The connection is of no use any more."""
-
-
-class Account:
-    """Requests in a user's name. His token is renewed when it is refused, if there is a refresh token."""
-
-    def __init__(self, web: Any, question: Json) -> None:
-        self.web = web
-        self.question = question
-        self.token, self.fresh = question["token"], question.get("refresh", "")
-        self.validated_at = float("-inf")
-
-    def request(self, method: str, path: str, **more: Any) -> Any:
-        """The interface's answer; raises the web's Refused if there is none, or the token is no good."""
-        response = self.send(method, path, **more)
-        if response.status_code == 401 and self.fresh:
-            self.renew()
-            response = self.send(method, path, **more)
-        if response.status_code == 401:
-            raise self.web.Refused("Twitch refuses the user's token")
-        return response
-
-    def send(self, method: str, path: str, **more: Any) -> Any:
-        headers = {"Client-Id": self.question["client"], "Authorization": f"Bearer {self.token}"}
-        return self.web.call(method, f"{self.question['api']}/helix/{path}", headers=headers, **more)
-
-    def renew(self) -> None:
-        given = {
-            "client_id": self.question["client"],
-            "client_secret": self.question["secret"],
-            "grant_type": "refresh_token",
-            "refresh_token": self.fresh,
-        }
-        response = self.web.call("post", f"{self.question['auth']}/oauth2/token", data=given)
-        if response.status_code != 200:
-            raise self.web.Refused(f"Twitch answers {response.status_code} when asked to renew the user's token")
-        try:
-            told = response.json()
-            self.token, self.fresh = str(told["access_token"]), str(told.get("refresh_token") or self.fresh)
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise self.web.Refused("Twitch's token cannot be read") from None
-
-    def keep_valid(self) -> None:
-        """Validate the token if it is time to. No answer says nothing about the token."""
-        if time.monotonic() < self.validated_at + VALID:
-            return
-        self.validated_at = time.monotonic()
-        headers = {"Authorization": f"OAuth {self.token}"}
-        try:
-            response = self.web.call("get", f"{self.question['auth']}/oauth2/validate", headers=headers)
-        except self.web.Refused:
-            return
-        if response.status_code == 401:
-            if not self.fresh:
-                raise self.web.Refused("Twitch refuses the user's token")
-            self.renew()
-
-    def ids_of(self, logins: list[str]) -> dict[str, str]:
-        """login -> id, of those that there are."""
-        found: dict[str, str] = {}
-        for start in range(0, len(logins), LOGINS_MAX):
-            named = [("login", login) for login in logins[start : start + LOGINS_MAX]]
-            response = self.request("get", "users", params=named)
-            if response.status_code != 200:
-                raise self.web.Refused(f"Twitch answers {response.status_code} when asked for ids")
-            try:
-                found |= {str(user["login"]).lower(): str(user["id"]) for user in response.json()["data"]}
-            except (ValueError, KeyError, TypeError, AttributeError):
-                raise self.web.Refused("Twitch's answer cannot be read") from None
-        return found
 
 
 class Connection:
@@ -192,7 +117,8 @@ def kind_of(message: Any) -> str:
 class Subscriptions:
     """Of one session: those it has, those to be made, and who is left to being asked."""
 
-    def __init__(self, account: Account, session: str) -> None:
+    def __init__(self, web: Any, account: Any, session: str) -> None:
+        self.web = web
         self.account = account
         self.session = session
         self.followed: dict[str, str] = {}
@@ -226,7 +152,7 @@ class Subscriptions:
         }  # fmt: skip
         try:
             response = self.account.request("post", "eventsub/subscriptions", json=body)
-        except self.account.web.Refused as error:
+        except self.web.Refused as error:
             if not error.network:
                 raise
             self.put_off(wanted, AGAIN)
@@ -296,7 +222,7 @@ class EventSub:
             if self.account is None:
                 threading.Thread(target=self.run, daemon=True).start()
             if self.account is None or self.account.question != keys:
-                self.account = Account(self.web, keys)
+                self.account = self.web.Account(keys)
             if self.logins != question["logins"]:
                 self.logins = question["logins"]
             self.changed.notify_all()
@@ -332,7 +258,7 @@ class EventSub:
             raise self.web.Refused("Twitch knows none of the channels")
         connection = Connection(account.question["events"])
         try:
-            book = Subscriptions(account, connection.session)
+            book = Subscriptions(self.web, account, connection.session)
             book.follow(ids)
             while self.account is account and self.logins:
                 if self.logins is not logins:

@@ -16,6 +16,9 @@ LOGINS_MAX = 100
 TIMEOUT = 8.0
 TEXT_MAX = 140
 RETRY_MAX = 900.0
+VALID = 3600.0
+"""Twitch wants users' tokens to be validated when they are first used, and so often (s)."""
+
 EARLY = 60.0
 """A token is renewed so long (s) before it expires."""
 
@@ -99,6 +102,74 @@ class Helix:
             self.closed_until = time.monotonic() + wait
             if response.status_code == 429:
                 raise Refused("Twitch answers 429: too many requests", retry=wait)
+
+
+class Account:
+    """Requests in a user's name, for eventsub.py. A token that is refused is renewed, if there is a refresh token."""
+
+    def __init__(self, question: dict[str, Any]) -> None:
+        self.question = question
+        self.token, self.fresh = question["token"], question.get("refresh", "")
+        self.validated_at = float("-inf")
+
+    def request(self, method: str, path: str, **more: Any) -> Any:
+        """The interface's answer; raises the web's Refused if there is none, or the token is no good."""
+        response = self.send(method, path, **more)
+        if response.status_code == 401 and self.fresh:
+            self.renew()
+            response = self.send(method, path, **more)
+        if response.status_code == 401:
+            raise Refused("Twitch refuses the user's token")
+        return response
+
+    def send(self, method: str, path: str, **more: Any) -> Any:
+        headers = {"Client-Id": self.question["client"], "Authorization": f"Bearer {self.token}"}
+        return call(method, f"{self.question['api']}/helix/{path}", headers=headers, **more)
+
+    def renew(self) -> None:
+        given = {
+            "client_id": self.question["client"],
+            "client_secret": self.question["secret"],
+            "grant_type": "refresh_token",
+            "refresh_token": self.fresh,
+        }
+        response = call("post", f"{self.question['auth']}/oauth2/token", data=given)
+        if response.status_code != 200:
+            raise Refused(f"Twitch answers {response.status_code} when asked to renew the user's token")
+        try:
+            told = response.json()
+            self.token, self.fresh = str(told["access_token"]), str(told.get("refresh_token") or self.fresh)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise Refused("Twitch's token cannot be read") from None
+
+    def keep_valid(self) -> None:
+        """Validate the token if it is time to. No answer says nothing about the token."""
+        if time.monotonic() < self.validated_at + VALID:
+            return
+        self.validated_at = time.monotonic()
+        headers = {"Authorization": f"OAuth {self.token}"}
+        try:
+            response = call("get", f"{self.question['auth']}/oauth2/validate", headers=headers)
+        except Refused:
+            return
+        if response.status_code == 401:
+            if not self.fresh:
+                raise Refused("Twitch refuses the user's token")
+            self.renew()
+
+    def ids_of(self, logins: list[str]) -> dict[str, str]:
+        """login -> id, of those that there are."""
+        found: dict[str, str] = {}
+        for start in range(0, len(logins), LOGINS_MAX):
+            named = [("login", login) for login in logins[start : start + LOGINS_MAX]]
+            response = self.request("get", "users", params=named)
+            if response.status_code != 200:
+                raise Refused(f"Twitch answers {response.status_code} when asked for ids")
+            try:
+                found |= {str(user["login"]).lower(): str(user["id"]) for user in response.json()["data"]}
+            except (ValueError, KeyError, TypeError, AttributeError):
+                raise Refused("Twitch's answer cannot be read") from None
+        return found
 
 
 def call(method: str, url: str, **more: Any) -> Any:

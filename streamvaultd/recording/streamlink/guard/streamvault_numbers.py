@@ -26,6 +26,7 @@ REMEMBERED = 4096
 
 _SEQUENCE = re.compile(r"#EXT-X-MEDIA-SEQUENCE:\s*([0-9]{1,18})\s*", re.ASCII)
 _ENTRY_COMES = re.compile(r"#(?:EXTINF|EXT-X-BYTERANGE):.")
+_LOADED = re.compile(r'(#EXT-X-(?:MAP|KEY):(?:.*,)?URI="[^"#]+)"')
 _OTHERS = ("#EXT-X-STREAM-INF", "#EXT-X-I-FRAMES-ONLY", "#EXT-X-SKIP")
 """Of what is no list of all its media segments."""
 
@@ -72,6 +73,7 @@ class Count:
         self.is_frozen = False  # the number stays while the window slides
         self.has_slid = False
         self.doubted: Listing | None = None
+        self.beginnings = 0
 
     def take(self, listing: Listing) -> int:
         """The shift for this list."""
@@ -131,6 +133,7 @@ class Count:
         before, self.doubted = self.doubted, listing
         if before is None or not before.end < listing.end <= before.end + len(listing.names):
             return None
+        self.beginnings += 1
         return behind - listing.first
 
     def _note(self, listing: Listing, shift: int) -> None:
@@ -166,12 +169,17 @@ def parse(lines: list[str]) -> Listing | None:
     return Listing(first, tuple(names)) if names else None
 
 
-def shifted(lines: list[str], listing: Listing, shift: int) -> list[str]:
-    """The playlist with other numbers. What was encrypted with the number as its vector is told the source's own."""
+def shifted(lines: list[str], listing: Listing, shift: int, beginnings: int) -> list[str]:
+    """The playlist with other numbers. What was encrypted with the number as its vector is told the source's own.
+
+    What an encoder that began anew has under the same address, an initialisation or a key, is another one: streamlink
+    takes a fragment for another address, and servers never see it.
+    """
     found, key, comes, number = [lines[0], f"#EXT-X-MEDIA-SEQUENCE:{listing.first + shift}"], "", False, listing.first
     for line in lines[1:]:
         if line.startswith("#EXT-X-MEDIA-SEQUENCE:"):
             continue
+        line = _LOADED.sub(rf'\1#{beginnings}"', line) if beginnings else line
         if line.startswith("#EXT-X-KEY:"):
             key = line if "METHOD=AES-128" in line and ",IV=" not in line and ":IV=" not in line else ""
         elif line.startswith("#"):
@@ -190,7 +198,7 @@ def counted(body: bytes, count: Count) -> bytes:
     shift = 0 if listing is None else max(count.take(listing), -listing.first)
     if listing is None or not shift:
         return body
-    return "\n".join([*shifted(lines, listing, shift), ""]).encode("utf-8", "surrogateescape")
+    return "\n".join([*shifted(lines, listing, shift, count.beginnings), ""]).encode("utf-8", "surrogateescape")
 
 
 def send(session: requests.Session, request: Any, **kwargs: Any) -> Any:

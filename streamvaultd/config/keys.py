@@ -12,6 +12,7 @@ from typing import Any, Final
 from streamvaultd.config.addresses import CATALOGUE, LISTEN, TEXTFILE
 from streamvaultd.config.filename import FILENAME
 from streamvaultd.config.filters import HOURS, PATTERN, TIMEZONE, WEEKDAYS
+from streamvaultd.config.inputs import DURATION_MIN
 from streamvaultd.config.kinds import (
     COMMAND,
     DAY,
@@ -100,7 +101,7 @@ SETTINGS: Final = (
     Setting("recording", "filename", FILENAME, "filename",
             "{streamer}_{start}_{recording}", own=SAME,
             about="Name of the joined file, without its suffix. Fields: {streamer} {start} {recording} {stream}."),
-    Setting("recording", "max_duration", span(1, 30 * DAY), "max_duration",
+    Setting("recording", "max_duration", span(DURATION_MIN, 30 * DAY), "max_duration",
             own=Own(default="none"),
             about="A recording ends after this much media; the rest of the broadcast is not recorded."),
     Setting("recording", "min_duration", span(0, DAY), "policy.min_duration",

@@ -19,6 +19,14 @@ class LiveSettings:
         self.wrong_streamers: Sequence[VaultError] = ()
         """Those in the streamers' files."""
 
+    def apply(self, settings: Settings) -> None:
+        """These hold from now on."""
+        self.now = settings
+
+    def note_mistakes(self, mistakes: Sequence[VaultError]) -> None:
+        """So much is wrong in the settings' files."""
+        self.wrong = mistakes
+
     @property
     def mistakes(self) -> Sequence[VaultError]:
         """All of them."""

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Playlists that count wrongly, as the newest streamlink reads them with what is loaded beside it."""
+"""Playlists that count wrongly, or do not come, as the newest streamlink reads them with what is loaded beside it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 from Crypto.Cipher import AES
@@ -16,12 +16,19 @@ from tests.component.captures import World, world
 from tests.component.test_confine import installed
 
 KEY = bytes(range(16))
+MAP = '#EXT-X-MAP:URI="init"\n'
 CIPHER = '#EXT-X-KEY:METHOD=AES-128,URI="/key"\n'
+TAGS = {"anew": CIPHER, "remade": MAP}
 RELOADS = {
     # at each request for the playlist: the number of the first entry, and the entries; first it is asked what it is
     "stays": ((0, "abc"), (0, "abc"), (0, "bcd"), (0, "cdef"), (0, "defg")),
     "anew": ((5, "abcd"), (5, "abcd"), (6, "bcde"), (0, "A"), (0, "AB")),
+    "remade": ((5, "abcd"), (5, "abcd"), (6, "bcde"), (0, "A"), (0, "AB")),
+    "hangs": ((0, "abc"), (0, "abc"), (1, "bcd"), (2, "cde")),
 }
+HANGS = 2
+"""The request for the playlist that is not answered until there is another one."""
+LIMIT = 60.0
 
 
 @pytest.fixture
@@ -33,20 +40,26 @@ def at() -> Iterator[World]:
 @contextmanager
 def source() -> Iterator[str]:
     """/KIND/live.m3u8 advances with every request; what it lists is encrypted with its number as the vector."""
-    asked = dict.fromkeys(RELOADS, 0)
+    asked, again = dict.fromkeys(RELOADS, 0), Event()
 
     def answer(kind: str, file: str) -> bytes:
+        if file == "init":
+            return b"new " if asked[kind] >= len(RELOADS[kind]) else b"old "
         if not file.endswith(".m3u8"):
             first, names = next((number, names) for number, names in RELOADS[kind] if file in names)
             vector = (first + names.index(file)).to_bytes(16, "big")
             body = f"{file} ".encode()
-            return body if kind == "stays" else AES.new(KEY, AES.MODE_CBC, vector).encrypt(pad(body, 16))
+            return AES.new(KEY, AES.MODE_CBC, vector).encrypt(pad(body, 16)) if kind == "anew" else body
         reload, asked[kind] = asked[kind], asked[kind] + 1
+        if kind == "hangs" and reload > HANGS:
+            again.set()
+        elif kind == "hangs" and reload == HANGS:
+            again.wait(2 * LIMIT)
         first, names = RELOADS[kind][min(reload, len(RELOADS[kind]) - 1)]
         entries = "".join(f"#EXTINF:1,\n{name}\n" for name in names)
         end = "#EXT-X-ENDLIST\n" if reload >= len(RELOADS[kind]) - 1 else ""
         head = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXT-X-MEDIA-SEQUENCE:{first}\n"
-        return f"{head}{CIPHER if kind == 'anew' else ''}{entries}{end}".encode()
+        return f"{head}{TAGS.get(kind, '')}{entries}{end}".encode()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -66,10 +79,22 @@ def source() -> Iterator[str]:
         server.shutdown()
 
 
-@pytest.mark.parametrize(("kind", "media"), [("stays", b"a b c d e f g "), ("anew", b"a b c d e A B ")])
+@pytest.mark.parametrize(("kind", "media"), [
+    ("stays", b"a b c d e f g "),
+    ("anew", b"a b c d e A B "),
+    ("remade", b"old a b c d e new A B "),
+])  # fmt: skip
 def test_all_that_is_new_is_fetched_once_and_deciphered(at: World, kind: str, media: bytes) -> None:
     with source() as url:
         at.record(f"hls://{url}/{kind}/live.m3u8", at.folder / "out", installed()).ended()
     assert (at.folder / "out").read_bytes() == media
     told = [entry["MESSAGE"] for entry in at.journal.entries()]
     assert any("A playlist counts its entries wrongly" in line for line in told), told
+
+
+def test_a_playlist_that_does_not_come_is_asked_for_anew(at: World) -> None:
+    """By itself streamlink waits until the recording is given up here."""
+    patient = tuple((name, str(2 * LIMIT)) for name in ("http-timeout", "stream-segment-timeout", "stream-timeout"))
+    with source() as url:
+        at.record(f"hls://{url}/hangs/live.m3u8", at.folder / "out", installed(), options=patient).ended()
+    assert (at.folder / "out").read_bytes() == b"a b c d e "

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The line that systemctl status shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from streamvaultd.base.sd_notify import Notifier
+from streamvaultd.config.live_settings import LiveSettings
+from streamvaultd.core.model import Recorder, State
+
+
+class StatusLine:
+    """Says how many recordings, segments and joins there are, and that the settings have mistakes."""
+
+    def __init__(self, *, notifier: Notifier, recorders: Mapping[int, Recorder], settings: LiveSettings) -> None:
+        self._notifier = notifier
+        self._recorders = recorders
+        self._settings = settings
+
+    @property
+    def text(self) -> str:
+        """As it is now."""
+        recorders = self._recorders.values()
+        running = sum(recorder.state.status == "recording" for recorder in recorders)
+        live = sum(len(recorder.live) for recorder in recorders)
+        joining = sum(recorder.state is State.FINALIZING for recorder in recorders)
+        wrong = len(self._settings.mistakes)
+        trouble = f"; {wrong} mistakes in the settings, see 'streamvaultctl status'" if wrong else ""
+        return f"{running} recordings, {live} segments, {joining} joins{trouble}"
+
+    def on_recorder(self, _recorder: Recorder) -> None:
+        """A recording has changed."""
+        self._notifier.status(self.text)

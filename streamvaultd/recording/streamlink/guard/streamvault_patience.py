@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Asks anew what is not answered within a third of the source's window; the second time as long as streamlink would.
+
+A server, or something on the way, may drop a connection without a word. streamlink waits for its time-out then, the
+same for all sources, while a small window moves on. How long the window is, each media playlist tells. A server that
+is as slow as that loses nothing: it is asked once more, with streamlink's own limit, and is waited for from then on.
+
+streamlink loads this file as it loads plugins, beside streamvault_guard.py, so it imports what streamlink itself has.
+What the main thread asks, at the start, is left alone, and so is what is read while it comes.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from typing import Any
+
+import requests
+from requests.exceptions import ConnectionError as NoConnection
+from requests.exceptions import Timeout
+from urllib3.exceptions import TimeoutError as NoAnswer
+
+HEAD = b"#EXTM3U"
+SHARE = 3.0
+LEAST = 3.0
+"""Seconds that anybody may take."""
+
+_LENGTH = re.compile(rb"^#EXTINF:\s*([0-9]{1,6}(?:\.[0-9]{1,9})?)", re.ASCII | re.MULTILINE)
+_send = requests.Session.send
+
+
+class Patience:
+    """Of one run: of the streams that it muxes, the smallest window counts."""
+
+    def __init__(self) -> None:
+        self.windows: dict[int, float] = {}
+        self.least = LEAST
+
+    def learn(self, thread: int, body: bytes) -> None:
+        """What a playlist lists; a media segment may come while it is made, so its length is never too long."""
+        lengths = [float(length) for length in _LENGTH.findall(body)]
+        if lengths:
+            self.windows[thread] = max(sum(lengths) / SHARE, 1.5 * max(lengths))
+
+    def took(self, seconds: float) -> None:
+        """An answer came after so long: it may take twice that."""
+        self.least = max(self.least, 2 * seconds)
+
+    def shorter_than(self, limit: Any) -> float | None:
+        """How long to wait at first, if that is shorter."""
+        if not self.windows or not isinstance(limit, int | float):
+            return None
+        share = max(min(list(self.windows.values())), self.least)
+        return share if share < limit else None
+
+
+patience = Patience()
+
+
+def is_silence(error: BaseException) -> bool:
+    """Whether nothing came; requests has another name for it once an answer has begun."""
+    return isinstance(error, Timeout) or (bool(error.args) and isinstance(error.args[0], NoAnswer))
+
+
+def send(session: requests.Session, request: Any, **kwargs: Any) -> Any:
+    """In place of requests.Session's own; the hops of a redirect come here, too, with the limit of the whole."""
+    if threading.current_thread() is threading.main_thread() or kwargs.get("stream", session.stream):
+        return _send(session, request, **kwargs)
+    if not kwargs.get("allow_redirects", True):
+        return _send(session, request, **kwargs)
+    response = _answer(session, request, kwargs)
+    if response.content.startswith(HEAD):
+        patience.learn(threading.get_ident(), response.content)
+    return response
+
+
+def _answer(session: requests.Session, request: Any, kwargs: dict[str, Any]) -> Any:
+    shorter = patience.shorter_than(kwargs.get("timeout"))
+    if shorter is not None and request.method == "GET":
+        try:
+            return _send(session, request, **{**kwargs, "timeout": shorter})
+        except (Timeout, NoConnection) as error:
+            if not is_silence(error):
+                raise
+        began = time.monotonic()
+        response = _send(session, request, **kwargs)
+        patience.took(time.monotonic() - began)
+        return response
+    return _send(session, request, **kwargs)
+
+
+requests.Session.send = send  # type: ignore[method-assign, assignment]

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How long streamlink waits for an answer: as its source's window has it, and once more as long as it would."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import requests
+from requests.exceptions import ConnectionError as NoConnection
+from requests.exceptions import ConnectTimeout, ReadTimeout
+from urllib3.exceptions import ReadTimeoutError
+
+_send = requests.Session.send
+from streamvaultd.recording.streamlink.guard import streamvault_patience as patience  # noqa: E402
+
+requests.Session.send = _send  # type: ignore[method-assign]
+
+LIMIT = 10.0
+
+
+def playlist(*lengths: float) -> bytes:
+    entries = "".join(f"#EXTINF:{length},title 7\n{number}.ts\n" for number, length in enumerate(lengths))
+    return f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n{entries}".encode()
+
+
+class Server:
+    """In place of requests: takes down how long it was waited for, and answers or raises."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.body = b"media"
+        self.errors: list[Exception] = []
+        self.limits: list[Any] = []
+        monkeypatch.setattr(patience, "_send", self.send)
+        monkeypatch.setattr(patience, "patience", patience.Patience())
+
+    def send(self, session: requests.Session, request: Any, **kwargs: Any) -> requests.Response:
+        self.limits.append(kwargs["timeout"])
+        if self.errors:
+            raise self.errors.pop(0)
+        response = requests.Response()
+        response._content = self.body
+        return response
+
+    def ask(self, limit: Any = LIMIT, method: str = "GET", **more: Any) -> bytes:
+        """From a thread, as streamlink's workers do."""
+        request = requests.Request(method, "http://127.0.0.1/").prepare()
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(patience.send, requests.Session(), request, timeout=limit, **more)
+            return bytes(asked.result().content)
+
+    def tell(self, *lengths: float) -> None:
+        """Answer a playlist."""
+        self.body = playlist(*lengths)
+        assert self.ask() == self.body
+        self.body = b"media"
+        self.limits.clear()
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Server:
+    return Server(monkeypatch)
+
+
+SILENCES = (
+    ReadTimeout(),
+    ConnectTimeout(),
+    NoConnection(ReadTimeoutError(None, None, "in the middle")),  # type: ignore[arg-type]
+)
+
+
+@pytest.mark.parametrize(("lengths", "first"), [
+    ((2.0,) * 6, 4.0),  # a third of the window
+    ((2, 2, 2), 3.0),  # anybody may take that
+    ((4, 4), 6.0),  # a media segment that comes while it is made
+])  # fmt: skip
+@pytest.mark.parametrize("silence", SILENCES)
+def test_what_is_not_answered_in_time_is_asked_once_more(
+    server: Server, lengths: tuple[float, ...], first: float, silence: Exception
+) -> None:
+    server.tell(*lengths)
+    server.errors = [silence]
+    assert server.ask() == b"media"
+    assert server.limits == [first, LIMIT]
+
+
+def test_what_is_not_answered_at_all_is_told_as_ever(server: Server) -> None:
+    server.tell(2, 2, 2, 2, 2)
+    server.errors = [ReadTimeout(), ReadTimeout("no answer")]
+    with pytest.raises(ReadTimeout, match="no answer"):
+        server.ask()
+
+
+def test_a_refusal_is_no_silence(server: Server) -> None:
+    server.tell(2, 2, 2, 2, 2)
+    server.errors = [NoConnection("refused")]
+    with pytest.raises(NoConnection, match="refused"):
+        server.ask()
+    assert len(server.limits) == 1
+
+
+@pytest.mark.parametrize("lengths", [(), (6,) * 10])
+def test_streamlinks_own_limit_stays_where_nothing_is_known_or_the_window_is_long(
+    server: Server, lengths: tuple[float, ...]
+) -> None:
+    server.tell(*lengths)
+    server.ask()
+    assert server.limits == [LIMIT]
+
+
+def test_of_two_playlists_the_smaller_window_counts() -> None:
+    learned = patience.Patience()
+    learned.learn(1, playlist(*[2.0] * 12))
+    learned.learn(2, playlist(*[2.0] * 6))
+    learned.learn(2, b"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\na.m3u8\n")
+    assert learned.shorter_than(LIMIT) == 4.0
+
+
+def test_a_server_that_is_slow_is_waited_for_from_then_on() -> None:
+    learned = patience.Patience()
+    learned.learn(1, playlist(*[2.0] * 6))
+    learned.took(1.0)
+    assert learned.shorter_than(LIMIT) == 4.0
+    learned.took(4.5)
+    assert learned.shorter_than(LIMIT) == 9.0
+    learned.took(6.0)
+    assert learned.shorter_than(LIMIT) is None
+
+
+@pytest.mark.parametrize("more", [
+    {"stream": True}, {"allow_redirects": False}, {"limit": 2.0}, {"limit": (5.0, 10.0)}, {"limit": None},
+    {"method": "POST"},
+])  # fmt: skip
+def test_what_is_left_alone(server: Server, more: dict[str, Any]) -> None:
+    server.tell(2, 2, 2, 2, 2)
+    server.errors = [ReadTimeout()]
+    with pytest.raises(ReadTimeout):
+        server.ask(**more)
+    assert server.limits == [more.get("limit", LIMIT)]
