@@ -67,8 +67,10 @@ class StreamersApi:
         name = name_for(url, call.parameters.get("name"))
         if not await self._plugins.can_handle(url):
             raise UnsupportedUrl(url=redact_url(url))
+        same = [each.streamer.name for each in self._watches.watched.values() if each.streamer.url == url]
         await asyncio.shield(self._roster.add(name, url, quality))
-        return self._view(name) | optional(warning=self._plugins.trouble)
+        told = [f"'{other}' is watched at this URL already, and both will be recorded" for other in same]
+        return self._view(name) | optional(warning="; ".join(filter(None, (*told, self._plugins.trouble))) or None)
 
     async def remove_streamer(self, call: Call) -> View:
         await asyncio.shield(self._roster.remove(call.parameters["streamer"]))

@@ -40,12 +40,25 @@ def check_name(name: str) -> str:
     return name
 
 
+_SAYS_NOTHING: Final = frozenset({
+    "m3u8", "mpd", "html", "htm", "php", "ts", "mp4", "live", "index", "master", "playlist", "manifest", "chunklist",
+    "stream", "streams", "hls", "dash", "video", "videos", "watch", "play", "player", "embed", "channel", "channels",
+    "main", "c", "u", "user", "users", "tv", "www",
+})  # fmt: skip
+"""Words of addresses that are the same for everybody there."""
+
+
+_SIZE: Final = re.compile(r"\d{3,4}[pP]\d{0,3}", re.ASCII)
+
+
 def name_of(url: str) -> str:
-    """A streamer's name for a URL that came without one: the last part of its path, else its host."""
+    """A streamer's name for a URL that came without one: the last part of its path that tells, else its host."""
     parts = urlsplit(url if "//" in url else f"//{url}")
-    words = [word for word in re.split(r"[/.]", parts.path) if word and word not in ("m3u8", "mpd", "html")]
-    for candidate in (*reversed(words), parts.hostname or ""):
-        name = re.sub(r"[^A-Za-z0-9._-]", "_", candidate)[:64]
+    words = [word for word in re.split(r"[/.]", parts.path) if word]
+    telling = [word for word in words if word.lower() not in _SAYS_NOTHING and not _SIZE.fullmatch(word)]
+    host = (parts.hostname or "").removeprefix("www.")
+    for candidate in (*reversed(telling), host, *reversed(words)):
+        name = re.sub(r"[^A-Za-z0-9._-]", "_", candidate.removeprefix("@"))[:64]
         if is_name(name):
             return name
     raise InvalidName(value=f"{parts.hostname or ''}{parts.path}"[:80], why="no name can be made of it; give one")

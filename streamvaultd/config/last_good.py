@@ -72,8 +72,8 @@ def load_or_last(paths: tuple[Path, ...], last: LastGood) -> tuple[Settings, tup
 def streamers_or_last(
     folders: tuple[Path, Path], before: Mapping[str, Streamer], pools: Mapping[str, Pool], last: LastGood
 ) -> tuple[dict[str, Streamer], tuple[VaultError, ...]]:
-    """As streamers.load(); one whose file has mistakes, and who is not known from `before`, is as his last file
-    without mistakes says.
+    """As streamers.load(); a streamer whose file has mistakes, and that is not known from `before`, is as its
+    last file without mistakes says.
     """
     found, mistakes = streamers.load(folders, before, pools)
     doubtful = streamers.doubtful(mistakes)

@@ -24,7 +24,7 @@ class LiveSettings:
         self.now = settings
 
     def note_mistakes(self, mistakes: Sequence[VaultError]) -> None:
-        """So much is wrong in the settings' files."""
+        """Mistakes in the settings' files."""
         self.wrong = mistakes
 
     @property

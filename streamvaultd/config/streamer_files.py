@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -11,6 +10,7 @@ from typing import Any, Final
 import tomli
 
 from streamvaultd.base import durable
+from streamvaultd.config.toml_edit import dump, with_key
 
 FILE_MODE: Final = 0o640
 
@@ -27,49 +27,25 @@ class StreamerFiles:
 
     def write(self, name: str, document: Mapping[str, Mapping[str, Any]]) -> None:
         """After this returns the file is there, whole, across a power loss too."""
+        self._put(name, dump(document))
+
+    def _put(self, name: str, text: str) -> None:
         self._folder.mkdir(mode=0o750, parents=True, exist_ok=True)
         draft = self._folder / f".{name}.new"
-        durable.replace(self.path(name), dump(document).encode(), draft=draft, mode=FILE_MODE)
+        durable.replace(self.path(name), text.encode(), draft=draft, mode=FILE_MODE)
 
     def change(self, name: str, section: str, key: str, value: Any) -> None:
-        """Set one key; the others stay, comments go."""
-        document = tomli.loads(self.path(name).read_text(encoding="utf-8"))
-        document.setdefault(section, {})[key] = value
-        self.write(name, document)
+        """Set one key; all else stays as it is written, comments too, if the text lets that be."""
+        text = self.path(name).read_text(encoding="utf-8")
+        try:
+            self._put(name, with_key(text, section, key, value))
+        except ValueError:
+            document = tomli.loads(text)
+            document.setdefault(section, {})[key] = value
+            self.write(name, document)
 
     def remove(self, name: str) -> None:
         """After this returns the file is gone for good; one that is not there is gone."""
         self.path(name).unlink(missing_ok=True)
         if self._folder.exists():
             durable.sync_folder(self._folder)
-
-
-def dump(document: Mapping[str, Mapping[str, Any]]) -> str:
-    """TOML of sections with keys, as streamvaultd.streamer(5) has them."""
-    lines = ["# Written by streamvaultd; see streamvaultd.streamer(5)."]
-    for section, content in document.items():
-        lines += ["", f"[{section}]", *(f"{_key(key)} = {_value(value)}" for key, value in content.items())]
-    return "\n".join(lines) + "\n"
-
-
-def _key(key: str) -> str:
-    is_bare = key.isascii() and key.replace("-", "").replace("_", "").isalnum()
-    return key if is_bare else _quoted(key)
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _value(value: Any) -> str:
-    match value:
-        case bool():
-            return "true" if value else "false"
-        case Mapping():
-            return "{ " + ", ".join(f"{_key(key)} = {_value(inner)}" for key, inner in value.items()) + " }"
-        case list() | tuple():
-            return "[" + ", ".join(map(_value, value)) + "]"
-        case str():
-            return _quoted(value)
-        case _:
-            return str(value)

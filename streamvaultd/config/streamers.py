@@ -2,8 +2,8 @@
 """Streamers as files: one TOML file each, parsed once into typed values.
 
 /etc/streamvaultd/streamers.d/NAME.toml is the administrator's and wins over NAME.toml in /var/lib/streamvaultd, which
-the daemon writes itself. A file with a mistake changes nothing: the streamer stays as he was, and every mistake
-is told with file, section, key, value and reason.
+the daemon writes itself. A file with a mistake changes nothing: the streamer stays as it was, and every mistake
+is named with file, section, key, value and reason.
 """
 
 from __future__ import annotations
@@ -41,6 +41,11 @@ NOT_BY_STREAMER: Final[Mapping[str, str]] = {
 """What people look for in a streamer's file and do not find, and what to do instead; see streamvaultd.streamer(5)."""
 
 _BY_KEY: Final = {(known.section, known.key): known for known in keys.OWN}
+
+
+def places() -> tuple[tuple[str, str], ...]:
+    """Section and key of every setting that a streamer's file may have."""
+    return tuple(_BY_KEY)
 
 
 def parse(
@@ -107,7 +112,7 @@ def load(
 ) -> tuple[dict[str, Streamer], tuple[VaultError, ...]]:
     """All streamers of these folders, the administrator's first, and every mistake.
 
-    One whose file has mistakes, or cannot be read, is as he was `before`, or is left out.
+    A streamer whose file has mistakes, or cannot be read, is as it was `before`, or is left out.
     """
     found: dict[str, Streamer] = {}
     mistakes: list[VaultError] = []

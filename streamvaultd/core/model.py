@@ -19,6 +19,9 @@ from streamvaultd.core.flows import Flow
 Instant: TypeAlias = float
 """Seconds of CLOCK_MONOTONIC of the present boot."""
 
+Run: TypeAlias = tuple[int, int]
+"""One run of streamlink: the recording's number, and the segment's, which its events call the attempt."""
+
 
 @dataclass(frozen=True, slots=True)
 class Moment:

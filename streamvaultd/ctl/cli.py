@@ -25,6 +25,12 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 3 the daemon cannot be reached, 4 
 """
 
 
+COMMON_HELP = (
+    f"And the options of all commands: {', '.join(each.flags[-1] for each in COMMON)}. "
+    f"'{PROGRAM} --help' explains them."
+)
+
+
 class UnknownCommand(click.UsageError):
     """There is no such command; `possibilities` are those that may have been meant."""
 
@@ -33,6 +39,16 @@ class UnknownCommand(click.UsageError):
 
         super().__init__(f"there is no command '{name}'", context)
         self.possibilities = get_close_matches(name, list(known), n=2)
+
+
+class Plain(click.Command):
+    """A command whose help has its own options; those of all commands are explained once."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        common = {each.name for each in COMMON}
+        own = [each.get_help_record(ctx) for each in self.get_params(ctx) if each.name not in common]
+        with formatter.section("Options"):
+            formatter.write_dl([record for record in own if record is not None])
 
 
 class Group(click.Group):
@@ -65,7 +81,9 @@ def _parameter(parameter: Parameter) -> click.Parameter:
         kind = click.IntRange(min=parameter.least)
     shared: dict[str, Any] = {"type": kind, "shell_complete": completer(parameter)}
     if not parameter.flags:
-        return click.Argument([parameter.name], metavar=parameter.metavar, required=parameter.required, **shared)
+        count = -1 if parameter.many else 1
+        shared |= {"required": parameter.required, "nargs": count}
+        return click.Argument([parameter.name], metavar=parameter.metavar, **shared)
     is_common = parameter in COMMON
     return click.Option(
         [*parameter.flags, parameter.name],
@@ -96,7 +114,9 @@ def _callback(command: Command) -> Callable[..., object]:
 def _command(command: Command) -> click.Command:
     parameters = [_parameter(parameter) for parameter in command.parameters]
     if not command.commands:
-        return click.Command(command.name, params=parameters, callback=_callback(command), help=command.help)
+        return Plain(
+            command.name, params=parameters, callback=_callback(command), help=command.help, epilog=COMMON_HELP
+        )
     group = Group(command.name, params=parameters, help=command.help, no_args_is_help=False)
     for each in command.commands.values():
         group.add_command(_command(each))

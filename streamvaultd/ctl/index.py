@@ -16,6 +16,7 @@ PLACES = {
     "segments": "lists",
     "seams": "lists",
     "why": "lists",
+    "timeline": "timeline",
     "stop": "control",
     "wait": "control",
     "rotate": "control",
@@ -34,6 +35,8 @@ PLACES = {
     "verify": "verify",
     "streamers": "streamers",
     "add": "streamers",
+    "set": "files",
+    "edit": "files",
     "remove": "streamers",
     "enable": "streamers",
     "disable": "streamers",
@@ -46,9 +49,22 @@ PLACES = {
 }
 
 GROUPS = {
-    "Look": ("list", "status", "segments", "seams", "why", "jobs", "events", "monitor", "top", "logs", "verify"),
+    "Look": (
+        "list",
+        "status",
+        "segments",
+        "seams",
+        "why",
+        "timeline",
+        "jobs",
+        "events",
+        "monitor",
+        "top",
+        "logs",
+        "verify",
+    ),
     "Record": ("record", "stop", "wait", "rotate", "retry", "prune"),
-    "Watch": ("streamers", "add", "remove", "enable", "disable", "probe", "notify"),
+    "Watch": ("streamers", "add", "set", "edit", "remove", "enable", "disable", "probe", "notify"),
     "The daemon": ("settings", "reload", "streamlink", "check", "cleanup", "rescan", "export", "import", "completion"),
 }
 """The commands as the help has them, each once."""

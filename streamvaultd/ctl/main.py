@@ -63,7 +63,7 @@ def main(
     except OutputClosed:
         return ExitCode.OUTPUT_CLOSED
     except KeyboardInterrupt:
-        return ExitCode.INTERRUPTED
+        return _interrupted(session)
     return result if isinstance(result, int) else ExitCode.DONE
 
 
@@ -76,6 +76,15 @@ def _run(argv: Sequence[str], session: Session) -> object:
     for name, value in parsed.common.items():
         remember(session, name, value)
     return parsed.command(session, **parsed.values)
+
+
+def _interrupted(session: Session) -> int:
+    """Say what holds, where that may be in doubt."""
+    if session.requested is not None:
+        session.note(f"interrupted after the daemon was asked: '{PROGRAM} list --all' shows what came of it.")
+    elif session.may_change:
+        session.note("interrupted: the daemon was asked for nothing.")
+    return ExitCode.INTERRUPTED
 
 
 def _meant(session: Session, error: NoSuchRecording) -> str:

@@ -7,6 +7,11 @@ which has click explain everything else: help, mistakes, completion.
 
 from __future__ import annotations
 
+import os
+import time
+
+from streamvaultd.ctl.index import GROUPS
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +28,8 @@ class Parameter:
     """An option (it has `flags`) or an argument of a command.
 
     `choices` are all values that it takes, `least` makes it a number that is not smaller. `complete` says of what its
-    values are the names: "recording", "streamer", "file" or nothing.
+    values are the names: "recording", "streamer", "file" or nothing. An argument whose metavar ends
+    with "..." takes all that follow.
     """
 
     def __init__(
@@ -47,6 +53,7 @@ class Parameter:
         self.help = help
         self.required = required and not flags
         self.complete = complete
+        self.many = not flags and (metavar or "").endswith("...")
 
 
 class Command:
@@ -70,6 +77,7 @@ class Command:
 
     def __call__(self, session: Session, **values: object) -> object:
         """Run it."""
+        session.may_change = self.name in GROUPS["Record"]
         return self.function(session, **values)
 
 
@@ -106,7 +114,7 @@ def option(
 def argument(
     name: str, metavar: str, *, required: bool = True, least: int | None = None, complete: str = ""
 ) -> Callable[[F], F]:
-    """Decorate a command's function with an argument."""
+    """Decorate a command's function with an argument; several values come as a tuple, and are the last."""
     return _declare(Parameter(name=name, metavar=metavar, required=required, least=least, complete=complete))
 
 
@@ -132,6 +140,7 @@ COMMON = (
     Parameter("--no-pager", name="no_pager", is_flag=True, help="Do not pipe long output into a pager."),
     Parameter("--no-legend", name="no_legend", is_flag=True, help="Print neither column headers nor a footer."),
     Parameter("-q", "--quiet", name="quiet", is_flag=True, help="Print results and errors only."),
+    Parameter("--utc", name="utc", is_flag=True, help="Show and read times in UTC, and not in the local zone."),
     Parameter(
         "--socket", name="socket", metavar="PATH", help=f"Socket of the daemon. [default: {SOCKET}]", complete="file"
     ),
@@ -143,3 +152,6 @@ def remember(session: Session, name: str, value: object) -> None:
     """Note a common option; one that says nothing changes nothing."""
     if value:
         setattr(session, name, value)
+    if value and name == "utc":
+        os.environ["TZ"] = "UTC0"
+        time.tzset()

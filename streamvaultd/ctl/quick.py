@@ -10,6 +10,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from typing import Any
 
     from streamvaultd.ctl.options import Command, Parameter
 
@@ -50,17 +51,19 @@ def _parse(words: list[str], find: Callable[[str], Command | None], common: list
         raise _NotSure
     parsed = Parsed(command)
     shared = {parameter.name for parameter in common}
-    found: dict[str, object] = {}
+    found: dict[str, Any] = {}
     arguments = [parameter for parameter in command.parameters if not parameter.flags]
     while words:
         if words[0].startswith("-"):
             _take_option(words, command.parameters, found)
+        elif arguments and arguments[0].many:
+            found[arguments[0].name] = (*found.get(arguments[0].name, ()), _value(arguments[0], words.pop(0)))
         elif arguments:
             parameter = arguments.pop(0)
             found[parameter.name] = _value(parameter, words.pop(0))
         else:
             raise _NotSure
-    if any(parameter.required for parameter in arguments):
+    if any(parameter.required and parameter.name not in found for parameter in arguments):
         raise _NotSure
     for parameter in command.parameters:
         if parameter.name not in shared:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 INTERFACE = "io.streamvault.Recorder"
 PAGE = 1000
+_LOOKS = ("Get", "List", "Subscribe", "Why")
 _ASCENDING = frozenset({"ListSegments", "ListSeams", "ListStreamers"})
 
 
@@ -52,19 +53,29 @@ class Session:
         self.execute = execute
         self.read = read
         self._client_of = client_of
+        self.requested: str | None = None
+        """The last call that may change something, as soon as it may be on its way."""
+        self.may_change = True  # until the command is known
         self.json = "off"
         self.socket = SOCKET
         self.no_pager = False
         self.no_legend = False
         self.quiet = False
+        self.utc = False
 
     def call(self, method: str, **parameters: object) -> Answer:
         """The reply to one call; parameters that are None are left out. Raises VaultError."""
+        self._note_request(method)
         return self._client_of(self.socket).call(f"{INTERFACE}.{method}", given(parameters))
 
     def more(self, method: str, **parameters: object) -> Iterator[Answer]:
         """The replies to one call as they come, however long it takes; otherwise as `call`."""
+        self._note_request(method)
         return self._client_of(self.socket).more(f"{INTERFACE}.{method}", given(parameters))
+
+    def _note_request(self, method: str) -> None:
+        if not method.startswith(_LOOKS):
+            self.requested = method
 
     def pages(self, method: str, name: str, *, limit: int | None = None, **parameters: object) -> list[Answer]:
         """The items of a list that comes in pages: all, or as many as `limit`."""
@@ -94,6 +105,13 @@ class Session:
     def seam_answers(self, recording: str) -> list[Answer]:
         """The seams of a recording, as the daemon answers them."""
         return self.pages("ListSeams", "seams", recording=recording)
+
+    def confirm(self, question: str, *, default: bool) -> bool | None:
+        """What people answer; None where nobody can be asked."""
+        answer = self.screen.ask(f"{question} [{'Y/n' if default else 'y/N'}] ")
+        if answer is None:
+            return None
+        return answer.strip().lower() in ("y", "yes") if answer.strip() else default
 
     def note(self, text: str) -> None:
         """Tell people something that is no result; not with --quiet."""

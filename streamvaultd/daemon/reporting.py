@@ -19,7 +19,7 @@ from streamvaultd.recording.manager import Manager
 from streamvaultd.recording.streamlink.current import Streamlinks
 from streamvaultd.reporting.hub import Hub
 from streamvaultd.reporting.metrics.figures import Restarts
-from streamvaultd.reporting.metrics.meter import TEXTFILE_INTERVAL, Disks, Meter, provide
+from streamvaultd.reporting.metrics.meter import TEXTFILE_INTERVAL, Disks, Meter, Watches, provide
 from streamvaultd.reporting.metrics.serve import Server, write_textfile
 from streamvaultd.reporting.notices import METRICS_FAILED
 from streamvaultd.store.catalogue import Catalogue
@@ -60,10 +60,12 @@ class Ledger:
         disks: Disks,
         catalogue: Catalogue | None,
         streamlinks: Streamlinks,
+        watches: Watches,
     ) -> None:
         self._settings, self._store, self._recorders = base.settings, base.store, base.recorders
         self._lanes, self._clock, self._journal, self._tasks = base.lanes, base.clock, base.journal, base.tasks
         self._disks, self._catalogue, self._streamlinks = disks, catalogue, streamlinks
+        self._watches = watches
         self._restarts = Restarts()
         self._page: Page | None = None
         self._files = ManifestFiles()
@@ -134,5 +136,5 @@ class Ledger:
     def _build_meter(self) -> Meter:
         return Meter(
             store=self._store, recorders=self._recorders, disks=self._disks, catalogue=self._catalogue,
-            streamlinks=self._streamlinks, clock=self._clock,
+            streamlinks=self._streamlinks, watches=self._watches, clock=self._clock,
         )  # fmt: skip

@@ -81,7 +81,9 @@ def build(base: Base) -> Service:
     )  # fmt: skip
     outside = build_outside(base, witnesses=recording.witnesses, network=network)
     upkeep = build_upkeep(base, recording=recording, bus=outside.bus, limits=watching.roster, reprieve=reprieve)
-    ledger = Ledger(base, disks=storage.guard, catalogue=outside.catalogue, streamlinks=streamlinks)
+    ledger = Ledger(
+        base, disks=storage.guard, catalogue=outside.catalogue, streamlinks=streamlinks, watches=watching.watches
+    )
     reloads = Reloads(base, watching=watching, streamlinks=streamlinks, reprieve=reprieve)
     sockets = build_sockets(
         base, recording=recording, watching=watching, upkeep=upkeep, reloads=reloads, beginner=beginner,

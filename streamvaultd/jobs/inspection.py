@@ -22,7 +22,7 @@ def report(path: str, found: Inspection) -> dict[str, Any]:
         "bytes": found.size,
         "duration_ms": found.duration_ms,
         "packets": found.packets,
-        "count": found.count,
+        "count": found.count + found.doubts,
         "problems": [
             {"offset": each.offset, "at_ms": each.at_ms, "kind": each.kind, "text": each.text[:500]}
             for each in found.problems

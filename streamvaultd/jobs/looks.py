@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from streamvaultd.core.flows import Pulse
+from streamvaultd.core.model import Run
 from streamvaultd.media.overlap import are_overlapping
 from streamvaultd.media.pulse import Cursor, look
 from streamvaultd.media.source import FileSource
@@ -15,9 +16,9 @@ class Looks:
     """Blocking; one call at a time for each run."""
 
     def __init__(self) -> None:
-        self._cursors: dict[tuple[int, int], Cursor] = {}
+        self._cursors: dict[Run, Cursor] = {}
 
-    def look(self, run: tuple[int, int], path: Path) -> tuple[tuple[Pulse, ...], str | None]:
+    def look(self, run: Run, path: Path) -> tuple[tuple[Pulse, ...], str | None]:
         """What came since the last look, and why an MP4 cannot hold it. May raise OSError."""
         cursor = self._cursors.setdefault(run, Cursor())
         with FileSource.opened(path) as source:
@@ -28,6 +29,6 @@ class Looks:
         """Whether the newer of two files that grow may take over. May raise OSError."""
         return are_overlapping(older, newer)
 
-    def forget(self, run: tuple[int, int]) -> None:
+    def forget(self, run: Run) -> None:
         """Nothing more comes."""
         self._cursors.pop(run, None)

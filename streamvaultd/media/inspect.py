@@ -42,7 +42,7 @@ class Soundness(Enum):
     SOUND = "sound"
     DAMAGED = "damaged"
     UNKNOWN = "unknown"
-    """Of a format whose inside is not looked at."""
+    """Of a format whose inside is not looked at, or with places that may be damage or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,10 @@ class Problem:
 
 @dataclass(slots=True)
 class Inspection:
-    """What was found: `count` problems, the first of which are listed; `is_known` if the format can be looked into."""
+    """What was found: `count` problems, the first of which are listed; `is_known` if the format can be looked into.
+
+    `doubts`: so many places may be damage or not; they are listed, too.
+    """
 
     container: Container
     size: int
@@ -66,17 +69,25 @@ class Inspection:
     count: int = 0
     problems: list[Problem] = field(default_factory=list)
     is_known: bool = True
+    doubts: int = 0
 
     @property
     def soundness(self) -> Soundness:
         if self.count:
             return Soundness.DAMAGED
-        return Soundness.SOUND if self.is_known else Soundness.UNKNOWN
+        return Soundness.SOUND if self.is_known and not self.doubts else Soundness.UNKNOWN
 
     def note(self, offset: int, kind: str, text: str, at_ms: int | None = None) -> None:
         self.count += 1
+        self._list(Problem(offset, kind, text, at_ms))
+
+    def doubt(self, offset: int, kind: str, text: str, at_ms: int | None = None) -> None:
+        self.doubts += 1
+        self._list(Problem(offset, kind, text, at_ms))
+
+    def _list(self, problem: Problem) -> None:
         if len(self.problems) < PROBLEMS_MAX:
-            self.problems.append(Problem(offset, kind, text, at_ms))
+            self.problems.append(problem)
 
 
 def inspect(source: Source) -> Inspection:
@@ -111,6 +122,8 @@ class _Transport:
         self._frame = 0.0 if self._clock is None else first[self._clock].step / ts.TICKS_PER_MS
         self._pieces = Pieces()
         self._in_piece: set[int] = set()
+        self._clock_at = 0
+        self._tables: list[int] = []  # where the tables of programs are in this block, and the last one before it
         self._starts: list[tuple[int, bool]] = []  # of the units in this block, and whether one is its stream's first
         self._breaks: list[tuple[int, int, int, bool]] = []  # (offset, PID, ms, at a start): the next unit tells
 
@@ -186,6 +199,8 @@ class _Transport:
     def _look_at_times(self, offset: int, data: bytes) -> list[tuple[int, int]]:
         """Looks at the steps of all streams; returns (offset, ms since the start) of each beat of the clock."""
         times = [(offset, self._now())]
+        tables = [offset + at for at in ts.starts(data) if ts.pid_of(data, at) == ts.PID_PAT]
+        self._tables = [*self._tables[-1:], *tables]
         self._starts.clear()
         for pes in ts.pes_starts(data):
             pieces, now = self._pieces.count, self._now()
@@ -205,14 +220,23 @@ class _Transport:
             ms = step / ts.TICKS_PER_MS
             longest = max(PAUSE_MS, STEADY * self._frame)
             if -APART <= step < 0:
-                self._found.note(offset + pes.at, "clock", f"the clock runs back by {-ms:.0f} ms", now)
+                self._tell_of_step_back(offset + pes.at, -ms, now, is_piece=self._pieces.count != pieces)
             elif ms > longest and self._pieces.count == pieces and step <= GAP_MAX:
                 missing = ms - self._frame
                 self._found.note(offset + pes.at, "gap", f"{missing:.0f} ms of media are missing", now)
             elif 0 < ms <= longest:
                 self._frame = ms
+            self._clock_at = offset + pes.at
             times.append((offset + pes.at, self._now()))
         return times
+
+    def _tell_of_step_back(self, at: int, ms: float, now: int, *, is_piece: bool) -> None:
+        """A slate that is played again begins with tables, as each media segment does; so does what is there twice."""
+        if is_piece and any(self._clock_at < table < at for table in self._tables):
+            text = f"the clock begins anew, {ms:.0f} ms back: a slate that is repeated, or media that are there twice"
+            self._found.doubt(at, "clock", text, now)
+        else:
+            self._found.note(at, "clock", f"the clock runs back by {ms:.0f} ms", now)
 
 
 def _is_picture(data: bytes) -> bool:

@@ -38,7 +38,7 @@ from streamvaultd.recording.inbox import Inbox
 from streamvaultd.reporting.notices import SYNC_FAILED, Journal
 
 AHEAD: Final = 2.0
-"""So many intervals may pass until what is found is acted upon: this one, and the stop of what runs."""
+"""Intervals that may pass until what is found is acted upon: this one, and the stop of what runs."""
 
 BRAKED: Final = frozenset({State.STARTING, State.RECORDING, State.ROTATING, State.BACKOFF})
 WAITING: Final = BRAKED | {State.PAUSED}

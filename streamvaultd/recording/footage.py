@@ -14,10 +14,9 @@ from streamvaultd.base.lanes import DEADLINE as LANE_DEADLINE
 from streamvaultd.base.lanes import Lanes, is_no_room
 from streamvaultd.base.units import segment_unit
 from streamvaultd.core.flows import Pulse
-from streamvaultd.core.model import Recorder
+from streamvaultd.core.model import Recorder, Run
 from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.policy import seal_limit
-from streamvaultd.core.recording.reconcile import Run
 from streamvaultd.errors import DiskFull
 from streamvaultd.recording.files.held import HeldFiles
 from streamvaultd.recording.inbox import Inbox

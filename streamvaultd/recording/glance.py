@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from streamvaultd.base.clock import Clock
 from streamvaultd.base.lanes import Lanes
-from streamvaultd.core.model import Phase, Recorder, Recording, Segment
+from streamvaultd.core.model import Phase, Recorder, Recording, Run, Segment
 from streamvaultd.recording.ports import RecordingFiles
 
 LIMIT: Final = 0.5
@@ -32,7 +32,7 @@ class Glance:
         self._files = files
         self._lanes = lanes
         self._clock = clock
-        self._seen: dict[tuple[int, int], tuple[float, int]] = {}
+        self._seen: dict[Run, tuple[float, int]] = {}
 
     async def fresh(self, recorder: Recorder) -> Recorder:
         writing = [segment for segment in recorder.segments if segment.phase is Phase.WRITING]

@@ -14,7 +14,7 @@ from streamvaultd.core.recording.deadlines import next_deadline
 from streamvaultd.core.recording.events import Event, HostStays, HostStopping, NetworkBack
 
 SETTLED_KEPT: Final = 100
-"""So many recordings that were settled last are still listened to: a scope of theirs may start too late."""
+"""How many of the recordings that were settled last are still listened to: a scope of theirs may start too late."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from streamvaultd.core.flows import Pulse
 from streamvaultd.core.listing import EventRow
-from streamvaultd.core.model import Broadcast, Moment, Policy, Recorder, Recording, Segment
+from streamvaultd.core.model import Broadcast, Moment, Policy, Recorder, Recording, Run, Segment
 from streamvaultd.core.recording.disk import Room
 from streamvaultd.core.recording.events import Outcome
 from streamvaultd.core.watching.model import Past
@@ -66,10 +66,10 @@ class RecordingFiles(Protocol):
 class Looks(Protocol):
     """Looks at what a growing file has come to. Blocking; called in threads. Raises OSError."""
 
-    def look(self, run: tuple[int, int], path: Path) -> tuple[tuple[Pulse, ...], str | None]:
+    def look(self, run: Run, path: Path) -> tuple[tuple[Pulse, ...], str | None]:
         """How far its streams have come, and why an MP4 cannot hold them, if that is known."""
 
-    def forget(self, run: tuple[int, int]) -> None: ...
+    def forget(self, run: Run) -> None: ...
     def is_overlap_proven(self, older: Path | int, newer: Path | int) -> bool: ...
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The files of recordings that are over, and how they go: whoever decides that, it happens here.
+"""Deletes the files of finished recordings; nothing else does.
 
 Only regular files below the streamer's folder are ever removed, whatever a row says; links are not followed.
 """

@@ -21,8 +21,8 @@ from streamvaultd.base.units import (
     segment_unit,
 )
 from streamvaultd.core.evidence import Evidence
-from streamvaultd.core.model import Instant, Recorder, Segment
-from streamvaultd.core.recording.reconcile import Facts, Run, orphans, takeover
+from streamvaultd.core.model import Instant, Recorder, Run, Segment
+from streamvaultd.core.recording.reconcile import Facts, orphans, takeover
 from streamvaultd.core.upkeep.recovery import coherent
 from streamvaultd.errors import StoreUnavailable, VaultError
 from streamvaultd.recording.manager import Manager

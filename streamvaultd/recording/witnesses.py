@@ -9,11 +9,10 @@ from typing import Final
 from streamvaultd.base.clock import Clock
 from streamvaultd.base.units import parse_segment_unit, segment_unit
 from streamvaultd.core.evidence import Evidence
-from streamvaultd.core.model import Moment, Recorder
+from streamvaultd.core.model import Moment, Recorder, Run
 from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.loglines import Line, resolved_quality
 from streamvaultd.core.recording.policy import preferred_quality, quality_to_come
-from streamvaultd.core.recording.reconcile import Run
 from streamvaultd.recording.inbox import Inbox
 from streamvaultd.recording.ports import Disk, Link
 from streamvaultd.scopes.runs import OnExit, Runs

@@ -143,7 +143,7 @@ PROBE_LOST: Final = Entry(
 SECRETS_REFUSED: Final = Entry(
     "0b7a7be1fd4b4bd4a4f5c5e92e0d8c37",
     WARNING,
-    "The site of '{streamer}' refuses the secrets of his file, going on without them",
+    "The site of '{streamer}' refuses the secrets of its file, going on without them",
 )
 TWITCH_AWAY: Final = Entry(
     "d2c8f3ab6e5b4a0f8f1c7f0a3f6b92ce",

@@ -60,7 +60,7 @@ class Sender(Protocol):
 
 
 Choice = tuple[Sequence[str], Sequence[Topic]]
-"""The targets of a streamer, and the topics that he is worth a message for."""
+"""The targets of a streamer, and the topics that they hear of."""
 
 
 class Choices(Protocol):

@@ -27,7 +27,7 @@ OnExit = Callable[[Evidence, Moment], None]
 """Called with what the exit record says, or else how the shim itself ended if that is known; and when it ended."""
 
 RESULT_WAIT: Final = 2.0
-"""So long (s) an end without an exit record waits for systemd's word on the scope; nobody else knows of OOM kills."""
+"""How long (s) an end without an exit record waits for systemd's word on the scope; nobody else knows of OOM kills."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

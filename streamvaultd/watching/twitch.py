@@ -176,7 +176,7 @@ class TwitchEvents:
                 self._tasks.create_task(self._look_again(name))
 
     async def _rest(self, name: str) -> None:
-        """What is told of him meanwhile is one further hint."""
+        """Reports about it meanwhile make one further hint."""
         await asyncio.sleep(HINT_REST)
         while self._resting[name]:
             self._resting[name] = False

@@ -104,7 +104,7 @@ def test_descriptors_are_few_and_those_that_it_is_given_may_have_any_number(at: 
     given = memfd_with("given", "content")
     os.dup2(given, 1000)
     script = 'test "$(ulimit -n) $(ulimit -H -n)" = "$0 $0" && test "$(cat /proc/self/fd/1000)" = content'
-    for rules, count in ((Rules(network=True), 256), (Rules(), 4096), (Rules(network=True, browser=True), 4096)):
+    for rules, count in ((Access(network=True), 256), (Access(), 4096), (Access(network=True, browser=True), 4096)):
         run = at.start("/bin/bash", "-c", script, str(count), extra_fds=[1000], rules=rules)
         assert run.ended()["status"] == 0, rules
     os.close(1000)

@@ -46,6 +46,7 @@ class Recorder:
         handlers: dict[str, Handler] = {
             "List": self.list,
             "Get": self.get,
+            "GetStream": self.get_stream,
             "ListSegments": self.list_segments,
             "Record": self.record,
             "Rotate": self.rotate,
@@ -79,6 +80,9 @@ class Recorder:
 
     async def get(self, _call: Call) -> dict[str, Any]:
         return {"recording": self.states[-1]}
+
+    async def get_stream(self, _call: Call) -> dict[str, Any]:
+        return {"stream": {"id": 77, "streamer": "demo", "startedAt": at(NOW), "recordings": [348]}}
 
     async def list_segments(self, _call: Call) -> dict[str, Any]:
         return {"segments": [segment(1), segment(2)]}

@@ -10,10 +10,21 @@ from pathlib import Path
 import pytest
 
 from streamvaultd.base.growth import MediaWatch
-from streamvaultd.jobs.join.main import Progress as Writer
+from streamvaultd.core.model import Moment
+from streamvaultd.jobs.join.passes import Progress as Writer
 from streamvaultd.jobs.progress import Headway, JoinProgress
 
 RECORDING, JOB = 348, 12
+
+
+class Stopwatch:
+    """Shows the time of a world."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def now(self) -> Moment:
+        return Moment(self._world.now, 0)
 
 
 class World:
@@ -25,7 +36,7 @@ class World:
         self.changes: asyncio.Queue[int] = asyncio.Queue()
         self.watch: MediaWatch[str] = MediaWatch(asyncio.get_running_loop())
         self.progress = self.daemon()
-        self.write = Writer(folder / f"job-{JOB}.progress", lambda: self.now)
+        self.write = Writer(folder / f"job-{JOB}.progress", Stopwatch(self))
 
     def daemon(self) -> JoinProgress:
         """Another one."""
@@ -76,6 +87,17 @@ async def test_a_later_daemon_takes_up_what_was_written_while_there_was_none(wor
     world.now += 1.0
     world.write(500, 1000)
     assert await world.heard() == Headway(500, 1000, 2.5)
+
+
+async def test_the_time_that_is_left_goes_by_the_speed_of_the_last_seconds(world: World) -> None:
+    """What was fast at first (an append) says nothing of what follows."""
+    world.progress.begin(RECORDING, JOB)
+    latest = None
+    for seconds, done in ((0.0, 0), (1.0, 500), (10.0, 600), (10.0, 700)):
+        world.now += seconds
+        world.write(done, 1000)
+        latest = await world.heard()
+    assert latest == Headway(700, 1000, 30.0)
 
 
 @pytest.mark.parametrize("text", [b"no line\n", b"\n", b"[]\n", b'{"done": "x"}\n', b"\xff\xfe\n", b'{"done": 1}\n'])

@@ -24,6 +24,7 @@ from streamvaultd.base.lanes import Lanes
 from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Moment, Phase, Policy, Recorder, Recording, SeamRecord, Segment, State
+from streamvaultd.core.watching.model import Mood
 from streamvaultd.daemon.reporting import Ledger
 from streamvaultd.errors import StoreUnavailable
 from streamvaultd.recording.files.output import SegmentFiles
@@ -81,7 +82,7 @@ def recorder(*segments: Segment, state: State = State.RECORDING, number: int = 1
 def taken(**more: Any) -> Snapshot:
     given: dict[str, Any] = {
         "version": "1", "stored": NONE, "store_up": True, "recorders": (), "disks": (), "catalogue": None,
-        "streamlink_trouble": False,
+        "streamlink_trouble": False, "moods": (),
     }  # fmt: skip
     return snapshot(**given | more)
 
@@ -119,6 +120,7 @@ def test_a_page_says_what_runs_and_what_was() -> None:
                 disks=disks,
                 catalogue=CatalogueState(7, "it is away"),
                 streamlink_trouble=True,
+                moods=[Mood.LIVE, Mood.TROUBLE, Mood.TROUBLE],
             )
         )
     )
@@ -136,6 +138,9 @@ def test_a_page_says_what_runs_and_what_was() -> None:
     assert found["streamvaultd_disk_left_seconds", "/r"] == math.inf
     assert (found["streamvaultd_catalogue_backlog", ""], found["streamvaultd_catalogue_up", ""]) == (7, 0)
     assert found["streamvaultd_streamlink_trouble", ""] == 1
+    streamers = {mood: value for (name, mood), value in found.items() if name == "streamvaultd_streamers"}
+    assert {mood: value for mood, value in streamers.items() if value} == {"live": 1, "trouble": 2}
+    assert set(streamers) == {mood.value for mood in Mood}
 
 
 def test_counters_do_not_fall_when_something_is_corrected() -> None:
@@ -280,12 +285,13 @@ class Disks:
         return self.rooms
 
 
+NOBODY = SimpleNamespace(watched={})
 OLD = cast("Any", SimpleNamespace(trouble="it is old"))
 
 
 def meter(store: Store, clock: SetClock) -> Meter:
     return Meter(
-        store=store, recorders={}, disks=Disks(), catalogue=None, streamlinks=OLD, clock=clock,
+        store=store, recorders={}, disks=Disks(), catalogue=None, streamlinks=OLD, watches=NOBODY, clock=clock,
     )  # fmt: skip
 
 
@@ -436,7 +442,7 @@ async def test_the_daemon_provides_what_is_asked_for(tmp_path: Path) -> None:
         settings=LiveSettings(settings), clock=CLOCK, tasks=tasks, lanes=Lanes(), recorders={}, journal=Told(),
         store=store,
     ))  # fmt: skip
-    ledger = Ledger(base, disks=Disks(("/r", 5, 6.0)), catalogue=None, streamlinks=OLD)
+    ledger = Ledger(base, disks=Disks(("/r", 5, 6.0)), catalogue=None, streamlinks=OLD, watches=NOBODY)
     try:
         ledger.start([])
         ledger.on_change(recorder(segment(1, started=1, ended=5, cause="oom"), segment(2, started=5.2)))

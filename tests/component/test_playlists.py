@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
 
@@ -41,10 +41,11 @@ def at() -> Iterator[World]:
 def source() -> Iterator[str]:
     """/KIND/live.m3u8 advances with every request; what it lists is encrypted with its number as the vector."""
     asked, again = dict.fromkeys(RELOADS, 0), Event()
+    initialisations = iter((b"old ", b"new "))
 
     def answer(kind: str, file: str) -> bytes:
         if file == "init":
-            return b"new " if asked[kind] >= len(RELOADS[kind]) else b"old "
+            return next(initialisations)
         if not file.endswith(".m3u8"):
             first, names = next((number, names) for number, names in RELOADS[kind] if file in names)
             vector = (first + names.index(file)).to_bytes(16, "big")
@@ -68,7 +69,8 @@ def source() -> Iterator[str]:
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            with suppress(OSError):  # who was not answered has hung up
+                self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name for it
             """Nothing on stderr for each request."""

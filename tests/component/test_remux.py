@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
+import shlex
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +16,7 @@ import pytest
 
 from streamvaultd.jobs.join import remux
 from streamvaultd.jobs.join.main import Join
+from streamvaultd.jobs.join.passes import MOVED, READ, WRITTEN, Looks, Passes
 from streamvaultd.jobs.join.spec import Spec
 from streamvaultd.media import ts
 from tests.component.test_join_media import FPS, SECONDS, Source, ffmpeg, make_source, transport, wrapping
@@ -129,7 +133,10 @@ def test_it_is_not_tried_again_by_a_join_that_was_ended_with_it(tmp_path: Path, 
     spec = write(tmp_path, transport.capture(*range(SECONDS)))
     (tmp_path / ".joined.mp4.part").write_bytes(b"as far as it came")
     assert Join(replace(spec, tries=2)).run()
-    assert stays(spec) == "an earlier try of the join did not come through"
+    assert stays(spec) == (
+        "an earlier try of the join did not come through, perhaps for want of memory: "
+        "job_memory_max is 512.0M; raise it in [limits], or for this streamer alone"
+    )
     assert names(tmp_path) == ["joined.ts", "report.json"]
 
 
@@ -144,9 +151,69 @@ def test_without_room_it_stays(tmp_path: Path, transport: Source) -> None:
 def test_ffmpeg_that_needs_more_memory_than_the_job_has_is_given_up(tmp_path: Path, transport: Source) -> None:
     whole = tmp_path / "whole.ts"
     whole.write_bytes(transport.capture(*range(SECONDS)))
-    with pytest.raises(remux.Kept, match="ffmpeg could not do it"):
+    with pytest.raises(
+        remux.Kept, match=r"^ffmpeg had too little memory: job_memory_max is 1\.0M; raise it in \[limits"
+    ):
         remux.to_mp4(whole, SECONDS * 1000, reserve=0, memory=1 << 20, moved=lambda _: None)
     assert names(tmp_path) == ["whole.ts"]
+
+
+TOO_LITTLE = "ffmpeg had too little memory: job_memory_max is 512.0M; raise it in [limits], or for this streamer alone"
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "told"),
+    [
+        (1, "[mp4 @ 0x55d5c8] Could not find tag\n[out#0/mp4 @ 0x5] Nothing was written.\nConversion failed!\n",
+         "ffmpeg could not do it: Nothing was written"),
+        (1, "[mov,mp4,m4a @ 0x5] av_malloc: Cannot allocate memory\nConversion failed!\n",
+         TOO_LITTLE),
+        (-9, "", TOO_LITTLE),
+        (-11, "\n", "ffmpeg could not do it: it ended with status -11"),
+    ],
+)  # fmt: skip
+def test_the_note_says_in_one_line_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, said: str, told: str
+) -> None:
+    """What ffmpeg says beside that (lines, addresses of its parts) is for its programmers."""
+    script = tmp_path / "ffmpeg"
+    script.write_text(f"#!/bin/sh\nprintf '%s' {shlex.quote(said)} >&2\n" + _ending(status))
+    script.chmod(0o755)
+    (tmp_path / "whole.ts").write_bytes(b"media")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(remux.Kept) as caught:
+        remux._make(
+            tmp_path / "whole.ts", tmp_path / "part", (), reserve=0, memory=512 << 20, bar=Passes(5, lambda _: None)
+        )
+    assert str(caught.value) == told
+
+
+def _ending(status: int) -> str:
+    return f"exit {status}\n" if status > 0 else f"kill -{-status} $$\n"
+
+
+def test_the_bar_goes_through_all_passes(tmp_path: Path) -> None:
+    """A file is written, and then moved up by the length of its index: no step stands still, none goes back."""
+    data = bytes(at * 37 % 251 for at in range(1 << 20))
+    told: list[int] = []
+    with (tmp_path / "part").open("w+b", buffering=0) as file:
+        passes = Passes(len(data), told.append)
+        passes.at(READ)
+        looks = Looks(file.fileno(), len(data), passes)
+        reached = []
+        for at in range(0, len(data), 1 << 16):
+            file.write(data[at : at + (1 << 16)])
+            looks.look()
+            reached.append(sum(told) / len(data))
+        assert reached[-1] == pytest.approx(WRITTEN, abs=0.01)
+        for at in range(0, len(data), 1 << 16):
+            os.pwrite(file.fileno(), data[at : at + (1 << 16)], at + 1000)
+            looks.look()
+            reached.append(sum(told) / len(data))
+        assert reached[-1] == pytest.approx(MOVED, abs=0.01)
+    assert all(later > earlier for earlier, later in itertools.pairwise(reached))
+    passes.end()
+    assert sum(told) == len(data)
 
 
 def test_another_file_of_that_name_is_left(tmp_path: Path, transport: Source) -> None:

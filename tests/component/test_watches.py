@@ -306,6 +306,8 @@ async def test_what_is_refused_leaves_nothing_behind(world: World) -> None:
     with pytest.raises(StreamerExists):
         await world.call("AddStreamer", url=URL)
     assert [file.name for file in world.own.iterdir()] == ["alice.toml"]
+    told = await world.call("AddStreamer", url=URL, name="also")
+    assert "'alice' is watched at this URL already, and both will be recorded" in told["warning"]
 
 
 async def test_the_administrators_files_are_read_and_never_changed(world: World) -> None:

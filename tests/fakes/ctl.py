@@ -96,7 +96,12 @@ def not_running() -> DaemonNotRunning:
     return DaemonNotRunning(address="/run/socket", why="connection refused")
 
 
-_UNASKED: dict[str, list[list[Any]]] = {"List": [[{"recordings": []}]], "GetStatus": [[{"mistakes": []}]]}
+_UNASKED: dict[str, list[list[Any]]] = {
+    "List": [[{"recordings": []}]],
+    "GetStatus": [[{"mistakes": []}]],
+    "ListStreamers": [[{"streamers": [{}]}]],
+    "GetStream": [[{"stream": {}}]],
+}
 """What is answered without a script: nothing is called like what was not found, and all is well."""
 
 
@@ -110,6 +115,8 @@ class FakeDaemon:
         self.calls: list[tuple[str, Answer]] = []
         self.socket = ""
         self.printed: list[str] = []
+        self.answers: list[str] = []
+        """Of the people who are asked; nobody can be where there is none."""
         self._scripts: dict[str, list[list[Answer | BaseException]]] = {}
 
     def on(self, method: str, *answers: Answer | BaseException) -> FakeDaemon:
@@ -176,11 +183,12 @@ def zone(name: str) -> Iterator[None]:
 def run(daemon: FakeDaemon, *argv: str, on_terminal: bool = False, **environ: str) -> Ran:
     """Run streamvaultctl in UTC; its output goes to a terminal of 80 columns and 24 lines, or to pipes."""
     out, err = (Terminal(), Terminal()) if on_terminal else (io.StringIO(), io.StringIO())
+    given = Terminal("".join(daemon.answers)) if daemon.answers else None
     executed: list[list[str]] = []
     with zone("UTC0"):
         code = main(
             argv,
-            screen=Screen(out, err, {"TERM": "xterm", **environ}),
+            screen=Screen(out, err, {"TERM": "xterm", **environ}, given),
             client_of=daemon.client_of,
             now=lambda: NOW,
             execute=executed.append,

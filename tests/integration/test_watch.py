@@ -221,7 +221,7 @@ def test_no_secret_is_seen_and_one_that_is_refused_loses_no_broadcast(box: Box, 
         each.lose_nothing(each.recordings()[0], source.channels[each.name])
     box.run(["journalctl", "--sync"])
     told = box.run(["journalctl", "--no-pager", "--all", "MESSAGE_ID=0b7a7be1fd4b4bd4a4f5c5e92e0d8c37"]).stdout
-    assert "refuses the secrets of his file" in told
+    assert "refuses the secrets of its file" in told
     assert "'token'" in told
     assert "'cookie'" not in told
     refused = each.ctl("remove", "token", check=False)

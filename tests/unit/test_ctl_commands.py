@@ -115,7 +115,7 @@ def test_exit_codes_of_the_daemons_errors(error: VaultError, code: int) -> None:
     ("argv", "told"),
     [
         (["record"], "missing argument 'URL'"),
-        (["lst"], "did you mean 'list'?"),
+        (["lst"], "did you mean 'list' or 'set'?"),
         (["streamlink", "instal"], "did you mean 'install'?"),  # codespell:ignore instal
         (["streamlink"], "missing command"),
         (["xyzzy"], "there is no command 'xyzzy'"),
@@ -174,3 +174,13 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     for name in names:
         assert main([name, "--help"]) == 0
         assert "--json" in capsys.readouterr().out
+
+
+def test_the_options_of_all_commands_are_explained_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    whole = " ".join(capsys.readouterr().out.split())
+    assert main(["list", "--help"]) == 0
+    one = " ".join(capsys.readouterr().out.split())
+    assert "Show and read times in UTC" in whole
+    assert "Show and read times in UTC" not in one
+    assert "And the options of all commands: --json, --no-pager, --no-legend, --quiet, --utc, --socket." in one

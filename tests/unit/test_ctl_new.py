@@ -91,6 +91,22 @@ PRUNED: dict[str, Any] = {"recording": 7, "streamer": "demo", "files": ["/srv/x.
 KEPT: dict[str, Any] = {**PRUNED, "recording": 8, "files": [], "bytes": 0, "done": False, "why": "it is recording"}
 
 
+def test_prune_asks_on_a_terminal_and_shows_what_would_go() -> None:
+    daemon = FakeDaemon().on("Prune", {"pruned": [PRUNED, KEPT], "bytes": 2048, "more": False})
+    for answer, is_done in (("y\n", True), ("\n", False), ("n\n", False)):
+        daemon.calls.clear()
+        daemon.answers = [answer]
+        ran = run(daemon, "prune", "--older-than", "30d", on_terminal=True, NO_COLOR="1")
+        assert [call[1].get("dryRun") for call in daemon.calls] == [True, *([None] if is_done else [])]
+        assert "dry-run" in ran.err
+        assert ("Nothing is removed." in ran.err) is not is_done
+        assert "Remove 2.0K? [y/N] " in ran.err
+    for more in (["--yes"], ["--json=short"]):
+        daemon.calls.clear()
+        run(daemon, "prune", "--older-than", "30d", *more, on_terminal=True)
+        assert [call[1].get("dryRun") for call in daemon.calls] == [None]
+
+
 def test_prune_says_what_went_and_what_was_kept() -> None:
     daemon = FakeDaemon().on("Prune", {"pruned": [PRUNED, KEPT], "bytes": 2048, "more": False})
     ran = run(daemon, "prune", "--older-than", "30d")

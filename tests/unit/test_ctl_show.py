@@ -5,15 +5,19 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
+from xml.etree import ElementTree
 
 import pytest
 
+from streamvaultd.ctl.options import remember
+from streamvaultd.ctl.show.text import format_short_time
 from streamvaultd.errors import (
     DaemonNotRunning,
     NoSuchRecording,
 )
-from tests.fakes.ctl import HOUR, NOW, FakeDaemon, at, event, one, recording, run, segment
+from tests.fakes.ctl import HOUR, NOW, FakeDaemon, at, event, one, recording, run, segment, zone
 
 URL = "https://example.org/live.m3u8"
 RESULT = "/srv/media/demo/demo_2026-11-18T09-03-40Z_348.ts"
@@ -41,7 +45,58 @@ def test_list_asks_for_what_was_given() -> None:
     assert run(daemon, "list").out == "0 recordings listed. Pass --all to see those that have ended, too.\n"
     run(daemon, "list", "--all", "demo")
     run(daemon)
-    assert daemon.calls == [("List", {}), ("List", {"all": True, "streamer": "demo"}), ("List", {})]
+    asked = [call for call in daemon.calls if call[0] == "List"]
+    assert asked == [("List", {}), ("List", {"all": True, "streamer": "demo"}), ("List", {})]
+
+
+def test_an_empty_list_says_what_to_type_first_where_nobody_is_watched() -> None:
+    daemon = FakeDaemon().on("List", {"recordings": []}).on("ListStreamers", {"streamers": []})
+    out = run(daemon, "list").out
+    assert "'streamvaultctl add URL' records every broadcast of somebody" in out
+    assert "add URL" not in run(daemon, "list", "--all").out
+    assert "add URL" not in run(daemon, "list", "--status", "failed").out
+
+
+def test_title_and_category_are_shown_where_they_are_asked_for() -> None:
+    stream = {"id": 77, "streamer": "demo", "title": "Chess on\x1b Sunday", "category": "Chess", "startedAt": at(NOW)}
+    daemon = FakeDaemon().on("List", one_in_list()).on("ListStreams", {"streams": [stream]})
+    head, row, *_ = run(daemon, "list", "--long").out.splitlines()
+    assert head.endswith("RESULT  TITLE                CATEGORY")
+    assert row.endswith("Chess on\\x1b Sunday  Chess")
+    daemon = FakeDaemon().on("Get", one()).on("ListSegments", {"segments": []}).on("GetStream", {"stream": stream})
+    out = run(daemon, "status", "demo").out
+    assert "Title: Chess on\\x1b Sunday\n" in out
+    assert "Category: Chess\n" in out
+
+
+def test_times_are_local_or_utc() -> None:
+    with zone("CET-1"):
+        assert format_short_time(NOW) == "2026-11-18 12:06:40"
+        remember(cast("Any", SimpleNamespace()), "utc", value=True)
+        assert format_short_time(NOW) == "2026-11-18 11:06:40"
+
+
+@pytest.mark.parametrize("columns", [40, 80, None])
+def test_a_timeline_shows_deaths_seams_and_gaps(columns: int | None) -> None:
+    died = segment(1, "ended", endedAt=at(NOW - HOUR // 2), cause="signal:9", death=True)
+    later = segment(2, startedAt=at(NOW - HOUR // 2 + 2_000_000))
+    gap = {"older": 1, "newer": 2, "kind": "gap", "method": "clock", "certainty": "likely", "gapUSec": 2_000_000}
+    daemon = FakeDaemon().on("Get", one()).on("ListSegments", {"segments": [died, later]})
+    daemon.on("ListSeams", {"seams": [gap]})
+    more = {} if columns is None else {"COLUMNS": str(columns)}
+    ran = run(daemon, "timeline", "demo", on_terminal=columns is not None, NO_COLOR="1", **more)
+    assert ran.code == 0
+    first, second, seams = ran.out.splitlines()[3:]
+    assert re.fullmatch("001 +━+\N{MULTIPLICATION SIGN} +signal:9, 30min", first)
+    assert re.fullmatch(r"002 +━+▶ +writing, 29min 58s", second)
+    assert re.fullmatch(r"seams +▒ +2\.0 s missing", seams)
+    assert seams.index("▒") == second.index("━")
+    assert columns is None or columns < 60 or max(map(len, ran.out.splitlines())) <= columns
+    drawing = run(daemon, "timeline", "demo", "--svg").out
+    shapes = [each.tag.rpartition("}")[2] for each in ElementTree.fromstring(drawing)]  # noqa: S314 - our own
+    assert (shapes.count("rect"), shapes.count("line")) == (2, 1)
+    assert "signal:9, 30min" in drawing
+    assert set(json.loads(run(daemon, "timeline", "demo", "--json=short").out)) == {"segments", "seams"}
 
 
 @pytest.mark.parametrize("argv", [("--no-legend", "list"), ("list", "--no-legend")])
@@ -150,13 +205,16 @@ def test_json_of_monitor_is_one_answer_a_line() -> None:
 @pytest.mark.parametrize(
     ("progress", "shown"),
     [
-        ({"doneBytes": 0, "totalBytes": 1 << 30}, f"[{'-' * 24}]   0 %, 0B of 1.0G"),
+        ({"doneBytes": 0, "totalBytes": 1 << 30}, f"[{'-' * 24}]   0 %, 0B of 1.0G, 2h"),
         (
             {"doneBytes": 3 << 28, "totalBytes": 1 << 30, "etaUSec": 12_000_000},
-            f"[{'#' * 18}{'-' * 6}]  75 %, 768.0M of 1.0G, 12s left",
+            f"[{'#' * 18}{'-' * 6}]  75 %, 768.0M of 1.0G, 2h, 12s left",
         ),
-        ({"doneBytes": 1 << 30, "totalBytes": 1 << 30, "etaUSec": 0}, f"[{'#' * 24}] 100 %, 1.0G of 1.0G, 0s left"),
-        ({"doneBytes": 0, "totalBytes": 0}, f"[{'#' * 24}] 100 %, 0B of 0B"),
+        (
+            {"doneBytes": 1 << 30, "totalBytes": 1 << 30, "etaUSec": 0},
+            f"[{'#' * 24}] 100 %, 1.0G of 1.0G, 2h, 0s left",
+        ),
+        ({"doneBytes": 0, "totalBytes": 0}, f"[{'#' * 24}] 100 %, 0B of 0B, 2h"),
     ],
 )
 def test_status_shows_how_far_a_join_is(progress: dict[str, int], shown: str) -> None:

@@ -10,6 +10,7 @@ from streamvaultd.errors import NoSuchStreamer, NotificationFailed, StreamerRead
 from tests.fakes.ctl import NOW, FakeDaemon, at, one, run
 
 STATUS: dict[str, Any] = {"mistakes": []}
+EMPTY = "0 streamers listed, 0 live. 'streamvaultctl add URL' adds one.\n"
 
 
 def streamer(name: str = "alice", state: str = "offline", **runtime: Any) -> dict[str, Any]:
@@ -37,7 +38,7 @@ def test_streamers() -> None:
 
 def test_no_streamers() -> None:
     daemon = FakeDaemon().on("ListStreamers", {"streamers": []}).on("GetStatus", STATUS)
-    assert run(daemon, "streamers").out == "0 streamers listed, 0 live.\n"
+    assert run(daemon, "streamers").out == EMPTY
 
 
 def test_a_streamer_whose_file_has_mistakes_has_a_row() -> None:
@@ -68,7 +69,7 @@ def test_an_old_streamlink_is_told_when_it_is_to_be_used() -> None:
         .on("GetStatus", {"streamlinkTrouble": OLD, "mistakes": []}),
         "streamers",
     )
-    assert listed.out == f"0 streamers listed, 0 live.\n{OLD}\n"
+    assert listed.out == f"{EMPTY}{OLD}\n"
     added = run(
         FakeDaemon().on("AddStreamer", {"streamer": streamer(), "warning": OLD}), "add", "https://x.example/alice"
     )

@@ -15,7 +15,7 @@ from streamvaultd.media.container import Container
 from streamvaultd.media.inspect import PNG_END, PNG_START, PROBLEMS_MAX, Soundness, inspect, inspect_file
 from tests.fakes.memory import BytesSource
 from tests.unit.test_media_fragments import HEADER, capture
-from tests.unit.test_media_transport import FRAMES_PER_SEGMENT, VIDEO, Broadcast, _pes
+from tests.unit.test_media_transport import AUDIO, FRAMES_PER_SEGMENT, VIDEO, Broadcast, _pes
 
 LIVE = Broadcast(12)
 SEGMENT_MS = FRAMES_PER_SEGMENT * 1000 // 30
@@ -68,6 +68,21 @@ def test_torn_and_foreign_bytes_are_placed() -> None:
 
 def test_a_clock_that_runs_back() -> None:
     assert "clock" in dict(kinds(LIVE.window(4, 6) + LIVE.window(0, 2)))
+
+
+def test_a_slate_that_is_repeated_may_be_damage_or_not_and_a_picture_of_another_time_is() -> None:
+    slate = Broadcast(15, seed=3, start=126_000 + 270_000).window(0, 14)
+    found = inspect(BytesSource(LIVE.window(0, 19) + slate * 3))
+    assert (found.soundness, found.count, found.doubts) == (Soundness.UNKNOWN, 0, 3)
+    assert {problem.kind for problem in found.problems} == {"clock"}
+    assert all("a slate that is repeated" in problem.text for problem in found.problems)
+    torn = inspect(BytesSource(slate + without_tables(slate) + slate))
+    assert torn.soundness is Soundness.DAMAGED
+
+
+def without_tables(data: bytes) -> bytes:
+    packets = (data[at : at + ts.PACKET] for at in range(0, len(data), ts.PACKET))
+    return b"".join(packet for packet in packets if ts.pid_of(packet, 0) in (VIDEO, AUDIO))
 
 
 def segment_of(source: Broadcast, number: int) -> bytes:

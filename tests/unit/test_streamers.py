@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streamvaultd.config import streamers
-from streamvaultd.config.streamer_files import StreamerFiles, dump
+from streamvaultd.config.streamer_files import StreamerFiles
 from streamvaultd.config.streamlink_options import RESERVED_OPTIONS
+from streamvaultd.config.toml_edit import dump
 from streamvaultd.core.model import Policy
 from streamvaultd.core.watching.streamer import Filters, Streamer, site_of
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from streamvaultd.core.evidence import Evidence
-from streamvaultd.core.model import Instant, Moment, Phase, Recorder, Segment
+from streamvaultd.core.model import Instant, Moment, Phase, Recorder, Run, Segment
 from streamvaultd.core.recording.events import (
     Event,
     EvidenceArrived,
@@ -21,9 +21,6 @@ from streamvaultd.core.recording.events import (
     SegmentExited,
 )
 from streamvaultd.core.recording.policy import STEP_MIN
-
-Run = tuple[int, int]
-"""(recording, attempt)"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from streamvaultd.core.model import Phase, Recorder, State
+from streamvaultd.core.model import Phase, Recorder, Run, State
 from streamvaultd.core.recording.deadlines import next_deadline
 from streamvaultd.core.recording.machine import RUNNING
 from streamvaultd.core.upkeep.violations import Kind, Violation
-from streamvaultd.core.upkeep.world import Process, Run, Unit, World
+from streamvaultd.core.upkeep.world import Process, Unit, World
 
 OVERDUE: Final = 30.0
 """A deadline that has passed so long ago (s) is not just late."""
@@ -48,7 +48,7 @@ def runs(world: World) -> Iterator[Violation]:
                 yield _of_run(Kind.RUN_UNWATCHED, subject, "It runs, and the daemon does not watch it.", run)
 
 
-def _of_run(kind: Kind, subject: str, what: str, run: tuple[int, int]) -> Violation:
+def _of_run(kind: Kind, subject: str, what: str, run: Run) -> Violation:
     return Violation(kind=kind, subject=subject, what=what, recording=run[0], segment=run[1])
 
 

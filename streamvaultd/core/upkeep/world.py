@@ -11,10 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from streamvaultd.core.model import Instant, Phase, Recorder, State
-
-Run = tuple[int, int]
-"""(recording, segment)"""
+from streamvaultd.core.model import Instant, Phase, Recorder, Run, State
 
 Folder = tuple[str, str, int]
 """(directory, streamer, stream): where the segments of one recording are."""

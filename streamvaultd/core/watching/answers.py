@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The watcher's answers: what follows for one streamer from what was seen, and from what becomes of his recordings.
+"""The watcher's answers: what follows for one streamer from what was seen, and from what becomes of its recordings.
 
 Pure, as watching.py is, which asks.
 """
@@ -56,7 +56,7 @@ PUSHED_WAIT: Final = 1.5
 """Of what is learnt each interval without asking, one that is late is not asked for before so many intervals."""
 
 HASTE: Final = 3600.0
-"""A streamer of whom there is a hint is asked as if he had waited so long (s)."""
+"""A streamer with a hint is checked as if it had waited this long (s)."""
 
 TOLD_FAILURES: Final = 3
 """Trouble is told when it has happened so often in a row."""
@@ -111,7 +111,7 @@ def _is_old_news(watched: Watched, sighting: Sighting) -> bool:
 
 
 def _on_hint(watched: Watched, event: Hinted | Sighted) -> Watched:
-    """He is the next to be asked; sites are spaced all the same."""
+    """It is the next to be checked; sites are spaced all the same."""
     if watched.asked_at is not None or watched.foreign or watched.mood in (Mood.DISABLED, Mood.STARTING):
         return watched
     return replace(watched, probe_at=event.at.monotonic - HASTE)
@@ -298,7 +298,7 @@ def _on_over(rules: WatchRules, watched: Watched, event: RecordingOver) -> One:
 
 
 def enter(watched: Watched, mood: Mood, at: Moment, detail: str = "", **changes: Any) -> Watched:
-    """Him in this mood, since now unless he was in it before."""
+    """The streamer in this mood, since now unless it was in it before."""
     since = watched.since if mood is watched.mood else at
     return replace(watched, mood=mood, since=since, detail=detail, **changes)
 

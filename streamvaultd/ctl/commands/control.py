@@ -161,7 +161,9 @@ def _telling(session: Session) -> Iterator[Callable[[Recording], None]]:
         is_live = session.screen.is_updating
 
         def tell_state(state: Recording) -> None:
-            shown = f" {render.bar(state.progress)}" if is_live and state.progress is not None else ""
+            shown = ""
+            if is_live and state.progress is not None:
+                shown = f" {render.bar(state.progress, session.now() - state.since)}"
             tell(render.progress(state) + shown)
 
         yield tell_state

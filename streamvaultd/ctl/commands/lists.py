@@ -13,12 +13,20 @@ if TYPE_CHECKING:
     from streamvaultd.ctl.session import Session
     from streamvaultd.ctl.show.table import Table
 
+PAGE = 1000
 STATUSES = ("recording", "finalizing", "completed", "stopped", "failed")
+
+
+FIRST_STEPS = (
+    "\nNobody is watched yet: 'streamvaultctl add URL' records every broadcast of somebody, "
+    "'streamvaultctl record URL' one now."
+)
 
 
 @command("list")
 @argument("streamer", "[STREAMER]", required=False, complete="recording")
 @option("-a", "--all", name="show_all", is_flag=True, help="Show recordings that have ended, too.")
+@option("-l", "--long", is_flag=True, help="Show title and category of the broadcast, too.")
 @option("--status", choices=STATUSES, help="Show those with this status only.")
 @option("--since", metavar="TIME", help="Show those only that were started since then: 2h, yesterday, 2026-11-23.")
 @option("--until", metavar="TIME", help="Show those only that were started before then.")
@@ -28,6 +36,7 @@ def list_(
     *,
     streamer: str | None = None,
     show_all: bool = False,
+    long: bool = False,
     status: str | None = None,
     since: str | None = None,
     until: str | None = None,
@@ -45,11 +54,34 @@ def list_(
     found = session.pages("List", "recordings", limit=limit, **asked)
     if session.show_json(found):
         return
-    table = render.recording_table([records.parse_recording(item) for item in found], session.now())
+    every = [records.parse_recording(item) for item in found]
+    titles = _titles(session, {each.stream for each in every}, streamer) if long else None
+    table = render.recording_table(every, session.now(), titles)
     footer = f"{plural(len(found), 'recording')} listed."
     if not any(value is not None for value in asked.values()):
         footer += " Pass --all to see those that have ended, too."
+    if not found and not any(value is not None for value in asked.values()) and not _is_anybody_watched(session):
+        footer += FIRST_STEPS
     show_table(session, table, footer)
+
+
+def _titles(session: Session, streams: set[int], streamer: str | None) -> dict[int, tuple[str, str]]:
+    """Title and category by stream, of those that are known to have been one."""
+    found: dict[int, tuple[str, str]] = {}
+    place = None
+    while streams - found.keys():
+        answer = session.call("ListStreams", streamer=streamer, limit=PAGE, before=place)
+        for item in records.objects(answer, "streams"):
+            top = records.Fields(item, "stream")
+            found[top.need("id", int)] = (top.text("title") or "", top.text("category") or "")
+        place = answer.get("next")
+        if place is None:
+            break
+    return found
+
+
+def _is_anybody_watched(session: Session) -> bool:
+    return bool(session.call("ListStreamers", limit=1).get("streamers"))
 
 
 @command("segments")

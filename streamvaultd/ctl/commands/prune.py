@@ -24,6 +24,7 @@ from streamvaultd.errors import InvalidDuration
 )
 @option("--failed", is_flag=True, help="Also segments of recordings that could not be joined: all there is of them.")
 @option("--by-retention", is_flag=True, help="Remove what [retention] does not let be kept, without waiting for it.")
+@option("-y", "--yes", is_flag=True, help="Do not ask on a terminal.")
 @option("--dry-run", is_flag=True, help="Print what would be removed, and change nothing.")
 def prune(
     session: Session,
@@ -33,6 +34,7 @@ def prune(
     streamer: str | None,
     failed: bool,
     by_retention: bool,
+    yes: bool,
     dry_run: bool,
 ) -> ExitCode:
     """Remove media of recordings that are over.
@@ -57,6 +59,9 @@ def prune(
         "byRetention": by_retention or None,
         "dryRun": dry_run or None,
     }
+    if not (dry_run or yes) and not _is_wanted(session, asked):
+        session.note("Nothing is removed.")
+        return ExitCode.FAILED
     answers = _all(session, asked, is_repeated=not dry_run)
     found = [item for answer in answers for item in records.objects(answer, "pruned")]
     kept = [item for item in found if not item.get("done")]
@@ -70,6 +75,20 @@ def prune(
             lines += [*([line("")] if lines else []), line(footer)]
         session.show(lines)
     return ExitCode.FAILED if kept else ExitCode.DONE
+
+
+def _is_wanted(session: Session, asked: dict[str, object]) -> bool:
+    """Whether people want it who have seen what would go; where nobody can be asked it was meant."""
+    if not session.screen.is_terminal or session.json != "off":
+        return True
+    answers = _all(session, asked | {"dryRun": True}, is_repeated=False)
+    found = [Fields(item, "pruned") for answer in answers for item in records.objects(answer, "pruned")]
+    if not any(item.need("done", bool) for item in found):
+        return True
+    for item in found:
+        session.screen.note_line(_line(item, dry_run=True))
+    more = " and what follows" if answers[-1].get("more") else ""
+    return session.confirm(f"Remove {format_size(_bytes(answers))}{more}?", default=False) is not False
 
 
 def _all(session: Session, asked: dict[str, object], *, is_repeated: bool) -> list[dict[str, object]]:

@@ -32,7 +32,7 @@ def status(session: Session, *, recording: str | None, lines: int | None = None)
     if session.show_json(found.answer):
         return
     every = session.segments(found.id)
-    shown = render.recording_block(found, every, session.now(), _result_fields(session, found))
+    shown = render.recording_block(found, every, session.now(), _fields(session, found))
     if last := every[-render.LAST_SEGMENTS :]:
         left_out = len(every) - len(last)
         more = [line(f"{plural(left_out, 'earlier segment')} not shown.", Style.FAINT)] if left_out else []
@@ -48,6 +48,13 @@ def _log(session: Session, found: Recording, count: int) -> list[Line]:
         return []
     argv = ["journalctl", "--quiet", "--no-pager", f"--lines={count}", *render.journal_of(found)]
     return [line(text) for text in session.read(argv)]
+
+
+def _fields(session: Session, found: Recording) -> list[tuple[str, Line]]:
+    """What the broadcast is called, and what came of the recording."""
+    stream = records.object_of(session.call("GetStream", stream=found.stream), "stream")
+    named = [("Title", stream.get("title")), ("Category", stream.get("category"))]
+    return [*((label, line(str(text))) for label, text in named if text), *_result_fields(session, found)]
 
 
 def _result_fields(session: Session, found: Recording) -> list[tuple[str, Line]]:

@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from streamvaultd.ctl import records
 from streamvaultd.ctl.options import Command, argument, command, option
+from streamvaultd.ctl.outcome import ExitCode, Usage
 from streamvaultd.ctl.records import Answer, Fields
 from streamvaultd.ctl.session import Session
 from streamvaultd.ctl.show.table import Column, Table
 from streamvaultd.ctl.show.text import Span, Style, line, plural
+from streamvaultd.errors import ConnectionLost, DaemonNotRunning, VaultError
 
 STREAMER = argument("streamer", "NAME", complete="streamer")
 STYLES = {
@@ -43,6 +46,7 @@ def streamers(session: Session) -> None:
     if not session.no_legend and not session.quiet:
         live = sum(streamer.state in ("live", "starting", "recording") for streamer in every)
         footer = f"{plural(len(every), 'streamer')} listed, {live} live."
+        footer += "" if every else " 'streamvaultctl add URL' adds one."
         lines += [*([line("")] if lines else []), line(footer)]
     if trouble is not None:
         lines.append(line(trouble, Style.BAD))
@@ -60,12 +64,40 @@ def _refused(status: Answer, known: set[str]) -> Iterator[Streamer]:
 
 
 @command("add")
-@argument("url", "URL")
+@argument("urls", "URL...")
 @option("--name", metavar="NAME", help="Name of the streamer. [default: taken from the URL]")
 @option("--quality", metavar="QUALITY", help="streamlink's stream names, best first: 1080p60,720p,best.")
-def add(session: Session, *, url: str, name: str | None, quality: str | None) -> None:
-    """Watch a streamer, and record every broadcast."""
-    _report(session, session.call("AddStreamer", url=url, name=name, quality=quality), "is watched")
+def add(session: Session, *, urls: tuple[str, ...], name: str | None, quality: str | None) -> ExitCode:
+    """Watch streamers, and record every broadcast.
+
+    '-' stands for URLs on the standard input, one a line; what begins with # is a comment.
+    """
+    every = [found for url in urls for found in (_from_input() if url == "-" else [url])]
+    if len(every) == 1:
+        _report(session, session.call("AddStreamer", url=every[0], name=name, quality=quality), "is watched")
+        return ExitCode.DONE
+    if name is not None:
+        raise Usage("--name goes with one URL only")
+    failed = 0
+    for url in every:
+        try:
+            _report(session, session.call("AddStreamer", url=url, quality=quality), "is watched")
+        except (DaemonNotRunning, ConnectionLost):
+            raise
+        except VaultError as error:
+            failed += 1
+            session.screen.note(f"{url}: {error}", Style.BAD)
+    if not session.quiet:
+        session.note(f"{plural(len(every) - failed, 'streamer')} added, {failed} not.")
+    return ExitCode.FAILED if failed else ExitCode.DONE
+
+
+def _from_input() -> list[str]:
+    try:
+        lines = [text.strip() for text in sys.stdin]
+    except UnicodeDecodeError as error:
+        raise Usage("the standard input is not valid UTF-8") from error
+    return [text for text in lines if text and not text.startswith("#")]
 
 
 @command("remove")

@@ -101,7 +101,9 @@ def _verdict(path: str, found: Inspection) -> Line:
         facts.append(plural(found.packets, "packet"))
     if found.count:
         facts.append(plural(found.count, "problem"))
-    if found.soundness is Soundness.UNKNOWN:
+    if found.doubts:
+        facts.append(plural(found.doubts, "doubt"))
+    elif found.soundness is Soundness.UNKNOWN:
         facts.append("of a format that only --decode can look into")
     verdict = Span(found.soundness.value, STYLES[found.soundness])
     return (Span(f"{escape(path)}: "), verdict, Span(f" ({', '.join(facts)})"))
@@ -115,7 +117,7 @@ def _problem_line(problem: Problem) -> Line:
 
 
 def _rest(found: Inspection) -> list[Line]:
-    more = found.count - len(found.problems)
+    more = found.count + found.doubts - len(found.problems)
     return [line(f"  and {plural(more, 'problem')} more")] if more else []
 
 
@@ -127,7 +129,7 @@ def _answer(path: str, found: Inspection) -> dict[str, object]:
         "bytes": found.size,
         "durationMs": found.duration_ms,
         "packets": found.packets,
-        "problemCount": found.count,
+        "problemCount": found.count + found.doubts,
         "problems": [
             {"offset": problem.offset, "atMs": problem.at_ms, "kind": problem.kind, "text": problem.text}
             for problem in found.problems

@@ -20,7 +20,7 @@ from streamvaultd.ctl.show.text import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Final
 
     from streamvaultd.ctl.records import DaemonStatus, Event, Mistake, Progress, Recording, Segment, Streamlink
@@ -67,8 +67,10 @@ def dot(state: str) -> Span:
     return Span(_DOTS[style], style)
 
 
-def recording_table(recordings: Iterable[Recording], now: int) -> Table:
-    """One row for each recording, in the order given."""
+def recording_table(
+    recordings: Iterable[Recording], now: int, titles: Mapping[int, tuple[str, str]] | None = None
+) -> Table:
+    """One row for each recording, in the order given; with title and category of its stream if `titles` are given."""
     columns = (
         Column("ID", is_number=True),
         Column("STREAMER", least=12),
@@ -79,7 +81,13 @@ def recording_table(recordings: Iterable[Recording], now: int) -> Table:
         Column("RUNTIME", drop=4),
         Column("RESULT", least=24, drop=2),
     )
-    return Table(columns, tuple(_recording_row(recording, now) for recording in recordings))
+    rows = [(*_recording_row(each, now), *_titles_of(each, titles)) for each in recordings]
+    named = () if titles is None else (Column("TITLE", least=16, drop=6), Column("CATEGORY", least=8, drop=7))
+    return Table((*columns, *named), tuple(rows))
+
+
+def _titles_of(recording: Recording, titles: Mapping[int, tuple[str, str]] | None) -> tuple[Span, ...]:
+    return () if titles is None else tuple(map(Span, titles.get(recording.stream, ("", ""))))
 
 
 def _recording_row(recording: Recording, now: int) -> tuple[Span, ...]:
@@ -175,7 +183,7 @@ def _facts(recording: Recording, segments: Sequence[Segment], now: int) -> list[
         ("URL", recording.url),
         ("Quality", _quality(recording, segments)),
         ("Duration", "" if recording.duration is None else f"{format_span(recording.duration)} of media"),
-        ("Joined", "" if recording.progress is None else bar(recording.progress)),
+        ("Joined", "" if recording.progress is None else bar(recording.progress, now - recording.since)),
         ("Directory", "" if recording.path else recording.directory),
         ("Result", recording.path or ""),
         ("Segments", _segment_count(recording)),
@@ -330,13 +338,14 @@ def journal_of(recording: Recording) -> list[str]:
 BAR_WIDTH: Final = 24
 
 
-def bar(progress: Progress) -> str:
-    """How far a join is, as a bar: share, bytes, and the time that is left if that is known."""
+def bar(progress: Progress, elapsed: int) -> str:
+    """How far a join is, as a bar: share, bytes, how long it takes, and the time that is left if that is known."""
     share = min(progress.done / progress.total, 1.0) if progress.total else 1.0
     full = round(share * BAR_WIDTH)
     left = "" if progress.left is None else f", {format_elapsed(progress.left)} left"
     sizes = f"{format_size(progress.done)} of {format_size(progress.total)}"
-    return f"[{'#' * full}{'-' * (BAR_WIDTH - full)}] {int(100 * share):3d} %, {sizes}{left}"
+    time = f"{format_elapsed(elapsed)}{left}"
+    return f"[{'#' * full}{'-' * (BAR_WIDTH - full)}] {int(100 * share):3d} %, {sizes}, {time}"
 
 
 def progress(recording: Recording) -> str:

@@ -19,15 +19,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import Final, TextIO
 
-_ASCII: Final = str.maketrans({"●": "*", "○": "o", "\N{MULTIPLICATION SIGN}": "x", "…": "~"})
+_ASCII: Final = str.maketrans(
+    {"●": "*", "○": "o", "\N{MULTIPLICATION SIGN}": "x", "…": "~", "━": "=", "▶": ">", "▒": "#", "│": "|"}
+)
 _FALLBACK_SIZE: Final = (80, 24)
 
 
 class Screen:
     """stdout and stderr of this process."""
 
-    def __init__(self, out: TextIO, err: TextIO, environ: Mapping[str, str]) -> None:
-        self._out, self._err, self._environ = out, err, environ
+    def __init__(self, out: TextIO, err: TextIO, environ: Mapping[str, str], given: TextIO | None = None) -> None:
+        self._out, self._err, self._environ, self._given = out, err, environ, given
         self.is_terminal = out.isatty()
         self.has_colour = self.is_terminal and _may_colour(environ)
         self._err_has_colour = err.isatty() and _may_colour(environ)
@@ -35,7 +37,7 @@ class Screen:
     @classmethod
     def of_process(cls) -> Screen:
         """The real one; what the process was started without leads nowhere."""
-        return cls(sys.stdout or _nowhere(), sys.stderr or _nowhere(), os.environ)
+        return cls(sys.stdout or _nowhere(), sys.stderr or _nowhere(), os.environ, sys.stdin)
 
     @property
     def columns(self) -> int | None:
@@ -71,6 +73,14 @@ class Screen:
         """As `note`, in pieces."""
         with suppress(OSError):
             print(self._painted(item, self._err, has_colour=self._err_has_colour), file=self._err, flush=True)
+
+    def ask(self, question: str) -> str | None:
+        """What people answer; None where nobody can be asked."""
+        if self._given is None or not self._given.isatty():
+            return None
+        self._err.write(question)
+        self._err.flush()
+        return self._given.readline()
 
     @property
     def is_updating(self) -> bool:

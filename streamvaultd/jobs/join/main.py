@@ -32,8 +32,7 @@ import os
 import re
 import stat
 import sys
-import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import attrgetter
@@ -43,6 +42,7 @@ from typing import TYPE_CHECKING, Any
 from streamvaultd.errors import JoinFailed, VaultError
 from streamvaultd.jobs.join import output, remux
 from streamvaultd.jobs.join import proof as verify
+from streamvaultd.jobs.join.passes import Progress
 from streamvaultd.jobs.join.spec import RESERVE, Span, Spec, parse_spec
 from streamvaultd.jobs.join.writer import APPEND_MIN, Writer, align, size_of_segment, written_at
 from streamvaultd.media import fmp4, fragments, timeline, ts
@@ -334,20 +334,27 @@ class Join:
 
     def _remux(self, part: dict[str, Any]) -> None:
         """Makes an MP4 of a part, and says so in its description; or a note says why not."""
-        made = Path(part["path"])
+        made, left = Path(part["path"]), part["bytes"]
+
+        def count(size: int) -> None:
+            nonlocal left
+            left -= size
+            self._count(size)
+
         try:
             found = remux.to_mp4(
                 made,
                 part["durationMs"],
                 reserve=self._reserve,
                 memory=self._spec.memory,
-                moved=self._count,
+                moved=count,
                 has_failed=self._spec.tries > 1,
             )
         except (remux.Kept, OSError) as error:
             self._notes.append(f"{made.name} stays a transport stream: {error}")
         else:
             part |= {"path": str(found), "bytes": found.stat().st_size, "packets": None}
+        self._count(left)  # also what is given up is done
         self._reached("remuxed")
 
     # --- reporting --------------------------------------------------------------------------------------------------
@@ -427,36 +434,6 @@ def _estimated(planned: PlannedSeam, older: Span | None, newer: Span | None) -> 
     both = f"some {-ms:.0f} ms may be in both" if ms < 0 else ""
     note = "; ".join(filter(None, (seam.note, "estimated by when they were received", both)))
     return replace(seam, method="wall-clock", gap_ms=max(0.0, ms), note=note)
-
-
-class Progress:
-    """One JSON line for each percent: bytes done, bytes in all, and the seconds that are left, once that can be told.
-
-    The speed is that since the first bytes: what the segments' files hold already takes no time. A file that cannot
-    be written to is no reason to stop.
-    """
-
-    def __init__(self, path: Path | None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._path = path
-        self._clock = clock
-        self._percent: int | None = None
-        self._first: tuple[float, int] | None = None
-
-    def __call__(self, done: int, total: int) -> None:
-        now, percent = self._clock(), 100 * done // max(total, 1)
-        since, before = self._first = self._first or (now, done)
-        if self._path is None or self._percent == percent:
-            return
-        self._percent = percent
-        moved, seconds = done - before, now - since
-        left = None if moved <= 0 or seconds <= 0 else round((total - done) * seconds / moved, 1)
-        line = json.dumps({"done": done, "total": total, "left": left})
-        with suppress(OSError):
-            fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                os.write(fd, line.encode() + b"\n")
-            finally:
-                os.close(fd)
 
 
 def main() -> int:

@@ -11,11 +11,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
+import signal
 import subprocess
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from streamvaultd.jobs.join import output
+from streamvaultd.base.units import format_size
+from streamvaultd.jobs.join import output, passes
+from streamvaultd.jobs.join.passes import Looks, Passes
 from streamvaultd.media import mp4, same_media, timeline, ts
 from streamvaultd.media.programs import first_change, media_pids
 from streamvaultd.media.source import FileSource
@@ -26,7 +30,7 @@ if TYPE_CHECKING:
 
 SUFFIX: Final = ".mp4"
 ERROR_MAX: Final = 200
-"""Characters of what ffmpeg says that a note quotes: the last ones."""
+"""Characters of what ffmpeg says that a note quotes: of the last line that says anything."""
 
 WRITE_OUT: Final = 0.25
 """So often (s) what ffmpeg has written leaves memory: dirty and cached pages count against the job's limit."""
@@ -76,20 +80,26 @@ def to_mp4(
     """
     final = source.with_suffix(SUFFIX)
     streams = _require_constancy(source)
+    bar = Passes(source.stat().st_size, moved)
+    bar.at(passes.READ)
     if not final.exists():
         part = final.with_name(f".{final.name}.part")
         output.remove_stale(part)
         if has_failed:
-            raise Kept("an earlier try of the join did not come through")
+            raise Kept(f"an earlier try of the join did not come through, {_perhaps_for_memory(memory)}")
         try:
-            if streams.clocks == 1 or not _is_made(source, part, duration_ms, streams, reserve, memory):
-                _make(source, part, ITS_CLOCK, reserve=reserve, memory=memory, moved=moved)
-                _prove(source, part, duration_ms, streams, is_new=True)
+            is_one = streams.clocks == 1
+            bar.part(0.0, 1.0 if is_one else 0.5)
+            if is_one or not _is_made(source, part, duration_ms, streams, reserve, memory, bar):
+                bar.part(0.0 if is_one else 0.5, 1.0)
+                _make(source, part, ITS_CLOCK, reserve=reserve, memory=memory, bar=bar)
+                _prove(source, part, duration_ms, streams, bar, is_new=True)
             output.publish(part, final)
         finally:
             output.remove_stale(part)
     else:
-        _prove(source, final, duration_ms, streams, is_new=False)
+        _prove(source, final, duration_ms, streams, bar, is_new=False)
+    bar.end()
     source.unlink()
     output.sync_folder(source.parent)
     return final
@@ -128,20 +138,20 @@ def _known_pids(source: Path) -> list[int]:
     ]
 
 
-def _is_made(source: Path, part: Path, duration_ms: int | None, streams: _Streams, reserve: int, memory: int) -> bool:
+def _is_made(
+    source: Path, part: Path, duration_ms: int | None, streams: _Streams, reserve: int, memory: int, bar: Passes
+) -> bool:
     """Whether ffmpeg makes a proven MP4 by putting clock behind clock; what it made else is gone."""
     try:
-        _make(source, part, (), reserve=reserve, memory=memory, moved=lambda _: None)
-        _prove(source, part, duration_ms, streams, is_new=True)
+        _make(source, part, (), reserve=reserve, memory=memory, bar=bar)
+        _prove(source, part, duration_ms, streams, bar, is_new=True)
     except Kept:
         output.remove_stale(part)
         return False
     return True
 
 
-def _make(
-    source: Path, part: Path, clock: tuple[str, ...], *, reserve: int, memory: int, moved: Callable[[int], None]
-) -> None:
+def _make(source: Path, part: Path, clock: tuple[str, ...], *, reserve: int, memory: int, bar: Passes) -> None:
     size, disk = source.stat().st_size, os.statvfs(source.parent)
     if disk.f_bavail * disk.f_frsize < size * ROOM + reserve:
         raise Kept("there is no room for a second copy")
@@ -151,12 +161,12 @@ def _make(
         "-c", "copy", "-copyinkf", *clock[1:], "-movflags", "+faststart", "-f", "mp4", f"file:{part}",
     )  # fmt: skip
     with output.opened(part, os.O_RDWR | os.O_CREAT | os.O_EXCL) as fd:
-        _run(command, fd, memory, size, moved)
+        _run(command, fd, memory, Looks(fd, size, bar))
         os.fsync(fd)
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def _run(command: tuple[str, ...], fd: int, memory: int, size: int, moved: Callable[[int], None]) -> None:
+def _run(command: tuple[str, ...], fd: int, memory: int, looks: Looks) -> None:
     """Run ffmpeg, which writes the file behind the descriptor, and write out what it wrote meanwhile."""
     before = resource.getrlimit(resource.RLIMIT_DATA)
     # Inherited: a confined process cannot set the limits of another one
@@ -170,7 +180,7 @@ def _run(command: tuple[str, ...], fd: int, memory: int, size: int, moved: Calla
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, before)
     with process:
-        said, told = "", 0
+        said = ""
         while True:
             try:
                 _, said = process.communicate(timeout=WRITE_OUT)
@@ -178,16 +188,41 @@ def _run(command: tuple[str, ...], fd: int, memory: int, size: int, moved: Calla
             except subprocess.TimeoutExpired:
                 output.write_out(fd, 0, 0, output.SYNC_FILE_RANGE_ALL)
                 os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-                there = min(os.fstat(fd).st_size, size)
-                moved(max(0, there - told))
-                told = max(told, there)
-        moved(size - told)
+                looks.look()
     if process.returncode:
-        raise Kept(f"ffmpeg could not do it: {said.strip()[-ERROR_MAX:] or f'status {process.returncode}'}")
+        raise Kept(_failure(process.returncode, said, memory))
 
 
-def _prove(source: Path, made: Path, duration_ms: int | None, streams: _Streams, *, is_new: bool) -> None:
+def _failure(status: int, said: str, memory: int) -> str:
+    """Why ffmpeg made nothing of it, in one line."""
+    if status == -signal.SIGKILL or _NO_MEMORY.search(said):
+        return f"ffmpeg had too little memory: {_limit(memory)}"
+    lines = [_TAG.sub("", line).strip() for line in said.splitlines()]
+    told = [line for line in lines if line and line not in _EMPTY_WORDS]
+    why = told[-1][:ERROR_MAX].rstrip(".") if told else f"it ended with status {status}"
+    return f"ffmpeg could not do it: {why}"
+
+
+_NO_MEMORY: Final = re.compile("annot allocate memory|cannot map zero-fill pages|failed to map segment")
+"""As ffmpeg says it, and the loader of its libraries."""
+
+_TAG: Final = re.compile(r"\[[^\]@]{1,80}@ 0x[0-9a-f]{1,16}\] ?")
+"""Which part of ffmpeg speaks, by its address."""
+
+_EMPTY_WORDS: Final = frozenset({"Conversion failed!"})
+
+
+def _perhaps_for_memory(memory: int) -> str:
+    return f"perhaps for want of memory: {_limit(memory)}"
+
+
+def _limit(memory: int) -> str:
+    return f"job_memory_max is {format_size(memory)}; raise it in [limits], or for this streamer alone"
+
+
+def _prove(source: Path, made: Path, duration_ms: int | None, streams: _Streams, bar: Passes, *, is_new: bool) -> None:
     """Raises Kept unless all is there; one that `is_new` gets what MP4 has no track for."""
+    bar.at(passes.MOVED)
     try:
         found = round(float(_ask(made, "-show_entries", "format=duration")["format"]["duration"]) * 1000)
     except (ValueError, KeyError) as error:
@@ -200,6 +235,7 @@ def _prove(source: Path, made: Path, duration_ms: int | None, streams: _Streams,
             others = same_media.require_same(media, FileSource.of(target), streams.pids, streams.clocks)
         except (same_media.Differs, mp4.Unreadable) as error:
             raise Kept(f"the MP4 would lack something: {error}") from error
+        bar.at((passes.MOVED + passes.COMPARED) / 2)
         if others and is_new:
             _append_others(media, others, target)
         if not same_media.has_others(media, FileSource.of(target), others):

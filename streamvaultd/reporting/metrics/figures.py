@@ -7,12 +7,14 @@ list, or file systems that are recorded to, of which DISKS_MAX are told.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from streamvaultd.core.cause import DEATHS, is_death, kind_of
 from streamvaultd.core.model import Recorder, Segment, State
+from streamvaultd.core.watching.model import Mood
 
 DISKS_MAX: Final = 32
 """File systems of which is told."""
@@ -24,6 +26,7 @@ CAUSES: Final = (*DEATHS, "other")
 """Causes of deaths by their kind: what follows a colon is left out, and what is not listed is "other"."""
 
 SEAM_KINDS: Final = ("exact", "union", "gap", "break", "other")
+MOODS: Final = tuple(mood.value for mood in Mood)
 STATUSES: Final = ("recording", "finalizing", "completed", "stopped", "failed")
 
 
@@ -82,6 +85,7 @@ class Snapshot:
     backlog: int | None
     catalogue_up: bool
     streamlink_trouble: bool
+    streamers: Mapping[str, int]
 
 
 def snapshot(
@@ -93,6 +97,7 @@ def snapshot(
     disks: Iterable[DiskFigures],
     catalogue: Catalogue | None,
     streamlink_trouble: bool,
+    moods: Iterable[Mood],
 ) -> Snapshot:
     """The figures, from what is stored and what runs. Every word of the lists is there, with 0 if it has nothing."""
     owned = tuple(recorders)
@@ -117,6 +122,7 @@ def snapshot(
         backlog=None if catalogue is None else catalogue.backlog,
         catalogue_up=catalogue is not None and catalogue.trouble is None,
         streamlink_trouble=streamlink_trouble,
+        streamers=_counted(MOODS, Counter(mood.value for mood in moods)),
     )
 
 

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 from streamvaultd import __version__
 from streamvaultd.base.clock import Clock
 from streamvaultd.core.model import Instant, Recorder
+from streamvaultd.core.watching.model import Mood
 from streamvaultd.errors import StoreUnavailable
 from streamvaultd.reporting.metrics.figures import Catalogue, DiskFigures, Snapshot, Stored, snapshot
 from streamvaultd.reporting.notices import METRICS_FAILED, Journal
@@ -51,6 +52,20 @@ class Streamlinks(Protocol):
     def trouble(self) -> str | None: ...
 
 
+class Watched(Protocol):
+    """One who is watched."""
+
+    @property
+    def mood(self) -> Mood: ...
+
+
+class Watches(Protocol):
+    """Who is watched."""
+
+    @property
+    def watched(self) -> Mapping[str, Watched]: ...
+
+
 class Meter:
     """Takes a snapshot of everything that metrics tell."""
 
@@ -62,6 +77,7 @@ class Meter:
         disks: Disks,
         catalogue: Feeding | None,
         streamlinks: Streamlinks,
+        watches: Watches,
         clock: Clock,
     ) -> None:
         self._store = store
@@ -69,6 +85,7 @@ class Meter:
         self._disks = disks
         self._catalogue = catalogue
         self._streamlinks = streamlinks
+        self._watches = watches
         self._clock = clock
         self._turn = asyncio.Lock()
         self._taken_at: Instant | None = None
@@ -91,6 +108,7 @@ class Meter:
             disks=[DiskFigures(place=place, free=free, left=left) for place, free, left in self._disks.outlook()],
             catalogue=self._backlog,
             streamlink_trouble=self._streamlinks.trouble is not None,
+            moods=[each.mood for each in self._watches.watched.values()],
         )
 
     async def _ask_store(self) -> None:

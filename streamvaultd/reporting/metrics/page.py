@@ -81,6 +81,7 @@ def families(found: Snapshot, rising: Rising) -> Iterable[Metric]:
         {disk.place: disk.left for disk in found.disks},
         "place",
     )
+    yield _gauge("streamers", "Streamers that are watched, by state.", found.streamers, "state")
     yield _gauge(
         "streamlink_trouble",
         "Whether streamlink is too old or cannot be used; 'streamvaultctl status' says why, and what to type.",

@@ -15,9 +15,9 @@ from streamvaultd.base.clock import Clock
 from streamvaultd.base.units import job_unit, segment_unit
 from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.core.listing import JobRow as StoredJob
-from streamvaultd.core.model import Recorder
+from streamvaultd.core.model import Recorder, Run
 from streamvaultd.core.recording.events import RecordRequested
-from streamvaultd.core.upkeep.world import Disk, JobRow, Pipe, Process, Result, Row, Run, Unit, World, moved
+from streamvaultd.core.upkeep.world import Disk, JobRow, Pipe, Process, Result, Row, Unit, World, moved
 from streamvaultd.jobs.joins import Joins
 from streamvaultd.recording.manager import Manager
 from streamvaultd.scopes.runs import Runs

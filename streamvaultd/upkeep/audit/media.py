@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from streamvaultd.base.lanes import Lanes
-from streamvaultd.core.model import Recorder
+from streamvaultd.core.model import Recorder, Run
 from streamvaultd.recording.ports import RecordingFiles
 
 LANE: Final = "audit"
@@ -36,7 +36,7 @@ class Media:
         """Where a segment is."""
         return self._files.segment_path(recorder.recording, number)
 
-    async def sizes(self, recorder: Recorder) -> dict[tuple[int, int], int]:
+    async def sizes(self, recorder: Recorder) -> dict[Run, int]:
         """Bytes in each segment's file, by recording and number."""
         return {
             (recorder.recording.id, segment.number): await self._lanes.run(

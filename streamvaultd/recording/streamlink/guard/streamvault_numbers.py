@@ -26,7 +26,7 @@ REMEMBERED = 4096
 
 _SEQUENCE = re.compile(r"#EXT-X-MEDIA-SEQUENCE:\s*([0-9]{1,18})\s*", re.ASCII)
 _ENTRY_COMES = re.compile(r"#(?:EXTINF|EXT-X-BYTERANGE):.")
-_LOADED = re.compile(r'(#EXT-X-(?:MAP|KEY):(?:.*,)?URI="[^"#]+)"')
+_LOADED = re.compile(r'^(#EXT-X-(?:MAP|KEY):(?:.*,)?URI="[^"#]+)"')
 _OTHERS = ("#EXT-X-STREAM-INF", "#EXT-X-I-FRAMES-ONLY", "#EXT-X-SKIP")
 """Of what is no list of all its media segments."""
 
