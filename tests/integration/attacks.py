@@ -23,7 +23,7 @@ from tests.testbed.box import Box
 
 USER = "cd / && HOME=/tmp setpriv --reuid=_streamvault --clear-groups --regid=_streamvault"
 
-DEBIANS = Version(7, 3, 0)
+DEBIAN = Version(7, 3, 0)
 PRIVATE = "/var/lib/streamvault-streamlink"
 
 
@@ -35,13 +35,13 @@ class Streamlink:
     command: str
 
     def __str__(self) -> str:
-        return "debian" if self.version == DEBIANS else "newest"
+        return "debian" if self.version == DEBIAN else "newest"
 
 
 @contextmanager
 def taken_over(box: Box, ctl: Ctl, streamlink: Streamlink, program: str) -> Iterator[None]:
     """What is started meanwhile runs this Python program in place of streamlink, with the rules of streamlink."""
-    if streamlink.version == DEBIANS:
+    if streamlink.version == DEBIAN:
         path, shebang, before = f"{PROGRAMS}/streamlink", "#!/usr/bin/python3 -I", b""
         box.run(["mkdir", "-p", PROGRAMS])
     else:

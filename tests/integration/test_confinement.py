@@ -18,7 +18,7 @@ from tests.fakes.livesource import LiveSource
 from tests.fakes.media import MediaSpec
 from tests.integration.attacks import (
     BY_OWNERS,
-    DEBIANS,
+    DEBIAN,
     HOARDER,
     NAME,
     PRIVATE,
@@ -72,7 +72,7 @@ def streamlink(request: pytest.FixtureRequest, box: Box) -> Iterator[Streamlink]
     told = ctl.json("streamlink", "status" if request.param == "debian" else "install", timeout=300)
     version = parse_version(box.run([told["command"], "--version"]).stdout)
     assert version is not None
-    assert version == DEBIANS if request.param == "debian" else version >= RECOMMENDED
+    assert version == DEBIAN if request.param == "debian" else version >= RECOMMENDED
     used = Streamlink(version, told["command"])
     assert_used(ctl, used)
     yield used
