@@ -263,7 +263,7 @@ def _woven_seam(older: Source, newer: Source, woven: Weave) -> Seam:
 
 
 def _union_seam(found: Union, method: str, overlap_ms: float | None, note: str) -> Seam:
-    return Seam(
+    seam = Seam(
         kind=SeamKind.UNION,
         method=method,
         certainty=Certainty.PROVEN,
@@ -274,6 +274,7 @@ def _union_seam(found: Union, method: str, overlap_ms: float | None, note: str) 
         overlap_ms=overlap_ms,
         note=note,
     )
+    return _ambiguous(seam, "how often was told by the one that has more of them") if found.is_ambiguous else seam
 
 
 def _union_note(found: Union) -> str:

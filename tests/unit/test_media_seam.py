@@ -331,6 +331,20 @@ def test_a_slate_that_the_newer_shows_twice_may_be_another_than_that_of_the_olde
     assert (seam.certainty, seam.gap_ms) == (Certainty.LIKELY, None)
 
 
+@pytest.mark.parametrize("rounds", [(1, 2), (2, 1)])
+def test_a_union_with_a_slate_that_one_has_twice_is_likely_at_best(rounds: tuple[int, int]) -> None:
+    show, slate = Broadcast(9), Broadcast(4, seed=5, start=900_000_000).window(1, 2)
+    head, middle, tail = show.window(0, 1), show.window(2, 3), show.window(4, 6)
+    older = head + middle + slate * rounds[0] + tail
+    newer = middle + slate * rounds[1] + tail + show.window(7, 8)
+    seam = find_seam(BytesSource(older), BytesSource(newer))
+    assert (seam.kind, seam.certainty, seam.gap_ms) == (SeamKind.UNION, Certainty.LIKELY, None)
+    sources = [BytesSource(older), BytesSource(newer)]
+    [plan] = plan_join(sources)
+    whole = Splice(sources, plan.pieces).read(0, plan.size)
+    assert whole == head + middle + slate * 2 + tail + show.window(7, 8)
+
+
 def test_a_slate_that_was_shown_once_is_proven() -> None:
     plan, data = joined(LIVE.window(0, 9) + SLATE, SLATE + LIVE.window(10, 15))
     seam = plan.seams[0].seam
