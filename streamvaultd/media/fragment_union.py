@@ -8,6 +8,7 @@ nothing is proven, and there is no union.
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -64,7 +65,9 @@ def find_union(older: Source, newer: Source) -> Union | None:
             kept.append(Kept(Origin.OLDER, mine[at]))
         i, j = at + 1, to + 1
     common = sum(yours[to].end - yours[to].start for _, to in pairs)
-    return _union(kept, low, newer, common)
+    times = {fragment.runs for fragment in mine} & {fragment.runs for fragment in yours}
+    is_ambiguous = bool((_repeated(mine) | _repeated(yours)) & times)
+    return _union(kept, low, newer, common)._replace(is_ambiguous=is_ambiguous)
 
 
 def _listed(source: Source, known: Mapping[int, Track], start: int = 0) -> list[Fragment]:
@@ -125,6 +128,11 @@ def _common(
             last = at
 
 
+def _repeated(some: Sequence[Fragment]) -> set[tuple[FragmentRun, ...]]:
+    """The times that are there more than once, as those of a slate: which of them it is, nothing tells."""
+    return {runs for runs, count in Counter(fragment.runs for fragment in some).items() if count > 1 and runs}
+
+
 def _is_same(older: Source, one: Fragment, newer: Source, other: Fragment) -> bool:
     """Whether two fragments are the same bytes, but for the number that a muxer gives each (mfhd, 8.8.5)."""
     size = one.end - one.start
@@ -151,8 +159,11 @@ def _woven(mine: Sequence[Fragment], yours: Sequence[Fragment], known: Mapping[i
     """Fragments of both in order of time; None when they hold the same time in other fragments, or tell none.
 
     Of two that hold the very same time in other bytes one is damaged; nothing says which, and the newer's is kept.
+    Where one time is there more than once, the one that has all of the other is.
     """
-    yours_times = {fragment.runs for fragment in yours}
+    yours_times, mine_times = {fragment.runs for fragment in yours}, {fragment.runs for fragment in mine}
+    if (_repeated(mine) | _repeated(yours)) & yours_times & mine_times:
+        return _longer(mine, yours)
     left = [Kept(Origin.OLDER, fragment) for fragment in mine if fragment.runs not in yours_times]
     right = [Kept(Origin.NEWER, fragment) for fragment in yours]
     if not left or not right:
@@ -164,6 +175,19 @@ def _woven(mine: Sequence[Fragment], yours: Sequence[Fragment], known: Mapping[i
         return ordered
     # a muxer that begins, or ends, in the middle of what the other has as a whole makes other fragments of it
     return next((fuller for fuller, other in ((right, left), (left, right)) if _covers(fuller, other)), None)
+
+
+def _longer(mine: Sequence[Fragment], yours: Sequence[Fragment]) -> list[Kept] | None:
+    """Of two that have one time more than once, that which has all times of the other, in order."""
+    left, right = [fragment.runs for fragment in mine], [fragment.runs for fragment in yours]
+    if _is_within(left, right):
+        return [Kept(Origin.NEWER, fragment) for fragment in yours]
+    return [Kept(Origin.OLDER, fragment) for fragment in mine] if _is_within(right, left) else None
+
+
+def _is_within(some: Sequence[tuple[FragmentRun, ...]], all_of_it: Sequence[tuple[FragmentRun, ...]]) -> bool:
+    ahead = iter(all_of_it)
+    return all(runs in ahead for runs in some)
 
 
 def _covers(fuller: Sequence[Kept], other: Sequence[Kept]) -> bool:

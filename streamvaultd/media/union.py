@@ -18,7 +18,7 @@ from streamvaultd.media.source import Clipped, Source, common_backward, common_f
 from streamvaultd.media.timeline import blocks, clock_of, first_beats, units, whole_end
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 # Fewer equal bytes than this in all may be one audio frame that two different qualities share
 COMMON_MIN = 8 * ts.PACKET
@@ -59,6 +59,8 @@ class Union(NamedTuple):
     spans: tuple[Span, ...]
     newer_start: int
     common_bytes: int
+    is_ambiguous: bool = False
+    """Something of both is there more than once: which of them it is, nothing tells."""
 
 
 class Stretch(NamedTuple):
@@ -75,10 +77,13 @@ def find_union(older: Source, newer: Source, start: int | None) -> Union | None:
     `start` is where the newer file's first packets were found in the older one, None when they were not.
     """
     low = max(0, older.size - REACH) // ts.PACKET * ts.PACKET if start is None else start
-    runs = list(_runs(older, newer, low))
+    index, end = _index(older, low), min(newer.size, older.size - low + REACH)
+    repeated = _repeated(newer, end, index)
+    runs = list(_runs(older, newer, low, {key: at for key, at in index.items() if key not in repeated}))
     if sum(run.length for run in runs) < COMMON_MIN or not _has_clock(newer, runs):
         return None
-    return _assemble(older, newer, runs)
+    found = _assemble(older, newer, runs)
+    return None if found is None else found._replace(is_ambiguous=bool(repeated))
 
 
 def _has_clock(newer: Source, runs: Sequence[Run]) -> bool:
@@ -104,9 +109,19 @@ def _index(source: Source, start: int) -> dict[int, int]:
     return places
 
 
-def _runs(older: Source, newer: Source, low: int) -> Iterator[Run]:
+def _repeated(newer: Source, end: int, index: Mapping[int, int]) -> set[int]:
+    """Anchors of both that either has twice, as a slate that is repeated."""
+    seen, twice = set[int](), set[int]()
+    for _, key in _anchors(newer, 0, end):
+        if key in seen or index.get(key) == -1:
+            twice.add(key)
+        elif key in index:
+            seen.add(key)
+    return twice
+
+
+def _runs(older: Source, newer: Source, low: int, index: Mapping[int, int]) -> Iterator[Run]:
     """The maximal equal runs, in order and apart in both files."""
-    index = _index(older, low)
     done = Run(low, 0, 0)
     for at, key in _anchors(newer, 0, min(newer.size, older.size - low + REACH)):
         place = index.get(key, -1)

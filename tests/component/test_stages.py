@@ -55,6 +55,7 @@ def test_each_is_told_though_another_fails(
     assert {"bad         | wrong", "good        | right", "later       | late"} <= set(told)
     table = told[told.index("") + 1 :]
     assert [line.split()[:2] for line in table[:3]] == [["bad", "FAIL"], ["later", "ok"], ["good", "ok"]]
+    assert table[-2] == "stages: 2 passed, 1 failed"
     assert table[-1] == f"FAILED: bad; everything about it is in {tmp_path / 'logs'}"
     assert (tmp_path / "logs" / "good.log").read_text().splitlines()[-1] == "right"
 

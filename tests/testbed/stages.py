@@ -149,7 +149,9 @@ class Round:
     def table(self, seconds: float) -> list[str]:
         """A line for each stage."""
         lines = [str(self.results.get(name, f"{name:<12} not run to its end")) for name in self.names]
-        return ["", *lines, f"{'in all':<17} {seconds:5.0f} s"]
+        good = sum(self.is_ok(name) for name in self.names)
+        count = f"stages: {good} passed, {len(self.names) - good} failed"
+        return ["", *lines, f"{'in all':<17} {seconds:5.0f} s", count]
 
 
 def passed(rounds: Sequence[Round]) -> list[str]:

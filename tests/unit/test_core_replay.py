@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from streamvaultd.core.evidence import Evidence
-from streamvaultd.core.model import State
+from streamvaultd.core.model import State, StopReason
 from streamvaultd.core.recording import events as ev
 from tests.unit.broadcast import Air
 from tests.unit.host import Witnesses
@@ -134,3 +134,30 @@ def test_bad_day_with_a_crash(crash_after: int) -> None:
 @pytest.mark.parametrize("crash_after", EFFECTS_OF_BAD_DAY[::3])
 def test_bad_day_with_two_crashes(crash_after: int) -> None:
     check_bad_day(play_bad_day(World(crash_after={crash_after, crash_after + 2}, downtime=1.5)))
+
+
+# --- as much as was asked for --------------------------------------------------------------------------------------
+
+ENOUGH = Evidence(status=0, log=("info stream.hls: Stopping stream early after 60.00s",))
+
+
+def play_enough(world: World) -> World:
+    """A run that ends by itself, when it has the media of a minute, of which the window held a third."""
+    world.post(lambda at: ev.RecordRequested(at=at))
+    world.after(40.0, lambda: world.exit_run(max(world.scopes), ENOUGH) if world.scopes else None)
+    world.finish()
+    return world
+
+
+WITH_ENOUGH = play_enough(World(duration=60.0))
+
+
+@pytest.mark.parametrize("crash_after", range(len(WITH_ENOUGH.performed) + 1))
+def test_what_has_enough_ends_with_any_crash(crash_after: int) -> None:
+    world = play_enough(World(duration=60.0, crash_after={crash_after}))
+    assert world.broken == []
+    assert (world.recorder.state, world.recorder.stop) == (State.COMPLETED, StopReason.DURATION)
+    assert [cause for cause in causes(world) if cause != "launch-failed"] == ["stopped"]
+    assert len(world.joined) == 1
+    assert world.leftovers() == []
+    assert world.rows.is_like(world.recorder)

@@ -113,6 +113,7 @@ def test_enough_before_anybody_saw_media_is_enough() -> None:
         ),
     )
     assert (after.stop, after.state) == (StopReason.DURATION, State.STOPPING)
+    assert after.media_started == world.now
 
 
 def test_the_first_run_alone_ends_by_itself() -> None:

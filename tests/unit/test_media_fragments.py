@@ -330,3 +330,30 @@ def test_a_slate_with_an_initialisation_of_its_own_is_placed_by_when_it_was_rece
     plans = plan_join(files, [60_000, 60_000])
     parts = [Splice(files, plan.pieces).read(0, plan.size) for plan in plans]
     assert parts == [capture([0, 1, 2, 3, 4]), header(12800) + 4 * slate, content]
+
+
+@pytest.mark.parametrize(
+    ("older", "newer", "whole"),
+    [
+        ([0, 1, 10, 3, 4], [1, 10, 10, 3, 4, 5], [0, 1, 10, 10, 3, 4, 5]),
+        ([0, 1, 10, 10, 3, 4], [1, 10, 3, 4, 5], [0, 1, 10, 10, 3, 4, 5]),
+    ],
+    ids=["the newer has it twice", "the older has it twice"],
+)
+def test_a_slate_that_one_has_more_than_once_is_likely_at_best(
+    older: list[int], newer: list[int], whole: list[int]
+) -> None:
+    """The union is that of the one that has more rounds; which rounds the other has, nothing tells."""
+    one, other = BytesSource(capture(older)[:-9]), BytesSource(capture(newer))
+    found = find_union(one, other)
+    assert found is not None
+    assert found.is_ambiguous
+    seam = find_seam(one, other)
+    assert (seam.kind, seam.certainty, seam.gap_ms) == (SeamKind.UNION, Certainty.LIKELY, None)
+    assert joined(one.data, other.data) == capture(whole)
+
+
+def test_two_that_each_have_something_beside_a_repeated_slate_are_no_union() -> None:
+    one, other = BytesSource(capture([0, 1, 10, 10, 3])), BytesSource(capture([1, 10, 10, 4, 5]))
+    assert find_union(one, other) is None
+    assert find_seam(one, other).kind is SeamKind.GAP

@@ -232,10 +232,19 @@ def on_exited(recorder: Recorder, event: ev.SegmentExited) -> Step:
     if has_lasted(segment, event.at.monotonic):
         after = replace(after, failures=0)
     if verdict.ending is Ending.ENOUGH:
+        after = _with_media(after, segment, event)
         after, more = end_at_duration(after, event.at)
     else:
         after, more = go_on_without(after, segment, event.at, verdict)
     return after, (*effects, *more)
+
+
+def _with_media(recorder: Recorder, segment: Segment, event: ev.SegmentExited) -> Recorder:
+    """It has recorded all that was asked for, even if it ended before its file was seen to grow."""
+    ended = recorder.segment(segment.number)
+    if ended is None or ended.media_at is not None:
+        return recorder
+    return put(recorder, ended, media_at=event.ended or event.at)
 
 
 def _on_late_exit(recorder: Recorder, segment: Segment, event: ev.SegmentExited) -> Step:
