@@ -164,13 +164,6 @@ class Catalogue(Record):
     trouble: str | None
 
 
-class Streamlink(Record):
-    command: str
-    version: str
-    managed: bool
-    warning: str | None
-
-
 class Fields:
     """A JSON object whose fields are taken by type; `where` is its place in the answer."""
 
@@ -390,14 +383,3 @@ def _parse_catalogue(answer: object) -> Catalogue | None:
         return None
     top = Fields(answer, "catalogue")
     return Catalogue(backlog=top.need("backlog", int), trouble=top.text("trouble"))
-
-
-def parse_streamlink(answer: Answer) -> Streamlink:
-    """From the reply of ManageStreamlink; raises BadAnswer."""
-    top = Fields(answer, "streamlink")
-    return Streamlink(
-        command=top.need("command", str),
-        version=top.need("version", str),
-        managed=top.need("managed", bool),
-        warning=top.text("warning"),
-    )

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from streamvaultd.media import fmp4, fragments, timeline
 from streamvaultd.media.container import Container, sniff
+from streamvaultd.media.places import HEAD, HITS_MAX
 from streamvaultd.media.plan import Plan
-from streamvaultd.media.seam import HEAD, HITS_MAX
 from streamvaultd.media.source import Clipped, find_back, is_equal
 from streamvaultd.media.splice import Splice, cut, merged
 

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from streamvaultd.media import fmp4, payload, ts
 from streamvaultd.media.container import Container, sniff
 from streamvaultd.media.fmp4 import Box
+from streamvaultd.media.places import HEAD, HITS_MAX, REACH_MAX
 from streamvaultd.media.samples import Usual, samples, usual_of
-from streamvaultd.media.seam import HEAD, HITS_MAX, REACH_MAX
 from streamvaultd.media.source import Clipped, common_backward, common_forward, find_back, longest_at
 from streamvaultd.media.splice import Part, Splice
 from streamvaultd.media.timeline import blocks

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from streamvaultd.media import fmp4, fragment_union, timeline
 from streamvaultd.media.pes_splice import find_pes_splice
-from streamvaultd.media.seam import HEAD, HITS_MAX, REACH_MAX, REPEAT_MAX
+from streamvaultd.media.places import HEAD, HITS_MAX, REACH_MAX, REPEAT_MAX
 from streamvaultd.media.source import FileSource, Source, find_back, is_equal
 
 # The newer begins with the oldest that the source offers, and soon has as much of it as the older: at first, this much

@@ -15,32 +15,26 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from streamvaultd.media import fmp4, fragment_union, fragments, timeline, ts
 from streamvaultd.media.container import Container, sniff
+from streamvaultd.media.distance import (
+    BACKWARD_MAX_MS,
+    BACKWARD_NONE_MS,
+    clock_gap_ms,
+    clock_overlap_ms,
+    gap_note,
+    length_of,
+    media_ms,
+)
 from streamvaultd.media.pes_splice import PesSplice, find_pes_splice
 from streamvaultd.media.pieces import SECOND
-from streamvaultd.media.source import Clipped, Source, find_back, is_equal
+from streamvaultd.media.places import HEAD, HITS_MAX, goes_on, is_repeated, other_places, places_of, short_overlap
+from streamvaultd.media.source import Clipped, Source, is_equal
 from streamvaultd.media.union import Origin, Span, Union, find_union
 from streamvaultd.media.unit_weave import Weave, find_weave
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-# What is looked for: 32 packets hold tables, a clock reference and timestamps, so they are unique
-HEAD = 32 * ts.PACKET
-# How far back in any case, and as far as the longest windows go (99 media segments of 10 s at 130 Mbit/s) unless the
-# clocks tell that newer begins behind older's end
-REACH = 1 << 30
-REACH_MAX = 16 << 30
-# How far before a place another one is looked for that is as good: media that repeat themselves, as a slate does
-REPEAT_MAX = 64 << 20
-# And so many of them at most
-REPEATS_MAX = 64
 BY_TIME = "which of them it is was told by when they were received"
-# A clock that runs back by more than this (ms) is no rounding: that nothing is missing cannot be told
-BACKWARD_NONE_MS = 1.0
-# Places that hold the head but go on differently are tried this often; only made-up input has more
-HITS_MAX = 16
-# A clock that runs back by more than this (ms) was set anew, so distances across it mean nothing
-BACKWARD_MAX_MS = 120_000.0
 
 
 class SeamKind(Enum):
@@ -155,55 +149,16 @@ def _exact(older: Source, newer: Source, skip: int, expected: Expected) -> tuple
     """The seam by bytes, leaving out newer's first `skip` bytes; else where the head was found at all."""
     head = newer.read(skip, HEAD)
     found = None
-    for _, place in zip(range(HITS_MAX), _places(older, newer, head), strict=False):
-        if _goes_on(older, place, newer, skip):
-            if _is_repeated(older, place, newer, skip, head):
+    for _, place in zip(range(HITS_MAX), places_of(older, newer, head), strict=False):
+        if goes_on(older, place, newer, skip):
+            if is_repeated(older, place, newer, skip, head):
                 return _by_time(older, place, newer, skip, head, expected()), place
             return _exact_seam(older, newer, place, skip), place
         found = place
     if found is not None:
         return None, found
-    short = _short_overlap(older, head)
+    short = short_overlap(older, head)
     return (_exact_seam(older, newer, older.size - short, skip) if short else None), None
-
-
-def _places(older: Source, newer: Source, head: bytes) -> Iterator[int]:
-    """Where older holds the head, the last one first; far back only if the clocks allow it to be there."""
-    low = max(0, older.size - REACH)
-    yield from find_back(older, head, low, older.size)
-    far = max(0, older.size - REACH_MAX)
-    if far < low and not _is_behind(older, newer):
-        yield from find_back(older, head, far, min(older.size, low + len(head) - 1))
-
-
-def _is_behind(older: Source, newer: Source) -> bool:
-    """True when the clock of both tells that newer begins behind older's end."""
-    match sniff(older):
-        case Container.TS:
-            distance = _distance_ms(older, newer)
-        case Container.FMP4:
-            distance = fragment_union.gap_ms(older, newer)
-        case _:
-            distance = None
-    return distance is not None and distance > 0
-
-
-def _goes_on(older: Source, place: int, newer: Source, skip: int) -> bool:
-    return is_equal(older, place, newer, skip, min(older.size - place, newer.size - skip))
-
-
-def _is_repeated(older: Source, place: int, newer: Source, skip: int, head: bytes) -> bool:
-    """True when newer continues older at an earlier place just as well, or begins with the same twice."""
-    if next(_others(older, place, newer, skip, head), None) is not None:
-        return True
-    again = find_back(newer, head, skip + ts.PACKET, min(newer.size, skip + REPEAT_MAX))
-    return next(again, None) is not None
-
-
-def _others(older: Source, place: int, newer: Source, skip: int, head: bytes) -> Iterator[int]:
-    """Places before this one at which newer continues older, too, the last one first."""
-    hits = find_back(older, head, max(0, place - REPEAT_MAX), place + len(head) - 1)
-    return (other for _, other in zip(range(REPEATS_MAX), hits, strict=False) if _goes_on(older, other, newer, skip))
 
 
 def _by_time(older: Source, place: int, newer: Source, skip: int, head: bytes, expected: float | None) -> Seam:
@@ -213,7 +168,7 @@ def _by_time(older: Source, place: int, newer: Source, skip: int, head: bytes, e
     """
     if expected is None:
         return _ambiguous(_exact_seam(older, newer, place, skip), "the overlap may be longer")
-    places = [place, *_others(older, place, newer, skip, head)]
+    places = [place, *other_places(older, place, newer, skip, head)]
     lengths = [min(older.size - each, newer.size - skip) for each in places]
     whole = Clipped(newer, skip + lengths[-1])
     is_ts = sniff(newer) is Container.TS
@@ -245,12 +200,6 @@ def _exact_seam(older: Source, newer: Source, place: int, skip: int) -> Seam:
     )
 
 
-def _short_overlap(older: Source, head: bytes) -> int:
-    """Bytes of the longest end of older that is a start of newer, when that is shorter than the head."""
-    tail = older.read(max(0, older.size - len(head)), len(head))
-    return next((size for size in range(len(tail), ts.PACKET - 1, -1) if tail.endswith(head[:size])), 0)
-
-
 # --- transport streams ---------------------------------------------------------------------------------------------
 
 
@@ -261,12 +210,12 @@ def _ts_seam(older: Source, newer: Source, expected: Expected) -> Seam:
             _append(older, newer, 0), kind=SeamKind.GAP, certainty=exact.certainty, gap_ms=None, note=exact.note
         )
     if exact is not None and _is_telling(newer, exact.overlap_bytes):
-        return replace(exact, overlap_ms=_media_ms(newer, exact.overlap_bytes))
+        return replace(exact, overlap_ms=media_ms(newer, exact.overlap_bytes))
     # Two muxers' packets may agree here and there, too: where the newer's first ones do not, units come before packets
     splice = find_pes_splice(older, newer) if start is None else None
     found = find_union(older, newer, start) if splice is None else None
     if found is not None:
-        overlap_ms = _overlap_ms(older, newer, found.older_end, found.newer_start)
+        overlap_ms = clock_overlap_ms(older, newer, found.older_end, found.newer_start)
         return _union_seam(found, "packets", overlap_ms, _union_note(found))
     woven = find_weave(older, newer)
     if woven is not None:
@@ -289,7 +238,7 @@ def _pes_seam(older: Source, newer: Source, splice: PesSplice) -> Seam:
         newer_start=splice.newer_start,
         pieces=tuple(Inserted(data) for data in (splice.rewritten, marks) if data),
         overlap_bytes=splice.overlap_bytes,
-        overlap_ms=_overlap_ms(older, newer, splice.older_end, splice.newer_start),
+        overlap_ms=clock_overlap_ms(older, newer, splice.older_end, splice.newer_start),
         note="the same access units in other packets",
     )
 
@@ -301,15 +250,15 @@ def _woven_seam(older: Source, newer: Source, woven: Weave) -> Seam:
         seam = replace(seam, kind=SeamKind.UNION, note="each has access units that the other lacks")
     if woven.has_clock and not woven.missing:
         return seam
-    gap = woven.missing / ts.TICKS_PER_MS if woven.has_clock else _gap_ms(older, newer)
-    length = _length_of(gap)
+    gap = woven.missing / ts.TICKS_PER_MS if woven.has_clock else clock_gap_ms(older, newer)
+    length = length_of(gap)
     what = "one of the streams is missing between them" if woven.has_clock else "only the sound is in both"
     if gap is not None and abs(gap) < BACKWARD_NONE_MS:
         return replace(seam, certainty=Certainty.LIKELY, note=f"{what}, and the pictures go on")
     return replace(
         seam, kind=SeamKind.GAP, method="timestamps", gap_ms=length, overlap_ms=None,
         certainty=Certainty.UNKNOWN if length is None else Certainty.LIKELY,
-        note="; ".join(filter(None, (what, _gap_note(gap)))),
+        note="; ".join(filter(None, (what, gap_note(gap)))),
     )  # fmt: skip
 
 
@@ -336,7 +285,7 @@ def _union_note(found: Union) -> str:
 
 def _append(older: Source, newer: Source, repeated: int) -> Seam:
     """No overlap: the distance by timestamps, and a mark where the counters do not go on."""
-    gap = _gap_ms(older, newer)
+    gap = clock_gap_ms(older, newer)
     following = timeline.counters_before(newer, 0, newer.size)
     known = timeline.last_counters(older, 0, older.size)
     shared = following.keys() & known.keys()
@@ -350,7 +299,7 @@ def _append(older: Source, newer: Source, repeated: int) -> Seam:
             overlap_bytes=repeated,
             note="the newer segment begins where the older ends",
         )
-    length = _length_of(gap)
+    length = length_of(gap)
     return Seam(
         kind=SeamKind.GAP,
         method="timestamps",
@@ -360,64 +309,8 @@ def _append(older: Source, newer: Source, repeated: int) -> Seam:
         pieces=(Inserted(ts.discontinuity(sorted(following.items()))),) if following else (),
         overlap_bytes=repeated,
         gap_ms=length,
-        note=_gap_note(gap),
+        note=gap_note(gap),
     )
-
-
-def _length_of(gap: float | None) -> float | None:
-    """How much is missing. A clock that runs back does not tell: it was set anew, or the same time is there twice."""
-    return None if gap is None or gap < -BACKWARD_NONE_MS else max(0.0, gap)
-
-
-def _gap_note(gap: float | None) -> str:
-    if gap is None:
-        return "the clocks of the segments cannot be compared"
-    if gap < -BACKWARD_NONE_MS:
-        return f"the clock was set back, or the same {-gap:.0f} ms may be in both, in other bytes: both are kept"
-    return ""
-
-
-def _distance_ms(older: Source, newer: Source) -> float | None:
-    """From the end of older's last frame to newer's first, by the clock both have; None without one."""
-    before = timeline.last_beats(older, 0, older.size)
-    after = timeline.first_beats(newer, 0, newer.size)
-    clock = timeline.clock_of({pid: after[pid] for pid in after.keys() & before.keys()})
-    if clock is None:
-        return None
-    step = before[clock].step if before[clock].step > 0 else after[clock].step
-    ticks = ts.difference(after[clock].pes.dts, before[clock].pes.dts) - max(step, 0)
-    return round(ticks / ts.TICKS_PER_MS, 1)
-
-
-def _gap_ms(older: Source, newer: Source) -> float | None:
-    """The distance, unless it tells of a clock that was set anew."""
-    distance = _distance_ms(older, newer)
-    return None if distance is None or distance < -BACKWARD_MAX_MS else distance
-
-
-def _overlap_ms(older: Source, newer: Source, older_end: int, newer_start: int) -> float | None:
-    """For segments whose common clock is proven, and of which so much is kept before and behind what they share."""
-    distance = _distance_ms(older, newer)
-    if distance is None:
-        return None
-    before = after = 0
-    if not older_end:
-        before = _ticks(timeline.first_beats(newer, 0, newer.size), timeline.first_beats(older, 0, older.size))
-    if newer_start >= newer.size:
-        after = _ticks(timeline.last_beats(newer, 0, newer.size), timeline.last_beats(older, 0, older.size))
-    return max(0.0, round(-distance - (max(before, 0) + max(after, 0)) / ts.TICKS_PER_MS, 1))
-
-
-def _ticks(earlier: dict[int, timeline.Beat], later: dict[int, timeline.Beat]) -> int:
-    """From one to the other by the clock of both; 0 without one."""
-    clock = timeline.clock_of({pid: earlier[pid] for pid in earlier.keys() & later.keys()})
-    return 0 if clock is None else ts.difference(later[clock].pes.dts, earlier[clock].pes.dts)
-
-
-def _media_ms(source: Source, end: int) -> float | None:
-    """Milliseconds of media in source[:end]."""
-    ms = timeline.duration_ms(Clipped(source, end))
-    return None if ms is None else float(ms)
 
 
 def _is_telling(newer: Source, length: int) -> bool:
@@ -464,7 +357,7 @@ def _fmp4_gap(older: Source, newer: Source, skip: int) -> Seam:
     gap = fragment_union.gap_ms(older, newer)
     if gap is not None and gap < -BACKWARD_MAX_MS:
         gap = None
-    length = _length_of(gap)
+    length = length_of(gap)
     return Seam(
         kind=SeamKind.GAP,
         method="timestamps",
@@ -472,5 +365,5 @@ def _fmp4_gap(older: Source, newer: Source, skip: int) -> Seam:
         older_end=older.size,
         newer_start=skip,
         gap_ms=length,
-        note=_gap_note(gap),
+        note=gap_note(gap),
     )

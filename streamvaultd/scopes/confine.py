@@ -14,12 +14,13 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import resource
 import stat
 import struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Final
 
 # linux/landlock.h: the numbers are the same on all architectures
@@ -99,6 +100,22 @@ REFUSED: Final[dict[str, tuple[int | None, int | None]]] = {
 }  # fmt: skip
 """Refused with EPERM."""
 
+SIZED: Final[dict[str, tuple[int | None, int | None]]] = {"ftruncate": (77, 46), "fallocate": (285, 47)}
+"""Refused to a segment: its file, which it can only add to (O_APPEND), has as many bytes as were written, and none is
+taken away. A size that nothing was written for would tell of a disk that fills up, and of a recording beside which no
+older one has room."""
+
+FCNTL, F_SETFL, O_APPEND = (72, 25), 4, 0x400
+"""Nor may a segment take O_APPEND away. What is not to block is set by ioctl(FIONBIO), by Python and OpenSSL both."""
+
+DESCRIPTORS, DESCRIPTORS_OF_MORE = 256, 4096
+"""Open at a time in a process: of a segment; of a browser, or a job, which has no network.
+
+As many may be under way over the sockets of all processes of its user (SCM_RIGHTS), which the daemon, with a higher
+limit, can have too: it could pass none to systemd and to the broker, or start anything. And the scope's tasks together
+have fewer sockets than the machine has ports to connect from.
+"""
+
 PRLIMIT = (302, 261)
 """Allowed for the process itself (PID 0), which getrlimit(2) of the C library uses."""
 
@@ -139,12 +156,20 @@ def confine(
     read, shared memory, and Unix sockets. Raises OSError for anything that is not a lack of the kernel's.
     """
     _prctl(PR_SET_NO_NEW_PRIVS, 1, 0)
+    limit_descriptors(DESCRIPTORS if has_network and not is_browser else DESCRIPTORS_OF_MORE)
     missing = []
     if not restrict_files((*SYSTEM, *read, *(FOR_BROWSERS if is_browser else ())), write, is_browser=is_browser):
         missing.append("Landlock")
     if not refuse_calls(has_network=has_network, is_browser=is_browser):
         missing.append("seccomp")
     return missing
+
+
+def limit_descriptors(count: int) -> None:
+    """Let each process have so many descriptors at most, or as few as it may have already."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    count = min(count, hard) if hard != resource.RLIM_INFINITY else count
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count, count))
 
 
 def lacking() -> list[str]:
@@ -254,10 +279,7 @@ def filter_of(machine: str, *, has_network: bool, is_browser: bool = False) -> l
         (JUMP_AT_LEAST, 0, 1, X32),  # x32, which has numbers of its own; no other call is so great
         (RETURN, 0, 0, REFUSE | errno.ENOSYS),
     ]
-    for numbers in REFUSED.values():
-        number = numbers[column]
-        if number is not None:
-            code += [(JUMP_EQUAL, 0, 1, number), (RETURN, 0, 0, REFUSE | errno.EPERM)]
+    code += _refused(REFUSED, column)
     code += _if_call(PRLIMIT[column], [(LOAD_WORD, 0, 0, AT_ARGUMENTS), (JUMP_EQUAL, 1, 0, 0)], errno.EPERM)
     code += _if_call(
         IOCTL[column],
@@ -265,6 +287,16 @@ def filter_of(machine: str, *, has_network: bool, is_browser: bool = False) -> l
         errno.EPERM,
         is_refused_when_equal=True,
     )
+    if has_network and not is_browser:
+        code += _refused(SIZED, column)
+        code += _if_call(
+            FCNTL[column],
+            [
+                (LOAD_WORD, 0, 0, AT_ARGUMENTS + 8), (JUMP_EQUAL, 0, 3, F_SETFL),
+                (LOAD_WORD, 0, 0, AT_ARGUMENTS + 16), (JUMP_SET, 1, 0, O_APPEND),
+            ],
+            errno.EPERM,
+        )  # fmt: skip
     code += [(JUMP_EQUAL, 0, 1, CLONE3[column]), (RETURN, 0, 0, REFUSE | errno.ENOSYS)]
     code += _if_call(
         CLONE[column],
@@ -275,6 +307,17 @@ def filter_of(machine: str, *, has_network: bool, is_browser: bool = False) -> l
     code += _if_call(SOCKET[column], _sockets(is_browser=is_browser) if has_network else [], errno.EAFNOSUPPORT)
     code.append((RETURN, 0, 0, ALLOW))
     return code
+
+
+def _refused(calls: Mapping[str, tuple[int | None, int | None]], column: int) -> list[Instruction]:
+    """Each of these calls is refused."""
+    numbers = [numbers[column] for numbers in calls.values()]
+    return [
+        each
+        for number in numbers
+        if number is not None
+        for each in ((JUMP_EQUAL, 0, 1, number), (RETURN, 0, 0, REFUSE | errno.EPERM))
+    ]
 
 
 def _sockets(*, is_browser: bool) -> list[Instruction]:

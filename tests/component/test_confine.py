@@ -99,6 +99,18 @@ def test_the_same_attempts_reach_everything_where_nothing_confines_them(at: Worl
     assert stopped - ALONE == set()
 
 
+def test_descriptors_are_few_and_those_that_it_is_given_may_have_any_number(at: World) -> None:
+    """A busy daemon has many open: the configuration of a streamlink has the number that it has there."""
+    given = memfd_with("given", "content")
+    os.dup2(given, 1000)
+    script = 'test "$(ulimit -n) $(ulimit -H -n)" = "$0 $0" && test "$(cat /proc/self/fd/1000)" = content'
+    for rules, count in ((Access(network=True), 256), (Access(), 4096), (Access(network=True, browser=True), 4096)):
+        run = at.start("/bin/bash", "-c", script, str(count), extra_fds=[1000], rules=rules)
+        assert run.ended()["status"] == 0, rules
+    os.close(1000)
+    os.close(given)
+
+
 def test_its_scratch_folder_is_its_own_and_goes_with_it(at: World) -> None:
     script = """
         cd $HOME && mkdir -p a/b && echo x >a/b/c && ln -s /etc d && mkfifo e && ls -d $TMPDIR/* >&2
@@ -240,7 +252,8 @@ def test_a_browser_reaches_sockets_and_no_process_or_file(at: World, there: dict
     Path("/dev/shm/intruder").unlink(missing_ok=True)
     reached = {name for name, result in json.loads(ran.stdout).items() if result == "reached"}
     sockets = {"reach the system bus", "write a line into the journal", "tell systemd something"}
-    needed = {"reach a Unix socket", "write to /dev/shm"}
+    own_files = {"cut a file that it writes", "give a file that it writes a size", "write elsewhere than at the end"}
+    needed = {"reach a Unix socket", "write to /dev/shm", *own_files}
     names = {"read another process's command line", "reach another process's files"}  # of which it sees the numbers
     assert needed <= reached <= needed | names | sockets
     assert Path(there["secret"]).read_text() == "token"

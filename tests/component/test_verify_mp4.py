@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,17 @@ def test_a_decoder_looks_at_a_file_whatever_it_is_called(
     ran = run(FakeDaemon(), "verify", "--decode", "./-y.mp4")
     assert ran.code == 1
     assert "decoder: " in ran.out
+
+
+def test_a_decoder_reads_the_file_that_it_is_given_and_no_other(
+    film: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was recorded may be a list of files, which ffmpeg follows."""
+    monkeypatch.chdir(tmp_path)
+    Path("other.mp4").write_bytes(film)
+    Path("list.ts").write_text("ffconcat version 1.0\nfile other.mp4\n")
+    plain = ["ffmpeg", "-nostdin", "-v", "error", "-i", "list.ts", "-f", "null", "-"]
+    assert subprocess.run(plain, capture_output=True, check=True).stderr == b""
+    ran = run(FakeDaemon(), "verify", "--decode", "list.ts")
+    assert ran.code == 1
+    assert "Permission denied" in ran.out

@@ -110,6 +110,27 @@ def limit(pid: int) -> None:
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (0, 0))
 
 
+def have_descriptors() -> None:
+    """As many as the daemon may pass at a time: its user's count is one."""
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    os.close(os.dup2(0, 4999))
+
+
+def open_own(folder: str) -> int:
+    """A file as the one is that a segment writes to."""
+    return os.open(f"{folder}/own", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+
+def write_anywhere(folder: str) -> None:
+    """Not at the end alone: over what is there, or far behind it."""
+    import fcntl
+
+    fcntl.fcntl(open_own(folder), fcntl.F_SETFL, 0)
+
+
 def follow_link(link: Path, target: str) -> None:
     link.symlink_to(target)
     link.read_bytes()
@@ -156,6 +177,10 @@ def attempts(there: dict[str, Any]) -> dict[str, Callable[[], object]]:
         "write a line into the journal": send_journal,
         "reach the system bus": lambda: connect("/run/dbus/system_bus_socket"),
         "make a keyring": lambda: syscall(250, 0, -1, 1),
+        "have thousands of descriptors": have_descriptors,
+        "cut a file that it writes": lambda: os.ftruncate(open_own(there["own"]), 0),
+        "give a file that it writes a size": lambda: syscall(285, open_own(there["own"]), 0, 0, 4096),
+        "write elsewhere than at the end": lambda: write_anywhere(there["own"]),
         "set up io_uring": lambda: syscall(425, 1, ctypes.create_string_buffer(256)),
         "mount a file system": lambda: syscall(165, b"none", there["own"].encode(), b"tmpfs", 0, None),
         "enter another's namespaces": lambda: syscall(308, os.pidfd_open(victim), 0x00020000),

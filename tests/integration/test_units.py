@@ -178,6 +178,23 @@ def test_a_unit_is_exposed_no_more_than_is_explained(box: Box, unit: str, tenths
     assert box.run([*analyze, "--threshold=1", unit], check=False).returncode != 0
 
 
+def test_memory_of_daemon_and_probe_is_closed_to_their_own_users(
+    box: Box, ctl: Ctl, source: LiveSource, channel: str
+) -> None:
+    """The control is a segment, which anybody of the same user may look into who is not confined."""
+    ctl("record", source.url(channel), "--name", channel)
+    probes = ["systemctl", "show", "--property=MainPID", "--value", "streamvault-probe@*"]
+    pids = {
+        "daemon": main_pid(box, DAEMON),
+        "probe": box.run(probes).stdout.split()[0],
+        "segment": str(ctl.segments(channel)[0]["pid"]),
+    }
+    look = "setpriv --reuid=$(stat -c %u /proc/$0) --regid=$(stat -c %g /proc/$0) --clear-groups cat /proc/$0/environ"
+    seen = [name for name, pid in pids.items() if box.run(["sh", "-c", look, pid], check=False).returncode == 0]
+    assert seen == ["segment"]
+    ctl("stop", channel)
+
+
 @pytest.fixture(name="planted")
 def _planted(box: Box) -> Iterator[None]:
     """Files where all of the machine may write, and the program that looks for them."""

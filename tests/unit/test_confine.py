@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import os
 import struct
 
 import pytest
@@ -77,6 +79,21 @@ def test_threads_are_made_and_namespaces_are_not(column: tuple[str, int]) -> Non
     for flag in (NEWUSER, 0x00020000, 0x40000000, 0x20000000, 0x02000000):
         assert verdict(machine, confine.CLONE[at], THREAD | flag) == errno.EPERM, hex(flag)
     assert verdict(machine, confine.CLONE3[at]) == errno.ENOSYS
+
+
+def test_a_segment_adds_to_its_file_and_changes_nothing_of_it(column: tuple[str, int]) -> None:
+    machine, at = column
+    for name, numbers in confine.SIZED.items():
+        number = numbers[at]
+        assert number is not None
+        assert (verdict(machine, number), verdict(machine, number, network=False)) == (errno.EPERM, 0), name
+    call = confine.FCNTL[at]
+    for command in (fcntl.F_GETFL, fcntl.F_SETFD, fcntl.F_DUPFD_CLOEXEC):
+        assert verdict(machine, call, 1, command, 0) == 0
+    assert verdict(machine, call, 1, fcntl.F_SETFL, os.O_APPEND | os.O_NONBLOCK) == 0
+    for flags in (0, os.O_NONBLOCK):
+        assert verdict(machine, call, 1, fcntl.F_SETFL, flags) == errno.EPERM
+        assert verdict(machine, call, 1, fcntl.F_SETFL, flags, network=False) == 0
 
 
 def test_limits_are_its_own(column: tuple[str, int]) -> None:

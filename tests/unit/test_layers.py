@@ -15,8 +15,11 @@ import streamvaultd
 PACKAGE = Path(streamvaultd.__file__).parent
 TESTS = Path(__file__).parents[1]
 
-LINES_MAX = 500
-FUNCTION_LINES_MAX = 60
+LIMITS = {PACKAGE: (400, 50), TESTS: (500, 60)}
+"""Lines of a module, and of a function."""
+
+LONGER = {"errors.py"}
+"""One list, which is read as a whole."""
 
 CORE_STDLIB = {"__future__", "collections.abc", "dataclasses", "enum", "re", "typing"}
 
@@ -38,12 +41,18 @@ LAW: dict[str, set[str]] = {
     "upkeep": GROUND | {"config", "scopes", "reporting", "jobs", "recording"},
     "api": GROUND | {"config", "varlink", "reporting", "jobs", "recording", "watching", "upkeep"},
     "brokerd": {"__version__", "errors", "base", "varlink"},
-    "ctl": {"__version__", "errors", "base", "varlink", "media", "config", "store", "core"},
+    "ctl": {"__version__", "errors", "base", "varlink", "media", "config", "store", "core", "scopes"},
 }
 """Room: those of ours that it may import besides itself. daemon/, which builds everything, is free."""
 
 NARROW = {
-    "ctl": {"varlink": "varlink.client", "media": "media.inspect", "store": "store.transfer", "core": "core.cause"}
+    "ctl": {
+        "varlink": "varlink.client",
+        "media": "media.inspect",
+        "store": "store.transfer",
+        "core": "core.cause",
+        "scopes": "scopes.confine",
+    }
 }
 """These see one module of a room."""
 
@@ -112,16 +121,17 @@ def test_programs_that_run_alone_import_nothing_of_ours(name: str) -> None:
 
 @pytest.mark.parametrize("folder", [PACKAGE, TESTS], ids=["streamvaultd", "tests"])
 def test_sizes(folder: Path) -> None:
+    lines_max, function_lines_max = LIMITS[folder]
     too_large = []
     for path in modules(folder):
         text = path.read_text(encoding="utf-8")
         lines = text.count("\n")
-        if lines > LINES_MAX:
+        if lines > lines_max and str(path.relative_to(folder)) not in LONGER:
             too_large.append(f"{path.relative_to(folder)}: {lines} lines")
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno is not None:
                 length = node.end_lineno - node.lineno + 1
-                if length > FUNCTION_LINES_MAX:
+                if length > function_lines_max:
                     too_large.append(f"{path.relative_to(folder)}: {node.name}: {length} lines")
     assert too_large == []
 

@@ -9,7 +9,7 @@ import pytest
 
 from streamvaultd.media import overlap, ts
 from streamvaultd.media.overlap import overlap_proven
-from streamvaultd.media.seam import HEAD
+from streamvaultd.media.places import HEAD
 from tests.unit.test_media_seam import LIVE, SLATE, capture
 from tests.unit.test_media_transport import fragments
 

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from streamvaultd.media import seam as seam_module
-from streamvaultd.media import timeline, ts
+from streamvaultd.media import places, timeline, ts
 from streamvaultd.media.container import Container, sniff
 from streamvaultd.media.plan import Plan, plan_join
 from streamvaultd.media.seam import Certainty, SeamKind, find_seam
@@ -354,17 +353,17 @@ def test_a_slate_that_was_shown_once_is_proven() -> None:
 
 
 def test_a_window_is_found_however_large_it_is_while_the_clock_allows_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seam_module, "REACH", 2 * len(LIVE.segments[0]))
+    monkeypatch.setattr(places, "REACH", 2 * len(LIVE.segments[0]))
     plan, data = joined(LIVE.window(0, 15), LIVE.window(2, 20))
     assert data == LIVE.window(0, 20)
     assert (plan.seams[0].seam.method, plan.seams[0].seam.certainty) == ("bytes", Certainty.PROVEN)
 
 
 def test_what_is_behind_the_end_is_not_looked_for_far_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seam_module, "REACH", 2 * len(LIVE.segments[0]))
+    monkeypatch.setattr(places, "REACH", 2 * len(LIVE.segments[0]))
     older = BytesSource(LIVE.window(0, 9))
-    assert seam_module._is_behind(older, BytesSource(LIVE.window(12, 14)))
-    assert not seam_module._is_behind(older, BytesSource(LIVE.window(5, 14)))
+    assert places._is_behind(older, BytesSource(LIVE.window(12, 14)))
+    assert not places._is_behind(older, BytesSource(LIVE.window(5, 14)))
 
 
 @pytest.mark.parametrize("seconds", [3, 60, 5000])

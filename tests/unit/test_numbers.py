@@ -97,6 +97,10 @@ def test_numbers_that_begin_anew() -> None:
     assert fetched([*before, *after], plain=True) == " ".join(ALPHABET[:10])
 
 
+def test_numbers_that_begin_anew_and_reloads_are_rare() -> None:
+    assert fetched([*sliding(ALPHABET, 8)[:4], (0, "A"), (0, "ABCDE"), (0, "ABCDEF")]) == " ".join("abcdefghijkABCDEF")
+
+
 def test_numbers_that_begin_anew_while_old_entries_are_still_listed() -> None:
     assert fetched([(7, "abcd"), (8, "bcde"), (0, "cdefg"), (1, "defgh")]) == "a b c d e f g h"
 

@@ -7,7 +7,8 @@ from streamvaultd.ctl import records
 from streamvaultd.ctl.commands.lists import show_table
 from streamvaultd.ctl.options import Command, argument, command, option
 from streamvaultd.ctl.outcome import ExitCode
-from streamvaultd.ctl.records import Fields
+from streamvaultd.ctl.record import Record
+from streamvaultd.ctl.records import Answer, Fields
 from streamvaultd.ctl.session import Session
 from streamvaultd.ctl.show import render
 from streamvaultd.ctl.show.table import Column, Table
@@ -88,11 +89,29 @@ def streamlink_status(session: Session) -> None:
     _manage_streamlink(session, "status", None)
 
 
+class Streamlink(Record):
+    command: str
+    version: str
+    managed: bool
+    warning: str | None
+
+
+def _parse_streamlink(answer: Answer) -> Streamlink:
+    """From the reply of ManageStreamlink; raises BadAnswer."""
+    top = Fields(answer, "streamlink")
+    return Streamlink(
+        command=top.need("command", str),
+        version=top.need("version", str),
+        managed=top.need("managed", bool),
+        warning=top.text("warning"),
+    )
+
+
 def _manage_streamlink(session: Session, verb: str, version: str | None, *, no_hashes: bool | None = None) -> None:
     # minutes: it downloads
     answer = next(iter(session.more("ManageStreamlink", verb=verb, version=version, noHashes=no_hashes)))
     if not session.show_json(answer):
-        session.show(render.streamlink_block(records.parse_streamlink(answer)))
+        session.show(render.streamlink_block(_parse_streamlink(answer)))
 
 
 COMMANDS: dict[str, Command] = {"settings": settings, "reload": reload, "streamlink": streamlink}

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+from functools import partial
 from pathlib import Path
 
 from streamvaultd.base.units import format_size
@@ -56,14 +58,26 @@ def _results_of(session: Session, recording: str) -> list[str]:
 
 
 def _decode(path: str, found: Inspection) -> None:
-    """What ffmpeg complains of; a file that it decodes in silence is sound whatever its format."""
+    """What ffmpeg complains of; a file that it decodes in silence is sound whatever its format.
+
+    The media may be hostile and the caller root: ffmpeg can read this file and the system's, and nothing else.
+    """
+    import shutil
     import subprocess  # what every other command can do without
 
+    from streamvaultd.scopes.confine import confine
+
+    program = os.path.realpath(shutil.which("ffmpeg") or "ffmpeg")
     local = ["-protocol_whitelist", "file,pipe"]
     command = ["ffmpeg", "-nostdin", "-v", "error", *local, "-i", f"file:{path}", "-f", "null", "-"]
     try:
         process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            preexec_fn=partial(confine, read=[os.path.realpath(path), program], write=[], has_network=False),
         )
     except OSError as error:
         raise Failed(f"cannot run ffmpeg: {error.strerror}", hint="apt install ffmpeg") from error

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Final
 
-    from streamvaultd.ctl.records import DaemonStatus, Event, Mistake, Progress, Recording, Segment, Streamlink
+    from streamvaultd.ctl.commands.admin import Streamlink
+    from streamvaultd.ctl.records import DaemonStatus, Event, Mistake, Progress, Recording, Segment
 
 LAST_DEATHS: Final = 3
 """How many deaths `status` names."""

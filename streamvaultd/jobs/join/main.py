@@ -33,7 +33,6 @@ import re
 import stat
 import sys
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -42,16 +41,17 @@ from typing import TYPE_CHECKING, Any
 from streamvaultd.errors import JoinFailed, VaultError
 from streamvaultd.jobs.join import output, remux
 from streamvaultd.jobs.join import proof as verify
+from streamvaultd.jobs.join.describe import Segment, describe_seam, one_each
 from streamvaultd.jobs.join.passes import Progress
-from streamvaultd.jobs.join.spec import RESERVE, Span, Spec, parse_spec
+from streamvaultd.jobs.join.spec import RESERVE, Spec, parse_spec
 from streamvaultd.jobs.join.writer import APPEND_MIN, Writer, align, size_of_segment, written_at
 from streamvaultd.media import fmp4, fragments, timeline, ts
 from streamvaultd.media.container import Container, sniff
 from streamvaultd.media.lead import Lead, find_lead, without_lead
 from streamvaultd.media.left_out import LeftOut, left_out
-from streamvaultd.media.plan import Plan, PlannedSeam, foreign_bytes, plan_join
+from streamvaultd.media.plan import Plan, foreign_bytes, plan_join
 from streamvaultd.media.programs import nameless_pictures, opaque_pids
-from streamvaultd.media.seam import Seam, SeamKind
+from streamvaultd.media.seam import SeamKind
 from streamvaultd.media.source import FileSource
 from streamvaultd.media.splice import Part, merged
 
@@ -60,18 +60,6 @@ if TYPE_CHECKING:
 
 
 _NUMBER = re.compile(r"(\d+)$")
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """An open segment that holds something, and its number: the one in its name, else its place in the list."""
-
-    number: int
-    path: Path
-    source: FileSource
-    received: Span | None
-    until: int | None
-    """When its last bytes came (ms); streamlink waits for more before it ends."""
 
 
 class Join:
@@ -141,7 +129,7 @@ class Join:
             return first | {
                 "bytes": sum(part["bytes"] for part in parts),
                 "parts": parts,
-                "seams": _one_each(seams),
+                "seams": one_each(seams),
                 "notes": self._notes,
                 "lead": None if self._lead is None else {"bytes": self._lead.size, "ms": self._lead.ms},
             }
@@ -278,7 +266,12 @@ class Join:
         with output.opened(final, os.O_RDONLY | os.O_NONBLOCK) as fd:
             candidates = (plan, align(plan, os.fstatvfs(fd).f_bsize))
             found = next(
-                (each for each in candidates if self._fault(each, writer, fd, _own(each, writer, fd)) is None), None
+                (
+                    each
+                    for each in candidates
+                    if self._fault(each, writer, fd, verify.own_range(each, writer.sources, fd)) is None
+                ),
+                None,
             )
         if found is None:
             raise self._fail(f"{final} is there already and is not this recording")
@@ -370,7 +363,7 @@ class Join:
         return {
             "path": str(final),
             "bytes": result.size,
-            "seams": [_describe_seam(planned, segments) for planned in plan.seams],
+            "seams": [describe_seam(planned, segments) for planned in plan.seams],
             "durationMs": duration,
             "packets": result.size // ts.PACKET if is_ts else None,
         }
@@ -384,56 +377,8 @@ class Join:
         return None if opaque_pids(result) else timeline.counted_ms(result, plan.places())
 
 
-def _own(plan: Plan, writer: Writer, fd: int) -> tuple[tuple[int, int], ...]:
-    """What of a file needs no comparison because the file is a segment itself, with something appended."""
-    first = plan.pieces[0]
-    if not isinstance(first, Part) or first.start or not os.path.sameopenfile(fd, writer.sources[first.file].fd):
-        return ()
-    return ((0, first.end),)
-
-
 def _by_file(lost: Sequence[LeftOut]) -> Iterator[tuple[int, list[LeftOut]]]:
     return ((index, list(each)) for index, each in groupby(lost, key=attrgetter("file")))
-
-
-_WORST_FIRST = tuple(kind.value for kind in (SeamKind.BREAK, SeamKind.GAP, SeamKind.UNION, SeamKind.EXACT))
-
-
-def _one_each(seams: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One seam for each two segments, in order: the worst, where they meet in several parts."""
-    worst: dict[tuple[int, int], dict[str, Any]] = {}
-    for seam in sorted(seams, key=lambda seam: _WORST_FIRST.index(seam["kind"])):
-        if seam["older"] != seam["newer"]:
-            worst.setdefault((seam["older"], seam["newer"]), seam)
-    return [worst[pair] for pair in sorted(worst, key=lambda pair: (pair[1], pair[0]))]
-
-
-def _describe_seam(planned: PlannedSeam, segments: list[Segment]) -> dict[str, Any]:
-    older, newer = segments[planned.older], segments[planned.newer]
-    seam = _estimated(planned, older.received, newer.received)
-    return {
-        "older": older.number,
-        "newer": newer.number,
-        "offset": planned.offset,
-        "kind": seam.kind.value,
-        "method": seam.method,
-        "overlapBytes": seam.overlap_bytes,
-        "overlapMs": seam.overlap_ms,
-        "gapMs": seam.gap_ms,
-        "certainty": seam.certainty.value,
-        "note": seam.note,
-    }
-
-
-def _estimated(planned: PlannedSeam, older: Span | None, newer: Span | None) -> Seam:
-    """A gap of which the media do not tell how long it is, by when the two segments were received."""
-    seam = planned.seam
-    if seam.kind is not SeamKind.GAP or seam.gap_ms is not None or planned.offset is None or not older or not newer:
-        return seam
-    ms = float(newer[0] - older[1])
-    both = f"some {-ms:.0f} ms may be in both" if ms < 0 else ""
-    note = "; ".join(filter(None, (seam.note, "estimated by when they were received", both)))
-    return replace(seam, method="wall-clock", gap_ms=max(0.0, ms), note=note)
 
 
 def main() -> int:

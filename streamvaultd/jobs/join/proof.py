@@ -3,18 +3,19 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from streamvaultd.media import timeline, ts
 from streamvaultd.media.container import Container
 from streamvaultd.media.plan import Plan
 from streamvaultd.media.seam import SeamKind
-from streamvaultd.media.splice import Splice
+from streamvaultd.media.splice import Part, Splice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from streamvaultd.media.source import Source
+    from streamvaultd.media.source import FileSource, Source
 
 # Compared at a time: whole packets, about 4 MiB
 WINDOW = 22_000 * ts.PACKET
@@ -60,3 +61,11 @@ def _seam_fault(plan: Plan, result: Source) -> str | None:
         if jumps := timeline.jumps_at(result, planned.offset):
             return f"the counters of PIDs {sorted(jumps)} jump unannounced at the seam at byte {planned.offset}"
     return None
+
+
+def own_range(plan: Plan, sources: Sequence[FileSource], fd: int) -> tuple[tuple[int, int], ...]:
+    """What of a file needs no comparison because the file is a segment itself, with something appended."""
+    first = plan.pieces[0]
+    if not isinstance(first, Part) or first.start or not os.path.sameopenfile(fd, sources[first.file].fd):
+        return ()
+    return ((0, first.end),)

@@ -21,7 +21,8 @@ from streamvaultd.recording.streamlink.command import (
     secrets_in,
 )
 from streamvaultd.recording.streamlink.current import Streamlinks
-from streamvaultd.scopes.launcher import memfd_with, roots_of
+from streamvaultd.recording.streamlink.installation import roots_for
+from streamvaultd.scopes.launcher import memfd_with
 from streamvaultd.scopes.ports import Access
 
 RESOLV_CONF: Final = Path("/etc/resolv.conf")
@@ -50,10 +51,8 @@ class Commands:
     async def rules(self, recording: Recording) -> Access:
         """What its segments may reach: the streamlink that is used, and the network; raises StreamlinkUnusable."""
         installation = await self._streamlinks.usable()
-        programs = [word for word in installation.command if word.startswith("/")]
-        used = [installation.command[0], *programs, installation.python]
-        read = (*await in_thread("roots", lambda: roots_of(used)), *self._settings.now.streamlink_read)
-        return Access(read=read, network=True, browser=recording.policy.browser)
+        own = await in_thread("roots", lambda: roots_for(installation.command, installation.python))
+        return Access(read=(*own, *self._settings.now.streamlink_read), network=True, browser=recording.policy.browser)
 
     async def command(
         self, recording: Recording, preferred: str | None, limit: float | None

@@ -47,7 +47,7 @@ class Streamlinks:
         """Find the installation to use."""
         try:
             self._installation = await installations.discover(
-                self._settings.now.streamlink_command, self._places, owners()
+                self._settings.now.streamlink_command, self._places, owners(), self._settings.now.streamlink_read
             )
             self._trouble = None
         except StreamlinkUnusable as error:

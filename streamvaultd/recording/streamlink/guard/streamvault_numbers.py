@@ -104,7 +104,8 @@ class Count:
             return behind - listing.first
         # between numbers that were given it may be an old copy of what was missed
         is_elsewhere = bool(same) or first + len(listing.names) <= next(iter(self.given))
-        if self.is_steady and is_back and is_elsewhere and (is_short or listing.end <= self.last.first):
+        is_begun = is_short or listing.end <= self.last.first or self.doubted is not None
+        if self.is_steady and is_back and is_elsewhere and is_begun:
             return self._again(listing, behind)
         return self.shift  # or such as names that change with every reload, or another server with the same numbers
 

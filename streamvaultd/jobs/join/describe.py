@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The segments that are joined, and what the report says of the seams between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from streamvaultd.jobs.join.spec import Span
+from streamvaultd.media.plan import PlannedSeam
+from streamvaultd.media.seam import Seam, SeamKind
+from streamvaultd.media.source import FileSource
+
+_WORST_FIRST = tuple(kind.value for kind in (SeamKind.BREAK, SeamKind.GAP, SeamKind.UNION, SeamKind.EXACT))
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """An open segment that holds something, and its number: the one in its name, else its place in the list."""
+
+    number: int
+    path: Path
+    source: FileSource
+    received: Span | None
+    until: int | None
+    """When its last bytes came (ms); streamlink waits for more before it ends."""
+
+
+def one_each(seams: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One seam for each two segments, in order: the worst, where they meet in several parts."""
+    worst: dict[tuple[int, int], dict[str, Any]] = {}
+    for seam in sorted(seams, key=lambda seam: _WORST_FIRST.index(seam["kind"])):
+        if seam["older"] != seam["newer"]:
+            worst.setdefault((seam["older"], seam["newer"]), seam)
+    return [worst[pair] for pair in sorted(worst, key=lambda pair: (pair[1], pair[0]))]
+
+
+def describe_seam(planned: PlannedSeam, segments: list[Segment]) -> dict[str, Any]:
+    older, newer = segments[planned.older], segments[planned.newer]
+    seam = _estimated(planned, older.received, newer.received)
+    return {
+        "older": older.number,
+        "newer": newer.number,
+        "offset": planned.offset,
+        "kind": seam.kind.value,
+        "method": seam.method,
+        "overlapBytes": seam.overlap_bytes,
+        "overlapMs": seam.overlap_ms,
+        "gapMs": seam.gap_ms,
+        "certainty": seam.certainty.value,
+        "note": seam.note,
+    }
+
+
+def _estimated(planned: PlannedSeam, older: Span | None, newer: Span | None) -> Seam:
+    """A gap of which the media do not tell how long it is, by when the two segments were received."""
+    seam = planned.seam
+    if seam.kind is not SeamKind.GAP or seam.gap_ms is not None or planned.offset is None or not older or not newer:
+        return seam
+    ms = float(newer[0] - older[1])
+    both = f"some {-ms:.0f} ms may be in both" if ms < 0 else ""
+    note = "; ".join(filter(None, (seam.note, "estimated by when they were received", both)))
+    return replace(seam, method="wall-clock", gap_ms=max(0.0, ms), note=note)
