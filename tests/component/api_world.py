@@ -15,7 +15,7 @@ from streamvaultd.api.results import ResultApi
 from streamvaultd.api.sockets import all_handlers
 from streamvaultd.ctl.main import main
 from streamvaultd.ctl.show.screen import Screen
-from streamvaultd.errors import RECORDER
+from streamvaultd.errors import RECORDER, NoSuchStream
 from streamvaultd.scopes.witnesses.cgroups import Memory
 from streamvaultd.varlink.server import Info, Interface, Server, read_definition
 from streamvaultd.varlink.sockets import listen
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from streamvaultd.core.model import Recorder
     from streamvaultd.store.local import LocalStore
+    from streamvaultd.varlink.server import Call
 
 
 class AsMeasured:
@@ -40,7 +41,12 @@ def _nothing(_key: object) -> None:
     """No process, and no progress."""
 
 
-METHODS = ("Get", "ListSegments", "Why", "ListSeams", "ListParts")
+async def _no_stream(call: Call) -> dict[str, object]:
+    """This store knows of no broadcast, so that there is no title."""
+    raise NoSuchStream(stream=call.parameters["stream"])
+
+
+METHODS = ("Get", "GetStream", "ListSegments", "Why", "ListSeams", "ListParts")
 
 
 @asynccontextmanager
@@ -48,11 +54,12 @@ async def daemon(store: LocalStore, folder: Path) -> AsyncIterator[Callable[...,
     """A way to run streamvaultctl against a socket that this store is behind: (exit code, output)."""
     idle = cast("Any", SimpleNamespace(recorders={}, segment_path=segment_path, pid=_nothing, of=_nothing))
     clock = SetClock(later(120))
+    presenter = Presenter(clock=clock, sizes=AsMeasured(), joins=idle)
     api = RecordingsApi(
-        manager=idle, store=store, clock=clock, presenter=Presenter(clock=clock, sizes=AsMeasured(), joins=idle),
+        manager=idle, store=store, clock=clock, presenter=presenter,
         segments=Segments(files=idle, processes=idle, memory=Memory()),
     )  # fmt: skip
-    handlers = all_handlers(api, ResultApi(store))
+    handlers = all_handlers(api, ResultApi(store)) | {"GetStream": _no_stream}
     interface = Interface(read_definition(RECORDER), {name: handlers[name] for name in METHODS})
     server = Server(Info("streamvault", "test", "1", "https://example.org/"), [interface], check_replies=True)
 

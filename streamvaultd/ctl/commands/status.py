@@ -7,6 +7,7 @@ from streamvaultd.ctl import records
 from streamvaultd.ctl.options import MAYBE_RECORDING, Command, command, option
 from streamvaultd.ctl.show import render
 from streamvaultd.ctl.show.text import Style, line, plural
+from streamvaultd.errors import NoSuchStream
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,9 +53,16 @@ def _log(session: Session, found: Recording, count: int) -> list[Line]:
 
 def _fields(session: Session, found: Recording) -> list[tuple[str, Line]]:
     """What the broadcast is called, and what came of the recording."""
-    stream = records.object_of(session.call("GetStream", stream=found.stream), "stream")
+    return [*_title_fields(session, found), *_result_fields(session, found)]
+
+
+def _title_fields(session: Session, found: Recording) -> list[tuple[str, Line]]:
+    try:
+        stream = records.object_of(session.call("GetStream", stream=found.stream), "stream")
+    except NoSuchStream:
+        return []
     named = [("Title", stream.get("title")), ("Category", stream.get("category"))]
-    return [*((label, line(str(text))) for label, text in named if text), *_result_fields(session, found)]
+    return [(label, line(str(text))) for label, text in named if text]
 
 
 def _result_fields(session: Session, found: Recording) -> list[tuple[str, Line]]:
