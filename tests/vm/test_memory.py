@@ -12,7 +12,7 @@ from tests.integration.harness import scopes, streamlink_pid
 from tests.integration.stories import ends_well, wait_segments, wait_writing
 from tests.testbed.vm import Vm
 from tests.vm.calls import VmCtl
-from tests.vm.settings import settings, small_streamlink
+from tests.vm.settings import SMALL, settings, small_streamlink
 
 MIB = 1 << 20
 LEAKY = """
@@ -22,6 +22,33 @@ memory_max = "64M"
 options = { leak = 600000 }
 """
 SLICE = "streamvault.slice"
+GREEDY = "/usr/local/bin/greedy-streamlink"
+GREEDY_TEXT = f"""#!/usr/bin/python3 -IS
+import os, sys
+config = next((word.partition("=")[2] for word in sys.argv if word.startswith("--config=")), "/dev/null")
+with open(config) as file:
+    if "-greedy/" not in file.read():
+        os.execv("{SMALL}", ["{SMALL}", *sys.argv[1:]])
+filled = {{}}
+for place in ("/run", "/run/user", "/run/lock", "/dev/shm", "/tmp", "/var/tmp", "/tmp/scratch", os.environ["HOME"]):
+    filled[place] = 0
+    try:
+        with open(place + "/filler", "ab", buffering=0) as file:
+            while filled[place] < 192:
+                filled[place] += file.write(bytes(1 << 20)) == 1 << 20
+    except OSError:
+        pass
+sys.stderr.write(f"filled {{sum(filled.values()) - filled[os.environ['HOME']]}} MiB of others, "
+                 f"{{filled[os.environ['HOME']]}} MiB of its own\\n")
+sys.stderr.flush()
+held = []
+while True:
+    held.append(bytes([1]) * (4 << 20))
+"""
+"""Its source's name says whether it fills all that it can, and then holds memory until it is killed."""
+
+FEW = 1000
+"""KiB and names that systemd itself may write to /run meanwhile."""
 
 
 def counts(vm: Vm, unit: str) -> dict[str, int]:
@@ -95,3 +122,40 @@ def test_a_leak_is_rotated_away(vm: Vm, ctl: VmCtl, source: LiveSource, channel:
     first, second = ctl.segments("leaky")
     assert (first["memoryMax"], second["memoryMax"]) == (64 * MIB, 96 * MIB)
     ends_well(vm, ctl, source, channel, "leaky")
+
+
+def taken(vm: Vm) -> list[int]:
+    """KiB and names that are taken in /run and /dev/shm of the machine; and in memory by what recordings wrote."""
+    shown = vm.run(["df", "--output=used,iused", "/run", "/dev/shm"]).stdout.splitlines()[1:]
+    return [*(int(number) for line in shown for number in line.split()), counts(vm, SLICE)["shmem"] >> 10]
+
+
+def test_what_takes_all_memory_that_it_can_takes_its_own(vm: Vm, ctl: VmCtl, source: LiveSource, channel: str) -> None:
+    """Before, while and after it is killed at its own limit, again and again, everything else goes on.
+
+    systemd reads its units, a neighbour records and is joined, a new recording begins; and nothing is left of it.
+    """
+    before = taken(vm)
+    vm.write_file(GREEDY, GREEDY_TEXT)
+    vm.run(["chmod", "755", GREEDY])
+    with small_streamlink(vm), settings(vm, "taken-over", f'[streamlink]\ncommand = "{GREEDY}"\n'):
+        begin(vm, ctl, source, channel, "neighbour")
+        greedy = ctl.call("Record", url=vm.reach(source.url(f"{channel}-greedy")), name="greedy")["recording"]["id"]
+        vm.wait_for(lambda: ctl.ends("greedy")[0].get("cause") == "oom", "it was killed", timeout=180)
+        said = vm.wait_journal(f"STREAMVAULT_RECORDING={greedy}", until=lambda entry: "filled" in entry["MESSAGE"])
+        assert said["MESSAGE"] == "filled 0 MiB of others, 16 MiB of its own"
+        first = ctl.ends("greedy")[0]
+        assert (first["evidence"]["memoryMax"], first["memoryPeak"] > 250 * MIB) == (256 * MIB, True)
+        vm.run(["systemctl", "daemon-reload"], timeout=120)
+        begin(vm, ctl, source, f"{channel}-late", "late")
+        ends_well(vm, ctl, source, channel, "neighbour")
+        ctl("stop", "greedy", "--wait", check=False, timeout=120)
+    ends_well(vm, ctl, source, f"{channel}-late", "late")
+    for name in ("neighbour", "late"):
+        assert ctl.recording(name)["runtime"]["deaths"] == 0
+    assert all(after - then < FEW for after, then in zip(taken(vm), before, strict=True))
+
+
+def begin(vm: Vm, ctl: VmCtl, source: LiveSource, channel: str, name: str) -> None:
+    ctl.call("Record", url=vm.reach(source.url(channel)), name=name)
+    wait_writing(vm, ctl, name, 1, timeout=120)
