@@ -29,6 +29,11 @@ class Reloads:
         self._reprieve = reprieve
         self._last = LastGood(base.places.state / SETTINGS)
         self._turn = asyncio.Lock()
+        self._begun = asyncio.Event()
+
+    def begin(self) -> None:
+        """The service has started up: what was asked for meanwhile is done now."""
+        self._begun.set()
 
     def on_hangup(self) -> None:
         """SIGHUP."""
@@ -39,6 +44,7 @@ class Reloads:
 
     async def reload(self) -> tuple[bool, Sequence[VaultError]]:
         """Read the settings again; bad ones leave the old ones in force. Whether they apply, and all mistakes."""
+        await self._begun.wait()  # a reload before would say READY=1, and load streamers without what was
         async with self._turn:
             return await self._reload()
 

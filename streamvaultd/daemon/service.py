@@ -86,6 +86,7 @@ class Service:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         base.notifier.ready(base.status.text)
+        parts.reloads.begin()
         base.journal.tell(DAEMON_STARTED, version=__version__, adopted=adopted)
         for why in self._unconfined:
             base.journal.tell(CONFINEMENT_LACKS, why=why)

@@ -67,11 +67,25 @@ def _output_of(fd: int, until: float) -> bytes:
 
 def end_all() -> None:
     """Kill what is left of it: whose parent has ended is a child of this process."""
-    children = Path(f"/proc/self/task/{os.getpid()}/children")
-    while pids := children.read_text().split():
-        for pid in map(int, pids):
+    while pids := _children():
+        for pid in pids:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
+
+
+def _children() -> list[int]:
+    own = os.getpid()
+    try:
+        return [int(pid) for pid in Path(f"/proc/self/task/{own}/children").read_text().split()]
+    except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
+        return [int(path.parent.name) for path in Path("/proc").glob("[1-9]*/stat") if _parent_of(path) == own]
+
+
+def _parent_of(stat: Path) -> int | None:
+    try:
+        return int(stat.read_bytes().rpartition(b")")[2].split()[1])
+    except OSError:  # it ended meanwhile, and is no child
+        return None
 
 
 def main(command: Sequence[str]) -> None:

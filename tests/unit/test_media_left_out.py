@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
 
 from streamvaultd.jobs.join.proof import find_fault
-from streamvaultd.media import left_out as media_left_out
-from streamvaultd.media import payload, ts
+from streamvaultd.media import payload, sought, ts
 from streamvaultd.media.container import Container
 from streamvaultd.media.left_out import left_out
 from streamvaultd.media.plan import Plan, plan_join
@@ -17,7 +17,7 @@ from streamvaultd.media.splice import Part, Splice
 from tests.fakes.memory import BytesSource
 from tests.unit.test_join import Job
 from tests.unit.test_media_fragments import box, header, number
-from tests.unit.test_media_transport import AUDIO, VIDEO, Broadcast
+from tests.unit.test_media_transport import AUDIO, VIDEO, Broadcast, _pes
 
 SHOW = Broadcast(6)
 UNKNOWN, SECTIONS = 0x333, 0x334
@@ -145,7 +145,7 @@ def test_what_the_result_has_is_not_kept_twice(mine: bytes) -> None:
 def test_what_begins_with_filling_is_looked_for_where_all_of_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """The head comes again elsewhere, far from what follows it."""
     for name in ("MARGIN", "REACH"):
-        monkeypatch.setattr(media_left_out, name, ts.PACKET)
+        monkeypatch.setattr(sought, name, ts.PACKET)
     filling = b"".join((b"\x47\x1f\xff\x10" + bytes([number])).ljust(ts.PACKET, b"\xff") for number in range(32))
     parts = [filling + segment for segment in SHOW.segments[:5]]
     files = [BytesSource(b"".join(parts)), BytesSource(b"".join(parts[1:3]))]
@@ -245,3 +245,53 @@ def test_of_fragmented_mp4_every_sample_is_looked_for(mine: list[bytes], result:
 def test_samples_that_are_held_in_other_fragments_are_held(mine: list[bytes]) -> None:
     files, plans = deceived_mp4(b"".join(mine), b"".join(FRAGMENTS))
     assert left_out(files, plans) == []
+
+
+@pytest.mark.parametrize("size", [7777, 20_000, 50_000])
+def test_a_range_of_several_slices_is_held_in_other_packets_and_lacks_what_it_lacks(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A unit that goes on into the next slice was looked at with the one in which it begins."""
+    monkeypatch.setattr(sought, "SLICE", size)
+    show = SHOW.window(0, 5)
+    assert left_out(*deceived(show, remuxed(show))) == []
+    assert left_out(*deceived(remuxed(show), show)) == []
+    monkeypatch.setattr(sought, "LOOK", 3000)
+    assert all(left_out(*deceived(WHOLE, without(place))) for place in places(VIDEO)[::5])
+
+
+@pytest.mark.parametrize("size", range(1, 9))
+def test_the_head_of_a_box_that_was_being_written_is_nothing(size: int) -> None:
+    for rest in (FRAGMENTS[3], FRAGMENTS[3][FRAGMENTS[3].index(b"mdat") - 4 :], box(b"mfra", bytes(40))):
+        begun = b"" if rest == FRAGMENTS[3] else FRAGMENTS[3][: FRAGMENTS[3].index(b"mdat") - 4]
+        files, plans = deceived_mp4(b"".join([*FRAGMENTS[:3], begun, rest[:size]]), b"".join(FRAGMENTS))
+        assert left_out(files, plans) == []
+
+
+@pytest.mark.parametrize(("ticks", "offset"), [((1 << 64) - 1, 0), (10**9, 1 << 20)], ids=["no time", "elsewhere"])
+def test_samples_that_are_said_to_be_where_none_can_be_are_kept(ticks: int, offset: int) -> None:
+    odd = bytearray(fragment(9, last=2))
+    at = odd.index(b"tfdt") + 8
+    odd[at : at + 8] = number(ticks, 8)
+    at = odd.index(b"trun") + 12
+    odd[at : at + 4] = number(int.from_bytes(odd[at : at + 4], "big") + offset)
+    files, plans = deceived_mp4(b"".join(FRAGMENTS) + bytes(odd), b"".join(FRAGMENTS))
+    assert [lost.file for lost in left_out(files, plans)] == [0]
+
+
+def sound(first: int, count: int, per_unit: int) -> bytes:
+    """Frames of AAC, so many to a unit."""
+    stream, out = Broadcast(1), bytearray()
+    stream.counters = {}
+    for begin in range(first, first + count, per_unit):
+        frames = range(begin, min(begin + per_unit, first + count))
+        body = b"".join(b"\xff\xf1\x4c\x80\x1a\xbf\xfc" + random.Random(frame).randbytes(206) for frame in frames)  # noqa: S311
+        out += stream._packets(AUDIO, _pes(0xC0, 126_000 + begin * 1920, None, body))
+    return bytes(out)
+
+
+@pytest.mark.parametrize("torn", range(1, 10))
+def test_sound_that_is_torn_anywhere_is_held_where_another_packed_it_otherwise(torn: int) -> None:
+    mine, result = sound(3, 140, 7), sound(0, 210, 7)
+    assert left_out(*deceived(mine[: -torn * ts.PACKET], result)) == []
+    assert left_out(*deceived(mine[: -torn * ts.PACKET], sound(0, 130, 7)))

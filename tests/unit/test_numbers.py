@@ -271,6 +271,56 @@ def test_byte_ranges_of_one_file() -> None:
     assert b"#EXT-X-MEDIA-SEQUENCE:3\n" in found
 
 
+def test_byte_ranges_that_tell_their_place_at_the_head_alone() -> None:
+    """Each goes on where the one before ended, and lengths repeat: the same text is another entry."""
+    count, lengths = numbers.Count(), [1000 + number * 7 % 3 for number in range(60)]
+    for first in range(50):
+        lines = ["#EXTM3U", f"#EXT-X-MEDIA-SEQUENCE:{first}"]
+        for number in range(first, first + 6):
+            place = f"@{sum(lengths[:number])}" if number == first else ""
+            lines += ["#EXTINF:2,", f"#EXT-X-BYTERANGE:{lengths[number]}{place}", "all.ts"]
+        body = "\n".join([*lines, ""]).encode()
+        assert numbers.counted(body, count) == body
+
+
+@pytest.mark.parametrize("behind", [0, 1, 2, 3])
+def test_another_server_whose_window_is_shorter_and_that_is_behind(behind: int) -> None:
+    names = [f"{number}.ts" for number in range(100)]
+    reloads = [
+        (end - 12, names[end - 12 : end])
+        if end // 2 % 2
+        else (end - behind - 6, names[end - behind - 6 : end - behind])
+        for end in range(12, 100)
+    ]
+    assert fetched(reloads) == fetched(reloads, plain=True)
+
+
+def test_two_encoders_that_count_on_their_own_behind_one_address() -> None:
+    """That with the higher numbers is followed, as by streamlink itself; the other one when it is there alone."""
+    ends = range(400)
+    reloads: list[Listed] = [
+        (994 + end, [f"a{number}" for number in range(994 + end, 1000 + end)])
+        if end // 4 % 2 == 0
+        else (194 + end, [f"b{number}" for number in range(194 + end, 200 + end)])
+        for end in ends
+    ]
+    alone: list[Listed] = [(594 + end, [f"b{number}" for number in range(594 + end, 600 + end)]) for end in range(60)]
+    plain = fetched(reloads, plain=True).split()
+    assert len(plain) <= len(fetched(reloads).split()) <= len(plain) + 4 * numbers.LEAPS + 16
+    found = fetched([*reloads, *alone]).split()
+    assert found[-50:] == [f"b{number}" for number in range(609, 659)]
+
+
+def test_advertisements_that_come_again_and_are_put_in_late() -> None:
+    def name(number: int) -> str:
+        return f"ad{number % 10}.ts" if number // 10 % 2 else f"{number}.ts"
+
+    reloads: list[Listed] = [
+        (end - 6, [*(name(number) for number in range(end - 6, end - 1)), f"{end - 1}.ts"]) for end in range(6, 90)
+    ]
+    assert fetched(reloads) == fetched(reloads, plain=True)
+
+
 def test_what_is_remembered_is_bounded() -> None:
     count = numbers.Count()
     names = [str(number) for number in range(3 * numbers.REMEMBERED)]

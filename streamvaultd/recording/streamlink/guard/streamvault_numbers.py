@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
+from itertools import islice
 from typing import Any, NamedTuple
 
 import requests
@@ -24,9 +25,14 @@ HEAD = b"#EXTM3U"
 REMEMBERED = 4096
 """Entries, at least, whose names are known; and two windows."""
 
+LEAPS, IGNORED = 4, 10
+"""So often between two playlists that both go on: there are two servers, that count on their own. That with the higher
+numbers is followed, as streamlink itself would, unless it does not come for so many reloads."""
+
 _SEQUENCE = re.compile(r"#EXT-X-MEDIA-SEQUENCE:\s*([0-9]{1,18})\s*", re.ASCII)
 _ENTRY_COMES = re.compile(r"#(?:EXTINF|EXT-X-BYTERANGE):.")
 _LOADED = re.compile(r'^(#EXT-X-(?:MAP|KEY):(?:.*,)?URI="[^"#]+)"')
+_RANGE = re.compile(r"#EXT-X-BYTERANGE:([0-9]{1,18})(?:@([0-9]{1,18}))?\s*", re.ASCII)
 _OTHERS = ("#EXT-X-STREAM-INF", "#EXT-X-I-FRAMES-ONLY", "#EXT-X-SKIP")
 """Of what is no list of all its media segments."""
 
@@ -74,12 +80,23 @@ class Count:
         self.has_slid = False
         self.doubted: Listing | None = None
         self.beginnings = 0
+        self.leaps = 0  # between playlists that both go on
+        self.ignored = 0
+        self.begun = 0  # the number that the last beginning was given
 
     def take(self, listing: Listing) -> int:
         """The shift for this list."""
         sort = listing.sort
         if sort is None:
             return self.shift
+        if self.leaps >= LEAPS and self.behind is not None and listing.end <= self.last.first:
+            self.ignored += 1
+            if self.ignored < IGNORED:
+                return self.shift
+            self.leaps, self.beginnings, self.begun = 0, self.beginnings + 1, self.behind
+            self._note(listing, self.behind - listing.first)
+            return self.shift
+        self.ignored = 0
         shift = self.shift if self.behind is None else self._shift(listing, sort, self.behind)
         if shift is not None:
             self._note(listing, shift)
@@ -93,11 +110,16 @@ class Count:
         same = [self.given[number][sort] == name[sort] for number, name in enumerate(listing.names, first)
                 if number in self.given]  # fmt: skip
         self.is_steady = self.is_steady or any(same)
-        is_back, is_short = first + len(listing.names) < behind, 2 * len(listing.names) <= len(self.last.names)
+        is_back = first + len(listing.names) < behind
+        # another server's list, which is shorter and behind, begins within the window; a beginning is not after it
+        is_short = 2 * len(listing.names) <= len(self.last.names) and listing.first <= self.last.first
         if same and all(same):
-            # the names of a reset may be those of the beginning; a copy from a cache is as long as ever
-            return self._again(listing, behind) if is_back and is_short and self.has_slid else self.shift
-        place, number = self._known(listing, sort)
+            # the names of a reset may be those of the beginning; a server that is behind lists later ones
+            is_reset = first <= self.begun or self.doubted is not None
+            return self._again(listing, behind) if is_back and is_short and self.has_slid and is_reset else self.shift
+        # where the source counts on, what is known is in the last window: an advertisement was there long before, too
+        goes_on = self.last.first < listing.first < self.last.end
+        place, number = self._known(listing, sort, self.last.first + self.shift if goes_on else 0)
         if place:
             return self._beside(listing, place, number, behind)
         if self.is_frozen and listing.first == self.last.first:
@@ -109,13 +131,13 @@ class Count:
             return self._again(listing, behind)
         return self.shift  # or such as names that change with every reload, or another server with the same numbers
 
-    def _known(self, listing: Listing, sort: int) -> tuple[int, int]:
-        """How many entries come up to the last known one, and its number; a name that comes again later is new."""
+    def _known(self, listing: Listing, sort: int, least: int) -> tuple[int, int]:
+        """How many entries come up to the last known since `least`, and its number; what comes again is new."""
         numbers = {name[sort]: number for number, name in self.given.items()}
         place, highest = 0, -1
         for index, name in enumerate(listing.names, 1):
             number = numbers.get(name[sort], -1)
-            if number > highest:
+            if number > highest and number >= least:
                 place, highest = index, number
         return place, highest
 
@@ -127,6 +149,8 @@ class Count:
         if first + place - 1 == number or is_old:
             return self.shift
         self.is_frozen = listing.first == self.last.first
+        is_elsewhere = listing.end <= self.last.first or listing.first >= self.last.end
+        self.leaps += self.beginnings > 0 and is_elsewhere and place < len(listing.names)
         return behind - place - listing.first if behind >= place else self.shift
 
     def _again(self, listing: Listing, behind: int) -> int | None:
@@ -134,25 +158,28 @@ class Count:
         before, self.doubted = self.doubted, listing
         if before is None or not before.end < listing.end <= before.end + len(listing.names):
             return None
-        self.beginnings += 1
+        self.beginnings, self.begun = self.beginnings + 1, behind
         return behind - listing.first
 
     def _note(self, listing: Listing, shift: int) -> None:
         if shift and not self.shift:
             log.info("A playlist counts its entries wrongly: they are counted by their names")
+        self.begun = listing.first if self.behind is None else self.begun
         self.has_slid = self.has_slid or (bool(self.last.names) and listing.names[0] != self.last.names[0])
         self.shift, self.last, self.doubted = shift, listing, None
         for number, name in enumerate(listing.names, listing.first + shift):
             if self.behind is None or number >= self.behind:
                 self.given[number] = name
         self.behind = max(self.behind or 0, listing.end + shift)
-        for _ in range(len(self.given) - max(REMEMBERED, 2 * len(listing.names))):
-            del self.given[next(iter(self.given))]
+        more = max(0, len(self.given) - max(REMEMBERED, 2 * len(listing.names)))
+        for number in list(islice(self.given, more)):
+            del self.given[number]
 
 
 def parse(lines: list[str]) -> Listing | None:
     """What a playlist lists, as streamlink counts it; None for one that is of another kind, or not understood."""
     first, names, comes, ranged = 0, [], False, ""
+    ends: dict[str, int] = {}  # of ranges, by address: the next one may go on there without saying so
     for line in lines:
         if line.startswith(_OTHERS):
             return None
@@ -165,6 +192,11 @@ def parse(lines: list[str]) -> Listing | None:
             comes = comes or _ENTRY_COMES.match(line) is not None
             ranged = line if line.startswith("#EXT-X-BYTERANGE:") else ranged
         elif line and comes:
+            part = _RANGE.fullmatch(ranged)
+            if part:
+                start = int(part[2]) if part[2] else ends.get(line, 0)
+                ends[line] = start + int(part[1])
+                ranged = f"{part[1]}@{start}"
             names.append(Name(hash((line, ranged)), hash((line.partition("?")[0], ranged))))
             comes, ranged = False, ""
     return Listing(first, tuple(names)) if names else None
