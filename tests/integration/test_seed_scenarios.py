@@ -122,17 +122,19 @@ def test_scenario_2_dead_when_the_rotation_is_due(
     The daemon is a later one than the one that started the segment, so that nothing is left of that to be reaped.
     """
     box.run(["systemctl", "restart", "streamvaultd"])
+    # the first one is rotated if the daemon was back too late
+    box.wait_for(lambda: "rotationDueAt" in ctl.recording(channel)["runtime"], "none is rotated", timeout=60)
     daemon, due = main_pid(box), rotation_due(ctl, channel)
-    shim = ctl.segments(channel)[0]["pid"]
+    number, shim = ctl.segments(channel)[-1]["number"], ctl.segments(channel)[-1]["pid"]
     kill(box, "STOP", daemon)
     try:
-        kill(box, "KILL", streamlink_pid(box, unit(recording, 1)))
-        box.wait_for(lambda: unit(recording, 1) not in scopes(box), "its scope is gone")
+        kill(box, "KILL", streamlink_pid(box, unit(recording, number)))
+        box.wait_for(lambda: unit(recording, number) not in scopes(box), "its scope is gone")
         wait_gone(box, shim)
         wait_instant(box, due)
     finally:
         kill(box, "CONT", daemon)
-    wait_segments(box, ctl, channel, ["signal:9", None])
+    wait_segments(box, ctl, channel, [*["rotated"] * (number - 1), "signal:9", None])
     ends_well(box, ctl, source, channel, channel)
 
 
