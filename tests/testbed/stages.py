@@ -101,7 +101,7 @@ SCHEDULE: Schedule = (
     (("chaos",),),
     (("seams",),),
 )
-"""Steps one after the other, of lanes side by side. An emulated machine beside boxes is too slow for what it is to show:
+"""Steps one after the other, of lanes side by side. An emulated machine beside boxes is too slow for what it shows:
 a process that imports streamlink needs 25 s there, and a probe that does not begin within 20 s is given up.
 """
 
