@@ -30,6 +30,7 @@ class Server:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.body = b"media"
+        self.status = 200
         self.errors: list[Exception] = []
         self.limits: list[Any] = []
         monkeypatch.setattr(patience, "_send", self.send)
@@ -40,7 +41,7 @@ class Server:
         if self.errors:
             raise self.errors.pop(0)
         response = requests.Response()
-        response._content = self.body
+        response._content, response.status_code = self.body, self.status
         return response
 
     def ask(self, limit: Any = LIMIT, method: str = "GET", **more: Any) -> bytes:
@@ -100,7 +101,18 @@ def test_a_refusal_is_no_silence(server: Server) -> None:
     assert len(server.limits) == 1
 
 
-@pytest.mark.parametrize("lengths", [(), (6,) * 10])
+def test_an_address_that_is_good_once_is_waited_for_from_then_on(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its server had been answering, slowly, when it was asked again, and it refuses the second time."""
+    server.tell(2, 2, 2, 2, 2, 2)
+    monkeypatch.setattr("time.monotonic", iter((100.0, 104.0, 104.5)).__next__)
+    server.errors, server.status = [ReadTimeout()], 403
+    server.ask()
+    assert patience.patience.shorter_than(LIMIT) == 9.0
+
+
+@pytest.mark.parametrize("lengths", [(), (6,) * 10, (0, 0, 0)])
 def test_streamlinks_own_limit_stays_where_nothing_is_known_or_the_window_is_long(
     server: Server, lengths: tuple[float, ...]
 ) -> None:

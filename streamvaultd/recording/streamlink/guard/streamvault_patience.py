@@ -40,7 +40,7 @@ class Patience:
     def learn(self, thread: int, body: bytes) -> None:
         """What a playlist lists; a media segment may come while it is made, so its length is never too long."""
         lengths = [float(length) for length in _LENGTH.findall(body)]
-        if lengths:
+        if sum(lengths) > 0:
             self.windows[thread] = max(sum(lengths) / SHARE, 1.5 * max(lengths))
 
     def took(self, seconds: float) -> None:
@@ -78,6 +78,7 @@ def send(session: requests.Session, request: Any, **kwargs: Any) -> Any:
 def _answer(session: requests.Session, request: Any, kwargs: dict[str, Any]) -> Any:
     shorter = patience.shorter_than(kwargs.get("timeout"))
     if shorter is not None and request.method == "GET":
+        first = time.monotonic()
         try:
             return _send(session, request, **{**kwargs, "timeout": shorter})
         except (Timeout, NoConnection) as error:
@@ -85,7 +86,8 @@ def _answer(session: requests.Session, request: Any, kwargs: dict[str, Any]) -> 
                 raise
         began = time.monotonic()
         response = _send(session, request, **kwargs)
-        patience.took(time.monotonic() - began)
+        # an address that is good once had been answering
+        patience.took(time.monotonic() - (began if response.status_code < 400 else first))
         return response
     return _send(session, request, **kwargs)
 
