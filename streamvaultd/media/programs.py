@@ -61,15 +61,20 @@ def media_pids(source: Source) -> set[int]:
     """The PIDs of all units that no table calls data: also of what no player may know, and of what no table names."""
     maps, data_pids, found = set[int](), set[int](), set[int]()
     for _, data in timeline.blocks(source, 0, source.size):
-        for at in ts.starts(data):
-            pid, start = ts.pid_of(data, at), ts.payload_at(data, at)
-            if pid == ts.PID_PAT:
-                maps.update(maps_of(data, at))
-            elif pid in maps:
-                data_pids.update(stream for stream, kind in entries_of(data, at) if kind in _DATA)
-            elif start >= 0 and data[start : start + 3] == b"\0\0\1":
-                found.add(pid)
+        _note_begun(data, maps, data_pids, found)
     return found - data_pids
+
+
+def _note_begun(data: bytes, maps: set[int], data_pids: set[int], units: set[int]) -> None:
+    """Note the PIDs of tables, of what they call data, and of units, that begin in these packets."""
+    for at in ts.starts(data):
+        pid, start = ts.pid_of(data, at), ts.payload_at(data, at)
+        if pid == ts.PID_PAT:
+            maps.update(maps_of(data, at))
+        elif pid in maps:
+            data_pids.update(stream for stream, kind in entries_of(data, at) if kind in _DATA)
+        elif start >= 0 and data[start : start + 3] == b"\0\0\1":
+            units.add(pid)
 
 
 def nameless_pictures(source: Source) -> set[int]:
@@ -97,14 +102,7 @@ def opaque_pids(source: Source) -> set[int]:
         with_payload = data[3 :: ts.PACKET].translate(_WITH_PAYLOAD)
         pids = zip(data[1 :: ts.PACKET], data[2 :: ts.PACKET], with_payload, strict=True)
         found |= {(head & 0x1F) << 8 | low for head, low, has in set(pids) if has}
-        for at in ts.starts(data):
-            pid, start = ts.pid_of(data, at), ts.payload_at(data, at)
-            if pid == ts.PID_PAT:
-                maps.update(maps_of(data, at))
-            elif pid in maps:
-                data_pids.update(stream for stream, kind in entries_of(data, at) if kind in _DATA)
-            elif start >= 0 and data[start : start + 3] == b"\0\0\1":
-                known.add(pid)
+        _note_begun(data, maps, data_pids, known)
     tables = set(range(ts.PID_TABLES_END)) | maps
     return found - known - data_pids - tables - {ts.PID_NULL}
 

@@ -93,8 +93,8 @@ class Count:
             self.ignored += 1
             if self.ignored < IGNORED:
                 return self.shift
-            self.leaps, self.beginnings, self.begun = 0, self.beginnings + 1, self.behind
-            self._note(listing, self.behind - listing.first)
+            self.leaps = 0
+            self._note(listing, self._begin(listing, self.behind))
             return self.shift
         self.ignored = 0
         shift = self.shift if self.behind is None else self._shift(listing, sort, self.behind)
@@ -158,6 +158,10 @@ class Count:
         before, self.doubted = self.doubted, listing
         if before is None or not before.end < listing.end <= before.end + len(listing.names):
             return None
+        return self._begin(listing, behind)
+
+    def _begin(self, listing: Listing, behind: int) -> int:
+        """All of it is new: the shift that puts it behind what was given."""
         self.beginnings, self.begun = self.beginnings + 1, behind
         return behind - listing.first
 
