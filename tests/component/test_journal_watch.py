@@ -135,7 +135,7 @@ async def test_what_was_said_is_replayed_and_what_is_said_now_is_followed(writte
     assert await heard.get() == (Run(1, 2), Evidence(journal_oom=True))
     written.put_line(FILTERING, uid=UID + 1)  # somebody else's
     written.put_line(FILTERING)
-    assert await heard.get() == (1, 1, Line.FILTERING, FILTERING)
+    assert await heard.get() == (Run(1, 1), Line.FILTERING, FILTERING)
     written.rotate()  # and again, with entries before and after
     written.put_oom(3)
     assert await heard.get() == (Run(1, 3), Evidence(journal_oom=True))
@@ -161,7 +161,7 @@ async def test_a_new_daemon_hears_what_came_after_the_saved_position(written: Wr
     for item in first.items:
         again.tell(item)
     assert await heard.get() == (Run(1, 2), Evidence(journal_oom=True))
-    assert await heard.get() == (1, 3, Line.FILTERING, FILTERING)
+    assert await heard.get() == (Run(1, 3), Line.FILTERING, FILTERING)
 
 
 async def test_what_was_handed_on_just_now_is_not_saved_yet(written: Written, heard: Heard) -> None:
