@@ -281,7 +281,7 @@ def next_probe(
 ) -> Instant:
     """When to ask a silent source again: after as long again as it has been silent, and shortly before the end.
 
-    `took` is how long (s) the last answer took; in the first minutes it is asked after `longest` seconds at the latest.
+    `took` is how long (s) the last answer took; in the first minutes it is asked after `longest` seconds at most.
     """
     longest = longest if at - since < PROBE_PATIENCE else PROBE_MAX
     wait = min(max(at - since, PROBE_MIN), longest)
