@@ -129,15 +129,15 @@ def test_a_site_that_is_asked_too_often_is_left_alone() -> None:
     silent = replace(
         new_recorder(), state=State.GRACE, since=MEDIA, grace_until=1300.0, silent_since=1000.0, probe_at=1010.0
     )
+    asked, _ = step(silent, ev.ProbeDue(at=Moment(1010.0, 0)))
+    trouble = ev.SourceProbed(at=Moment(1010.1, 0), probe=asked.probe, outcome=ev.Outcome.TROUBLE, detail="")
     for detail, wait in (
         ("503 Server Error: Service Unavailable for url: http://127.0.0.1/live.m3u8", 1.0),
         ("429 Client Error: Too Many Requests for url: http://127.0.0.1/live.m3u8", 15.0),
     ):
-        asked, _ = step(silent, ev.ProbeDue(at=Moment(1010.0, 0)))
-        answer = ev.SourceProbed(at=Moment(1010.1, 0), probe=asked.probe, outcome=ev.Outcome.TROUBLE, detail=detail)
-        after, _ = step(asked, answer)
+        after, _ = step(asked, replace(trouble, detail=detail))
         assert after.probe_at == pytest.approx(1010.1 + wait)
-    over, _ = step(asked, replace(answer, outcome=ev.Outcome.OFFLINE))
+    over, _ = step(asked, replace(trouble, outcome=ev.Outcome.OFFLINE))
     assert over.probe_at == pytest.approx(1014.1)
 
 
