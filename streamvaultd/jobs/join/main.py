@@ -359,7 +359,7 @@ class Join:
 
     def _describe(self, plan: Plan, segments: list[Segment], final: Path, result: FileSource) -> dict[str, Any]:
         is_ts = plan.container is Container.TS
-        duration = timeline.duration_ms(result, plan.places()) if is_ts else fragments.duration_ms(result)
+        duration = (timeline if is_ts else fragments).duration_ms(result, plan.gaps())
         if duration is not None and duration < self._spec.least:
             duration = self._counted(plan, result)
         if is_ts and (nameless := sorted(nameless_pictures(result))):
