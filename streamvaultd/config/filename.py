@@ -7,7 +7,7 @@ import re
 import string
 from typing import Any, Final
 
-from streamvaultd.config.kinds import Kind, Unfit, text
+from streamvaultd.config.kinds import SettingKind, Unfit, text
 
 TEMPLATE_FIELDS: Final = frozenset({"streamer", "start", "recording", "stream"})
 
@@ -45,4 +45,4 @@ def _check_longest(template: str) -> None:
         raise Unfit(f"names of files may become longer than {NAME_BYTES_MAX} bytes")
 
 
-FILENAME: Final = Kind(check_template, "text with {recording} in it")
+FILENAME: Final = SettingKind(check_template, "text with {recording} in it")

@@ -122,7 +122,7 @@ class WatchRules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Watch:
+class WatchState:
     """All of them, by name. `free` is when a site may be asked again; "" is any site."""
 
     rules: WatchRules = field(default_factory=WatchRules)

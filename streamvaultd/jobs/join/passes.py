@@ -58,7 +58,7 @@ class Passes:
         self.at(1.0)
 
 
-class Looks:
+class PassWatch:
     """Looks at the file that ffmpeg writes, and tells how far it is in both of its passes."""
 
     def __init__(self, fd: int, size: int, passes: Passes) -> None:
