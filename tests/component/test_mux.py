@@ -74,7 +74,7 @@ def capture(folder: Path, broadcast: dict[str, Stream], start: int, end: int, *,
         threads[-1].start()
         words += ["-i", str(path)]
     maps = ("-c:v", "copy", "-c:a", "copy", "-map", "0:v?", "-map", "0:a?", "-map", "1:a", "-copyts")
-    argv = [MUXER, "-y", "-nostats", "-loglevel", "error", *words, *maps, "-f", "mpegts", "pipe:1"]
+    argv = [str(MUXER), "-y", "-nostats", "-loglevel", "error", *words, *maps, "-f", "mpegts", "pipe:1"]
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=True)
     for thread in threads:
         thread.join()
