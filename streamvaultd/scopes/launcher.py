@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from streamvaultd.core.names import PREFIX
 from streamvaultd.scopes.ports import Command
 from streamvaultd.scopes.scratch import Scratch
 
@@ -94,7 +95,7 @@ class Launcher:
         try:
             return self._spawn(command)
         except BaseException:
-            self._scratch.take_back(f"streamvault-{command.label}")
+            self._scratch.take_back(f"{PREFIX}{command.label}")
             raise
 
     def _spawn(self, command: Command) -> Spawned:
@@ -125,7 +126,7 @@ class Launcher:
         """What the shim reads from RULES_FD."""
         rules = command.rules
         return json.dumps({
-            "scratch": str(self._scratch.give(f"streamvault-{command.label}", is_browser=rules.browser)),
+            "scratch": str(self._scratch.give(f"{PREFIX}{command.label}", is_browser=rules.browser)),
             "read": [*self._read, *rules.read],
             "write": rules.write,
             "network": rules.network,
