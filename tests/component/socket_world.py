@@ -113,9 +113,9 @@ class World:
         watches = cast("Any", SimpleNamespace(watched=self.watched))
         removal = Removal(store=self.store, files=files, media=Discard(), lanes=Lanes())
         pruning = Pruning(store=self.store, manager=self.manager, removal=removal, clock=self.clock)
+        self.reprieve = Reprieve(self.clock)
         self.retention = Retention(
-            store=self.store, pruning=pruning, clock=self.clock, journal=idle, limits=self,
-            reprieve=Reprieve(self.clock),
+            store=self.store, pruning=pruning, clock=self.clock, journal=idle, limits=self, reprieve=self.reprieve,
         )  # fmt: skip
         sizes = Glance(files=files, lanes=Lanes(), clock=self.clock)
         presenter = Presenter(clock=self.clock, sizes=sizes, joins=self.progress)
@@ -140,7 +140,10 @@ class World:
                 store=self.store, hub=self.hub, clock=self.clock, presenter=presenter, recorders=recorders,
                 watches=watches, segments=segments,
             ),
-            PruneApi(store=self.store, pruning=pruning, retention=self.retention, clock=self.clock),
+            PruneApi(
+                store=self.store, pruning=pruning, retention=self.retention, reprieve=self.reprieve,
+                presenter=presenter, clock=self.clock,
+            ),
             StreamersApi(roster=idle, watches=watches, plugins=idle, clock=self.clock),
             TellingApi(idle),
             RescanApi(idle),

@@ -27,6 +27,7 @@ from streamvaultd.errors import (
     NoSuchSeam,
     NoSuchSegment,
     NoSuchStream,
+    NothingToKeep,
     NothingToRetry,
     NothingToVerify,
     PermissionDenied,
@@ -403,6 +404,29 @@ async def test_prune_keeps_what_nobody_has_joined_unless_told_so(world: World, t
     assert found.segments[0].phase is Phase.REMOVED
 
 
+async def test_what_is_marked_is_kept_from_prune_but_by_force(world: World, tmp_path: Path) -> None:
+    _, parts = await joined(world, tmp_path)
+    await joined(world, tmp_path, "bob")
+    world.clock.moment = later(100)
+    assert (await world.call("Keep", recording="demo"))["recording"]["runtime"]["kept"] is True
+    assert [each["id"] for each in (await world.call("List", kept=True))["recordings"]] == [1]
+    dry = await world.call("Prune", olderThanUSec=0, dryRun=True)
+    assert [each["recording"] for each in dry["pruned"]] == [2]  # the mark is no trouble that a timer has to tell
+    named = (await world.call("Prune", recording="1"))["pruned"][0]
+    assert (named["done"], named["why"]) == (False, "it is marked to be kept")
+    assert all(path.exists() for path in parts)
+    world.reprieve.until = 0.0
+    assert "kept" not in (await world.call("Unkeep", recording="demo"))["recording"]["runtime"]
+    assert world.reprieve.until > world.clock.now().monotonic
+    await world.call("Keep", recording="1")
+    forced = await world.call("Prune", olderThanUSec=0, force=True)
+    assert [(each["recording"], each["done"]) for each in forced["pruned"]] == [(1, True), (2, True)]
+    assert not any(path.exists() for path in parts)
+    with pytest.raises(NothingToKeep) as refused:
+        await world.call("Keep", recording="1")
+    assert "it has no media" in str(refused.value)
+
+
 async def test_prune_wants_a_bound_and_touches_no_file_elsewhere(world: World, tmp_path: Path) -> None:
     with pytest.raises(PruneUnbounded):
         await world.call("Prune")
@@ -455,7 +479,7 @@ async def test_prune_shows_what_retention_will_remove_and_does_it_at_once(world:
     assert found.detail == f"its media were not to be kept any longer, {rule}"
     del world.rules["demo"]
     assert "nothing is removed of demo while" in (await world.call("Prune", byRetention=True))["notes"][0]
-    for more in ({"recording": "2"}, {"olderThanUSec": 0}, {"failed": True}):
+    for more in ({"recording": "2"}, {"olderThanUSec": 0}, {"failed": True}, {"force": True}):
         with pytest.raises(PruneUnbounded):
             await world.call("Prune", byRetention=True, **more)
 

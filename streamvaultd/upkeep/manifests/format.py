@@ -70,6 +70,7 @@ class Manifest(msgspec.Struct, omit_defaults=True):
     site_id: str = ""
     title: str = ""
     category: str = ""
+    kept: bool = False
     seams: tuple[SeamRecord, ...] = ()
 
     @property
@@ -90,7 +91,7 @@ def is_worth_writing(recorder: Recorder) -> bool:
 def gist(recorder: Recorder) -> object:
     """What a manifest is written anew for: two recorders of one gist have manifests that differ in sizes at most."""
     parts = tuple((segment.number, segment.phase, segment.cause) for segment in recorder.segments)
-    return recorder.state.status, recorder.path, recorder.result_bytes, recorder.detail, parts
+    return recorder.state.status, recorder.path, recorder.result_bytes, recorder.detail, recorder.kept, parts
 
 
 def to_text(recorder: Recorder, broadcast: Broadcast, seams: Sequence[SeamRecord]) -> bytes:
@@ -114,6 +115,7 @@ def to_text(recorder: Recorder, broadcast: Broadcast, seams: Sequence[SeamRecord
         site_id=broadcast.site_id,
         title=broadcast.title,
         category=broadcast.category,
+        kept=recorder.kept,
         seams=tuple(seams),
     )
     return msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n"
@@ -215,6 +217,7 @@ def rebuilt(
         result_bytes=manifest.result_bytes if path is not None else None,
         ended=at if ended is None else at.dated(ended),
         detail=detail,
+        kept=manifest.kept,
     )
 
 
