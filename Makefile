@@ -5,7 +5,7 @@ PYTHON ?= python3
 # What the tests need is there; what builds and boots makes do with Python alone
 WITH_TESTS = .venv/bin/python
 
-.PHONY: help demo test check html deb box chaos seams odd oom bench clean
+.PHONY: help demo test check html deb box chaos seams soak odd oom bench clean
 
 help:
 	@echo "make demo    build, install on a real systemd, record a live broadcast, join it; 'make demo HOST=1' uses"
@@ -22,6 +22,7 @@ help:
 	@echo "             POSTGRES=1: with a catalogue in PostgreSQL, which is killed, stopped and frozen, too"
 	@echo "             VM=1: in a vm, where segments run out of memory, too"
 	@echo "make seams   rotations and kills at random instants, every frame counted: ROTATIONS=… KILLS=… SEED=…"
+	@echo "make soak    the same for hours of media at several times their speed: HOURS=… SPEED=… ROTATIONS=… KILLS=… SEED=…"
 	@echo "make odd     odd sources, recorded beside other programs and counted against a perfect client: SEED=… N=…"
 	@echo "             CASES=… instead: sources with one fault each, by name; BESIDE= without other programs"
 	@echo "make oom     a kernel kills streamlinks for want of memory, in a vm, beside one that never notices: KILLS=…"
@@ -65,6 +66,14 @@ seams:
 	$(PYTHON) -m tests.testbed setup --tests
 	$(WITH_TESTS) -m tests.seams $(if $(SEED),--seed $(SEED)) $(if $(ROTATIONS),--rotations $(ROTATIONS)) \
 		$(if $(KILLS),--kills $(KILLS))
+
+soak: HOURS = 12
+soak: ROTATIONS = 200
+soak: KILLS = 200
+soak:
+	$(PYTHON) -m tests.testbed setup --tests
+	$(WITH_TESTS) -m tests.seams --hours $(HOURS) $(if $(SPEED),--speed $(SPEED)) $(if $(SEED),--seed $(SEED)) \
+		--rotations $(ROTATIONS) --kills $(KILLS)
 
 # What stands beside is of no use to other tests
 odd: BESIDE = streamlink,yt-dlp,ffmpeg

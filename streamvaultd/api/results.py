@@ -13,18 +13,8 @@ from streamvaultd.core import ranges
 from streamvaultd.core.listing import DoneJob
 from streamvaultd.core.model import JOIN, Recorder, SeamRecord
 from streamvaultd.errors import NoSuchSeam, RecordingUnreadable
+from streamvaultd.jobs.made import Part, parse_made
 from streamvaultd.varlink.server import Call, Handler
-
-
-class _Part(msgspec.Struct):
-    path: str
-    bytes: int
-    duration_ms: int | None = None
-
-
-class _Result(msgspec.Struct):
-    parts: tuple[_Part, ...] = ()
-    notes: tuple[str, ...] = ()
 
 
 class ResultStore(Protocol):
@@ -64,10 +54,10 @@ class ResultApi:
         recording = await self._find(call)
         job = await self._store.last_done_job(recording, JOIN)
         try:
-            result = msgspec.convert({} if job is None else job.result or {}, _Result)
+            made = parse_made(None if job is None else job.result)
         except msgspec.ValidationError as error:
             raise RecordingUnreadable(recording=recording, why=f"the result of its join: {error}") from error
-        return {"parts": [_part_view(part) for part in result.parts], "notes": list(result.notes)}
+        return {"parts": [_part_view(part) for part in made.parts], "notes": list(made.notes)}
 
     async def _find(self, call: Call) -> int:
         return (await self._store.find(call.parameters["recording"])).recording.id
@@ -89,9 +79,12 @@ def seam_view(seam: SeamRecord) -> View:
     )
 
 
-def _part_view(part: _Part) -> View:
+def _part_view(part: Part) -> View:
     return {"path": part.path, "bytes": ranges.INT.nearest(part.bytes)} | optional(
-        durationUSec=_usec(part.duration_ms)
+        durationUSec=_usec(part.duration_ms),
+        isKept=part.is_kept or None,
+        segment=None if part.segment is None else ranges.INT.nearest(part.segment),
+        sha256=part.sha256,
     )
 
 

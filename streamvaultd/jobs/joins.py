@@ -60,6 +60,8 @@ class _Part(msgspec.Struct, rename="camel"):
     duration_ms: _WholeMs | None = None
     is_kept: bool = False
     """It has what of a segment could not be shown to be in the others."""
+    segment: _Number | None = None
+    sha256: str | None = None
 
 
 class _Lead(msgspec.Struct, rename="camel"):

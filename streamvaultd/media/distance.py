@@ -3,13 +3,30 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from streamvaultd.media import timeline, ts
+from streamvaultd.media.pieces import GAP_MAX
 from streamvaultd.media.source import Clipped, Source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # A clock that runs back by more than this (ms) is no rounding: that nothing is missing cannot be told
 BACKWARD_NONE_MS = 1.0
 # A clock that runs back by more than this (ms) was set anew, so distances across it mean nothing
 BACKWARD_MAX_MS = 120_000.0
+
+
+def passed(gap: float | None, expected: Callable[[], float | None]) -> float | None:
+    """The gap, unless it is longer than any pause and far less time passed meanwhile: then the clock was set ahead.
+
+    `expected` tells how much both hold by when they were received; less than nothing is what passed between them.
+    """
+    if gap is None or gap * ts.TICKS_PER_MS <= GAP_MAX:
+        return gap
+    both = expected()
+    return gap if both is None or gap <= GAP_MAX / ts.TICKS_PER_MS - 2 * min(0.0, both) else None
 
 
 def length_of(gap: float | None) -> float | None:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from streamvaultd.media import ts
 from streamvaultd.media.fmp4 import Box, boxes, header_end
-from streamvaultd.media.pieces import SEAM_GAP_MAX, Pieces
+from streamvaultd.media.pieces import GAP_MAX, Pieces
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from streamvaultd.media.source import Source
 
@@ -229,18 +229,23 @@ def _is_endless(traf: bytes, known: Mapping[int, Track]) -> bool:
     return any(count > SAMPLES_MAX for count in counts) or (any(counts) and (run is None or not run.duration))
 
 
-def duration_ms(source: Source, gap_max: int = SEAM_GAP_MAX) -> int | None:
+def duration_ms(source: Source, seams: Sequence[int] = (), gap_max: int = GAP_MAX) -> int | None:
     """Milliseconds that are presented from the first to the end of the last fragment of any track, gaps included.
 
-    A step ahead of more than `gap_max` is no gap, but another piece.
+    `seams` are offsets at which another capture begins behind a gap. A step ahead of more than `gap_max` is none, but
+    another piece.
 
     Each piece has its own clock (pieces.py). None when a fragment tells no time: it may last long.
     """
-    known, pieces = tracks(source), Pieces(gap_max)
+    known, pieces, ahead = tracks(source), Pieces(gap_max), sorted(seams, reverse=True)
     for fragment in fragments(source, known):
         if not fragment.runs:
             return None
+        at_seam = bool(ahead) and ahead[-1] <= fragment.start
+        while ahead and ahead[-1] <= fragment.start:
+            ahead.pop()
         for run in fragment.runs:
             ticks = 1000 * ts.TICKS_PER_MS / known[run.track].timescale
-            pieces.feed(run.track, round(run.start * ticks) % ts.WRAP, round(run.duration * ticks))
+            start, lasts = round(run.start * ticks) % ts.WRAP, round(run.duration * ticks)
+            pieces.feed(run.track, start, lasts, at_seam=at_seam)
     return round(pieces.end() / ts.TICKS_PER_MS) if pieces.count else None

@@ -64,6 +64,14 @@ class Plan:
             (end - piece.size, end) for end, piece in zip(ends, self.pieces, strict=True) if isinstance(piece, Part)
         ]
 
+    def gaps(self) -> list[int]:
+        """Where in the result something is missing by the clock, which may be more than a pause within one capture."""
+        return [
+            planned.offset
+            for planned in self.seams
+            if planned.offset is not None and planned.seam.kind is SeamKind.GAP and planned.seam.gap_ms
+        ]
+
     def places(self) -> list[int]:
         """Where in the result there are seams."""
         return [planned.offset for planned in self.seams if planned.offset is not None]
@@ -135,7 +143,7 @@ class _Times:
         if source.size > timeline.COUNTED_MAX:
             return None
         is_ts = sniff(source) is Container.TS
-        ms = timeline.received_ms(source) if is_ts else fragments.duration_ms(source, SECOND)
+        ms = timeline.received_ms(source) if is_ts else fragments.duration_ms(source, gap_max=SECOND)
         return None if ms is None else float(ms)
 
 

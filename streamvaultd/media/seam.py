@@ -23,6 +23,7 @@ from streamvaultd.media.distance import (
     gap_note,
     length_of,
     media_ms,
+    passed,
 )
 from streamvaultd.media.pes_splice import PesSplice, find_pes_splice
 from streamvaultd.media.pieces import SECOND
@@ -172,7 +173,7 @@ def _by_time(older: Source, place: int, newer: Source, skip: int, head: bytes, e
     lengths = [min(older.size - each, newer.size - skip) for each in places]
     whole = Clipped(newer, skip + lengths[-1])
     is_ts = sniff(newer) is Container.TS
-    longest = timeline.received_ms(whole) if is_ts else fragments.duration_ms(whole, SECOND)
+    longest = timeline.received_ms(whole) if is_ts else fragments.duration_ms(whole, gap_max=SECOND)
     rate = (longest or 0) / lengths[-1]
     length, nearest = min(zip(lengths, places, strict=True), key=lambda each: abs(each[0] * rate - expected))
     if not longest or abs(length * rate - expected) <= abs(expected):
@@ -206,9 +207,8 @@ def _exact_seam(older: Source, newer: Source, place: int, skip: int) -> Seam:
 def _ts_seam(older: Source, newer: Source, expected: Expected) -> Seam:
     exact, start = _exact(older, newer, 0, expected)
     if exact is not None and exact.kind is SeamKind.GAP:
-        return replace(
-            _append(older, newer, 0), kind=SeamKind.GAP, certainty=exact.certainty, gap_ms=None, note=exact.note
-        )
+        gap = _append(older, newer, 0, expected)
+        return replace(gap, kind=SeamKind.GAP, certainty=exact.certainty, gap_ms=None, note=exact.note)
     if exact is not None and _is_telling(newer, exact.overlap_bytes):
         return replace(exact, overlap_ms=media_ms(newer, exact.overlap_bytes))
     # Two muxers' packets may agree here and there, too: where the newer's first ones do not, units come before packets
@@ -219,12 +219,12 @@ def _ts_seam(older: Source, newer: Source, expected: Expected) -> Seam:
         return _union_seam(found, "packets", overlap_ms, _union_note(found))
     woven = find_weave(older, newer)
     if woven is not None:
-        return _woven_seam(older, newer, woven)
+        return _woven_seam(older, newer, woven, expected)
     if splice is not None:
         return _pes_seam(older, newer, splice)
     # A few equal bytes without a timestamp are no proof of when they are, but they are equal: keep them once
     repeated = exact.overlap_bytes if exact is not None else 0
-    return _append(Clipped(older, older.size - repeated), newer, repeated)
+    return _append(Clipped(older, older.size - repeated), newer, repeated, expected)
 
 
 def _pes_seam(older: Source, newer: Source, splice: PesSplice) -> Seam:
@@ -243,14 +243,14 @@ def _pes_seam(older: Source, newer: Source, splice: PesSplice) -> Seam:
     )
 
 
-def _woven_seam(older: Source, newer: Source, woven: Weave) -> Seam:
+def _woven_seam(older: Source, newer: Source, woven: Weave, expected: Expected) -> Seam:
     """Where only what time is not told by is in common, pictures may be missing between the two."""
     seam = _pes_seam(older, newer, PesSplice(*woven[:4]))
     if woven.has_holes:
         seam = replace(seam, kind=SeamKind.UNION, note="each has access units that the other lacks")
     if woven.has_clock and not woven.missing:
         return seam
-    gap = woven.missing / ts.TICKS_PER_MS if woven.has_clock else clock_gap_ms(older, newer)
+    gap = woven.missing / ts.TICKS_PER_MS if woven.has_clock else passed(clock_gap_ms(older, newer), expected)
     length = length_of(gap)
     what = "one of the streams is missing between them" if woven.has_clock else "only the sound is in both"
     if gap is not None and abs(gap) < BACKWARD_NONE_MS:
@@ -283,9 +283,9 @@ def _union_note(found: Union) -> str:
     return f"{only_older} bytes are only in the older, {only_newer} only in the newer segment"
 
 
-def _append(older: Source, newer: Source, repeated: int) -> Seam:
+def _append(older: Source, newer: Source, repeated: int, expected: Expected) -> Seam:
     """No overlap: the distance by timestamps, and a mark where the counters do not go on."""
-    gap = clock_gap_ms(older, newer)
+    gap = passed(clock_gap_ms(older, newer), expected)
     following = timeline.counters_before(newer, 0, newer.size)
     known = timeline.last_counters(older, 0, older.size)
     shared = following.keys() & known.keys()
@@ -337,13 +337,13 @@ def _fmp4_seam(older: Source, newer: Source, expected: Expected) -> Seam:
     older = Clipped(older, end)
     union = fragment_union.find_union(older, newer)
     if union is None:
-        return _fmp4_gap(older, newer, skip)
+        return _fmp4_gap(older, newer, skip, expected)
     return _union_seam(
         union, "fragments", fragment_union.overlap_ms(older, newer, union), "each has what the other lacks"
     )
 
 
-def _fmp4_gap(older: Source, newer: Source, skip: int) -> Seam:
+def _fmp4_gap(older: Source, newer: Source, skip: int, expected: Expected) -> Seam:
     """No fragment in common: the distance by the clock of the fragments."""
     if fragment_union.goes_on(older, newer):
         return Seam(
@@ -354,7 +354,7 @@ def _fmp4_gap(older: Source, newer: Source, skip: int) -> Seam:
             newer_start=skip,
             note="the newer segment begins where the older ends",
         )
-    gap = fragment_union.gap_ms(older, newer)
+    gap = passed(fragment_union.gap_ms(older, newer), expected)
     if gap is not None and gap < -BACKWARD_MAX_MS:
         gap = None
     length = length_of(gap)

@@ -22,14 +22,15 @@ class Cleaning:
         self._journal = journal
 
     async def remove_segments(self, recorder: Recorder) -> None:
-        """-> SegmentsRemoved; nothing goes unless the joined file is there"""
+        """-> SegmentsRemoved; nothing goes unless all files of the result are there"""
         try:
             is_removed = await self._removal.remove_segments(recorder)
-        except OSError as error:
+        except (OSError, VaultError) as error:
             self._journal.tell(FILES_TROUBLE, recorder, why=error)
             return
         if not is_removed:
-            self._journal.tell(FILES_TROUBLE, recorder, why=f"{recorder.path} is not there, the segments stay")
+            why = f"{recorder.path}, or what is kept beside it, is not there: the segments stay"
+            self._journal.tell(FILES_TROUBLE, recorder, why=why)
             return
         self._inbox.post(recorder.recording.id, ev.SegmentsRemoved(at=self._clock.now()))
 

@@ -48,9 +48,12 @@ class Removal:
         await self._lanes.run(recorder.recording.directory, self._media.remove, paths)
 
     async def remove_segments(self, recorder: Recorder) -> bool:
-        """Remove the segments of a recording whose joined file is there; False, and they stay, if it is not."""
-        lane, path = recorder.recording.directory, recorder.path
-        if path is None or not await self._lanes.run(lane, Path(path).exists):
+        """Remove the segments of a recording whose result is there, with all that is kept beside it.
+
+        False, and they stay, if it is not.
+        """
+        lane, result = recorder.recording.directory, await self._result(recorder)
+        if recorder.path is None or not await self._lanes.run(lane, _are_there, result):
             return False
         paths = [self._files.segment_path(recorder.recording, segment.number) for segment in recorder.segments]
         await self._lanes.run(lane, self._files.remove_segments, paths, paths[0].parent)
@@ -95,6 +98,10 @@ class Removal:
         named = [part.get("path") for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
         paths = [recorder.path or result.get("path"), *named]
         return list(dict.fromkeys(Path(path) for path in paths if isinstance(path, str)))
+
+
+def _are_there(paths: Sequence[Path]) -> bool:
+    return all(path.exists() for path in paths)
 
 
 def _folder(recorder: Recorder) -> Path:

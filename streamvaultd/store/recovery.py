@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import desc, insert, select, update
 
-from streamvaultd.core.model import State
+from streamvaultd.core.model import JOIN, State
 from streamvaultd.core.upkeep.world import Row, RowSegment
 from streamvaultd.errors import NoSuchRecording
 from streamvaultd.store.broadcasts import describe_stream
 from streamvaultd.store.figures import Figures, select_figures
-from streamvaultd.store.ledger import insert_event
+from streamvaultd.store.ledger import end_job, insert_event, insert_job
 from streamvaultd.store.local import LocalStore
 from streamvaultd.store.recordings import update_recording
+from streamvaultd.store.records import JobStatus
 from streamvaultd.store.rows import recording_values
 from streamvaultd.store.schema import recordings, segments, streamers, streams
 
@@ -94,18 +95,30 @@ class RecoverableStore(LocalStore):
         query = select(recordings.c.id).where(recordings.c.stream_id == stream).limit(1)
         return await self._read(lambda connection: connection.scalar(query) is not None)
 
-    async def insert_rebuilt(self, recorder: Recorder, broadcast: Broadcast) -> Recorder:
-        """A recording that is not in the store, under its own numbers as far as they are free; as it is then."""
-        return await self._write(lambda connection: self._insert_rebuilt(connection, recorder, broadcast))
+    async def insert_rebuilt(
+        self, recorder: Recorder, broadcast: Broadcast, made: Mapping[str, object] | None = None
+    ) -> Recorder:
+        """A recording that is not in the store, under its own numbers as far as they are free; as it is then.
 
-    def _insert_rebuilt(self, connection: Connection, recorder: Recorder, broadcast: Broadcast) -> Recorder:
+        `made`: what its join did, if one has.
+        """
+        return await self._write(lambda connection: self._insert_rebuilt(connection, recorder, broadcast, made))
+
+    def _insert_rebuilt(
+        self, connection: Connection, recorder: Recorder, broadcast: Broadcast, made: Mapping[str, object] | None
+    ) -> Recorder:
         wanted = recorder.recording
         began = wanted.created.realtime
         stream = _claim_stream(connection, wanted.streamer, wanted.url, wanted.stream, began)
         describe_stream(connection, stream, broadcast, (recorder.ended or recorder.since).realtime)
         taken = connection.scalar(select(recordings.c.id).where(recordings.c.id == wanted.id))
         number = wanted.id if taken is None and 0 < wanted.id <= STREAM_MAX else None
-        return self._insert(connection, replace(recorder, recording=replace(wanted, stream=stream)), number)
+        inserted = self._insert(connection, replace(recorder, recording=replace(wanted, stream=stream)), number)
+        if made is not None:
+            at = recorder.since.realtime
+            job = insert_job(connection, inserted.recording.id, JOIN, {}, at)
+            end_job(connection, job, JobStatus.DONE, made, at)
+        return inserted
 
     def _insert(self, connection: Connection, recorder: Recorder, number: int | None) -> Recorder:
         wanted = recorder.recording

@@ -58,6 +58,18 @@ async def _shelf(tmp_path: Path) -> AsyncIterator[Shelf]:
     await store.close()
 
 
+@pytest.mark.parametrize("gone", [0, 1])
+async def test_segments_stay_unless_every_file_of_the_result_is_there(shelf: Shelf, gone: int) -> None:
+    """What is kept beside it is a part like any other."""
+    recorder = replace(await shelf.fill(), path=str(shelf.results[0]))
+    shelf.results[gone].unlink()
+    assert not await shelf.removal.remove_segments(recorder)
+    assert all(path.exists() for path in shelf.segments)
+    shelf.results[gone].write_bytes(b"content")
+    assert await shelf.removal.remove_segments(recorder)
+    assert sorted(shelf.folder.iterdir()) == sorted([shelf.other, *shelf.results])
+
+
 @pytest.mark.parametrize("gone", range(5))
 async def test_all_media_go_whatever_is_gone_already(shelf: Shelf, gone: int) -> None:
     """Segments first, then the result: so may an earlier daemon have left it."""

@@ -448,14 +448,13 @@ async def test_a_directory_that_is_asked_for_must_be_one(root: Path, databases: 
 
 @pytest.mark.parametrize("result", ["../x", "a/b", "", ".."])
 def test_a_manifest_names_no_file_elsewhere(result: str) -> None:
-    text = json.dumps(
-        {
-            "format": 1, "recording": 1, "stream": 1, "streamer": "x", "url": "", "quality": "best",
-            "status": "completed", "start_time": 1, "result": result,
-        }
-    )  # fmt: skip
-    with pytest.raises(manifest.ManifestUnreadable):
-        manifest.parse(text.encode())
+    found: dict[str, Any] = {
+        "format": 1, "recording": 1, "stream": 1, "streamer": "x", "url": "", "quality": "best",
+        "status": "completed", "start_time": 1,
+    }  # fmt: skip
+    for more in ({"result": result}, {"parts": [{"name": result, "bytes": 1}]}):
+        with pytest.raises(manifest.ManifestUnreadable):
+            manifest.parse(json.dumps(found | more).encode())
 
 
 async def test_the_default_folder_is_looked_into_where_the_settings_name_another(tmp_path: Path) -> None:

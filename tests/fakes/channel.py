@@ -60,11 +60,15 @@ class Delivery(NamedTuple):
 
 @dataclass(slots=True)
 class Channel:
-    """One broadcast. `elapsed`: seconds that it was on air already when the channel was made."""
+    """One broadcast. `elapsed`: seconds that it was on air already when the channel was made.
+
+    `speed`: seconds of media for each second on the clock.
+    """
 
     media: Media
     window: int = 15
     elapsed: float = 6.0
+    speed: float = 1.0
     started: float = field(default_factory=time.monotonic)
     started_at: float = field(default_factory=time.time)
     frozen: float | None = None
@@ -98,7 +102,7 @@ class Channel:
         if self.final is not None:
             return self.final
         now = time.monotonic() if self.frozen is None else self.frozen
-        on_air = now - self.started + self.elapsed
+        on_air = (now - self.started) * self.speed + self.elapsed
         return min(int(on_air / self.media.spec.segment), self.media.count) - 1
 
     def first(self) -> int:
@@ -107,7 +111,7 @@ class Channel:
 
     def offered_at(self, index: int) -> float:
         """When the playlist offered a media segment first, on the monotonic clock."""
-        at = self.begun + (index + 1) * self.media.spec.segment - self.elapsed
+        at = self.begun + ((index + 1) * self.media.spec.segment - self.elapsed) / self.speed
         for spell in self.spells:
             if spell.kind == "freeze" and spell.since < at:
                 at += spell.length

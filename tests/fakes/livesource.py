@@ -70,14 +70,15 @@ class LiveSource:
         return f"{self.address}/{channel}/{playlist}.m3u8"
 
     def channel(self, name: str, order: dict[str, Any] | None = None) -> Channel:
-        """The channel; made now if it is new, by the order's "window", "elapsed", and what MediaSpec has."""
+        """The channel; made now if it is new, by the order's "window", "elapsed", "speed", and what MediaSpec has."""
         order = order or {}
         with self.lock:
             if name not in self.channels:
                 changes = {key: order[key] for key in SPEC_KEYS if key in order}
                 media = ensure_media(replace(self.spec, **changes))
                 elapsed = order.get("elapsed", 3.0 * media.spec.segment)
-                self.channels[name] = Channel(media, order.get("window", self.window), elapsed)
+                window, speed = order.get("window", self.window), order.get("speed", 1.0)
+                self.channels[name] = Channel(media, window, elapsed, speed)
             return self.channels[name]
 
     def control(self, name: str, **order: Any) -> None:

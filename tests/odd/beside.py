@@ -56,7 +56,8 @@ class Run:
 
     def _record(self) -> None:
         number = 0
-        while not self._over.is_set():
+        # starts that find nothing would only take the processor from those that still have media
+        while not self._over.is_set() and self._show.now() < self._show.over:
             number += 1
             file = self._folder / f"{number:03d}{self._program.suffix}"
             process = subprocess.Popen(

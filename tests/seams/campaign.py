@@ -111,9 +111,11 @@ class Performance:
         try:
             self._begin()
             for number, step in enumerate(self._take.steps):
+                self._wait_offered(step.due)
                 time.sleep(step.pause)
                 {"rotate": self._rotate, "kill": self._kill, "away": self._be_away}[step.kind](step)
                 self._say(f"{number + 1}/{len(self._take.steps)} {step.kind} {step.signal}")
+            self._wait_offered(self._take.until)
             self._end()
         except SeamsError as error:
             why = str(error)
@@ -127,7 +129,7 @@ class Performance:
 
     def _begin(self) -> None:
         take = self._take
-        self._stage.source.control(take.name, kind=take.kind, window=take.window)
+        self._stage.source.control(take.name, kind=take.kind, window=take.window, speed=take.speed)
         url = self._stage.source.url(take.name, "master" if take.kind == "separate" else "live")
         self._stage.call("Record", url=self._stage.box.reach(url), name=take.name)
         self._wait_recording(after=0)
@@ -185,6 +187,11 @@ class Performance:
             if time.monotonic() > deadline:
                 raise SeamsError(f"{what}: not within {limit:.0f} s, it is {now['state']} ({now.get('detail')})")
             time.sleep(LOOK)
+
+    def _wait_offered(self, count: int) -> None:
+        """Until the broadcast has offered so many media segments."""
+        if count:
+            time.sleep(max(0.0, self._channel.offered_at(count - 1) - time.monotonic()))
 
     def _wait_recording(self, *, after: int, limit: float = LIMIT) -> int:
         """Until a segment later than that one has media and nothing is under way; how many there are."""

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+SEGMENT: Final = 2
+"""Seconds of a media segment."""
 WINDOW: Final = 15
-"""Media segments, of two seconds each, that a playlist offers."""
+"""Media segments that a playlist offers."""
 PAUSE: Final = (0.5, 6.0)
 """Seconds between two things that are done to one recording: a media segment lasts two."""
 OUTAGE: Final = (0.1, 8.0)
@@ -22,6 +24,10 @@ PER_RECORDING: Final = 4
 """Steps that are worth a recording of their own."""
 OTHERS_SHARE: Final = 20
 """A recording of each other kind gets this share of the rotations and kills, one of each at least."""
+SOAKED: Final = 5
+"""Recordings of each main kind in a soak."""
+SLACK: Final = 1.25
+"""The broadcasts of a soak last longer than they need by this factor: a machine may be slow."""
 BEYOND: Final = (1.15, 1.5)
 """How long an outage beyond the window lasts, in windows."""
 
@@ -32,6 +38,7 @@ class Step:
 
     `where` nothing can be fetched for `outage` seconds: at the "source", or because the next streamlink begins so late
     ("start"). `mid_chunk`: the kill comes so many seconds after a media segment began to come in, slowly.
+    `due`: not before the broadcast has offered so many media segments.
     """
 
     kind: str
@@ -40,16 +47,22 @@ class Step:
     outage: float = 0.0
     where: str = ""
     mid_chunk: float | None = None
+    due: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Take:
-    """One recording: what its channel offers, how many media segments its window has, and what is done."""
+    """One recording: what its channel offers, how many media segments its window has, and what is done.
+
+    `speed`: seconds of media for each second on the clock. `until`: it does not end before so many media segments.
+    """
 
     name: str
     kind: str
     window: int
     steps: tuple[Step, ...]
+    speed: float = 1.0
+    until: int = 0
 
     @property
     def is_away(self) -> bool:
@@ -71,9 +84,8 @@ class Plan:
 
     @property
     def seconds(self) -> int:
-        """How long it may last: so long have the broadcasts to go on."""
-        longest = max(sum(step.pause + step.outage + 12 for step in take.steps) for take in self.takes)
-        return round(longest) + 60
+        """How long (in media) it may last: so long have the broadcasts to go on."""
+        return round(max(_longest(take) for take in self.takes))
 
 
 def draw(seed: int, rotations: int, kills: int, *, absences: int = 2, away_window: int = WINDOW) -> Plan:
@@ -91,6 +103,30 @@ def draw(seed: int, rotations: int, kills: int, *, absences: int = 2, away_windo
     if absences:
         takes += [Take(f"{kind}-away", kind, away_window, _aways(rng, away_window, absences)) for kind in MAIN_KINDS]
     return Plan(seed, rotations, kills, tuple(takes))
+
+
+def draw_soak(seed: int, rotations: int, kills: int, hours: float, speed: float) -> Plan:
+    """So many hours of media, of all recordings together, with the changes spread over them."""
+    rng = random.Random(seed)  # noqa: S311 - see draw()
+    names = [(f"{kind}-{index}", kind) for index in range(1, SOAKED + 1) for kind in MAIN_KINDS]
+    shuffled = ["rotate"] * rotations + ["kill"] * kills
+    rng.shuffle(shuffled)
+    until = -(-round(hours * 3600) // (SEGMENT * len(names)))
+    takes = []
+    for at, (name, kind) in enumerate(names):
+        dues = sorted(rng.randrange(until) for _ in shuffled[at :: len(names)])
+        steps = _steps(rng, shuffled[at :: len(names)])
+        timed = tuple(replace(step, due=due) for step, due in zip(steps, dues, strict=True))
+        takes.append(Take(name, kind, round(WINDOW * speed), timed, speed, until))
+    return Plan(seed, rotations, kills, tuple(takes))
+
+
+def _longest(take: Take) -> float:
+    """Seconds of media until all steps are done at the latest, and a minute."""
+    steps = sum(step.pause + step.outage + 12 for step in take.steps)
+    if take.until:
+        return take.until * SEGMENT * SLACK
+    return steps * take.speed + 60
 
 
 def _steps(rng: random.Random, kinds: list[str]) -> tuple[Step, ...]:

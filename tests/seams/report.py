@@ -11,6 +11,7 @@ from tests.seams.account import Account
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tests.seams.memory import Looks
     from tests.seams.plan import Plan
 
 COLUMNS: Final = tuple(field.name for field in fields(Account) if field.name != "complaints")
@@ -40,13 +41,14 @@ def _cell(value: Any) -> str:
     return f"{value:.1f}".removesuffix(".0") if isinstance(value, float) else str(value)
 
 
-def as_json(plan: Plan, accounts: Sequence[Account]) -> dict[str, Any]:
+def as_json(plan: Plan, accounts: Sequence[Account], looks: Looks = ()) -> dict[str, Any]:
     """Everything about a campaign, for other programs."""
     return {
         "seed": plan.seed,
         "rotations": plan.rotations,
         "kills": plan.kills,
         "good": is_good(accounts),
+        "memory": [{"seconds": at, "daemonKib": held} for at, held in looks],
         "recordings": [asdict(account) for account in accounts],
         "plan": [asdict(take) for take in plan.takes],
     }

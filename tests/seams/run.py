@@ -11,6 +11,7 @@ from tests.fakes.livesource import LiveSource
 from tests.integration.harness import save_reports
 from tests.seams import campaign
 from tests.seams.account import Account, draw_up
+from tests.seams.memory import watched
 from tests.seams.report import as_json, is_good
 from tests.testbed import layers, setup
 from tests.testbed.box import Box
@@ -32,11 +33,13 @@ def run(plan: Plan, deb: Path, *, folder: Path = FOLDER, say: Callable[[str], No
         Box(f"seams-{os.getpid()}", layers.installed(deb)) as box,
     ):
         try:
-            accounts = [draw_up(facts) for facts in campaign.run(box, source, plan, say)]
+            with watched(box) as looks:
+                accounts = [draw_up(facts) for facts in campaign.run(box, source, plan, say)]
         except BaseException:
             save_reports(box, folder / str(plan.seed))
             raise
-        (folder / f"{plan.seed}.json").write_text(json.dumps(as_json(plan, accounts), indent=1))
+        (folder / f"{plan.seed}.json").write_text(json.dumps(as_json(plan, accounts, looks), indent=1))
+        say(f"the daemon held {looks[0][1]} KiB at the beginning, {looks[-1][1]} KiB at the end")
         if not is_good(accounts):
             save_reports(box, folder / str(plan.seed))
     return accounts

@@ -12,7 +12,7 @@ from streamvaultd.core.model import Moment, Phase, Recorder, Segment, State
 from streamvaultd.core.recording import effects as fx
 from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.machine import step
-from streamvaultd.core.recording.policy import has_advanced, next_probe
+from streamvaultd.core.recording.policy import has_advanced, next_probe, trouble_pause
 from streamvaultd.core.recording.reconcile import Facts, takeover
 from tests.unit.rows import new_recorder
 
@@ -111,6 +111,34 @@ def test_a_silent_source_is_asked_often_as_long_as_its_window_may_still_hold_som
     waits = [after - before for before, after in itertools.pairwise(asked)]
     assert max(wait for wait, before in zip(waits, asked, strict=False) if before < 150.0) == 4.0
     assert waits[-1] == 15.0
+
+
+def test_a_source_that_cannot_be_reached_is_asked_each_second_for_a_minute() -> None:
+    asked, at = [], 0.0
+    while at < 300.0:
+        at = next_probe(at, since=0.0, until=1000.0, longest=trouble_pause(at, since=0.0))
+        asked.append(at)
+    waits = list(zip(asked, (after - before for before, after in itertools.pairwise(asked)), strict=False))
+    assert {wait for at, wait in waits if 1.0 <= at < 60.0} == {1.0}
+    assert max(wait for at, wait in waits if at < 150.0) == 4.0
+    assert len(asked) < 110
+
+
+def test_a_site_that_is_asked_too_often_is_left_alone() -> None:
+    """Whatever it may be that the next second brings."""
+    silent = replace(
+        new_recorder(), state=State.GRACE, since=MEDIA, grace_until=1300.0, silent_since=1000.0, probe_at=1010.0
+    )
+    asked, _ = step(silent, ev.ProbeDue(at=Moment(1010.0, 0)))
+    trouble = ev.SourceProbed(at=Moment(1010.1, 0), probe=asked.probe, outcome=ev.Outcome.TROUBLE, detail="")
+    for detail, wait in (
+        ("503 Server Error: Service Unavailable for url: http://127.0.0.1/live.m3u8", 1.0),
+        ("429 Client Error: Too Many Requests for url: http://127.0.0.1/live.m3u8", 15.0),
+    ):
+        after, _ = step(asked, replace(trouble, detail=detail))
+        assert after.probe_at == pytest.approx(1010.1 + wait)
+    over, _ = step(asked, replace(trouble, outcome=ev.Outcome.OFFLINE))
+    assert over.probe_at == pytest.approx(1014.1)
 
 
 def test_who_answers_slowly_is_asked_less_often() -> None:

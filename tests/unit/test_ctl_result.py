@@ -83,6 +83,14 @@ def test_parts_are_listed_where_there_are_several() -> None:
     ]
 
 
+def test_what_is_kept_beside_a_result_is_no_part_of_it() -> None:
+    kept = {"path": "/x.kept2.ts", "bytes": 1 << 20, "isKept": True, "segment": 2, "sha256": "00"}
+    fields = result_fields(parse_result({"parts": [{"path": RESULT, "bytes": 7}, kept], "notes": []}), [])
+    assert [(label, line[0].text) for label, line in fields] == [
+        ("Kept", "/x.kept2.ts (1.0M of segment 002 that may not be in the result)")
+    ]
+
+
 @pytest.mark.parametrize("answer", [{"parts": []}, {"parts": [{"bytes": 1}], "notes": []}, {"notes": []}])
 def test_an_answer_of_another_shape_is_refused(answer: dict[str, Any]) -> None:
     with pytest.raises(BadAnswer):

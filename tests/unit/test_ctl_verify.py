@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
+
+import pytest
 
 from tests.fakes.ctl import FakeDaemon, recording, run
 from tests.unit.test_media_transport import Broadcast
@@ -75,3 +78,26 @@ def test_all_parts_of_a_recording_are_looked_at(tmp_path: Path) -> None:
     ]
     answers = [json.loads(line) for line in run(done, "verify", "demo", "--json=short").out.splitlines()]
     assert [answer["verdict"] for answer in answers] == ["sound", "damaged"]
+
+
+@pytest.mark.parametrize(
+    ("content", "verdict", "code"),
+    [(b"ranges of a segment", "kept", 0), (b"something else", "damaged", 1), (None, "missing", 1)],
+)
+def test_of_what_is_kept_only_its_bytes_are_compared(
+    tmp_path: Path, content: bytes | None, verdict: str, code: int
+) -> None:
+    path, beside = tmp_path / "show.ts", tmp_path / "show.kept2.ts"
+    path.write_bytes(LIVE.window(0, 9))
+    if content is not None:
+        beside.write_bytes(content)
+    digest = hashlib.sha256(b"ranges of a segment").hexdigest()
+    kept = {"path": str(beside), "bytes": 19, "isKept": True, "segment": 2, "sha256": digest}
+    done = FakeDaemon().on("Get", {"recording": recording("completed", path=str(path))})
+    done.on("ListParts", {"parts": [{"path": str(path), "bytes": 1}, kept], "notes": []})
+    ran = run(done, "verify", "demo")
+    assert ran.code == code
+    assert f"{beside}: {verdict} (19B of segment 002 that may not be in the result; " in ran.out
+    assert ("not looked into" in ran.out) == (verdict == "kept")
+    answers = [json.loads(line) for line in run(done, "verify", "demo", "--json=short").out.splitlines()]
+    assert [answer["verdict"] for answer in answers] == ["sound", verdict]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from pathlib import Path
 
@@ -168,23 +169,61 @@ def test_the_planner_leaves_nothing_out_where_nothing_is_wrong() -> None:
     assert left_out(files, plans) == []
 
 
-def test_of_two_captures_of_one_time_both_are_there_afterwards(tmp_path: Path) -> None:
-    """One of them is damaged, and nothing says for sure which: what the result lacks goes to a file beside it."""
-    good, bad = SHOW.window(0, 4), bytearray(SHOW.window(2, 5))
+def two_captures() -> tuple[bytes, bytes]:
+    """A picture is damaged in the second one."""
+    bad = bytearray(SHOW.window(2, 5))
     at = [pes.at for pes in ts.pes_starts(bytes(bad)) if pes.pid == VIDEO][14] + 60
     bad[at] ^= 1
-    job = Job(tmp_path, good, bytes(bad))
+    return SHOW.window(0, 4), bytes(bad)
+
+
+def test_of_two_captures_of_one_time_both_are_there_afterwards(tmp_path: Path) -> None:
+    """One of them is damaged, and nothing says for sure which: what the result lacks goes to a file beside it."""
+    good, bad = two_captures()
+    at = next(at for at in range(len(bad)) if bad[at] != SHOW.window(2, 5)[at])
+    job = Job(tmp_path, good, bad)
     report = job.run()
     assert job.results == ["alice_2026.11.kept1.ts", "alice_2026.11.ts"]
     whole, kept = ((tmp_path / "joined" / name).read_bytes() for name in reversed(job.results))
     lost = SHOW.window(2, 5)[at - 40 : at + 60]
     assert [part.get("isKept", False) for part in report["parts"]] == [False, True]
     assert report["parts"][1]["durationMs"] is None
+    assert report["parts"][1]["segment"] == 1
+    assert report["parts"][1]["sha256"] == hashlib.sha256(kept).hexdigest()
     [note] = [note for note in report["notes"] if "kept1" in note]
     assert note.startswith("alice_2026.11.kept1.ts has what of segment_001.ts is not in the result: what PID 256 ")
     assert lost in kept
     assert lost not in whole
     assert job.run() == report  # as after a daemon that ended before it read the report
+
+
+def in_the_way(path: Path, kind: str) -> None:
+    if kind == "link":
+        path.symlink_to("/etc/passwd")
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.write_bytes(b"of an earlier recording" * (9 if kind == "text" else 0))
+
+
+@pytest.mark.parametrize("kind", ["text", "empty", "link", "folder"])
+def test_what_has_the_name_of_a_kept_file_is_neither_replaced_nor_in_the_way(tmp_path: Path, kind: str) -> None:
+    job = Job(tmp_path, *two_captures())
+    wanted = job.run()["parts"][1]
+    folder = tmp_path / "joined"
+    kept = folder / "alice_2026.11.kept1.ts"
+    content = kept.read_bytes()
+    kept.unlink()
+    for name in ("alice_2026.11.kept1.ts", "alice_2026.11.kept1-2.ts"):
+        in_the_way(folder / name, kind)
+    before = [(folder / name).lstat() for name in ("alice_2026.11.kept1.ts", "alice_2026.11.kept1-2.ts")]
+    report = job.run()
+    assert report["parts"][1] == wanted | {"path": str(folder / "alice_2026.11.kept1-3.ts")}
+    assert (folder / "alice_2026.11.kept1-3.ts").read_bytes() == content
+    assert "alice_2026.11.kept1-2.ts is something else, and is left alone" in report["notes"]
+    after = [(folder / name).lstat() for name in ("alice_2026.11.kept1.ts", "alice_2026.11.kept1-2.ts")]
+    assert [(each.st_ino, each.st_size) for each in after] == [(each.st_ino, each.st_size) for each in before]
+    assert job.run() == report
 
 
 # --- fragmented MP4 -------------------------------------------------------------------------------------------------

@@ -210,6 +210,28 @@ def test_a_clock_that_was_set_anew_gives_a_gap_of_unknown_length() -> None:
     assert (plan.seams[0].seam.kind, plan.seams[0].seam.gap_ms) == (SeamKind.GAP, None)
 
 
+@pytest.mark.parametrize(("away", "gap_ms"), [(20, None), (3600, 3_600_000 - 4 * SEGMENT_MS)])
+def test_an_hour_by_the_clock_is_believed_if_it_passed(away: int, gap_ms: int | None) -> None:
+    """An encoder that begins anew has a clock of its own, which says nothing of what is missing."""
+    older, newer = Broadcast(5).window(0, 3), Broadcast(5, seed=4, start=3600 * 90_000).window(0, 3)
+    files = [BytesSource(older), BytesSource(newer)]
+    [plan] = plan_join(files, [0, round(1000 * away + 4 * SEGMENT_MS)])
+    seam = plan.seams[0].seam
+    assert seam.kind is SeamKind.GAP
+    assert seam.gap_ms == (None if gap_ms is None else pytest.approx(gap_ms, abs=2000))
+    ms = timeline.duration_ms(Splice(files, plan.pieces), plan.gaps())
+    assert ms == pytest.approx((seam.gap_ms or 0) + 8 * SEGMENT_MS, abs=100)
+
+
+def test_an_hour_by_the_clock_is_no_time_where_both_captures_go_on() -> None:
+    """The newer begins exactly where the clock was set ahead."""
+    before, after = Broadcast(5).window(0, 3), Broadcast(5, seed=4, start=3600 * 90_000).window(0, 3)
+    plan, data = joined(before + after[: len(after) // 2 // ts.PACKET * ts.PACKET], after)
+    assert data == before + after
+    assert (plan.seams[0].seam.kind, plan.gaps()) == (SeamKind.EXACT, [])
+    assert timeline.duration_ms(BytesSource(data), plan.gaps()) == pytest.approx(8 * SEGMENT_MS, abs=100)
+
+
 @pytest.mark.parametrize("torn", [0, 1, 500, 6000])
 def test_fragments_overlap_exactly_and_the_header_stays_once(torn: int) -> None:
     header, *live = fragments(12)

@@ -101,6 +101,18 @@ def test_numbers_that_begin_anew_and_reloads_are_rare() -> None:
     assert fetched([*sliding(ALPHABET, 8)[:4], (0, "A"), (0, "ABCDE"), (0, "ABCDEF")]) == " ".join("abcdefghijkABCDEF")
 
 
+@pytest.mark.parametrize("seen", [1, 2])
+def test_numbers_that_begin_anew_just_after_the_first_list(seen: int) -> None:
+    before = sliding(ALPHABET, 8)[3 : 3 + seen]
+    after: list[Listed] = [(0, "ABCDEFGHIJ"[:count]) for count in range(1, 9)]
+    assert fetched([*before, *after]) == " ".join([*ALPHABET[3 : 10 + seen], *"ABCDEFGH"])
+
+
+def test_numbers_that_are_lower_with_names_that_change_begin_nothing() -> None:
+    reloads: list[Listed] = [(9, ["a9", "a10", "a11", "a12"]), (0, ["b0"]), (0, ["c0", "c1"]), (0, ["d0", "d1", "d2"])]
+    assert fetched(reloads) == fetched(reloads, plain=True) == "a9 a10 a11 a12"
+
+
 def test_numbers_that_begin_anew_while_old_entries_are_still_listed() -> None:
     assert fetched([(7, "abcd"), (8, "bcde"), (0, "cdefg"), (1, "defgh")]) == "a b c d e f g h"
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from streamvaultd.base.units import format_size
 from streamvaultd.ctl.options import Command, argument, command, option
 from streamvaultd.ctl.outcome import ExitCode, Failed
 from streamvaultd.ctl.session import Session
-from streamvaultd.ctl.show.result import parse_result
+from streamvaultd.ctl.show.result import Part, kept_facts, parse_result
 from streamvaultd.ctl.show.text import Line, Span, Style, escape, format_elapsed, line, plural
 from streamvaultd.media.inspect import Inspection, Problem, Soundness, inspect_file
 
@@ -26,11 +27,13 @@ def verify(session: Session, *, target: str, decode: bool) -> ExitCode:
     """Look whether a media file is sound.
 
     A file (anything with a slash, or that is there), or the result of a recording, all parts of it. Says what is
-    wrong, and where. Exit status 1 unless all is sound.
+    wrong, and where; of what is kept beside a result, whether it is there as it was. Exit status 1 unless all is well.
     """
     is_file = "/" in target or Path(target).exists()
-    paths = [target] if is_file else _results_of(session, target)
-    are_sound = [_look(session, path, decode=decode) for path in paths]
+    parts = [Part(target, 0, None)] if is_file else _results_of(session, target)
+    are_sound = [
+        _look_at_kept(session, part) if part.is_kept else _look(session, part.path, decode=decode) for part in parts
+    ]
     return ExitCode.DONE if all(are_sound) else ExitCode.FAILED
 
 
@@ -47,14 +50,34 @@ def _look(session: Session, path: str, *, decode: bool) -> bool:
     return found.soundness is Soundness.SOUND
 
 
-def _results_of(session: Session, recording: str) -> list[str]:
+def _look_at_kept(session: Session, part: Part) -> bool:
+    """Say whether it is as the join made it. Ranges of a segment are no film: nothing else is looked into."""
+    answer: dict[str, object] = {"path": part.path, "isKept": True, "bytes": part.bytes}
+    try:
+        with Path(part.path).open("rb") as file:
+            has_changed = part.sha256 is not None and hashlib.file_digest(file, "sha256").hexdigest() != part.sha256
+    except FileNotFoundError:
+        verdict, about = "missing", "it was kept beside the result"
+    except OSError as error:
+        raise Failed(f"cannot read {part.path}: {error.strerror}", hint="may you read it?") from error
+    else:
+        verdict = "damaged" if has_changed else "kept"
+        about = "it is not what was kept" if has_changed else "not looked into"
+    is_well = verdict == "kept"
+    if not session.show_json(answer | {"verdict": verdict}):
+        shown = Span(verdict, Style.BUSY if is_well else Style.BAD)
+        session.show([(Span(f"{escape(part.path)}: "), shown, Span(f" ({kept_facts(part)}; {about})"))])
+    return is_well
+
+
+def _results_of(session: Session, recording: str) -> list[Part]:
     """All parts of what was joined."""
     found = session.get(recording)
     if found.path is None:
         why = found.detail or ("it has no file" if found.is_final else "it is not joined yet")
         raise Failed(f"cannot verify {recording}: {why}", hint=f"'streamvaultctl status {recording}' tells more")
-    parts = [part.path for part in parse_result(session.call("ListParts", recording=recording)).parts]
-    return parts if found.path in parts else [found.path]
+    parts = parse_result(session.call("ListParts", recording=recording)).parts
+    return list(parts) if found.path in [part.path for part in parts] else [Part(found.path, 0, None)]
 
 
 def _decode(path: str, found: Inspection) -> None:

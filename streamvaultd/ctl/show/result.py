@@ -42,9 +42,14 @@ class Seam(NamedTuple):
 
 
 class Part(NamedTuple):
+    """A file of a result; one that is kept has what of a segment could not be shown to be in the others."""
+
     path: str
     bytes: int
     duration: int | None
+    is_kept: bool = False
+    segment: int | None = None
+    sha256: str | None = None
 
 
 class Result(NamedTuple):
@@ -88,9 +93,17 @@ def parse_seam(answer: Answer) -> Seam:
 def parse_result(answer: Answer) -> Result:
     """From the reply of ListParts; raises BadAnswer."""
     parts = [Fields(part, "part") for part in objects(answer, "parts")]
-    return Result(
-        tuple(Part(part.need("path", str), part.need("bytes", int), part.integer("durationUSec")) for part in parts),
-        Fields(answer, "result").texts("notes"),
+    return Result(tuple(_parse_part(part) for part in parts), Fields(answer, "result").texts("notes"))
+
+
+def _parse_part(part: Fields) -> Part:
+    return Part(
+        path=part.need("path", str),
+        bytes=part.need("bytes", int),
+        duration=part.integer("durationUSec"),
+        is_kept=part.truth("isKept") or False,
+        segment=part.integer("segment"),
+        sha256=part.text("sha256"),
     )
 
 
@@ -164,9 +177,10 @@ def missing_text(found: Totals) -> str:
 def result_fields(result: Result, seams: Sequence[Seam]) -> list[Field]:
     """What `status` says of it."""
     fields: list[Field] = []
-    if len(result.parts) > 1:
-        texts = [f"{part.path} ({_part_facts(part)})" for part in result.parts]
-        fields += _labelled_once("Parts", texts)
+    whole = [part for part in result.parts if not part.is_kept]
+    if len(whole) > 1:
+        fields += _labelled_once("Parts", [f"{part.path} ({_part_facts(part)})" for part in whole])
+    fields += _labelled_once("Kept", [_kept_text(part) for part in result.parts if part.is_kept])
     fields += _labelled_once("Notes", result.notes)
     if not seams:
         return fields
@@ -177,6 +191,16 @@ def result_fields(result: Result, seams: Sequence[Seam]) -> list[Field]:
     if missing := missing_text(found):
         fields.append(("Missing", line(missing, Style.BAD)))
     return fields
+
+
+def _kept_text(part: Part) -> str:
+    return f"{part.path} ({kept_facts(part)})"
+
+
+def kept_facts(part: Part) -> str:
+    """How much it is, and of what."""
+    source = "a segment" if part.segment is None else f"segment {part.segment:03d}"
+    return f"{format_size(part.bytes)} of {source} that may not be in the result"
 
 
 def _part_facts(part: Part) -> str:

@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from streamvaultd.jobs.join.spec import Span
-from streamvaultd.media.plan import PlannedSeam
+from streamvaultd.media.plan import Plan, PlannedSeam
 from streamvaultd.media.seam import Seam, SeamKind
 from streamvaultd.media.source import FileSource
+from streamvaultd.media.splice import Part
 
 _WORST_FIRST = tuple(kind.value for kind in (SeamKind.BREAK, SeamKind.GAP, SeamKind.UNION, SeamKind.EXACT))
 
@@ -25,6 +27,13 @@ class Segment:
     received: Span | None
     until: int | None
     """When its last bytes came (ms); streamlink waits for more before it ends."""
+
+
+def unused(segments: Sequence[Segment], plans: Sequence[Plan]) -> Iterator[Segment]:
+    """Those of which nothing is used, and nothing is in another one."""
+    used = {piece.file for plan in plans for piece in plan.pieces if isinstance(piece, Part)}
+    used |= {index for plan in plans for planned in plan.seams for index in (planned.older, planned.newer)}
+    yield from (segment for index, segment in enumerate(segments) if index not in used)
 
 
 def one_each(seams: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -33,30 +33,27 @@ import re
 import stat
 import sys
 from contextlib import ExitStack
-from itertools import groupby
-from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streamvaultd.errors import JoinFailed, VaultError
-from streamvaultd.jobs.join import output, remux
+from streamvaultd.jobs.join import kept, output, remux
 from streamvaultd.jobs.join import proof as verify
-from streamvaultd.jobs.join.describe import Segment, describe_seam, one_each
+from streamvaultd.jobs.join.describe import Segment, describe_seam, one_each, unused
 from streamvaultd.jobs.join.passes import Progress
 from streamvaultd.jobs.join.spec import RESERVE, Spec, parse_spec
 from streamvaultd.jobs.join.writer import APPEND_MIN, Writer, align, size_of_segment, written_at
-from streamvaultd.media import fmp4, fragments, timeline, ts
-from streamvaultd.media.container import Container, sniff
+from streamvaultd.media import fragments, timeline, ts
+from streamvaultd.media.container import Container
 from streamvaultd.media.lead import Lead, find_lead, without_lead
 from streamvaultd.media.left_out import LeftOut, left_out
 from streamvaultd.media.plan import Plan, foreign_bytes, plan_join
 from streamvaultd.media.programs import nameless_pictures, opaque_pids
 from streamvaultd.media.seam import SeamKind
 from streamvaultd.media.source import FileSource
-from streamvaultd.media.splice import Part, merged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
 
 _NUMBER = re.compile(r"(\d+)$")
@@ -124,7 +121,7 @@ class Join:
                 if self._is_for_mp4(plan):
                     self._remux(part)
             first = parts[0]
-            parts += [self._kept(*each, segments) for each in _by_file(self._lost)]
+            parts += [self._kept(*each, segments) for each in kept.by_file(self._lost)]
             seams = [seam for part in parts for seam in part.pop("seams", ())]
             return first | {
                 "bytes": sum(part["bytes"] for part in parts),
@@ -147,20 +144,29 @@ class Join:
 
     def _kept(self, index: int, lost: list[LeftOut], segments: list[Segment]) -> dict[str, Any]:
         """Makes a file of what of a segment is not in the result, and describes it."""
-        segment = segments[index]
-        kind = sniff(segment.source)
-        header = fmp4.header_end(segment.source) if kind is Container.FMP4 else 0
-        ranges = [Part(index, 0, header), *(Part(index, max(one.start, header), one.end) for one in lost)]
-        plan = Plan(kind, merged(ranges), (), 0)
-        final = self._final(f".kept{segment.number}", plan)
+        segment, writer = segments[index], self._writer(segments)
+        plan = kept.plan_kept(index, segment, lost)
+        for suffix in kept.suffixes(segment):
+            final = self._final(suffix, plan)
+            if (made := self._made_kept(plan, writer, final)) is not None:
+                break
+            self._notes.append(f"{final.name} is something else, and is left alone")
+        else:
+            raise self._fail(f"all names for what of {segment.path.name} is not in the result are taken")
         self._notes.append(f"{final.name} has what of {segment.path.name} is not in the result: {lost[0].why}")
-        writer = self._writer(segments)
-        plan = (
-            self._accept(plan, writer, final)
-            if final.is_symlink() or final.exists()
-            else self._make(plan, writer, final)
-        )
-        return {"path": str(final), "bytes": plan.size, "durationMs": None, "packets": None, "isKept": True}
+        return kept.describe_kept(final, segment, made.size)
+
+    def _made_kept(self, plan: Plan, writer: Writer, final: Path) -> Plan | None:
+        """None if there is another file of that name: it is neither replaced nor in the way."""
+        try:
+            if not (final.is_symlink() or final.exists()):
+                return self._make(plan, writer, final)
+        except FileExistsError:  # it came meanwhile
+            return None
+        try:
+            return self._accepted(plan, writer, final)
+        except OSError:
+            return None
 
     def _final(self, suffix: str, plan: Plan) -> Path:
         name = self._spec.output.name + suffix
@@ -201,7 +207,8 @@ class Join:
         plans = plan_join([segment.source for segment in segments], [segment.until for segment in segments])
         if not any(plan.size for plan in plans):
             raise self._fail_without_media()
-        self._note_left_out(segments, plans)
+        for segment in unused(segments, plans):
+            self._notes.append(f"{segment.path.name} holds no whole fragment ({segment.source.size} bytes)")
         self._lost = left_out([segment.source for segment in segments], plans)
         for segment in segments:
             if foreign := foreign_bytes(segment.source):
@@ -215,14 +222,6 @@ class Join:
             if plan.torn:
                 self._notes.append(f"{plan.torn} bytes at the end of part {number} are torn and left out")
         return tuple(plan for plan in plans if plan.size)
-
-    def _note_left_out(self, segments: list[Segment], plans: Sequence[Plan]) -> None:
-        """Says of which segments nothing is used, and nothing is in another one."""
-        used = {piece.file for plan in plans for piece in plan.pieces if isinstance(piece, Part)}
-        used |= {index for plan in plans for planned in plan.seams for index in (planned.older, planned.newer)}
-        for index, segment in enumerate(segments):
-            if index not in used:
-                self._notes.append(f"{segment.path.name} holds no whole fragment ({segment.source.size} bytes)")
 
     def _cut_lead(self, sources: list[FileSource], plans: tuple[Plan, ...]) -> tuple[Plan, ...]:
         """The parts without what is the end of the broadcast before."""
@@ -263,6 +262,12 @@ class Join:
 
     def _accept(self, plan: Plan, writer: Writer, final: Path) -> Plan:
         """Takes a file of the result's name for the result if it is: an earlier run was stopped after naming it."""
+        found = self._accepted(plan, writer, final)
+        if found is None:
+            raise self._fail(f"{final} is there already and is not this recording")
+        return found
+
+    def _accepted(self, plan: Plan, writer: Writer, final: Path) -> Plan | None:
         with output.opened(final, os.O_RDONLY | os.O_NONBLOCK) as fd:
             candidates = (plan, align(plan, os.fstatvfs(fd).f_bsize))
             found = next(
@@ -274,7 +279,7 @@ class Join:
                 None,
             )
         if found is None:
-            raise self._fail(f"{final} is there already and is not this recording")
+            return None
         output.remove_stale(self._part(final))
         output.sync_folder(final.parent)
         self._reached("accepted")
@@ -354,7 +359,7 @@ class Join:
 
     def _describe(self, plan: Plan, segments: list[Segment], final: Path, result: FileSource) -> dict[str, Any]:
         is_ts = plan.container is Container.TS
-        duration = timeline.duration_ms(result, plan.places()) if is_ts else fragments.duration_ms(result)
+        duration = (timeline if is_ts else fragments).duration_ms(result, plan.gaps())
         if duration is not None and duration < self._spec.least:
             duration = self._counted(plan, result)
         if is_ts and (nameless := sorted(nameless_pictures(result))):
@@ -375,10 +380,6 @@ class Join:
         if plan.container is not Container.TS:
             return fragments.counted_ms(result)
         return None if opaque_pids(result) else timeline.counted_ms(result, plan.places())
-
-
-def _by_file(lost: Sequence[LeftOut]) -> Iterator[tuple[int, list[LeftOut]]]:
-    return ((index, list(each)) for index, each in groupby(lost, key=attrgetter("file")))
 
 
 def main() -> int:

@@ -7,6 +7,7 @@ and have the mode of the media.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -85,6 +86,16 @@ class ManifestFiles:
         except FileNotFoundError:
             return None
         return found.st_size if stat.S_ISREG(found.st_mode) else None
+
+    def digest(self, path: Path) -> str | None:
+        """The SHA-256 of a regular file, None if it is none that can be read."""
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            with open(fd, "rb") as file:  # noqa: PTH123 - of a descriptor
+                is_file = stat.S_ISREG(os.fstat(fd).st_mode)
+                return hashlib.file_digest(file, "sha256").hexdigest() if is_file else None
+        except OSError:
+            return None
 
 
 def _of_streamer(directory: str, folder: Path) -> Iterable[Traces]:

@@ -17,7 +17,9 @@ import msgspec
 from streamvaultd.base.redaction import redact_url
 from streamvaultd.core import ranges
 from streamvaultd.core.model import Broadcast, Moment, Phase, Policy, Recorder, Recording, SeamRecord, Segment, State
+from streamvaultd.jobs.made import Made, Part
 
+NOTHING: Final = Made()
 FORMAT: Final = 1
 """Of what is written; a file of another one is told of, and not read."""
 
@@ -50,8 +52,19 @@ class ManifestSegment(msgspec.Struct, omit_defaults=True):
     memory_peak: Bytes | None = None
 
 
+class ManifestPart(msgspec.Struct, omit_defaults=True):
+    """A file of the result; a kept one has what of a segment could not be shown to be in the others."""
+
+    name: str
+    bytes: Bytes
+    duration_ms: Annotated[int, msgspec.Meta(ge=0, le=ranges.MILLISECONDS.high)] | None = None
+    kept: bool = False
+    segment: Annotated[int, _within(ranges.SEGMENT)] | None = None
+    sha256: str | None = None
+
+
 class Manifest(msgspec.Struct, omit_defaults=True):
-    """A recording's rows. `result` is the name of its joined file."""
+    """A recording's rows. `result` is the name of its joined file, the first of its `parts`."""
 
     format: int
     recording: Annotated[int, _within(ranges.NUMBER)]
@@ -72,6 +85,8 @@ class Manifest(msgspec.Struct, omit_defaults=True):
     category: str = ""
     kept: bool = False
     seams: tuple[SeamRecord, ...] = ()
+    parts: tuple[ManifestPart, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def broadcast(self) -> Broadcast:
@@ -94,8 +109,8 @@ def gist(recorder: Recorder) -> object:
     return recorder.state.status, recorder.path, recorder.result_bytes, recorder.detail, recorder.kept, parts
 
 
-def to_text(recorder: Recorder, broadcast: Broadcast, seams: Sequence[SeamRecord]) -> bytes:
-    """The manifest of a recorder, of its stream as the site describes it, and of the seams in its joined file."""
+def to_text(recorder: Recorder, broadcast: Broadcast, seams: Sequence[SeamRecord], made: Made = NOTHING) -> bytes:
+    """The manifest of a recorder, of its stream as the site describes it, and of what its join made and found."""
     recording = recorder.recording
     found = Manifest(
         format=FORMAT,
@@ -117,6 +132,8 @@ def to_text(recorder: Recorder, broadcast: Broadcast, seams: Sequence[SeamRecord
         category=broadcast.category,
         kept=recorder.kept,
         seams=tuple(seams),
+        parts=() if recorder.path is None else tuple(_part(part) for part in made.parts),
+        notes=() if recorder.path is None else made.notes,
     )
     return msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n"
 
@@ -138,9 +155,12 @@ def parse(text: bytes) -> Manifest:
         raise ManifestUnreadable("its segments are not numbered in order")
     if len(found.seams) > SEGMENTS_MAX:
         raise ManifestUnreadable("it has more seams than segments can have")
-    if found.result is not None and (PurePath(found.result).name != found.result or found.result in ("", "..")):
+    named = [part.name for part in found.parts] + ([] if found.result is None else [found.result])
+    if not all(map(_is_file_name, named)):
         raise ManifestUnreadable("its result is no file name")
-    for name in ("url", "quality", "result"):
+    if len(found.parts) > SEGMENTS_MAX:
+        raise ManifestUnreadable("it has more parts than segments can make")
+    for name in ("url", "quality"):
         if "\0" in (getattr(found, name) or ""):
             raise ManifestUnreadable(f"{name} holds a NUL, which is in no text")
     for number, seam in enumerate(found.seams):
@@ -148,6 +168,10 @@ def parse(text: bytes) -> Manifest:
         if why is not None:
             raise ManifestUnreadable(f"seams[{number}].{why}")
     return found
+
+
+def _is_file_name(name: str) -> bool:
+    return PurePath(name).name == name and name not in ("", "..") and "\0" not in name
 
 
 _PLACE: Final = re.compile(r" - at `\$\.?(.*)`$")
@@ -219,6 +243,40 @@ def rebuilt(
         detail=detail,
         kept=manifest.kept,
     )
+
+
+def _part(part: Part) -> ManifestPart:
+    return ManifestPart(
+        name=PurePath(part.path).name,
+        bytes=part.bytes,
+        duration_ms=part.duration_ms,
+        kept=part.is_kept,
+        segment=part.segment,
+        sha256=part.sha256,
+    )
+
+
+def made_again(manifest: Manifest, folder: PurePath, there: Sequence[ManifestPart]) -> dict[str, object]:
+    """The row of the join that made these files; of a part that is not there it says so."""
+    parts = [
+        Part(
+            path=str(folder / part.name),
+            bytes=part.bytes,
+            duration_ms=part.duration_ms,
+            is_kept=part.kept,
+            segment=part.segment,
+            sha256=part.sha256,
+        )
+        for part in there
+    ]
+    gone = [f"{part.name}, kept beside it, is gone or another file" for part in manifest.parts if part not in there]
+    path = None if manifest.result is None else str(folder / manifest.result)
+    return {
+        "path": path,
+        "bytes": manifest.result_bytes,
+        "parts": [msgspec.structs.asdict(part) for part in parts],
+        "notes": [*manifest.notes, *gone],
+    }
 
 
 def _realtime(found: Moment | None) -> int | None:

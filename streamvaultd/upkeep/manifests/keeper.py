@@ -12,10 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
+
 from streamvaultd.base.lanes import Lanes
 from streamvaultd.base.tasks import Tasks
-from streamvaultd.core.model import Broadcast, Recorder, Recording, SeamRecord
+from streamvaultd.core.listing import DoneJob
+from streamvaultd.core.model import JOIN, Broadcast, Recorder, Recording, SeamRecord
 from streamvaultd.errors import StoreUnavailable
+from streamvaultd.jobs.made import Made, parse_made
 from streamvaultd.reporting.notices import MANIFEST_FAILED, Journal
 from streamvaultd.upkeep.manifests import format as manifest
 
@@ -32,6 +36,7 @@ class ManifestStore(Protocol):
 
     async def broadcast(self, recording: int) -> Broadcast: ...
     async def seams(self, recording: int) -> Sequence[SeamRecord]: ...
+    async def last_done_job(self, recording: int, kind: str) -> DoneJob | None: ...
 
 
 class Manifests:
@@ -95,4 +100,12 @@ class Manifests:
 
     async def _text(self, recorder: Recorder) -> bytes:
         recording = recorder.recording.id
-        return manifest.to_text(recorder, await self._store.broadcast(recording), await self._store.seams(recording))
+        seams = await self._store.seams(recording)
+        return manifest.to_text(recorder, await self._store.broadcast(recording), seams, await self._made(recording))
+
+    async def _made(self, recording: int) -> Made:
+        job = await self._store.last_done_job(recording, JOIN)
+        try:
+            return parse_made(None if job is None else job.result)
+        except msgspec.ValidationError:  # another hand has written it
+            return Made()

@@ -9,7 +9,7 @@ file is taken over by the daemon, which joins it as ever.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
@@ -29,7 +29,7 @@ from streamvaultd.errors import DirectoryUnusable, VaultError
 from streamvaultd.recording.manager import Manager
 from streamvaultd.reporting.notices import RESCAN_DONE, Journal
 from streamvaultd.upkeep.manifests import format as manifest
-from streamvaultd.upkeep.manifests.format import Manifest, ManifestUnreadable
+from streamvaultd.upkeep.manifests.format import Manifest, ManifestPart, ManifestUnreadable
 
 LANE = "rescan"
 LOOK_LIMIT = 3600.0
@@ -81,6 +81,7 @@ class RescanFiles(Protocol):
 
     def find(self, directory: str, *, must_be: bool) -> Iterable[Traces]: ...
     def result_size(self, path: Path) -> int | None: ...
+    def digest(self, path: Path) -> str | None: ...
 
 
 class Salvage(Protocol):
@@ -95,7 +96,9 @@ class RescanStore(Protocol):
     async def directories(self) -> list[str]: ...
     async def known_as(self, streamer: str, started: int) -> int | None: ...
     async def is_stream_used(self, stream: int) -> bool: ...
-    async def insert_rebuilt(self, recorder: Recorder, broadcast: Broadcast) -> Recorder: ...
+    async def insert_rebuilt(
+        self, recorder: Recorder, broadcast: Broadcast, made: Mapping[str, object] | None = None
+    ) -> Recorder: ...
     async def add_seams(self, recording: int, seams: Iterable[SeamRecord]) -> None: ...
 
 
@@ -192,12 +195,15 @@ class Rescan:
                 " move both to a streamer's folder of their own under a free number, and rescan"
             )
             return Found(path=traces.path, verdict=RescanVerdict.CONFLICT, text=text)
-        made = await self._made(traces, wanted)
+        folder = Path(traces.directory) / traces.streamer
+        there = [part for part in wanted.parts if await self._is_there(folder, part)]
+        made = await self._made(traces, wanted, there)
         if made is None:
             return Found(path=traces.path, verdict=RescanVerdict.BUSY, text="has segments that somebody writes to")
         if dry_run:
             return Found(path=traces.path, verdict=RescanVerdict.REBUILT, text=f"would be {made.state.value}")
-        kept = await self._store.insert_rebuilt(made, wanted.broadcast)
+        result = None if made.path is None else manifest.made_again(wanted, folder, there)
+        kept = await self._store.insert_rebuilt(made, wanted.broadcast, result if wanted.parts else None)
         recording = kept.recording.id
         if kept.path is not None:
             await self._store.add_seams(recording, wanted.seams)
@@ -207,13 +213,25 @@ class Rescan:
         text = f"is recording {recording}{other} again, {kept.state.value}"
         return Found(path=traces.path, verdict=RescanVerdict.REBUILT, text=text, recording=recording)
 
-    async def _made(self, traces: Traces, wanted: Manifest) -> Recorder | None:
+    async def _is_there(self, folder: Path, part: ManifestPart) -> bool:
+        """Whether a file is what its join made: of that size, and with those bytes if its digest is known."""
+        path = folder / part.name
+        if await self._lanes.run(LANE, self._files.result_size, path) != part.bytes:
+            return False
+        return part.sha256 is None or await self._lanes.run(LANE, self._files.digest, path) == part.sha256
+
+    async def _result_bytes(self, folder: Path, wanted: Manifest, there: Sequence[ManifestPart]) -> int | None:
+        """Bytes of a result that is there; what is kept beside it may be gone."""
+        if wanted.result is None or not wanted.parts:
+            path = None if wanted.result is None else folder / wanted.result
+            return None if path is None else await self._lanes.run(LANE, self._files.result_size, path)
+        return wanted.result_bytes if all(part.kept or part in there for part in wanted.parts) else None
+
+    async def _made(self, traces: Traces, wanted: Manifest, there: Sequence[ManifestPart]) -> Recorder | None:
         """The recorder of a manifest, None while somebody writes to its segments."""
         now = self._clock.now()
         folder = Path(traces.directory) / traces.streamer
-        result = None
-        if wanted.result is not None:
-            result = await self._lanes.run(LANE, self._files.result_size, folder / wanted.result)
+        result = await self._result_bytes(folder, wanted, there)
         made = manifest.rebuilt(
             wanted,
             directory=traces.directory,

@@ -67,6 +67,13 @@ class Listing(NamedTuple):
         return None
 
 
+def goes_on(before: Listing, after: Listing) -> bool:
+    """Whether an entry of both has the same name in them."""
+    sort, known = after.sort, dict(enumerate(before.names, before.first))
+    names = [(known[number], name) for number, name in enumerate(after.names, after.first) if number in known]
+    return sort is not None and any(old[sort] == new[sort] for old, new in names)
+
+
 class Count:
     """Of one playlist over its reloads. `shift` is added to the source's numbers; `behind` follows the last given."""
 
@@ -127,7 +134,7 @@ class Count:
         # between numbers that were given it may be an old copy of what was missed
         is_elsewhere = bool(same) or first + len(listing.names) <= next(iter(self.given))
         is_begun = is_short or listing.end <= self.last.first or self.doubted is not None
-        if self.is_steady and is_back and is_elsewhere and is_begun:
+        if is_back and is_elsewhere and is_begun:
             return self._again(listing, behind)
         return self.shift  # or such as names that change with every reload, or another server with the same numbers
 
@@ -158,7 +165,9 @@ class Count:
         before, self.doubted = self.doubted, listing
         if before is None or not before.end < listing.end <= before.end + len(listing.names):
             return None
-        return self._begin(listing, behind)
+        # a run that began just before has seen no other two lists
+        self.is_steady = self.is_steady or goes_on(before, listing)
+        return self._begin(listing, behind) if self.is_steady else None
 
     def _begin(self, listing: Listing, behind: int) -> int:
         """All of it is new: the shift that puts it behind what was given."""
