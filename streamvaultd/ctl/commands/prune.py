@@ -12,6 +12,12 @@ from streamvaultd.ctl.session import Session
 from streamvaultd.ctl.show.text import Line, Span, Style, line, plural
 from streamvaultd.errors import InvalidDuration
 
+HINTS = [
+    "'streamvaultctl prune --older-than 30d --dry-run'",
+    "'streamvaultctl prune --by-retention --dry-run'",
+    "--streamer goes with these two only",
+]
+
 
 @command("prune")
 @MAYBE_RECORDING
@@ -47,12 +53,7 @@ def prune(
     """
     bounds = [recording is not None, older_than is not None, by_retention].count(True)
     if bounds != 1 or ((failed or force) and by_retention) or (recording is not None and streamer is not None):
-        hints = [
-            "'streamvaultctl prune --older-than 30d --dry-run'",
-            "'streamvaultctl prune --by-retention --dry-run'",
-            "--streamer goes with these two only",
-        ]
-        raise Usage("give a recording, or --older-than, or --by-retention without --failed and --force", hints)
+        raise Usage("give a recording, or --older-than, or --by-retention without --failed and --force", HINTS)
     asked: dict[str, object] = {
         "recording": recording,
         "streamer": streamer,

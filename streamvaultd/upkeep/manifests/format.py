@@ -208,7 +208,6 @@ def rebuilt(
     one that ended and is to be joined anew (the state is FAILED and `path` None: core.recovery.reopened() goes on).
     """
     is_whole = result_bytes is not None and result_bytes == manifest.result_bytes and manifest.status in _FINAL
-    state = _FINAL.get(manifest.status, State.FAILED)
     detail = manifest.detail
     if not is_whole and manifest.result is not None:
         detail = "its joined file is not there, or not whole"
@@ -234,7 +233,7 @@ def rebuilt(
     ended = manifest.end_time
     return Recorder(
         recording=recording,
-        state=state,
+        state=_FINAL.get(manifest.status, State.FAILED),
         since=at,
         segments=tuple(parts[number] for number in sorted(parts)),
         path=path,
