@@ -15,12 +15,10 @@ from typing import Final, TypeAlias
 from streamvaultd.core.cause import is_death
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.flows import Flow
+from streamvaultd.core.names import Run
 
 Instant: TypeAlias = float
 """Seconds of CLOCK_MONOTONIC of the present boot."""
-
-Run: TypeAlias = tuple[int, int]
-"""One run of streamlink: the recording's number, and the segment's, which its events call the attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +154,10 @@ class Recording:
     duration: float | None
     policy: Policy
 
+    def run(self, number: int) -> Run:
+        """What a segment of it is to the rest of the machine."""
+        return Run(self.id, number)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
@@ -267,6 +269,15 @@ class Recorder:
         """When the first media of the recording arrived."""
         moments = [segment.media_at for segment in self.segments if segment.media_at is not None]
         return moments[0] if moments else None
+
+    @property
+    def runs_live(self) -> tuple[Run, ...]:
+        """The runs of `live`."""
+        return tuple(self.recording.run(segment.number) for segment in self.live)
+
+    def run(self, number: int) -> Run:
+        """What a segment of it is to the rest of the machine."""
+        return self.recording.run(number)
 
     def segment(self, number: int) -> Segment | None:
         """The segment of this number."""

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from streamvaultd.base.units import job_fd_name, job_unit
 from streamvaultd.core.model import Container, Recorder, ScopeLimits, Segment
+from streamvaultd.core.names import Job
 from streamvaultd.jobs.ports import Names, ResultFiles
 from streamvaultd.jobs.progress import JoinProgress
 from streamvaultd.reporting.notices import fields_of
@@ -46,7 +46,7 @@ class JoinRuns:
 
     def is_busy(self, job: int) -> bool:
         """See Runs.is_busy()."""
-        return self._runs.is_busy(job_unit(job))
+        return self._runs.is_busy(Job(job).unit)
 
     async def launch(self, recorder: Recorder, job: int, spec: Mapping[str, object], on_exit: OnExit) -> None:
         """Start it; raises VaultError and OSError."""
@@ -68,14 +68,14 @@ class JoinRuns:
 
     def adopt(self, recorder: Recorder, job: int, on_exit: OnExit) -> bool:
         """Watch one that an earlier daemon started; False if it is gone."""
-        is_running = self._runs.adopt(job_unit(job), on_exit)
+        is_running = self._runs.adopt(Job(job).unit, on_exit)
         if is_running:
             self._progress.resume(recorder.recording.id, job)
         return is_running
 
     async def forget(self, job: int) -> None:
         """See Runs.forget()."""
-        await self._runs.forget(job_unit(job), job_fd_name(job))
+        await self._runs.forget(Job(job).unit, Job(job).pipe)
 
     async def read(self, job: int) -> bytes:
         """Its report; raises OSError."""
@@ -129,8 +129,8 @@ def _received(segment: Segment) -> tuple[int, int] | None:
 def _place(recorder: Recorder, job: int) -> Place:
     recording = recorder.recording
     return Place(
-        unit=job_unit(job),
-        pipe=job_fd_name(job),
+        unit=Job(job).unit,
+        pipe=Job(job).pipe,
         description=f"Join of recording {recording.id} ({recording.streamer})",
         limits=ScopeLimits(memory_max=recording.policy.job_memory_max, tasks_max=JOB_TASKS_MAX),
         mounts_for=Path(recording.directory),

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, desc, func, insert, select, update
 
-from streamvaultd.base.units import job_unit
 from streamvaultd.core.model import SeamRecord
+from streamvaultd.core.names import Job
 from streamvaultd.store.records import EventRecord, JobRecord, JobStatus
 from streamvaultd.store.schema import events, jobs, seams
 
@@ -46,7 +46,7 @@ def insert_job(connection: Connection, recording: int, kind: str, spec: Mapping[
         started_at=realtime,
     )
     job = int(connection.execute(row.returning(jobs.c.id)).scalar_one())
-    connection.execute(update(jobs).where(jobs.c.id == job).values(unit=job_unit(job)))
+    connection.execute(update(jobs).where(jobs.c.id == job).values(unit=Job(job).unit))
     return job
 
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import msgspec
 
-from streamvaultd.base.units import segment_unit
 from streamvaultd.core import ranges
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Moment, Policy, Recorder, Recording, Segment
+from streamvaultd.core.names import Run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -118,7 +118,7 @@ def segment_values(segment: Segment, *, recording: int, path: str, boot: str) ->
     """Every column of a segments row except its keys."""
     return {
         "path": path,
-        "unit": segment_unit(recording, segment.number),
+        "unit": Run(recording, segment.number).unit,
         "status": segment.phase.value,
         "cause": segment.cause,
         "boot_id": boot,
