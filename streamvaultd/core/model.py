@@ -207,6 +207,7 @@ class Recorder:
     long; once nothing runs any more, joins in a row that failed. `memory_max` is the limit that deaths have raised, at
     `memory_since`. `silent_since` is when the source gave nothing any more. `host_stopping` is until when the machine
     is taken to be going down. `detail` says, for people, why the state is what it is.
+    `kept`: somebody wants its media for good, so no rule removes them.
     """
 
     recording: Recording
@@ -236,6 +237,7 @@ class Recorder:
     result_bytes: int | None = None
     ended: Moment | None = None
     detail: str | None = None
+    kept: bool = False
 
     @property
     def live(self) -> tuple[Segment, ...]:
