@@ -106,6 +106,7 @@ def _runtime(recorder: Recorder, now: Moment) -> View:
         givenUpAt=_instant(recorder.grace_until if recorder.state is State.GRACE else None, now),
         path=recorder.path,
         detail=recorder.detail,
+        kept=recorder.kept or None,
     )
 
 

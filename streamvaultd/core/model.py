@@ -138,6 +138,7 @@ class Policy:
     min_duration: float = 0.0  # a broadcast with less media is not kept; 0: all are
     browser: bool = False  # its segments may start a browser, and are confined less
     filename: str = ""  # the template of its result's name; "": what the settings say when it is joined
+    timezone: str = "UTC"  # of {start} in that name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,6 +207,7 @@ class Recorder:
     long; once nothing runs any more, joins in a row that failed. `memory_max` is the limit that deaths have raised, at
     `memory_since`. `silent_since` is when the source gave nothing any more. `host_stopping` is until when the machine
     is taken to be going down. `detail` says, for people, why the state is what it is.
+    `kept`: somebody wants its media for good, so no rule removes them.
     """
 
     recording: Recording
@@ -235,6 +237,7 @@ class Recorder:
     result_bytes: int | None = None
     ended: Moment | None = None
     detail: str | None = None
+    kept: bool = False
 
     @property
     def live(self) -> tuple[Segment, ...]:
