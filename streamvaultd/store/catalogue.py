@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 BATCH_MAX: Final = 500
 """Changes in one transaction: read in some milliseconds of the store's thread."""
 SMALLER: Final = 8
-"""After trouble so many times fewer are tried: a server may be too slow for as many. Each success doubles them."""
+"""After trouble this many times fewer are tried: a server may be too slow for as many. Each success doubles them."""
 
 Result = TypeVar("Result")
 

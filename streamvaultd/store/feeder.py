@@ -39,7 +39,7 @@ UNFORESEEN: Final = (SQLAlchemyError, ImportError, UnicodeError)
 """What else may be amiss, such as a driver that is not installed: the catalogue's trouble only."""
 
 for _library in ("psycopg", "sqlalchemy.pool"):
-    # what they warn of is in the errors that they raise, and those are told once
+    # what they warn of is in the errors that they raise, and each of those is told once
     logging.getLogger(_library).setLevel(logging.CRITICAL)
 
 REFERRED_TO: Final = frozenset(key.column.table for table in TABLES for key in table.foreign_keys)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How the media of one recording are given up, whoever decides that, and how they are marked to be kept.
+"""How the media of one recording are given up: by retention, or by people. and how they are marked to be kept.
 
 Files go first, then an event tells the recorder, whose rows say so: a crash between leaves rows that name files which
 are gone, which an audit finds and the next try puts right. One of the two happens to a recording at a time, so nobody

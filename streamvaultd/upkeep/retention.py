@@ -26,7 +26,7 @@ REPRIEVE: Final = 600.0
 """After a start of the daemon and after a reload nothing is removed for so long (s)."""
 
 INTERVAL: Final = 86_400.0
-"""So often (s) it is looked at ages, whatever else happens."""
+"""How often (s) ages are looked at, whatever else happens."""
 
 SWEEP_MAX: Final = 20
 """Recordings that are removed in one sweep."""

@@ -2,7 +2,7 @@
 """Runs the watcher: one queue of what happens, one deadline, and its wishes performed.
 
 As the manager does for recordings: events go through core.watching.step(), and what comes of its wishes returns as
-events. Recordings are begun by `admission` and heard of by on_recorder(), whoever asked for them.
+events. Recordings are begun by `admission` and heard of by on_recorder(), those that others asked for, too.
 """
 
 from __future__ import annotations

@@ -14,10 +14,10 @@ from streamvaultd.core.upkeep.violations import Kind, Violation
 from streamvaultd.core.upkeep.world import LoadedUnit, Process, World
 
 OVERDUE: Final = 30.0
-"""A deadline that has passed so long ago (s) is not just late."""
+"""A deadline that passed this long ago (s) is not just late."""
 
 GATE_LIMIT: Final = 180.0
-"""A shim that waits so long (s) outside a scope is not just about to be moved."""
+"""A shim that waits this long (s) outside a scope is not just about to be moved."""
 
 URL_MIN: Final = 8
 """A shorter URL may be part of anything."""

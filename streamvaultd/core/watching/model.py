@@ -195,7 +195,7 @@ class Hinted(_StreamerEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordingBegan(_StreamerEvent):
-    """A recording of this streamer runs, whoever asked for it. `foreign`: it is of another source than its file's."""
+    """A recording of this streamer runs, whatever began it. `foreign`: it is of another source than its file's."""
 
     recording: int
     foreign: bool = False

@@ -33,7 +33,7 @@ ERROR_MAX: Final = 200
 """Characters of what ffmpeg says that a note quotes: of the last line that says anything."""
 
 WRITE_OUT: Final = 0.25
-"""So often (s) what ffmpeg has written leaves memory: dirty and cached pages count against the job's limit."""
+"""How often (s) what ffmpeg has written leaves memory: dirty and cached pages count against the job's limit."""
 
 MEMORY_SHARE: Final = 0.75
 """Of the job's limit, for ffmpeg, which holds an index of all packets: it gives up before the kernel ends the job."""

@@ -32,10 +32,10 @@ LOOK_LIMIT: Final = 90.0
 """A look takes no longer (s); a file system that hangs is waited for no longer."""
 
 TRIES: Final = 3
-"""A bus or a systemd that starts anew loses what it was asked: it is asked again, so often in all."""
+"""A bus or a systemd that starts anew loses what it was asked: it is asked again, this often in all."""
 
 ROUNDS: Final = 4
-"""A repair may bring something else to light: a scope that was stopped leaves a file. So often at most."""
+"""A repair may bring something else to light: a scope that was stopped leaves a file. This often at most."""
 
 TOLD_MAX: Final = 20
 
@@ -73,7 +73,7 @@ class Cleanup:
 
 
 class Audits:
-    """Audits one after the other: whoever asks meanwhile waits."""
+    """Audits one after the other: who asks meanwhile, waits."""
 
     def __init__(
         self,
