@@ -54,8 +54,7 @@ SLOW_RATE: Final = 50_000
 """Bytes a second: a media segment takes more than a second."""
 QUIET: Final = 1.0
 """Seconds after which what was received before an outage is in the file."""
-LIMIT: Final = 180.0
-JOIN_LIMIT: Final = 360.0
+LIMIT: Final = 600.0
 LOOK: Final = 0.1
 
 
@@ -136,7 +135,7 @@ class Performance:
 
     def _end(self) -> None:
         self._stage.source.control(self._take.name, fault=None, end=True)
-        self._wait(lambda now: now["state"] in ("completed", "stopped", "failed"), "is joined", JOIN_LIMIT)
+        self._wait(lambda now: now["state"] in ("completed", "stopped", "failed"), "is joined")
 
     def _rotate(self, step: Step) -> None:
         before = self._wait_recording(after=0)
