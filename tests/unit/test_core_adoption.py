@@ -9,10 +9,11 @@ from dataclasses import replace
 import pytest
 
 from streamvaultd.core.model import Moment, Phase, Recorder, Segment, State
+from streamvaultd.core.names import Run
 from streamvaultd.core.recording import effects as fx
 from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.machine import step
-from streamvaultd.core.recording.policy import has_advanced, next_probe
+from streamvaultd.core.recording.policy import has_advanced, next_probe, trouble_pause
 from streamvaultd.core.recording.reconcile import Facts, takeover
 from tests.unit.rows import new_recorder
 
@@ -30,7 +31,9 @@ def writing(**fields: object) -> Recorder:
 def adopted(recorder: Recorder, at: float, size: int, grown: float | None = None, stepped: float = 0.0) -> Segment:
     """Segment 1 once a daemon has taken it over; the clock on the wall was set forward by `stepped` seconds."""
     now = Moment(at, round((at - MEDIA.monotonic + stepped) * 1e6))
-    facts = Facts(live=frozenset({(1, 1)}), sizes={(1, 1): size}, grown={} if grown is None else {(1, 1): grown})
+    facts = Facts(
+        live=frozenset({Run(1, 1)}), sizes={Run(1, 1): size}, grown={} if grown is None else {Run(1, 1): grown}
+    )
     for event in takeover(recorder, facts, now):
         recorder, _ = step(recorder, event)
     return recorder.segments[0]
@@ -59,7 +62,7 @@ def test_a_file_tells_when_it_last_grew(size: int, written: float | None, grown:
 )
 def test_a_run_that_ended_unseen_ended_when_it_wrote_last(written: float | None, ended: float) -> None:
     recorder, now = writing(), Moment(1500.0, 500_000_000)
-    facts = Facts(live=frozenset(), sizes={(1, 1): SIZE}, grown={} if written is None else {(1, 1): written})
+    facts = Facts(live=frozenset(), sizes={Run(1, 1): SIZE}, grown={} if written is None else {Run(1, 1): written})
     for event in takeover(recorder, facts, now):
         recorder, _ = step(recorder, event)
     assert recorder.segments[0].ended == now.at(ended)
@@ -111,6 +114,34 @@ def test_a_silent_source_is_asked_often_as_long_as_its_window_may_still_hold_som
     waits = [after - before for before, after in itertools.pairwise(asked)]
     assert max(wait for wait, before in zip(waits, asked, strict=False) if before < 150.0) == 4.0
     assert waits[-1] == 15.0
+
+
+def test_a_source_that_cannot_be_reached_is_asked_each_second_for_a_minute() -> None:
+    asked, at = [], 0.0
+    while at < 300.0:
+        at = next_probe(at, since=0.0, until=1000.0, longest=trouble_pause(at, since=0.0))
+        asked.append(at)
+    waits = list(zip(asked, (after - before for before, after in itertools.pairwise(asked)), strict=False))
+    assert {wait for at, wait in waits if 1.0 <= at < 60.0} == {1.0}
+    assert max(wait for at, wait in waits if at < 150.0) == 4.0
+    assert len(asked) < 110
+
+
+def test_a_site_that_is_asked_too_often_is_left_alone() -> None:
+    """Whatever it may be that the next second brings."""
+    silent = replace(
+        new_recorder(), state=State.GRACE, since=MEDIA, grace_until=1300.0, silent_since=1000.0, probe_at=1010.0
+    )
+    asked, _ = step(silent, ev.ProbeDue(at=Moment(1010.0, 0)))
+    trouble = ev.SourceProbed(at=Moment(1010.1, 0), probe=asked.probe, outcome=ev.Outcome.TROUBLE, detail="")
+    for detail, wait in (
+        ("503 Server Error: Service Unavailable for url: http://127.0.0.1/live.m3u8", 1.0),
+        ("429 Client Error: Too Many Requests for url: http://127.0.0.1/live.m3u8", 15.0),
+    ):
+        after, _ = step(asked, replace(trouble, detail=detail))
+        assert after.probe_at == pytest.approx(1010.1 + wait)
+    over, _ = step(asked, replace(trouble, outcome=ev.Outcome.OFFLINE))
+    assert over.probe_at == pytest.approx(1014.1)
 
 
 def test_who_answers_slowly_is_asked_less_often() -> None:

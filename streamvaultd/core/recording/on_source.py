@@ -60,7 +60,8 @@ def on_probed(recorder: Recorder, event: ev.SourceProbed) -> Step:
     if event.outcome is ev.Outcome.TROUBLE:
         recorder = replace(recorder, grace_until=grace_after_trouble(recorder, event.at.monotonic))
     took = 0.0 if recorder.probe_at is None else event.at.monotonic - recorder.probe_at
-    again = probe_instant(recorder, event.at, took)
+    trouble = event.detail if event.outcome is ev.Outcome.TROUBLE else None
+    again = probe_instant(recorder, event.at, took, trouble)
     is_gone = event.outcome in (ev.Outcome.ENDED, ev.Outcome.OFFLINE)
     return replace(recorder, probing=False, probe_at=again, gone=is_gone, detail=event.detail), ()
 

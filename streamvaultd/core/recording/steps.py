@@ -14,14 +14,18 @@ from streamvaultd.core.recording.effects import Announce, Effect, Notice
 from streamvaultd.core.recording.policy import (
     DISK_CHECK,
     JOIN_CHECK,
+    PROBE_MAX,
+    PROBE_SOON,
     beside_pause,
     is_host_stopping,
     is_in_vain,
     is_suspect,
+    is_too_often,
     memory_limit,
     next_probe,
     raised_limit,
     retry_delay,
+    trouble_pause,
 )
 from streamvaultd.core.recording.verdict import Ending, Verdict, is_of_own_limit
 
@@ -133,11 +137,16 @@ def begin_grace(recorder: Recorder, at: Moment, why: str) -> Step:
     return after, (tell(Notice.SOURCE_SILENT, why=why, grace=f"{grace:g}s"),)
 
 
-def probe_instant(recorder: Recorder, at: Moment, took: float = 0.0) -> Instant:
-    """When to ask the source next, in the grace period that is under way; the last answer `took` so long (s)."""
+def probe_instant(recorder: Recorder, at: Moment, took: float = 0.0, trouble: str | None = None) -> Instant:
+    """When to ask the source next, in the grace period that is under way; the last answer `took` so long (s).
+
+    `trouble` is why it told nothing, if it did not.
+    """
     until = at.monotonic if recorder.grace_until is None else recorder.grace_until
     since = until - recorder.recording.policy.grace if recorder.silent_since is None else recorder.silent_since
-    return next_probe(at.monotonic, since=since, until=until, took=took)
+    longest = PROBE_SOON if trouble is None else trouble_pause(at.monotonic, since=since)
+    took = PROBE_MAX if trouble is not None and is_too_often(trouble) else took
+    return next_probe(at.monotonic, since=since, until=until, took=took, longest=longest)
 
 
 def grace_after_trouble(recorder: Recorder, now: Instant) -> Instant | None:
