@@ -153,7 +153,7 @@ class Performance:
             control(name, fault="drop", for_=step.outage)
         else:
             (self._stage.box.path(LATE_FOLDER) / name).write_text(str(time.monotonic() + step.outage))
-        self._strike(before, step.signal)
+        self._strike(step.signal)
         if step.where != "source":
             control(name, fault=None)
         self._wait_recording(after=before)
@@ -164,14 +164,17 @@ class Performance:
         self._returns.append(time.monotonic() + step.outage)
         self._stage.source.control(self._take.name, fault="drop", for_=step.outage)
         time.sleep(QUIET)
-        self._strike(before, step.signal)
+        self._strike(step.signal)
         self._wait_recording(after=before, limit=step.outage + LIMIT)
 
-    def _strike(self, number: int, name: str) -> None:
-        """Kill the streamlink of a segment; one that is gone by itself is dead as well."""
+    def _strike(self, name: str) -> None:
+        """Kill the streamlink of the segment that records; one that is gone by itself is dead as well.
+
+        That need not be the last one: a rotation whose launch failed has a number, too.
+        """
         segments = self._stage.call("ListSegments", recording=self._take.name)["segments"]
-        unit = segments[number - 1]["unit"]
-        if pid := self._stage.streamlink(unit):
+        running = next((each for each in reversed(segments) if each["phase"] == "writing"), segments[-1])
+        if pid := self._stage.streamlink(running["unit"]):
             os.kill(pid, getattr(signal, f"SIG{name}"))
 
     # --- what is waited for ----------------------------------------------------------------------------------------
