@@ -138,6 +138,7 @@ class Policy:
     min_duration: float = 0.0  # a broadcast with less media is not kept; 0: all are
     browser: bool = False  # its segments may start a browser, and are confined less
     filename: str = ""  # the template of its result's name; "": what the settings say when it is joined
+    timezone: str = "UTC"  # of {start} in that name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
