@@ -52,7 +52,7 @@ SUSPECT_HOLD_MAX: Final = 600.0
 of it, which comes with every reload of a playlist, and after one that its streamlink gives only once.
 """
 FLOW_LOOK: Final = 10.0
-"""Seconds between two looks at a file with several streams: do all of them go on?"""
+"""Where a file has several streams, it is looked at every so many seconds whether all of them go on."""
 
 BESIDE_PAUSE: Final = 3.0
 BESIDE_PAUSE_MAX: Final = 60.0
@@ -86,7 +86,7 @@ JOIN_DELAYS: Final = (10.0, 60.0, 300.0, 1800.0, 3600.0)
 """Seconds until a join that failed is tried again, after each failure in a row; the last one holds for ever."""
 
 JOINS_TOLD: Final = 3
-"""This many joins that fail in a row are more than bad luck: people are notified."""
+"""So many joins that failed in a row are more than bad luck: people are notified."""
 
 DISCARD_CHECK: Final = 600.0
 """How often (s) to try to remove media that are not kept, if that fails."""
@@ -116,7 +116,7 @@ MEMORY_NEAR: Final = 0.8
 
 MEMORY_CLOSE: Final = 0.55
 MEMORY_LOOK: Final = 5.0
-"""A segment that holds this share of its limit, and less than is near it, is looked at at this interval (s)."""
+"""A segment that holds so much of its limit, and less than is near it, is looked at every so many seconds."""
 
 MEMORY_PATIENCE: Final = 600.0
 """Where no more may be given, only a segment older than this (s) is rotated for it: the next may need as much."""
@@ -134,7 +134,7 @@ STEADY: Final = 10.0
 
 
 def retry_delay(failures: int, salt: int = 0) -> float:
-    """Seconds to wait before the next run, after these failures in a row; the first replacement starts at once.
+    """Seconds to wait before the next run after so many failures in a row; the first replacement starts at once.
 
     Up to a quarter more or less, by `salt`, so that recordings that lost the same source do not come back as one.
     """
@@ -142,7 +142,7 @@ def retry_delay(failures: int, salt: int = 0) -> float:
 
 
 def join_delay(failures: int, salt: int) -> float:
-    """Seconds to wait before the next join, after these failures in a row, with the same play as above."""
+    """Seconds to wait before the next join after so many failures in a row, with the same play as above."""
     return JOIN_DELAYS[min(failures, len(JOIN_DELAYS)) - 1] * _jitter(failures, salt)
 
 
