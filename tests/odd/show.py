@@ -130,7 +130,7 @@ class Request(NamedTuple):
 
 @dataclass(slots=True)
 class Show:
-    """A broadcast; the first request of what is tested begins it. All tracks have media segments of the same lengths."""
+    """A broadcast, which the first request of what is tested begins. All tracks have media segments of equal lengths."""
 
     name: str
     tracks: tuple[Track, ...]
