@@ -130,7 +130,7 @@ class Request(NamedTuple):
 
 @dataclass(slots=True)
 class Show:
-    """A broadcast, which the first request of what is tested begins. All tracks have media segments of equal lengths."""
+    """A broadcast; what is tested begins it by asking. All tracks have media segments of the same lengths."""
 
     name: str
     tracks: tuple[Track, ...]
