@@ -11,7 +11,7 @@ from streamvaultd.base.units import parse_segment_unit, segment_unit
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Moment, Recorder, Run
 from streamvaultd.core.recording import events as ev
-from streamvaultd.core.recording.loglines import Line, resolved_quality
+from streamvaultd.core.recording.loglines import Line, pace_in, resolved_quality
 from streamvaultd.core.recording.policy import preferred_quality, quality_to_come
 from streamvaultd.recording.inbox import Inbox
 from streamvaultd.recording.ports import Disk, Link
@@ -70,7 +70,9 @@ class Witnesses:
             heard = self._quality(recording, attempt)
             if not heard.done():
                 heard.set_result(quality)
-        self._inbox.post(recording, ev.SegmentSpoke(at=self._clock.now(), attempt=attempt, line=line, quality=quality))
+        pace = pace_in(text) if line is Line.PACE else None
+        spoke = ev.SegmentSpoke(at=self._clock.now(), attempt=attempt, line=line, quality=quality, pace=pace)
+        self._inbox.post(recording, spoke)
 
     async def preferred(self, recorder: Recorder) -> str | None:
         """The quality to ask for; one that is told in a moment is waited for, since another would not join exactly."""

@@ -12,6 +12,9 @@ from requests.exceptions import ConnectionError as NoConnection
 from requests.exceptions import ConnectTimeout, ReadTimeout
 from urllib3.exceptions import ReadTimeoutError
 
+from streamvaultd.core.pace import Pace
+from streamvaultd.core.recording.loglines import pace_in
+
 _send = requests.Session.send
 from streamvaultd.recording.streamlink.guard import streamvault_patience as patience  # noqa: E402
 
@@ -150,3 +153,31 @@ def test_what_is_left_alone(server: Server, more: dict[str, Any]) -> None:
     with pytest.raises(ReadTimeout):
         server.ask(**more)
     assert server.limits == [more.get("limit", LIMIT)]
+
+
+def test_what_is_learned_is_told_when_it_is_new_and_each_hour() -> None:
+    learned = patience.Patience()
+    assert learned.news(0.0) is None
+    learned.learn(1, playlist(6.0, 6.0))
+    learned.learn(2, playlist(*[2.0] * 15))
+    assert learned.news(1.0) == (12.0, 6.0)
+    learned.learn(1, playlist(*[6.0] * 5))
+    assert [learned.news(at) for at in (2.0, 10.9, 11.1)] == [None, None, (30.0, 6.0)]
+    learned.learn(1, playlist(*[6.0] * 6))
+    assert [learned.news(at) for at in (100.0, 3600.0, 3700.0, 3800.0)] == [None, None, (30.0, 6.0), None]
+
+
+def test_a_playlist_that_changes_all_the_time_is_not_told_of_all_the_time() -> None:
+    learned, told = patience.Patience(), 0
+    for at in range(3600):
+        learned.learn(1, playlist(*[2.0] * (1 + at % 60)))
+        told += learned.news(float(at)) is not None
+    assert 3 < told < 12
+
+
+def test_the_line_that_tells_it_is_one_that_the_daemon_reads(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "streamlink.plugins.streamvault_patience"):
+        server.tell(*[6.0] * 5)
+    (record,) = caplog.records
+    name = record.name.removeprefix("streamlink.")
+    assert pace_in(f"{record.levelname.lower()} {name}: {record.getMessage()}") == Pace(target=6.0, window=30.0)

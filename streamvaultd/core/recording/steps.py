@@ -65,7 +65,8 @@ def launch(recorder: Recorder, at: Moment, state: State = State.STARTING, **chan
         return hold(recorder, at)
     number = recorder.next_number
     limit = memory_limit(recorder, at.monotonic)
-    segment = Segment(number=number, phase=Phase.LAUNCHING, since=at, memory_max=limit)
+    pace = recorder.segments[-1].pace if recorder.segments else None
+    segment = Segment(number=number, phase=Phase.LAUNCHING, since=at, memory_max=limit, pace=pace)
     after = enter(recorder, state, at, segments=(*recorder.segments, segment), **changes)
     return after, (fx.Launch(number),)
 
