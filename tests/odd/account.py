@@ -85,6 +85,8 @@ def draw_up(facts: Facts) -> Account:
         return account
     if facts.why:
         account.complaints.append(facts.why)
+    if take.is_steady and facts.segments > 1:
+        account.complaints.append(f"{facts.segments} runs were made of a steady source")
     if facts.state != "completed":
         account.complaints.append(f"it is {facts.state}")
     if not show.sent.get(""):
