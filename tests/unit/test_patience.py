@@ -13,7 +13,7 @@ from requests.exceptions import ConnectTimeout, ReadTimeout
 from urllib3.exceptions import ReadTimeoutError
 
 from streamvaultd.core.pace import Pace
-from streamvaultd.core.recording.loglines import pace_in
+from streamvaultd.core.recording.loglines import Line, classify, pace_in
 
 _send = requests.Session.send
 from streamvaultd.recording.streamlink.guard import streamvault_patience as patience  # noqa: E402
@@ -181,3 +181,29 @@ def test_the_line_that_tells_it_is_one_that_the_daemon_reads(server: Server, cap
     (record,) = caplog.records
     name = record.name.removeprefix("streamlink.")
     assert pace_in(f"{record.levelname.lower()} {name}: {record.getMessage()}") == Pace(target=6.0, window=30.0)
+
+
+def test_a_playlist_that_is_gone_before_its_end_was_read_is_told(
+    server: Server, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that has much to fetch reads it again when most of that is there."""
+    now = [1000.0]
+    monkeypatch.setattr(patience.time, "monotonic", lambda: now[0])
+    request = requests.Request("GET", "http://127.0.0.1/").prepare()
+
+    def reload(pool: ThreadPoolExecutor, status: int, body: bytes, after: float) -> None:
+        server.status, server.body, now[0] = status, body, now[0] + after
+        pool.submit(patience.send, requests.Session(), request, timeout=LIMIT).result()
+
+    for waits, told in (((27.0,), 1), ((5.0,), 0), ((27.0, 1.0), 1)):
+        caplog.clear()
+        with ThreadPoolExecutor(1) as pool:
+            reload(pool, 200, playlist(*[2.0] * 6), 0.0)
+            for wait in waits:
+                reload(pool, 404, b"gone", wait)
+        lines = [f"{one.levelname.lower()} plugins.streamvault_patience: {one.getMessage()}" for one in caplog.records]
+        assert [classify(line) for line in lines].count(Line.UNREAD) == told
+    with ThreadPoolExecutor(1) as pool:
+        caplog.clear()
+        reload(pool, 404, b"no such media segment", 60.0)
+    assert not caplog.records

@@ -11,6 +11,8 @@ from streamvaultd.core.recording.loglines import Line, classify, pace_in, resolv
 OFFERS = "The source offers the last 30.0 s, in media segments of up to 6.0 s"
 LINES = [
     (f"info plugins.streamvault_patience: {OFFERS}", Line.PACE),
+    ("warning plugins.streamvault_patience: A playlist is gone that was not read for 27.3 s: what it offered meanwhile"
+     " is missing", Line.UNREAD),
     ("info cli: Opening stream: 720p60 (hls)", Line.OPENING),
     ("info cli: Opening stream: 720p60 (hls-multi)", Line.MUXING),
     ("[cli][info] Opening stream: 720p60 (hls)", Line.OPENING),

@@ -22,6 +22,7 @@ class Line(StrEnum):
     OPENING = "opening"  # the quality is chosen
     MUXING = "muxing"  # likewise, and it has streams of its own for pictures and sound
     PACE = "pace"  # how the source offers its media: guard/streamvault_patience.py has learned it
+    UNREAD = "unread"  # the playlist is gone before its end was read: so is what it offered meanwhile
     FETCH_FAILED = "fetch-failed"  # a media segment is missing in the file
     SEQUENCE_GAP = "sequence-gap"  # media segments left the window before they were fetched
     RELOAD_REFUSED = "reload-refused"  # the playlist is refused (a token that has expired, say) or gone
@@ -56,6 +57,7 @@ _PATTERNS: Final = tuple(
     (kind, re.compile(pattern))
     for kind, pattern in (
         (Line.PACE, _PACE.pattern),
+        (Line.UNREAD, r"^warning plugins\.streamvault_patience: A playlist is gone that was not read for \d"),
         (Line.FETCH_FAILED, r"Failed to fetch (?:map for )?segment \d+|Download of segment \d+ failed"),
         (
             Line.RELOAD_REFUSED,

@@ -35,6 +35,7 @@ from streamvaultd.core.recording.verdict import Ending, Verdict
 
 _HOLES: Final = {
     Line.FETCH_FAILED: "a media segment could not be fetched",
+    Line.UNREAD: "its playlist is gone, and its end was not read in time",
     Line.SEQUENCE_GAP: "media segments left the window before they were fetched",
 }
 _SIGNS: Final = {
