@@ -161,3 +161,49 @@ def test_a_file_tells_when_it_grew_between_two_looks_whatever_the_clock_says() -
     told = [last_growth(segment, 101, written, 70.0) for written in (None, 65.0, 10.0, 3700.0)]
     assert told == [70.0, 65.0, 60.0, 70.0]
     assert last_growth(segment, 100, 65.0, 70.0) == 50.0
+
+
+# --- a crash after every effect ------------------------------------------------------------------------------------
+
+
+def play(world: World) -> World:
+    """A run hangs after half a minute, and its source goes on for a minute; the pace is told now and then."""
+
+    def tell() -> None:
+        if world.scopes:
+            newest = max(world.scopes)
+            world.tell(lambda at: ev.SegmentSpoke(at=at, attempt=newest, line=Line.PACE, pace=SOURCE))
+
+    def hang() -> None:
+        if world.scopes:
+            world.scopes[max(world.scopes)].stalled = True
+
+    world.post(lambda at: ev.RecordRequested(at=at))
+    for second in range(3, 90, 5):
+        world.after(float(second), tell)
+    world.after(30.0, hang)
+    world.after(90.0, lambda: world.change_air(Air.ENDED))
+    world.finish()
+    return world
+
+
+def check(world: World) -> None:
+    assert world.broken == []
+    assert world.recorder.state is State.COMPLETED
+    assert world.joined == [set(range(world.aired))]
+    assert world.leftovers() == []
+    assert world.rows.is_like(world.recorder)
+
+
+PATIENT = replace(POLICY, stall_timeout=STALL, rotate_age=86400.0)
+UNDISTURBED = play(World(policy=PATIENT))
+
+
+def test_undisturbed() -> None:
+    check(UNDISTURBED)
+    assert causes(UNDISTURBED) == ["rotated", "source-ended"]
+
+
+@pytest.mark.parametrize("crash_after", range(1, len(UNDISTURBED.performed) + 1))
+def test_with_a_crash(crash_after: int) -> None:
+    check(play(World(crash_after={crash_after}, policy=PATIENT)))

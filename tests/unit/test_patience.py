@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -188,7 +189,7 @@ def test_a_playlist_that_is_gone_before_its_end_was_read_is_told(
 ) -> None:
     """A run that has much to fetch reads it again when most of that is there."""
     now = [1000.0]
-    monkeypatch.setattr(patience.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     request = requests.Request("GET", "http://127.0.0.1/").prepare()
 
     def reload(pool: ThreadPoolExecutor, status: int, body: bytes, after: float) -> None:

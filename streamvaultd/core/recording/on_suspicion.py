@@ -27,6 +27,7 @@ from streamvaultd.core.recording.policy import (
     idle_since,
     is_suspect,
     may_fill,
+    next_measure,
     silence_due,
     suspect_until,
 )
@@ -51,7 +52,7 @@ def on_spoke(recorder: Recorder, event: ev.SegmentSpoke) -> Step:
     if segment is None or not segment.phase.is_live:
         return recorder, ()
     if event.pace is not None:
-        return put(recorder, segment, pace=event.pace), ()
+        return _at_pace(recorder, replace(segment, pace=event.pace), event.at.monotonic), ()
     if event.quality is not None:
         return put(recorder, segment, quality=event.quality, muxed=event.line is Line.MUXING), ()
     if segment.phase is Phase.WAITING and segment.muxed and event.line in _CLOSED:
@@ -67,6 +68,14 @@ def on_spoke(recorder: Recorder, event: ev.SegmentSpoke) -> Step:
     if event.line in _SIGNS:
         return _suspect(recorder, segment, event)
     return recorder, ()
+
+
+def _at_pace(recorder: Recorder, segment: Segment, now: Instant) -> Recorder:
+    """It may have to be looked at sooner."""
+    if segment.phase is not Phase.WRITING or segment.measure_at is None:
+        return put(recorder, segment)
+    look = next_measure(segment, recorder.recording.policy, now)
+    return put(recorder, segment, measure_at=min(segment.measure_at, look))
 
 
 def _fill_hole(recorder: Recorder, segment: Segment, event: ev.SegmentSpoke) -> Step:
