@@ -186,6 +186,7 @@ class Segment:
     looked_at: Instant | None = None  # when its size was last looked at; not stored
     asked_at: Instant | None = None  # when it was last asked whether the source of a silent run goes on; not stored
     asked_mark: str = ""  # of the playlist, as the answer to that had it; not stored
+    pause: float = 0.0  # its longest silence (s) that ended though its source was there all the time; not stored
     left_behind: bool = False  # its source has gone on since, and nothing came; not stored
     unfit: str | None = None  # why it cannot become what was asked for; not stored
     muxed: bool = False  # it has ffmpeg mux streams of several playlists; not stored

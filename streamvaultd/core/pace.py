@@ -17,6 +17,7 @@ SLACK: Final = 2.0
 """Seconds that a reload, a slow server and a busy machine may add."""
 
 SILENCE_MIN: Final = 5.0
+PAUSES: Final = 1.5
 SHARE: Final = 3.0
 """A third of the window: for so long streamlink waits for one answer before it asks anew (streamvault_patience.py)."""
 
@@ -54,9 +55,12 @@ class Pace:
         return cls(target, window) if is_sane else None
 
 
-def silence_limit(pace: Pace, stall: float) -> float:
-    """After so long (s) without media it is asked whether the source goes on; `stall` is when the run has stalled."""
-    about_two = max(2 * pace.target + SLACK, pace.window / SHARE + SLACK)
+def silence_limit(pace: Pace, stall: float, pause: float = 0.0) -> float:
+    """After so long (s) without media it is asked whether the source goes on; `stall` is when the run has stalled.
+
+    `pause` is how long it was silent before: some packagers offer several media segments at a time.
+    """
+    about_two = max(2 * pace.target + SLACK, pace.window / SHARE + SLACK, PAUSES * pause)
     return max(SILENCE_MIN, min(about_two, stall / 2))
 
 

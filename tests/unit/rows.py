@@ -60,7 +60,7 @@ def stored_segment(segment: Segment) -> Segment:
     return replace(
         segment, anon=None, anon_at=None, anon_rate=0.0, filtering=False, muxed=False, earlier_boot=False,
         suspect=None, suspect_since=None, suspect_until=None, flows=(), unfit=None,
-        pace=None, looked_at=None, asked_at=None, asked_mark="", left_behind=False,
+        pace=None, looked_at=None, asked_at=None, asked_mark="", left_behind=False, pause=0.0,
     )  # fmt: skip
 
 

@@ -149,6 +149,21 @@ def test_a_run_that_got_something_meanwhile_is_not_replaced() -> None:
     assert (still.state, still.segments[-1].phase) == (State.ROTATING, Phase.LAUNCHING)
 
 
+def test_a_source_that_offers_several_media_segments_at_a_time_is_asked_about_once() -> None:
+    """A silence that ended by itself while the source answered is its way; one in which nobody answered is not."""
+    recorder, at = silent(paced())
+    size = recorder.segments[0].size
+    recorder, _ = step(recorder, ev.SizeMeasured(at=at, attempt=1, size=size))
+    grown = ev.SizeMeasured(at=at.at(at.monotonic + 1.0), attempt=1, size=size + 1)
+    for outcome, is_learned in ((ev.Outcome.LIVE, True), (ev.Outcome.TROUBLE, False)):
+        answer = ev.SourceProbed(at=at, probe=recorder.probe, outcome=outcome, detail="", mark="one")
+        after, _ = step(step(recorder, answer)[0], grown)
+        first = after.segments[0]
+        assert (first.pause == pytest.approx(13.0)) is is_learned
+        due = silence_due(first, replace(POLICY, stall_timeout=STALL))
+        assert due == pytest.approx(at.monotonic + 1.0 + (19.5 if is_learned else 12.0))
+
+
 def test_a_silent_run_is_looked_at_when_it_is_to_be_asked_about_and_no_more_often() -> None:
     recorder, at = silent(paced())
     first = recorder.segments[0]

@@ -161,9 +161,13 @@ def _grown(segment: Segment, event: ev.SizeMeasured) -> Segment:
     grown = last_growth(segment, event.size, event.written, now)
     if event.size <= segment.size:
         return replace(segment, grown_at=grown, looked_at=now)
+    pause = segment.pause
+    if segment.asked_mark and grown is not None and segment.grown_at is not None:  # its source was there all the time
+        pause = max(pause, grown - segment.grown_at)
     return replace(
-        segment, size=event.size, grown_at=grown, looked_at=now, asked_at=None, asked_mark="", left_behind=False
-    )
+        segment, size=event.size, grown_at=grown, looked_at=now, pause=pause, asked_at=None, asked_mark="",
+        left_behind=False,
+    )  # fmt: skip
 
 
 def _weighed(segment: Segment, event: ev.SizeMeasured) -> Segment:

@@ -327,7 +327,7 @@ def silence_due(segment: Segment, policy: Policy) -> Instant | None:
     """When to ask whether the source of a run goes on that nothing came for; None if its silence says nothing."""
     if segment.pace is None or segment.grown_at is None or segment.filtering or not has_advanced(segment):
         return None
-    due = segment.grown_at + silence_limit(segment.pace, policy.stall_timeout)
+    due = segment.grown_at + silence_limit(segment.pace, policy.stall_timeout, segment.pause)
     if segment.asked_at is None:
         return due
     rest = max(segment.pace.target, ASK_MIN, (segment.asked_at - segment.grown_at) / ASK_REST)
