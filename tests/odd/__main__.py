@@ -16,7 +16,7 @@ from tests.fakes.ffmpeg import MediaError
 from tests.odd.account import Account
 from tests.odd.beside import PROGRAMS, BesideError, find
 from tests.odd.cases import CASES
-from tests.odd.draw import draw
+from tests.odd.draw import draw, draw_one
 from tests.odd.report import as_json, is_good, table
 from tests.odd.run import FOLDER, run
 from tests.odd.steady import PACES, busy, steady
@@ -56,6 +56,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python3 -m tests.odd", description=__doc__)
     parser.add_argument("--seed", type=int, help="of what is drawn; by default a random one, which is printed")
     parser.add_argument("--count", type=int, default=AT_A_TIME, help="how many sources are drawn")
+    parser.add_argument("--only", help="the drawn ones of these numbers alone, with commas between them")
     parser.add_argument("--cases", help="these instead: names with commas between them; * stands for anything")
     parser.add_argument("--steady", type=int, help="twelve sources with nothing odd instead, of so many seconds")
     parser.add_argument("--busy", type=int, default=0, help="so many processes compute meanwhile")
@@ -71,7 +72,11 @@ def _arguments() -> argparse.Namespace:
 def _takes(args: argparse.Namespace) -> list[Take]:
     if args.steady:
         return steady(args.steady)
-    return _named(args.cases) if args.cases else draw(args.seed, args.count)
+    if args.cases:
+        return _named(args.cases)
+    if args.only:
+        return [draw_one(args.seed, int(number)) for number in args.only.split(",")]
+    return draw(args.seed, args.count)
 
 
 def _named(words: str) -> list[Take]:
