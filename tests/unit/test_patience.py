@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, repeat
 from typing import Any
 
 import pytest
@@ -110,7 +111,7 @@ def test_an_address_that_is_good_once_is_waited_for_from_then_on(
 ) -> None:
     """Its server had been answering, slowly, when it was asked again, and it refuses the second time."""
     server.tell(2, 2, 2, 2, 2, 2)
-    monkeypatch.setattr("time.monotonic", iter((100.0, 104.0, 104.5)).__next__)
+    monkeypatch.setattr("time.monotonic", chain((100.0, 104.0), repeat(104.5)).__next__)
     server.errors, server.status = [ReadTimeout()], 403
     server.ask()
     assert patience.patience.shorter_than(LIMIT) == 9.0
