@@ -276,7 +276,13 @@ def camera_back(kind: str) -> Take:
         replace(piece, change=without_pictures, lacks="v") if 12 <= piece.index < 32 else piece
         for piece in pieces(ensure_clip(replace(BASE, kind=kind)))
     ]
-    return Take(name="", tracks=one(some), told=("stream-still",), faults=("the pictures stay away for 40 s",))
+    return Take(
+        name="",
+        tracks=one(some),
+        is_flawed=True,
+        told=("stream-still",),
+        faults=("the pictures stay away for 40 s",),
+    )
 
 
 def by_hand(what: str) -> Take:
