@@ -25,6 +25,7 @@ STEMS = {
     "model": "the records that recording/ and watching/ think in",
     "machine": "the transitions of recording/ and watching/",
     "retention": BOTH,
+    "asking": BOTH,
     "proxies": "config/ reads them, core/ chooses one",
     "figures": "store/ sums what metrics show",
     "output": "the file that a segment becomes, and the file that a join makes",
