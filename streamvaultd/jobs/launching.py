@@ -13,7 +13,7 @@ from typing import Final
 
 from streamvaultd.core.model import Container, Recorder, ScopeLimits, Segment
 from streamvaultd.core.names import Job
-from streamvaultd.jobs.ports import Names, ResultFiles
+from streamvaultd.jobs.ports import ResultFiles
 from streamvaultd.jobs.progress import JoinProgress
 from streamvaultd.reporting.notices import fields_of
 from streamvaultd.scopes.launcher import memfd_with
@@ -32,14 +32,12 @@ class JoinRuns:
         *,
         runs: Runs,
         files: ResultFiles,
-        names: Names,
         progress: JoinProgress,
         reports: Path,
         argv: Sequence[str] = PROGRAM,
     ) -> None:
         self._runs = runs
         self._files = files
-        self._names = names
         self._progress = progress
         self.reports = reports
         self._argv = argv
@@ -90,14 +88,8 @@ class JoinRuns:
         """Where its report is, once it has ended."""
         return self.reports / f"job-{job}.json"
 
-    def stem(self, recorder: Recorder) -> Path:
-        """Where the result will be, without its suffix; where it is, if there is one."""
-        if recorder.path is not None:
-            return Path(recorder.path).with_suffix("")
-        return self._files.result_stem(recorder.recording, self._names.template_for(recorder.recording))
-
-    def spec(self, recorder: Recorder, join: int) -> dict[str, object]:
-        """What it is told of the recording."""
+    def spec(self, recorder: Recorder, join: int, output: Path) -> dict[str, object]:
+        """What it is told of the recording; `output` is the result's path without its suffix."""
         recording = recorder.recording
         parts = [segment for segment in recorder.segments if segment.size > 0]
         return {
@@ -105,7 +97,7 @@ class JoinRuns:
             "segments": [str(self._files.segment_path(recording, segment.number)) for segment in parts],
             "numbers": [segment.number for segment in parts],
             "times": [_received(segment) for segment in parts],
-            "output": str(self.stem(recorder)),
+            "output": str(output),
             "mp4": recording.policy.container is Container.MP4,
             "tries": join,
             "memory": recording.policy.job_memory_max,
@@ -115,7 +107,8 @@ class JoinRuns:
     def _rules(self, recorder: Recorder) -> Access:
         """A join reads and writes in its streamer's folder and where reports are, and has no network."""
         folder = self._files.segment_path(recorder.recording, 1).parent.parent
-        folders = {str(folder), str(self.stem(recorder).parent), str(self.reports)}
+        result = folder if recorder.path is None else Path(recorder.path).parent
+        folders = {str(folder), str(result), str(self.reports)}
         return Access(write=tuple(sorted(folders)))
 
 

@@ -30,6 +30,13 @@ RUNTIME_SLACK: Final = 3600.0
 FORGET_PAUSES: Final = (0.5, 2.0)
 """Pauses (s) after which the broker is asked again to end what is left of a run."""
 
+LEAN: Final = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_TRIM_THRESHOLD_": "131072",
+    "MALLOC_MMAP_THRESHOLD_": "131072",
+}
+"""Has glibc give memory back to the system soon, mallopt(3): a media segment is read whole, and then let go of."""
+
 
 class Captures:
     """Starts, takes over, measures and ends segments; what becomes of them is posted as events."""
@@ -85,6 +92,7 @@ class Captures:
                 stdout_fd=output,
                 extra_fds=(config,),
                 secrets=secrets,
+                environment=LEAN,
                 rules=await self._capture.rules(recording),
             )
             folder = self._footage.path(recorder, attempt).parent
@@ -122,8 +130,10 @@ class Captures:
         if found is None:
             return
         anon, limit = self._runs.memory(recorder.run(attempt).unit)
+        now = self._clock.now()
+        written = None if found.written is None else now.dated(found.written).monotonic
         measured = ev.SizeMeasured(
-            at=self._clock.now(), attempt=attempt, size=found.size, pulses=found.pulses, unfit=found.unfit,
+            at=now, attempt=attempt, size=found.size, written=written, pulses=found.pulses, unfit=found.unfit,
             anon=anon, limit=limit,
         )  # fmt: skip
         self._inbox.post(recorder.recording.id, measured)

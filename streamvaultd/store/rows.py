@@ -106,6 +106,7 @@ def recording_values(recorder: Recorder, boot: str) -> Values:
         "memory_max": recorder.memory_max,
         "bytes": recorder.result_bytes,
         "detail": recorder.detail,
+        "kept": recorder.kept,
         **_moment_values("start_time", wanted.created),
         **_moment_values("end_time", recorder.ended),
         **_moment_values("since", recorder.since),
@@ -155,6 +156,7 @@ def parse_recorder(row: Row, segments: tuple[Segment, ...], present: Present) ->
         "result_bytes": ranges.fitting(row["bytes"], ranges.BYTES),
         "ended": present.moment(row, "end_time"),
         "detail": row["detail"],
+        "kept": row["kept"],
         **present.instants(row, RECORDER_INSTANTS),
     }
     for name, allowed in RECORDER_RANGES.items():

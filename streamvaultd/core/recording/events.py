@@ -14,6 +14,7 @@ from enum import StrEnum
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.flows import Pulse
 from streamvaultd.core.model import Instant, Moment
+from streamvaultd.core.pace import Pace
 from streamvaultd.core.recording.loglines import Line
 
 
@@ -59,6 +60,13 @@ class RetryRequested(_Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeepRequested(_Event):
+    """Somebody wants the media for good: no rule may remove them. Or (`keep` is false) the rules hold again."""
+
+    keep: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MediaPruned(_Event):
     """The media were to go, and are gone: so many files, so many bytes. `rule` is that of retention, or None."""
 
@@ -94,10 +102,12 @@ class SizeMeasured(_RunEvent):
     """Bytes in the file; and in the scope, if the kernel counts them, of anonymous memory, and its limit.
 
     The limit is not the one that was asked for where a drop-in of the administrator sets another. `pulses` has the
-    streams of the file, if its format tells them; `unfit` why an MP4 cannot hold them, if it cannot.
+    streams of the file, if its format tells them; `unfit` why an MP4 cannot hold them, if it cannot. `written` is when
+    it was last written to, by the file's own date.
     """
 
     size: int
+    written: Instant | None = None
     pulses: tuple[Pulse, ...] = ()
     unfit: str | None = None
     anon: int | None = None
@@ -106,10 +116,14 @@ class SizeMeasured(_RunEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentSpoke(_RunEvent):
-    """streamlink said something that matters while it runs. `quality`: the one that it chose, if it told that."""
+    """streamlink said something that matters while it runs.
+
+    `quality`: the one that it chose, `pace`: how its source offers media, if it told that.
+    """
 
     line: Line
     quality: str | None = None
+    pace: Pace | None = None
 
 
 class Taken(StrEnum):
@@ -326,8 +340,8 @@ class DiscardOverdue(_Event):
 
 
 Event = (
-    RecordRequested | StopRequested | BroadcastOver | RotateRequested | RetryRequested | MediaPruned
-    | ScopeStarted | LaunchFailed | MediaArrived | SizeMeasured | FileTaken | OverlapChecked
+    RecordRequested | StopRequested | BroadcastOver | RotateRequested | RetryRequested | KeepRequested
+    | MediaPruned | ScopeStarted | LaunchFailed | MediaArrived | SizeMeasured | FileTaken | OverlapChecked
     | SegmentExited | EvidenceArrived | SegmentSpoke | SegmentSealed | SourceProbed | NetworkBack | DiskLow | DiskFreed
     | HostStopping | HostStays | JoinEnded | SegmentsRemoved | MediaDiscarded | Restarted
     | LaunchTimedOut | MediaTimedOut | MeasureDue | RotationDue | OverlapDue | OverlapTimedOut | StopTimedOut

@@ -82,6 +82,7 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(frozenset({GRACE, PAUSED}), ev.RetryRequested, on_request.on_retry_requested),
     _rule(frozenset({UNJOINED, FAILED}), ev.RetryRequested, on_request.on_retry_requested, FINALIZING),
     _rule(UNJOINED, ev.StopRequested, on_end.on_given_up, FAILED),
+    _rule(EVERY, ev.KeepRequested, on_request.on_keep_requested),
     _rule(frozenset({COMPLETED, STOPPED, FAILED}), ev.MediaPruned, on_request.on_media_pruned),
     # rotation
     _rule(RECORDING, ev.RotationDue, on_rotation.on_rotate, ROTATING),
@@ -122,7 +123,8 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(BACKOFF, ev.RetryDue, on_source.on_retry_due, STARTING),
     _rule(GRACE, ev.ProbeDue, on_source.on_probe_due),
     _rule(GRACE, ev.SourceProbed, on_source.on_probed, STARTING, BACKOFF, STOPPING, FINALIZING, FAILED),
-    _rule(RUNNING - {GRACE}, ev.SourceProbed, on_source.on_looked_at),
+    _rule(RECORDING, ev.SourceProbed, on_suspicion.on_source_looked_at),
+    _rule(RUNNING - {GRACE, RECORDING}, ev.SourceProbed, on_source.on_looked_at),
     _rule(GRACE, ev.GraceOver, on_source.on_grace_over, STOPPING, FINALIZING, FAILED),
     _rule(BACKOFF, ev.NetworkBack, on_source.on_network_back, STARTING),
     _rule(GRACE, ev.NetworkBack, on_source.on_network_back),
