@@ -73,7 +73,7 @@ def pytest(*paths: str) -> Callable[[Stage], bool]:
     return run
 
 
-ON_BOTH_CORES = ["--numprocesses=2", "--dist=loadfile"]
+ON_BOTH_CORES = ["--numprocesses=2", "--dist=loadfile", "--no-loadscope-reorder"]
 IN_BOXES = ["--numprocesses=4", "--dist=loadfile", "--no-loadscope-reorder", "tests/integration"]
 """Most of the time these wait for broadcasts, so that several boxes share this host."""
 STAGES: dict[str, Callable[[Stage], bool]] = {
