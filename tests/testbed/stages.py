@@ -73,14 +73,14 @@ def pytest(*paths: str) -> Callable[[Stage], bool]:
     return run
 
 
-ON_BOTH_CORES = ["--numprocesses=2", "--dist=loadfile", "--no-loadscope-reorder"]
+ON_BOTH_CORES = ["--numprocesses=2", "--dist=loadfile"]
 IN_BOXES = ["--numprocesses=4", "--dist=loadfile", "--no-loadscope-reorder", "tests/integration"]
 """Most of the time these wait for broadcasts, so that several boxes share this host."""
 STAGES: dict[str, Callable[[Stage], bool]] = {
     "setup": run_setup,
     "lint": run_lint,
     "html": run_html,
-    "unit": pytest(*ON_BOTH_CORES, "tests/unit"),
+    "unit": pytest(*ON_BOTH_CORES, "--no-loadscope-reorder", "tests/unit"),
     "component": pytest(*ON_BOTH_CORES, "tests/component"),
     "deb": run_deb,
     "integration": pytest(*IN_BOXES),
