@@ -23,8 +23,9 @@ help:
 	@echo "             VM=1: in a vm, where segments run out of memory, too"
 	@echo "make seams   rotations and kills at random instants, every frame counted: ROTATIONS=… KILLS=… SEED=…"
 	@echo "make soak    the same for hours of media at several times their speed: HOURS=… SPEED=… ROTATIONS=… KILLS=… SEED=…"
-	@echo "make odd     odd sources, recorded beside other programs and counted against a perfect client: SEED=… N=…"
-	@echo "             CASES=… instead: sources with one fault each, by name; BESIDE= without other programs"
+	@echo "make odd     odd sources, recorded beside other programs and counted against a perfect client: SEED=… N=…,"
+	@echo "             or ONLY=NUMBER,… of them; CASES=… instead: sources with one fault each, by name;"
+	@echo "             BESIDE= without other programs"
 	@echo "make oom     a kernel kills streamlinks for want of memory, in a vm, beside one that never notices: KILLS=…"
 	@echo "make bench   from a death to its replacement's exec, side by side with systemd's own Restart=: KILLS=…"
 	@echo "make clean   remove what was built here; the cache in /var/cache/streamvaultd-testbed stays"
@@ -80,7 +81,7 @@ odd: BESIDE = streamlink,yt-dlp,ffmpeg
 odd:
 	$(PYTHON) -m tests.testbed setup --tests
 	$(WITH_TESTS) -m pip install --quiet --disable-pip-version-check yt-dlp
-	$(WITH_TESTS) -m tests.odd $(if $(SEED),--seed $(SEED)) $(if $(N),--count $(N)) \
+	$(WITH_TESTS) -m tests.odd $(if $(SEED),--seed $(SEED)) $(if $(N),--count $(N)) $(if $(ONLY),--only $(ONLY)) \
 		$(if $(CASES),--cases '$(CASES)') $(if $(BESIDE),--beside $(BESIDE))
 
 oom: KILLS = 50

@@ -179,6 +179,12 @@ class NothingToRetry(VaultError):
     hint = "'streamvaultctl status {recording}' shows how it is; 'streamvaultctl record' makes a new recording"
 
 
+class NothingToKeep(VaultError):
+    name = f"{RECORDER}.NothingToKeep"
+    what = "cannot mark recording {recording} to be kept: {why}"
+    hint = "'streamvaultctl status {recording}' shows how it is"
+
+
 class NothingToVerify(VaultError):
     name = f"{RECORDER}.NothingToVerify"
     what = "cannot verify recording {recording}, it has no joined file: {why}"

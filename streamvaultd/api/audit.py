@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Final
 
 from streamvaultd.api.views import View, optional
-from streamvaultd.base.units import segment_unit
+from streamvaultd.core.names import Run
 from streamvaultd.core.upkeep.violations import Violation
 from streamvaultd.upkeep.audit.audits import Audits, Checked
 from streamvaultd.upkeep.audit.repairs import Outcome
@@ -56,7 +56,7 @@ def violation_view(violation: Violation) -> View:
     """A Violation."""
     unit = violation.unit
     if unit is None and violation.recording is not None and violation.segment is not None:
-        unit = segment_unit(violation.recording, violation.segment)
+        unit = Run(violation.recording, violation.segment).unit
     return {
         "kind": violation.kind.value,
         "rule": violation.rule,

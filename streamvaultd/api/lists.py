@@ -78,9 +78,9 @@ class LookApi:
         given = dict(call.parameters)
         statuses: tuple[str, ...] | None = (given["status"],) if given.get("status") is not None else None
         is_asked = any(given.get(name) is not None for name in ("streamer", "status", "state", "since", "until"))
-        if not is_asked and not given.get("all"):
+        if not is_asked and not given.get("kept") and not given.get("all"):
             statuses = UNFINISHED
-        wanted = chosen(given, "streamer", "state", "since", "until")
+        wanted = chosen(given, "streamer", "state", "since", "until", "kept")
         page = await self._store.page_recordings(RecordingQuery(statuses=statuses, **paging(given), **wanted))
         known, now = self._recorders, self._clock.now()
         numbers = [each.recorder.recording.id for each in page.items]

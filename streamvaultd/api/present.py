@@ -9,7 +9,6 @@ from typing import Protocol
 
 from streamvaultd.api.views import View, recording_view, segment_view
 from streamvaultd.base.clock import Clock
-from streamvaultd.base.units import segment_unit
 from streamvaultd.core.model import Recorder
 from streamvaultd.jobs.progress import Headway
 from streamvaultd.recording.glance import Sizes
@@ -47,7 +46,7 @@ class Segments:
         """A Segment."""
         segment = recorder.segments[index]
         path = str(self._files.segment_path(recorder.recording, segment.number))
-        unit = segment_unit(recorder.recording.id, segment.number)
+        unit = recorder.run(segment.number).unit
         memory = self._memory.used(unit) if segment.phase.is_live else (None, None)
         return segment_view(recorder, segment, path, self._processes.pid(unit), memory)
 

@@ -12,7 +12,6 @@ from streamvaultd.api.present import Presenter
 from streamvaultd.api.streamers import Plugins
 from streamvaultd.api.views import optional
 from streamvaultd.base.redaction import redact_url
-from streamvaultd.base.units import segment_unit
 from streamvaultd.config.inputs import check_directory, check_duration, check_quality, check_url, name_for
 from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.core.cause import Cause
@@ -121,5 +120,5 @@ def _failure(recorder: Recorder) -> VaultError:
     """Why a recording has failed before its first media."""
     why = recorder.detail or "no media arrived"
     if recorder.segments and recorder.segments[-1].cause == Cause.LAUNCH_FAILED:
-        return ScopeFailed(unit=segment_unit(recorder.recording.id, recorder.segments[-1].number), why=why)
+        return ScopeFailed(unit=recorder.run(recorder.segments[-1].number).unit, why=why)
     return SourceUnavailable(url=redact_url(recorder.recording.url), why=why)

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from streamvaultd.base.redaction import redact_url
-from streamvaultd.base.units import segment_unit
 from streamvaultd.core import ranges
 from streamvaultd.core.cause import is_death
 from streamvaultd.core.flows import describe, standing
@@ -107,6 +106,7 @@ def _runtime(recorder: Recorder, now: Moment) -> View:
         givenUpAt=_instant(recorder.grace_until if recorder.state is State.GRACE else None, now),
         path=recorder.path,
         detail=recorder.detail,
+        kept=recorder.kept or None,
     )
 
 
@@ -134,7 +134,7 @@ def segment_view(
     """A Segment."""
     return {
         "number": segment.number,
-        "unit": segment_unit(recorder.recording.id, segment.number),
+        "unit": recorder.run(segment.number).unit,
         "path": path,
         "phase": segment.phase.value,
         "bytes": segment.size,

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from streamvaultd.base.units import JOBS_SLICE, RECORDINGS_SLICE
+from streamvaultd.core.names import JOBS_SLICE, RECORDINGS_SLICE
 
 PROC: Final = Path("/proc")
 _GROUP: Final = re.compile(r"^0::(.*)$", re.MULTILINE)

@@ -45,7 +45,7 @@ class Notifier:
         self._send(_status(text))
 
     def reloading(self) -> None:
-        """A reload begins; ready() ends it. Type=notify-reload wants to know when."""
+        """A reload begins; ready() ends it."""
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self, status: str) -> None:

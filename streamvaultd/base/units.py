@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Names of our units and file descriptors, and sizes and time spans as systemd writes them.
+"""Sizes and time spans as systemd writes them.
 
-Nothing here does I/O. Unit names: systemd.unit(5); time spans: systemd.time(7); sizes: base 1024 as in
-systemd.resource-control(5).
+Nothing here does I/O. Time spans: systemd.time(7); sizes: base 1024 as in systemd.resource-control(5).
 """
 
 from __future__ import annotations
@@ -12,78 +11,6 @@ import re
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
-
-
-RECORDINGS_SLICE: Final = "streamvault-recordings.slice"
-JOBS_SLICE: Final = "streamvault-jobs.slice"
-
-_SEGMENT = re.compile(r"streamvault-([1-9]\d{0,9})-(\d{3,6})\.scope", re.ASCII)
-_JOB = re.compile(r"streamvault-job-([1-9]\d{0,9})\.scope", re.ASCII)
-_EXIT = re.compile(r"exit-([1-9]\d{0,9})-(\d{1,6})", re.ASCII)
-_FILE = re.compile(r"file-([1-9]\d{0,9})-(\d{1,6})", re.ASCII)
-_JOB_EXIT = re.compile(r"exit-job-([1-9]\d{0,9})", re.ASCII)
-
-
-def slice_groups(name: str) -> tuple[str, ...]:
-    """The control groups of a slice and of the slices it is in, outermost first; systemd.slice(5)."""
-    words = name.removesuffix(".slice").split("-")
-    names = ["-".join(words[: count + 1]) + ".slice" for count in range(len(words))]
-    return tuple("/" + "/".join(names[: count + 1]) for count in range(len(names)))
-
-
-def segment_unit(recording: int, number: int) -> str:
-    """The scope of one segment, e.g. ``streamvault-348-002.scope``."""
-    return f"streamvault-{recording}-{number:03d}.scope"
-
-
-def parse_segment_unit(unit: str) -> tuple[int, int] | None:
-    """(recording, number) of a segment's scope, None for any other name."""
-    match = _SEGMENT.fullmatch(unit)
-    return (int(match[1]), int(match[2])) if match else None
-
-
-def job_unit(job: int) -> str:
-    """The scope of one job, e.g. ``streamvault-job-12.scope``."""
-    return f"streamvault-job-{job}.scope"
-
-
-def parse_job_unit(unit: str) -> int | None:
-    """The job's number, None for any other name."""
-    match = _JOB.fullmatch(unit)
-    return int(match[1]) if match else None
-
-
-def segment_fd_name(recording: int, number: int) -> str:
-    """FDNAME= of a segment's exit pipe in the fd store (sd_pid_notify_with_fds(3))."""
-    return f"exit-{recording}-{number}"
-
-
-def parse_segment_fd_name(name: str) -> tuple[int, int] | None:
-    """(recording, number) of a stored exit pipe, None for any other name."""
-    match = _EXIT.fullmatch(name)
-    return (int(match[1]), int(match[2])) if match else None
-
-
-def file_fd_name(recording: int, number: int) -> str:
-    """FDNAME= of a segment's file that has lost its name."""
-    return f"file-{recording}-{number}"
-
-
-def parse_file_fd_name(name: str) -> tuple[int, int] | None:
-    """(recording, number) of a stored file, None for any other name."""
-    match = _FILE.fullmatch(name)
-    return (int(match[1]), int(match[2])) if match else None
-
-
-def job_fd_name(job: int) -> str:
-    """FDNAME= of a job's exit pipe in the fd store."""
-    return f"exit-job-{job}"
-
-
-def parse_job_fd_name(name: str) -> int | None:
-    """The job's number, None for any other name."""
-    match = _JOB_EXIT.fullmatch(name)
-    return int(match[1]) if match else None
 
 
 _SPAN_UNITS: Final = {

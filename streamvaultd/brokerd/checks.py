@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from streamvaultd.base.networks import Network, parse_network
-from streamvaultd.base.units import JOBS_SLICE, RECORDINGS_SLICE, parse_job_unit, parse_segment_unit
+from streamvaultd.core.names import DAEMON, JOBS_SLICE, RECORDINGS_SLICE, Job, Run
 from streamvaultd.errors import InvalidParameter, LimitRefused, NameRefused, PeerRefused, ProcessRefused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
-DAEMON_UNIT = "streamvaultd.service"
 DESCRIPTION_CHARS_MAX = 200
 PATH_BYTES_MAX = 4095  # PATH_MAX without its NUL
 MEMORY_DEFAULT, MEMORY_MIN, MEMORY_MAX = 256 << 20, 32 << 20, 64 << 30
@@ -24,7 +23,7 @@ REACHABLE_MAX = 64
 RUNTIME_MIN, RUNTIME_MAX = 60 * 1_000_000, 366 * 86_400 * 1_000_000
 
 # Slices of the system, then the daemon's unit, then maybe groups below it: never below a user@.service
-_DAEMON_GROUP = re.compile(rf"(/[^/]+\.slice)*/{re.escape(DAEMON_UNIT)}(/.*)?")
+_DAEMON_GROUP = re.compile(rf"(/[^/]+\.slice)*/{re.escape(DAEMON)}(/.*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +47,9 @@ def check_peer(uid: int, service_uid: int, *, is_in_scope: bool) -> None:
 
 def slice_of(name: str) -> str:
     """Return the slice that a scope of this name belongs into; a name that is not ours is refused."""
-    if parse_segment_unit(name) is not None:
+    if Run.of(name) is not None:
         return RECORDINGS_SLICE
-    if parse_job_unit(name) is not None:
+    if Job.of(name) is not None:
         return JOBS_SLICE
     raise NameRefused(value=name[:100], why="it is neither a segment's nor a job's scope")
 
@@ -153,4 +152,4 @@ def check_cgroup(cgroup: str, pid: int) -> None:
     """Check /proc/PID/cgroup (cgroups(7)): the process must still be in the daemon's unit."""
     match = re.search(r"^0::(.*)$", cgroup, re.MULTILINE)
     if match is None or not _DAEMON_GROUP.fullmatch(match[1]):
-        raise ProcessRefused(pid=pid, why=f"it is not in {DAEMON_UNIT}")
+        raise ProcessRefused(pid=pid, why=f"it is not in {DAEMON}")

@@ -12,8 +12,8 @@ from dbus_fast import Message, MessageType, Variant
 from streamvaultd.base import systemd1
 from streamvaultd.base.networks import EVERYTHING, GUARDED
 from streamvaultd.base.systemd1 import BusError
-from streamvaultd.base.units import JOBS_SLICE
 from streamvaultd.brokerd.process import require_alive
+from streamvaultd.core.names import DAEMON, JOBS_SLICE
 from streamvaultd.errors import JobFailed, NoSuchUnit, SystemdError, UnitExists, VaultError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def scope_properties(*, slice_name: str, description: str, bounds: Bounds, mount
         ("Description", "s", description),
         ("Documentation", "as", ["man:streamvaultd(8)"]),
         ("Slice", "s", slice_name),
-        ("After", "as", ["streamvaultd.service", "network.target"]),
+        ("After", "as", [DAEMON, "network.target"]),
         ("MemoryMax", "t", bounds.memory_max),
         ("MemorySwapMax", "t", 0),
         ("OOMPolicy", "s", "stop"),

@@ -5,44 +5,59 @@ from __future__ import annotations
 
 import re
 import string
+from datetime import UTC, datetime
 from typing import Any, Final
 
+from streamvaultd.base.filenames import FIELDS, NAME_BYTES_MAX, NameFacts, fill
 from streamvaultd.config.kinds import Kind, Unfit, text
 
-TEMPLATE_FIELDS: Final = frozenset({"streamer", "start", "recording", "stream"})
+TELLING: Final = ("recording", "stream", "start", "title", "id")
+"""Fields by which recordings of one streamer can be told apart."""
+
+_WIDTH: Final = re.compile(r"[<>^]?\d{0,2}d?", re.ASCII)
+_DATE: Final = re.compile(r"(?:[^%{}:/]|%[aAbBdFGHIjmMpSuUVwWyYzZ%])+", re.ASCII)
 
 
 def check_template(value: Any) -> str:
     """A file name template: its text if it is usable, else ValueError with the reason."""
     template = text(value)
     try:
-        used = [(name, spec) for _, name, spec, _ in string.Formatter().parse(template) if name is not None]
+        used = [(name, spec or "") for _, name, spec, _ in string.Formatter().parse(template) if name is not None]
     except ValueError as error:
         raise Unfit(str(error)) from None
     names = {name for name, _ in used}
-    if unknown := sorted(names - TEMPLATE_FIELDS):
-        raise Unfit(f"'{unknown[0]}' is none of its fields ({', '.join(sorted(TEMPLATE_FIELDS))})")
-    if "recording" not in names:
-        raise Unfit("it must contain {recording}, so that no two recordings have one name")
+    if unknown := sorted(names - FIELDS):
+        raise Unfit(f"'{unknown[0]}' is none of its fields ({', '.join(sorted(FIELDS))})")
+    if not names & set(TELLING):
+        raise Unfit(f"it must contain one of {', '.join(f'{{{name}}}' for name in TELLING)}, to tell recordings apart")
     if "/" in template or not template.isprintable() or template.startswith("."):
         raise Unfit("it must be a file name, without '/' and control characters, and not beginning with '.'")
-    if not all(re.fullmatch(r"[<>^]?\d{0,2}d?", spec or "", re.ASCII) for _, spec in used):
-        raise Unfit("what follows the ':' of a field may be a width such as 04d")
+    for name, spec in used:
+        _check_spec(name, spec)
     _check_longest(template)
     return template
 
 
-NAME_BYTES_MAX: Final = 200
-"""Of a file's name without its suffix: file systems have 255 for both, and a job has a longer suffix."""
+def _check_spec(name: str, spec: str) -> None:
+    if _WIDTH.fullmatch(spec):
+        return
+    if name != "start":
+        raise Unfit("what follows the ':' of a field may be a width such as 04d")
+    if not _DATE.fullmatch(spec):
+        raise Unfit("what follows the ':' of {start} may be a width, or a date such as %Y-%m-%d_%H.%M")
 
 
 def _check_longest(template: str) -> None:
+    """What the site says is cut at need; all else has to fit."""
+    longest = NameFacts(
+        streamer="x" * 64, start=datetime(2026, 9, 30, tzinfo=UTC), recording=10**9, stream=10**9
+    )  # a Wednesday in September
     try:
-        name = template.format(streamer="x" * 64, start="x" * 20, recording=10**9, stream=10**9)
+        name = fill(template, longest, limit=10 * NAME_BYTES_MAX)
     except ValueError as error:
         raise Unfit(str(error)) from None
     if len(name.encode()) > NAME_BYTES_MAX:
         raise Unfit(f"names of files may become longer than {NAME_BYTES_MAX} bytes")
 
 
-FILENAME: Final = Kind(check_template, "text with {recording} in it")
+FILENAME: Final = Kind(check_template, "text with a field in it that tells recordings apart")

@@ -100,7 +100,10 @@ SETTINGS: Final = (
             about="Where recordings go: DIRECTORY/STREAMER/FILE. Must be in ReadWritePaths= of the service."),
     Setting("recording", "filename", FILENAME, "filename",
             "{streamer}_{start}_{recording}", own=SAME,
-            about="Name of the joined file, without its suffix. Fields: {streamer} {start} {recording} {stream}."),
+            about="Name of the joined file, without its suffix. Fields: {streamer} {start} {recording} {stream} {id} "
+                  "{title} {category} {quality}. See FILE NAMES."),
+    Setting("recording", "timezone", TIMEZONE, "policy.timezone", "UTC", own=SAME,
+            about="Time zone of {start} in filename."),
     Setting("recording", "max_duration", span(DURATION_MIN, 30 * DAY), "max_duration",
             own=Own(default="none"),
             about="A recording ends after this much media; the rest of the broadcast is not recorded."),

@@ -31,11 +31,12 @@ class Query:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordingQuery(Query):
-    """Recordings that fit all of it; started in [since, until), microseconds since 1970."""
+    """Recordings that fit all of it; started in [since, until), microseconds since 1970. `kept`: these alone."""
 
     streamer: str | None = None
     statuses: tuple[str, ...] | None = None
     state: str | None = None
+    kept: bool = False
     since: int | None = None
     until: int | None = None
 

@@ -15,12 +15,10 @@ from typing import Final, TypeAlias
 from streamvaultd.core.cause import is_death
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.flows import Flow
+from streamvaultd.core.names import Run
 
 Instant: TypeAlias = float
 """Seconds of CLOCK_MONOTONIC of the present boot."""
-
-Run: TypeAlias = tuple[int, int]
-"""One run of streamlink: the recording's number, and the segment's, which its events call the attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +138,7 @@ class Policy:
     min_duration: float = 0.0  # a broadcast with less media is not kept; 0: all are
     browser: bool = False  # its segments may start a browser, and are confined less
     filename: str = ""  # the template of its result's name; "": what the settings say when it is joined
+    timezone: str = "UTC"  # of {start} in that name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +154,10 @@ class Recording:
     created: Moment
     duration: float | None
     policy: Policy
+
+    def run(self, number: int) -> Run:
+        """What a segment of it is to the rest of the machine."""
+        return Run(self.id, number)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,6 +207,7 @@ class Recorder:
     long; once nothing runs any more, joins in a row that failed. `memory_max` is the limit that deaths have raised, at
     `memory_since`. `silent_since` is when the source gave nothing any more. `host_stopping` is until when the machine
     is taken to be going down. `detail` says, for people, why the state is what it is.
+    `kept`: somebody wants its media for good, so no rule removes them.
     """
 
     recording: Recording
@@ -233,6 +237,7 @@ class Recorder:
     result_bytes: int | None = None
     ended: Moment | None = None
     detail: str | None = None
+    kept: bool = False
 
     @property
     def live(self) -> tuple[Segment, ...]:
@@ -265,6 +270,15 @@ class Recorder:
         """When the first media of the recording arrived."""
         moments = [segment.media_at for segment in self.segments if segment.media_at is not None]
         return moments[0] if moments else None
+
+    @property
+    def runs_live(self) -> tuple[Run, ...]:
+        """The runs of `live`."""
+        return tuple(self.recording.run(segment.number) for segment in self.live)
+
+    def run(self, number: int) -> Run:
+        """What a segment of it is to the rest of the machine."""
+        return self.recording.run(number)
 
     def segment(self, number: int) -> Segment | None:
         """The segment of this number."""

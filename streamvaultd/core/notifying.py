@@ -7,12 +7,12 @@ others are counted and told in one at the end of the hour. What waits for a targ
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
-from streamvaultd.core.model import Instant
+from streamvaultd.core.model import Broadcast, Instant
 from streamvaultd.core.recording.effects import Notice
 from streamvaultd.core.topic import Topic
 from streamvaultd.core.watching.model import Remark
@@ -55,15 +55,45 @@ TOPICS: Final[Mapping[Notice | Remark, Topic]] = {
 """Which of the notices and remarks anybody may be notified of."""
 
 
+TITLED: Final = frozenset({Topic.STARTED, Topic.COMPLETED, Topic.STOPPED, Topic.FAILED, Topic.NOT_KEPT})
+"""Of these a message says what the broadcast was called, and what it was about."""
+
+TITLE_MAX: Final = 200
+CATEGORY_MAX: Final = 80
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tiding:
-    """Something that happened to a streamer. `priority` as in syslog(3), `realtime` in microseconds."""
+    """Something that happened to a streamer. `priority` as in syslog(3), `realtime` in microseconds.
+
+    `about` is its broadcast's title and category, `recording` where they may be found.
+    """
 
     topic: Topic
     streamer: str
     text: str
     priority: int
     realtime: int
+    about: str = ""
+    recording: int | None = None
+
+
+_MARKUP: Final = {ord(character): chr(ord(character) + 0xFEE0) for character in "*_~`|@<>[]\\"}
+"""What a service may take for formatting, a link or a call to everybody -> its wide twin, which all take for text."""
+
+
+def harmless(text: str, limit: int) -> str:
+    """What a site says, as plain text in one line: anybody may call a broadcast anything."""
+    printable = "".join(character if character.isprintable() else " " for character in text)
+    line = " ".join(printable.split())
+    return (line if len(line) <= limit else line[: limit - 1] + "\N{HORIZONTAL ELLIPSIS}").translate(_MARKUP)
+
+
+def titled(tiding: Tiding, broadcast: Broadcast) -> Tiding:
+    """The tiding with what its broadcast is called and about, as far as that is known."""
+    title, category = harmless(broadcast.title, TITLE_MAX), harmless(broadcast.category, CATEGORY_MAX)
+    about = f"\N{LEFT DOUBLE QUOTATION MARK}{title}\N{RIGHT DOUBLE QUOTATION MARK}" if title else ""
+    return replace(tiding, about=" ".join(filter(None, (about, f"({category})" if category else ""))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +186,7 @@ def close_windows(desk: Desk, at: Instant) -> Step:
         if window.last is None:
             desk = replace(desk, windows=windows)
             continue
-        text = f"{window.held} more in an hour, the last one: {window.last.text}"
+        text = f"{window.held} more in an hour, the last one: {window.last.text[:TEXT_MAX]}"
         desk = replace(desk, windows={**windows, key: Window(until=at + HOUR, sent=1)})
         desk, more = _queue(desk, replace(window.last, text=text), window.to)
         words = (*words, *more)
@@ -241,14 +271,23 @@ def message_of(tidings: Sequence[Tiding], lost: int, host: str) -> Message:
     """One message of all of these, the latest ones in full."""
     shown = tidings[-LINES_MAX:]
     if len(tidings) == 1:
-        title, lines = f"{shown[0].streamer}: {shown[0].topic} ({host})", [shown[0].text[:TEXT_MAX]]
+        title, lines = f"{shown[0].streamer}: {shown[0].topic} ({host})", list(_lines(shown[0]))
     else:
-        title, lines = f"{len(tidings)} messages ({host})", [f"{_time(each)} {each.text[:TEXT_MAX]}" for each in shown]
+        title, lines = (
+            f"{len(tidings)} messages ({host})",
+            [f"{_time(each)} {' '.join(_lines(each))}" for each in shown],
+        )
     if left_out := len(tidings) - len(shown):
         lines.insert(0, f"{left_out} earlier ones are in the journal.")
     if lost:
         lines.insert(0, f"{lost} before could not be sent, they are in the journal.")
     return Message(title=title, body="\n".join(lines), kind=_kind(tidings))
+
+
+def _lines(tiding: Tiding) -> Iterator[str]:
+    yield tiding.text[:TEXT_MAX]
+    if tiding.about:
+        yield tiding.about
 
 
 def _time(tiding: Tiding) -> str:

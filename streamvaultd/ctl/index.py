@@ -21,6 +21,8 @@ PLACES = {
     "wait": "control",
     "rotate": "control",
     "retry": "control",
+    "keep": "control",
+    "unkeep": "control",
     "jobs": "history",
     "events": "history",
     "monitor": "live",
@@ -63,7 +65,7 @@ GROUPS = {
         "logs",
         "verify",
     ),
-    "Record": ("record", "stop", "wait", "rotate", "retry", "prune"),
+    "Record": ("record", "stop", "wait", "rotate", "retry", "keep", "unkeep", "prune"),
     "Watch": ("streamers", "add", "set", "edit", "remove", "enable", "disable", "probe", "notify"),
     "The daemon": ("settings", "reload", "streamlink", "check", "cleanup", "rescan", "export", "import", "completion"),
 }

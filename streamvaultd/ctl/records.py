@@ -55,6 +55,7 @@ class Recording(Record):
     given_up: int | None
     path: str | None
     detail: str | None
+    kept: bool
     progress: Progress | None
     answer: Answer
     """The object that all this was parsed from."""
@@ -257,6 +258,7 @@ def parse_recording(answer: Answer) -> Recording:
         given_up=runtime.maybe_time("givenUpAt"),
         path=runtime.text("path"),
         detail=runtime.text("detail"),
+        kept=runtime.truth("kept") or False,
         progress=_parse_progress(runtime),
         answer=answer,
     )

@@ -13,6 +13,7 @@ from streamvaultd.base.sd_notify import Notifier
 from streamvaultd.base.tasks import Tasks
 from streamvaultd.config import settings as config
 from streamvaultd.config.live_settings import LiveSettings
+from streamvaultd.core.names import NOTIFY_SOCKET, PROBE_SOCKET
 from streamvaultd.daemon.startup import Startup
 from streamvaultd.daemon.status import StatusLine
 from streamvaultd.daemon.troubles import Troubles
@@ -48,8 +49,8 @@ def system_places() -> Places:
         state=Path(os.environ.get("STATE_DIRECTORY", "/var/lib/streamvaultd")),
         runtime=Path(os.environ.get("RUNTIME_DIRECTORY", "/run/streamvaultd")),
         broker=Path("/run/streamvault-brokerd/io.streamvault.Broker"),
-        probe=Path("/run/streamvault-probe/socket"),
-        notify=Path("/run/streamvault-notify/socket"),
+        probe=Path(PROBE_SOCKET),
+        notify=Path(NOTIFY_SOCKET),
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from streamvaultd.base.threads import in_thread
 from streamvaultd.core.evidence import Evidence
+from streamvaultd.core.names import Run
 from streamvaultd.daemon.base import Base
 from streamvaultd.daemon.startup import WITNESS_LIMIT
 from streamvaultd.recording.witnesses import Witnesses
@@ -36,7 +37,7 @@ class Found:
     """What there is at the start: scopes, and what was said of the ends of units while there was no daemon."""
 
     scopes: Sequence[LiveScope]
-    told: Mapping[str, Evidence]
+    told: Mapping[Run, Evidence]
     replay: asyncio.Task[Replay]
 
 

@@ -13,6 +13,7 @@ from streamvaultd.daemon.watching import Watching
 from streamvaultd.jobs.joins import Joins
 from streamvaultd.jobs.launching import JoinRuns
 from streamvaultd.jobs.looks import Looks
+from streamvaultd.jobs.naming import ResultNames
 from streamvaultd.jobs.progress import JoinProgress
 from streamvaultd.recording.asking import Asking
 from streamvaultd.recording.books import Books
@@ -106,8 +107,8 @@ def build_recording(
     progress = JoinProgress(folder=jobs, watcher=media, listener=publisher)
     joins = Joins(
         inbox=base.inbox, tasks=base.tasks, clock=base.clock, store=base.store, disk=storage.guard,
-        journal=base.journal,
-        runs=JoinRuns(runs=runs, files=base.files, names=watching.profiles, progress=progress, reports=jobs),
+        journal=base.journal, runs=JoinRuns(runs=runs, files=base.files, progress=progress, reports=jobs),
+        names=ResultNames(store=base.store, files=base.files, lanes=base.lanes, templates=watching.profiles),
     )  # fmt: skip
     removal = Removal(store=base.store, files=base.files, media=Discard(), lanes=base.lanes)
     common: dict[str, Any] = {"inbox": base.inbox, "clock": base.clock}

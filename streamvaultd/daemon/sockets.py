@@ -67,7 +67,10 @@ def build_sockets(
         StreamersApi(roster=roster, watches=watches, plugins=plugins, clock=clock),
         TellingApi(telling),
         AuditApi(upkeep.audits),
-        PruneApi(store=store, pruning=upkeep.pruning, retention=upkeep.retention, clock=clock),
+        PruneApi(
+            store=store, pruning=upkeep.pruning, retention=upkeep.retention, reprieve=upkeep.reprieve,
+            presenter=presenter, clock=clock,
+        ),
         RescanApi(rescan),
         AdminApi(store=store, settings=settings, reloads=reloads, verifier=VERIFIER),
         StreamlinkApi(streamlinks=streamlinks, settings=settings),

@@ -24,6 +24,7 @@ class Upkeep:
 
     pruning: Pruning
     retention: Retention
+    reprieve: Reprieve
     audits: Audits
 
 
@@ -44,4 +45,4 @@ def build_upkeep(base: Base, *, recording: Recording, bus: UnitBus, limits: Limi
         joins=recording.joins, clock=clock, settings=settings,
     )  # fmt: skip
     audits = Audits(looks=looks, repairs=repairs, journal=base.journal)
-    return Upkeep(pruning=pruning, retention=retention, audits=audits)
+    return Upkeep(pruning=pruning, retention=retention, reprieve=reprieve, audits=audits)

@@ -77,8 +77,8 @@ def build_watching(base: Base, *, streamlinks: Streamlinks, beginner: Beginner, 
     choices = Choices(watches=watches, settings=settings)
     sender = NotifyLine(partial(open_stream, places.notify, limit=notify_line.LINE_MAX))
     telling = Telling(
-        sender=sender, choices=choices, heard=base.heard, tasks=tasks, journal=journal, clock=clock,
-        host=socket.gethostname(),
+        sender=sender, choices=choices, heard=base.heard, broadcasts=base.store, tasks=tasks, journal=journal,
+        clock=clock, host=socket.gethostname(),
     )  # fmt: skip
     return Watching(
         secrets=secrets, hints=hints, line=line, watches=watches, roster=roster, plugins=plugins, choices=choices,

@@ -22,6 +22,7 @@ from streamvaultd.core.model import JOIN, Moment, Recorder, SeamRecord
 from streamvaultd.core.recording.events import JoinEnded
 from streamvaultd.errors import VaultError
 from streamvaultd.jobs.launching import JoinRuns
+from streamvaultd.jobs.naming import ResultNames
 from streamvaultd.jobs.ports import Disk, Inbox, JobLedger
 from streamvaultd.reporting.notices import JOIN_HELD_UP, JOIN_WAITS, LEAD_LEFT_OUT, Journal
 from streamvaultd.scopes.runs import OnExit
@@ -94,6 +95,7 @@ class Joins:
         store: JobLedger,
         disk: Disk,
         journal: Journal,
+        names: ResultNames,
         runs: JoinRuns,
     ) -> None:
         self._inbox = inbox
@@ -102,6 +104,8 @@ class Joins:
         self._store = store
         self._disk = disk
         self._journal = journal
+        self._names = names
+        self._naming = asyncio.Lock()  # from the choice of a name until a row has it
         self._runs = runs
         self.listeners: list[Callable[[int, JoinEnded], None]] = []
         self._at: set[int] = set()
@@ -144,11 +148,14 @@ class Joins:
 
     async def _start(self, recorder: Recorder, join: int) -> None:
         recording = recorder.recording
-        spec = self._runs.spec(recorder, join) | {"reserve": await self._disk.kept(self._runs.stem(recorder).parent)}
+        told: dict[str, object] = {"reserve": await self._disk.kept(self._names.folder(recorder))}
         if (before := await self._store.result_before(recording.id)) is not None:
-            spec |= {"before": before[0], "previous": before[1]}
-        job = await self._store.create_job(recording.id, JOIN, spec | {"join": join}, self._clock.now())
-        self._at.add(job)
+            told |= {"before": before[0], "previous": before[1]}
+        there = await self._names.listing(recorder)
+        async with self._naming:
+            spec = self._runs.spec(recorder, join, await self._names.stem(recorder, there)) | told
+            job = await self._store.create_job(recording.id, JOIN, spec | {"join": join}, self._clock.now())
+            self._at.add(job)
         try:
             await self._runs.launch(recorder, job, spec, self._exit_handler(recorder, join, job))
         except (VaultError, OSError) as error:
@@ -233,7 +240,7 @@ class Joins:
 
     async def _missing(self, recorder: Recorder, needed: int) -> str | None:
         """Why there is no room for the result, or for the report."""
-        folder = self._runs.stem(recorder).parent
+        folder = self._names.folder(recorder)
         return await self._disk.missing(folder, needed) or await self._disk.missing(self._runs.reports, 0)
 
     async def _give_up(

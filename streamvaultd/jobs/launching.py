@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from streamvaultd.base.units import job_fd_name, job_unit
 from streamvaultd.core.model import Container, Recorder, ScopeLimits, Segment
-from streamvaultd.jobs.ports import Names, ResultFiles
+from streamvaultd.core.names import Job
+from streamvaultd.jobs.ports import ResultFiles
 from streamvaultd.jobs.progress import JoinProgress
 from streamvaultd.reporting.notices import fields_of
 from streamvaultd.scopes.launcher import memfd_with
@@ -32,21 +32,19 @@ class JoinRuns:
         *,
         runs: Runs,
         files: ResultFiles,
-        names: Names,
         progress: JoinProgress,
         reports: Path,
         argv: Sequence[str] = PROGRAM,
     ) -> None:
         self._runs = runs
         self._files = files
-        self._names = names
         self._progress = progress
         self.reports = reports
         self._argv = argv
 
     def is_busy(self, job: int) -> bool:
         """See Runs.is_busy()."""
-        return self._runs.is_busy(job_unit(job))
+        return self._runs.is_busy(Job(job).unit)
 
     async def launch(self, recorder: Recorder, job: int, spec: Mapping[str, object], on_exit: OnExit) -> None:
         """Start it; raises VaultError and OSError."""
@@ -68,14 +66,14 @@ class JoinRuns:
 
     def adopt(self, recorder: Recorder, job: int, on_exit: OnExit) -> bool:
         """Watch one that an earlier daemon started; False if it is gone."""
-        is_running = self._runs.adopt(job_unit(job), on_exit)
+        is_running = self._runs.adopt(Job(job).unit, on_exit)
         if is_running:
             self._progress.resume(recorder.recording.id, job)
         return is_running
 
     async def forget(self, job: int) -> None:
         """See Runs.forget()."""
-        await self._runs.forget(job_unit(job), job_fd_name(job))
+        await self._runs.forget(Job(job).unit, Job(job).pipe)
 
     async def read(self, job: int) -> bytes:
         """Its report; raises OSError."""
@@ -90,14 +88,8 @@ class JoinRuns:
         """Where its report is, once it has ended."""
         return self.reports / f"job-{job}.json"
 
-    def stem(self, recorder: Recorder) -> Path:
-        """Where the result will be, without its suffix; where it is, if there is one."""
-        if recorder.path is not None:
-            return Path(recorder.path).with_suffix("")
-        return self._files.result_stem(recorder.recording, self._names.template_for(recorder.recording))
-
-    def spec(self, recorder: Recorder, join: int) -> dict[str, object]:
-        """What it is told of the recording."""
+    def spec(self, recorder: Recorder, join: int, output: Path) -> dict[str, object]:
+        """What it is told of the recording; `output` is the result's path without its suffix."""
         recording = recorder.recording
         parts = [segment for segment in recorder.segments if segment.size > 0]
         return {
@@ -105,7 +97,7 @@ class JoinRuns:
             "segments": [str(self._files.segment_path(recording, segment.number)) for segment in parts],
             "numbers": [segment.number for segment in parts],
             "times": [_received(segment) for segment in parts],
-            "output": str(self.stem(recorder)),
+            "output": str(output),
             "mp4": recording.policy.container is Container.MP4,
             "tries": join,
             "memory": recording.policy.job_memory_max,
@@ -115,7 +107,8 @@ class JoinRuns:
     def _rules(self, recorder: Recorder) -> Access:
         """A join reads and writes in its streamer's folder and where reports are, and has no network."""
         folder = self._files.segment_path(recorder.recording, 1).parent.parent
-        folders = {str(folder), str(self.stem(recorder).parent), str(self.reports)}
+        result = folder if recorder.path is None else Path(recorder.path).parent
+        folders = {str(folder), str(result), str(self.reports)}
         return Access(write=tuple(sorted(folders)))
 
 
@@ -129,8 +122,8 @@ def _received(segment: Segment) -> tuple[int, int] | None:
 def _place(recorder: Recorder, job: int) -> Place:
     recording = recorder.recording
     return Place(
-        unit=job_unit(job),
-        pipe=job_fd_name(job),
+        unit=Job(job).unit,
+        pipe=Job(job).pipe,
         description=f"Join of recording {recording.id} ({recording.streamer})",
         limits=ScopeLimits(memory_max=recording.policy.job_memory_max, tasks_max=JOB_TASKS_MAX),
         mounts_for=Path(recording.directory),

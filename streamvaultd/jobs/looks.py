@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from streamvaultd.core.flows import Pulse
-from streamvaultd.core.model import Run
+from streamvaultd.core.names import Run
 from streamvaultd.media.overlap import are_overlapping
 from streamvaultd.media.pulse import Cursor, look
 from streamvaultd.media.source import FileSource

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from streamvaultd.core.listing import JobRow
-from streamvaultd.core.model import Moment, Recording, SeamRecord
+from streamvaultd.core.model import Broadcast, Moment, Recording, SeamRecord
 from streamvaultd.core.recording.events import JoinEnded
 
 
@@ -29,13 +29,20 @@ class Inbox(Protocol):
 
 
 class ResultFiles(Protocol):
-    """Names of a recording's files."""
+    """Where a recording's files are."""
 
     def segment_path(self, recording: Recording, number: int) -> Path: ...
-    def result_stem(self, recording: Recording, template: str) -> Path: ...
 
 
-class Names(Protocol):
+class NameLedger(Protocol):
+    """The rows that names of results are made of; raises StoreUnavailable."""
+
+    async def broadcast(self, recording: int) -> Broadcast: ...
+    async def outputs(self, recording: int) -> tuple[str | None, Sequence[str]]:
+        """Where a join of the recording was to put its result; and where those of the streamer's others are or go."""
+
+
+class Templates(Protocol):
     """How results are called."""
 
     def template_for(self, recording: Recording) -> str: ...

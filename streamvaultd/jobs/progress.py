@@ -14,8 +14,8 @@ from typing import Annotated, Final, Protocol
 import msgspec
 
 from streamvaultd.base.growth import MediaWatcher
-from streamvaultd.base.units import job_unit
 from streamvaultd.core import ranges
+from streamvaultd.core.names import Job
 
 TAIL: Final = 4096
 """Bytes at the file's end that are read: more than a line."""
@@ -64,7 +64,7 @@ class JoinProgress:
 
     def end(self, recording: int, job: int) -> None:
         """The job is over."""
-        self._watcher.cancel(job_unit(job))
+        self._watcher.cancel(Job(job).unit)
         self._of.pop(recording, None)
         with suppress(OSError):
             self.path(job).unlink()
@@ -74,7 +74,7 @@ class JoinProgress:
             self._watch(recording, job, self._read(recording, job))
 
         try:
-            self._watcher.watch(job_unit(job), self.path(job), on_line, threshold=size)
+            self._watcher.watch(Job(job).unit, self.path(job), on_line, threshold=size)
         except OSError:
             return  # it is gone, or there are too many watches
 

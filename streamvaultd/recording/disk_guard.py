@@ -17,9 +17,9 @@ from typing import Final, Protocol
 from streamvaultd.base.clock import Clock
 from streamvaultd.base.lanes import is_no_room
 from streamvaultd.base.tasks import Tasks
-from streamvaultd.base.units import parse_segment_unit
 from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.core.model import Recorder, State
+from streamvaultd.core.names import Run
 from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.disk import (
     Margin,
@@ -47,7 +47,7 @@ WAITING: Final = BRAKED | {State.PAUSED}
 class Paces(Protocol):
     """How fast files grow, by their units."""
 
-    def paces(self) -> Mapping[str, Pace]: ...
+    def paces(self) -> Mapping[Run, Pace]: ...
 
 
 class DiskGuard:
@@ -158,13 +158,12 @@ class DiskGuard:
                 found.append((room.place, room.free, left))
         return found
 
-    def on_sync_failed(self, unit: str, error: OSError) -> None:
+    def on_sync_failed(self, run: Run, error: OSError) -> None:
         """A segment's media could not be put on disk: tell it, and find out whether more can be."""
-        run = parse_segment_unit(unit)
-        recorder = self._recorders.get(run[0]) if run else None
-        if run is None or recorder is None:
+        recorder = self._recorders.get(run.recording)
+        if recorder is None:
             return
-        self._journal.tell(SYNC_FAILED, recorder, segment=f"{run[1]:03d}", why=error.strerror or error)
+        self._journal.tell(SYNC_FAILED, recorder, segment=f"{run.number:03d}", why=error.strerror or error)
         self._tasks.create_task(self._look_closely(recorder))
 
     # --- at every interval -----------------------------------------------------------------------------------------
@@ -279,9 +278,8 @@ class DiskGuard:
     def _files_written(self) -> dict[int, list[Pace]]:
         """The paces of the files that each recording writes."""
         found: dict[int, list[Pace]] = {}
-        for unit, pace in self._writeback.paces().items():
-            if (run := parse_segment_unit(unit)) is not None:
-                found.setdefault(run[0], []).append(pace)
+        for run, pace in self._writeback.paces().items():
+            found.setdefault(run.recording, []).append(pace)
         return found
 
 

@@ -12,9 +12,9 @@ from streamvaultd.base.clock import Clock
 from streamvaultd.base.growth import MediaWatcher
 from streamvaultd.base.lanes import DEADLINE as LANE_DEADLINE
 from streamvaultd.base.lanes import Lanes, is_no_room
-from streamvaultd.base.units import segment_unit
 from streamvaultd.core.flows import Pulse
-from streamvaultd.core.model import Recorder, Run
+from streamvaultd.core.model import Recorder
+from streamvaultd.core.names import Run
 from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.policy import seal_limit
 from streamvaultd.errors import DiskFull
@@ -72,15 +72,15 @@ class Footage:
 
     def watch(self, recorder: Recorder, attempt: int) -> None:
         """Wait for the first media -> MediaArrived; from then on they are put on disk."""
-        recording, path = recorder.recording.id, self.path(recorder, attempt)
+        run, path = recorder.run(attempt), self.path(recorder, attempt)
 
-        def on_media(unit: str) -> None:
+        def on_media(_unit: str) -> None:
             size = self._files.size(path)
-            self._writeback.watch(unit, path)
-            self._inbox.post(recording, ev.MediaArrived(at=self._clock.now(), attempt=attempt, size=size))
+            self._writeback.watch(run, path)
+            self._inbox.post(run.recording, ev.MediaArrived(at=self._clock.now(), attempt=attempt, size=size))
 
         try:
-            self._media.watch(segment_unit(recording, attempt), path, on_media)
+            self._media.watch(run.unit, path, on_media)
         except OSError:
             return  # it ended at once, and its empty file is gone; or nobody can look at it: MediaTimedOut ends it
 
@@ -90,17 +90,17 @@ class Footage:
         if segment is not None and segment.media_at is None:
             self.watch(recorder, attempt)
         else:
-            self._writeback.watch(segment_unit(recorder.recording.id, attempt), self.path(recorder, attempt))
+            self._writeback.watch(recorder.run(attempt), self.path(recorder, attempt))
 
     async def measure(self, recorder: Recorder, attempt: int) -> Measured | None:
         """How far the file has come; None while the disk still owes the last answer."""
-        run, lane, path = (recorder.recording.id, attempt), recorder.recording.directory, self.path(recorder, attempt)
+        run, lane, path = recorder.run(attempt), recorder.recording.directory, self.path(recorder, attempt)
         size: int | None = 0  # what cannot be seen to write is treated as what does not
         if run in self._measuring:
             return None
         self._measuring.add(run)
         try:
-            size = self._held.size(segment_unit(*run))
+            size = self._held.size(run)
             if size is None:
                 size = await self._lanes.run(lane, self._files.size, path)
             pulses, unfit = await self._lanes.run(lane, self._looks.look, run, path)
@@ -112,16 +112,16 @@ class Footage:
 
     async def save(self, recorder: Recorder, attempt: int) -> None:
         """Keep what a file holds that has lost its name; raises OSError."""
-        unit = segment_unit(recorder.recording.id, attempt)
-        self._held.store(unit)
-        restore = self._held.restoring(unit, self.path(recorder, attempt), is_over=False)
+        run = recorder.run(attempt)
+        self._held.store(run)
+        restore = self._held.restoring(run, self.path(recorder, attempt), is_over=False)
         await self._lanes.call(recorder.recording.directory, restore)
 
     async def check_overlap(self, recorder: Recorder, attempt: int, older: int) -> None:
         """-> OverlapChecked"""
         recording = recorder.recording
-        pair = [(segment_unit(recording.id, n), self.path(recorder, n)) for n in (older, attempt)]
-        files = [path if (fd := self._held.dup(unit)) is None else fd for unit, path in pair]
+        pair = [(recording.run(n), self.path(recorder, n)) for n in (older, attempt)]
+        files = [path if (fd := self._held.dup(run)) is None else fd for run, path in pair]
         try:
             proven = await self._lanes.run(recording.directory, self._looks.is_overlap_proven, *files)
         except OSError:
@@ -130,10 +130,10 @@ class Footage:
 
     def let_go(self, recorder: Recorder, attempt: int) -> None:
         """Nothing is expected of the file any more."""
-        unit = segment_unit(recorder.recording.id, attempt)
-        self._media.cancel(unit)
-        self._writeback.cancel(unit)
-        self._looks.forget((recorder.recording.id, attempt))
+        run = recorder.run(attempt)
+        self._media.cancel(run.unit)
+        self._writeback.cancel(run)
+        self._looks.forget(run)
 
     async def seal(self, recorder: Recorder, attempt: int, *, is_over: bool) -> int:
         """What is in the file is durable when this returns; its bytes. `is_over`: nobody writes to it any more.
@@ -142,14 +142,14 @@ class Footage:
         """
         lane, path, segment = recorder.recording.directory, self.path(recorder, attempt), recorder.segment(attempt)
         patience = LANE_DEADLINE if segment is None else max(LANE_DEADLINE, seal_limit(segment))
-        restore = self._held.restoring(segment_unit(recorder.recording.id, attempt), path, is_over=is_over)
+        restore = self._held.restoring(recorder.run(attempt), path, is_over=is_over)
         await self._lanes.call(lane, restore, deadline=patience)
         return await self._lanes.run(lane, self._files.seal, path)
 
     def release_named(self, recorder: Recorder, attempt: int) -> None:
         """It cannot be sealed now: its disk may be unmounted, unless it is nowhere but in what is open."""
-        self._held.release_named(segment_unit(recorder.recording.id, attempt))
+        self._held.release_named(recorder.run(attempt))
 
     def release(self, recorder: Recorder, attempt: int) -> None:
         """It is sealed: nothing of it has to be kept open."""
-        self._held.release(segment_unit(recorder.recording.id, attempt))
+        self._held.release(recorder.run(attempt))

@@ -9,7 +9,8 @@ from typing import Final, Protocol
 
 from streamvaultd.base.clock import Clock
 from streamvaultd.base.lanes import Lanes
-from streamvaultd.core.model import Phase, Recorder, Recording, Run, Segment
+from streamvaultd.core.model import Phase, Recorder, Recording, Segment
+from streamvaultd.core.names import Run
 from streamvaultd.recording.ports import RecordingFiles
 
 LIMIT: Final = 0.5
@@ -38,7 +39,7 @@ class Glance:
         writing = [segment for segment in recorder.segments if segment.phase is Phase.WRITING]
         for segment in recorder.segments:
             if segment.phase is not Phase.WRITING:
-                self._seen.pop((recorder.recording.id, segment.number), None)
+                self._seen.pop(recorder.run(segment.number), None)
         if not writing:
             return recorder
         sizes = await asyncio.gather(*(self._size(recorder.recording, segment) for segment in writing))
@@ -47,7 +48,7 @@ class Glance:
         return replace(recorder, segments=tuple(segments))
 
     async def _size(self, recording: Recording, segment: Segment) -> int:
-        key, now = (recording.id, segment.number), self._clock.now().monotonic
+        key, now = recording.run(segment.number), self._clock.now().monotonic
         at, size = self._seen.get(key, (-AGE, 0))
         if now - at < AGE:
             return size

@@ -9,7 +9,8 @@ from typing import Protocol
 
 from streamvaultd.core.flows import Pulse
 from streamvaultd.core.listing import EventRow
-from streamvaultd.core.model import Broadcast, Moment, Policy, Recorder, Recording, Run, Segment
+from streamvaultd.core.model import Broadcast, Moment, Policy, Recorder, Recording, Segment
+from streamvaultd.core.names import Run
 from streamvaultd.core.recording.disk import Room
 from streamvaultd.core.recording.events import Outcome
 from streamvaultd.core.watching.model import Past
@@ -108,8 +109,8 @@ class Link(Protocol):
 class Writeback(Protocol):
     """Puts growing files on disk at intervals."""
 
-    def watch(self, key: str, path: Path) -> None: ...
-    def cancel(self, key: str) -> None: ...
+    def watch(self, run: Run, path: Path) -> None: ...
+    def cancel(self, run: Run) -> None: ...
 
 
 class Capture(Protocol):

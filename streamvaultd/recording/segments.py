@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from streamvaultd.base.clock import Clock
-from streamvaultd.base.units import segment_fd_name, segment_unit
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Recorder, ScopeLimits
+from streamvaultd.core.names import Run
 from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.policy import media_limit
 from streamvaultd.errors import DirectoryUnusable, DiskFull, MemoryFull, StreamlinkUnusable, VaultError
@@ -29,6 +29,13 @@ RUNTIME_SLACK: Final = 3600.0
 
 FORGET_PAUSES: Final = (0.5, 2.0)
 """Pauses (s) after which the broker is asked again to end what is left of a run."""
+
+LEAN: Final = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_TRIM_THRESHOLD_": "131072",
+    "MALLOC_MMAP_THRESHOLD_": "131072",
+}
+"""Has glibc give memory back to the system soon, mallopt(3): a media segment is read whole, and then let go of."""
 
 
 class Captures:
@@ -81,15 +88,16 @@ class Captures:
             command = Command(
                 argv=argv,
                 fields=fields_of(recorder, attempt) | {"SYSLOG_IDENTIFIER": "streamlink"},
-                label=f"{recording.id}-{attempt:03d}",
+                label=recorder.run(attempt).label,
                 stdout_fd=output,
                 extra_fds=(config,),
                 secrets=secrets,
+                environment=LEAN,
                 rules=await self._capture.rules(recording),
             )
             folder = self._footage.path(recorder, attempt).parent
             place = _place(recorder, attempt, folder, await self._capture.reachable(recording))
-            await self._runs.launch(command, place, self._witnesses.of_run(recording.id, attempt))
+            await self._runs.launch(command, place, self._witnesses.of_run(recorder.run(attempt)))
         finally:
             os.close(config)
         self._inbox.post(recording.id, ev.ScopeStarted(at=self._clock.now(), attempt=attempt))
@@ -97,8 +105,8 @@ class Captures:
 
     def adopt(self, recorder: Recorder, attempt: int) -> None:
         """Watch a run of an earlier daemon -> MediaArrived, SegmentExited"""
-        unit = segment_unit(recorder.recording.id, attempt)
-        on_exit = self._witnesses.of_run(recorder.recording.id, attempt)
+        unit = recorder.run(attempt).unit
+        on_exit = self._witnesses.of_run(recorder.run(attempt))
         if self._runs.adopt(unit, on_exit):
             self._footage.go_on_watching(recorder, attempt)
         else:
@@ -106,7 +114,7 @@ class Captures:
 
     async def stop(self, recorder: Recorder, attempt: int) -> None:
         """-> SegmentExited, by the process; or at once if there is neither a scope nor a process"""
-        unit = segment_unit(recorder.recording.id, attempt)
+        unit = recorder.run(attempt).unit
         try:
             is_there = await self._runs.stop(unit) or self._runs.is_busy(unit)
         except VaultError as error:
@@ -114,14 +122,14 @@ class Captures:
             self._journal.tell(SCOPE_TROUBLE, recorder, unit=unit, why=error)
             return
         if not is_there:
-            self._witnesses.of_run(recorder.recording.id, attempt)(Evidence(), self._clock.now())
+            self._witnesses.of_run(recorder.run(attempt))(Evidence(), self._clock.now())
 
     async def measure(self, recorder: Recorder, attempt: int) -> None:
         """-> SizeMeasured; nothing while the disk still owes the last answer"""
         found = await self._footage.measure(recorder, attempt)
         if found is None:
             return
-        anon, limit = self._runs.memory(segment_unit(recorder.recording.id, attempt))
+        anon, limit = self._runs.memory(recorder.run(attempt).unit)
         measured = ev.SizeMeasured(
             at=self._clock.now(), attempt=attempt, size=found.size, pulses=found.pulses, unfit=found.unfit,
             anon=anon, limit=limit,
@@ -142,10 +150,10 @@ class Captures:
         Posts nothing when the broker cannot tell whether anything is left, not even after some tries: what is in the
         file is durable then, and the core asks again.
         """
-        recording = recorder.recording.id
-        self._witnesses.forget(recording, attempt)
+        run = recorder.run(attempt)
+        self._witnesses.forget(run)
         self._footage.let_go(recorder, attempt)
-        trouble = await self._forget(recording, attempt)
+        trouble = await self._forget(run)
         try:
             size = await self._footage.seal(recorder, attempt, is_over=trouble is None)
         except OSError as error:
@@ -153,18 +161,18 @@ class Captures:
             self._journal.tell(FILES_TROUBLE, recorder, why=error)
             return
         if trouble is not None:
-            self._journal.tell(SCOPE_TROUBLE, recorder, unit=segment_unit(recording, attempt), why=trouble)
+            self._journal.tell(SCOPE_TROUBLE, recorder, unit=run.unit, why=trouble)
             return
         self._footage.release(recorder, attempt)
-        self._inbox.post(recording, ev.SegmentSealed(at=self._clock.now(), attempt=attempt, size=size))
+        self._inbox.post(run.recording, ev.SegmentSealed(at=self._clock.now(), attempt=attempt, size=size))
 
-    async def _forget(self, recording: int, attempt: int) -> VaultError | None:
+    async def _forget(self, run: Run) -> VaultError | None:
         """End what is left of a run; the error of the last try if that cannot be done. A broker soon comes back."""
         trouble: VaultError | None = None
         for pause in (0.0, *FORGET_PAUSES):
             await asyncio.sleep(pause)
             try:
-                await self._runs.forget(segment_unit(recording, attempt), segment_fd_name(recording, attempt))
+                await self._runs.forget(run.unit, run.pipe)
             except VaultError as error:
                 trouble = error
             else:
@@ -176,8 +184,8 @@ def _place(recorder: Recorder, attempt: int, folder: Path, reachable: tuple[str,
     recording, policy = recorder.recording, recorder.recording.policy
     longest = policy.rotate_age + policy.start_timeout + policy.overlap_limit + RUNTIME_SLACK
     return Place(
-        unit=segment_unit(recording.id, attempt),
-        pipe=segment_fd_name(recording.id, attempt),
+        unit=recording.run(attempt).unit,
+        pipe=recording.run(attempt).pipe,
         description=f"Segment {attempt:03d} of recording {recording.id} ({recording.streamer})",
         limits=ScopeLimits(
             memory_max=memory_max(recorder, attempt),

@@ -12,16 +12,9 @@ from typing import Final, Protocol, TypeAlias
 from streamvaultd.base.clock import Clock
 from streamvaultd.base.lanes import Lanes
 from streamvaultd.base.tasks import Tasks
-from streamvaultd.base.units import (
-    job_unit,
-    parse_job_fd_name,
-    parse_segment_fd_name,
-    parse_segment_unit,
-    segment_fd_name,
-    segment_unit,
-)
 from streamvaultd.core.evidence import Evidence
-from streamvaultd.core.model import Instant, Recorder, Run, Segment
+from streamvaultd.core.model import Instant, Recorder, Segment
+from streamvaultd.core.names import Job, Run
 from streamvaultd.core.recording.reconcile import Facts, orphans, takeover
 from streamvaultd.core.upkeep.recovery import coherent
 from streamvaultd.errors import StoreUnavailable, VaultError
@@ -89,9 +82,9 @@ class Takeover:
         self._tasks = tasks
 
     async def run(
-        self, scopes: Iterable[LoadedScope], fds: Mapping[str, list[int]], told: Mapping[str, Evidence]
+        self, scopes: Iterable[LoadedScope], fds: Mapping[str, list[int]], told: Mapping[Run, Evidence]
     ) -> int:
-        """Take over; returns the number of segments that were adopted. `told`: what the journal says of units."""
+        """Take over; returns the number of segments that were adopted. `told`: what the journal says of runs."""
         loaded = {scope.unit: scope for scope in scopes}
         stored, unreadable = await self._store.load_unfinished()
         recorders = [await self._made_coherent(recorder) for recorder in stored]
@@ -103,7 +96,7 @@ class Takeover:
         self._runs.inherit(Found({unit: scope.control_group for unit, scope in live.items()}, pipes[0]))
         written = await self._written(recorders)
         facts = Facts(
-            live=frozenset(run for unit in live if (run := parse_segment_unit(unit)) is not None),
+            live=frozenset(run for unit in live if (run := Run.of(unit)) is not None),
             sizes={run: size for run, (size, _) in written.items()},
             grown={run: instant for run, (_, instant) in written.items() if instant is not None},
             evidence=self._evidence(loaded, pipes[1], told),
@@ -112,10 +105,10 @@ class Takeover:
             self._manager.take(recorder)
             for event in takeover(recorder, facts, self._clock.now()):
                 self._manager.post(recorder.recording.id, event)
-        for orphan in (run for run in orphans(recorders, facts) if run[0] not in unknown):
-            self._tasks.create_task(self._stop_orphan(segment_unit(*orphan)))
+        for orphan in (run for run in orphans(recorders, facts) if run.recording not in unknown):
+            self._tasks.create_task(self._stop_orphan(orphan))
         await self._manager.drain()
-        return sum((r.recording.id, segment.number) in facts.live for r in recorders for segment in r.live)
+        return sum(run in facts.live for recorder in recorders for run in recorder.runs_live)
 
     async def _made_coherent(self, stored: Recorder) -> Recorder:
         """A row that another hand has written is neither a reason to fall over nor to wait for ever."""
@@ -137,12 +130,12 @@ class Takeover:
         kept: dict[str, int] = {}
         records: dict[Run, Evidence] = {}
         for name, stored in fds.items():
-            run, job = parse_segment_fd_name(name), parse_job_fd_name(name)
-            unit = segment_unit(*run) if run else job_unit(job) if job else None
+            run, job = Run.of_pipe(name), Job.of_pipe(name)
+            unit = run.unit if run else job.unit if job else None
             if unit is None:
                 continue
             fd, *surplus = stored
-            if unit in live or (run and run[0] in unknown):
+            if unit in live or (run and run.recording in unknown):
                 kept[unit] = fd
             else:
                 if run:
@@ -174,28 +167,26 @@ class Takeover:
             path = self._files.segment_path(recorder.recording, segment.number)
             written = self._files.written(path)
             instant = None if written is None else now.monotonic - (now.realtime - written) / 1e6
-            found[recorder.recording.id, segment.number] = self._files.size(path), instant
+            found[recorder.run(segment.number)] = self._files.size(path), instant
         return found
 
     def _evidence(
-        self, loaded: Mapping[str, LoadedScope], records: Mapping[Run, Evidence], told: Mapping[str, Evidence]
+        self, loaded: Mapping[str, LoadedScope], records: Mapping[Run, Evidence], told: Mapping[Run, Evidence]
     ) -> dict[Run, Evidence]:
         """All that is known of each run, the witness that is trusted most first."""
         found = dict(records)
         results = {
-            unit: Evidence(unit_result=scope.result)
+            run: Evidence(unit_result=scope.result)
             for unit, scope in loaded.items()
-            if scope.active_state in DEAD and scope.result != "success"
+            if (run := Run.of(unit)) and scope.active_state in DEAD and scope.result != "success"
         }
-        for unit, evidence in (*results.items(), *told.items()):
-            if (run := parse_segment_unit(unit)) is not None:
-                found[run] = found.get(run, Evidence()).merged(evidence)
+        for run, evidence in (*results.items(), *told.items()):
+            found[run] = found.get(run, Evidence()).merged(evidence)
         return found
 
-    async def _stop_orphan(self, unit: str) -> None:
-        self._journal.tell(ORPHAN_STOPPED, unit=unit)
-        run = parse_segment_unit(unit)
+    async def _stop_orphan(self, run: Run) -> None:
+        self._journal.tell(ORPHAN_STOPPED, unit=run.unit)
         try:
-            await self._runs.forget(unit, segment_fd_name(*run) if run else "")
+            await self._runs.forget(run.unit, run.pipe)
         except VaultError as error:
-            self._journal.tell(SCOPE_TROUBLE, unit=unit, why=error)
+            self._journal.tell(SCOPE_TROUBLE, unit=run.unit, why=error)

@@ -7,9 +7,9 @@ import asyncio
 from typing import Final
 
 from streamvaultd.base.clock import Clock
-from streamvaultd.base.units import parse_segment_unit, segment_unit
 from streamvaultd.core.evidence import Evidence
-from streamvaultd.core.model import Moment, Recorder, Run
+from streamvaultd.core.model import Moment, Recorder
+from streamvaultd.core.names import Run
 from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.loglines import Line, resolved_quality
 from streamvaultd.core.recording.policy import preferred_quality, quality_to_come
@@ -32,61 +32,62 @@ class Witnesses:
         self._link = link
         self._qualities: dict[Run, asyncio.Future[str]] = {}
 
-    def of_run(self, recording: int, attempt: int) -> OnExit:
+    def of_run(self, run: Run) -> OnExit:
         """What is to be called when a run is over -> SegmentExited"""
 
         def on_exit(told: Evidence, at: Moment) -> None:
-            around = Evidence(link_down=self._link.is_down or None, disk=self._disk.state_of(recording))
-            exited = ev.SegmentExited(at=at, attempt=attempt, evidence=told.merged(around))
-            self._inbox.post(recording, exited)
+            around = Evidence(link_down=self._link.is_down or None, disk=self._disk.state_of(run.recording))
+            exited = ev.SegmentExited(at=at, attempt=run.number, evidence=told.merged(around))
+            self._inbox.post(run.recording, exited)
 
         return on_exit
 
     def on_unit_result(self, unit: str, result: str, active_state: str) -> None:
         """What systemd says about a scope; "success" is no evidence, for units that are unknown have it too."""
-        is_known = result not in ("", "success")
+        run, is_known = Run.of(unit), result not in ("", "success")
         if active_state not in ("failed", "inactive", "deactivating"):
             return
         # Once the run is over it is the stop of what it left behind that took too long
-        if is_known and (result != "timeout" or self._runs.is_busy(unit)):
-            self.on_evidence(unit, Evidence(unit_result=result))
+        if run is not None and is_known and (result != "timeout" or self._runs.is_busy(unit)):
+            self.on_evidence(run, Evidence(unit_result=result))
         if is_known or active_state != "deactivating":
             self._runs.on_result(unit)
 
     def on_unit_memory(self, unit: str, peak: int | None, limit: int | None) -> None:
         """How much memory a scope that failed had used at most, and its limit."""
-        self.on_evidence(unit, Evidence(memory_peak=peak, memory_max=limit))
+        if (run := Run.of(unit)) is not None:
+            self.on_evidence(run, Evidence(memory_peak=peak, memory_max=limit))
 
-    def on_evidence(self, unit: str, evidence: Evidence) -> None:
+    def on_evidence(self, run: Run, evidence: Evidence) -> None:
         """What a witness says about a run, before or after its end."""
-        run = parse_segment_unit(unit)
-        if run is not None:
-            self._inbox.post(run[0], ev.EvidenceArrived(at=self._clock.now(), attempt=run[1], evidence=evidence))
+        arrived = ev.EvidenceArrived(at=self._clock.now(), attempt=run.number, evidence=evidence)
+        self._inbox.post(run.recording, arrived)
 
-    def on_line(self, recording: int, attempt: int, line: Line, text: str) -> None:
+    def on_line(self, run: Run, line: Line, text: str) -> None:
         """What streamlink says while it runs."""
         quality = resolved_quality(text) if line in (Line.OPENING, Line.MUXING) else None
-        if quality is not None and self._runs.is_busy(segment_unit(recording, attempt)):
-            heard = self._quality(recording, attempt)
+        if quality is not None and self._runs.is_busy(run.unit):
+            heard = self._quality(run)
             if not heard.done():
                 heard.set_result(quality)
-        self._inbox.post(recording, ev.SegmentSpoke(at=self._clock.now(), attempt=attempt, line=line, quality=quality))
+        spoke = ev.SegmentSpoke(at=self._clock.now(), attempt=run.number, line=line, quality=quality)
+        self._inbox.post(run.recording, spoke)
 
     async def preferred(self, recorder: Recorder) -> str | None:
         """The quality to ask for; one that is told in a moment is waited for, since another would not join exactly."""
-        run = quality_to_come(recorder, self._clock.now().monotonic)
-        if run is None:
+        attempt = quality_to_come(recorder, self._clock.now().monotonic)
+        if attempt is None:
             return preferred_quality(recorder)
         try:
-            return await asyncio.wait_for(asyncio.shield(self._quality(recorder.recording.id, run)), QUALITY_WAIT)
+            return await asyncio.wait_for(asyncio.shield(self._quality(recorder.run(attempt))), QUALITY_WAIT)
         except TimeoutError:
             return preferred_quality(recorder)
 
-    def _quality(self, recording: int, attempt: int) -> asyncio.Future[str]:
-        if (recording, attempt) not in self._qualities:
-            self._qualities[recording, attempt] = asyncio.get_running_loop().create_future()
-        return self._qualities[recording, attempt]
+    def _quality(self, run: Run) -> asyncio.Future[str]:
+        if run not in self._qualities:
+            self._qualities[run] = asyncio.get_running_loop().create_future()
+        return self._qualities[run]
 
-    def forget(self, recording: int, attempt: int) -> None:
+    def forget(self, run: Run) -> None:
         """The segment is over: nobody asks for its quality any more."""
-        self._qualities.pop((recording, attempt), None)
+        self._qualities.pop(run, None)

@@ -155,6 +155,16 @@ ENTRIES: Final[Mapping[str, Entry]] = {
         NOTICE,
         "Recording {recording} of '{streamer}' is tried again, it was {state}",
     ),
+    Notice.KEPT: Entry(
+        "5d0c8b1e7a3f4d26b94e6f2108ca75d3",
+        NOTICE,
+        "Recording {recording} of '{streamer}' is marked to be kept, no rule removes its media",
+    ),
+    Notice.UNKEPT: Entry(
+        "e27f9a64c0b8413d8f5a1c6d3b7042e9",
+        NOTICE,
+        "Recording {recording} of '{streamer}' is not marked to be kept any longer",
+    ),
     Notice.MEDIA_PRUNED: Entry(
         "84ded028e11f4c689e49e692f9e4699d",
         NOTICE,

@@ -8,7 +8,7 @@ tell is in announced.py, what the broker tells in brokerd/notices.py.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from streamvaultd.core.cause import Cause
@@ -208,12 +208,14 @@ def fields_of(recorder: Recorder, attempt: int | None = None) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What the journal was told. `streamer` is "" if it was about none."""
+    """What the journal was told. `streamer` is "" if it was about none; `title` is a site's words in the message."""
 
     message_id: str
     priority: int
     streamer: str
     message: str
+    recording: int | None = None
+    title: str = ""
 
 
 class Listener(Protocol):
@@ -244,7 +246,8 @@ class Journal:
             extra["STREAMVAULT_CAUSE"] = announce.cause
         extra |= {f"STREAMVAULT_{name.upper()}": value for name, value in announce.fields}
         priority = priority_of(announce.notice, announce.cause)
-        self._say(replace(entry, priority=priority), recorder.recording.streamer, message, extra)
+        said = Said(entry.message_id, priority, recorder.recording.streamer, message, recorder.recording.id)
+        self._say(said, extra)
         return Told(announce.notice.value, priority, message, announce.cause, announce.attempt)
 
     def tell(self, entry: Entry, recorder: Recorder | None = None, **values: object) -> None:
@@ -257,11 +260,13 @@ class Journal:
         elif "streamer" in values:
             extra["STREAMVAULT_STREAMER"] = str(values["streamer"])
         message = entry.text.format_map({k: str(v) for k, v in values.items()})
-        self._say(entry, str(values.get("streamer", "")), message, extra)
+        title = str(values["why"]) if entry is REMARKS[Remark.LIVE] else ""
+        streamer = str(values.get("streamer", ""))
+        self._say(Said(entry.message_id, entry.priority, streamer, message, title=title), extra)
 
-    def _say(self, entry: Entry, streamer: str, message: str, extra: Mapping[str, str]) -> None:
+    def _say(self, said: Said, extra: Mapping[str, str]) -> None:
         journal.send(
-            message, MESSAGE_ID=entry.message_id, PRIORITY=entry.priority, SYSLOG_IDENTIFIER="streamvaultd", **extra
+            said.message, MESSAGE_ID=said.message_id, PRIORITY=said.priority, SYSLOG_IDENTIFIER="streamvaultd", **extra
         )
         if self._listener is not None:
-            self._listener.hear(Said(entry.message_id, entry.priority, streamer, message))
+            self._listener.hear(said)

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Final, Protocol
 
 from streamvaultd.base.clock import Clock
 from streamvaultd.base.tasks import Tasks
 from streamvaultd.core import notifying as core
+from streamvaultd.core.model import Broadcast
 from streamvaultd.core.notifying import Desk, Message, Tiding, Worth
 from streamvaultd.core.topic import Topic
-from streamvaultd.errors import NotificationFailed
+from streamvaultd.errors import NotificationFailed, StoreUnavailable
 from streamvaultd.reporting.announced import ENTRIES
 from streamvaultd.reporting.notices import (
     JOIN_WAITS,
@@ -31,6 +33,9 @@ from streamvaultd.reporting.notices import (
 
 HEARD_MAX: Final = 1000
 """What was said and is not looked at yet; more is left out, the journal has it."""
+
+TITLE_LIMIT: Final = 5.0
+"""A store that takes longer (s) is not waited for: the message goes without a title."""
 
 TOPICS: Final[Mapping[str, Topic]] = {
     **{{**ENTRIES, **REMARKS}[notice].message_id: topic for notice, topic in core.TOPICS.items()},
@@ -73,6 +78,12 @@ class Choices(Protocol):
     def of(self, streamer: str) -> Choice: ...
 
 
+class Broadcasts(Protocol):
+    """Raises StoreUnavailable."""
+
+    async def broadcast(self, recording: int) -> Broadcast: ...
+
+
 class Heard:
     """What the journal was told and somebody may be notified of, until it is looked at."""
 
@@ -88,11 +99,14 @@ class Heard:
         is_expected = topic is Topic.DEATH and said.priority >= EXPECTED
         if topic is None or is_expected or not said.streamer or self._queue.full():
             return
-        text = "".join(character if character.isprintable() else " " for character in said.message)
+        message = said.message
+        if said.title:
+            message = message.removesuffix(said.title) + core.harmless(said.title, core.TITLE_MAX)
+        text = "".join(character if character.isprintable() else " " for character in message)
         self._queue.put_nowait(
             Tiding(
                 topic=topic, streamer=said.streamer, text=text, priority=said.priority,
-                realtime=self._clock.now().realtime,
+                realtime=self._clock.now().realtime, recording=said.recording,
             )
         )  # fmt: skip
         self.changed.set()
@@ -112,6 +126,7 @@ class Telling:
         sender: Sender,
         choices: Choices,
         heard: Heard,
+        broadcasts: Broadcasts,
         tasks: Tasks,
         journal: Journal,
         clock: Clock,
@@ -120,6 +135,7 @@ class Telling:
         self._sender = sender
         self._choices = choices
         self._heard = heard
+        self._broadcasts = broadcasts
         self._tasks = tasks
         self._journal = journal
         self._clock = clock
@@ -136,7 +152,7 @@ class Telling:
     async def run(self) -> None:
         """Send what is heard, until cancelled."""
         while True:
-            self._take_heard()
+            await self._take_heard()
             self._perform(core.close_windows(self._desk, self._now()))
             for name in core.ready(self._desk, self._now()):
                 self._desk, message = core.begin(self._desk, name, self._host)
@@ -169,11 +185,21 @@ class Telling:
     def _now(self) -> float:
         return self._clock.now().monotonic
 
-    def _take_heard(self) -> None:
+    async def _take_heard(self) -> None:
         for tiding in self._heard.take():
             targets, topics = self._choices.of(tiding.streamer)
             if targets and tiding.topic in topics:
+                tiding = await self._titled(tiding)
                 self._perform(core.take(self._desk, tiding, targets, self._choices.hourly, self._now()))
+
+    async def _titled(self, tiding: Tiding) -> Tiding:
+        """With what its broadcast is called; a store that does not tell keeps no message back."""
+        if tiding.recording is None or tiding.topic not in core.TITLED:
+            return tiding
+        with suppress(StoreUnavailable, TimeoutError):
+            async with asyncio.timeout(TITLE_LIMIT):
+                return core.titled(tiding, await self._broadcasts.broadcast(tiding.recording))
+        return tiding
 
     def _perform(self, step: core.Step) -> None:
         self._desk, words = step

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from streamvaultd.core.names import PREFIX
 from streamvaultd.scopes.ports import Command
 from streamvaultd.scopes.scratch import Scratch
 
@@ -94,7 +95,7 @@ class Launcher:
         try:
             return self._spawn(command)
         except BaseException:
-            self._scratch.take_back(f"streamvault-{command.label}")
+            self._scratch.take_back(f"{PREFIX}{command.label}")
             raise
 
     def _spawn(self, command: Command) -> Spawned:
@@ -107,7 +108,7 @@ class Launcher:
             keep = ",".join(str(fd) for fd in command.extra_fds) or "-"
             numbers = [str(gate), str(report), str(context), keep, str(rules)]
             argv = [self._python, "-I", "-S", str(SHIM), command.label, *numbers, "--", *command.argv]
-            pid, pidfd = self._start(argv, command.stdin_fd, command.stdout_fd, [*ours, *command.extra_fds])
+            pid, pidfd = self._start(argv, command, [*ours, *command.extra_fds])
         except BaseException:
             os.close(gate_fd)
             os.close(exit_fd)
@@ -125,23 +126,23 @@ class Launcher:
         """What the shim reads from RULES_FD."""
         rules = command.rules
         return json.dumps({
-            "scratch": str(self._scratch.give(f"streamvault-{command.label}", is_browser=rules.browser)),
+            "scratch": str(self._scratch.give(f"{PREFIX}{command.label}", is_browser=rules.browser)),
             "read": [*self._read, *rules.read],
             "write": rules.write,
             "network": rules.network,
             "browser": rules.browser,
         })  # fmt: skip
 
-    def _start(self, argv: list[str], stdin_fd: int | None, stdout_fd: int | None, fds: list[int]) -> tuple[int, int]:
+    def _start(self, argv: list[str], command: Command, fds: list[int]) -> tuple[int, int]:
         process = subprocess.Popen(
             argv,
-            stdin=subprocess.DEVNULL if stdin_fd is None else stdin_fd,
-            stdout=subprocess.DEVNULL if stdout_fd is None else stdout_fd,
+            stdin=subprocess.DEVNULL if command.stdin_fd is None else command.stdin_fd,
+            stdout=subprocess.DEVNULL if command.stdout_fd is None else command.stdout_fd,
             pass_fds=fds,
             start_new_session=True,
             cwd="/",
             umask=UMASK,
-            env=self._environment,
+            env={**self._environment, **command.environment},
         )
         pidfd = os.pidfd_open(process.pid)
         # The pidfd's holder reaps it; subprocess must neither wait for it nor miss it.

@@ -34,7 +34,10 @@ class Access:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """What to run. The descriptors are the caller's to close; `secrets` are struck out of its log lines."""
+    """What to run. The descriptors are the caller's to close; `secrets` are struck out of its log lines.
+
+    `environment` is what the command finds in its environment besides what every command does.
+    """
 
     argv: Sequence[str]
     fields: Mapping[str, str]
@@ -43,6 +46,7 @@ class Command:
     stdout_fd: int | None = None
     extra_fds: Sequence[int] = ()
     secrets: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
     rules: Access
 
 

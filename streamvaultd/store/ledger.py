@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, desc, func, insert, select, update
 
-from streamvaultd.base.units import job_unit
-from streamvaultd.core.model import SeamRecord
+from streamvaultd.core.model import JOIN, SeamRecord
+from streamvaultd.core.names import Job
 from streamvaultd.store.records import EventRecord, JobRecord, JobStatus
-from streamvaultd.store.schema import events, jobs, seams
+from streamvaultd.store.schema import events, jobs, recordings, seams
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -46,7 +46,7 @@ def insert_job(connection: Connection, recording: int, kind: str, spec: Mapping[
         started_at=realtime,
     )
     job = int(connection.execute(row.returning(jobs.c.id)).scalar_one())
-    connection.execute(update(jobs).where(jobs.c.id == job).values(unit=job_unit(job)))
+    connection.execute(update(jobs).where(jobs.c.id == job).values(unit=Job(job).unit))
     return job
 
 
@@ -86,6 +86,22 @@ def select_last_done(connection: Connection, recording: int, kind: str) -> JobRe
     which = (jobs.c.recording_id == recording) & (jobs.c.kind == kind) & (jobs.c.status == JobStatus.DONE.value)
     found = select_jobs(connection, which)
     return found[-1] if found else None
+
+
+def select_outputs(connection: Connection, recording: int) -> tuple[str | None, tuple[str, ...]]:
+    """Where the latest join of a recording was to put its result; where those of the streamer's others are or go."""
+    streamer = select(recordings.c.streamer_id).where(recordings.c.id == recording).scalar_subquery()
+    same = recordings.c.streamer_id == streamer
+    planned = select(jobs.c.recording_id, jobs.c.spec["output"].as_string()).join(recordings).where(
+        same, jobs.c.kind == JOIN
+    )  # fmt: skip
+    rows = connection.execute(planned.order_by(jobs.c.id)).all()
+    made = select(recordings.c.recording_path).where(
+        same, recordings.c.id != recording, recordings.c.recording_path.is_not(None)
+    )  # fmt: skip
+    mine = [output for of, output in rows if of == recording and output]
+    others = {output for of, output in rows if of != recording and output} | set(connection.scalars(made))
+    return (mine[-1] if mine else None), tuple(sorted(others))
 
 
 def parse_event(row: RowMapping) -> EventRecord:

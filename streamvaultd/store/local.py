@@ -30,6 +30,7 @@ from streamvaultd.store.ledger import (
     select_events,
     select_jobs,
     select_last_done,
+    select_outputs,
     select_seams,
 )
 from streamvaultd.store.recordings import (
@@ -172,6 +173,10 @@ class LocalStore:
     async def result_before(self, recording: int) -> tuple[int, str] | None:
         """The recording before of the same source, and the last file of its result; see select_result_before()."""
         return await self._read(lambda connection: select_result_before(connection, recording))
+
+    async def outputs(self, recording: int) -> tuple[str | None, tuple[str, ...]]:
+        """Where joins of a recording and of the streamer's others put their results; see select_outputs()."""
+        return await self._read(lambda connection: select_outputs(connection, recording))
 
     async def save(self, recorder: Recorder, changed: tuple[Segment, ...]) -> None:
         """Write a recorder and those of its segments that changed; raises NoSuchRecording."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import and_, case, desc, exists, func, or_, select
@@ -27,7 +28,7 @@ from streamvaultd.store.ledger import parse_event, parse_job
 from streamvaultd.store.recordings import ROW_ERRORS
 from streamvaultd.store.recovery import RecoverableStore
 from streamvaultd.store.rows import Present, parse_recorder
-from streamvaultd.store.schema import KEPT, events, jobs, recordings, segments, streamers, streams
+from streamvaultd.store.schema import KEPT, WANTED, events, jobs, recordings, segments, streamers, streams
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, RowMapping, Select, Table
@@ -90,9 +91,15 @@ class QueryableStore(RecoverableStore):
         found = await self.page_events(EventQuery(limit=1, before=event + 1))
         return next((row for row in found.items if row.id == event), None)
 
-    async def prunable(self, streamer: str | None, ended_before: int, *, failed: bool, limit: int) -> Sequence[int]:
-        """The numbers of recordings that are over since then and have media, oldest first."""
-        return await self._read(lambda connection: _prunable(connection, streamer, ended_before, limit, failed=failed))
+    async def prunable(
+        self, streamer: str | None, ended_before: int, *, failed: bool, kept: bool, limit: int
+    ) -> Sequence[int]:
+        """The numbers of recordings that are over since then and have media, oldest first.
+
+        `failed`: also those that nobody has joined; `kept`: also those that are marked.
+        """
+        found = partial(_prunable, streamer=streamer, ended_before=ended_before, failed=failed, kept=kept, limit=limit)
+        return await self._read(found)
 
     async def streamer_names(self) -> Sequence[str]:
         """Everybody who was ever recorded, by name."""
@@ -159,6 +166,8 @@ def _recordings(connection: Connection, query: RecordingQuery, present: Present)
         which.append(recordings.c.status.in_(query.statuses))
     if query.state is not None:
         which.append(recordings.c.state == query.state)
+    if query.kept:
+        which.append(recordings.c.kept & WANTED)
     named = select(recordings, streamers.c.username).join(streamers, streamers.c.id == recordings.c.streamer_id)
     rows, further = _page(connection, recordings, named, which, query)
     totals = _totals(connection, [row["id"] for row in rows])
@@ -247,16 +256,17 @@ def _events(connection: Connection, query: EventQuery) -> Page[EventRecord]:
 
 
 def _prunable(
-    connection: Connection, streamer: str | None, ended_before: int, limit: int, *, failed: bool
+    connection: Connection, *, streamer: str | None, ended_before: int, failed: bool, kept: bool, limit: int
 ) -> list[int]:
-    kept = exists().where(segments.c.recording_id == recordings.c.id, segments.c.bytes > 0, KEPT)
+    unjoined = exists().where(segments.c.recording_id == recordings.c.id, segments.c.bytes > 0, KEPT)
     has_media: ColumnElement[bool] = recordings.c.recording_path.is_not(None)
     if failed:
-        has_media = or_(has_media, and_(recordings.c.status == "failed", kept))
+        has_media = or_(has_media, and_(recordings.c.status == "failed", unjoined))
     chosen = (
         select(recordings.c.id)
         .where(*_of_streamer(recordings.c.streamer_id, streamer))
         .where(recordings.c.status.in_(FINAL), recordings.c.end_time < ended_before, has_media)
+        .where(*([] if kept else [recordings.c.kept.is_(False)]))
         .order_by(recordings.c.id)
         .limit(limit)
     )
@@ -265,7 +275,7 @@ def _prunable(
 
 def _results(connection: Connection, streamer: str) -> list[Result]:
     which = [_HAS_RESULT, *_of_streamer(recordings.c.streamer_id, streamer)]
-    columns = select(recordings.c.id, recordings.c.end_time, recordings.c.bytes)
+    columns = select(recordings.c.id, recordings.c.end_time, recordings.c.bytes, recordings.c.kept)
     try:
         return [_result(row) for row in connection.execute(columns.where(*which)).mappings()]
     except ROW_ERRORS:
@@ -281,4 +291,4 @@ def _result(row: RowMapping) -> Result:
     size = 0 if row["bytes"] is None else row["bytes"]  # a rebuilt row may not know it
     if not isinstance(size, int):
         raise TypeError(size)
-    return Result(recording=row["id"], ended=row["end_time"], size=size)
+    return Result(recording=row["id"], ended=row["end_time"], size=size, kept=row["kept"])

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import msgspec
 
-from streamvaultd.base.units import segment_unit
 from streamvaultd.core import ranges
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Moment, Policy, Recorder, Recording, Segment
+from streamvaultd.core.names import Run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -106,6 +106,7 @@ def recording_values(recorder: Recorder, boot: str) -> Values:
         "memory_max": recorder.memory_max,
         "bytes": recorder.result_bytes,
         "detail": recorder.detail,
+        "kept": recorder.kept,
         **_moment_values("start_time", wanted.created),
         **_moment_values("end_time", recorder.ended),
         **_moment_values("since", recorder.since),
@@ -117,7 +118,7 @@ def segment_values(segment: Segment, *, recording: int, path: str, boot: str) ->
     """Every column of a segments row except its keys."""
     return {
         "path": path,
-        "unit": segment_unit(recording, segment.number),
+        "unit": Run(recording, segment.number).unit,
         "status": segment.phase.value,
         "cause": segment.cause,
         "boot_id": boot,
@@ -155,6 +156,7 @@ def parse_recorder(row: Row, segments: tuple[Segment, ...], present: Present) ->
         "result_bytes": ranges.fitting(row["bytes"], ranges.BYTES),
         "ended": present.moment(row, "end_time"),
         "detail": row["detail"],
+        "kept": row["kept"],
         **present.instants(row, RECORDER_INSTANTS),
     }
     for name, allowed in RECORDER_RANGES.items():

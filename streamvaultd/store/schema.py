@@ -27,13 +27,14 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
     text,
 )
 
 if TYPE_CHECKING:
     from sqlalchemy import Dialect
 
-REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005")
+REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006")
 """Every schema this program knows, oldest first."""
 
 HEAD: Final = REVISIONS[-1]
@@ -43,6 +44,9 @@ JOB_STATUSES: Final = ("running", "done", "failed")
 
 KEPT: Final = text("status <> 'removed'")
 """Segments whose file may be there; a query finds them by their index only if it says so in these very words."""
+
+WANTED: Final = text("kept")
+"""Recordings that somebody wants for good; as KEPT, in these very words."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NAIVE_EPOCH: Final = _EPOCH.replace(tzinfo=None)
@@ -195,12 +199,14 @@ recordings = Table(
     _instant("memory_since"),
     Column("bytes", BigInteger),
     Column("detail", Prose),
+    Column("kept", Boolean, nullable=False, server_default=false()),
     _one_of("status", STATUSES),
     Index(None, "streamer_id"),
     Index(None, "status"),
     Index(None, "state"),
     Index(None, "stream_id"),
     Index(None, "start_time"),
+    Index("ix_recordings_kept", "id", sqlite_where=WANTED, postgresql_where=WANTED),
     Index(
         "uq_recordings_running",
         "streamer_id",

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How the media of one recording are given up, whoever decides that.
+"""How the media of one recording are given up, whoever decides that, and how they are marked to be kept.
 
 Files go first, then an event tells the recorder, whose rows say so: a crash between leaves rows that name files which
-are gone, which an audit finds and the next try puts right.
+are gone, which an audit finds and the next try puts right. One of the two happens to a recording at a time, so nobody
+hears that media are kept which are on their way out.
 """
 
 from __future__ import annotations
@@ -10,22 +11,38 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from streamvaultd.base.clock import Clock
 from streamvaultd.core.listing import JobRow
 from streamvaultd.core.model import Recorder
-from streamvaultd.core.recording.events import MediaPruned
-from streamvaultd.core.recording.on_request import why_not_pruned
-from streamvaultd.errors import VaultError
+from streamvaultd.core.recording.events import KeepRequested, MediaPruned
+from streamvaultd.core.recording.on_request import why_not_kept, why_not_pruned
+from streamvaultd.errors import NothingToKeep, VaultError
 from streamvaultd.recording.manager import Manager
 from streamvaultd.recording.removal import Removal
 
 
 class JobStore(Protocol):
-    """Raises StoreUnavailable."""
+    """Raises StoreUnavailable; get() also RecordingUnreadable."""
 
     async def unfinished_jobs(self) -> Sequence[JobRow]: ...
+    async def get(self, recording: int) -> Recorder | None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """Which media may go: `failed`: also segments that nobody has joined; `force`: also what is marked to be kept.
+
+    `rule` is that of retention, where nobody asked for it.
+    """
+
+    failed: bool = False
+    force: bool = False
+    rule: str | None = None
+
+
+JOINED: Final = Wish()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,37 +56,66 @@ class Pruned:
 
 
 class Pruning:
-    """Removes media; may be repeated."""
+    """Removes media, or marks them to be kept; may be repeated."""
 
     def __init__(self, *, store: JobStore, manager: Manager, removal: Removal, clock: Clock) -> None:
         self._store = store
         self._manager = manager
         self._removal = removal
         self._clock = clock
+        self._taken: set[int] = set()
 
-    async def prune(
-        self, stored: Recorder, *, failed: bool = False, is_dry: bool = False, rule: str | None = None
-    ) -> Pruned:
-        """Give up the media of a recording, if they may go. `rule` is that of retention, where nobody asked for it.
-
-        `failed`: also segments that nobody has joined. Trouble is an answer, StoreUnavailable included.
-        """
-        recorder = self._manager.known(stored.recording.id) or stored
+    async def keep(self, stored: Recorder, *, keep: bool) -> Recorder:
+        """The recording, marked to be kept or not any longer. Raises NothingToKeep."""
+        recording = stored.recording.id
+        if recording in self._taken:
+            raise NothingToKeep(recording=recording, why="its media are being removed, or it is being marked")
+        self._taken.add(recording)
         try:
-            why = why_not_pruned(recorder, failed=failed) or await self._why_busy(recorder)
+            recorder = await self._present(stored)
+            why = why_not_kept(recorder) if keep else None
             if why is not None:
-                return Pruned(recorder=recorder, sizes={}, why=why, rule=rule)
-            if rule is not None:  # nobody is there to be surprised
+                raise NothingToKeep(recording=recording, why=why)
+            event = KeepRequested(at=self._clock.now(), keep=keep)
+            return await self._submit(recorder, event) or recorder
+        finally:
+            self._taken.discard(recording)
+
+    async def prune(self, stored: Recorder, wish: Wish = JOINED, *, is_dry: bool = False) -> Pruned:
+        """Give up the media of a recording, if they may go. Trouble is an answer, StoreUnavailable included."""
+        if is_dry:
+            return await self._prune(stored, wish, is_dry=True)
+        recording = stored.recording.id
+        if recording in self._taken:
+            return Pruned(recorder=stored, sizes={}, why="it is being marked or removed already", rule=wish.rule)
+        self._taken.add(recording)
+        try:
+            return await self._prune(stored, wish, is_dry=False)
+        finally:
+            self._taken.discard(recording)
+
+    async def _prune(self, recorder: Recorder, wish: Wish, *, is_dry: bool) -> Pruned:
+        try:
+            recorder = await self._present(recorder)
+            why = why_not_pruned(recorder, failed=wish.failed, force=wish.force) or await self._why_busy(recorder)
+            if why is not None:
+                return Pruned(recorder=recorder, sizes={}, why=why, rule=wish.rule)
+            if wish.rule is not None:  # nobody is there to be surprised
                 await self._removal.require_disk(recorder)
             sizes = await self._removal.sizes(recorder)
             if not is_dry:
-                await self._remove(recorder, sizes, rule)
+                await self._remove(recorder, sizes, wish.rule)
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
-            return Pruned(recorder=recorder, sizes={}, why=f"{where}{error.strerror or error}", rule=rule)
+            return Pruned(recorder=recorder, sizes={}, why=f"{where}{error.strerror or error}", rule=wish.rule)
         except VaultError as error:
-            return Pruned(recorder=recorder, sizes={}, why=str(error), rule=rule)
-        return Pruned(recorder=recorder, sizes=sizes, rule=rule)
+            return Pruned(recorder=recorder, sizes={}, why=str(error), rule=wish.rule)
+        return Pruned(recorder=recorder, sizes=sizes, rule=wish.rule)
+
+    async def _present(self, stored: Recorder) -> Recorder:
+        """As it is now: `stored` was read some time ago."""
+        recording = stored.recording.id
+        return self._manager.known(recording) or await self._store.get(recording) or stored
 
     async def _why_busy(self, recorder: Recorder) -> str | None:
         jobs = await self._store.unfinished_jobs()
@@ -77,8 +123,11 @@ class Pruning:
 
     async def _remove(self, recorder: Recorder, sizes: Mapping[Path, int], rule: str | None) -> None:
         await self._removal.remove(recorder, list(sizes))
+        event = MediaPruned(at=self._clock.now(), files=len(sizes), size=sum(sizes.values()), rule=rule)
+        await self._submit(recorder, event)
+
+    async def _submit(self, recorder: Recorder, event: KeepRequested | MediaPruned) -> Recorder | None:
         recording = recorder.recording.id
         if self._manager.known(recording) is None:
             self._manager.take(recorder)
-        event = MediaPruned(at=self._clock.now(), files=len(sizes), size=sum(sizes.values()), rule=rule)
-        await self._manager.submit(recording, event)
+        return await self._manager.submit(recording, event)

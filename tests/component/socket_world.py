@@ -27,6 +27,7 @@ from streamvaultd.api.subscribe import SubscribeApi
 from streamvaultd.base.lanes import Lanes
 from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.config.settings import Settings
+from streamvaultd.core.model import Phase, Recorder, Segment, State
 from streamvaultd.core.recording import effects as fx
 from streamvaultd.core.upkeep.retention import RetentionRules
 from streamvaultd.core.watching.model import Mood, Watched
@@ -45,14 +46,14 @@ from streamvaultd.upkeep.pruning import Pruning
 from streamvaultd.upkeep.retention import Reprieve, Retention
 from streamvaultd.varlink.client import Client
 from streamvaultd.varlink.sockets import Members, listen
-from tests.component.store_world import BOOT, NOW, SetClock, later, segment_path
+from tests.component.store_world import BOOT, NOW, SetClock, later, move, segment_path, start
 from tests.fakes.managing import new_manager
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
     from pathlib import Path
 
-    from streamvaultd.core.model import Recorder, Told
+    from streamvaultd.core.model import Told
     from streamvaultd.varlink.server import Handler, Server
 
 RECORDER = "io.streamvault.Recorder"
@@ -113,9 +114,9 @@ class World:
         watches = cast("Any", SimpleNamespace(watched=self.watched))
         removal = Removal(store=self.store, files=files, media=Discard(), lanes=Lanes())
         pruning = Pruning(store=self.store, manager=self.manager, removal=removal, clock=self.clock)
+        self.reprieve = Reprieve(self.clock)
         self.retention = Retention(
-            store=self.store, pruning=pruning, clock=self.clock, journal=idle, limits=self,
-            reprieve=Reprieve(self.clock),
+            store=self.store, pruning=pruning, clock=self.clock, journal=idle, limits=self, reprieve=self.reprieve,
         )  # fmt: skip
         sizes = Glance(files=files, lanes=Lanes(), clock=self.clock)
         presenter = Presenter(clock=self.clock, sizes=sizes, joins=self.progress)
@@ -140,7 +141,10 @@ class World:
                 store=self.store, hub=self.hub, clock=self.clock, presenter=presenter, recorders=recorders,
                 watches=watches, segments=segments,
             ),
-            PruneApi(store=self.store, pruning=pruning, retention=self.retention, clock=self.clock),
+            PruneApi(
+                store=self.store, pruning=pruning, retention=self.retention, reprieve=self.reprieve,
+                presenter=presenter, clock=self.clock,
+            ),
             StreamersApi(roster=idle, watches=watches, plugins=idle, clock=self.clock),
             TellingApi(idle),
             RescanApi(idle),
@@ -242,3 +246,41 @@ async def served(folder: Path, members: Members | None = None) -> AsyncIterator[
                 with suppress(asyncio.CancelledError):
                     await task
             await store.close()
+
+
+def ended(number: int = 1, phase: Phase = Phase.REMOVED, **more: Any) -> Segment:
+    values: dict[str, Any] = {"size": 188, "cause": "stopped", "started": NOW, "media_at": NOW, "ended": later(9)}
+    return Segment(number=number, phase=phase, since=NOW, **(values | more))
+
+
+async def over(world: World, state: State, streamer: str = "demo", **more: Any) -> Recorder:
+    """A recording that is over."""
+    parts = more.pop("segments", (ended(1), ended(2, cause="oom")))
+    return await move(world.store, await start(world.store, streamer), state, *parts, ended=later(10), **more)
+
+
+async def joined(world: World, folder: Path, streamer: str = "demo") -> tuple[Recorder, list[Path]]:
+    """A recording with a result of two parts."""
+    recorder = await start(world.store, streamer)
+    home = folder / streamer
+    home.mkdir(exist_ok=True)
+    number = recorder.recording.id
+    parts = [home / f"{number}.ts", home / f"{number}.part2.ts"]
+    for path in parts:
+        path.write_bytes(b"x" * 100)
+    world_recorder = Recorder(
+        recording=recorder.recording.__class__(
+            **{name: getattr(recorder.recording, name) for name in recorder.recording.__dataclass_fields__}
+            | {"directory": str(folder)}
+        ),
+        state=State.COMPLETED,
+        since=NOW,
+        segments=(ended(1),),
+        path=str(parts[0]),
+        ended=later(10),
+    )
+    await world.store.save(world_recorder, world_recorder.segments)
+    job = await world.store.create_job(number, "join", {}, NOW)
+    result = {"path": str(parts[0]), "parts": [{"path": str(path), "bytes": 100} for path in parts]}
+    await world.store.finish_job(job, ok=True, result=result, now=NOW)
+    return world_recorder, parts

@@ -15,11 +15,11 @@ import pytest
 from streamvaultd.base.clock import SystemClock
 from streamvaultd.base.lanes import Lanes
 from streamvaultd.base.systemd1 import BusError
-from streamvaultd.base.units import segment_unit
 from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Phase, Policy, Recorder, Segment, State
+from streamvaultd.core.names import Job, Run
 from streamvaultd.core.recording import effects as fx
 from streamvaultd.core.recording import events as ev
 from streamvaultd.core.upkeep.violations import Kind
@@ -164,9 +164,9 @@ class House:
         """A recording that writes, and everything of it is there."""
         recorder = await self.create(streamer)
         self.manager.take(recorder)
-        unit = segment_unit(recorder.recording.id, 1)
-        self.machine.units_ += (Unit(name=unit, state="active", run=(recorder.recording.id, 1)),)
-        self.scopes.busy.add(unit)
+        run = recorder.run(1)
+        self.machine.units_ += (Unit(name=run.unit, state="active", run=run),)
+        self.scopes.busy.add(run.unit)
         return recorder
 
     async def create(self, streamer: str = "demo", state: State = State.RECORDING, **more: Any) -> Recorder:
@@ -227,7 +227,7 @@ async def test_all_is_well(house: House) -> None:
 
 async def test_three_looks_have_to_see_it(house: House) -> None:
     await house.record()
-    stranger = Unit(name="streamvault-9-001.scope", state="active", run=(9, 1))
+    stranger = Unit(name="streamvault-9-001.scope", state="active", run=Run(9, 1))
     there = house.machine.units_
     looks = iter([(*there, stranger), (*there, stranger), there])
     house.machine.before = lambda: setattr(house.machine, "units_", next(looks))
@@ -264,11 +264,11 @@ async def test_a_lost_run_takes_the_way_of_a_death(house: House) -> None:
 async def test_units_jobs_and_pipes_that_belong_to_nothing(house: House) -> None:
     await house.record()
     house.machine.units_ += (
-        Unit(name="streamvault-9-001.scope", state="active", run=(9, 1)),
-        Unit(name="streamvault-job-9.scope", state="active", job=9),
-        Unit(name="streamvault-8-001.scope", state="failed", run=(8, 1)),
+        Unit(name="streamvault-9-001.scope", state="active", run=Run(9, 1)),
+        Unit(name="streamvault-job-9.scope", state="active", job=Job(9)),
+        Unit(name="streamvault-8-001.scope", state="failed", run=Run(8, 1)),
     )
-    house.machine.pipes_ = (Pipe(name="exit-9-1", run=(9, 1)),)
+    house.machine.pipes_ = (Pipe(name="exit-9-1", run=Run(9, 1)),)
     expected = [Kind.SCOPE_UNKNOWN, Kind.JOB_UNKNOWN, Kind.UNIT_FAILED, Kind.PIPE_LEFT]
     assert await house.kinds() == expected
     dry = await house.audits.clean_up(dry_run=True)
@@ -438,7 +438,7 @@ async def test_a_bus_that_starts_anew_is_asked_again(house: House) -> None:
 
 async def test_what_is_found_is_told(house: House) -> None:
     house.machine.units_ = tuple(
-        Unit(name=f"streamvault-{number}-001.scope", state="active", run=(number, 1)) for number in range(100, 130)
+        Unit(name=f"streamvault-{number}-001.scope", state="active", run=Run(number, 1)) for number in range(100, 130)
     )
     await house.audits.tell()
     assert house.journal.told == [AUDIT_FOUND] * 21

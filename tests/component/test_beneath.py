@@ -20,6 +20,7 @@ from streamvaultd.base.lanes import OVERDUE_MAX, WIDTH, Lanes
 from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Moment, Policy, Recording
+from streamvaultd.core.names import Run
 from streamvaultd.errors import DirectoryUnusable
 from streamvaultd.jobs.join import output
 from streamvaultd.jobs.join.writer import Intent, intent_of
@@ -146,11 +147,11 @@ async def test_nothing_else_opens_it_either(directory: Path, kind: str) -> None:
         assert os.fstat(fd).st_size == len(MEDIA)
     put(intent_of(path), kind) if kind != "a link" else intent_of(path).symlink_to(good)
     assert Intent.load(intent_of(path)) is None
-    told: list[str] = []
+    told: list[Run] = []
     seen = asyncio.Event()
 
-    def on_trouble(unit: str, _error: OSError) -> None:
-        told.append(unit)
+    def on_trouble(run: Run, _error: OSError) -> None:
+        told.append(run)
         seen.set()
 
     loop = asyncio.get_running_loop()
@@ -158,11 +159,11 @@ async def test_nothing_else_opens_it_either(directory: Path, kind: str) -> None:
         loop, clock=SystemClock(), settings=LiveSettings(Settings(sync_interval=60.0)), held=held_files()
     )
     writeback.listeners.append(on_trouble)
-    writeback.watch("unit", path)
+    writeback.watch(Run(1, 1), path)
     async with asyncio.timeout(20):
         await seen.wait()
     writeback.close()
-    assert told == ["unit"]
+    assert told == [Run(1, 1)]
     assert is_there(path, before)
 
 

@@ -15,10 +15,10 @@ from typing import Any, cast
 import pytest
 
 from streamvaultd.base.lanes import Lanes
-from streamvaultd.base.units import segment_unit
 from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Moment, Phase, Policy, Recorder, Recording, Segment, State
+from streamvaultd.core.names import Run
 from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.disk import Margin, Pace, Room
 from streamvaultd.errors import DirectoryUnusable, DiskFull
@@ -71,7 +71,7 @@ class World:
     def __init__(self) -> None:
         self.space = FakeSpace()
         self.recorders: dict[int, Recorder] = {}
-        self.growing: dict[str, Pace] = {}
+        self.growing: dict[Run, Pace] = {}
         self.inbox = Posted(lambda: self.news.set())
         self.told: list[str] = []
         self.tasks: list[asyncio.Task[None]] = []
@@ -95,7 +95,7 @@ class World:
     def tell(self, _entry: object, recorder: Recorder, *, segment: str, why: str) -> None:
         self.told.append(f"{recorder.recording.streamer} {segment}: {why}")
 
-    def paces(self) -> dict[str, Pace]:
+    def paces(self) -> dict[Run, Pace]:
         return self.growing
 
     def add(
@@ -110,12 +110,12 @@ class World:
         segment = Segment(number=1, phase=Phase.WRITING, since=began, media_at=began, size=100 * mean)
         self.recorders[number] = Recorder(recording=recording, state=state, since=NOW, segments=(segment,))
         if rate:
-            self.growing[segment_unit(number, 1)] = Pace(steady=rate)
+            self.growing[Run(number, 1)] = Pace(steady=rate)
         return self.recorders[number]
 
     def become(self, number: int, state: State) -> Recorder:
         self.recorders[number] = replace(self.recorders[number], state=state)
-        self.growing.pop(segment_unit(number, 1), None)
+        self.growing.pop(Run(number, 1), None)
         return self.recorders[number]
 
     async def look(self) -> list[tuple[int, str]]:
@@ -281,17 +281,16 @@ async def test_media_that_cannot_be_put_on_disk_are_told_and_the_disk_is_tried(w
     for number in (1, 2):
         world.add(number, "/a")
     await world.look()
-    world.guard.on_sync_failed(segment_unit(1, 1), error(errno.EIO))
+    world.guard.on_sync_failed(Run(1, 1), error(errno.EIO))
     await world.tasks[-1]
     assert world.told == ["s1 001: Input/output error"]
     assert world.paused() == []  # it can be written to: what is lost is lost, and the recordings go on
     world.space.writable = {"a": error(errno.EROFS)}
-    world.guard.on_sync_failed(segment_unit(1, 1), error(errno.EROFS))
+    world.guard.on_sync_failed(Run(1, 1), error(errno.EROFS))
     await world.tasks[-1]
     assert world.paused() == [(1, "/a: Read-only file system"), (2, "/a: Read-only file system")]
     assert world.guard.state_of(2) == "read-only"
-    world.guard.on_sync_failed(segment_unit(9, 1), error(errno.EIO))
-    world.guard.on_sync_failed("other.scope", error(errno.EIO))
+    world.guard.on_sync_failed(Run(9, 1), error(errno.EIO))
     assert len(world.told) == 2
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from streamvaultd.base.units import parse_segment_unit
+from streamvaultd.core.names import Run
 from streamvaultd.core.recording.events import FileTaken, Taken
 from streamvaultd.recording.files.held import HeldFiles
 from streamvaultd.recording.inbox import Inbox
 from tests.component.held_world import Store, held_files
 
-UNIT = "streamvault-1-001.scope"
+RUN = Run(1, 1)
 STORED = "file-1-1"
 LIMIT = 20.0
 
@@ -42,20 +42,20 @@ class Scene:
         self.written += text
 
     def hold(self) -> None:
-        self.held.hold(UNIT, self.path, self.held.open(UNIT, self.path))
+        self.held.hold(RUN, self.path, self.held.open(RUN, self.path))
 
     async def next(self) -> tuple[Taken, int]:
         async with asyncio.timeout(LIMIT):
             entry = await self.inbox.next()
         assert isinstance(entry.event, FileTaken)
-        assert (entry.recording, entry.event.attempt) == parse_segment_unit(UNIT)
+        assert Run(entry.recording, entry.event.attempt) == RUN
         return entry.event.how, entry.event.size
 
     def seal(self) -> None:
         """As a seal does: nobody writes any more."""
         os.close(self.writer)
-        self.held.restoring(UNIT, self.path, is_over=True)()
-        self.held.release(UNIT)
+        self.held.restoring(RUN, self.path, is_over=True)()
+        self.held.release(RUN)
 
 
 @pytest.fixture(name="scene")
@@ -67,14 +67,14 @@ async def _scene(tmp_path: Path) -> Scene:
 
 async def test_a_file_that_is_removed_is_copied_when_it_is_sealed(scene: Scene) -> None:
     scene.hold()
-    assert not scene.held.is_taken(UNIT)
+    assert not scene.held.is_taken(RUN)
     scene.path.unlink()
     assert await scene.next() == (Taken.REMOVED, 6)
-    scene.held.store(UNIT)
-    scene.held.restoring(UNIT, scene.path, is_over=False)()
+    scene.held.store(RUN)
+    scene.held.restoring(RUN, scene.path, is_over=False)()
     assert not scene.path.exists(), "somebody still writes to it"
     scene.write(b", and after")
-    assert scene.held.size(UNIT) == len(scene.written)
+    assert scene.held.size(RUN) == len(scene.written)
     assert list(scene.store.fds) == [STORED]
     scene.seal()
     assert scene.path.read_bytes() == scene.written
@@ -100,11 +100,11 @@ async def test_a_file_that_is_moved_or_a_folder_above_it_gets_its_name_again_at_
     assert (await scene.next())[0] is Taken.MOVED
     if up == 3:
         moved.mkdir()  # a directory that is gone may be a disk that is not mounted: it is not made
-    scene.held.restoring(UNIT, scene.path, is_over=False)()
+    scene.held.restoring(RUN, scene.path, is_over=False)()
     scene.write(b", and after")
     assert scene.path.read_bytes() == scene.written
     async with asyncio.timeout(LIMIT):
-        while scene.held.is_taken(UNIT):  # noqa: ASYNC110  (nobody is told)
+        while scene.held.is_taken(RUN):  # noqa: ASYNC110  (nobody is told)
             await asyncio.sleep(0)
     scene.path.unlink()
     assert (await scene.next())[0] is Taken.MOVED, "it is looked after where it is now"
@@ -118,7 +118,7 @@ async def test_a_name_that_another_file_has_is_left_to_it(scene: Scene) -> None:
     scene.path.write_bytes(b"mine")
     assert await scene.next() == (Taken.REMOVED, 6)
     with pytest.raises(FileExistsError, match="another file has its name"):
-        scene.held.restoring(UNIT, scene.path, is_over=True)()
+        scene.held.restoring(RUN, scene.path, is_over=True)()
     assert scene.path.read_bytes() == b"mine"
 
 
@@ -126,7 +126,7 @@ async def test_sealed_twice_it_is_the_same_copy(scene: Scene) -> None:
     scene.hold()
     scene.path.unlink()
     for _ in range(2):
-        scene.held.restoring(UNIT, scene.path, is_over=True)()
+        scene.held.restoring(RUN, scene.path, is_over=True)()
     assert scene.path.read_bytes() == scene.written
 
 
@@ -146,7 +146,7 @@ async def test_the_next_daemon_has_it_from_the_fd_store(scene: Scene, is_running
     scene.hold()
     scene.path.unlink()
     await scene.next()
-    scene.held.store(UNIT)
+    scene.held.store(RUN)
     scene.held = scene.daemon()
     scene.held.inherit({name: [os.dup(fd) for fd in fds] for name, fds in scene.store.fds.items()})
     if is_running:
@@ -169,9 +169,9 @@ async def test_a_file_that_nobody_has_is_not_there(scene: Scene) -> None:
     scene.path.unlink()
     os.close(scene.writer)
     with pytest.raises(FileNotFoundError):
-        scene.held.open(UNIT, scene.path)
-    scene.held.restoring(UNIT, scene.path, is_over=True)()
-    scene.held.release(UNIT)
+        scene.held.open(RUN, scene.path)
+    scene.held.restoring(RUN, scene.path, is_over=True)()
+    scene.held.release(RUN)
 
 
 def opened() -> set[str]:
@@ -187,12 +187,12 @@ async def test_what_cannot_be_sealed_keeps_no_disk_busy_unless_it_is_nowhere_els
     scene.hold()
     other = scene.path.with_name("segment_002.ts")
     other.write_bytes(b"other")
-    scene.held.hold("streamvault-1-002.scope", other, os.open(other, os.O_RDONLY))
+    scene.held.hold(Run(1, 2), other, os.open(other, os.O_RDONLY))
     scene.path.unlink()
     await scene.next()
     assert str(other) in opened()
-    for unit in (UNIT, "streamvault-1-002.scope"):
-        scene.held.release_named(unit)
+    for run in (RUN, Run(1, 2)):
+        scene.held.release_named(run)
     assert str(other) not in opened()
     scene.seal()
     assert scene.path.read_bytes() == scene.written
@@ -207,6 +207,6 @@ async def test_descriptors_are_closed(scene: Scene) -> None:
     for act in actions:
         act()
     await scene.next()
-    scene.held.store(UNIT)
+    scene.held.store(RUN)
     scene.seal()
     assert count() == before - 1, "of the writer"

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import pytest
 
+from streamvaultd.base.lanes import Lanes
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Moment, Phase, Recorder, Segment, State
 from streamvaultd.core.recording.events import JoinEnded
@@ -19,6 +20,7 @@ from streamvaultd.errors import ScopeFailed, StoreUnavailable
 from streamvaultd.jobs import joins as module
 from streamvaultd.jobs.joins import Joins
 from streamvaultd.jobs.launching import JoinRuns
+from streamvaultd.jobs.naming import ResultNames
 from streamvaultd.jobs.progress import JoinProgress
 from streamvaultd.recording.files.output import SegmentFiles
 from streamvaultd.reporting.notices import LEAD_LEFT_OUT
@@ -74,17 +76,17 @@ class World:
             store=self.store,
             disk=cast("Any", self.disk),
             journal=cast("Any", self),
+            names=ResultNames(store=self.store, files=SegmentFiles(), lanes=Lanes(), templates=self),
             runs=JoinRuns(
                 runs=cast("Any", self),
                 files=SegmentFiles(),
-                names=self,
                 progress=JoinProgress(folder=self.folder / "jobs", watcher=cast("Any", self), listener=self),
                 reports=self.folder / "jobs",
                 argv=("join",),
             ),
         )
 
-    # as names
+    # as templates
 
     def template_for(self, _recording: object) -> str:
         return "joined"

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from streamvaultd.core.evidence import Evidence
+from streamvaultd.core.names import Run
 from streamvaultd.core.recording.loglines import Line
 from streamvaultd.scopes.witnesses.entries import KernelOom, OomdKill, UnitOom
 from streamvaultd.scopes.witnesses.journal import BATCH, REPLAY_AGE_MAX, UNKNOWN_SPAN, JournalWatch
@@ -123,21 +124,21 @@ async def test_what_was_said_is_replayed_and_what_is_said_now_is_followed(writte
     written.close()
     watcher = watch(written, heard)
     replayed = await asyncio.to_thread(watcher.replay)
-    assert replayed.items == (UnitOom(unit(1)), OomdKill(unit(1)), KernelOom(unit(1), OOM_KILL))
+    assert replayed.items == (UnitOom(Run(1, 1)), OomdKill(Run(1, 1)), KernelOom(Run(1, 1), OOM_KILL))
     all_of_it = Evidence(journal_oom=True, journal_oomd=True, kernel_oom=OOM_KILL)
-    assert replayed.evidence() == {unit(1): all_of_it}
+    assert replayed.evidence() == {Run(1, 1): all_of_it}
     assert not replayed.has_gap
 
     running = asyncio.create_task(watcher.run())
     written.rotate()
     written.put_oom(2)
-    assert await heard.get() == (unit(2), Evidence(journal_oom=True))
+    assert await heard.get() == (Run(1, 2), Evidence(journal_oom=True))
     written.put_line(FILTERING, uid=UID + 1)  # somebody else's
     written.put_line(FILTERING)
-    assert await heard.get() == (1, 1, Line.FILTERING, FILTERING)
+    assert await heard.get() == (Run(1, 1), Line.FILTERING, FILTERING)
     written.rotate()  # and again, with entries before and after
     written.put_oom(3)
-    assert await heard.get() == (unit(3), Evidence(journal_oom=True))
+    assert await heard.get() == (Run(1, 3), Evidence(journal_oom=True))
     running.cancel()
 
 
@@ -145,7 +146,7 @@ async def test_a_new_daemon_hears_what_came_after_the_saved_position(written: Wr
     written.put_oom(1)
     watcher = watch(written, heard, save_seconds=0.0)
     running = asyncio.create_task(watcher.run())
-    assert (await heard.get())[0] == unit(1)
+    assert (await heard.get())[0] == Run(1, 1)
     await wait_for_file(written.folder.parent / "position")
     running.cancel()
 
@@ -159,26 +160,26 @@ async def test_a_new_daemon_hears_what_came_after_the_saved_position(written: Wr
     assert await asyncio.to_thread(again.replay) == first
     for item in first.items:
         again.tell(item)
-    assert await heard.get() == (unit(2), Evidence(journal_oom=True))
-    assert await heard.get() == (1, 3, Line.FILTERING, FILTERING)
+    assert await heard.get() == (Run(1, 2), Evidence(journal_oom=True))
+    assert await heard.get() == (Run(1, 3), Line.FILTERING, FILTERING)
 
 
 async def test_what_was_handed_on_just_now_is_not_saved_yet(written: Written, heard: Heard) -> None:
     watcher = watch(written, heard, save_seconds=3600.0)
     running = asyncio.create_task(watcher.run())
     written.put_oom(1)
-    assert (await heard.get())[0] == unit(1)
+    assert (await heard.get())[0] == Run(1, 1)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert not (written.folder.parent / "position").exists()
     written.close()
-    assert (await asyncio.to_thread(watch(written, heard).replay)).items == (UnitOom(unit(1)),)
+    assert (await asyncio.to_thread(watch(written, heard).replay)).items == (UnitOom(Run(1, 1)),)
 
 
 async def save(written: Written, heard: Heard, number: int) -> None:
     """Have a daemon read up to here and save that."""
     running = asyncio.create_task(watch(written, heard, save_seconds=0.0).run())
-    while (await heard.get())[0] != unit(number):
+    while (await heard.get())[0] != Run(1, number):
         pass
     await wait_for_file(written.folder.parent / "position")
     running.cancel()
@@ -194,7 +195,7 @@ async def test_a_position_that_was_rotated_away_is_told(written: Written, heard:
     written.put_oom(3, age=300)
     written.close()
     replayed = await asyncio.to_thread(watch(written, heard).replay)
-    assert replayed.items == (UnitOom(unit(3)),)
+    assert replayed.items == (UnitOom(Run(1, 3)),)
     assert replayed.has_gap
 
 
@@ -216,7 +217,7 @@ async def test_without_a_position_the_last_hour_is_replayed(written: Written, he
     written.put_oom(2, age=UNKNOWN_SPAN - 60)
     written.close()
     replayed = await asyncio.to_thread(watch(written, heard).replay)
-    assert replayed.items == (UnitOom(unit(2)),)
+    assert replayed.items == (UnitOom(Run(1, 2)),)
 
 
 async def test_what_is_too_old_is_left_out(written: Written, heard: Heard) -> None:
@@ -228,7 +229,7 @@ async def test_what_is_too_old_is_left_out(written: Written, heard: Heard) -> No
     position = f'{{"cursor":"{cursor}","written":{time.time() - REPLAY_AGE_MAX - DAY}}}'
     (written.folder.parent / "position").write_text(position)
     replayed = await asyncio.to_thread(watch(written, heard).replay)
-    assert replayed.items == (UnitOom(unit(2)),)
+    assert replayed.items == (UnitOom(Run(1, 2)),)
     assert replayed.has_gap
 
 
@@ -253,7 +254,7 @@ async def test_a_flood_leaves_the_event_loop_its_turns(written: Written, heard: 
 
     watcher = watch(written, heard, on_line=on_line)
     tasks = [asyncio.create_task(watcher.run()), asyncio.create_task(take_turns())]
-    assert (await heard.get())[0] == unit(1)
+    assert (await heard.get())[0] == Run(1, 1)
     assert sum(of_each_turn.values()) == 20 * BATCH
     assert max(of_each_turn.values()) <= BATCH
     for task in tasks:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from streamvaultd.core.model import Phase, Recorder, Segment, State
+from streamvaultd.core.names import Run
 from streamvaultd.core.recording.loglines import Line
 from streamvaultd.errors import StreamlinkUnusable
 from streamvaultd.recording import witnesses as module
@@ -60,7 +61,7 @@ def rotation(directory: Path, **fields: Any) -> Recorder:
 
 async def test_a_quality_that_is_about_to_be_told_is_waited_for(studio: Launches, tmp_path: Path) -> None:
     launch = asyncio.create_task(studio.captures.launch(rotation(tmp_path), 2))
-    asyncio.get_running_loop().call_later(0.05, studio.on_line, 1, 1, Line.OPENING, OPENING)
+    asyncio.get_running_loop().call_later(0.05, studio.on_line, Run(1, 1), Line.OPENING, OPENING)
     await launch
     assert studio.asked == ["720p60"]
 
@@ -69,8 +70,8 @@ async def test_one_that_was_told_since_the_decision_is_taken_at_once(
     studio: Launches, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "QUALITY_WAIT", FOR_EVER)
-    studio.on_line(1, 1, Line.OPENING, OPENING)
-    studio.on_line(1, 1, Line.OPENING, OPENING)
+    studio.on_line(Run(1, 1), Line.OPENING, OPENING)
+    studio.on_line(Run(1, 1), Line.OPENING, OPENING)
     async with asyncio.timeout(LIMIT):
         await studio.captures.launch(rotation(tmp_path), 2)
     assert studio.asked == ["720p60"]
@@ -80,7 +81,7 @@ async def test_nobody_waits_for_long(studio: Launches, tmp_path: Path, monkeypat
     """The journal may be away, or not be readable."""
     monkeypatch.setattr(module, "QUALITY_WAIT", 0.01)
     await studio.captures.launch(rotation(tmp_path), 2)
-    studio.on_line(1, 7, Line.OPENING, OPENING)  # of a run that is none
+    studio.on_line(Run(1, 7), Line.OPENING, OPENING)  # of a run that is none
     assert studio.asked == [None]
 
 

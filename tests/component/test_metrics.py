@@ -51,7 +51,7 @@ from tests.fakes.parts import Begun
 
 ROOT = Path(__file__).resolve().parents[2]
 CLOCK = SystemClock()
-NONE = Figures(recordings={}, causes={}, bytes=0, seams={}, gap_ms=0.0)
+NONE = Figures(recordings={}, kept=0, causes={}, bytes=0, seams={}, gap_ms=0.0)
 Samples = dict[tuple[str, str], float]
 
 
@@ -102,6 +102,7 @@ def samples(text: bytes) -> Samples:
 def test_a_page_says_what_runs_and_what_was() -> None:
     stored = Figures(
         recordings={"recording": 1, "completed": 3},
+        kept=2,
         causes={"oom": 2, "signal:9": 3, "signal:11": 1, "stopped": 5, "rotated": 7, "novel": 1},
         bytes=5000,
         seams={"exact": 4, "gap": 1},
@@ -239,11 +240,11 @@ async def test_the_store_has_the_sums(tmp_path: Path) -> None:
             segment(1, started=1, ended=2, cause="oom", size=5),
             segment(2, started=3, ended=4, cause="oom", size=6),
         )
-        await store.save(replace(made, state=State.COMPLETED, segments=parts), parts)
+        await store.save(replace(made, state=State.COMPLETED, segments=parts, kept=True), parts)
         seam = SeamRecord(older=1, newer=2, kind="gap", method="none", gap_ms=250.0, certainty="likely")
         await store.add_seams(made.recording.id, [seam])
         assert await store.figures() == Figures(
-            recordings={"completed": 1}, causes={"oom": 2}, bytes=11, seams={"gap": 1}, gap_ms=250.0
+            recordings={"completed": 1}, kept=1, causes={"oom": 2}, bytes=11, seams={"gap": 1}, gap_ms=250.0
         )
     finally:
         await store.close()

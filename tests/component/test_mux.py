@@ -15,7 +15,7 @@ from streamvaultd.media.container import Container, sniff
 from streamvaultd.media.plan import plan_join
 from streamvaultd.media.seam import Certainty, SeamKind
 from streamvaultd.media.splice import Splice
-from streamvaultd.recording.streamlink import mux
+from streamvaultd.recording.streamlink.command import MUXER
 from tests.component.test_join_media import ffmpeg
 from tests.component.test_join_muxed import digests
 from tests.fakes.memory import BytesSource
@@ -74,7 +74,7 @@ def capture(folder: Path, broadcast: dict[str, Stream], start: int, end: int, *,
         threads[-1].start()
         words += ["-i", str(path)]
     maps = ("-c:v", "copy", "-c:a", "copy", "-map", "0:v?", "-map", "0:a?", "-map", "1:a", "-copyts")
-    argv = [mux.__file__, "-y", "-nostats", "-loglevel", "error", *words, *maps, "-f", "mpegts", "pipe:1"]
+    argv = [str(MUXER), "-y", "-nostats", "-loglevel", "error", *words, *maps, "-f", "mpegts", "pipe:1"]
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=True)
     for thread in threads:
         thread.join()

@@ -29,6 +29,8 @@ RELOADS = {
 HANGS = 2
 """The request for the playlist that is not answered until there is another one."""
 LIMIT = 60.0
+MANIFESTS = ("abc", *5 * [""], "bcd", "bcd", "cde")
+"""Of DASH, at each request for it; "" is an error, and streamlink tries four times. The last one is the end."""
 
 
 @pytest.fixture
@@ -92,6 +94,55 @@ def test_all_that_is_new_is_fetched_once_and_deciphered(at: World, kind: str, me
     assert (at.folder / "out").read_bytes() == media
     told = [entry["MESSAGE"] for entry in at.journal.entries()]
     assert any("A playlist counts its entries wrongly" in line for line in told), told
+
+
+def manifest(names: str, *, is_over: bool) -> bytes:
+    """Of DASH, with these media segments of a second each."""
+    kind, first = "static" if is_over else "dynamic", "abcde".index(names[0])
+    times = f'<S t="{first}" d="1" r="{len(names) - 1}"/>'
+    return (
+        f'<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="{kind}" minimumUpdatePeriod="PT1S" minBufferTime="PT1S" '
+        'availabilityStartTime="2026-01-01T00:00:00Z" publishTime="2026-01-01T00:00:00Z" profiles="x">'
+        '<Period id="0" start="PT0S"><AdaptationSet mimeType="video/mp4">'
+        f'<SegmentTemplate timescale="1" startNumber="{first}" initialization="init" media="$Number$">'
+        f"<SegmentTimeline>{times}</SegmentTimeline></SegmentTemplate>"
+        '<Representation id="v" bandwidth="1000" codecs="avc1.42c00b" width="16" height="16"/>'
+        "</AdaptationSet></Period></MPD>"
+    ).encode()
+
+
+@contextmanager
+def dash() -> Iterator[str]:
+    """/live.mpd advances with every request, and is away for some of them."""
+    asked = iter(MANIFESTS)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            file = self.path.strip("/")
+            is_manifest = file.endswith(".mpd")
+            names = next(asked, MANIFESTS[-1]) if is_manifest else ""
+            body = b"init " if file == "init" else f"{file} ".encode()
+            body = manifest(names, is_over=names == MANIFESTS[-1]) if names else body
+            self.send_response(404 if is_manifest and not names else 200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name for it
+            """Nothing on stderr for each request."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def test_a_manifest_of_dash_that_was_away_is_reloaded(at: World) -> None:
+    """By itself streamlink fetches nothing more, and never ends."""
+    with dash() as url:
+        at.record(f"{url}/live.mpd", at.folder / "out", installed()).ended()
+    assert (at.folder / "out").read_bytes() == b"init 0 1 2 3 4 "
+    assert any("Failed to reload playlist" in entry["MESSAGE"] for entry in at.journal.entries())
 
 
 def test_a_playlist_that_does_not_come_is_asked_for_anew(at: World) -> None:

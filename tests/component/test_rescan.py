@@ -209,6 +209,20 @@ async def test_a_manifest_says_what_the_rows_say_without_secrets(root: Path, dat
     assert [entry.name for entry in path.parent.iterdir() if entry.name.endswith(".new")] == []
 
 
+async def test_a_mark_is_in_the_manifest_and_in_the_store_that_is_rebuilt(
+    root: Path, databases: tuple[Path, Path]
+) -> None:
+    async with house(databases[0], root) as home:
+        done = replace(await complete(home), kept=True)
+        await home.store.save(done, ())
+        await Writer(home.store).note(done)
+        plain = await complete(home, "other")
+    async with house(databases[1], root) as home:
+        await home.run()
+        found = [await home.store.find(each.recording.streamer) for each in (done, plain)]
+    assert [each.kept for each in found] == [True, False]
+
+
 async def test_nothing_is_written_before_media(root: Path, databases: tuple[Path, Path]) -> None:
     async with house(databases[0], root) as home:
         recorder = await home.start()

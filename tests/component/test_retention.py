@@ -18,7 +18,7 @@ from streamvaultd.base.lanes import Lanes
 from streamvaultd.core.model import Moment, Phase, Recorder, Segment, State
 from streamvaultd.core.recording.effects import Announce, Effect, Notice, Save
 from streamvaultd.core.upkeep.retention import CLOCK_SETTLES, Result, RetentionRules
-from streamvaultd.errors import StoreUnavailable
+from streamvaultd.errors import NothingToKeep, StoreUnavailable
 from streamvaultd.recording.files.discard import Discard
 from streamvaultd.recording.files.output import SegmentFiles
 from streamvaultd.recording.removal import Removal
@@ -76,7 +76,7 @@ class World:
         """A new daemon, that has run for longer than its reprieve."""
         self.manager = new_manager(self, self.clock, self._on_change)
         removal = Removal(store=self.store, files=SegmentFiles(), media=self.media, lanes=Lanes())
-        pruning = Pruning(store=self.store, manager=self.manager, removal=removal, clock=self.clock)
+        self.pruning = pruning = Pruning(store=self.store, manager=self.manager, removal=removal, clock=self.clock)
         self.reprieve = Reprieve(self.clock)
         self.retention = Retention(
             store=self.store,
@@ -388,3 +388,42 @@ async def test_rows_that_nobody_can_read_are_left_out(world: World, tmp_path: Pa
     world.rules = {"alice": RetentionRules(keep_recordings=1), "bob": RetentionRules(keep_recordings=1)}
     assert await world.sweep() == 0
     assert all((world.folder / "alice" / f"{number}.ts").exists() for number in (1, 2, 3, 4))
+
+
+async def test_what_is_marked_stays_over_restarts_until_the_mark_goes(world: World) -> None:
+    for days in (3, 2, 1):
+        await world.over(days)
+    world.rules = {"alice": RetentionRules(keep_recordings=1)}
+    await mark(world, 1, keep=True)
+    world.begin()
+    assert [await world.sweep(), await world.kept()] == [1, [1, 3]]
+    await mark(world, 1, keep=False)
+    assert [await world.sweep(), await world.kept()] == [1, [3]]
+    assert world.told == []
+
+
+async def mark(world: World, recording: int, *, keep: bool) -> Recorder:
+    found = await world.store.get(recording)
+    assert found is not None
+    running = asyncio.create_task(world.manager.run())
+    try:
+        return await world.pruning.keep(found, keep=keep)
+    finally:
+        running.cancel()
+
+
+async def test_nobody_hears_that_media_are_kept_which_are_on_their_way_out(world: World) -> None:
+    """The disk hangs while they are removed; and what was read before a mark is not removed after it."""
+    old = [await world.over(days) for days in (3, 2)]
+    world.media.hangs = threading.Event()
+    removing = asyncio.create_task(world.pruning.prune(old[0]))
+    await asyncio.sleep(0)  # it has begun
+    with pytest.raises(NothingToKeep, match="are being removed"):
+        await mark(world, 1, keep=True)
+    assert (await mark(world, 2, keep=True)).kept
+    world.media.hangs.set()
+    running = asyncio.create_task(world.manager.run())
+    assert (await removing).why is None
+    assert (await world.pruning.prune(old[1])).why == "it is marked to be kept"
+    running.cancel()
+    assert await world.kept() == [2]

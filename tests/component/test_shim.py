@@ -199,6 +199,12 @@ def test_the_command_sees_nothing_of_the_daemons_surroundings(at: World) -> None
     }  # fmt: skip
 
 
+def test_a_command_has_what_was_added_to_its_environment_and_no_other_has(at: World) -> None:
+    asked = "echo ${MALLOC_ARENA_MAX-none} >&2"
+    assert sh(at, asked, environment={"MALLOC_ARENA_MAX": "1"}).ended()["log"] == ["1"]
+    assert sh(at, asked).ended()["log"] == ["none"]
+
+
 def test_secrets_and_credentials_stay_out_of_journal_and_record(at: World) -> None:
     run = sh(at, "echo 'error: http://me:pw@host/x?token=abc says hunter22' >&2", secrets=["hunter22"])
     assert run.ended()["log"] == ["error: http://***@host/x?*** says ***"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The methods of the socket against a real store: pages and filters, what is subscribed to, what is pruned."""
+"""The methods of the socket against a real store: pages and filters, what is subscribed to."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ import varlink
 
 from streamvaultd.api.sockets import READ_METHODS
 from streamvaultd.config.settings import Settings
-from streamvaultd.core.model import Phase, Recorder, SeamRecord, Segment, State, Told
+from streamvaultd.core.model import Phase, SeamRecord, State, Told
 from streamvaultd.core.recording import effects as fx
-from streamvaultd.core.upkeep.retention import RetentionRules
 from streamvaultd.core.watching.proxies import Pool
 from streamvaultd.errors import (
     ConfigInvalid,
@@ -30,13 +29,12 @@ from streamvaultd.errors import (
     NothingToRetry,
     NothingToVerify,
     PermissionDenied,
-    PruneUnbounded,
     VerifyFailed,
 )
 from streamvaultd.varlink import idl
 from streamvaultd.varlink.server import read_definition
 from streamvaultd.varlink.sockets import Members, Peer
-from tests.component.socket_world import RECORDER, World, served, somebody
+from tests.component.socket_world import RECORDER, World, ended, joined, over, served, somebody
 from tests.component.store_world import NOW, later, move, start
 
 if TYPE_CHECKING:
@@ -50,17 +48,6 @@ DEFINED = idl.parse(read_definition(RECORDER))
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     async with served(tmp_path) as world:
         yield world
-
-
-def ended(number: int = 1, phase: Phase = Phase.REMOVED, **more: Any) -> Segment:
-    values: dict[str, Any] = {"size": 188, "cause": "stopped", "started": NOW, "media_at": NOW, "ended": later(9)}
-    return Segment(number=number, phase=phase, since=NOW, **(values | more))
-
-
-async def over(world: World, state: State, streamer: str = "demo", **more: Any) -> Recorder:
-    """A recording that is over."""
-    parts = more.pop("segments", (ended(1), ended(2, cause="oom")))
-    return await move(world.store, await start(world.store, streamer), state, *parts, ended=later(10), **more)
 
 
 def ids(answer: dict[str, Any], name: str = "recordings") -> list[int]:
@@ -78,8 +65,9 @@ async def test_every_method_has_a_handler_and_there_is_no_other(world: World) ->
 async def test_the_read_only_socket_answers_what_changes_nothing(world: World) -> None:
     await over(world, State.COMPLETED)
     assert ids(await world.look("List", all=True)) == [1]
+    named = ("Stop", "Rotate", "Retry", "Keep", "Unkeep", "Verify")
     for method in sorted(set(DEFINED.methods) - READ_METHODS):
-        parameters = {"recording": "demo"} if method in ("Stop", "Rotate", "Retry", "Verify") else {}
+        parameters = {"recording": "demo"} if method in named else {}
         parameters |= {"url": "hls://x"} if method in ("Record", "AddStreamer") else {}
         parameters |= {"streamer": "demo"} if method.endswith("Streamer") and method != "AddStreamer" else {}
         parameters |= {"verb": "status"} if method == "ManageStreamlink" else {}
@@ -346,118 +334,6 @@ async def test_a_recording_whose_join_failed_says_when_it_is_tried_again_and_can
     answer = await world.call("Retry", recording="demo")
     assert answer["recording"]["runtime"]["state"] == "finalizing"
     assert fx.Join(2) in world.executor.done
-
-
-async def joined(world: World, folder: Path, streamer: str = "demo") -> tuple[Recorder, list[Path]]:
-    """A recording with a result of two parts."""
-    recorder = await start(world.store, streamer)
-    home = folder / streamer
-    home.mkdir(exist_ok=True)
-    number = recorder.recording.id
-    parts = [home / f"{number}.ts", home / f"{number}.part2.ts"]
-    for path in parts:
-        path.write_bytes(b"x" * 100)
-    world_recorder = Recorder(
-        recording=recorder.recording.__class__(
-            **{name: getattr(recorder.recording, name) for name in recorder.recording.__dataclass_fields__}
-            | {"directory": str(folder)}
-        ),
-        state=State.COMPLETED,
-        since=NOW,
-        segments=(ended(1),),
-        path=str(parts[0]),
-        ended=later(10),
-    )
-    await world.store.save(world_recorder, world_recorder.segments)
-    job = await world.store.create_job(number, "join", {}, NOW)
-    result = {"path": str(parts[0]), "parts": [{"path": str(path), "bytes": 100} for path in parts]}
-    await world.store.finish_job(job, ok=True, result=result, now=NOW)
-    return world_recorder, parts
-
-
-async def test_prune_removes_what_is_old_and_says_so_in_the_rows(world: World, tmp_path: Path) -> None:
-    _, parts = await joined(world, tmp_path)
-    running = await start(world.store, "bob")
-    assert await world.call("Prune", olderThanUSec=int(DAY * 1e6)) == {"pruned": [], "bytes": 0, "more": False}
-    dry = await world.call("Prune", olderThanUSec=0, dryRun=True)
-    assert (dry["bytes"], dry["pruned"][0]["files"]) == (200, [str(path) for path in parts])
-    assert all(path.exists() for path in parts)
-    done = await world.call("Prune", olderThanUSec=0)
-    assert done == dry
-    assert not any(path.exists() for path in parts)
-    found = await world.store.get(1)
-    assert found is not None
-    assert (found.state, found.path, found.detail) == (State.COMPLETED, None, "its media were removed by request")
-    assert (await world.call("Prune", olderThanUSec=0))["pruned"] == []
-    assert (await world.store.get(running.recording.id)) == running
-
-
-async def test_prune_keeps_what_nobody_has_joined_unless_told_so(world: World, tmp_path: Path) -> None:
-    await over(world, State.FAILED, segments=(ended(1, Phase.ENDED),))
-    assert (await world.call("Prune", olderThanUSec=0))["pruned"] == []
-    kept = (await world.call("Prune", recording="1"))["pruned"][0]
-    assert (kept["done"], kept["why"]) == (False, "its segments were never joined: they are all there is of it")
-    assert (await world.call("Prune", recording="1", failed=True))["pruned"][0]["done"] is True
-    found = await world.store.get(1)
-    assert found is not None
-    assert found.segments[0].phase is Phase.REMOVED
-
-
-async def test_prune_wants_a_bound_and_touches_no_file_elsewhere(world: World, tmp_path: Path) -> None:
-    with pytest.raises(PruneUnbounded):
-        await world.call("Prune")
-    with pytest.raises(PruneUnbounded):
-        await world.call("Prune", streamer="demo")
-    for further in ({"olderThanUSec": 1}, {"streamer": "other"}):
-        with pytest.raises(PruneUnbounded):
-            await world.call("Prune", recording="1", **further)
-    victim = tmp_path / "passwd"
-    victim.write_text("root")
-    recorder, _ = await joined(world, tmp_path)
-    await move(world.store, recorder, State.COMPLETED, ended(1), path=str(victim))
-    kept = (await world.call("Prune", recording="1"))["pruned"][0]
-    assert (kept["done"], kept["why"]) == (False, f"{victim}: it is not where the files of this recording are")
-    link = tmp_path / "demo" / "link.ts"
-    link.symlink_to(victim)
-    await move(world.store, recorder, State.COMPLETED, ended(1), path=str(link))
-    kept = (await world.call("Prune", recording="1"))["pruned"][0]
-    assert (kept["done"], kept["why"]) == (False, f"{link}: it is no regular file")
-    assert victim.read_text() == "root"
-
-
-async def test_prune_leaves_alone_what_a_job_works_on(world: World, tmp_path: Path) -> None:
-    _, parts = await joined(world, tmp_path)
-    await world.store.create_job(1, "join", {"join": 2}, NOW)
-    assert (await world.call("Prune", recording="1"))["pruned"][0]["why"] == "a job works on it"
-    assert all(path.exists() for path in parts)
-
-
-async def test_prune_shows_what_retention_will_remove_and_does_it_at_once(world: World, tmp_path: Path) -> None:
-    _, parts = await joined(world, tmp_path)
-    await joined(world, tmp_path)
-    await joined(world, tmp_path, "bob")
-    world.rules |= {"demo": RetentionRules(keep_recordings=1), "bob": RetentionRules(keep_for=DAY)}
-    dry = await world.call("Prune", byRetention=True, dryRun=True)
-    rule = "keep_recordings: there are 1 newer ones"
-    assert [(each["recording"], each["rule"], each["done"]) for each in dry["pruned"]] == [(1, rule, True)]
-    assert (dry["bytes"], dry["more"]) == (200, False)
-    assert dry["notes"][0].startswith("keep_for does not count")
-    assert await world.call("Prune", byRetention=True, streamer="bob") == {
-        "pruned": [], "bytes": 0, "more": False, "notes": dry["notes"],
-    }  # fmt: skip
-    assert all(path.exists() for path in parts)
-    assert await world.call("Prune", byRetention=True, streamer="demo") == {
-        "pruned": dry["pruned"], "bytes": 200, "more": False,
-    }  # fmt: skip
-    assert not any(path.exists() for path in parts)
-    found = await world.store.get(1)
-    assert found is not None
-    assert found.detail == f"its media were not to be kept any longer, {rule}"
-    del world.rules["demo"]
-    assert "nothing is removed of demo while" in (await world.call("Prune", byRetention=True))["notes"][0]
-    for more in ({"recording": "2"}, {"olderThanUSec": 0}, {"failed": True}):
-        with pytest.raises(PruneUnbounded):
-            await world.call("Prune", byRetention=True, **more)
 
 
 async def test_verify_looks_into_the_joined_file(world: World, tmp_path: Path) -> None:

@@ -60,6 +60,7 @@ SAMPLES["0003"] = (
 )
 SAMPLES["0004"] = SAMPLES["0003"]
 SAMPLES["0005"] = SAMPLES["0004"]
+SAMPLES["0006"] = (*SAMPLES["0005"], "UPDATE recordings SET kept = true")
 """Rows as each schema had them; every one tells of the same recording."""
 
 NEW: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -72,6 +73,7 @@ NEW: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 NEW["0003"] = (NEW["0002"][0] | {"fills": 2, "filled_at": 5_007.5}, NEW["0002"][1] | {"quality": "720p60"})
 NEW["0004"] = NEW["0003"]
 NEW["0005"] = NEW["0004"]
+NEW["0006"] = (NEW["0005"][0] | {"kept": True}, NEW["0005"][1])
 """What each schema could say for the first time, of the recorder and of its segment."""
 
 

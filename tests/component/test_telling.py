@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import html
 import os
 import signal
 import socket
@@ -20,11 +21,12 @@ import pytest
 from streamvaultd.base.clock import SystemClock
 from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.config.settings import Settings
+from streamvaultd.core.model import Broadcast
 from streamvaultd.core.notifying import BACKOFF, Message, Worth
 from streamvaultd.core.recording.effects import Announce, Notice
 from streamvaultd.core.topic import Topic
 from streamvaultd.core.watching.streamer import Streamer
-from streamvaultd.errors import NotificationFailed
+from streamvaultd.errors import NotificationFailed, StoreUnavailable
 from streamvaultd.reporting import notices
 from streamvaultd.reporting import notify_line as line
 from streamvaultd.reporting import notify_process as process
@@ -254,13 +256,22 @@ class World:
         self.there = there
         self.settings = LiveSettings(Settings(notify=("phone",)))
         self.files: dict[str, Streamer] = {}
+        self.broadcasts: dict[int, Broadcast] = {}
         self.journal = Journal()
         self.heard = Heard(SystemClock())
         self.choices = Choices(watches=cast("Any", self), settings=self.settings)
         self.telling = Telling(
-            sender=NotifyLine(there.connect), choices=self.choices, heard=self.heard, tasks=group,
+            sender=NotifyLine(there.connect), choices=self.choices, heard=self.heard, broadcasts=self, tasks=group,
             journal=self.journal, clock=SystemClock(), host="host",
         )  # fmt: skip
+
+    # as the store
+
+    async def broadcast(self, recording: int) -> Broadcast:
+        found = self.broadcasts.get(recording)
+        if found is None:
+            raise StoreUnavailable(url="sqlite", why="it is locked")
+        return found
 
     # as the watcher
 
@@ -272,10 +283,14 @@ class World:
         return list(self.files.values())
 
     def say(
-        self, notice: Notice = Notice.RECORDING_COMPLETED, streamer: str = "alice", text: str = "it is so"
+        self,
+        notice: Notice = Notice.RECORDING_COMPLETED,
+        streamer: str = "alice",
+        text: str = "it is so",
+        recording: int | None = None,
     ) -> None:
         entry = ENTRIES[notice]
-        self.heard.hear(Said(entry.message_id, entry.priority, streamer, text))
+        self.heard.hear(Said(entry.message_id, entry.priority, streamer, text, recording))
 
 
 @asynccontextmanager
@@ -303,6 +318,34 @@ async def test_what_the_journal_is_told_arrives(inbox: Inbox, tmp_path: Path) ->
         await arrived(inbox)
         assert inbox.messages[0]["message"] == "Recording 1 is complete"
         assert inbox.messages[0]["title"].startswith("alice: completed (")
+
+
+HOSTILE = "@everyone <!channel> [win](http://evil.example)\n# **now** `x` \u202egnp.exe\x00 \\_ " + "a" * 1000
+DEFUSED = "＠everyone ＜!channel＞ ［win］(http://evil.example) # ＊＊now＊＊ ｀x｀ gnp.exe ＼＿ "  # noqa: RUF001
+
+
+@pytest.mark.parametrize("form", ["text", "markdown", "html"])
+async def test_a_title_is_in_the_message_and_is_text_whatever_it_says(inbox: Inbox, tmp_path: Path, form: str) -> None:
+    async with world(tmp_path) as there:
+        there.there.credential("phone", f"{inbox.url()}?format={form}")
+        there.broadcasts[7] = Broadcast(title=HOSTILE, category="Art & <b>more</b>")
+        there.say(text="Recording 7 of 'alice' is complete: /srv/alice/a_7.ts", recording=7)
+        await arrived(inbox)
+        body = html.unescape(inbox.messages[0]["message"]).replace("\xa0", " ").replace("\\", "")  # as it is shown
+    assert "/srv/alice/a_7.ts" in body  # ours is as it was
+    told = body.split("“", 1)[1]
+    assert told.startswith(DEFUSED)
+    assert not set("@<>[]`*\\") & set(told)
+    assert told.endswith("a…” (Art & ＜b＞more＜/b＞)")  # noqa: RUF001
+    assert len(told) < 320
+
+
+async def test_a_store_that_does_not_answer_keeps_no_message_back(inbox: Inbox, tmp_path: Path) -> None:
+    async with world(tmp_path) as there:
+        there.there.credential("phone", inbox.url())
+        there.say(text="Recording 7 of 'alice' is complete", recording=7)
+        await arrived(inbox)
+        assert inbox.messages[0]["message"] == "Recording 7 of 'alice' is complete"
 
 
 async def test_a_streamers_file_chooses_whom_and_what(inbox: Inbox, tmp_path: Path) -> None:

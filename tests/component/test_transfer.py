@@ -108,6 +108,8 @@ def test_an_older_dump_has_the_defaults_of_what_it_lacks(filled: Path, fresh: Pa
 
 def test_a_store_of_an_older_schema_is_upgraded_as_by_the_daemon(filled: Path, fresh: Path) -> None:
     with closing(sqlite3.connect(filled)) as local, local:
+        local.execute("DROP INDEX ix_recordings_kept")
+        local.execute("ALTER TABLE recordings DROP COLUMN kept")
         local.execute("DROP INDEX uq_streams_under_way")
         local.execute("UPDATE alembic_version SET version_num = '0004'")
     transfer.copy(filled, fresh)

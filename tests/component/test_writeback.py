@@ -15,15 +15,16 @@ from pathlib import Path
 import pytest
 
 from streamvaultd.base.clock import SystemClock
-from streamvaultd.base.units import segment_unit
 from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.config.settings import Settings
+from streamvaultd.core.names import Run
 from streamvaultd.core.recording.events import FileTaken, Taken
 from streamvaultd.recording.files.writeback import Writeback
 from streamvaultd.recording.inbox import Inbox
 from tests.component.held_world import held_files
 from tests.component.small_disk import MIB, SmallDisk, small_disk
 
+RUN, STUCK, OTHER = Run(1, 1), Run(2, 1), Run(3, 1)
 TICK = 0.05
 LIMIT = 60.0
 PAGE = mmap.PAGESIZE
@@ -55,7 +56,7 @@ class Desk:
     """A writeback, and the troubles that it told."""
 
     def __init__(self) -> None:
-        self.troubles: asyncio.Queue[tuple[str, int | None]] = asyncio.Queue()
+        self.troubles: asyncio.Queue[tuple[Run, int | None]] = asyncio.Queue()
         self.inbox = Inbox()
         self.held = held_files(inbox=self.inbox)
         self.writeback = Writeback(
@@ -64,16 +65,16 @@ class Desk:
             settings=LiveSettings(Settings(sync_interval=TICK)),
             held=self.held,
         )
-        self.writeback.listeners.append(lambda key, error: self.troubles.put_nowait((key, error.errno)))
+        self.writeback.listeners.append(lambda run, error: self.troubles.put_nowait((run, error.errno)))
         self._writers: list[Writer] = []
-        self._keys: list[str] = []
+        self._runs: list[Run] = []
 
-    def begin(self, key: str, path: Path, *, has: int = 0) -> Writer:
+    def begin(self, run: Run, path: Path, *, has: int = 0) -> Writer:
         writer = Writer(path)
         self._writers.append(writer)
-        self._keys.append(key)
+        self._runs.append(run)
         writer.write(has)
-        self.writeback.watch(key, path)
+        self.writeback.watch(run, path)
         return writer
 
     async def end(self) -> None:
@@ -83,8 +84,8 @@ class Desk:
             self._writers.pop().close()
         await until(lambda: not threads(), "all threads have ended")
         await asyncio.sleep(0)  # what they had to tell is told
-        for key in self._keys:
-            self.held.release(key)
+        for run in self._runs:
+            self.held.release(run)
 
 
 @pytest.fixture(name="desk")
@@ -122,7 +123,7 @@ def cached(path: Path) -> int:
 async def test_a_power_cut_costs_what_came_after_the_last_sync(desk: Desk, disk: SmallDisk) -> None:
     unwatched = Writer(disk.point / "unwatched")
     unwatched.write(MIB)
-    writer = desk.begin("a", disk.point / "a.ts")
+    writer = desk.begin(RUN, disk.point / "a.ts")
     writer.write(3 * MIB)
     await until(lambda: cached(writer.path) < MIB, "what is on disk is out of memory")
     with disk.power_cut() as after:
@@ -132,7 +133,7 @@ async def test_a_power_cut_costs_what_came_after_the_last_sync(desk: Desk, disk:
 
 
 async def test_a_file_that_grows_on_and_on_stays_out_of_memory(desk: Desk, disk: SmallDisk) -> None:
-    writer = desk.begin("a", disk.point / "a.ts")
+    writer = desk.begin(RUN, disk.point / "a.ts")
     for _ in range(20):
         writer.write(MIB)
         await asyncio.sleep(TICK)
@@ -140,13 +141,13 @@ async def test_a_file_that_grows_on_and_on_stays_out_of_memory(desk: Desk, disk:
 
 
 async def test_how_fast_files_grow_is_told(desk: Desk, disk: SmallDisk) -> None:
-    writer = desk.begin("a", disk.point / "a.ts")
-    assert desk.writeback.paces()["a"].steady == 0
+    writer = desk.begin(RUN, disk.point / "a.ts")
+    assert desk.writeback.paces()[RUN].steady == 0
     await until(lambda: cached_or_zero(writer.path) == 0, "it is watched")
     writer.write(6 * MIB)
-    await until(lambda: desk.writeback.paces()["a"].steady == 6 * MIB / 60, "the pace is known")
-    await until(lambda: desk.writeback.paces()["a"].latest == 0, "it has stopped growing")
-    desk.writeback.cancel("a")
+    await until(lambda: desk.writeback.paces()[RUN].steady == 6 * MIB / 60, "the pace is known")
+    await until(lambda: desk.writeback.paces()[RUN].latest == 0, "it has stopped growing")
+    desk.writeback.cancel(RUN)
     assert desk.writeback.paces() == {}
 
 
@@ -155,44 +156,44 @@ def cached_or_zero(path: Path) -> int:
 
 
 async def test_an_adopted_file_is_not_taken_for_a_burst(desk: Desk, disk: SmallDisk) -> None:
-    writer = desk.begin("a", disk.point / "a.ts", has=10 * MIB)
+    writer = desk.begin(RUN, disk.point / "a.ts", has=10 * MIB)
     await until(lambda: cached(writer.path) == 0, "it was synced")
-    assert desk.writeback.paces()["a"].steady == 0
+    assert desk.writeback.paces()[RUN].steady == 0
 
 
 async def test_a_file_that_is_not_there_is_no_trouble(desk: Desk, disk: SmallDisk) -> None:
-    desk.writeback.watch("a", disk.point / "gone.ts")
+    desk.writeback.watch(RUN, disk.point / "gone.ts")
     await until(lambda: not threads(), "its thread has ended")
     assert desk.troubles.empty()
-    desk.writeback.cancel("a")
-    desk.writeback.cancel("a")
+    desk.writeback.cancel(RUN)
+    desk.writeback.cancel(RUN)
 
 
 async def test_a_disk_that_hangs_holds_nobody_else(desk: Desk, disk: SmallDisk) -> None:
     """The image of the inner disk is on the outer one: while that is frozen, nothing gets through."""
     with small_disk(disk.point / "image", 24 * MIB) as inner:
-        stuck = desk.begin("stuck", inner.point / "a.ts")
-        other = desk.begin("other", disk.point.parent / "b.ts")
-        await until(lambda: "sync stuck" in threads(), "it is watched")
+        stuck = desk.begin(STUCK, inner.point / "a.ts")
+        other = desk.begin(OTHER, disk.point.parent / "b.ts")
+        await until(lambda: f"sync {STUCK.unit}" in threads(), "it is watched")
         with inner.hanging(disk):
             stuck.write(MIB)
-            await until(lambda: desk.writeback.paces()["stuck"].steady > 0, "its sync has begun")
+            await until(lambda: desk.writeback.paces()[STUCK].steady > 0, "its sync has begun")
             other.write(MIB)
-            await until(lambda: desk.writeback.paces()["other"].steady > 0, "the other one is synced")
+            await until(lambda: desk.writeback.paces()[OTHER].steady > 0, "the other one is synced")
             assert cached(stuck.path) == MIB
             desk.writeback.close()
-            await until(lambda: threads() == ["sync stuck"], "nobody but the stuck one is left")
+            await until(lambda: threads() == [f"sync {STUCK.unit}"], "nobody but the stuck one is left")
         await desk.end()
 
 
 async def test_what_cannot_be_put_on_disk_is_told_once(desk: Desk, disk: SmallDisk) -> None:
     """A thin disk: the inner file system believes in room that the outer one does not have."""
     with small_disk(disk.point / "image", 48 * MIB) as inner:
-        writer = desk.begin("a", inner.point / "a.ts")
+        writer = desk.begin(RUN, inner.point / "a.ts")
         filler = disk.fill()
         writer.write(8 * MIB)
         async with asyncio.timeout(LIMIT):
-            assert await desk.troubles.get() in [("a", errno.ENOSPC), ("a", errno.EIO)]
+            assert await desk.troubles.get() in [(RUN, errno.ENOSPC), (RUN, errno.EIO)]
         filler.unlink()
         writer.write(MIB)
         await until(lambda: cached(writer.path) < MIB, "it can be synced again")
@@ -201,7 +202,7 @@ async def test_what_cannot_be_put_on_disk_is_told_once(desk: Desk, disk: SmallDi
 
 
 async def test_a_file_that_was_cut_is_told_of(desk: Desk, disk: SmallDisk) -> None:
-    writer = desk.begin(segment_unit(1, 2), disk.point / "cut.ts", has=100_000)
+    writer = desk.begin(Run(1, 2), disk.point / "cut.ts", has=100_000)
     await until(lambda: cached(writer.path) == 0, "it was synced once")
     os.truncate(writer.path, 1000)
     async with asyncio.timeout(LIMIT):

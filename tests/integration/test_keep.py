@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from pathlib import Path
 
@@ -37,10 +38,15 @@ def frames_of(watched: Watched, recording: int, source: LiveSource, last: int) -
         return count_frames(fetched, source.channels[watched.name].media, last_segment=last)
 
 
+NAMED = "{streamer}: {start:%Y-%m-%d %H.%M} ({quality}) {title}"
+ITS_NAME = re.compile(RECORDINGS + r"/erin/erin_ \d{4}-\d\d-\d\d \d\d\.\d\d \([a-z0-9]+\)\.ts")
+"""The site of this source tells no title, and NTFS takes no colon."""
+
+
 def test_a_broadcast_that_is_too_short_leaves_its_row_and_a_longer_one_a_file(box: Box, source: LiveSource) -> None:
     erin = Watched(box, source, "erin")
     url = source.url("erin")
-    file = f'[streamer]\nurl = "{url}"\n[recording]\nmin_duration = "20s"\n'
+    file = f'[streamer]\nurl = "{url}"\n[recording]\nmin_duration = "20s"\nfilename = "{NAMED}"\n'
     box.write_file("/etc/streamvaultd/streamers.d/erin.toml", file)
     box.run(["systemctl", "reload", "streamvaultd"])
     erin.wait("offline")
@@ -64,6 +70,7 @@ def test_a_broadcast_that_is_too_short_leaves_its_row_and_a_longer_one_a_file(bo
     source.control("erin", end=True)
     erin.wait_completed(2)
     erin.lose_nothing(erin.recordings()[1], meant)
+    assert ITS_NAME.fullmatch(erin.recordings()[1]["runtime"]["path"])
     box.run(["rm", "/etc/streamvaultd/streamers.d/erin.toml"])
     box.run(["systemctl", "reload", "streamvaultd"])
 

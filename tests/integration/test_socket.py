@@ -6,6 +6,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from tests.fakes.livesource import LiveSource
 from tests.integration.harness import Ctl, count
 from tests.integration.test_main_job import wait_media, wait_state
@@ -127,4 +129,32 @@ def test_the_read_only_socket_is_for_everybody_who_only_looks(box: Box, ctl: Ctl
     denied = box.run([*others, READONLY, f"{INTERFACE}.Stop", '{"recording": "demo"}'], check=False)
     assert denied.returncode != 0
     assert "PermissionDenied" in denied.stderr
+    assert ctl("list").returncode == 0
+
+
+@pytest.mark.parametrize("file", ["conf.d/zz.toml", "streamers.d/eve.toml"])
+def test_systemctl_tells_that_a_reload_found_mistakes(box: Box, file: str) -> None:
+    reload = ["systemctl", "reload", "streamvaultd"]
+    box.run(reload)
+    box.write_file(f"/etc/streamvaultd/{file}", "[streamer]\nurll = 1\n")
+    refused = box.run(reload, check=False)
+    assert refused.returncode != 0
+    assert "journalctl" in refused.stderr
+    assert box.run(["systemctl", "is-active", "streamvaultd"]).stdout == "active\n"
+    box.run(["rm", f"/etc/streamvaultd/{file}"])
+    box.run(reload)
+
+
+def test_a_daemon_that_dies_while_systemd_waits_for_its_reload_is_replaced(box: Box, ctl: Ctl) -> None:
+    """What waits for the reload would keep systemd from that, if it did not end with the daemon."""
+    main_pid = ["systemctl", "show", "--property=MainPID", "--value", "streamvaultd"]
+    before = box.run(main_pid).stdout
+    box.run(["systemctl", "kill", "--kill-whom=main", "--signal=STOP", "streamvaultd"])
+    reload = box.popen(["systemctl", "reload", "streamvaultd"])
+    waiting = ["systemctl", "show", "--property=ControlPID", "--value", "streamvaultd"]
+    box.wait_for(lambda: box.run(waiting).stdout != "0\n", "what waits for the reload runs")
+    box.run(["systemctl", "kill", "--kill-whom=main", "--signal=KILL", "streamvaultd"])
+    reload.communicate(timeout=60)
+    assert reload.returncode != 0
+    box.wait_for(lambda: box.run(main_pid).stdout not in (before, "0\n"), "another daemon is there")
     assert ctl("list").returncode == 0

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from streamvaultd.recording.segments import LEAN
 from tests.fakes import lodger
 from tests.fakes.livesource import LiveSource
 from tests.integration.harness import SETTINGS, Ctl, configure, scopes
@@ -181,7 +182,10 @@ def test_a_unit_is_exposed_no_more_than_is_explained(box: Box, unit: str, tenths
 def test_memory_of_daemon_and_probe_is_closed_to_their_own_users(
     box: Box, ctl: Ctl, source: LiveSource, channel: str
 ) -> None:
-    """The control is a segment, which anybody of the same user may look into who is not confined."""
+    """The control is a segment, which anybody of the same user may look into who is not confined.
+
+    What is seen there is also that it has the settings of glibc that save memory.
+    """
     ctl("record", source.url(channel), "--name", channel)
     probes = ["systemctl", "show", "--property=MainPID", "--value", "streamvault-probe@*"]
     pids = {
@@ -192,6 +196,8 @@ def test_memory_of_daemon_and_probe_is_closed_to_their_own_users(
     look = "setpriv --reuid=$(stat -c %u /proc/$0) --regid=$(stat -c %g /proc/$0) --clear-groups cat /proc/$0/environ"
     seen = [name for name, pid in pids.items() if box.run(["sh", "-c", look, pid], check=False).returncode == 0]
     assert seen == ["segment"]
+    lean = box.run(["grep", "-zc", "^MALLOC_", f"/proc/{pids['segment']}/environ"]).stdout
+    assert int(lean) == len(LEAN)
     ctl("stop", channel)
 
 

@@ -16,7 +16,7 @@ from tests.fakes.ffmpeg import MediaError
 from tests.odd.account import Account
 from tests.odd.beside import PROGRAMS, BesideError, find
 from tests.odd.cases import CASES
-from tests.odd.draw import draw
+from tests.odd.draw import draw, draw_one
 from tests.odd.report import as_json, is_good, table
 from tests.odd.run import FOLDER, run
 from tests.odd.take import Take
@@ -31,7 +31,7 @@ def main() -> int:
     args = _arguments()
     try:
         clients = find([name for name in args.beside.split(",") if name])
-        takes = _named(args.cases) if args.cases else draw(args.seed, args.count)
+        takes = _takes(args)
     except (BesideError, MediaError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -53,6 +53,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python3 -m tests.odd", description=__doc__)
     parser.add_argument("--seed", type=int, help="of what is drawn; by default a random one, which is printed")
     parser.add_argument("--count", type=int, default=AT_A_TIME, help="how many sources are drawn")
+    parser.add_argument("--only", help="the drawn ones of these numbers alone, with commas between them")
     parser.add_argument("--cases", help="these instead: names with commas between them; * stands for anything")
     parser.add_argument("--at-a-time", type=int, default=AT_A_TIME, help="recordings in one boot")
     parser.add_argument("--beside", default="", help=f"who records the same beside it: {','.join(PROGRAMS)}")
@@ -61,6 +62,14 @@ def _arguments() -> argparse.Namespace:
     args = parser.parse_args()
     args.seed = random.randrange(1 << 31) if args.seed is None else args.seed  # noqa: S311
     return args
+
+
+def _takes(args: argparse.Namespace) -> list[Take]:
+    if args.cases:
+        return _named(args.cases)
+    if args.only:
+        return [draw_one(args.seed, int(number)) for number in args.only.split(",")]
+    return draw(args.seed, args.count)
 
 
 def _named(words: str) -> list[Take]:

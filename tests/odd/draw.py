@@ -61,7 +61,8 @@ class Draft:
 
     def somewhere(self, rng: Random, count: int) -> range:
         """So many media segments in the middle."""
-        first = rng.randrange(self.window // 2 + 4, len(self.main) - count - 8)
+        end = len(self.main) - count - 8
+        first = rng.randrange(min(self.window // 2 + 4, end - 1), end)
         return range(first, first + count)
 
 

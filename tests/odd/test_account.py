@@ -13,6 +13,7 @@ import pytest
 
 from tests.odd.account import Account, Facts, draw_up
 from tests.odd.clips import Clip, Spec
+from tests.odd.draw import SECONDS, WINDOW, Draft, Random
 from tests.odd.look import Looked
 from tests.odd.show import FOREVER, Down, Manner, Piece, Request, Show, Track
 from tests.odd.take import Take
@@ -55,6 +56,16 @@ def account(clip: Clip, numbers: Callable[[str], list[int]], of: Track | None = 
     file.seconds = 2.0 * len(numbers("v"))
     words = {"state": "completed", "told_ms": 1000 * file.seconds, "verdict": "sound", "parts": ["case.ts"]}
     return draw_up(Facts(take=take, show=show, looked=[file], **{**words, **facts}))
+
+
+@pytest.mark.parametrize("window", WINDOW)
+@pytest.mark.parametrize("count", [1, 8])
+def test_a_fault_is_somewhere_in_the_middle_whatever_the_window(clip: Clip, window: int, count: int) -> None:
+    pieces = list(track(clip).pieces) * 2
+    draft = Draft("ts", clip.spec, {"main": pieces[: SECONDS[0] // 2]}, {"window": window})
+    for seed in range(20):
+        numbers = draft.somewhere(Random(str(seed)), count)
+        assert (len(numbers), numbers.start > 3, numbers.stop <= len(draft.main) - 8) == (count, True, True)
 
 
 def everything(kind: str) -> list[int]:

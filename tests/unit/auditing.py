@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from streamvaultd.core.model import Recorder
+from streamvaultd.core.names import Job, Run
 from streamvaultd.core.upkeep.audit import audit, confirmed
 from streamvaultd.core.upkeep.violations import Violation
 from streamvaultd.core.upkeep.world import (
@@ -75,7 +76,7 @@ class Auditor:
             started=self.started,
             recorders=tuple(after.values()),
             moving=moved(before, after),
-            busy_runs=frozenset((1, attempt) for attempt in busy),
+            busy_runs=frozenset(Run(1, attempt) for attempt in busy),
             stored=(stored,) if not stored.state.is_final or not world.is_settled else (),
             rows=(row_of(stored),),
             results=results,
@@ -120,22 +121,22 @@ def units_of(world: World) -> tuple[Unit, ...]:
     """
     over = {segment.number for segment in world.recorder.segments if segment.phase.is_over}
     units = [
-        Unit(name=f"scope-1-{attempt}", state="deactivating" if run.stops else "active", run=(1, attempt))
+        Unit(name=f"scope-1-{attempt}", state="deactivating" if run.stops else "active", run=Run(1, attempt))
         for attempt, run in world.scopes.items()
     ]
     units += [
-        Unit(name=f"scope-1-{attempt}", state="failed", run=(1, attempt))
+        Unit(name=f"scope-1-{attempt}", state="failed", run=Run(1, attempt))
         for attempt in world.failed
         if attempt not in world.scopes and attempt not in over
     ]
     if world.job is not None:
-        units.append(Unit(name=f"job-{world.job}", state="active", job=world.job))
+        units.append(Unit(name=f"job-{world.job}", state="active", job=Job(world.job)))
     return tuple(units)
 
 
 def pipes_of(world: World) -> tuple[Pipe, ...]:
     """The exit pipes that are kept for it."""
-    return tuple(Pipe(name=f"exit-1-{attempt}", run=(1, attempt)) for attempt in world.scopes.keys() | world.pipes)
+    return tuple(Pipe(name=f"exit-1-{attempt}", run=Run(1, attempt)) for attempt in world.scopes.keys() | world.pipes)
 
 
 def row_of(recorder: Recorder) -> Row:

@@ -11,6 +11,7 @@ import pytest
 
 from streamvaultd.config.inputs import is_name
 from streamvaultd.core.model import Moment, Phase, Recorder, Recording, Segment, State
+from streamvaultd.core.names import Job, Run
 from streamvaultd.core.upkeep.audit import audit, confirmed
 from streamvaultd.core.upkeep.recovery import recovered, reopened
 from streamvaultd.core.upkeep.row_rules import REMOVAL_LIMIT
@@ -80,14 +81,16 @@ def world(one: Recorder | None = None, **more: Any) -> World:
     one = one or recorder()
     values: dict[str, Any] = {
         "recorders": (one,),
-        "busy_runs": frozenset({(1, 1)}),
+        "busy_runs": frozenset({Run(1, 1)}),
         "stored": (one,),
         "rows": (row_of(one),),
-        "units": (Unit(name=UNIT, state="active", run=(1, 1)),),
-        "pipes": (Pipe(name="exit-1-1", run=(1, 1)),),
+        "units": (Unit(name=UNIT, state="active", run=Run(1, 1)),),
+        "pipes": (Pipe(name="exit-1-1", run=Run(1, 1)),),
         "processes": (
-            process(10, "/usr/bin/python3", "-I", "-S", "/usr/lib/shim.py", run=(1, 1), unit=UNIT),
-            process(11, "/usr/bin/streamlink", "--stdout", run=(1, 1), unit=UNIT, parent=10, writes=frozenset({PATH})),
+            process(10, "/usr/bin/python3", "-I", "-S", "/usr/lib/shim.py", run=Run(1, 1), unit=UNIT),
+            process(
+                11, "/usr/bin/streamlink", "--stdout", run=Run(1, 1), unit=UNIT, parent=10, writes=frozenset({PATH})
+            ),
         ),
         "disk": disk(file()),
     }
@@ -122,7 +125,7 @@ def test_all_is_well() -> None:
 
 
 @pytest.mark.parametrize("phase", [Phase.WAITING, Phase.WRITING])
-@pytest.mark.parametrize("units", [(), (Unit(name=UNIT, state="failed", run=(1, 1)),)])
+@pytest.mark.parametrize("units", [(), (Unit(name=UNIT, state="failed", run=Run(1, 1)),)])
 def test_run_lost(phase: Phase, units: tuple[Unit, ...]) -> None:
     one = recorder(State.RECORDING, segment(phase=phase))
     assert kinds(world(one, units=units)) == [Kind.RUN_LOST]
@@ -133,20 +136,20 @@ def test_run_lost(phase: Phase, units: tuple[Unit, ...]) -> None:
 def test_a_run_without_a_scope_that_is_on_its_way(phase: Phase) -> None:
     one = recorder(State.STARTING if phase is Phase.LAUNCHING else State.STOPPING, segment(phase=phase))
     assert kinds(world(one, units=())) == []
-    assert kinds(world(one, units=(Unit(name=UNIT, state="failed", run=(1, 1)),))) == []
+    assert kinds(world(one, units=(Unit(name=UNIT, state="failed", run=Run(1, 1)),))) == []
 
 
 def test_run_unwatched() -> None:
     assert kinds(world(busy_runs=frozenset())) == [Kind.RUN_UNWATCHED]
-    being_stopped = Unit(name=UNIT, state="deactivating", run=(1, 1))
+    being_stopped = Unit(name=UNIT, state="deactivating", run=Run(1, 1))
     assert kinds(world(busy_runs=frozenset(), units=(being_stopped,))) == []
 
 
 def test_runs_too_many() -> None:
     two = (segment(1), segment(2))
     there: dict[str, Any] = {
-        "units": (Unit(name=UNIT, state="active", run=(1, 1)), Unit(name="2", state="active", run=(1, 2))),
-        "busy_runs": frozenset({(1, 1), (1, 2)}),
+        "units": (Unit(name=UNIT, state="active", run=Run(1, 1)), Unit(name="2", state="active", run=Run(1, 2))),
+        "busy_runs": frozenset({Run(1, 1), Run(1, 2)}),
         "disk": disk(file(1), file(2)),
     }
     assert kinds(world(recorder(State.RECORDING, *two), **there)) == [Kind.RUNS_TOO_MANY]
@@ -163,12 +166,12 @@ def test_two_recordings_of_one_streamer() -> None:
 
 
 def test_limit_missing() -> None:
-    unlimited = Unit(name=UNIT, state="active", run=(1, 1), is_unlimited=True)
+    unlimited = Unit(name=UNIT, state="active", run=Run(1, 1), is_unlimited=True)
     assert kinds(world(units=(unlimited,))) == [Kind.LIMIT_MISSING]
 
 
 def test_url_exposed() -> None:
-    shown = process(11, "ffmpeg", "-i", "http://h/live.m3u8?token=1", run=(1, 1), unit=UNIT)
+    shown = process(11, "ffmpeg", "-i", "http://h/live.m3u8?token=1", run=Run(1, 1), unit=UNIT)
     [violation] = audit(world(processes=(shown,)))
     assert (violation.kind, violation.pid, violation.rule) == (Kind.URL_EXPOSED, 11, "I9")
     assert "token" not in violation.what
@@ -182,7 +185,7 @@ SHIM: Final = ("/usr/bin/python3", "-I", "-S", "/usr/lib/streamvaultd/shim.py", 
     [
         ([process(10, *SHIM, unit="session-3.scope")], 1),
         ([process(10, "/usr/bin/python3", "/usr/bin/streamlink", unit="user.slice")], 1),
-        ([process(10, *SHIM, unit=UNIT, run=(1, 1))], 0),
+        ([process(10, *SHIM, unit=UNIT, run=Run(1, 1))], 0),
         ([replace(process(10, *SHIM, unit="streamvaultd.service", is_ours=True), age=GATE_LIMIT - 1)], 0),
         ([replace(process(10, *SHIM, unit="streamvaultd.service", is_ours=True), age=GATE_LIMIT + 1)], 1),
         ([process(10, "/usr/bin/streamlink", "--json", unit="streamvaultd.service", is_ours=True)], 0),
@@ -208,42 +211,48 @@ def with_unit(**values: Any) -> tuple[Unit, ...]:
 
 
 def test_scope_unknown() -> None:
-    units = with_unit(name="streamvault-9-001.scope", state="active", run=(9, 1))
+    units = with_unit(name="streamvault-9-001.scope", state="active", run=Run(9, 1))
     assert kinds(world(units=units)) == [Kind.SCOPE_UNKNOWN]
     assert kinds(world(units=units, moving=frozenset({9}))) == []
     assert kinds(world(units=units, unreadable=((9, "x"),))) == [Kind.ROW_UNREADABLE]
-    assert kinds(world(units=units, busy_runs=frozenset({(1, 1), (9, 1)}))) == []
+    assert kinds(world(units=units, busy_runs=frozenset({Run(1, 1), Run(9, 1)}))) == []
     assert kinds(world(units=with_unit(name="streamvault-own.scope", state="active"))) == []
-    assert kinds(world(units=with_unit(name="s", state="deactivating", run=(9, 1)))) == []
+    assert kinds(world(units=with_unit(name="s", state="deactivating", run=Run(9, 1)))) == []
 
 
 def test_a_scope_of_a_segment_that_is_over() -> None:
     one = recorder(State.RECORDING, segment(1, Phase.ENDED), segment(2))
-    units = (Unit(name="1", state="active", run=(1, 1)), Unit(name="2", state="active", run=(1, 2)))
-    found = world(one, units=units, busy_runs=frozenset({(1, 2)}), pipes=(), disk=disk(file(1), file(2)))
+    units = (Unit(name="1", state="active", run=Run(1, 1)), Unit(name="2", state="active", run=Run(1, 2)))
+    found = world(one, units=units, busy_runs=frozenset({Run(1, 2)}), pipes=(), disk=disk(file(1), file(2)))
     assert kinds(found) == [Kind.SCOPE_UNKNOWN]
 
 
 def test_jobs() -> None:
-    unit = with_unit(name="streamvault-job-4.scope", state="active", job=4)
+    unit = with_unit(name="streamvault-job-4.scope", state="active", job=Job(4))
     job = (JobRow(id=4, recording=2),)
     assert kinds(world(units=unit)) == [Kind.JOB_UNKNOWN]
     assert kinds(world(jobs=job)) == [Kind.JOB_LOST]
     assert kinds(world(units=unit, jobs=job)) == []
-    assert kinds(world(jobs=job, busy_jobs=frozenset({4}))) == []
-    assert kinds(world(units=unit, busy_jobs=frozenset({4}))) == []
+    assert kinds(world(jobs=job, busy_jobs=frozenset({Job(4)}))) == []
+    assert kinds(world(units=unit, busy_jobs=frozenset({Job(4)}))) == []
 
 
 def test_unit_failed() -> None:
-    assert kinds(world(units=with_unit(name="x", state="failed", run=(9, 1)))) == [Kind.UNIT_FAILED]
-    assert kinds(world(units=with_unit(name="x", state="failed", job=4))) == [Kind.UNIT_FAILED]
-    assert kinds(world(units=with_unit(name="x", state="failed", job=4), busy_jobs=frozenset({4}))) == []
+    assert kinds(world(units=with_unit(name="x", state="failed", run=Run(9, 1)))) == [Kind.UNIT_FAILED]
+    assert kinds(world(units=with_unit(name="x", state="failed", job=Job(4)))) == [Kind.UNIT_FAILED]
+    assert kinds(world(units=with_unit(name="x", state="failed", job=Job(4)), busy_jobs=frozenset({Job(4)}))) == []
 
 
 def test_pipes() -> None:
-    left = (Pipe(name="exit-1-1", run=(1, 1)), Pipe(name="exit-9-1", run=(9, 1)), Pipe(name="exit-job-4", job=4))
+    left = (
+        Pipe(name="exit-1-1", run=Run(1, 1)),
+        Pipe(name="exit-9-1", run=Run(9, 1)),
+        Pipe(name="exit-job-4", job=Job(4)),
+    )
     assert kinds(world(pipes=left)) == [Kind.PIPE_LEFT, Kind.PIPE_LEFT]
-    assert kinds(world(pipes=left, jobs=(JobRow(id=4, recording=1),), busy_jobs=frozenset({4}))) == [Kind.PIPE_LEFT]
+    assert kinds(world(pipes=left, jobs=(JobRow(id=4, recording=1),), busy_jobs=frozenset({Job(4)}))) == [
+        Kind.PIPE_LEFT
+    ]
     assert kinds(world(surplus=2)) == [Kind.PIPE_LEFT]
     assert kinds(world(surplus=-1)) == [Kind.PIPE_LOST]
 
@@ -382,7 +391,7 @@ def test_segments_left() -> None:
     left = joined(Phase.ENDED, disk=disk(file()))
     assert kinds(left) == [Kind.SEGMENTS_LEFT]
     assert kinds(replace(left, results={RESULT: Result.GONE})) == [Kind.SEGMENTS_LEFT]
-    assert kinds(replace(left, jobs=(JobRow(id=1, recording=1),), busy_jobs=frozenset({1}))) == []
+    assert kinds(replace(left, jobs=(JobRow(id=1, recording=1),), busy_jobs=frozenset({Job(1)}))) == []
     owner = recorder(State.COMPLETED, segment(phase=Phase.ENDED), path=RESULT)
     owned = replace(left, recorders=(owner,), stored=(owner,))
     assert kinds(replace(owned, now=NOW + REMOVAL_LIMIT - 1)) == []

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamvaultd.base import units
 from streamvaultd.base.networks import GUARDED, parse_network
 from streamvaultd.brokerd import checks
 from streamvaultd.brokerd.manager import scope_properties
+from streamvaultd.core import names
 from streamvaultd.errors import (
     InvalidParameter,
     LimitRefused,
@@ -36,8 +36,8 @@ def test_only_the_service_user_is_served() -> None:
 
 @given(st.integers(1, 10**10 - 1), st.integers(1, 10**6 - 1))
 def test_every_name_of_ours_has_its_slice(number: int, segment: int) -> None:
-    assert checks.slice_of(units.segment_unit(number, segment)) == units.RECORDINGS_SLICE
-    assert checks.slice_of(units.job_unit(number)) == units.JOBS_SLICE
+    assert checks.slice_of(names.Run(number, segment).unit) == names.RECORDINGS_SLICE
+    assert checks.slice_of(names.Job(number).unit) == names.JOBS_SLICE
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_no_text_gets_past_the_name(name: str) -> None:
         checks.slice_of(name)
     except NameRefused:
         return
-    assert units.parse_segment_unit(name) or units.parse_job_unit(name)
+    assert names.Run.of(name) or names.Job.of(name)
 
 
 def test_absent_limits_have_defaults() -> None:
@@ -264,7 +264,7 @@ def test_networks_that_a_scope_may_reach_are_networks_and_few() -> None:
 
 
 def test_a_segments_scope_has_these_properties_and_no_other() -> None:
-    properties = properties_of(units.RECORDINGS_SLICE, runtime=60_000_000, mounts_for="/srv")
+    properties = properties_of(names.RECORDINGS_SLICE, runtime=60_000_000, mounts_for="/srv")
     assert properties.pop("IPAddressAllow") == [[2, bytes([127, 0, 0, 1]), 32]]
     closed = properties.pop("IPAddressDeny")
     assert [2, bytes([127, 0, 0, 0]), 8] in closed
@@ -289,7 +289,7 @@ def test_a_segments_scope_has_these_properties_and_no_other() -> None:
 
 
 def test_a_jobs_scope_yields() -> None:
-    properties = properties_of(units.JOBS_SLICE)
+    properties = properties_of(names.JOBS_SLICE)
     assert properties["Slice"] == "streamvault-jobs.slice"
     assert (properties["CPUWeight"], properties["IOWeight"]) == (20, 20)
     assert properties["IPAddressDeny"] == [[2, bytes(4), 0], [10, bytes(16), 0]]

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from streamvaultd.core.model import Moment, Phase, Recorder, Segment, State
+from streamvaultd.core.names import Run
 from streamvaultd.core.recording import effects as fx
 from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.machine import step
@@ -30,7 +31,9 @@ def writing(**fields: object) -> Recorder:
 def adopted(recorder: Recorder, at: float, size: int, grown: float | None = None, stepped: float = 0.0) -> Segment:
     """Segment 1 once a daemon has taken it over; the clock on the wall was set forward by `stepped` seconds."""
     now = Moment(at, round((at - MEDIA.monotonic + stepped) * 1e6))
-    facts = Facts(live=frozenset({(1, 1)}), sizes={(1, 1): size}, grown={} if grown is None else {(1, 1): grown})
+    facts = Facts(
+        live=frozenset({Run(1, 1)}), sizes={Run(1, 1): size}, grown={} if grown is None else {Run(1, 1): grown}
+    )
     for event in takeover(recorder, facts, now):
         recorder, _ = step(recorder, event)
     return recorder.segments[0]
@@ -59,7 +62,7 @@ def test_a_file_tells_when_it_last_grew(size: int, written: float | None, grown:
 )
 def test_a_run_that_ended_unseen_ended_when_it_wrote_last(written: float | None, ended: float) -> None:
     recorder, now = writing(), Moment(1500.0, 500_000_000)
-    facts = Facts(live=frozenset(), sizes={(1, 1): SIZE}, grown={} if written is None else {(1, 1): written})
+    facts = Facts(live=frozenset(), sizes={Run(1, 1): SIZE}, grown={} if written is None else {Run(1, 1): written})
     for event in takeover(recorder, facts, now):
         recorder, _ = step(recorder, event)
     assert recorder.segments[0].ended == now.at(ended)

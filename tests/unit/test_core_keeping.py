@@ -202,3 +202,33 @@ def test_a_late_answer_about_the_media_of_another_recording_does_nothing() -> No
     recorder = recording().recorder
     assert step(recorder, ev.MediaDiscarded(at=AT, files=1, size=1)) == (recorder, ())
     assert step(new_recorder(), ev.DiscardOverdue(at=AT)) == (new_recorder(), ())
+
+
+# --- a mark --------------------------------------------------------------------------------------------------------
+
+
+def marked_broadcast(world: World) -> World:
+    """Somebody marks it while it is recorded; it ends before there is as much as min_duration says."""
+    begun(world)
+    world.after(15.0, lambda: world.ask(lambda at: ev.KeepRequested(at=at, keep=True)))
+    world.after(40.0, lambda: world.change_air(Air.ENDED))
+    world.finish()
+    return world
+
+
+MARKED = marked_broadcast(World(policy=SHORT))
+
+
+def test_what_somebody_marked_is_kept_however_short_it_is() -> None:
+    is_kept(MARKED)
+    assert MARKED.recorder.kept
+    assert notices(MARKED).count(Notice.KEPT) == 1
+
+
+@pytest.mark.parametrize("crash_after", range(1, len(MARKED.performed) + 1))
+def test_a_mark_outlives_a_crash_after_any_effect(crash_after: int) -> None:
+    world = marked_broadcast(World(policy=SHORT, crash_after={crash_after}))
+    is_kept(world)
+    assert world.crashes == 1
+    assert world.recorder.kept
+    assert world.rows.is_like(world.recorder)

@@ -61,6 +61,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "how": st.sampled_from(list(ev.Taken)),
     "quality": st.sampled_from([None, "720p60"]),
     "disk": st.booleans(),
+    "keep": st.booleans(),
     "for_good": st.booleans(),
     "why": st.sampled_from(["refused", None]),
     "permanent": st.booleans(),

@@ -12,7 +12,7 @@ from streamvaultd.core.recording import effects as fx
 from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.effects import Notice
 from streamvaultd.core.recording.machine import step
-from streamvaultd.core.recording.on_request import why_not_pruned, why_not_retried
+from streamvaultd.core.recording.on_request import why_not_kept, why_not_pruned, why_not_retried
 from tests.unit.rows import new_recorder
 from tests.unit.stories import KILLED, notices, reach
 
@@ -131,6 +131,42 @@ def test_segments_of_a_failed_recording_are_removed_in_its_rows() -> None:
     ],
 )
 def test_only_what_is_over_and_kept_elsewhere_may_go(recorder: Recorder, failed: bool, why: str | None) -> None:
-    assert why_not_pruned(recorder, failed=failed) == why
+    assert why_not_pruned(recorder, failed=failed, force=False) == why
     if why is not None and failed:
         assert step(recorder, PRUNED) == (recorder, ())
+
+
+# --- keep ----------------------------------------------------------------------------------------------------------
+
+KEEP = ev.KeepRequested(at=AT, keep=True)
+UNKEEP = ev.KeepRequested(at=AT, keep=False)
+JOINED = over(State.COMPLETED, Phase.REMOVED, path="/srv/x.ts")
+
+
+def test_a_mark_is_saved_told_and_taken_off_again() -> None:
+    marked, effects = step(JOINED, KEEP)
+    assert (marked, told(effects)) == (replace(JOINED, kept=True), [Notice.KEPT])
+    assert isinstance(effects[0], fx.Save)
+    assert step(marked, KEEP) == (marked, ())
+    bare, effects = step(marked, UNKEEP)
+    assert (bare, told(effects)) == (JOINED, [Notice.UNKEPT])
+    assert step(bare, UNKEEP) == (bare, ())
+
+
+def test_marked_media_go_only_if_that_is_meant_and_the_mark_goes_with_them() -> None:
+    marked, _ = step(JOINED, KEEP)
+    assert why_not_pruned(marked, failed=True, force=False) == "it is marked to be kept"
+    assert why_not_pruned(marked, failed=True, force=True) is None
+    after, effects = step(marked, PRUNED)  # they are gone, whoever did that
+    assert (after.path, after.kept, told(effects)) == (None, False, [Notice.MEDIA_PRUNED])
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_there_is_something_to_keep_unless_the_media_are_gone_or_go(state: State) -> None:
+    recorder = over(state, Phase.REMOVED)
+    after, _ = step(recorder, KEEP)
+    assert after.kept is (why_not_kept(recorder) is None)
+    assert after.kept is not (state.is_final or state is State.DISCARDING)
+    assert after.state is state
+    failed = over(State.FAILED, Phase.ENDED)
+    assert step(failed, KEEP)[0].kept

@@ -89,6 +89,8 @@ def all_events(recorder: Recorder, at: Moment) -> Iterator[ev.Event]:
     yield ev.DiskLow(at=at, why="no room")
     yield ev.MediaPruned(at=at, files=1, size=1000)
     yield ev.MediaPruned(at=at, files=1, size=1000, rule="keep_for: it ended 9.0 days ago")
+    yield ev.KeepRequested(at=at, keep=True)
+    yield ev.KeepRequested(at=at, keep=False)
     yield ev.Restarted(at=at)
     yield ev.Restarted(at=at, live={segment.number: segment.size for segment in recorder.live})
     for kind in (

@@ -12,7 +12,7 @@ from streamvaultd.ctl.commands import top
 from streamvaultd.ctl.outcome import Usage
 from streamvaultd.ctl.session import Session
 from streamvaultd.ctl.when import parse_when
-from streamvaultd.errors import NothingToRetry
+from streamvaultd.errors import NothingToKeep, NothingToRetry
 from tests.fakes.ctl import HOUR, NOW, FakeDaemon, at, event, one, recording, run, segment, zone
 
 DAY = 24 * HOUR
@@ -87,6 +87,23 @@ def test_retry_waits_for_the_file() -> None:
     assert daemon.methods == ["Get", "Subscribe", "Retry"]
 
 
+def test_a_mark_is_told_and_shown() -> None:
+    marked = one("completed", path="/srv/x.ts", kept=True)
+    daemon = FakeDaemon().on("Keep", marked).on("Unkeep", one("completed", path="/srv/x.ts"))
+    ran = run(daemon, "keep", "demo")
+    assert (ran.code, ran.out, ran.err) == (0, "", "recording 348 of 'demo' is marked to be kept.\n")
+    ran = run(daemon, "unkeep", "348")
+    assert (ran.code, ran.err) == (0, "recording 348 of 'demo' is not marked to be kept.\n")
+    assert json.loads(run(daemon, "keep", "demo", "--json=short").out)["runtime"]["kept"] is True
+    assert daemon.calls[:2] == [("Keep", {"recording": "demo"}), ("Unkeep", {"recording": "348"})]
+    daemon = FakeDaemon().on("List", {"recordings": [marked["recording"]]})
+    assert "completed, kept" in run(daemon, "list", "--kept").out
+    assert daemon.calls == [("List", {"kept": True})]
+    refused = FakeDaemon().on("Keep", NothingToKeep(recording=348, why="it has no media"))
+    ran = run(refused, "keep", "demo")
+    assert (ran.code, "cannot mark recording 348 to be kept: it has no media" in ran.err) == (1, True)
+
+
 PRUNED: dict[str, Any] = {"recording": 7, "streamer": "demo", "files": ["/srv/x.ts"], "bytes": 2048, "done": True}
 KEPT: dict[str, Any] = {**PRUNED, "recording": 8, "files": [], "bytes": 0, "done": False, "why": "it is recording"}
 
@@ -124,9 +141,9 @@ def test_prune_goes_on_while_there_is_more_but_not_for_a_dry_run() -> None:
     daemon = FakeDaemon().on("Prune", more).on("Prune", {"pruned": [PRUNED], "bytes": 2048, "more": False})
     assert "4.0K removed, of 2 recordings." in run(daemon, "prune", "--older-than", "1w").out
     daemon = FakeDaemon().on("Prune", more)
-    ran = run(daemon, "prune", "--older-than", "1w", "--dry-run", "--failed", "--streamer", "demo")
+    ran = run(daemon, "prune", "--older-than", "1w", "--dry-run", "--failed", "--force", "--streamer", "demo")
     assert "2.0K would be removed, of 1 recording. There are more" in ran.out
-    asked = {"olderThanUSec": 7 * DAY, "dryRun": True, "failed": True, "streamer": "demo"}
+    asked = {"olderThanUSec": 7 * DAY, "dryRun": True, "failed": True, "force": True, "streamer": "demo"}
     assert daemon.calls == [("Prune", asked)]
 
 

@@ -8,8 +8,8 @@ import re
 from pathlib import Path
 from string import Formatter
 
-from streamvaultd.base import units
 from streamvaultd.brokerd import notices as brokerd
+from streamvaultd.core import names
 from streamvaultd.core.recording.effects import Notice
 from streamvaultd.reporting.announced import ENTRIES
 from tests.unit.tables import NOTICES
@@ -84,7 +84,7 @@ def test_services_start_launchers_that_exist() -> None:
 
 
 def test_scopes_go_into_slices_that_exist() -> None:
-    assert {units.RECORDINGS_SLICE, units.JOBS_SLICE} <= set(UNITS)
+    assert {names.DAEMON, names.RECORDINGS_SLICE, names.JOBS_SLICE} <= set(UNITS)
 
 
 def test_every_unit_is_described() -> None:

@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 
 from streamvaultd.core.evidence import Evidence
+from streamvaultd.core.names import Run
 from streamvaultd.core.recording.loglines import Line
 from streamvaultd.scopes.witnesses.entries import KernelOom, OomdKill, Spoke, UnitOom, evidence_of, parse_entry
 from systemd import journal
@@ -65,10 +66,10 @@ def of_streamlink(text: Any, **fields: Any) -> Entry:
 
 
 def test_systemd_tells_of_a_kill_by_the_kernel_and_by_oomd() -> None:
-    assert parse_entry(read(UNIT_OOM_ENTRY), UID) == UnitOom(UNIT)
-    assert parse_entry(read(OOMD_ENTRY), UID) == OomdKill(UNIT)
-    assert evidence_of(UnitOom(UNIT)) == Evidence(journal_oom=True)
-    assert evidence_of(OomdKill(UNIT)) == Evidence(journal_oomd=True)
+    assert parse_entry(read(UNIT_OOM_ENTRY), UID) == UnitOom(Run(1, 1))
+    assert parse_entry(read(OOMD_ENTRY), UID) == OomdKill(Run(1, 1))
+    assert evidence_of(UnitOom(Run(1, 1))) == Evidence(journal_oom=True)
+    assert evidence_of(OomdKill(Run(1, 1))) == Evidence(journal_oomd=True)
 
 
 @pytest.mark.parametrize(
@@ -90,13 +91,13 @@ def test_what_is_not_about_a_segment_or_not_from_systemd_says_nothing(entry: Ent
 
 
 def test_the_kernel_names_the_control_group_of_its_victim() -> None:
-    assert parse_entry(read(KERNEL_ENTRY), UID) == KernelOom(UNIT, OOM_KILL)
-    assert evidence_of(KernelOom(UNIT, OOM_KILL)) == Evidence(kernel_oom=OOM_KILL)
+    assert parse_entry(read(KERNEL_ENTRY), UID) == KernelOom(Run(1, 1), OOM_KILL)
+    assert evidence_of(KernelOom(Run(1, 1), OOM_KILL)) == Evidence(kernel_oom=OOM_KILL)
     # of the slice's limit, and of the whole machine
     slices = OOM_KILL.replace(f"oom_memcg={GROUP}", "oom_memcg=/streamvault.slice")
-    assert parse_entry(of_kernel(slices), UID) == KernelOom(UNIT, slices)
+    assert parse_entry(of_kernel(slices), UID) == KernelOom(Run(1, 1), slices)
     whole = OOM_KILL.replace("CONSTRAINT_MEMCG", "CONSTRAINT_NONE").replace(f"oom_memcg={GROUP}", "global_oom")
-    assert parse_entry(of_kernel(whole), UID) == KernelOom(UNIT, whole)
+    assert parse_entry(of_kernel(whole), UID) == KernelOom(Run(1, 1), whole)
 
 
 FORGED = f"/user.slice/user-1000.slice/x,task_memcg={GROUP}"
@@ -129,7 +130,7 @@ def test_a_line_of_the_kernel_about_somebody_else_says_nothing(entry: Entry) -> 
 
 def test_streamlink_says_what_matters() -> None:
     text = "[stream.hls][info] Filtering out segments and pausing stream output"
-    assert parse_entry(of_streamlink(text), UID) == Spoke(1, 1, Line.FILTERING, text)
+    assert parse_entry(of_streamlink(text), UID) == Spoke(Run(1, 1), Line.FILTERING, text)
     for entry in (
         of_streamlink("[cli][info] Found matching plugin hls"),
         of_streamlink(text, _UID=1000),

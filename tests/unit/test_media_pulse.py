@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from streamvaultd.core.flows import Flow, Pulse, observed, standing
+from streamvaultd.core.names import Run
 from streamvaultd.jobs.looks import Looks
 from streamvaultd.media import ts
 from streamvaultd.media.pulse import TAIL, Cursor, look
@@ -150,12 +151,12 @@ def test_pictures_that_end_in_fragments_stand_still() -> None:
 def test_what_cannot_become_an_mp4_is_known_at_once(tmp_path: Path, data: bytes, unfit: str | None) -> None:
     looks = Looks()
     (tmp_path / "media").write_bytes(data)
-    pulses, why = looks.look((1, 1), tmp_path / "media")
+    pulses, why = looks.look(Run(1, 1), tmp_path / "media")
     assert why == unfit
     assert bool(pulses) is (unfit is None)
-    looks.forget((1, 1))
+    looks.forget(Run(1, 1))
 
 
 def test_a_file_that_is_not_there_is_an_answer(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
-        Looks().look((1, 1), tmp_path / "gone")
+        Looks().look(Run(1, 1), tmp_path / "gone")

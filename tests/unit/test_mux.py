@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from streamvaultd.recording.streamlink import mux
-from streamvaultd.recording.streamlink.command import Version, config_text
+from streamvaultd.recording.streamlink.command import MUXER, Version, config_text
 from tests.unit.test_media_fragments import box
 
 ANY = ("mpegts", "mp4", "matroska")
@@ -75,7 +75,7 @@ def test_the_format_is_one_that_holds_all_inputs(held: list[tuple[str, ...]], wa
 
 
 def test_an_administrator_who_chooses_a_format_or_another_ffmpeg_has_it() -> None:
-    ours, muxer = f"ffmpeg-ffmpeg={mux.__file__}\n", str(mux.__file__)
+    ours, muxer = f"ffmpeg-ffmpeg={MUXER}\n", str(MUXER)
     assert ours in config_text(Version(8, 6, 3), "http://host/x", "best", muxer=muxer)
     assert "ffmpeg-ffmpeg" not in config_text(Version(8, 6, 3), "http://host/x", "best")
     for option in (("ffmpeg-fout", "matroska"), ("ffmpeg-ffmpeg", "/opt/ffmpeg")):
@@ -85,7 +85,7 @@ def test_an_administrator_who_chooses_a_format_or_another_ffmpeg_has_it() -> Non
 
 
 def test_streamlink_can_start_it() -> None:
-    assert Path(mux.__file__).stat().st_mode & stat.S_IXOTH
+    assert MUXER.stat().st_mode & stat.S_IXOTH
 
 
 class Become(Exception):

@@ -235,3 +235,16 @@ def test_too_many_files_leave_out_nobody_knows_whom(tmp_path: Path, monkeypatch:
         (tmp_path / f"{name}.toml").write_text("[streamer]\nurl = 'https://a.example/'\n")
     found, mistakes = streamers.load((tmp_path, tmp_path / "none"), {})
     assert (set(found), streamers.doubtful(mistakes)) == ({"alice"}, None)
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        RetentionRules(keep_for=25.0 * DAY), RetentionRules(keep_recordings=2), RetentionRules(keep_size=2 * GIB),
+        RetentionRules(keep_for=0.0, keep_recordings=0, keep_size=0),
+    ],
+)  # fmt: skip
+def test_what_somebody_wants_for_good_never_goes_and_takes_no_room_from_others(rules: RetentionRules) -> None:
+    others = [FIVE[0], FIVE[2], FIVE[4]]
+    marked = [replace(FIVE[1], kept=True), replace(FIVE[3], kept=True)]
+    assert gone([*others, *marked], rules) == gone(others, rules)

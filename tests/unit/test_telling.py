@@ -9,16 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamvaultd.base.clock import SystemClock
 from streamvaultd.config import settings as config
 from streamvaultd.config import streamers
 from streamvaultd.core import notifying as core
+from streamvaultd.core.model import Broadcast
 from streamvaultd.core.notifying import BACKOFF, HOUR, LINES_MAX, REST, WAITING_MAX, Desk, Tiding, Word, Worth
 from streamvaultd.core.recording.effects import Notice
 from streamvaultd.core.topic import DEFAULT, Topic
 from streamvaultd.core.watching.model import Remark
 from streamvaultd.reporting import notifier as telling
 from streamvaultd.reporting.announced import ENTRIES
-from streamvaultd.reporting.notices import REMARKS
+from streamvaultd.reporting.notices import REMARKS, Said
 from tests.unit.tables import NOTICES
 
 NOON = 12 * 3600 * 1_000_000
@@ -263,3 +265,34 @@ def test_settings_and_a_streamers_file() -> None:
     assert (alice.notify, alice.events) == ((), (Topic.FAILED,))
     document = {"streamer": {"url": "https://example.org/a"}, "notifications": {"to": "json://tk_secret@x"}}
     assert "tk_secret" not in str(streamers.parse(document, "alice.toml", "alice")[1][0])
+
+
+# --- titles --------------------------------------------------------------------------------------------------------
+
+DONE = replace(DEATH, topic=Topic.COMPLETED, text="Recording 7 is complete", recording=7)
+
+
+def test_a_message_says_what_the_broadcast_was_called_and_about() -> None:
+    done = core.titled(DONE, Broadcast(title="A quiet morning", category="Art"))
+    assert core.message_of([done], 0, "host").body == "Recording 7 is complete\n“A quiet morning” (Art)"
+    assert core.message_of([done, DEATH], 0, "host").body.splitlines()[0] == (
+        "12:00 UTC Recording 7 is complete “A quiet morning” (Art)"
+    )
+    assert core.titled(DONE, Broadcast(category="Art")).about == "(Art)"
+    assert core.titled(DONE, Broadcast()) == DONE
+
+
+@given(st.text(max_size=2000))
+def test_a_title_is_one_line_of_plain_text(title: str) -> None:
+    about = core.titled(DONE, Broadcast(title=title, category=title)).about
+    assert about.isprintable()
+    assert not set("*_~`|@<>[]\\") & set(about)
+    assert len(about) <= core.TITLE_MAX + core.CATEGORY_MAX + 5
+
+
+def test_the_title_of_who_is_live_is_text_too() -> None:
+    heard = telling.Heard(SystemClock())
+    entry = REMARKS[Remark.LIVE]
+    title = "@everyone\nlook"
+    heard.hear(Said(entry.message_id, entry.priority, "a_b", f"'a_b' is live: {title}", title=title))
+    assert [tiding.text for tiding in heard.take()] == ["'a_b' is live: ＠everyone look"]  # noqa: RUF001

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Names of units and descriptors, spans and sizes: what is written is read back, and nothing else is read."""
+"""Spans and sizes: what is written is read back, and nothing else is read."""
 
 from __future__ import annotations
 
@@ -8,36 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamvaultd.base import units
-
-RECORDINGS = st.integers(1, 9_999_999_999)
-NUMBERS = st.integers(1, 999_999)
-
-
-@given(RECORDINGS, NUMBERS)
-def test_names_are_read_back(recording: int, number: int) -> None:
-    assert units.parse_segment_unit(units.segment_unit(recording, number)) == (recording, number)
-    assert units.parse_segment_fd_name(units.segment_fd_name(recording, number)) == (recording, number)
-    assert units.parse_job_unit(units.job_unit(recording)) == recording
-    assert units.parse_job_fd_name(units.job_fd_name(recording)) == recording
-
-
-def test_names_are_those_that_people_see() -> None:
-    assert units.segment_unit(348, 2) == "streamvault-348-002.scope"
-    assert units.job_unit(12) == "streamvault-job-12.scope"
-    assert units.segment_fd_name(348, 2) == "exit-348-2"
-    assert units.job_fd_name(12) == "exit-job-12"
-
-
-@pytest.mark.parametrize("name", [
-    "", "streamvault-348-2.scope", "streamvault-0-001.scope", "streamvault-348-002.service", "streamvault-a-001.scope",
-    "streamvault-348-002.scope\n", " streamvault-348-002.scope", "streamvault-٣-001.scope", "init.scope",
-    "streamvault-348.scope", "exit-0-1", "exit-348", "exit-job-0", "exit-job-x", "streamvault-job-0.scope", "varlink",
-])  # fmt: skip
-def test_other_names_are_not_ours(name: str) -> None:
-    assert units.parse_segment_unit(name) is None
-    assert units.parse_job_unit(name) is None
-    assert units.parse_segment_fd_name(name) is None
-    assert units.parse_job_fd_name(name) is None
 
 
 @pytest.mark.parametrize(("text", "usec"), [

@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from streamvaultd.core import names
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Moment, Phase, Policy, Recorder, State
 from streamvaultd.core.recording import effects as fx
@@ -232,8 +233,8 @@ class World(Host):
         self._epoch += 1
         self.recorder = self.rows.load()
         facts = self._facts()
-        for _, attempt in sorted(orphans([self.recorder], facts)):
-            self._stop_scope(attempt)
+        for run in sorted(orphans([self.recorder], facts)):
+            self._stop_scope(run.number)
         self.is_owned = not self.is_settled
         if self.is_owned:
             for event in takeover(self.recorder, facts, self.now):
@@ -244,10 +245,10 @@ class World(Host):
         told = self.pipes.keys() | self.failed.keys() | self.journal.keys()
         nothing = Evidence()
         return Facts(
-            live=frozenset((1, attempt) for attempt in self.scopes),
-            sizes={(1, attempt): self.size(attempt) for attempt in self.files},
+            live=frozenset(names.Run(1, attempt) for attempt in self.scopes),
+            sizes={names.Run(1, attempt): self.size(attempt) for attempt in self.files},
             evidence={
-                (1, attempt): self.pipes.get(attempt, nothing)
+                names.Run(1, attempt): self.pipes.get(attempt, nothing)
                 .merged(self.failed.get(attempt, nothing))
                 .merged(self.journal.get(attempt, nothing))
                 for attempt in told

@@ -145,6 +145,8 @@ class Notice(StrEnum):
     RECORDING_STOPPED = "recording-stopped"
     RECORDING_FAILED = "recording-failed"
     RETRYING = "retrying"
+    KEPT = "kept"
+    UNKEPT = "unkept"
     MEDIA_PRUNED = "media-pruned"
     MEDIA_EXPIRED = "media-expired"
     NOT_KEPT = "not-kept"

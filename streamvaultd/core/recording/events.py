@@ -59,6 +59,13 @@ class RetryRequested(_Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeepRequested(_Event):
+    """Somebody wants the media for good: no rule may remove them. Or (`keep` is false) the rules hold again."""
+
+    keep: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MediaPruned(_Event):
     """The media were to go, and are gone: so many files, so many bytes. `rule` is that of retention, or None."""
 
@@ -326,8 +333,8 @@ class DiscardOverdue(_Event):
 
 
 Event = (
-    RecordRequested | StopRequested | BroadcastOver | RotateRequested | RetryRequested | MediaPruned
-    | ScopeStarted | LaunchFailed | MediaArrived | SizeMeasured | FileTaken | OverlapChecked
+    RecordRequested | StopRequested | BroadcastOver | RotateRequested | RetryRequested | KeepRequested
+    | MediaPruned | ScopeStarted | LaunchFailed | MediaArrived | SizeMeasured | FileTaken | OverlapChecked
     | SegmentExited | EvidenceArrived | SegmentSpoke | SegmentSealed | SourceProbed | NetworkBack | DiskLow | DiskFreed
     | HostStopping | HostStays | JoinEnded | SegmentsRemoved | MediaDiscarded | Restarted
     | LaunchTimedOut | MediaTimedOut | MeasureDue | RotationDue | OverlapDue | OverlapTimedOut | StopTimedOut

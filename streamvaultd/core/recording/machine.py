@@ -82,6 +82,7 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(frozenset({GRACE, PAUSED}), ev.RetryRequested, on_request.on_retry_requested),
     _rule(frozenset({UNJOINED, FAILED}), ev.RetryRequested, on_request.on_retry_requested, FINALIZING),
     _rule(UNJOINED, ev.StopRequested, on_end.on_given_up, FAILED),
+    _rule(EVERY, ev.KeepRequested, on_request.on_keep_requested),
     _rule(frozenset({COMPLETED, STOPPED, FAILED}), ev.MediaPruned, on_request.on_media_pruned),
     # rotation
     _rule(RECORDING, ev.RotationDue, on_rotation.on_rotate, ROTATING),

@@ -95,7 +95,9 @@ _OVER: Final = frozenset({StopReason.OVER, StopReason.CHANGED})
 
 
 def is_too_short(recorder: Recorder, duration: float | None) -> bool:
-    """Whether what was joined, so many seconds, is not to be kept; what nobody could measure is."""
+    """Whether what was joined, so many seconds, is not to be kept; what nobody could measure, or wants kept, is."""
+    if recorder.kept:
+        return False
     return recorder.stop in _OVER and duration is not None and duration < recorder.recording.policy.min_duration
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What people may ask of a recording: to begin, to end, to try again, and to give up its media.
+"""What people may ask of a recording: to begin, to end, to try again, to keep its media, and to give them up.
 
 Retention gives media up on the same terms, see upkeep/retention.py.
 """
@@ -79,8 +79,29 @@ def on_retry_requested(recorder: Recorder, event: ev.RetryRequested) -> Step:
     return after, (*effects, told)
 
 
-def why_not_pruned(recorder: Recorder, *, failed: bool) -> str | None:
-    """Why the media of a recording must stay; None if they may go. `failed`: also those that nobody has joined."""
+def why_not_kept(recorder: Recorder) -> str | None:
+    """Why there is nothing to keep; None if there is, or may be in the end."""
+    if recorder.state is State.DISCARDING:
+        return f"its media are being removed ({recorder.detail})"
+    if recorder.state.is_final and recorder.path is None and not has_segments(recorder):
+        return "it has no media"
+    return None
+
+
+def on_keep_requested(recorder: Recorder, event: ev.KeepRequested) -> Step:
+    """From now on no rule removes its media, or the rules hold again."""
+    if recorder.kept is event.keep or (event.keep and why_not_kept(recorder) is not None):
+        return recorder, ()
+    return replace(recorder, kept=event.keep), (tell(Notice.KEPT if event.keep else Notice.UNKEPT),)
+
+
+def why_not_pruned(recorder: Recorder, *, failed: bool, force: bool) -> str | None:
+    """Why the media of a recording must stay; None if they may go.
+
+    `failed`: also those that nobody has joined. `force`: also those that somebody wants to keep.
+    """
+    if recorder.kept and not force:
+        return "it is marked to be kept"
     if recorder.state is State.UNJOINED:
         return "its join is tried again, unless you stop it"
     if not recorder.state.is_final:
@@ -97,8 +118,8 @@ def why_not_pruned(recorder: Recorder, *, failed: bool) -> str | None:
 
 
 def on_media_pruned(recorder: Recorder, event: ev.MediaPruned) -> Step:
-    """Its media are gone; its rows say so from now on."""
-    if why_not_pruned(recorder, failed=event.rule is None) is not None:
+    """Its media are gone; its rows say so from now on, and there is nothing to keep."""
+    if why_not_pruned(recorder, failed=event.rule is None, force=True) is not None:
         return recorder, ()
     told = tell(Notice.MEDIA_PRUNED, files=event.files, size=event.size)
     detail = "its media were removed by request"
@@ -108,4 +129,4 @@ def on_media_pruned(recorder: Recorder, event: ev.MediaPruned) -> Step:
     for segment in recorder.segments:
         if segment.phase is Phase.ENDED:
             recorder = move(recorder, segment, Phase.REMOVED, event.at)
-    return replace(recorder, path=None, detail=detail), (fx.DiscardFolder(), told)
+    return replace(recorder, path=None, detail=detail, kept=False), (fx.DiscardFolder(), told)

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from streamvaultd.core.evidence import Evidence
-from streamvaultd.core.model import Instant, Moment, Phase, Recorder, Run, Segment
+from streamvaultd.core.model import Instant, Moment, Phase, Recorder, Segment
+from streamvaultd.core.names import Run
 from streamvaultd.core.recording.events import (
     Event,
     EvidenceArrived,
@@ -38,12 +39,7 @@ class Facts:
 
 def takeover(recorder: Recorder, facts: Facts, at: Moment) -> tuple[Event, ...]:
     """The events that bring one stored recorder up to date, in order."""
-    recording = recorder.recording.id
-    live = {
-        segment.number: facts.sizes.get((recording, segment.number), 0)
-        for segment in recorder.live
-        if (recording, segment.number) in facts.live
-    }
+    live = {run.number: facts.sizes.get(run, 0) for run in recorder.runs_live if run in facts.live}
     ended = (
         event
         for segment in recorder.live
@@ -51,17 +47,18 @@ def takeover(recorder: Recorder, facts: Facts, at: Moment) -> tuple[Event, ...]:
         for event in _ends(recorder, segment, facts, at)
     )
     told = (
-        EvidenceArrived(at=at, attempt=segment.number, evidence=facts.evidence[recording, segment.number])
+        EvidenceArrived(at=at, attempt=segment.number, evidence=facts.evidence[run])
         for segment in recorder.segments
-        if (recording, segment.number) in facts.evidence and (segment.number in live or not segment.phase.is_live)
+        if (run := recorder.run(segment.number)) in facts.evidence
+        and (segment.number in live or not segment.phase.is_live)
     )
-    grown = {number: facts.grown[recording, number] for number in live if (recording, number) in facts.grown}
+    grown = {number: facts.grown[run] for number in live if (run := recorder.run(number)) in facts.grown}
     return (Restarted(at=at, live=live, grown=grown), *ended, *told)
 
 
 def _ends(recorder: Recorder, segment: Segment, facts: Facts, at: Moment) -> Iterator[Event]:
     """The end of a run that nobody was there to see, and what it had come to."""
-    attempt, run = segment.number, (recorder.recording.id, segment.number)
+    attempt, run = segment.number, recorder.run(segment.number)
     size, evidence = facts.sizes.get(run, 0), facts.evidence.get(run, Evidence())
     if segment.earlier_boot:
         evidence = evidence.merged(Evidence(host_down=True))
@@ -87,5 +84,5 @@ def _last_written(segment: Segment, instant: Instant | None, at: Moment) -> Mome
 
 def orphans(recorders: Iterable[Recorder], facts: Facts) -> frozenset[Run]:
     """Runs whose scope is active though no row says that they live."""
-    claimed = {(recorder.recording.id, segment.number) for recorder in recorders for segment in recorder.live}
+    claimed = {run for recorder in recorders for run in recorder.runs_live}
     return facts.live - claimed

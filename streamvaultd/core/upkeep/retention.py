@@ -40,11 +40,12 @@ class RetentionRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """A recording's joined file, all parts together; `ended` is realtime."""
+    """A recording's joined file, all parts together; `ended` is realtime. `kept`: somebody wants it for good."""
 
     recording: int
     ended: int
     size: int
+    kept: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,12 +59,13 @@ class Expired:
 def expired(results: Iterable[Result], rules: RetentionRules, now: int, *, are_ages_sure: bool) -> tuple[Expired, ...]:
     """What is outside of any of the limits, oldest first. `results` are all of one streamer, `now` is realtime.
 
-    The newest one is kept whatever its size: else nothing would be recorded that is larger than keep_size.
+    The newest one is kept whatever its size: else nothing would be recorded that is larger than keep_size. Those that
+    somebody wants for good never go, and take no room from others.
     """
     found: list[Expired] = []
     total = 0
     newest_first = sorted(results, key=lambda one: (one.ended, one.recording), reverse=True)
-    for newer, result in enumerate(one for one in newest_first if one.ended <= now):
+    for newer, result in enumerate(one for one in newest_first if one.ended <= now and not one.kept):
         total += result.size
         age = (now - result.ended) / USEC
         why = _by_age(age, rules.keep_for) if are_ages_sure else None

@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from streamvaultd.core.model import Phase, Recorder, Run, State
+from streamvaultd.core.model import Phase, Recorder, State
+from streamvaultd.core.names import Job, Run
 from streamvaultd.core.recording.deadlines import next_deadline
 from streamvaultd.core.recording.machine import RUNNING
 from streamvaultd.core.upkeep.violations import Kind, Violation
@@ -36,9 +37,8 @@ def runs(world: World) -> Iterator[Violation]:
     active = {unit.run for unit in world.units if unit.is_active}
     loaded = {unit.run for unit in world.units if unit.state not in ("failed", "inactive")}
     for recorder in world.steady:
-        recording = recorder.recording.id
         for segment in recorder.segments:
-            run, subject = (recording, segment.number), name_of(recording, segment.number)
+            run, subject = recorder.run(segment.number), name_of(recorder.recording.id, segment.number)
             if segment.phase not in _RUNS:
                 continue
             if run not in loaded:
@@ -49,7 +49,7 @@ def runs(world: World) -> Iterator[Violation]:
 
 
 def _of_run(kind: Kind, subject: str, what: str, run: Run) -> Violation:
-    return Violation(kind=kind, subject=subject, what=what, recording=run[0], segment=run[1])
+    return Violation(kind=kind, subject=subject, what=what, recording=run.recording, segment=run.number)
 
 
 def counts(world: World) -> Iterator[Violation]:
@@ -94,7 +94,8 @@ def scopes(world: World) -> Iterator[Violation]:
     for pipe in world.pipes:
         if known.is_sure(pipe.run) and not known.has(pipe.run, pipe.job):
             what = "The exit pipe of a run that is over is still in the fd store."
-            yield Violation(kind=Kind.PIPE_LEFT, subject=pipe.name, what=what, job=pipe.job)
+            job = pipe.job.number if pipe.job else None
+            yield Violation(kind=Kind.PIPE_LEFT, subject=pipe.name, what=what, job=job)
     if world.surplus > 0:
         what = f"It has {world.surplus} descriptors that the daemon does not know."
         hold = "restart the daemon with 'systemctl restart streamvaultd', which sorts them out"
@@ -110,19 +111,25 @@ class _Known:
     def __init__(self, world: World) -> None:
         self._unsure = world.unsure
         self._runs = world.known_runs | world.busy_runs
-        self._jobs = {job.id for job in world.jobs} | world.busy_jobs
+        self._jobs = {Job(job.id) for job in world.jobs} | world.busy_jobs
 
     def is_sure(self, run: Run | None) -> bool:
-        return run is None or run[0] not in self._unsure
+        return run is None or run.recording not in self._unsure
 
-    def has(self, run: Run | None, job: int | None) -> bool:
+    def has(self, run: Run | None, job: Job | None) -> bool:
         return run in self._runs if run is not None else job in self._jobs
 
 
 def _of_unit(kind: Kind, unit: Unit, what: str) -> Violation:
-    recording, segment = unit.run or (None, None)
+    run, job = unit.run, unit.job
     return Violation(
-        kind=kind, subject=unit.name, what=what, recording=recording, segment=segment, job=unit.job, unit=unit.name
+        kind=kind,
+        subject=unit.name,
+        what=what,
+        recording=run.recording if run else None,
+        segment=run.number if run else None,
+        job=job.number if job else None,
+        unit=unit.name,
     )
 
 
@@ -131,7 +138,7 @@ def jobs_lost(world: World) -> Iterator[Violation]:
     running = {unit.job for unit in world.units if unit.state not in ("failed", "inactive")}
     unsure = world.unsure
     for job in world.jobs:
-        if job.id not in running and job.id not in world.busy_jobs and job.recording not in unsure:
+        if Job(job.id) not in running | world.busy_jobs and job.recording not in unsure:
             what = f"It runs by its row, for recording {job.recording}, and its scope is not there."
             yield Violation(
                 kind=Kind.JOB_LOST, subject=f"job {job.id}", what=what, recording=job.recording, job=job.id
@@ -148,15 +155,15 @@ def processes(world: World) -> Iterator[Violation]:
             yield Violation(
                 kind=Kind.RUN_OUTSIDE, subject=f"process {process.pid}", what=what, pid=process.pid, unit=process.unit
             )
-        url = urls.get(process.run[0], "") if process.run else ""
+        url = urls.get(process.run.recording, "") if process.run else ""
         if len(url) >= URL_MIN and any(url in word for word in process.argv) and process.run:
-            what = f"The command line of process {process.pid} shows what recording {process.run[0]} records."
+            what = f"The command line of process {process.pid} shows what recording {process.run.recording} records."
             yield Violation(
                 kind=Kind.URL_EXPOSED,
                 subject=f"process {process.pid}",
                 what=what,
-                recording=process.run[0],
-                segment=process.run[1],
+                recording=process.run.recording,
+                segment=process.run.number,
                 pid=process.pid,
                 unit=process.unit,
             )

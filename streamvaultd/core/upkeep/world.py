@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from streamvaultd.core.model import Instant, Phase, Recorder, Run, State
+from streamvaultd.core.model import Instant, Phase, Recorder, State
+from streamvaultd.core.names import Job, Run
 
 Folder = tuple[str, str, int]
 """(directory, streamer, stream): where the segments of one recording are."""
@@ -27,7 +28,7 @@ class Unit:
     name: str
     state: str
     run: Run | None = None
-    job: int | None = None
+    job: Job | None = None
     is_unlimited: bool = False  # the kernel has no memory limit for it
 
     @property
@@ -42,7 +43,7 @@ class Pipe:
 
     name: str
     run: Run | None = None
-    job: int | None = None
+    job: Job | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +56,7 @@ class Process:
     argv: tuple[str, ...]
     age: float
     run: Run | None = None
-    job: int | None = None
+    job: Job | None = None
     is_ours: bool = False  # in the daemon's own control group
     writes: frozenset[str] = frozenset()
 
@@ -151,7 +152,7 @@ class World:
     moving: frozenset[int] = frozenset()
     silent_for: float = 0.0
     busy_runs: frozenset[Run] = frozenset()
-    busy_jobs: frozenset[int] = frozenset()
+    busy_jobs: frozenset[Job] = frozenset()
     stored: tuple[Recorder, ...] = ()  # unfinished ones, read from their rows
     unreadable: tuple[tuple[int, str], ...] = ()
     rows: tuple[Row, ...] = ()
@@ -179,7 +180,7 @@ class World:
     def known_runs(self) -> frozenset[Run]:
         """Runs of which something may exist by their recorder, be it only to be tidied up."""
         return frozenset(
-            (recorder.recording.id, segment.number)
+            recorder.run(segment.number)
             for recorder in self.recorders
             for segment in recorder.segments
             if not segment.phase.is_over

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The commands of streamvaultctl that change something: record, stop, wait, rotate, retry."""
+"""The commands of streamvaultctl that change something: record, stop, wait, rotate, retry, keep, unkeep."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from streamvaultd.errors import InvalidDuration
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from streamvaultd.ctl.records import Recording
+    from streamvaultd.ctl.records import Answer, Recording
 
     Way = Callable[[Session, Recording, follow.Request, follow.Tell], Recording]
 
@@ -152,6 +152,33 @@ def retry(session: Session, *, recording: str, wait: bool) -> int:
     return _report_waited(session, _done(session, found, follow.retry, "is being tried again"))
 
 
+@command("keep")
+@RECORDING
+def keep(session: Session, *, recording: str) -> int:
+    """Mark a recording to be kept.
+
+    Neither [retention] nor min_duration removes its media, and 'prune' does so with --force alone.
+    """
+    return _report_marked(session, session.call("Keep", recording=recording), "is marked to be kept")
+
+
+@command("unkeep")
+@RECORDING
+def unkeep(session: Session, *, recording: str) -> int:
+    """Take the mark of 'keep' off a recording.
+
+    The limits of [retention] count it again; they remove nothing within the next ten minutes.
+    """
+    return _report_marked(session, session.call("Unkeep", recording=recording), "is not marked to be kept")
+
+
+def _report_marked(session: Session, answer: Answer, what: str) -> int:
+    state = recording_of(answer)
+    session.note(f"{render.name_of(state)} {what}.")
+    session.json_only(state.answer)
+    return ExitCode.DONE
+
+
 @contextmanager
 def _telling(session: Session) -> Iterator[Callable[[Recording], None]]:
     if session.quiet:
@@ -225,4 +252,6 @@ def _failure(state: Recording) -> Failed:
     )
 
 
-COMMANDS: dict[str, Command] = {"record": record, "stop": stop, "wait": wait, "rotate": rotate, "retry": retry}
+COMMANDS: dict[str, Command] = {
+    "record": record, "stop": stop, "wait": wait, "rotate": rotate, "retry": retry, "keep": keep, "unkeep": unkeep,
+}  # fmt: skip

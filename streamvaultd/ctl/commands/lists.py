@@ -28,6 +28,7 @@ FIRST_STEPS = (
 @option("-a", "--all", name="show_all", is_flag=True, help="Show recordings that have ended, too.")
 @option("-l", "--long", is_flag=True, help="Show title and category of the broadcast, too.")
 @option("--status", choices=STATUSES, help="Show those with this status only.")
+@option("--kept", is_flag=True, help="Show those only that are marked to be kept.")
 @option("--since", metavar="TIME", help="Show those only that were started since then: 2h, yesterday, 2026-11-23.")
 @option("--until", metavar="TIME", help="Show those only that were started before then.")
 @option("-n", "--limit", metavar="N", least=1, help="Show the newest N only.")
@@ -38,15 +39,17 @@ def list_(
     show_all: bool = False,
     long: bool = False,
     status: str | None = None,
+    kept: bool = False,
     since: str | None = None,
     until: str | None = None,
     limit: int | None = None,
 ) -> None:
     """List recordings, newest first.
 
-    Those that are running; those of a streamer, with a status or of a time, whether they run or not; with --all all.
+    Those that are running; those of a streamer, with a status or a mark, or of a time, whether they run or not; with
+    --all all.
     """
-    asked: dict[str, object] = {"streamer": streamer, "all": show_all or None, "status": status}
+    asked: dict[str, object] = {"streamer": streamer, "all": show_all or None, "status": status, "kept": kept or None}
     if since is not None or until is not None:
         from streamvaultd.ctl.when import span_of
 

@@ -12,6 +12,12 @@ from streamvaultd.ctl.session import Session
 from streamvaultd.ctl.show.text import Line, Span, Style, line, plural
 from streamvaultd.errors import InvalidDuration
 
+HINTS = [
+    "'streamvaultctl prune --older-than 30d --dry-run'",
+    "'streamvaultctl prune --by-retention --dry-run'",
+    "--streamer goes with these two only",
+]
+
 
 @command("prune")
 @MAYBE_RECORDING
@@ -23,6 +29,7 @@ from streamvaultd.errors import InvalidDuration
     help="With --older-than or --by-retention: of this streamer only.",
 )
 @option("--failed", is_flag=True, help="Also segments of recordings that could not be joined: all there is of them.")
+@option("--force", is_flag=True, help="Also recordings that are marked to be kept, see 'keep'.")
 @option("--by-retention", is_flag=True, help="Remove what [retention] does not let be kept, without waiting for it.")
 @option("-y", "--yes", is_flag=True, help="Do not ask on a terminal.")
 @option("--dry-run", is_flag=True, help="Print what would be removed, and change nothing.")
@@ -33,6 +40,7 @@ def prune(
     older_than: str | None,
     streamer: str | None,
     failed: bool,
+    force: bool,
     by_retention: bool,
     yes: bool,
     dry_run: bool,
@@ -40,22 +48,18 @@ def prune(
     """Remove media of recordings that are over.
 
     Of one, of all that ended so long ago, or of those that retention will remove by itself. What runs or is being
-    joined is never touched. The recordings stay in the list, and say that their media are gone. Exit status 1 if
-    something was kept that was asked for.
+    joined is never touched, and what is marked to be kept only with --force. The recordings stay in the list, and say
+    that their media are gone. Exit status 1 if something was kept that was asked for.
     """
     bounds = [recording is not None, older_than is not None, by_retention].count(True)
-    if bounds != 1 or (failed and by_retention) or (recording is not None and streamer is not None):
-        hints = [
-            "'streamvaultctl prune --older-than 30d --dry-run'",
-            "'streamvaultctl prune --by-retention --dry-run'",
-            "--streamer goes with these two only",
-        ]
-        raise Usage("give a recording, or --older-than, or --by-retention without --failed", hints)
+    if bounds != 1 or ((failed or force) and by_retention) or (recording is not None and streamer is not None):
+        raise Usage("give a recording, or --older-than, or --by-retention without --failed and --force", HINTS)
     asked: dict[str, object] = {
         "recording": recording,
         "streamer": streamer,
         "olderThanUSec": None if older_than is None else _parse_age(older_than),
         "failed": failed or None,
+        "force": force or None,
         "byRetention": by_retention or None,
         "dryRun": dry_run or None,
     }

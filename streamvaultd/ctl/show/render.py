@@ -95,7 +95,7 @@ def _recording_row(recording: Recording, now: int) -> tuple[Span, ...]:
     return (
         Span(str(recording.id)),
         Span(recording.streamer, Style.STRONG),
-        Span(recording.state, state_style(recording.state)),
+        Span(recording.state + (", kept" if recording.kept else ""), state_style(recording.state)),
         Span(str(recording.segments)),
         Span(format_size(recording.bytes)),
         Span(format_short_time(recording.started)),
@@ -187,6 +187,7 @@ def _facts(recording: Recording, segments: Sequence[Segment], now: int) -> list[
         ("Joined", "" if recording.progress is None else bar(recording.progress, now - recording.since)),
         ("Directory", "" if recording.path else recording.directory),
         ("Result", recording.path or ""),
+        ("Kept", "yes: no rule removes its media" if recording.kept else ""),
         ("Segments", _segment_count(recording)),
         ("Deaths", _last_deaths(segments, now)),
         ("Received", _received(recording, segments)),

@@ -25,8 +25,8 @@ from streamvaultd.base import beneath
 from streamvaultd.base.beneath import SEGMENTS_DEPTH as DEPTH
 from streamvaultd.base.clock import Clock
 from streamvaultd.base.durable import sync_folder
-from streamvaultd.base.units import file_fd_name, parse_file_fd_name, parse_segment_unit, segment_unit
 from streamvaultd.core.model import Recorder
+from streamvaultd.core.names import Run
 from streamvaultd.core.recording.events import FileTaken, Taken
 from streamvaultd.recording.files.output import FILE_MODE, FOLDER_MODE
 from streamvaultd.recording.inbox import Inbox
@@ -46,7 +46,7 @@ CHUNK: Final = 16 << 20
 
 @dataclass(slots=True, eq=False)
 class _Held:
-    unit: str
+    run: Run
     path: Path
     fd: int
     taken: Taken | None = None
@@ -57,7 +57,7 @@ class _Held:
 
 
 class HeldFiles:
-    """The open files of segments by their units -> FileTaken"""
+    """The open files of segments -> FileTaken"""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, *, fd_store: FdStore, inbox: Inbox, clock: Clock) -> None:
         self._fd_store = fd_store
@@ -67,9 +67,9 @@ class HeldFiles:
         self._inotify = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         if self._inotify < 0:
             raise OSError(ctypes.get_errno(), "inotify_init1")
-        self._held: dict[str, _Held] = {}
-        self._inherited: dict[str, int] = {}
-        self._watched: dict[int, set[str]] = {}
+        self._held: dict[Run, _Held] = {}
+        self._inherited: dict[Run, int] = {}
+        self._watched: dict[int, set[Run]] = {}
         loop.add_reader(self._inotify, self._on_events)
 
     # --- from when to when -----------------------------------------------------------------------------------------
@@ -77,15 +77,15 @@ class HeldFiles:
     def inherit(self, fds: Mapping[str, list[int]]) -> None:
         """What an earlier daemon has kept in the fd store."""
         for name, (fd, *surplus) in fds.items():
-            if (run := parse_file_fd_name(name)) is not None:
-                self._inherited[segment_unit(*run)] = fd
+            if (run := Run.of_file(name)) is not None:
+                self._inherited[run] = fd
                 for useless in surplus:
                     os.close(useless)
 
-    def open(self, unit: str, path: Path) -> int:
+    def open(self, run: Run, path: Path) -> int:
         """The file that a run writes to, whether or not it still has its name. Blocks; raises OSError."""
-        if unit in self._inherited:
-            return os.dup(self._inherited[unit])
+        if run in self._inherited:
+            return os.dup(self._inherited[run])
         try:
             return beneath.open_file(path, os.O_RDONLY, DEPTH)
         except FileNotFoundError:
@@ -94,85 +94,83 @@ class HeldFiles:
                 raise
             return nameless
 
-    def hold(self, unit: str, path: Path, fd: int) -> None:
+    def hold(self, run: Run, path: Path, fd: int) -> None:
         """Look after a file until it is released; the descriptor is ours from now on."""
-        if unit in self._held:
+        if run in self._held:
             os.close(fd)
             return
-        held = self._held[unit] = _Held(unit, path, fd)
-        if (inherited := self._inherited.pop(unit, None)) is not None:
+        held = self._held[run] = _Held(run, path, fd)
+        if (inherited := self._inherited.pop(run, None)) is not None:
             os.close(inherited)
             held.is_stored = True
         self._watch(held, Path(f"/proc/self/fd/{fd}"), _OF_FILE)
         self._watch_folders(held)
         self._check(held)
 
-    def release(self, unit: str) -> None:
+    def release(self, run: Run) -> None:
         """It is sealed: nobody needs it any more."""
-        if (inherited := self._inherited.pop(unit, None)) is not None:
+        if (inherited := self._inherited.pop(run, None)) is not None:
             os.close(inherited)
-            self._forget_stored(unit)
-        held = self._held.pop(unit, None)
+            self._forget_stored(run)
+        held = self._held.pop(run, None)
         if held is None:
             return
         for watch in held.watches:
-            self._watched[watch].discard(unit)
+            self._watched[watch].discard(run)
             if not self._watched[watch]:
                 del self._watched[watch]
                 self._libc.inotify_rm_watch(self._inotify, watch)
         os.close(held.fd)
         if held.is_stored:
-            self._forget_stored(unit)
+            self._forget_stored(run)
 
-    def release_named(self, unit: str) -> None:
+    def release_named(self, run: Run) -> None:
         """It cannot be sealed now: one that has its name is there for the next try, and keeps no disk busy."""
-        if not self.is_taken(unit):
-            self.release(unit)
+        if not self.is_taken(run):
+            self.release(run)
 
     def release_all(self, recorders: Iterable[Recorder]) -> None:
         """Those of segments that are over."""
         for recorder in recorders:
             for segment in recorder.segments:
                 if segment.phase.is_over:
-                    self.release(segment_unit(recorder.recording.id, segment.number))
+                    self.release(recorder.run(segment.number))
 
     # --- what has happened to it -----------------------------------------------------------------------------------
 
-    def is_taken(self, unit: str) -> bool:
+    def is_taken(self, run: Run) -> bool:
         """Whether it has lost its name."""
-        held = self._held.get(unit)
+        held = self._held.get(run)
         return held is not None and held.taken in (Taken.REMOVED, Taken.MOVED)
 
-    def size(self, unit: str) -> int | None:
+    def size(self, run: Run) -> int | None:
         """Bytes of a file that has lost its name, None for others."""
-        return os.fstat(self._held[unit].fd).st_size if self.is_taken(unit) else None
+        return os.fstat(self._held[run].fd).st_size if self.is_taken(run) else None
 
-    def dup(self, unit: str) -> int | None:
+    def dup(self, run: Run) -> int | None:
         """A file that has lost its name, open; None for others."""
-        return os.dup(self._held[unit].fd) if self.is_taken(unit) else None
+        return os.dup(self._held[run].fd) if self.is_taken(run) else None
 
-    def on_cut(self, unit: str, size: int) -> None:
+    def on_cut(self, run: Run, size: int) -> None:
         """It was seen to be shorter than before."""
-        if unit in self._held:
-            self._tell(unit, Taken.CUT, size)
+        if run in self._held:
+            self._tell(run, Taken.CUT, size)
 
-    def _tell(self, unit: str, how: Taken, size: int) -> None:
-        run = parse_segment_unit(unit)
-        if run is not None:
-            self._inbox.post(run[0], FileTaken(at=self._clock.now(), attempt=run[1], how=how, size=size))
+    def _tell(self, run: Run, how: Taken, size: int) -> None:
+        self._inbox.post(run.recording, FileTaken(at=self._clock.now(), attempt=run.number, how=how, size=size))
 
-    def store(self, unit: str) -> None:
+    def store(self, run: Run) -> None:
         """Have systemd keep what has lost its name."""
-        held = self._held.get(unit)
+        held = self._held.get(run)
         if held is not None and not held.is_stored:
-            self._fd_store.store_fd(_stored_name(unit), held.fd)
+            self._fd_store.store_fd(run.file, held.fd)
             held.is_stored = True
 
-    def restoring(self, unit: str, path: Path, *, is_over: bool) -> Callable[[], None]:
+    def restoring(self, run: Run, path: Path, *, is_over: bool) -> Callable[[], None]:
         """What gives it its name again, if it has lost it: as a copy only if it `is_over`. Blocks; raises OSError."""
-        if unit in self._inherited:
-            self.hold(unit, path, os.dup(self._inherited[unit]))
-        held = self._held.get(unit)
+        if run in self._inherited:
+            self.hold(run, path, os.dup(self._inherited[run]))
+        held = self._held.get(run)
         return _nothing if held is None else partial(_restore, held, os.dup(held.fd), is_over=is_over)
 
     # --- inotify ---------------------------------------------------------------------------------------------------
@@ -185,18 +183,18 @@ class HeldFiles:
         watch = self._libc.inotify_add_watch(self._inotify, os.fsencode(path), mask)
         if watch >= 0:  # else it is gone, which the check sees, or there are too many watches
             held.watches.add(watch)
-            self._watched.setdefault(watch, set()).add(held.unit)
+            self._watched.setdefault(watch, set()).add(held.run)
 
     def _on_events(self) -> None:
         data, offset = os.read(self._inotify, _READ_SIZE), 0
-        units = set[str]()
+        runs = set[Run]()
         while offset < len(data):
             watch, mask, _, length = _EVENT.unpack_from(data, offset)
             offset += _EVENT.size + length
             if not mask & IN_IGNORED:
-                units |= self._watched.get(watch, set())
-        for unit in units:
-            self._check(self._held[unit])
+                runs |= self._watched.get(watch, set())
+        for run in runs:
+            self._check(self._held[run])
 
     def _check(self, held: _Held) -> None:
         """Compare the file with its name."""
@@ -208,10 +206,10 @@ class HeldFiles:
         if taken is None and before is not None:
             self._watch_folders(held)  # those that it is in now
         elif taken is not None and taken is not before:
-            self._tell(held.unit, taken, found.st_size)
+            self._tell(held.run, taken, found.st_size)
 
-    def _forget_stored(self, unit: str) -> None:
-        self._fd_store.remove_fd(_stored_name(unit))
+    def _forget_stored(self, run: Run) -> None:
+        self._fd_store.remove_fd(run.file)
 
 
 def _nothing() -> None:
@@ -232,13 +230,6 @@ def _restore(held: _Held, fd: int, *, is_over: bool) -> None:
                 held.copy = _copy(fd, folder, held.path.name)
     finally:
         os.close(fd)
-
-
-def _stored_name(unit: str) -> str:
-    run = parse_segment_unit(unit)
-    if run is None:
-        raise ValueError(f"{unit} is not of a segment")
-    return file_fd_name(*run)
 
 
 def _named(path: Path) -> tuple[int, int] | None:

@@ -12,7 +12,6 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -147,17 +146,6 @@ class SegmentFiles:
     def row_path(self, recording: Recording, number: int) -> str:
         """The same, as the segment's row has it."""
         return str(self.segment_path(recording, number))
-
-    def result_stem(self, recording: Recording, template: str) -> Path:
-        """Where the result will be, without its suffix. The template has passed config.filename.check_template()."""
-        start = datetime.fromtimestamp(recording.created.realtime // 1_000_000, UTC)
-        name = template.format(
-            streamer=recording.streamer,
-            start=start.strftime("%Y-%m-%dT%H-%M-%SZ"),
-            recording=recording.id,
-            stream=recording.stream,
-        )
-        return Path(recording.directory) / recording.streamer / name
 
 
 def file_system_of(path: Path, mountinfo: str) -> str:

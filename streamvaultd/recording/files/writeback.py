@@ -21,6 +21,7 @@ from typing import Final, ParamSpec, Protocol
 
 from streamvaultd.base.clock import Clock
 from streamvaultd.config.live_settings import LiveSettings
+from streamvaultd.core.names import Run
 from streamvaultd.core.recording.disk import Pace, Sample, pace_of, worth_keeping
 
 P = ParamSpec("P")
@@ -32,7 +33,7 @@ a large folio that was not complete."""
 
 @dataclass(slots=True)
 class _File:
-    key: str
+    run: Run
     path: Path
     is_over: threading.Event = field(default_factory=threading.Event)
     samples: tuple[Sample, ...] = ()
@@ -43,15 +44,15 @@ class _File:
 class Held(Protocol):
     """Looks after files that are open."""
 
-    def open(self, unit: str, path: Path) -> int: ...
-    def hold(self, unit: str, path: Path, fd: int) -> None: ...
-    def on_cut(self, unit: str, size: int) -> None: ...
+    def open(self, run: Run, path: Path) -> int: ...
+    def hold(self, run: Run, path: Path, fd: int) -> None: ...
+    def on_cut(self, run: Run, size: int) -> None: ...
 
 
 class Writeback:
     """Syncs the files that it is told of every `sync_interval` seconds, as long as they grow.
 
-    Each of `listeners` is called with key and error from the event loop when a file cannot be synced, once until it
+    Each of `listeners` is called with run and error from the event loop when a file cannot be synced, once until it
     can again or the error is another one. Some of what was written is lost then.
     """
 
@@ -67,35 +68,35 @@ class Writeback:
         self._clock = clock
         self._settings = settings
         self._held = held
-        self.listeners: list[Callable[[str, OSError], None]] = []
-        self._files: dict[str, _File] = {}
+        self.listeners: list[Callable[[Run, OSError], None]] = []
+        self._files: dict[Run, _File] = {}
 
-    def watch(self, key: str, path: Path) -> None:
+    def watch(self, run: Run, path: Path) -> None:
         """Sync this file from now on; one that is watched already, or is not there, changes nothing."""
-        if key not in self._files:
-            file = self._files[key] = _File(key, path)
-            threading.Thread(target=self._attend, args=(file,), name=f"sync {key}", daemon=True).start()
+        if run not in self._files:
+            file = self._files[run] = _File(run, path)
+            threading.Thread(target=self._attend, args=(file,), name=f"sync {run.unit}", daemon=True).start()
 
-    def cancel(self, key: str) -> None:
+    def cancel(self, run: Run) -> None:
         """Sync this file no more. Does not wait for a sync that is under way."""
-        file = self._files.pop(key, None)
+        file = self._files.pop(run, None)
         if file is not None:
             file.is_over.set()
 
-    def paces(self) -> Mapping[str, Pace]:
+    def paces(self) -> Mapping[Run, Pace]:
         """How fast each watched file grows."""
-        return {key: pace_of(file.samples) for key, file in self._files.items()}
+        return {run: pace_of(file.samples) for run, file in self._files.items()}
 
     def close(self) -> None:
         """Sync nothing more."""
-        for key in list(self._files):
-            self.cancel(key)
+        for run in list(self._files):
+            self.cancel(run)
 
     # --- in the file's thread --------------------------------------------------------------------------------------
 
     def _attend(self, file: _File) -> None:
         try:
-            fd = self._held.open(file.key, file.path)
+            fd = self._held.open(file.run, file.path)
         except FileNotFoundError:
             return  # the segment ended at once
         except OSError as error:
@@ -128,7 +129,7 @@ class Writeback:
         size = os.fstat(fd).st_size
         if file.samples and size < file.samples[-1][1]:
             file.samples, file.synced = (), 0
-            self._call(self._held.on_cut, file.key, size)
+            self._call(self._held.on_cut, file.run, size)
         file.samples = worth_keeping((*file.samples, (self._clock.now().monotonic, size)))
         return size
 
@@ -143,9 +144,9 @@ class Writeback:
         if file.is_over.is_set():
             os.close(fd)
         else:
-            self._held.hold(file.key, file.path, fd)
+            self._held.hold(file.run, file.path, fd)
 
     def _on_trouble_of(self, file: _File, error: OSError) -> None:
         if not file.is_over.is_set():
             for listener in self.listeners:
-                listener(file.key, error)
+                listener(file.run, error)

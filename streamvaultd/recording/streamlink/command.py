@@ -101,8 +101,8 @@ _DEFAULTS: Final = (
 """In the configuration file, where the administrator's options may change them."""
 
 
-MUXER: Final = Path(__file__).with_name("mux.py")
-"""It looks at what comes, and becomes ffmpeg. If it may not be executed, all is muxed to a transport stream."""
+MUXER: Final = Path(__file__).with_name("muxer")
+"""mux.py looks at what comes, and becomes ffmpeg. If it may not be executed, all is muxed to a transport stream."""
 
 _MUXING: Final = ("ffmpeg-ffmpeg", "ffmpeg-fout")
 """An administrator who chooses a format, or another ffmpeg, has chosen both."""

@@ -14,10 +14,11 @@ from typing import Final
 
 import msgspec
 
+from streamvaultd.core.names import INSTALL_SOCKET
 from streamvaultd.recording.streamlink.installer import INSTALL_LIMIT, LINE_MAX, Answer, Question
 from streamvaultd.scopes.shim import redact
 
-SOCKET: Final = Path("/run/streamvault-install/socket")
+SOCKET: Final = Path(INSTALL_SOCKET)
 ANSWER_LIMIT: Final = INSTALL_LIMIT + 60
 """Seconds; the process has ended itself by then."""
 

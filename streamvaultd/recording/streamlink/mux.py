@@ -1,4 +1,3 @@
-#!/usr/bin/python3 -IS
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What streamlink starts instead of ffmpeg, to put pictures and sound that come apart into one file.
 

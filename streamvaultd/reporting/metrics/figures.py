@@ -36,6 +36,8 @@ class Stored(Protocol):
     @property
     def recordings(self) -> Mapping[str, int]: ...
     @property
+    def kept(self) -> int: ...
+    @property
     def causes(self) -> Mapping[str, int]: ...
     @property
     def bytes(self) -> int: ...
@@ -72,6 +74,7 @@ class Snapshot:
     store_up: bool
     has_sums: bool
     recordings: Mapping[str, int]
+    kept: int
     states: Mapping[str, int]
     segments: int
     bytes: int
@@ -109,6 +112,7 @@ def snapshot(
         store_up=store_up,
         has_sums=stored is not None,
         recordings=_counted(STATUSES, stored.recordings if stored else {}),
+        kept=stored.kept if stored else 0,
         states=_states(owned),
         segments=len(live),
         bytes=stored.bytes if stored else 0,

@@ -97,6 +97,7 @@ def _sums(found: Snapshot, rising: Rising) -> Iterable[Metric]:
     totals = rising.of("totals", {"bytes": found.bytes, "gap": found.gap_seconds})
     deaths, seams = rising.of("deaths", found.deaths), rising.of("seams", found.seams)
     yield _gauge("recordings", "Recordings in the store, by status.", found.recordings, "status")
+    yield _gauge("recordings_kept", "Recordings that are marked to be kept.", found.kept)
     yield _counter("received_bytes", "Bytes of all segments, overlaps included.", totals["bytes"])
     yield _counter("deaths", "Segments that ended though nobody asked for it, by cause.", deaths, "cause")
     yield _counter("seams", "Seams of joined files, by kind.", seams, "kind")

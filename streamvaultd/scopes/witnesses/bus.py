@@ -16,13 +16,13 @@ from dbus_fast import Message, MessageType
 from streamvaultd.base import systemd1
 from streamvaultd.base.systemd1 import BusError
 from streamvaultd.base.tasks import Tasks
+from streamvaultd.core.names import PREFIX, SCOPES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from dbus_fast.aio import MessageBus
 
-UNITS: Final = "streamvault-*.scope"
 SUCCESS: Final = "success"
 INACTIVE: Final = "inactive"
 FAILED: Final = "failed"
@@ -31,7 +31,7 @@ SHUTDOWN: Final = "shutdown.target"
 
 STOPPING: Final = "stopping"
 RECONNECT_SECONDS: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-_PATH_PREFIX: Final = systemd1.unit_path("streamvault-")
+_PATH_PREFIX: Final = systemd1.unit_path(PREFIX)
 _UNKNOWN_UINT64: Final = (1 << 64) - 1
 _RULES: Final = (
     f"interface='{systemd1.PROPERTIES}',member='PropertiesChanged',"
@@ -176,7 +176,7 @@ class UnitBus:
         removed: set[str] = set()  # what ends after its answer and before the last one must not be called live
         self._listings.append(removed)
         try:
-            [units] = await systemd1.call(bus, "ListUnitsByPatterns", "asas", [[], [UNITS]])
+            [units] = await systemd1.call(bus, "ListUnitsByPatterns", "asas", [[], [SCOPES]])
             scopes = await asyncio.gather(*(_live_scope(bus, unit[0]) for unit in units))
         finally:
             self._listings = [each for each in self._listings if each is not removed]

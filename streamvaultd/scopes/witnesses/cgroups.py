@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from streamvaultd.base.units import JOBS_SLICE, RECORDINGS_SLICE, slice_groups
+from streamvaultd.core.names import JOBS_SLICE, RECORDINGS_SLICE, slice_groups
 from streamvaultd.core.recording.memory import GroupMemory, refusal
 
 CGROUP_ROOT: Final = Path("/sys/fs/cgroup")

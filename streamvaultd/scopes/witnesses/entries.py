@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
-from streamvaultd.base.units import RECORDINGS_SLICE, parse_segment_unit, segment_unit
 from streamvaultd.core.evidence import Evidence
+from streamvaultd.core.names import RECORDINGS_SLICE, Run
 from streamvaultd.core.recording.loglines import Line, classify
 
 UNIT_OUT_OF_MEMORY: Final = UUID("fe6faa94e7774663a0da52717891d8ef")
@@ -32,23 +32,23 @@ _OOM_KILL: Final = re.compile(rf"oom-kill:constraint=[^,]*,(?:.*,)?{_VICTIM}{re.
 
 @dataclass(frozen=True, slots=True)
 class UnitOom:
-    """systemd: the kernel has killed a process of this unit for want of memory."""
+    """systemd: the kernel has killed a process of this run for want of memory."""
 
-    unit: str
+    run: Run
 
 
 @dataclass(frozen=True, slots=True)
 class OomdKill:
-    """systemd: systemd-oomd has killed this unit."""
+    """systemd: systemd-oomd has killed this run."""
 
-    unit: str
+    run: Run
 
 
 @dataclass(frozen=True, slots=True)
 class KernelOom:
-    """The kernel: it has killed a process of this unit for want of memory."""
+    """The kernel: it has killed a process of this run for want of memory."""
 
-    unit: str
+    run: Run
     text: str
 
 
@@ -56,8 +56,7 @@ class KernelOom:
 class Spoke:
     """streamlink, through its shim: a line that matters."""
 
-    recording: int
-    attempt: int
+    run: Run
     line: Line
     text: str
 
@@ -75,7 +74,7 @@ def parse_entry(entry: Mapping[str, Any], uid: int) -> Item | None:
 
 
 def evidence_of(item: UnitOom | OomdKill | KernelOom) -> Evidence:
-    """The same, as evidence about the end of the unit's run."""
+    """The same, as evidence about the end of the run."""
     match item:
         case UnitOom():
             return Evidence(journal_oom=True)
@@ -87,12 +86,12 @@ def evidence_of(item: UnitOom | OomdKill | KernelOom) -> Evidence:
 
 def _parse_systemd(entry: Mapping[str, Any]) -> UnitOom | OomdKill | None:
     """Messages of the system's systemd; what a user's systemd says has another _PID, and USER_UNIT=."""
-    unit = _text(entry, "UNIT")
-    if entry.get("_PID") != 1 or parse_segment_unit(unit) is None:
+    run = Run.of(_text(entry, "UNIT"))
+    if entry.get("_PID") != 1 or run is None:
         return None
     if entry.get("MESSAGE_ID") == UNIT_OUT_OF_MEMORY:
-        return UnitOom(unit)
-    return OomdKill(unit) if entry.get("MESSAGE_ID") == UNIT_OOMD_KILL else None
+        return UnitOom(run)
+    return OomdKill(run) if entry.get("MESSAGE_ID") == UNIT_OOMD_KILL else None
 
 
 def _parse_kernel(entry: Mapping[str, Any]) -> KernelOom | None:
@@ -104,19 +103,19 @@ def _parse_kernel(entry: Mapping[str, Any]) -> KernelOom | None:
     match = _OOM_KILL.match(text)
     if match is None or text.count(_VICTIM) != 1 or entry.get("SYSLOG_FACILITY") != KERNEL_FACILITY:
         return None
-    return KernelOom(match[1], text) if parse_segment_unit(match[1]) is not None else None
+    run = Run.of(match[1])
+    return KernelOom(run, text) if run is not None else None
 
 
 def _parse_line(entry: Mapping[str, Any], uid: int) -> Spoke | None:
     """Of a shim, about what runs in its own scope: the numbers in a line are the sender's, the scope is journald's."""
     text = _text(entry, "MESSAGE")
-    recording, attempt = _text(entry, "STREAMVAULT_RECORDING"), _text(entry, "STREAMVAULT_SEGMENT")
+    recording, number = _text(entry, "STREAMVAULT_RECORDING"), _text(entry, "STREAMVAULT_SEGMENT")
     line = classify(text)
-    if entry.get("_UID") != uid or line is None or not (_is_number(recording) and _is_number(attempt)):
+    if entry.get("_UID") != uid or line is None or not (_is_number(recording) and _is_number(number)):
         return None
-    if _text(entry, "_SYSTEMD_UNIT") != segment_unit(int(recording), int(attempt)):
-        return None
-    return Spoke(int(recording), int(attempt), line, text)
+    run = Run(int(recording), int(number))
+    return Spoke(run, line, text) if _text(entry, "_SYSTEMD_UNIT") == run.unit else None
 
 
 def _text(entry: Mapping[str, Any], name: str) -> str:

@@ -23,6 +23,7 @@ import msgspec
 
 from streamvaultd.base.fds import persist, readable
 from streamvaultd.core.evidence import Evidence
+from streamvaultd.core.names import Run
 from streamvaultd.core.recording.loglines import Line
 from streamvaultd.scopes.witnesses import entries
 from streamvaultd.scopes.witnesses.entries import Item, Spoke, evidence_of, parse_entry
@@ -53,30 +54,30 @@ class Replay:
     items: tuple[Item, ...]
     has_gap: bool
 
-    def evidence(self) -> dict[str, Evidence]:
-        """All that was said about the end of each unit."""
-        found: dict[str, Evidence] = {}
+    def evidence(self) -> dict[Run, Evidence]:
+        """All that was said about the end of each run."""
+        found: dict[Run, Evidence] = {}
         for item in self.items:
             if not isinstance(item, Spoke):
-                found[item.unit] = found.get(item.unit, Evidence()).merged(evidence_of(item))
+                found[item.run] = found.get(item.run, Evidence()).merged(evidence_of(item))
         return found
 
 
 class JournalWatch:
     """Follows the journal, from where an earlier daemon left it.
 
-    `replay()` first, then `run()`, never both at once. `on_evidence(unit, evidence)` and `on_line(recording, attempt,
-    line, text)` are called from the event loop. `on_trouble(why)` is called once if the journal cannot be read; that
-    is tried again, and it goes on where it was left. `uid` is the user of the shims; the journal is the system's,
-    unless `folder` names another.
+    `replay()` first, then `run()`, never both at once. `on_evidence(run, evidence)` and `on_line(run, line, text)`
+    are called from the event loop. `on_trouble(why)` is called once if the journal cannot be read; that is tried
+    again, and it goes on where it was left. `uid` is the user of the shims; the journal is the system's, unless
+    `folder` names another.
     """
 
     def __init__(
         self,
         saved: Path,
         *,
-        on_evidence: Callable[[str, Evidence], None],
-        on_line: Callable[[int, int, Line, str], None],
+        on_evidence: Callable[[Run, Evidence], None],
+        on_line: Callable[[Run, Line, str], None],
         on_trouble: Callable[[str], None],
         uid: int | None = None,
         folder: Path | None = None,
@@ -110,9 +111,9 @@ class JournalWatch:
     def tell(self, item: Item) -> None:
         """Hand on what was said."""
         if isinstance(item, Spoke):
-            self._on_line(item.recording, item.attempt, item.line, item.text)
+            self._on_line(item.run, item.line, item.text)
         else:
-            self._on_evidence(item.unit, evidence_of(item))
+            self._on_evidence(item.run, evidence_of(item))
 
     async def run(self) -> None:
         """Follow until cancelled."""

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
 from streamvaultd.base.clock import Clock
-from streamvaultd.base.units import job_unit, segment_unit
 from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.core.listing import JobRow as StoredJob
-from streamvaultd.core.model import Recorder, Run
+from streamvaultd.core.model import Recorder
+from streamvaultd.core.names import Job, Run
 from streamvaultd.core.recording.events import RecordRequested
 from streamvaultd.core.upkeep.world import Disk, JobRow, Pipe, Process, Result, Row, Unit, World, moved
 from streamvaultd.jobs.joins import Joins
@@ -124,15 +124,15 @@ class Looks:
 
     def _busy_runs(self, units: Iterable[Unit], pipes: Iterable[Pipe]) -> frozenset[Run]:
         runs = {unit.run for unit in units} | {pipe.run for pipe in pipes}
-        return frozenset(run for run in runs if run is not None and self._is_busy(segment_unit(*run)))
+        return frozenset(run for run in runs if run is not None and self._is_busy(run.unit))
 
     def _is_busy(self, unit: str) -> bool:
         return self._runs.is_busy(unit) or self._runs.is_stopping(unit)
 
-    def _is_job_busy(self, job: int) -> bool:
-        return self._is_busy(job_unit(job)) or self._joins.is_at(job)
+    def _is_job_busy(self, job: Job) -> bool:
+        return self._is_busy(job.unit) or self._joins.is_at(job.number)
 
 
-def _jobs_of(units: Iterable[Unit], pipes: Iterable[Pipe], jobs: Iterable[JobRow]) -> set[int]:
-    found = {unit.job for unit in units} | {pipe.job for pipe in pipes} | {job.id for job in jobs}
+def _jobs_of(units: Iterable[Unit], pipes: Iterable[Pipe], jobs: Iterable[JobRow]) -> set[Job]:
+    found = {unit.job for unit in units} | {pipe.job for pipe in pipes} | {Job(job.id) for job in jobs}
     return {job for job in found if job is not None}

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from streamvaultd.base.lanes import Lanes
-from streamvaultd.core.model import Recorder, Run
+from streamvaultd.core.model import Recorder
+from streamvaultd.core.names import Run
 from streamvaultd.recording.ports import RecordingFiles
 
 LANE: Final = "audit"
@@ -37,9 +38,9 @@ class Media:
         return self._files.segment_path(recorder.recording, number)
 
     async def sizes(self, recorder: Recorder) -> dict[Run, int]:
-        """Bytes in each segment's file, by recording and number."""
+        """Bytes in each segment's file."""
         return {
-            (recorder.recording.id, segment.number): await self._lanes.run(
+            recorder.run(segment.number): await self._lanes.run(
                 LANE, self._files.size, self.path(recorder, segment.number)
             )
             for segment in recorder.segments

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from streamvaultd.base.units import parse_job_unit, parse_segment_unit
+from streamvaultd.core.names import Job, Run
 from streamvaultd.core.upkeep.world import Process
 
 PROC: Final = Path("/proc")
@@ -55,8 +55,8 @@ def _process(process: Path, home: str) -> Process:
         unit=unit,
         argv=argv or ("",),
         age=time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[_START_FIELD - 2]) / _TICKS,
-        run=parse_segment_unit(unit),
-        job=parse_job_unit(unit),
+        run=Run.of(unit),
+        job=Job.of(unit),
         is_ours=group == home,
         writes=_writes(process),
     )

@@ -14,12 +14,12 @@ from typing import Final, Protocol
 
 from streamvaultd.base.clock import Clock
 from streamvaultd.base.layout import segments_folder
-from streamvaultd.base.units import job_fd_name, parse_job_unit, parse_segment_unit, segment_fd_name
 from streamvaultd.config.inputs import is_name
 from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.listing import RECOVERED, JobRow
 from streamvaultd.core.model import Moment, Phase, Recorder, Segment, State
+from streamvaultd.core.names import Job, Run
 from streamvaultd.core.recording.events import JoinEnded, JoinOverdue, Restarted, SegmentExited
 from streamvaultd.core.recording.reconcile import Facts, takeover
 from streamvaultd.core.upkeep.recovery import coherent, recovered, reopened
@@ -140,9 +140,10 @@ class Repairs:
 
     async def _stop_scope(self, violation: Violation, world: World) -> str:
         unit = violation.unit or ""
-        run, job = parse_segment_unit(unit), parse_job_unit(unit)
-        pipe = segment_fd_name(*run) if run else job_fd_name(job or 0)
-        await self._runs.forget(unit, pipe)
+        owner = Run.of(unit) or Job.of(unit)
+        if owner is None:
+            raise NotRepaired(f"'{unit}' is not a scope of ours")
+        await self._runs.forget(unit, owner.pipe)
         return "it was stopped"
 
     async def _reset_unit(self, violation: Violation, world: World) -> str:
@@ -189,10 +190,9 @@ class Repairs:
             return f"its status is '{recorder.state.status}' again, as its state is"
         sizes = await self._media.sizes(recorder)
         for segment in recorder.segments:
-            run = recorder.recording.id, segment.number
-            if sizes[run]:
-                await self._require_free(self._media.path(recorder, segment.number), sizes[run])
-        numbered = {number: size for (_, number), size in sizes.items()}
+            if size := sizes[recorder.run(segment.number)]:
+                await self._require_free(self._media.path(recorder, segment.number), size)
+        numbered = {run.number: size for run, size in sizes.items()}
         after = reopened(recorder, numbered, self._clock.now())
         await self._store.save(after, after.segments)
         if not after.state.is_final:
@@ -279,7 +279,7 @@ class Repairs:
         if recorder is None or recorder.path is None:
             raise NotRepaired("it has changed meanwhile, check again")
         sizes = await self._media.sizes(recorder)
-        missing = [number for (_, number), size in sizes.items() if size == 0 and _had_media(recorder, number)]
+        missing = [run.number for run, size in sizes.items() if size == 0 and _had_media(recorder, run.number)]
         if missing:
             numbers = ", ".join(f"{number:03d}" for number in missing)
             raise NotRepaired(

@@ -8,19 +8,12 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from streamvaultd.base.lanes import Lanes
-from streamvaultd.base.units import (
-    parse_file_fd_name,
-    parse_job_fd_name,
-    parse_job_unit,
-    parse_segment_fd_name,
-    parse_segment_unit,
-)
+from streamvaultd.core.names import DAEMON, Job, Run
 from streamvaultd.core.upkeep.world import Disk, Pipe, Process, Result, Unit
 from streamvaultd.scopes.witnesses.bus import LiveScope, UnitBus
 from streamvaultd.upkeep.audit.folders import look_at_folders, look_at_results
 from streamvaultd.upkeep.audit.procfs import look_at_processes
 
-DAEMON_UNIT: Final = "streamvaultd.service"
 CGROUP_ROOT: Final = Path("/sys/fs/cgroup")
 LANE: Final = "audit"
 
@@ -51,8 +44,8 @@ class Survey:
         the names unless these change meanwhile; then it says nothing.
         """
         names = self._fd_store.stored
-        count = await self._bus.count_stored(DAEMON_UNIT)
-        pipes = tuple(_pipe(name) for name in sorted(names) if parse_file_fd_name(name) is None)
+        count = await self._bus.count_stored(DAEMON)
+        pipes = tuple(_pipe(name) for name in sorted(names) if Run.of_file(name) is None)
         return pipes, count - len(names) if names == self._fd_store.stored else 0
 
     async def processes(self) -> tuple[Process, ...]:
@@ -72,8 +65,8 @@ def _unit(scope: LiveScope) -> Unit:
     return Unit(
         name=scope.unit,
         state=scope.active_state,
-        run=parse_segment_unit(scope.unit),
-        job=parse_job_unit(scope.unit),
+        run=Run.of(scope.unit),
+        job=Job.of(scope.unit),
         is_unlimited=_is_unlimited(scope.control_group),
     )
 
@@ -87,4 +80,4 @@ def _is_unlimited(control_group: str) -> bool:
 
 
 def _pipe(name: str) -> Pipe:
-    return Pipe(name=name, run=parse_segment_fd_name(name), job=parse_job_fd_name(name))
+    return Pipe(name=name, run=Run.of_pipe(name), job=Job.of_pipe(name))

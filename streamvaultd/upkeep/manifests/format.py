@@ -83,6 +83,7 @@ class Manifest(msgspec.Struct, omit_defaults=True):
     site_id: str = ""
     title: str = ""
     category: str = ""
+    kept: bool = False
     seams: tuple[SeamRecord, ...] = ()
     parts: tuple[ManifestPart, ...] = ()
     notes: tuple[str, ...] = ()
@@ -105,7 +106,7 @@ def is_worth_writing(recorder: Recorder) -> bool:
 def gist(recorder: Recorder) -> object:
     """What a manifest is written anew for: two recorders of one gist have manifests that differ in sizes at most."""
     parts = tuple((segment.number, segment.phase, segment.cause) for segment in recorder.segments)
-    return recorder.state.status, recorder.path, recorder.result_bytes, recorder.detail, parts
+    return recorder.state.status, recorder.path, recorder.result_bytes, recorder.detail, recorder.kept, parts
 
 
 def to_text(recorder: Recorder, broadcast: Broadcast, seams: Sequence[SeamRecord], made: Made = NOTHING) -> bytes:
@@ -129,6 +130,7 @@ def to_text(recorder: Recorder, broadcast: Broadcast, seams: Sequence[SeamRecord
         site_id=broadcast.site_id,
         title=broadcast.title,
         category=broadcast.category,
+        kept=recorder.kept,
         seams=tuple(seams),
         parts=() if recorder.path is None else tuple(_part(part) for part in made.parts),
         notes=() if recorder.path is None else made.notes,
@@ -206,7 +208,6 @@ def rebuilt(
     one that ended and is to be joined anew (the state is FAILED and `path` None: core.recovery.reopened() goes on).
     """
     is_whole = result_bytes is not None and result_bytes == manifest.result_bytes and manifest.status in _FINAL
-    state = _FINAL.get(manifest.status, State.FAILED)
     detail = manifest.detail
     if not is_whole and manifest.result is not None:
         detail = "its joined file is not there, or not whole"
@@ -232,13 +233,14 @@ def rebuilt(
     ended = manifest.end_time
     return Recorder(
         recording=recording,
-        state=state,
+        state=_FINAL.get(manifest.status, State.FAILED),
         since=at,
         segments=tuple(parts[number] for number in sorted(parts)),
         path=path,
         result_bytes=manifest.result_bytes if path is not None else None,
         ended=at if ended is None else at.dated(ended),
         detail=detail,
+        kept=manifest.kept,
     )
 
 

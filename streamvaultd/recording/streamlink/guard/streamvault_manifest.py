@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reloads the manifest of DASH again after it could not be fetched, where streamlink would stand still for ever.
+
+In streamlink the error ends the thread that looks for new media segments, and nothing else: its streams stay open, and
+nothing comes any more. With the manifest as it was before, it asks again, and ends by itself when nothing new came for
+as long as for HLS. So ffmpeg writes out what it has of the end.
+
+streamlink loads this file as it loads plugins, beside streamvault_guard.py, so it imports what streamlink itself has.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from streamlink.exceptions import StreamlinkError
+from streamlink.stream.dash.dash import DASHStreamWorker
+
+log = logging.getLogger("streamlink.plugins.streamvault_manifest")
+_reload = DASHStreamWorker.reload
+
+
+def reload(worker: Any) -> bool:
+    """In place of DASHStreamWorker's own; one that failed is tried again as soon as one that succeeded."""
+    try:
+        return bool(_reload(worker))  # type: ignore[no-untyped-call]
+    except StreamlinkError as error:
+        log.warning("Failed to reload playlist: %s", error)
+        return True
+
+
+DASHStreamWorker.reload = reload  # type: ignore[method-assign]
