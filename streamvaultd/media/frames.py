@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The frames in a transport stream, whichever packets a muxer has put them into.
 
-A picture is a PES packet. A PES packet of sound holds several frames (ADTS, ISO/IEC 13818-7, 1.A.2), and where it
-begins and ends is the muxer's choice, so each of its frames counts by itself, at the time that follows from those
-before it.
+A picture is a PES packet. A PES packet of sound holds several frames, and where it begins and ends is the muxer's
+choice, so each of its frames counts by itself, at the time that follows from those before it (sound.py).
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from streamvaultd.media import ts
+from streamvaultd.media.sound import sound_frames
 from streamvaultd.media.timeline import blocks
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 # Of one unit as far as it is read; a key frame in 8K is smaller
 UNIT_MAX = 16 << 20
-ADTS_SAMPLES = 1024
-_SAMPLE_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 
 
 class Frame(NamedTuple):
@@ -51,7 +49,7 @@ class Unit(NamedTuple):
     def frames(self) -> list[Frame]:
         """All of it is one frame, unless it is sound that can be divided."""
         found = [
-            Frame((self.pes.dts + ticks) % ts.WRAP, at, size) for at, size, ticks in adts_frames(self.data, self.body)
+            Frame((self.pes.dts + ticks) % ts.WRAP, at, size) for at, size, ticks in sound_frames(self.data, self.body)
         ]
         is_divided = bool(found) and found[-1].at + found[-1].size == len(self.data)
         return found if is_divided else [Frame(self.pes.dts, self.body, len(self.data) - self.body)]
@@ -97,16 +95,3 @@ def units(source: Source, start: int, end: int) -> Iterator[Unit]:
                 pending[pid].add(packet)
     for unit in pending.values():
         yield unit.closed(at_end=True)
-
-
-def adts_frames(unit: bytes, start: int) -> Iterator[tuple[int, int, int]]:
-    """(offset, size, ticks since the first) of the whole frames of an audio unit; none if it holds no ADTS."""
-    at, ticks = start, 0.0
-    while at + 7 <= len(unit) and unit[at] == 0xFF and unit[at + 1] & 0xF6 == 0xF0:
-        rate = unit[at + 2] >> 2 & 15
-        size = (unit[at + 3] & 3) << 11 | unit[at + 4] << 3 | unit[at + 5] >> 5
-        if rate >= len(_SAMPLE_RATES) or size < 7 or at + size > len(unit):
-            return
-        yield at, size, round(ticks)
-        ticks += ADTS_SAMPLES * 90_000 / _SAMPLE_RATES[rate]
-        at += size

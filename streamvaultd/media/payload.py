@@ -11,8 +11,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from streamvaultd.media import ts
-from streamvaultd.media.frames import adts_frames
 from streamvaultd.media.programs import maps_of
+from streamvaultd.media.sound import sound_frames
 from streamvaultd.media.timeline import blocks
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Unit(NamedTuple):
             yield None, self.body
             return
         end = 0
-        for at, size, ticks in adts_frames(self.body, 0):
+        for at, size, ticks in sound_frames(self.body, 0):
             end = at + size
             yield (self.ticks + ticks) % ts.WRAP, self.body[at:end]
         if end < len(self.body) or not end:

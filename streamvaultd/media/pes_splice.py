@@ -6,7 +6,7 @@ are equal, but with copied timestamps the access units are. Where the older hold
 the same bytes at the same timestamps, it is cut there, each stream at its own first timestamp in the newer. Equal
 timestamps alone are no proof: a muxer that does not copy them begins every file at the same value.
 
-An audio unit that holds frames on both sides of the cut is cut between two of them (ADTS, ISO/IEC 13818-7, 1.A.2).
+An audio unit that holds frames on both sides of the cut is cut between two of them (sound.py).
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from streamvaultd.media import ts
-from streamvaultd.media.frames import UNIT_MAX, adts_frames
+from streamvaultd.media.frames import UNIT_MAX
+from streamvaultd.media.sound import sound_frames
 from streamvaultd.media.timeline import blocks, clock_of, first_beats, last_beats, units
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ def _trimmed(older: Source, pes: ts.Pes, newer: Source, head: ts.Pes) -> bytes |
     """
     unit = next(_units_of(older, pes.pid, pes.at), b"")
     start = 9 + unit[8] if len(unit) > 9 else len(unit)
-    for at, size, ticks in adts_frames(unit, start):
+    for at, size, ticks in sound_frames(unit, start):
         if ts.difference(pes.dts + ticks, head.dts) < -ts.TICKS_PER_MS:
             continue
         first = next(_units_of(newer, head.pid, head.at), b"")

@@ -93,7 +93,7 @@ class Removal:
 
     async def _result(self, recorder: Recorder) -> list[Path]:
         job = await self._store.last_done_job(recorder.recording.id, JOIN)
-        result = (job.result or {}) if job is not None else {}
+        result = job.result if job is not None and isinstance(job.result, dict) else {}  # or another hand's
         parts = result.get("parts")
         named = [part.get("path") for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
         paths = [recorder.path or result.get("path"), *named]

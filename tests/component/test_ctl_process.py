@@ -50,6 +50,8 @@ class Recorder:
             "ListSegments": self.list_segments,
             "Record": self.record,
             "Rotate": self.rotate,
+            "Stop": self.stop,
+            "Retry": self.retry,
             "Subscribe": self.subscribe,
             "GetStatus": self.get_status,
             "ListEvents": self.list_events,
@@ -88,12 +90,23 @@ class Recorder:
         return {"segments": [segment(1), segment(2)]}
 
     async def record(self, _call: Call) -> AsyncGenerator[dict[str, Any] | Final, None]:
+        self.order.append("Record")
         for state in self.states:
             yield {"recording": state}
         await self.go_on.wait()
         if self.refusal is not None:
             raise self.refusal
         yield Final({"recording": recording("completed", path=RESULT)})
+
+    async def stop(self, _call: Call) -> dict[str, Any]:
+        self.order.append("Stop")
+        self.go_on.set()
+        return {"recording": recording("stopping")}
+
+    async def retry(self, _call: Call) -> dict[str, Any]:
+        self.order.append("Retry")
+        self.go_on.set()
+        return {"recording": recording("starting")}
 
     async def rotate(self, _call: Call) -> dict[str, Any]:
         self.order.append("Rotate")

@@ -33,6 +33,8 @@ class Facts:
     parts: Sequence[str] = ()
     told_ms: float | None = None
     notes: Sequence[str] = ()
+    told: Sequence[str] = ()
+    """kinds of its events"""
     seams: Sequence[Seam] = ()
     verdict: str = ""
     problems: Sequence[str] = ()
@@ -85,6 +87,9 @@ def draw_up(facts: Facts) -> Account:
         return account
     if facts.why:
         account.complaints.append(facts.why)
+    if take.is_steady and facts.segments > 1:
+        account.complaints.append(f"{facts.segments} runs were made of a steady source")
+    account.complaints += [f"nobody was told of '{kind}'" for kind in take.told if kind not in facts.told]
     if facts.state != "completed":
         account.complaints.append(f"it is {facts.state}")
     if not show.sent.get(""):

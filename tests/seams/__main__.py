@@ -20,7 +20,7 @@ def main() -> int:
     parser.add_argument("--rotations", type=int, default=20, help="of transport streams and fragmented MP4")
     parser.add_argument("--kills", type=int, default=20, help="likewise, each with an outage")
     parser.add_argument("--hours", type=float, help="a soak: at least so many of media, the changes spread over them")
-    parser.add_argument("--speed", type=float, default=4.0, help="of a soak: seconds of media for each on the clock")
+    parser.add_argument("--speed", type=float, default=3.0, help="of a soak: seconds of media for each on the clock")
     parser.add_argument("--seed", type=int, help="of the plan; by default a random one, which is printed")
     parser.add_argument("--deb", type=Path, help="the package to install; by default that of this tree")
     parser.add_argument("--dry-run", action="store_true", help="print the plan, and do nothing")

@@ -54,8 +54,7 @@ SLOW_RATE: Final = 50_000
 """Bytes a second: a media segment takes more than a second."""
 QUIET: Final = 1.0
 """Seconds after which what was received before an outage is in the file."""
-LIMIT: Final = 180.0
-JOIN_LIMIT: Final = 360.0
+LIMIT: Final = 600.0
 LOOK: Final = 0.1
 
 
@@ -136,7 +135,7 @@ class Performance:
 
     def _end(self) -> None:
         self._stage.source.control(self._take.name, fault=None, end=True)
-        self._wait(lambda now: now["state"] in ("completed", "stopped", "failed"), "is joined", JOIN_LIMIT)
+        self._wait(lambda now: now["state"] in ("completed", "stopped", "failed"), "is joined")
 
     def _rotate(self, step: Step) -> None:
         before = self._wait_recording(after=0)
@@ -154,7 +153,7 @@ class Performance:
             control(name, fault="drop", for_=step.outage)
         else:
             (self._stage.box.path(LATE_FOLDER) / name).write_text(str(time.monotonic() + step.outage))
-        self._strike(before, step.signal)
+        self._strike(step.signal)
         if step.where != "source":
             control(name, fault=None)
         self._wait_recording(after=before)
@@ -165,14 +164,17 @@ class Performance:
         self._returns.append(time.monotonic() + step.outage)
         self._stage.source.control(self._take.name, fault="drop", for_=step.outage)
         time.sleep(QUIET)
-        self._strike(before, step.signal)
+        self._strike(step.signal)
         self._wait_recording(after=before, limit=step.outage + LIMIT)
 
-    def _strike(self, number: int, name: str) -> None:
-        """Kill the streamlink of a segment; one that is gone by itself is dead as well."""
+    def _strike(self, name: str) -> None:
+        """Kill the streamlink of the segment that records; one that is gone by itself is dead as well.
+
+        That need not be the last one: a rotation whose launch failed has a number, too.
+        """
         segments = self._stage.call("ListSegments", recording=self._take.name)["segments"]
-        unit = segments[number - 1]["unit"]
-        if pid := self._stage.streamlink(unit):
+        running = next((each for each in reversed(segments) if each["phase"] == "writing"), segments[-1])
+        if pid := self._stage.streamlink(running["unit"]):
             os.kill(pid, getattr(signal, f"SIG{name}"))
 
     # --- what is waited for ----------------------------------------------------------------------------------------

@@ -26,6 +26,8 @@ OTHERS_SHARE: Final = 20
 """A recording of each other kind gets this share of the rotations and kills, one of each at least."""
 SOAKED: Final = 5
 """Recordings of each main kind in a soak."""
+SOAK_WINDOW: Final = 120
+"""Seconds on the clock that a playlist reaches back in a soak."""
 SLACK: Final = 1.25
 """The broadcasts of a soak last longer than they need by this factor: a machine may be slow."""
 BEYOND: Final = (1.15, 1.5)
@@ -117,7 +119,7 @@ def draw_soak(seed: int, rotations: int, kills: int, hours: float, speed: float)
         dues = sorted(rng.randrange(until) for _ in shuffled[at :: len(names)])
         steps = _steps(rng, shuffled[at :: len(names)])
         timed = tuple(replace(step, due=due) for step, due in zip(steps, dues, strict=True))
-        takes.append(Take(name, kind, round(WINDOW * speed), timed, speed, until))
+        takes.append(Take(name, kind, round(SOAK_WINDOW * speed / SEGMENT), timed, speed, until))
     return Plan(seed, rotations, kills, tuple(takes))
 
 
