@@ -82,7 +82,8 @@ odd:
 	$(PYTHON) -m tests.testbed setup --tests
 	$(WITH_TESTS) -m pip install --quiet --disable-pip-version-check yt-dlp
 	$(WITH_TESTS) -m tests.odd $(if $(SEED),--seed $(SEED)) $(if $(N),--count $(N)) $(if $(ONLY),--only $(ONLY)) \
-		$(if $(CASES),--cases '$(CASES)') $(if $(BESIDE),--beside $(BESIDE))
+		$(if $(CASES),--cases '$(CASES)') $(if $(BESIDE),--beside $(BESIDE)) \
+		$(if $(STEADY),--steady $(STEADY)) $(if $(BUSY),--busy $(BUSY))
 
 oom: KILLS = 50
 oom:

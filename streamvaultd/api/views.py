@@ -12,6 +12,7 @@ from streamvaultd.core.cause import is_death
 from streamvaultd.core.flows import describe, standing
 from streamvaultd.core.listing import PAGE_MAX, Summary
 from streamvaultd.core.model import Instant, Moment, Recorder, Segment, State
+from streamvaultd.core.pace import still_limit
 from streamvaultd.core.recording.policy import rotation_due
 from streamvaultd.core.watching.model import Watched
 from streamvaultd.core.watching.streamer import Streamer
@@ -154,7 +155,7 @@ def segment_view(
 
 def _trouble(segment: Segment) -> str | None:
     """What is seen of it while it runs."""
-    still = standing(segment.flows) if segment.phase.is_live else ()
+    still = standing(segment.flows, still_limit(segment.pace)) if segment.phase.is_live else ()
     return "; ".join(filter(None, (describe(still) if still else None, segment.unfit))) or None
 
 

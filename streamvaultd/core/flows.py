@@ -76,13 +76,13 @@ def _moved(flow: Flow | None, pulse: Pulse, now: float) -> Flow | None:
     )  # fmt: skip
 
 
-def standing(flows: Sequence[Flow]) -> tuple[Flow, ...]:
-    """Those that stand still while others go on."""
+def standing(flows: Sequence[Flow], limit: float = STILL) -> tuple[Flow, ...]:
+    """Those that stand still while others go on, for `limit` seconds at least."""
     newest = max((flow.moved_at for flow in flows), default=0.0)
     return tuple(
         flow
         for flow in flows
-        if flow.looks >= LOOKS and flow.units >= UNITS and newest - flow.moved_at >= max(STILL, PAUSES * flow.pause)
+        if flow.looks >= LOOKS and flow.units >= UNITS and newest - flow.moved_at >= max(limit, PAUSES * flow.pause)
     )
 
 

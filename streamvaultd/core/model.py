@@ -16,6 +16,7 @@ from streamvaultd.core.cause import is_death
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.flows import Flow
 from streamvaultd.core.names import Run
+from streamvaultd.core.pace import Pace
 
 Instant: TypeAlias = float
 """Seconds of CLOCK_MONOTONIC of the present boot."""
@@ -184,6 +185,12 @@ class Segment:
     anon_rate: float = 0.0  # bytes per second, not stored
     filtering: bool = False  # streamlink leaves out advertisements and writes nothing; not stored
     flows: tuple[Flow, ...] = ()  # its streams, as the looks at its file have found them; not stored
+    pace: Pace | None = None  # how its source offers media, once that is known; not stored
+    looked_at: Instant | None = None  # when its size was last looked at; not stored
+    asked_at: Instant | None = None  # when it was last asked whether the source of a silent run goes on; not stored
+    asked_mark: str = ""  # of the playlist, as the answer to that had it; not stored
+    pause: float = 0.0  # its longest silence (s) that ended though its source was there all the time; not stored
+    left_behind: bool = False  # its source has gone on since, and nothing came; not stored
     unfit: str | None = None  # why it cannot become what was asked for; not stored
     muxed: bool = False  # it has ffmpeg mux streams of several playlists; not stored
     suspect: str | None = None  # why it may be losing media; not stored, as are the next two

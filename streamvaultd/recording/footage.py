@@ -24,11 +24,15 @@ from streamvaultd.recording.ports import Looks, RecordingFiles, Writeback
 
 
 class Measured(NamedTuple):
-    """A look at a file: its bytes, how far its streams have come, and why an MP4 cannot hold them."""
+    """A look at a file: its bytes, how far its streams have come, and why an MP4 cannot hold them.
+
+    `written` is when it was last written to (CLOCK_REALTIME, microseconds).
+    """
 
     size: int
     pulses: tuple[Pulse, ...] = ()
     unfit: str | None = None
+    written: int | None = None
 
 
 class Footage:
@@ -95,6 +99,7 @@ class Footage:
     async def measure(self, recorder: Recorder, attempt: int) -> Measured | None:
         """How far the file has come; None while the disk still owes the last answer."""
         run, lane, path = recorder.run(attempt), recorder.recording.directory, self.path(recorder, attempt)
+        written: int | None = None
         size: int | None = 0  # what cannot be seen to write is treated as what does not
         if run in self._measuring:
             return None
@@ -103,8 +108,9 @@ class Footage:
             size = self._held.size(run)
             if size is None:
                 size = await self._lanes.run(lane, self._files.size, path)
+                written = await self._lanes.run(lane, self._files.written, path)
             pulses, unfit = await self._lanes.run(lane, self._looks.look, run, path)
-            return Measured(size, pulses, unfit)
+            return Measured(size, pulses, unfit, written)
         except OSError:
             return Measured(size or 0)
         finally:

@@ -130,8 +130,10 @@ class Captures:
         if found is None:
             return
         anon, limit = self._runs.memory(recorder.run(attempt).unit)
+        now = self._clock.now()
+        written = None if found.written is None else now.dated(found.written).monotonic
         measured = ev.SizeMeasured(
-            at=self._clock.now(), attempt=attempt, size=found.size, pulses=found.pulses, unfit=found.unfit,
+            at=now, attempt=attempt, size=found.size, written=written, pulses=found.pulses, unfit=found.unfit,
             anon=anon, limit=limit,
         )  # fmt: skip
         self._inbox.post(recorder.recording.id, measured)

@@ -11,7 +11,7 @@ from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Moment, Recorder
 from streamvaultd.core.names import Run
 from streamvaultd.core.recording import events as ev
-from streamvaultd.core.recording.loglines import Line, resolved_quality
+from streamvaultd.core.recording.loglines import Line, pace_in, resolved_quality
 from streamvaultd.core.recording.policy import preferred_quality, quality_to_come
 from streamvaultd.recording.inbox import Inbox
 from streamvaultd.recording.ports import Disk, Link
@@ -70,7 +70,8 @@ class Witnesses:
             heard = self._quality(run)
             if not heard.done():
                 heard.set_result(quality)
-        spoke = ev.SegmentSpoke(at=self._clock.now(), attempt=run.number, line=line, quality=quality)
+        pace = pace_in(text) if line is Line.PACE else None
+        spoke = ev.SegmentSpoke(at=self._clock.now(), attempt=run.number, line=line, quality=quality, pace=pace)
         self._inbox.post(run.recording, spoke)
 
     async def preferred(self, recorder: Recorder) -> str | None:

@@ -19,6 +19,7 @@ from tests.odd.cases import CASES
 from tests.odd.draw import draw, draw_one
 from tests.odd.report import as_json, is_good, table
 from tests.odd.run import FOLDER, run
+from tests.odd.steady import PACES, busy, steady
 from tests.odd.take import Take
 from tests.testbed.deb import ensure_deb
 
@@ -35,15 +36,17 @@ def main() -> int:
     except (BesideError, MediaError) as error:
         print(error, file=sys.stderr)
         return 1
-    name = "cases" if args.cases else str(args.seed)
-    print("" if args.cases else f"SEED={args.seed} N={args.count}", *takes, sep="\n", flush=True)
+    name = "steady" if args.steady else "cases" if args.cases else str(args.seed)
+    print(f"SEED={args.seed} N={args.count}" if name == str(args.seed) else "", *takes, sep="\n", flush=True)
     if args.dry_run:
         return 0
     deb = args.deb or ensure_deb()
     accounts: list[Account] = []
-    for at in range(0, len(takes), args.at_a_time):
-        some = takes[at : at + args.at_a_time]
-        accounts += run(f"{name}-{at}", some, deb, clients=clients, say=lambda text: print(text, flush=True))
+    at_a_time = len(PACES) if args.steady else args.at_a_time
+    for at in range(0, len(takes), at_a_time):
+        with busy(args.busy):
+            some = takes[at : at + at_a_time]
+            accounts += run(f"{name}-{at}", some, deb, clients=clients, say=lambda text: print(text, flush=True))
         print(table(accounts[at:]), flush=True)
     _save(name, accounts)
     return 0 if is_good(accounts) else 1
@@ -55,6 +58,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--count", type=int, default=AT_A_TIME, help="how many sources are drawn")
     parser.add_argument("--only", help="the drawn ones of these numbers alone, with commas between them")
     parser.add_argument("--cases", help="these instead: names with commas between them; * stands for anything")
+    parser.add_argument("--steady", type=int, help="twelve sources with nothing odd instead, of so many seconds")
+    parser.add_argument("--busy", type=int, default=0, help="so many processes compute meanwhile")
     parser.add_argument("--at-a-time", type=int, default=AT_A_TIME, help="recordings in one boot")
     parser.add_argument("--beside", default="", help=f"who records the same beside it: {','.join(PROGRAMS)}")
     parser.add_argument("--deb", type=Path, help="the package to install; by default that of this tree")
@@ -65,6 +70,8 @@ def _arguments() -> argparse.Namespace:
 
 
 def _takes(args: argparse.Namespace) -> list[Take]:
+    if args.steady:
+        return steady(args.steady)
     if args.cases:
         return _named(args.cases)
     if args.only:

@@ -34,7 +34,7 @@ def boxes(data: bytes) -> Iterator[Box]:
 
 
 def runs_of(file: Path) -> list[bytes]:
-    """Parts in which no clock runs back, each with the initialisation before it; none where there are no fragments."""
+    """Parts in which each clock runs on, each with the initialisation before it; none where there are no fragments."""
     if file.stat().st_size > LIMIT:
         return []
     init, runs, last = b"", list[bytes](), dict[int, int]()
@@ -46,7 +46,7 @@ def runs_of(file: Path) -> list[bytes]:
             continue
         if box.kind == b"moof":
             times = dict(_times(box))
-            if not last or any(time < last.get(track, 0) for track, time in times.items()):
+            if not last or any(time <= last.get(track, -1) for track, time in times.items()):
                 runs.append(init)
                 last = {}
             last |= times

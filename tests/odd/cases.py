@@ -270,6 +270,21 @@ def camera_off(kind: str, settings: Mapping[str, str]) -> Take:
     return Take(name="", tracks=one(some), settings=policy, faults=("the pictures end before the sound",))
 
 
+def camera_back(kind: str) -> Take:
+    """Pictures stay away for 40 s, and nothing says so."""
+    some = [
+        replace(piece, change=without_pictures, lacks="v") if 12 <= piece.index < 32 else piece
+        for piece in pieces(ensure_clip(replace(BASE, kind=kind)))
+    ]
+    return Take(
+        name="",
+        tracks=one(some),
+        is_flawed=True,
+        told=("stream-still",),
+        faults=("the pictures stay away for 40 s",),
+    )
+
+
 def by_hand(what: str) -> Take:
     """The user takes the file away while it is written."""
     steps = (Step(12, what), *((Step(24, "rotate"),) if what == "remove" else ()))
@@ -280,12 +295,14 @@ def wide(how: str) -> Take:
     """A window of more than a gigabyte, of which no more is there than streamlink reaches back."""
     some = [replace(piece, change=stuffed(12_000_000)) for piece in pieces(ensure_clip(replace(BASE, seconds=260)))]
     manner = Manner(window=1000, ahead=99)
-    return Take(name="", tracks=one(some), manner=manner, steps=(Step(40, how),), faults=("a window of 1.2 GB",))
+    # what comes after it is read when most of what was there is fetched, and the broadcast goes on for 50 s
+    return Take(name="", tracks=one(some), manner=manner, steps=(Step(15, how),), faults=("a window of 1.2 GB",))
 
 
 case("mindur-ts", partial(camera_off, "ts", {}))
 case("mindur-fmp4", partial(camera_off, "fmp4", {}))
 case("mindur-mp4", partial(camera_off, "ts", {"container": "mp4"}))
+case("camera-ts", partial(camera_back, "ts"))
 case("user-removes", partial(by_hand, "remove"))
 case("user-moves", partial(by_hand, "move"))
 case("dvr-kill", partial(wide, "kill"))

@@ -215,6 +215,7 @@ class Performance:
             parts=[Path(part["path"]).name for part in parts["parts"]],
             told_ms=sum(told) / 1000 if told and all(told) else None,
             notes=parts["notes"],
+            told=[event["kind"] for event in call("ListEvents", recording=name)["events"]],
             seams=self._stage.seams(name),
             verdict=verdict,
             problems=problems,

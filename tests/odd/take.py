@@ -36,6 +36,10 @@ class Take:
     """the source cannot be recorded, and that has to be told"""
     is_flawed: bool = False
     """the source's own media are such that players complain"""
+    told: tuple[str, ...] = ()
+    """kinds of events that people have to be told of"""
+    is_steady: bool = False
+    """nothing happens to it that another run could be wanted for"""
     faults: tuple[str, ...] = ()
     """what is odd about it, in words"""
 

@@ -14,6 +14,7 @@ TAKES = (
     "av1-kill",
     "av1-mp4",
     "av1-rotate",
+    "camera-ts",
     "hevc",
     "hevc-kill",
     "hevc-mp4",

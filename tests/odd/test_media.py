@@ -41,6 +41,15 @@ def test_what_comes_again_with_the_same_clock_is_seen_again(tmp_path: Path) -> N
     assert set(Counter(found.digests["v"]).values()) == {3}
 
 
+def test_the_same_fragment_twice_in_a_row_is_seen_twice(tmp_path: Path) -> None:
+    """As where a slate is cut out of, and begins anew: its clock stands still then."""
+    clip, file = ensure_clip(Spec(seconds=6, kind="fmp4")), tmp_path / "file.m4s"
+    assert clip.init is not None
+    order = (0, 1, 1, 2, 2, 0)
+    file.write_bytes(b"".join([clip.init.read_bytes(), *(clip.path(index).read_bytes() for index in order)]))
+    assert look(file).digests == {kind: [one for at in order for one in clip.digests[kind][at]] for kind in "va"}
+
+
 def test_what_is_done_to_the_bytes_leaves_the_pictures(tmp_path: Path) -> None:
     clip, changed = ensure_clip(SHORT), tmp_path / "changed.ts"
     data = clip.path(1).read_bytes()

@@ -54,11 +54,13 @@ class Rows:
 def stored_segment(segment: Segment) -> Segment:
     """Without what is not stored, and as of the boot that wrote it."""
     is_plain = not segment.filtering and not segment.muxed and not segment.earlier_boot and not segment.flows
-    if is_plain and segment.anon is None and segment.suspect is None and segment.unfit is None:
+    is_quiet = segment.pace is None and segment.looked_at is None and segment.asked_at is None
+    if is_plain and is_quiet and segment.anon is None and segment.suspect is None and segment.unfit is None:
         return segment
     return replace(
         segment, anon=None, anon_at=None, anon_rate=0.0, filtering=False, muxed=False, earlier_boot=False,
         suspect=None, suspect_since=None, suspect_until=None, flows=(), unfit=None,
+        pace=None, looked_at=None, asked_at=None, asked_mark="", left_behind=False, pause=0.0,
     )  # fmt: skip
 
 

@@ -12,8 +12,9 @@ from streamvaultd.core.model import Moment, Phase, Recorder, Segment, State
 from streamvaultd.core.names import Run
 from streamvaultd.core.recording import effects as fx
 from streamvaultd.core.recording import events as ev
+from streamvaultd.core.recording.asking import next_probe, trouble_pause
 from streamvaultd.core.recording.machine import step
-from streamvaultd.core.recording.policy import has_advanced, next_probe, trouble_pause
+from streamvaultd.core.recording.policy import has_advanced
 from streamvaultd.core.recording.reconcile import Facts, takeover
 from tests.unit.rows import new_recorder
 

@@ -101,6 +101,15 @@ def test_where_another_segment_is_on_its_way_or_none_is_wanted(state: State) -> 
     assert Notice.MEDIA_MISSED not in notices(world)
 
 
+def test_a_playlist_that_was_gone_before_its_end_was_read_is_told_as_missed_media() -> None:
+    """A run that fetches a large window after a kill reads it seldom, and the broadcast may be over by then."""
+    world = recording()
+    world.post(lambda at: ev.SegmentSpoke(at=at, attempt=1, line=Line.UNREAD))
+    world.advance(5.0)
+    assert notices(world).count(Notice.MEDIA_MISSED) == 1
+    finish(world)
+
+
 def speak(world: World, attempt: int, quality: str) -> None:
     """streamlink tells which quality it chose."""
     world.post(lambda at: ev.SegmentSpoke(at=at, attempt=attempt, line=Line.OPENING, quality=quality))

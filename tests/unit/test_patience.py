@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, repeat
 from typing import Any
 
 import pytest
@@ -11,6 +13,9 @@ import requests
 from requests.exceptions import ConnectionError as NoConnection
 from requests.exceptions import ConnectTimeout, ReadTimeout
 from urllib3.exceptions import ReadTimeoutError
+
+from streamvaultd.core.pace import Pace
+from streamvaultd.core.recording.loglines import Line, classify, pace_in
 
 _send = requests.Session.send
 from streamvaultd.recording.streamlink.guard import streamvault_patience as patience  # noqa: E402
@@ -106,7 +111,7 @@ def test_an_address_that_is_good_once_is_waited_for_from_then_on(
 ) -> None:
     """Its server had been answering, slowly, when it was asked again, and it refuses the second time."""
     server.tell(2, 2, 2, 2, 2, 2)
-    monkeypatch.setattr("time.monotonic", iter((100.0, 104.0, 104.5)).__next__)
+    monkeypatch.setattr("time.monotonic", chain((100.0, 104.0), repeat(104.5)).__next__)
     server.errors, server.status = [ReadTimeout()], 403
     server.ask()
     assert patience.patience.shorter_than(LIMIT) == 9.0
@@ -150,3 +155,57 @@ def test_what_is_left_alone(server: Server, more: dict[str, Any]) -> None:
     with pytest.raises(ReadTimeout):
         server.ask(**more)
     assert server.limits == [more.get("limit", LIMIT)]
+
+
+def test_what_is_learned_is_told_when_it_is_new_and_each_hour() -> None:
+    learned = patience.Patience()
+    assert learned.news(0.0) is None
+    learned.learn(1, playlist(6.0, 6.0))
+    learned.learn(2, playlist(*[2.0] * 15))
+    assert learned.news(1.0) == (12.0, 6.0)
+    learned.learn(1, playlist(*[6.0] * 5))
+    assert [learned.news(at) for at in (2.0, 10.9, 11.1)] == [None, None, (30.0, 6.0)]
+    learned.learn(1, playlist(*[6.0] * 6))
+    assert [learned.news(at) for at in (100.0, 3600.0, 3700.0, 3800.0)] == [None, None, (30.0, 6.0), None]
+
+
+def test_a_playlist_that_changes_all_the_time_is_not_told_of_all_the_time() -> None:
+    learned, told = patience.Patience(), 0
+    for at in range(3600):
+        learned.learn(1, playlist(*[2.0] * (1 + at % 60)))
+        told += learned.news(float(at)) is not None
+    assert 3 < told < 12
+
+
+def test_the_line_that_tells_it_is_one_that_the_daemon_reads(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "streamlink.plugins.streamvault_patience"):
+        server.tell(*[6.0] * 5)
+    (record,) = caplog.records
+    name = record.name.removeprefix("streamlink.")
+    assert pace_in(f"{record.levelname.lower()} {name}: {record.getMessage()}") == Pace(target=6.0, window=30.0)
+
+
+def test_a_playlist_that_is_gone_before_its_end_was_read_is_told(
+    server: Server, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that has much to fetch reads it again when most of that is there."""
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    request = requests.Request("GET", "http://127.0.0.1/").prepare()
+
+    def reload(pool: ThreadPoolExecutor, status: int, body: bytes, after: float) -> None:
+        server.status, server.body, now[0] = status, body, now[0] + after
+        pool.submit(patience.send, requests.Session(), request, timeout=LIMIT).result()
+
+    for waits, told in (((27.0,), 1), ((5.0,), 0), ((27.0, 1.0), 1)):
+        caplog.clear()
+        with ThreadPoolExecutor(1) as pool:
+            reload(pool, 200, playlist(*[2.0] * 6), 0.0)
+            for wait in waits:
+                reload(pool, 404, b"gone", wait)
+        lines = [f"{one.levelname.lower()} plugins.streamvault_patience: {one.getMessage()}" for one in caplog.records]
+        assert [classify(line) for line in lines].count(Line.UNREAD) == told
+    with ThreadPoolExecutor(1) as pool:
+        caplog.clear()
+        reload(pool, 404, b"no such media segment", 60.0)
+    assert not caplog.records

@@ -5,9 +5,14 @@ from __future__ import annotations
 
 import pytest
 
-from streamvaultd.core.recording.loglines import Line, classify, resolved_quality
+from streamvaultd.core.pace import Pace
+from streamvaultd.core.recording.loglines import Line, classify, pace_in, resolved_quality
 
+OFFERS = "The source offers the last 30.0 s, in media segments of up to 6.0 s"
 LINES = [
+    (f"info plugins.streamvault_patience: {OFFERS}", Line.PACE),
+    ("warning plugins.streamvault_patience: A playlist is gone that was not read for 27.3 s: what it offered meanwhile"
+     " is missing", Line.UNREAD),
     ("info cli: Opening stream: 720p60 (hls)", Line.OPENING),
     ("info cli: Opening stream: 720p60 (hls-multi)", Line.MUXING),
     ("[cli][info] Opening stream: 720p60 (hls)", Line.OPENING),
@@ -74,3 +79,12 @@ def test_lines(text: str, kind: Line | None) -> None:
 def test_the_chosen_quality_is_in_the_opening_line() -> None:
     assert resolved_quality("info cli: Opening stream: 1080p60__h264 (hls)") == "1080p60__h264"
     assert resolved_quality("info cli: Stream ended") is None
+
+
+def test_the_pace_of_a_source_is_what_our_own_line_tells() -> None:
+    """Nobody else's: a title may say what it likes."""
+    assert pace_in(f"info plugins.streamvault_patience: {OFFERS}") == Pace(target=6.0, window=30.0)
+    assert pace_in("info plugins.streamvault_patience: " + OFFERS.replace("6.0", "0.0")) is None
+    for text in (OFFERS, f"info cli: {OFFERS}", f"info cli: x info plugins.streamvault_patience: {OFFERS}"):
+        assert pace_in(text) is None
+        assert classify(text) is not Line.PACE

@@ -14,6 +14,7 @@ from enum import StrEnum
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.flows import Pulse
 from streamvaultd.core.model import Instant, Moment
+from streamvaultd.core.pace import Pace
 from streamvaultd.core.recording.loglines import Line
 
 
@@ -101,10 +102,12 @@ class SizeMeasured(_RunEvent):
     """Bytes in the file; and in the scope, if the kernel counts them, of anonymous memory, and its limit.
 
     The limit is not the one that was asked for where a drop-in of the administrator sets another. `pulses` has the
-    streams of the file, if its format tells them; `unfit` why an MP4 cannot hold them, if it cannot.
+    streams of the file, if its format tells them; `unfit` why an MP4 cannot hold them, if it cannot. `written` is when
+    it was last written to, by the file's own date.
     """
 
     size: int
+    written: Instant | None = None
     pulses: tuple[Pulse, ...] = ()
     unfit: str | None = None
     anon: int | None = None
@@ -113,10 +116,14 @@ class SizeMeasured(_RunEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentSpoke(_RunEvent):
-    """streamlink said something that matters while it runs. `quality`: the one that it chose, if it told that."""
+    """streamlink said something that matters while it runs.
+
+    `quality`: the one that it chose, `pace`: how its source offers media, if it told that.
+    """
 
     line: Line
     quality: str | None = None
+    pace: Pace | None = None
 
 
 class Taken(StrEnum):

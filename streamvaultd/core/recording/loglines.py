@@ -13,12 +13,16 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final
 
+from streamvaultd.core.pace import Pace
+
 
 class Line(StrEnum):
     """A log line that says something about the recording."""
 
     OPENING = "opening"  # the quality is chosen
     MUXING = "muxing"  # likewise, and it has streams of its own for pictures and sound
+    PACE = "pace"  # how the source offers its media: guard/streamvault_patience.py has learned it
+    UNREAD = "unread"  # the playlist is gone before its end was read: so is what it offered meanwhile
     FETCH_FAILED = "fetch-failed"  # a media segment is missing in the file
     SEQUENCE_GAP = "sequence-gap"  # media segments left the window before they were fetched
     RELOAD_REFUSED = "reload-refused"  # the playlist is refused (a token that has expired, say) or gone
@@ -43,10 +47,17 @@ _NO_ANSWER: Final = (
     r"(?:Max retries|onnection (?:refused|reset|aborted)|timed out|unreachable|[Nn]ame (?:or service|resolution)"
     r"|No route to host|\b(?:429 Client|5\d\d Server) Error)"
 )
+_PACE: Final = re.compile(
+    r"^info plugins\.streamvault_patience: The source offers the last (\d{1,6}\.\d) s, in media segments of up to"
+    r" (\d{1,6}\.\d) s$",
+    re.ASCII,
+)
 # In this order: what happens in the middle of a stream quotes the same errors as what happens at its start.
 _PATTERNS: Final = tuple(
     (kind, re.compile(pattern))
     for kind, pattern in (
+        (Line.PACE, _PACE.pattern),
+        (Line.UNREAD, r"^warning plugins\.streamvault_patience: A playlist is gone that was not read for \d"),
         (Line.FETCH_FAILED, r"Failed to fetch (?:map for )?segment \d+|Download of segment \d+ failed"),
         (
             Line.RELOAD_REFUSED,
@@ -85,6 +96,12 @@ def resolved_quality(text: str) -> str | None:
     """The quality that streamlink chose, if this is the line that tells it; "best" is a real name there."""
     match = _OPENING.search(text)
     return match[1] if match else None
+
+
+def pace_in(text: str) -> Pace | None:
+    """How the source offers its media, if this is a line that tells it."""
+    match = _PACE.search(text)
+    return Pace.told(target=float(match[2]), window=float(match[1])) if match else None
 
 
 def quality_in(log: Iterable[str]) -> str | None:

@@ -12,10 +12,11 @@ from typing import Any, Final
 
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Moment, Phase, Recorder, Segment, State
+from streamvaultd.core.pace import suspect_look
 from streamvaultd.core.recording import effects as fx
 from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.effects import Effect, Notice
-from streamvaultd.core.recording.policy import SUSPECT_HOLD_MAX, SUSPECT_LOOK
+from streamvaultd.core.recording.policy import SUSPECT_HOLD_MAX
 from streamvaultd.core.recording.steps import Step, launch, may_rotate, put, tell
 
 _KEPT: Final = {
@@ -53,5 +54,5 @@ def _suspicion(segment: Segment, at: Moment) -> dict[str, Any]:
         "suspect": "its file was taken away",
         "suspect_since": now,
         "suspect_until": now + SUSPECT_HOLD_MAX,
-        "measure_at": now + SUSPECT_LOOK,
+        "measure_at": now + suspect_look(segment.pace),
     }

@@ -17,7 +17,13 @@ from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.effects import Effect, Notice
 from streamvaultd.core.recording.loglines import quality_in
 from streamvaultd.core.recording.on_request import end_at_duration
-from streamvaultd.core.recording.on_suspicion import is_beside_wanted, on_looked_at, start_beside
+from streamvaultd.core.recording.on_suspicion import (
+    ask_about_silence,
+    is_beside_wanted,
+    on_looked_at,
+    replace_left_behind,
+    start_beside,
+)
 from streamvaultd.core.recording.policy import (
     SEALS_MAX,
     STOPS_MAX,
@@ -26,6 +32,7 @@ from streamvaultd.core.recording.policy import (
     has_stalled,
     is_host_stopping,
     is_memory_near,
+    last_growth,
     memory_limit,
     next_measure,
     raised_limit,
@@ -124,20 +131,43 @@ def on_size_measured(recorder: Recorder, event: ev.SizeMeasured) -> Step:
     policy, now = recorder.recording.policy, event.at.monotonic
     if event.size <= segment.size and has_stalled(segment, policy, now):
         return _replace_stalled(recorder, segment, event)
-    grown = now if event.size > segment.size else segment.grown_at
-    seen, told = on_looked_at(recorder, segment, event)
-    measured = replace(_weighed(seen, event), size=max(event.size, segment.size), grown_at=grown)
-    after = put(recorder, measured, measure_at=next_measure(measured, policy, now))
-    if has_advanced(measured):
+    seen, told = on_looked_at(recorder, _grown(segment, event), event)
+    after = put(recorder, _weighed(seen, event))
+    if has_advanced(seen):
         after = replace(after, grace_until=None, silent_since=None)
-    if measured.suspect is not None and event.size > segment.size and is_beside_wanted(after, measured, now):
-        after, effects = start_beside(after, measured, event.at)
-        return after, (*told, *effects)
-    room = max(memory_limit(after, now), raised_limit(measured.memory_max or 0, policy))
-    if is_memory_near(measured, now, room) and may_rotate(after, measured, now):
-        after, effects = _rotate_for_memory(after, measured, event)
-        return after, (*told, *effects)
-    return after, told
+    after, effects = _decide(after, event, has_grown=event.size > segment.size)
+    measured = after.segment(event.attempt) or seen
+    return put(after, measured, measure_at=next_measure(measured, policy, now)), (*told, *effects)
+
+
+def _decide(recorder: Recorder, event: ev.SizeMeasured, *, has_grown: bool) -> Step:
+    """What follows from the size, memory and streams of a segment that writes."""
+    segment, now = recorder.segment(event.attempt), event.at.monotonic
+    if segment is None:
+        return recorder, ()
+    if has_grown and segment.suspect is not None and is_beside_wanted(recorder, segment, now):
+        return start_beside(recorder, segment, event.at)
+    if segment.left_behind and may_rotate(recorder, segment, now):
+        return replace_left_behind(recorder, segment, event.at)
+    room = max(memory_limit(recorder, now), raised_limit(segment.memory_max or 0, recorder.recording.policy))
+    if is_memory_near(segment, now, room) and may_rotate(recorder, segment, now):
+        return _rotate_for_memory(recorder, segment, event)
+    return ask_about_silence(recorder, segment, event.at)
+
+
+def _grown(segment: Segment, event: ev.SizeMeasured) -> Segment:
+    """The segment with the size that it has now; a silence is over once something came."""
+    now = event.at.monotonic
+    grown = last_growth(segment, event.size, event.written, now)
+    if event.size <= segment.size:
+        return replace(segment, grown_at=grown, looked_at=now)
+    pause = segment.pause
+    if segment.asked_mark and grown is not None and segment.grown_at is not None:  # its source was there all the time
+        pause = max(pause, grown - segment.grown_at)
+    return replace(
+        segment, size=event.size, grown_at=grown, looked_at=now, pause=pause, asked_at=None, asked_mark="",
+        left_behind=False,
+    )  # fmt: skip
 
 
 def _weighed(segment: Segment, event: ev.SizeMeasured) -> Segment:

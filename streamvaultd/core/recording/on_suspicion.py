@@ -14,17 +14,21 @@ from typing import Final
 
 from streamvaultd.core.flows import describe, observed, standing
 from streamvaultd.core.model import Container, Instant, Moment, Phase, Recorder, Segment, State
+from streamvaultd.core.pace import still_limit, suspect_look
+from streamvaultd.core.recording import effects as fx
 from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.effects import Effect, Notice
 from streamvaultd.core.recording.loglines import Line
+from streamvaultd.core.recording.on_source import on_looked_at as on_answer
 from streamvaultd.core.recording.policy import (
     INCOMPLETE_LIMIT,
-    SUSPECT_LOOK,
     fills_in_a_row,
     has_advanced,
     idle_since,
     is_suspect,
     may_fill,
+    next_measure,
+    silence_due,
     suspect_until,
 )
 from streamvaultd.core.recording.steps import Step, ask_to_stop, go_on_without, launch, may_rotate, put, tell
@@ -32,6 +36,7 @@ from streamvaultd.core.recording.verdict import Ending, Verdict
 
 _HOLES: Final = {
     Line.FETCH_FAILED: "a media segment could not be fetched",
+    Line.UNREAD: "its playlist is gone, and its end was not read in time",
     Line.SEQUENCE_GAP: "media segments left the window before they were fetched",
 }
 _SIGNS: Final = {
@@ -46,6 +51,8 @@ def on_spoke(recorder: Recorder, event: ev.SegmentSpoke) -> Step:
     segment = recorder.segment(event.attempt)
     if segment is None or not segment.phase.is_live:
         return recorder, ()
+    if event.pace is not None:
+        return _at_pace(recorder, replace(segment, pace=event.pace), event.at.monotonic), ()
     if event.quality is not None:
         return put(recorder, segment, quality=event.quality, muxed=event.line is Line.MUXING), ()
     if segment.phase is Phase.WAITING and segment.muxed and event.line in _CLOSED:
@@ -61,6 +68,14 @@ def on_spoke(recorder: Recorder, event: ev.SegmentSpoke) -> Step:
     if event.line in _SIGNS:
         return _suspect(recorder, segment, event)
     return recorder, ()
+
+
+def _at_pace(recorder: Recorder, segment: Segment, now: Instant) -> Recorder:
+    """It may have to be looked at sooner."""
+    if segment.phase is not Phase.WRITING or segment.measure_at is None:
+        return put(recorder, segment)
+    look = next_measure(segment, recorder.recording.policy, now)
+    return put(recorder, segment, measure_at=min(segment.measure_at, look))
 
 
 def _fill_hole(recorder: Recorder, segment: Segment, event: ev.SegmentSpoke) -> Step:
@@ -96,7 +111,7 @@ def _suspect(recorder: Recorder, segment: Segment, event: ev.SegmentSpoke) -> St
     since = segment.suspect_since if is_suspect(segment, now) else now
     after = put(
         recorder, segment, suspect=_SIGNS[event.line], suspect_since=since,
-        suspect_until=suspect_until(segment, event.line, now), measure_at=now + SUSPECT_LOOK,
+        suspect_until=suspect_until(segment, event.line, now), measure_at=now + suspect_look(segment.pace),
     )  # fmt: skip
     suspected = after.segment(segment.number)
     if suspected is None or event.line is Line.SOURCE_SILENT or not is_beside_wanted(after, suspected, now):
@@ -106,9 +121,10 @@ def _suspect(recorder: Recorder, segment: Segment, event: ev.SegmentSpoke) -> St
 
 def on_looked_at(recorder: Recorder, segment: Segment, event: ev.SizeMeasured) -> tuple[Segment, tuple[Effect, ...]]:
     """What a look at the file shows of its streams; one that stands still while others go on is a sign."""
-    now, before = event.at.monotonic, standing(segment.flows)
+    limit = still_limit(segment.pace)
+    now, before = event.at.monotonic, standing(segment.flows, limit)
     flows = observed(segment.flows, event.pulses, now)
-    still = standing(flows)
+    still = standing(flows, limit)
     told, seen = [], replace(segment, flows=flows)
     if {flow.stream for flow in still} - {flow.stream for flow in before}:
         told.append(tell(Notice.STREAM_STILL, segment, why=describe(still)))
@@ -123,6 +139,43 @@ def on_looked_at(recorder: Recorder, segment: Segment, event: ev.SizeMeasured) -
             told.append(tell(Notice.CONTAINER_UNFIT, segment, why=event.unfit))
         seen = replace(seen, unfit=event.unfit)
     return seen, tuple(told)
+
+
+def ask_about_silence(recorder: Recorder, segment: Segment, at: Moment) -> Step:
+    """Ask (again) if the source goes on, for nothing came for longer than its pace has it.
+
+    A silence may be the source's own, and no run is started for that: two looks at its playlist tell.
+    """
+    due = silence_due(segment, recorder.recording.policy)
+    if due is None or at.monotonic < due or not may_rotate(recorder, segment, at.monotonic):
+        return recorder, ()
+    number = recorder.probe + 1
+    return replace(put(recorder, segment, asked_at=at.monotonic), probe=number), (fx.Probe(number),)
+
+
+def on_source_looked_at(recorder: Recorder, event: ev.SourceProbed) -> Step:
+    """A playlist that advances while nothing comes has what the run does not get; one more look at the file tells."""
+    after, _ = on_answer(recorder, event)
+    current = after.current
+    is_told = event.probe == recorder.probe and event.outcome is ev.Outcome.LIVE and event.mark != ""
+    if not is_told or current is None or current.asked_at is None:
+        return after, ()
+    has_moved = current.asked_mark not in ("", event.mark)
+    look = event.at.monotonic + suspect_look(current.pace) if has_moved else current.measure_at
+    is_behind = current.left_behind or has_moved
+    return put(after, current, asked_mark=event.mark, left_behind=is_behind, measure_at=look), ()
+
+
+def replace_left_behind(recorder: Recorder, segment: Segment, at: Moment) -> Step:
+    """Nothing came, and the source went on: the next segment gets it."""
+    now = at.monotonic
+    silence = now - (segment.grown_at or now)
+    suspected = replace(
+        segment, suspect=f"nothing came for {silence:.0f} s, and its playlist went on",
+        suspect_since=segment.suspect_since if is_suspect(segment, now) else now,
+        suspect_until=suspect_until(segment, None, now),
+    )  # fmt: skip
+    return start_beside(put(recorder, suspected), suspected, at)
 
 
 def is_beside_wanted(recorder: Recorder, segment: Segment, now: Instant) -> bool:

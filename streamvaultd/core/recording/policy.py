@@ -9,29 +9,11 @@ from typing import Final
 from streamvaultd.core.cause import Cause
 from streamvaultd.core.flows import are_watched, is_open
 from streamvaultd.core.model import Instant, Moment, Policy, Recorder, Segment
+from streamvaultd.core.pace import flow_look, sign_hold, silence_limit, suspect_look
 from streamvaultd.core.recording.loglines import Line
 
 RETRY_DELAYS: Final = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Seconds; the longest leaves what a usual window (30 s) holds within reach."""
-PROBE_MIN: Final = 0.5
-PROBE_FIRST: Final = 1.0
-PROBE_SOON: Final = 4.0
-PROBE_MAX: Final = 15.0
-"""Seconds between two questions at most: in the first minute of a silence of which nobody can tell what it is, in the
-first minutes, and later.
-
-When the source is back its window reaches back for what was sent meanwhile, and shrinks by this until it is noticed.
-"""
-PROBE_HASTE: Final = 60.0
-PROBE_PATIENCE: Final = 150.0
-"""How long (s) a silence is asked about each second, and how long often: two usual windows, and five."""
-
-PROBE_REST: Final = 2.0
-"""A question that took long is followed by a rest this many times as long: the machine is slow, or the site."""
-
-PROBE_LAST: Final = 2.0
-"""The source is asked once more so long (s) before it is given up."""
-
 LASTING: Final = 60.0
 """A run that recorded for so long (s) proves that the last failure is over."""
 
@@ -45,14 +27,12 @@ FILL_PAUSE_MAX: Final = 3600.0
 What the source itself does not have no segment can fetch, and each would say so again: the pause doubles every time.
 """
 
-SUSPECT_LOOK: Final = 3.0
-SUSPECT_HOLD: Final = 30.0
 SUSPECT_HOLD_MAX: Final = 600.0
-"""Seconds: when a run that may be losing media is looked at again; and how long it stays suspected after the last sign
-of it, which comes with every reload of a playlist, and after one that its streamlink gives only once.
-"""
-FLOW_LOOK: Final = 10.0
-"""Where a file has several streams, it is looked at every so many seconds whether all of them go on."""
+"""So long (s) a run stays suspected after a sign that its streamlink gives only once."""
+
+ASK_MIN: Final = 2.0
+ASK_REST: Final = 4.0
+"""Seconds between two questions whether the source of a silent run goes on, and the share of the silence that is."""
 
 BESIDE_PAUSE: Final = 3.0
 BESIDE_PAUSE_MAX: Final = 60.0
@@ -239,7 +219,7 @@ def is_suspect(segment: Segment, at: Instant) -> bool:
 
 def suspect_until(segment: Segment, line: Line | None, at: Instant) -> Instant:
     """Until when a run is suspected after such a line, or another sign."""
-    hold = SUSPECT_HOLD_MAX if line is Line.SOURCE_SILENT else SUSPECT_HOLD
+    hold = SUSPECT_HOLD_MAX if line is Line.SOURCE_SILENT else sign_hold(segment.pace)
     return max(segment.suspect_until or 0.0, at + hold)
 
 
@@ -274,35 +254,6 @@ def quality_to_come(recorder: Recorder, at: Instant) -> int | None:
 
 
 _NOT_SERVED: Final = frozenset({Cause.SOURCE_REFUSED, Cause.START_TIMEOUT})
-
-
-def next_probe(
-    at: Instant, *, since: Instant, until: Instant, took: float = 0.0, longest: float = PROBE_SOON
-) -> Instant:
-    """When to ask a silent source again: after as long again as it has been silent, and shortly before the end.
-
-    `took` is how long (s) the last answer took; in the first minutes it is asked after `longest` seconds at most.
-    """
-    longest = longest if at - since < PROBE_PATIENCE else PROBE_MAX
-    wait = min(max(at - since, PROBE_MIN), longest)
-    again = at + max(wait, min(took * PROBE_REST, PROBE_MAX))
-    return max(min(again, until - PROBE_LAST), at + PROBE_MIN)
-
-
-def trouble_pause(at: Instant, *, since: Instant) -> float:
-    """At most so long (s) after an answer that told nothing a source that is silent since then is asked.
-
-    It may be back in any second, with a window that holds what was sent meanwhile.
-    """
-    return PROBE_FIRST if at - since < PROBE_HASTE else PROBE_SOON
-
-
-def is_too_often(detail: str) -> bool:
-    """Whether a site answers that it is asked too often."""
-    return _TOO_OFTEN.search(detail) is not None
-
-
-_TOO_OFTEN: Final = re.compile(r"\b429 Client Error|Too Many Requests", re.IGNORECASE)
 
 
 def has_lasted(segment: Segment, at: Instant) -> bool:
@@ -345,9 +296,12 @@ def next_measure(segment: Segment, policy: Policy, at: Instant) -> Instant:
         rate = segment.size / max(at - segment.media_at.monotonic, 1.0)
         wait = min(wait, (policy.rotate_size - segment.size) / rate / 2)
     if are_watched(segment.flows):
-        wait = min(wait, FLOW_LOOK)
+        wait = min(wait, flow_look(segment.pace))
     if is_suspect(segment, at) or is_open(segment.flows):
-        wait = min(wait, SUSPECT_LOOK)
+        wait = min(wait, suspect_look(segment.pace))
+    due = silence_due(segment, policy)
+    if due is not None:
+        wait = min(wait, due - at if due > at else suspect_look(segment.pace))
     if segment.grown_at is not None:
         wait = min(wait, segment.grown_at + stall_limit(segment, policy) - at)
     return at + max(min(wait, _memory_wait(segment, at)), MEASURE_MIN)
@@ -367,6 +321,24 @@ def _memory_wait(segment: Segment, at: Instant) -> float:
         return LASTING - age if age < LASTING else float("inf")
     soon = MEMORY_LOOK if segment.anon >= segment.memory_max * MEMORY_CLOSE else float("inf")
     return min(soon, left / segment.anon_rate / 2) if segment.anon_rate > 0 else soon
+
+
+def silence_due(segment: Segment, policy: Policy) -> Instant | None:
+    """When to ask whether the source of a run goes on that nothing came for; None if its silence says nothing."""
+    if segment.pace is None or segment.grown_at is None or segment.filtering or not has_advanced(segment):
+        return None
+    due = segment.grown_at + silence_limit(segment.pace, policy.stall_timeout, segment.pause)
+    if segment.asked_at is None:
+        return due
+    rest = max(segment.pace.target, ASK_MIN, (segment.asked_at - segment.grown_at) / ASK_REST)
+    return max(due, segment.asked_at + rest)
+
+
+def last_growth(segment: Segment, size: int, written: Instant | None, at: Instant) -> Instant | None:
+    """When a run's file last grew, now that it has `size` bytes: since the last look, or not. Clocks may be set."""
+    if size <= segment.size or written is None:
+        return at if size > segment.size else segment.grown_at
+    return min(max(written, segment.looked_at or segment.grown_at or at), at)
 
 
 def has_advanced(segment: Segment) -> bool:

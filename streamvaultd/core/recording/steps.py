@@ -10,22 +10,18 @@ from streamvaultd.core.cause import Cause
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Instant, Moment, Phase, Recorder, Segment, State, StopReason
 from streamvaultd.core.recording import effects as fx
+from streamvaultd.core.recording.asking import PROBE_MAX, PROBE_SOON, is_too_often, next_probe, trouble_pause
 from streamvaultd.core.recording.effects import Announce, Effect, Notice
 from streamvaultd.core.recording.policy import (
     DISK_CHECK,
     JOIN_CHECK,
-    PROBE_MAX,
-    PROBE_SOON,
     beside_pause,
     is_host_stopping,
     is_in_vain,
     is_suspect,
-    is_too_often,
     memory_limit,
-    next_probe,
     raised_limit,
     retry_delay,
-    trouble_pause,
 )
 from streamvaultd.core.recording.verdict import Ending, Verdict, is_of_own_limit
 
@@ -65,7 +61,8 @@ def launch(recorder: Recorder, at: Moment, state: State = State.STARTING, **chan
         return hold(recorder, at)
     number = recorder.next_number
     limit = memory_limit(recorder, at.monotonic)
-    segment = Segment(number=number, phase=Phase.LAUNCHING, since=at, memory_max=limit)
+    pace = recorder.segments[-1].pace if recorder.segments else None
+    segment = Segment(number=number, phase=Phase.LAUNCHING, since=at, memory_max=limit, pace=pace)
     after = enter(recorder, state, at, segments=(*recorder.segments, segment), **changes)
     return after, (fx.Launch(number),)
 

@@ -4,6 +4,8 @@
 A server, or something on the way, may drop a connection without a word. streamlink waits for its time-out then, the
 same for all sources, while a small window moves on. How long the window is, each media playlist tells. A server that
 is as slow as that loses nothing: it is asked once more, with streamlink's own limit, and is waited for from then on.
+What is learned is told in the log, for who decides how long a silence may last. So is a playlist that is gone before
+its end was read: a run that has much to fetch reads it again when most of that is there, which may be too late.
 
 streamlink loads this file as it loads plugins, beside streamvault_guard.py, so it imports what streamlink itself has.
 What the main thread asks, at the start, is left alone, and so is what is read while it comes.
@@ -11,6 +13,7 @@ What the main thread asks, at the start, is left alone, and so is what is read w
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 import time
@@ -26,7 +29,19 @@ SHARE = 3.0
 LEAST = 3.0
 """Seconds that anybody may take."""
 
+TOLD_SOON = 10.0
+TOLD_AGAIN = 3600.0
+"""Seconds between two lines that tell what was learned: when it has changed, twice as many each time; and at most.
+
+A daemon that was begun since reads none that came before.
+"""
+
+GONE = frozenset({401, 403, 404, 410})
+OVERDUE = 3.0
+"""So many media segments after it was read a playlist should have been read again."""
+
 _LENGTH = re.compile(rb"^#EXTINF:\s*([0-9]{1,6}(?:\.[0-9]{1,9})?)", re.ASCII | re.MULTILINE)
+log = logging.getLogger("streamlink.plugins.streamvault_patience")
 _send = requests.Session.send
 
 
@@ -35,6 +50,11 @@ class Patience:
 
     def __init__(self) -> None:
         self.windows: dict[int, float] = {}
+        self.paces: dict[int, tuple[float, float]] = {}
+        self.read_at: dict[int, float] = {}
+        self.told = (0.0, 0.0)
+        self.told_at: float | None = None
+        self.pause = TOLD_SOON
         self.least = LEAST
 
     def learn(self, thread: int, body: bytes) -> None:
@@ -42,6 +62,28 @@ class Patience:
         lengths = [float(length) for length in _LENGTH.findall(body)]
         if sum(lengths) > 0:
             self.windows[thread] = max(sum(lengths) / SHARE, 1.5 * max(lengths))
+            self.paces[thread] = sum(lengths), max(lengths)
+            self.read_at[thread] = time.monotonic()
+
+    def news(self, now: float) -> tuple[float, float] | None:
+        """The smallest window and the longest media segment, if that is to be told (again)."""
+        paces = list(self.paces.values())
+        if not paces:
+            return None
+        pace = min(window for window, _ in paces), max(length for _, length in paces)
+        is_other = any(abs(new - old) > old / 2 for new, old in zip(pace, self.told, strict=True))
+        if self.told_at is not None and now - self.told_at < (self.pause if is_other else TOLD_AGAIN):
+            return None
+        self.pause = min(2 * self.pause, TOLD_AGAIN) if self.told_at is not None else self.pause
+        self.told, self.told_at = pace, now
+        return pace
+
+    def unread(self, thread: int, status: int, now: float) -> float | None:
+        """How long (s) a playlist that is gone was not read, if that is too long; once."""
+        if status not in GONE or thread not in self.read_at:
+            return None
+        silence = now - self.read_at.pop(thread)
+        return silence if silence > OVERDUE * self.paces[thread][1] else None
 
     def took(self, seconds: float) -> None:
         """An answer came after so long: it may take twice that."""
@@ -70,8 +112,12 @@ def send(session: requests.Session, request: Any, **kwargs: Any) -> Any:
     if not kwargs.get("allow_redirects", True):
         return _send(session, request, **kwargs)
     response = _answer(session, request, kwargs)
+    if silence := patience.unread(threading.get_ident(), response.status_code, time.monotonic()):
+        log.warning("A playlist is gone that was not read for %.1f s: what it offered meanwhile is missing", silence)
     if response.content.startswith(HEAD):
         patience.learn(threading.get_ident(), response.content)
+        if news := patience.news(time.monotonic()):
+            log.info("The source offers the last %.1f s, in media segments of up to %.1f s", *news)
     return response
 
 
