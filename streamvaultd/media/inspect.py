@@ -33,6 +33,9 @@ PAUSE_MS: Final = 1000.0
 STEADY: Final = 1.5
 """How much longer than the one before a step may be where pictures are slow: time lapse, radio with a picture."""
 
+CROWD: Final = 25
+"""So many pictures in a row that are less than a millisecond from each other have no time of their own."""
+
 PICTURE_MAX: Final = 64 << 10
 PNG_START: Final = b"\x89PNG\r\n\x1a\n"
 PNG_END: Final = b"IEND"
@@ -123,6 +126,7 @@ class _Transport:
         self._pieces = Pieces()
         self._in_piece: set[int] = set()
         self._clock_at = 0
+        self._crowd = 0
         self._tables: list[int] = []  # where the tables of programs are in this block, and the last one before it
         self._starts: list[tuple[int, bool]] = []  # of the units in this block, and whether one is its stream's first
         self._breaks: list[tuple[int, int, int, bool]] = []  # (offset, PID, ms, at a start): the next unit tells
@@ -218,6 +222,7 @@ class _Transport:
             step = 0 if self._last is None else ts.difference(pes.dts, self._last)
             self._last = pes.dts
             ms = step / ts.TICKS_PER_MS
+            self._look_at_crowd(offset + pes.at, ms, now)
             longest = max(PAUSE_MS, STEADY * self._frame)
             if -APART <= step < 0:
                 self._tell_of_step_back(offset + pes.at, -ms, now, is_piece=self._pieces.count != pieces)
@@ -229,6 +234,12 @@ class _Transport:
             self._clock_at = offset + pes.at
             times.append((offset + pes.at, self._now()))
         return times
+
+    def _look_at_crowd(self, at: int, ms: float, now: int) -> None:
+        """ffmpeg has a clock that is set back stand still: all is there, and players show it in no time."""
+        self._crowd = self._crowd + 1 if 0 <= ms < 1 else 0
+        if self._crowd == CROWD:
+            self._found.note(at, "crowded", "the clock stands still from here: what follows is shown in no time", now)
 
     def _tell_of_step_back(self, at: int, ms: float, now: int, *, is_piece: bool) -> None:
         """A slate that is played again begins with tables, as each media segment does; so does what is there twice."""

@@ -29,7 +29,7 @@ RELOADS = {
 HANGS = 2
 """The request for the playlist that is not answered until there is another one."""
 LIMIT = 60.0
-MANIFESTS = ("abc", *5 * [""], "bcd", "bcd", "cde")
+MANIFESTS = ("abc", *5 * [""], "bcd", "bcd", "e")
 """Of DASH, at each request for it; "" is an error, and streamlink tries four times. The last one is the end."""
 
 

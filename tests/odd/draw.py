@@ -175,6 +175,8 @@ def _jump(rng: Random, draft: Draft) -> str:
     at = _second(rng, draft, clock)
     for name, some in draft.tracks.items():
         draft.tracks[name] = [*some[:at], *tagged(some[at:])]
+    # ffmpeg, which muxes them for streamlink, cannot set a clock back
+    draft.is_flawed |= draft.form in APART
     return f"from {at} on the clock is at {clock} s"
 
 

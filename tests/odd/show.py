@@ -130,7 +130,7 @@ class Request(NamedTuple):
 
 @dataclass(slots=True)
 class Show:
-    """A broadcast; the first request begins it. All tracks have media segments of the same lengths."""
+    """A broadcast; what is tested begins it by asking. All tracks have media segments of the same lengths."""
 
     name: str
     tracks: tuple[Track, ...]

@@ -78,7 +78,9 @@ class Site:
         show = self.shows.get(name)
         if show is None:
             return Answer(404)
-        show.begin()
+        if not client:
+            # others who stand beside wait for what is tested, so that all have the same to fetch
+            show.begin()
         return _Request(show, client, file, urllib.parse.parse_qs(words.query), ranged).answer()
 
 

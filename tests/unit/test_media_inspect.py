@@ -140,6 +140,18 @@ def slow_picture(number: int, shown: int = 0) -> bytes:
     return source._packets(VIDEO, _pes(0xE0, (decoded + shown) % ts.WRAP, decoded, b"picture" * 10))
 
 
+def test_pictures_that_have_no_time_of_their_own_are_told() -> None:
+    """ffmpeg writes each one tick behind the one before, where the clock of what it muxes is set back."""
+
+    def crowd(count: int) -> bytes:
+        source = Broadcast(0)
+        times = [*range(0, 90_000, 3600), *range(90_000, 90_000 + count), *range(180_000, 270_000, 3600)]
+        return b"".join(source._packets(VIDEO, _pes(0xE0, time, None, b"picture" * 10)) for time in times)
+
+    assert kinds(crowd(5)) == []
+    assert [kind for kind, _ in kinds(crowd(100))] == ["crowded"]
+
+
 def test_a_picture_that_is_to_be_shown_hours_later_is_told() -> None:
     good, late = slow_picture(1), slow_picture(2, shown=9000 * 90_000)
     assert kinds(slow_picture(0) + good + late + slow_picture(3)) == [("late", 2 * len(good))]

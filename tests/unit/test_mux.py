@@ -76,12 +76,15 @@ def test_the_format_is_one_that_holds_all_inputs(held: list[tuple[str, ...]], wa
 
 def test_an_administrator_who_chooses_a_format_or_another_ffmpeg_has_it() -> None:
     ours, muxer = f"ffmpeg-ffmpeg={MUXER}\n", str(MUXER)
-    assert ours in config_text(Version(8, 6, 3), "http://host/x", "best", muxer=muxer)
+    text = config_text(Version(8, 6, 3), "http://host/x", "best", muxer=muxer)
+    assert ours in text
+    assert "ffmpeg-no-validation\n" in text
     assert "ffmpeg-ffmpeg" not in config_text(Version(8, 6, 3), "http://host/x", "best")
     for option in (("ffmpeg-fout", "matroska"), ("ffmpeg-ffmpeg", "/opt/ffmpeg")):
         text = config_text(Version(8, 6, 3), "http://host/x", "best", [option], muxer=muxer)
         assert ours not in text
         assert "ffmpeg-fout=mpegts" not in text
+        assert "ffmpeg-no-validation" not in text
 
 
 def test_streamlink_can_start_it() -> None:

@@ -134,7 +134,7 @@ def config_text(
 ) -> str:
     """The configuration of one run. `options` are the administrator's, by long name; "true" stands for a bare one.
 
-    `muxer` is what streamlink takes for ffmpeg; after `limit` seconds of media it ends.
+    `muxer` is what streamlink takes for ffmpeg, which has to be there; after `limit` seconds of media it ends.
 
     Raises InvalidUrl, InvalidQuality, and ValueError for an option that is more than a line.
     """
@@ -142,6 +142,8 @@ def config_text(
     lines = [(option.name, option.value) for option in _known(_DEFAULTS, version)]
     if not any(name in _MUXING for name, _ in options):
         lines += [(name, value) for name, value in zip(_MUXING, (muxer, "mpegts"), strict=True) if value is not None]
+        # ffmpeg is there; where it takes longer than four seconds to say so, an older streamlink leaves out the sound
+        lines += [("ffmpeg-no-validation", None)] if muxer is not None else []
     for name, value in options:
         if breaks_line(name) or breaks_line(value):
             raise ValueError(f"option '{name}' is not one line")

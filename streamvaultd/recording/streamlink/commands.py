@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Protocol
@@ -81,7 +82,8 @@ class Commands:
 
 
 def _muxer() -> str | None:
-    return str(MUXER) if os.access(MUXER, os.X_OK) else None
+    """None where there is no ffmpeg: streamlink finds that out, and records one stream."""
+    return str(MUXER) if os.access(MUXER, os.X_OK) and shutil.which("ffmpeg") else None
 
 
 def _resolv_conf() -> str:
