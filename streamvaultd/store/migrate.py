@@ -5,6 +5,7 @@ start: only who has found an older schema does so.
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,10 @@ from alembic.config import Config
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
+
+
+_LOCK = threading.Lock()
+"""Alembic keeps what it is about in a module: two threads that migrate two databases would take it from each other."""
 
 
 def migrations(connection: Connection) -> Config:
@@ -25,4 +30,5 @@ def migrations(connection: Connection) -> Config:
 
 def upgrade(connection: Connection, revision: str = "head") -> None:
     """Run the missing migrations inside the caller's transaction."""
-    command.upgrade(migrations(connection), revision)
+    with _LOCK:
+        command.upgrade(migrations(connection), revision)

@@ -31,7 +31,7 @@ BASE_PACKAGES = (
     *("systemd", "systemd-sysv", "dbus", "iproute2", "procps", "ca-certificates"),
     *("python3", "python3-systemd", "python3-sdnotify", "python3-dbus-fast", "python3-msgspec"),
     *("python3-sqlalchemy", "alembic", "python3-click", "python3-rich", "python3-tomli", "python3-venv"),
-    *("python3-pyroute2", "python3-psycopg", "streamlink", "ffmpeg"),
+    *("python3-pyroute2", "python3-psycopg", "python3-pathvalidate", "python3-regex", "streamlink", "ffmpeg"),
     # not needed by the .deb: what tests look with
     *("python3-varlink", "python3-pytest", "sqlite3"),
 )

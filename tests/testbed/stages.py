@@ -80,7 +80,7 @@ STAGES: dict[str, Callable[[Stage], bool]] = {
     "setup": run_setup,
     "lint": run_lint,
     "html": run_html,
-    "unit": pytest(*ON_BOTH_CORES, "tests/unit"),
+    "unit": pytest(*ON_BOTH_CORES, "--no-loadscope-reorder", "tests/unit"),
     "component": pytest(*ON_BOTH_CORES, "tests/component"),
     "deb": run_deb,
     "integration": pytest(*IN_BOXES),

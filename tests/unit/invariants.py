@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from streamvaultd.core.model import Phase, Recorder, Segment, State
 from streamvaultd.core.recording import effects as fx
@@ -48,15 +48,20 @@ def _of_segments(before: Recorder, after: Recorder, event: ev.Event) -> list[str
         broken.append("I3: segment numbers are not unique and increasing")
     meant = getattr(event, "attempt", None)
     for old, new in zip(before.segments, after.segments, strict=False):
-        if _LIFE.index(new.phase) < _LIFE.index(old.phase):
-            broken.append(f"I3: a segment that was {old.phase} is {new.phase} again")
-        if meant not in (None, old.number) and new != old and not _was_asked_to_stop(old, new):
-            broken.append("I3: an event of one run has touched another")
-        if old.ended is not None and new.ended != old.ended:
-            broken.append("a run has ended twice")
+        if new is not old:
+            broken += _of_segment(old, new, meant)
         if (new.cause is None) != (new.ended is None) and new.phase is not Phase.STOPPING:
             broken.append("a run has ended without a cause, or has a cause and has not ended")
     return broken
+
+
+def _of_segment(old: Segment, new: Segment, meant: int | None) -> Iterator[str]:
+    if _LIFE.index(new.phase) < _LIFE.index(old.phase):
+        yield f"I3: a segment that was {old.phase} is {new.phase} again"
+    if meant not in (None, old.number) and new != old and not _was_asked_to_stop(old, new):
+        yield "I3: an event of one run has touched another"
+    if old.ended is not None and new.ended != old.ended:
+        yield "a run has ended twice"
 
 
 def _was_asked_to_stop(old: Segment, new: Segment) -> bool:

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from operator import attrgetter
 from typing import Any
 
 from streamvaultd.core.model import Moment, Policy, Recorder, Recording, Segment, State
@@ -23,6 +24,21 @@ _INSTANTS = (
 )  # fmt: skip
 
 
+_SEGMENT_WITHOUT: dict[str, Any] = {
+    "anon": None, "anon_at": None, "anon_rate": 0.0, "filtering": False, "muxed": False, "earlier_boot": False,
+    "suspect": None, "suspect_since": None, "suspect_until": None, "flows": (), "unfit": None,
+    "pace": None, "looked_at": None, "asked_at": None, "asked_mark": "", "left_behind": False, "pause": 0.0,
+}  # fmt: skip
+_RECORDER_WITHOUT: dict[str, Any] = {"host_stopping": None, "gone": False, "mark": ""}
+"""What is not stored, and what is read instead"""
+
+_of_segment = attrgetter(*(each.name for each in fields(Segment) if each.name not in _SEGMENT_WITHOUT))
+_of_recorder = attrgetter(
+    *(each.name for each in fields(Recorder) if each.name not in {"segments", *_RECORDER_WITHOUT})
+)
+"""What is stored of them; compared after each step of each story, so without a copy"""
+
+
 @dataclass
 class Rows:
     """What Save wrote."""
@@ -32,12 +48,17 @@ class Rows:
 
     def save(self, recorder: Recorder, changed: Iterable[Segment]) -> None:
         """Write what is stored of them."""
-        self.recorder = replace(stored(recorder), segments=())
+        self.recorder = replace(recorder, segments=(), **_RECORDER_WITHOUT)
         self.segments |= {segment.number: stored_segment(segment) for segment in changed}
 
     def is_like(self, recorder: Recorder) -> bool:
         """Whether this is what the rows hold."""
-        return stored(self.load()) == stored(recorder)
+        if sorted(self.segments) != [segment.number for segment in recorder.segments]:
+            return False
+        of_segments = ((self.segments[segment.number], segment) for segment in recorder.segments)
+        return _of_recorder(self.recorder) == _of_recorder(recorder) and all(
+            saved is now or _of_segment(saved) == _of_segment(now) for saved, now in of_segments
+        )
 
     def move_to_another_boot(self, now: Moment) -> None:
         """All that is dated keeps its date."""
@@ -53,21 +74,7 @@ class Rows:
 
 def stored_segment(segment: Segment) -> Segment:
     """Without what is not stored, and as of the boot that wrote it."""
-    is_plain = not segment.filtering and not segment.muxed and not segment.earlier_boot and not segment.flows
-    is_quiet = segment.pace is None and segment.looked_at is None and segment.asked_at is None
-    if is_plain and is_quiet and segment.anon is None and segment.suspect is None and segment.unfit is None:
-        return segment
-    return replace(
-        segment, anon=None, anon_at=None, anon_rate=0.0, filtering=False, muxed=False, earlier_boot=False,
-        suspect=None, suspect_since=None, suspect_until=None, flows=(), unfit=None,
-        pace=None, looked_at=None, asked_at=None, asked_mark="", left_behind=False, pause=0.0,
-    )  # fmt: skip
-
-
-def stored(recorder: Recorder) -> Recorder:
-    """Without what is not stored."""
-    segments = tuple(stored_segment(segment) for segment in recorder.segments)
-    return replace(recorder, segments=segments, host_stopping=None, gone=False, mark="")
+    return replace(segment, **_SEGMENT_WITHOUT)
 
 
 def new_recorder(*, policy: Policy = POLICY, duration: float | None = None, at: float = BOOTED) -> Recorder:

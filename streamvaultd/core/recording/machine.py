@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from streamvaultd.core.model import Recorder, State
+from streamvaultd.core.model import Recorder, Segment, State
 from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording import (
     on_end,
@@ -177,6 +177,10 @@ def step(recorder: Recorder, event: ev.Event) -> Step:
         raise IllegalTransition(f"{recorder.state} may not become {after.state} by {type(event).__name__}")
     if after == recorder:
         return after, effects
-    before = set(recorder.segments)
-    changed = tuple(segment for segment in after.segments if segment not in before)
-    return after, (Save(after, changed), *effects)
+    return after, (Save(after, _changed(recorder.segments, after.segments)), *effects)
+
+
+def _changed(before: tuple[Segment, ...], after: tuple[Segment, ...]) -> tuple[Segment, ...]:
+    """Those that are not as they were, and the new ones; none ever leaves its place (I3)."""
+    others = tuple(new for old, new in zip(before, after, strict=False) if new is not old and new != old)
+    return others + after[len(before) :]
