@@ -43,8 +43,11 @@ JOIN = (
 
 
 def make_segments(folder: Path, size: int) -> None:
-    """Two segments of about `size` bytes each, of which the second begins before the first ends."""
-    media = ensure_media(MediaSpec())
+    """Two segments of about `size` bytes each, of which the second begins before the first ends.
+
+    At the bit rate of a common broadcast: what a join reads of timestamps follows from hours, and not from bytes.
+    """
+    media = ensure_media(MediaSpec(seconds=120, size="1280x720", bitrate="6000k"))
     whole = folder / "whole.ts"
     source = f"concat:{'|'.join(str(media.segment(index)) for index in range(media.count))}"
     small = sum(media.segment(index).stat().st_size for index in range(media.count))
