@@ -5,7 +5,7 @@ PYTHON ?= python3
 # What the tests need is there; what builds and boots makes do with Python alone
 WITH_TESTS = .venv/bin/python
 
-.PHONY: help demo test check html deb box chaos seams soak odd oom bench clean
+.PHONY: help demo test check html deb box chaos seams soak odd oom bench upgrade clean
 
 help:
 	@echo "make demo    build, install on a real systemd, record a live broadcast, join it; 'make demo HOST=1' uses"
@@ -28,6 +28,7 @@ help:
 	@echo "             BESIDE= without other programs"
 	@echo "make oom     a kernel kills streamlinks for want of memory, in a vm, beside one that never notices: KILLS=…"
 	@echo "make bench   from a death to its replacement's exec, side by side with systemd's own Restart=: KILLS=…"
+	@echo "make upgrade install this tree's package over that of FROM=… while RECORDINGS=… run, and count every frame"
 	@echo "make clean   remove what was built here; the cache in /var/cache/streamvaultd-testbed stays"
 
 demo:
@@ -62,6 +63,10 @@ chaos:
 bench:
 	$(PYTHON) -m tests.testbed setup --tests
 	$(WITH_TESTS) -m tests.testbed.latency $(if $(KILLS),--kills $(KILLS))
+
+upgrade:
+	$(PYTHON) -m tests.testbed setup --tests
+	$(WITH_TESTS) -m tests.testbed.upgrade $(if $(FROM),--from $(FROM)) $(if $(RECORDINGS),--recordings $(RECORDINGS))
 
 seams:
 	$(PYTHON) -m tests.testbed setup --tests

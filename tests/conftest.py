@@ -8,7 +8,7 @@ import os
 from hypothesis import HealthCheck, settings
 
 # The same examples each time, and as long as they take: how fast a machine is, or what was drawn today, fails no test.
-# SV_EXAMPLES= has others, and so many of them.
+# SV_EXAMPLES=NUMBER tries others, and as many as it says.
 settings.register_profile(
     "streamvaultd",
     max_examples=int(os.environ.get("SV_EXAMPLES", "100")),

@@ -10,8 +10,8 @@ from typing import Final
 from streamvaultd.api.views import View, optional
 from streamvaultd.core.names import Run
 from streamvaultd.core.upkeep.violations import Violation
-from streamvaultd.upkeep.audit.audits import Audits, Checked
-from streamvaultd.upkeep.audit.repairs import Outcome
+from streamvaultd.upkeep.audit.audits import Audits, Compared
+from streamvaultd.upkeep.audit.repairs import RepairOutcome
 from streamvaultd.varlink.server import Call, Handler
 
 SHOWN_MAX: Final = 10_000
@@ -73,9 +73,9 @@ def violation_view(violation: Violation) -> View:
     )
 
 
-def _outcome_view(outcome: Outcome) -> View:
+def _outcome_view(outcome: RepairOutcome) -> View:
     return {"violation": violation_view(outcome.violation), "done": outcome.is_done, "text": outcome.text}
 
 
-def _checked_view(checked: Checked) -> View:
+def _checked_view(checked: Compared) -> View:
     return dict(asdict(checked))

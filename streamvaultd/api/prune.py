@@ -16,7 +16,7 @@ from streamvaultd.api.views import View, optional
 from streamvaultd.base.clock import Clock
 from streamvaultd.core.model import Recorder
 from streamvaultd.errors import PruneUnbounded, RecordingUnreadable
-from streamvaultd.upkeep.pruning import Pruned, Pruning, Wish
+from streamvaultd.upkeep.pruning import Pruned, Pruning, RemovalRequest
 from streamvaultd.upkeep.retention import Reprieve, Retention
 from streamvaultd.varlink.server import Call, Handler
 
@@ -91,7 +91,7 @@ class PruneApi:
             chosen = await self._chosen(given, failed=failed, force=force)
             found = []
             for recorder in chosen.recorders:
-                wish = Wish(failed=failed, force=force, rule=chosen.rules.get(recorder.recording.id))
+                wish = RemovalRequest(failed=failed, force=force, rule=chosen.rules.get(recorder.recording.id))
                 found.append(await self._pruning.prune(recorder, wish, is_dry=is_dry))
         total = sum(sum(each.sizes.values()) for each in found if each.why is None)
         answer = {"pruned": [_view(each) for each in found], "bytes": total, "more": chosen.has_more}

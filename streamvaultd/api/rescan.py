@@ -8,7 +8,7 @@ from typing import Final
 
 from streamvaultd.api.views import View, optional
 from streamvaultd.config.inputs import check_directory
-from streamvaultd.upkeep.manifests.rescan import Found, Rescan, RescanVerdict
+from streamvaultd.upkeep.manifests.rescan import RecordingOnDisk, Rescan, RescanVerdict
 from streamvaultd.varlink.server import Call, Handler
 
 SHOWN_MAX: Final = 10_000
@@ -36,7 +36,7 @@ class RescanApi:
         return {"found": [_view(one) for one in found[:SHOWN_MAX]]}
 
 
-def _view(found: Found) -> View:
+def _view(found: RecordingOnDisk) -> View:
     return {"path": found.path, "verdict": found.verdict.value, "text": found.text} | optional(
         recording=found.recording
     )

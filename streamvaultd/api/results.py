@@ -13,7 +13,7 @@ from streamvaultd.core import ranges
 from streamvaultd.core.listing import DoneJob
 from streamvaultd.core.model import JOIN, Recorder, SeamRecord
 from streamvaultd.errors import NoSuchSeam, RecordingUnreadable
-from streamvaultd.jobs.made import Part, parse_made
+from streamvaultd.jobs.made import ResultPart, parse_made
 from streamvaultd.varlink.server import Call, Handler
 
 
@@ -79,7 +79,7 @@ def seam_view(seam: SeamRecord) -> View:
     )
 
 
-def _part_view(part: Part) -> View:
+def _part_view(part: ResultPart) -> View:
     return {"path": part.path, "bytes": ranges.INT.nearest(part.bytes)} | optional(
         durationUSec=_usec(part.duration_ms),
         isKept=part.is_kept or None,

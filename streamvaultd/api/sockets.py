@@ -18,7 +18,7 @@ from streamvaultd import __version__
 from streamvaultd.base.membership import is_in_scope
 from streamvaultd.base.tasks import Tasks
 from streamvaultd.errors import RECORDER
-from streamvaultd.varlink.server import Handler, Info, Interface, Limits, Server, read_definition
+from streamvaultd.varlink.server import Handler, Info, Limits, ServedInterface, Server, read_definition
 from streamvaultd.varlink.sockets import Members, Peer
 
 ACTING: Final = "varlink"
@@ -100,7 +100,7 @@ def acting(
     handlers: Mapping[str, Handler], members: Members, *, on_defect: OnDefect, check_replies: bool = False
 ) -> Server:
     """A server for those who may do everything."""
-    interface = Interface(read_definition(RECORDER), handlers, STREAMING, contained=LOOKING)
+    interface = ServedInterface(read_definition(RECORDER), handlers, STREAMING, contained=LOOKING)
     return Server(
         _info(), [interface], limits=ACTING_LIMITS, check_replies=check_replies, admits=partial(may_act, members),
         on_defect=on_defect,
@@ -114,7 +114,7 @@ def may_act(members: Members, peer: Peer) -> bool:
 
 def reading(handlers: Mapping[str, Handler], *, on_defect: OnDefect, check_replies: bool = False) -> Server:
     """A server for everybody, who may only look."""
-    interface = Interface(read_definition(RECORDER), handlers, STREAMING, READ_METHODS, LOOKING)
+    interface = ServedInterface(read_definition(RECORDER), handlers, STREAMING, READ_METHODS, LOOKING)
     return Server(_info(), [interface], limits=READING_LIMITS, check_replies=check_replies, on_defect=on_defect)
 
 

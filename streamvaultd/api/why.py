@@ -21,10 +21,10 @@ from streamvaultd.core.recording.effects import Notice
 from streamvaultd.core.recording.verdict import judge
 
 EVENTS_MAX: Final = 10_000
-"""So many events of one recording are looked through, the latest."""
+"""How many events of one recording are looked through, the latest."""
 
 STORY_MAX: Final = 100
-"""So many before and after the end of a segment."""
+"""How many before and after the end of a segment."""
 
 _ENDS: Final = frozenset({Notice.SEGMENT_ENDED, Notice.SEGMENT_DIED, Notice.LAUNCH_FAILED})
 _STEADY: Final = frozenset({Notice.SEGMENT_STARTED, Notice.MEDIA_ARRIVED, Notice.ADOPTED})

@@ -2,8 +2,8 @@
 """Files and folders below a recording directory, opened so that nothing that was put in their place is followed.
 
 The directory that the administrator has set may be a symbolic link; what is below it may not: who may write there
-could point it anywhere. A file must be a regular one: a FIFO or a device would hold up whoever opens it. All calls
-block, and raise OSError.
+could point it anywhere. A file must be a regular one: a FIFO or a device would hold up a program that opens it. All
+calls block, and raise OSError.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _opened(path: Path, depth: int, mode: int | None = None) -> Iterator[int]:
 
 @contextmanager
 def opened_file(path: Path, flags: int, depth: int) -> Iterator[int]:
-    """A regular file for the length of the block, below so many folders; NotOurs if it is none."""
+    """A regular file for the length of the block, below this number of folders; NotOurs if it is none."""
     fd = open_file(path, flags, depth)
     try:
         yield fd

@@ -15,7 +15,7 @@ OUTPUT_MAX: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ProgramEnd:
     """`status` is the exit code, or minus the signal; `output` the first OUTPUT_MAX bytes of stdout."""
 
     status: int
@@ -42,7 +42,7 @@ class _Child(asyncio.SubprocessProtocol):
 
 async def ask(
     argv: Sequence[str], *, time_limit: float, question: bytes = b"", environment: Mapping[str, str] | None = None
-) -> Answer:
+) -> ProgramEnd:
     """Run a program in a session of its own, with `question` on its stdin; wait for its end and the end of its output.
 
     OSError: it cannot be started. TimeoutError: it took longer than `time_limit` seconds; it was killed, with
@@ -59,7 +59,7 @@ async def ask(
         async with asyncio.timeout(time_limit):
             await child.silent
             await child.exited
-        return Answer(transport.get_returncode() or 0, bytes(child.output))
+        return ProgramEnd(transport.get_returncode() or 0, bytes(child.output))
     finally:
         if transport.get_returncode() is None:
             with contextlib.suppress(ProcessLookupError):  # reaped, but the loop does not know yet

@@ -14,8 +14,8 @@ import socket
 from streamvaultd import __version__
 from streamvaultd.base.systemd1 import BusError
 from streamvaultd.brokerd import service
-from streamvaultd.brokerd.manager import Manager
 from streamvaultd.brokerd.notices import FAILED, tell
+from streamvaultd.brokerd.systemd_manager import SystemdManager
 from streamvaultd.varlink.server import Info, Limits, Server
 from systemd import daemon
 
@@ -52,7 +52,7 @@ def main() -> int:
 
 
 async def _serve(listener: socket.socket, uid: int) -> None:
-    manager = await Manager.connect()
+    manager = await SystemdManager.connect()
     info = Info("streamvault", "streamvault-brokerd", __version__, "man:streamvaultd(8)")
     server = Server(info, [service.interface(manager, uid)], limits=LIMITS)
     async with asyncio.TaskGroup() as group:
@@ -64,7 +64,7 @@ async def _serve(listener: socket.socket, uid: int) -> None:
             task.cancel()
 
 
-async def _fail_when_lost(manager: Manager) -> None:
+async def _fail_when_lost(manager: SystemdManager) -> None:
     await manager.lost()
     raise BusLost("the bus has closed the connection")
 

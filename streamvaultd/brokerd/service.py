@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from streamvaultd.base.membership import is_in_scope
 from streamvaultd.brokerd import checks, process
-from streamvaultd.brokerd.manager import Properties, scope_properties
 from streamvaultd.brokerd.notices import REFUSED, tell
+from streamvaultd.brokerd.systemd_manager import Properties, scope_properties
 from streamvaultd.errors import BROKER, NoSuchUnit, VaultError
-from streamvaultd.varlink.server import Call, Interface, read_definition
+from streamvaultd.varlink.server import Call, ServedInterface, read_definition
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -32,7 +32,7 @@ class Systemd(Protocol):
     async def reset_failed(self, unit: str) -> None: ...
 
 
-def interface(systemd: Systemd, service_uid: int, inspect: Inspect = process.inspect) -> Interface:
+def interface(systemd: Systemd, service_uid: int, inspect: Inspect = process.inspect) -> ServedInterface:
     """The broker's interface, for callers of one uid only."""
     broker = _Broker(systemd, service_uid, inspect)
     methods = {
@@ -41,7 +41,7 @@ def interface(systemd: Systemd, service_uid: int, inspect: Inspect = process.ins
         "ResetFailed": broker.reset_failed,
     }
     handlers = {name: partial(broker.answer, method) for name, method in methods.items()}
-    return Interface(read_definition(BROKER), handlers)
+    return ServedInterface(read_definition(BROKER), handlers)
 
 
 class _Broker:

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from streamvaultd.config.kinds import Kind, Unfit, text
+from streamvaultd.config.kinds import SettingKind, Unfit, text
 from streamvaultd.config.kinds import path as read_path
 
 SOCKET_PATH_MAX: Final = 107
@@ -61,6 +61,6 @@ def _textfile(value: Any) -> str:
     return str(path)
 
 
-CATALOGUE: Final = Kind(check_catalogue, "URL of a PostgreSQL database without a password, or empty")
-LISTEN: Final = Kind(_listen, "unix:PATH, a loopback address and port, or empty")
-TEXTFILE: Final = Kind(_textfile, "absolute path that ends in .prom, or empty")
+CATALOGUE: Final = SettingKind(check_catalogue, "URL of a PostgreSQL database without a password, or empty")
+LISTEN: Final = SettingKind(_listen, "unix:PATH, a loopback address and port, or empty")
+TEXTFILE: Final = SettingKind(_textfile, "absolute path that ends in .prom, or empty")

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from streamvaultd.base.filenames import FIELDS, NAME_BYTES_MAX, NameFacts, fill
-from streamvaultd.config.kinds import Kind, Unfit, text
+from streamvaultd.config.kinds import SettingKind, Unfit, text
 
 TELLING: Final = ("recording", "stream", "start", "title", "id")
 """Fields by which recordings of one streamer can be told apart."""
@@ -60,4 +60,4 @@ def _check_longest(template: str) -> None:
         raise Unfit(f"names of files may become longer than {NAME_BYTES_MAX} bytes")
 
 
-FILENAME: Final = Kind(check_template, "text with a field in it that tells recordings apart")
+FILENAME: Final = SettingKind(check_template, "text with a field in it that tells recordings apart")

@@ -7,7 +7,7 @@ import re
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from streamvaultd.config.kinds import Kind, Unfit, text
+from streamvaultd.config.kinds import SettingKind, Unfit, text
 
 PATTERN_MAX: Final = 200
 """Characters of a pattern; titles that it is searched for in are shorter than 500."""
@@ -49,7 +49,7 @@ def _timezone(value: Any) -> str:
     return str(value)
 
 
-PATTERN: Final = Kind(_pattern, f"regular expression of at most {PATTERN_MAX} characters")
-WEEKDAYS: Final = Kind(_days, "list of " + ", ".join(DAYS))
-HOURS: Final = Kind(_hours, "two times such as 18:00-02:30")
-TIMEZONE: Final = Kind(_timezone, "time zone such as Europe/Berlin")
+PATTERN: Final = SettingKind(_pattern, f"regular expression of at most {PATTERN_MAX} characters")
+WEEKDAYS: Final = SettingKind(_days, "list of " + ", ".join(DAYS))
+HOURS: Final = SettingKind(_hours, "two times such as 18:00-02:30")
+TIMEZONE: Final = SettingKind(_timezone, "time zone such as Europe/Berlin")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What names, URLs, qualities, directories and durations may be, whoever gives them: a file, a caller, a log line.
+"""What names, URLs, qualities, directories and durations may be, from whatever source: a file, a caller, a log line.
 
 Nothing else decides that: the kinds of settings and the methods of the socket ask here.
 """

@@ -25,7 +25,7 @@ from streamvaultd.config.kinds import (
     QUALITY_LIST,
     QUALITY_NAMES,
     URL,
-    Kind,
+    SettingKind,
     choice,
     count,
     limit,
@@ -53,7 +53,7 @@ class Own:
     about: str = ""
     section: str = ""
     target: str = ""
-    kind: Kind | None = None
+    kind: SettingKind | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Setting:
 
     section: str
     key: str
-    kind: Kind
+    kind: SettingKind
     target: str
     default: Any = None
     about: str = field(kw_only=True)

@@ -26,7 +26,7 @@ class Unfit(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class SettingKind:
     """`parse` makes of a TOML value what the program goes by, or raises Unfit. `allowed` says what it may be, and
     `show` writes what `parse` has made as a file could have it.
     """
@@ -120,18 +120,18 @@ def _path_text(value: Any) -> str:
     return str(path(value))
 
 
-URL: Final = Kind(checked(check_url))
-PATH: Final = Kind(path, "absolute path")
-PATH_TEXT: Final = Kind(_path_text, PATH.allowed)
-PATHS: Final = Kind(_paths, "list of absolute paths", listed)
-QUALITY_NAMES: Final = Kind(_quality, "names separated by commas")
-QUALITY_LIST: Final = Kind(_qualities, "list of names, or names separated by commas")
-FLAG: Final = Kind(_flag, "true or false")
-COMMAND: Final = Kind(_command, "command, or list of words", listed)
-NETWORKS: Final = Kind(_networks, f"list of at most {NETWORKS_MAX} networks", listed)
+URL: Final = SettingKind(checked(check_url))
+PATH: Final = SettingKind(path, "absolute path")
+PATH_TEXT: Final = SettingKind(_path_text, PATH.allowed)
+PATHS: Final = SettingKind(_paths, "list of absolute paths", listed)
+QUALITY_NAMES: Final = SettingKind(_quality, "names separated by commas")
+QUALITY_LIST: Final = SettingKind(_qualities, "list of names, or names separated by commas")
+FLAG: Final = SettingKind(_flag, "true or false")
+COMMAND: Final = SettingKind(_command, "command, or list of words", listed)
+NETWORKS: Final = SettingKind(_networks, f"list of at most {NETWORKS_MAX} networks", listed)
 
 
-def choice(choices: Iterable[str]) -> Kind:
+def choice(choices: Iterable[str]) -> SettingKind:
     """One of these texts; those of an enum become its members."""
     by_text = {str(each): each for each in choices}
     allowed = " or ".join(by_text)
@@ -141,10 +141,10 @@ def choice(choices: Iterable[str]) -> Kind:
             raise Unfit(f"it must be {allowed}")
         return by_text[value]
 
-    return Kind(parse, allowed)
+    return SettingKind(parse, allowed)
 
 
-def span(low: float, high: float) -> Kind:
+def span(low: float, high: float) -> SettingKind:
     """A time span between these, in seconds."""
     allowed = f"time span from {_span(low)} to {_span(high)}"
 
@@ -157,14 +157,14 @@ def span(low: float, high: float) -> Kind:
             raise Unfit(f"it must be a {allowed}, such as 23h58m48s")
         return seconds
 
-    return Kind(parse, allowed, _span)
+    return SettingKind(parse, allowed, _span)
 
 
 def _span(seconds: float) -> str:
     return format_span(round(seconds * 1e6)) if seconds else "0"
 
 
-def size(low: int, high: int) -> Kind:
+def size(low: int, high: int) -> SettingKind:
     """A size between these, in bytes."""
     allowed = f"size from {exact_size(low)} to {exact_size(high)}"
 
@@ -177,10 +177,10 @@ def size(low: int, high: int) -> Kind:
             raise Unfit(f"it must be a {allowed}, such as 100G")
         return found
 
-    return Kind(parse, allowed, exact_size)
+    return SettingKind(parse, allowed, exact_size)
 
 
-def count(low: int, high: int) -> Kind:
+def count(low: int, high: int) -> SettingKind:
     """A whole number between these."""
     allowed = f"number from {low} to {high}"
 
@@ -189,10 +189,10 @@ def count(low: int, high: int) -> Kind:
             raise Unfit(f"it must be a {allowed}")
         return value
 
-    return Kind(parse, allowed)
+    return SettingKind(parse, allowed)
 
 
-def limit(kind: Kind) -> Kind:
+def limit(kind: SettingKind) -> SettingKind:
     """What is of this kind, or "infinity", which is None."""
 
     def parse(value: Any) -> Any:
@@ -206,4 +206,4 @@ def limit(kind: Kind) -> Kind:
     def show(value: Any) -> str:
         return INFINITY if value is None else kind.show(value)
 
-    return Kind(parse, f'{kind.allowed}, or "{INFINITY}"', show)
+    return SettingKind(parse, f'{kind.allowed}, or "{INFINITY}"', show)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from streamvaultd.config.inputs import is_name
-from streamvaultd.config.kinds import Kind, Unfit, listed, texts
+from streamvaultd.config.kinds import SettingKind, Unfit, listed, texts
 from streamvaultd.core.topic import Topic
 
 TARGETS_MAX: Final = 20
@@ -35,5 +35,5 @@ def topics(value: Any) -> tuple[Topic, ...]:
     return tuple(topic for topic in Topic if topic in found)
 
 
-TARGETS: Final = Kind(targets, f"list of at most {TARGETS_MAX} names", listed)
-TOPICS: Final = Kind(topics, "list of events", listed)
+TARGETS: Final = SettingKind(targets, f"list of at most {TARGETS_MAX} names", listed)
+TOPICS: Final = SettingKind(topics, "list of events", listed)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from streamvaultd.config.inputs import is_name
-from streamvaultd.config.kinds import Kind, Unfit, listed, texts
+from streamvaultd.config.kinds import SettingKind, Unfit, listed, texts
 from streamvaultd.core.watching.proxies import CREDENTIAL, DIRECT, Pool
 
 SECTION: Final = "proxies"
@@ -47,9 +47,9 @@ def _is_url(item: str) -> bool:
     return item == DIRECT or bool(re.fullmatch(r"(?:https?|socks[45][ah]?)://[^\s/]+:\d{1,5}/?", item))
 
 
-NAMES: Final = Kind(names, "list of names of credentials", listed)
-URLS: Final = Kind(urls, "URL, or list of URLs", listed)
-CHOICE: Final = Kind(choice, "URL or name, or list of them", listed)
+NAMES: Final = SettingKind(names, "list of names of credentials", listed)
+URLS: Final = SettingKind(urls, "URL, or list of URLs", listed)
+CHOICE: Final = SettingKind(choice, "URL or name, or list of them", listed)
 
 
 def check_pool(name: str) -> str:

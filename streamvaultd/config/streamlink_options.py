@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from streamvaultd.config.kinds import HIDDEN, Kind, Unfit
+from streamvaultd.config.kinds import HIDDEN, SettingKind, Unfit
 
 _OWN: Final = "the daemon sets it itself"
 _ELSEWHERE: Final = "media would go elsewhere than into the segment's file"
@@ -70,4 +70,4 @@ def _hidden(found: Iterable[tuple[str, str]]) -> str:
     return "{ " + ", ".join(f'{name} = "{HIDDEN}"' for name, _ in found) + " }" if found else "{}"
 
 
-OPTIONS: Final = Kind(options, "table of options", _hidden)
+OPTIONS: Final = SettingKind(options, "table of options", _hidden)

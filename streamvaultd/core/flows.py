@@ -16,13 +16,13 @@ STILL: Final = 10.0
 """So long (s) others go on before a stream is said to stand still."""
 
 PAUSES: Final = 3.0
-"""And so many times its own longest pause: a slow camera sends a picture in some seconds."""
+"""And this many times its own longest pause: a slow camera sends a picture in some seconds."""
 
 UNITS: Final = 3
-"""So many units tell how long a stream pauses."""
+"""How many units it takes to know how long a stream pauses."""
 
 LOOKS: Final = 2
-"""So many looks have to find it where it was."""
+"""How many looks have to find it where it was."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whom to notify of what, when, and in how many messages: limits against storms, waiting, trying again. Pure.
 
-What happens is a `Tiding`. So many of one topic and streamer as are allowed in an hour go to the targets at once, the
-others are counted and told in one at the end of the hour. What waits for a target goes in one message.
+What happens is a `Tiding`. Those of one topic and streamer go to the targets at once, up to the number that is
+allowed in an hour; the others are counted, and told in one at the end of the hour. What waits for a target goes in one
+message.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from streamvaultd.config import settings as config
 from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.core.names import NOTIFY_SOCKET, PROBE_SOCKET
 from streamvaultd.daemon.startup import Startup
-from streamvaultd.daemon.status import StatusLine
+from streamvaultd.daemon.status_line import StatusLine
 from streamvaultd.daemon.troubles import Troubles
 from streamvaultd.recording.files.output import SegmentFiles
 from streamvaultd.recording.inbox import Inbox, Recorders

@@ -19,7 +19,7 @@ from streamvaultd.scopes.witnesses.bus import LiveScope, UnitBus
 from streamvaultd.scopes.witnesses.journal import JournalWatch, Replay
 from streamvaultd.scopes.witnesses.network import LinkWatch
 from streamvaultd.store.catalogue import Catalogue
-from streamvaultd.store.server import credential
+from streamvaultd.store.postgres import credential
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +33,7 @@ class Outside:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class Inventory:
     """What there is at the start: scopes, and what was said of the ends of units while there was no daemon."""
 
     scopes: Sequence[LiveScope]
@@ -68,7 +68,7 @@ def start_outside(base: Base, outside: Outside) -> None:
     base.tasks.create_task(outside.network.run())
 
 
-async def ask_witnesses(base: Base, outside: Outside) -> Found:
+async def ask_witnesses(base: Base, outside: Outside) -> Inventory:
     """What they say at the start; none is waited for longer than WITNESS_LIMIT."""
     replay = asyncio.create_task(in_thread("journal", outside.journal.replay))
     scopes = loaded_scopes(outside.bus, limit=WITNESS_LIMIT, on_missing=base.troubles.on_bus_missing)
@@ -76,7 +76,7 @@ async def ask_witnesses(base: Base, outside: Outside) -> Found:
     await base.startup.wait("the journal", asyncio.wait([replay], timeout=WITNESS_LIMIT))
     if not replay.done():
         base.troubles.on_journal_missing(f"it was not read within {WITNESS_LIMIT:g} s")
-    return Found(scopes=found, told=replay.result().evidence() if replay.done() else {}, replay=replay)
+    return Inventory(scopes=found, told=replay.result().evidence() if replay.done() else {}, replay=replay)
 
 
 async def hear_journal(base: Base, outside: Outside, replay: asyncio.Task[Replay]) -> None:

@@ -21,7 +21,7 @@ from streamvaultd.recording.cleaning import Cleaning
 from streamvaultd.recording.disk_guard import DiskGuard
 from streamvaultd.recording.disks import Disks
 from streamvaultd.recording.executor import Executor
-from streamvaultd.recording.files.discard import Discard
+from streamvaultd.recording.files.discard import MediaRemover
 from streamvaultd.recording.files.held import HeldFiles
 from streamvaultd.recording.files.space import Space
 from streamvaultd.recording.files.writeback import Writeback
@@ -53,7 +53,7 @@ class Storage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recording:
+class RecordingParts:
     """Everything about recordings."""
 
     processes: ProcessWatch[str]
@@ -97,7 +97,7 @@ def build_recording(
     network: LinkWatch,
     publisher: Publisher,
     scratch: Scratch,
-) -> Recording:
+) -> RecordingParts:
     """From the processes that run upwards."""
     processes: ProcessWatch[str] = ProcessWatch(asyncio.get_running_loop())
     runs = _build_runs(base, processes, scratch)
@@ -110,7 +110,7 @@ def build_recording(
         journal=base.journal, runs=JoinRuns(runs=runs, files=base.files, progress=progress, reports=jobs),
         names=ResultNames(store=base.store, files=base.files, lanes=base.lanes, templates=watching.profiles),
     )  # fmt: skip
-    removal = Removal(store=base.store, files=base.files, media=Discard(), lanes=base.lanes)
+    removal = Removal(store=base.store, files=base.files, media=MediaRemover(), lanes=base.lanes)
     common: dict[str, Any] = {"inbox": base.inbox, "clock": base.clock}
     footage = Footage(
         **common, files=base.files, lanes=base.lanes, media=media, writeback=storage.writeback, held=storage.held,
@@ -132,7 +132,7 @@ def build_recording(
         manager=manager, store=base.store, files=base.files, runs=runs, journal=base.journal, clock=base.clock,
         lanes=base.lanes, tasks=base.tasks,
     )  # fmt: skip
-    return Recording(
+    return RecordingParts(
         processes=processes, runs=runs, witnesses=witnesses, progress=progress, joins=joins, removal=removal,
         executor=executor, manager=manager, takeover=takeover,
     )  # fmt: skip

@@ -20,17 +20,17 @@ from streamvaultd.recording.streamlink.current import Streamlinks
 from streamvaultd.reporting.hub import Hub
 from streamvaultd.reporting.metrics.figures import Restarts
 from streamvaultd.reporting.metrics.meter import TEXTFILE_INTERVAL, Disks, Meter, Watches, provide
-from streamvaultd.reporting.metrics.serve import Server, write_textfile
+from streamvaultd.reporting.metrics.serve import MetricsServer, write_textfile
 from streamvaultd.reporting.notices import METRICS_FAILED
 from streamvaultd.store.catalogue import Catalogue
 from streamvaultd.store.queries import QueryableStore
 from streamvaultd.upkeep.audit.salvage import Salvage
-from streamvaultd.upkeep.manifests.files import ManifestFiles
 from streamvaultd.upkeep.manifests.keeper import Manifests
+from streamvaultd.upkeep.manifests.manifest_files import ManifestFiles
 from streamvaultd.upkeep.manifests.rescan import Rescan
 
 if TYPE_CHECKING:
-    from streamvaultd.reporting.metrics.page import Page
+    from streamvaultd.reporting.metrics.page import MetricsPage
 
 CATCH_UP_MAX: Final = 100
 """Recordings whose manifests are compared with their rows at the start."""
@@ -67,7 +67,7 @@ class Ledger:
         self._disks, self._catalogue, self._streamlinks = disks, catalogue, streamlinks
         self._watches = watches
         self._restarts = Restarts()
-        self._page: Page | None = None
+        self._page: MetricsPage | None = None
         self._files = ManifestFiles()
         self._manifests = Manifests(
             tasks=base.tasks, store=base.store, lanes=base.lanes, files=self._files, journal=base.journal
@@ -118,7 +118,7 @@ class Ledger:
         except ImportError as error:
             self._journal.tell(METRICS_FAILED, what=where or textfile, why=error)
             return
-        page, meter = pages.Page(), self._build_meter()
+        page, meter = pages.MetricsPage(), self._build_meter()
         self._page = page
 
         async def text() -> bytes:
@@ -128,7 +128,7 @@ class Ledger:
             await self._lanes.run(f"metrics {textfile}", write_textfile, Path(textfile), await text())
 
         if where:
-            server = Server(text, pages.CONTENT_TYPE)
+            server = MetricsServer(text, pages.CONTENT_TYPE)
             self._tasks.create_task(provide(where, partial(server.serve, where), 0, self._journal))
         if textfile:
             self._tasks.create_task(provide(textfile, write, TEXTFILE_INTERVAL, self._journal))

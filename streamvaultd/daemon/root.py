@@ -22,7 +22,7 @@ from streamvaultd.daemon.reporting import Ledger, open_store
 from streamvaultd.daemon.service import Parts, Service
 from streamvaultd.daemon.sockets import build_sockets
 from streamvaultd.daemon.startup import Startup
-from streamvaultd.daemon.status import StatusLine
+from streamvaultd.daemon.status_line import StatusLine
 from streamvaultd.daemon.troubles import Troubles
 from streamvaultd.daemon.upkeep import build_upkeep
 from streamvaultd.daemon.watching import build_watching

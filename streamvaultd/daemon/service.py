@@ -18,7 +18,7 @@ from streamvaultd.api.sockets import SOCKET_NAMES, Sockets
 from streamvaultd.base.sd_notify import watchdog_interval
 from streamvaultd.daemon.base import Base
 from streamvaultd.daemon.outside import Outside, ask_witnesses, hear_journal, start_outside
-from streamvaultd.daemon.recording import Recording, Storage
+from streamvaultd.daemon.recording import RecordingParts, Storage
 from streamvaultd.daemon.reload import Reloads
 from streamvaultd.daemon.reporting import Ledger
 from streamvaultd.daemon.upkeep import Upkeep
@@ -46,7 +46,7 @@ class Parts:
     """Everything that runs."""
 
     storage: Storage
-    recording: Recording
+    recording: RecordingParts
     watching: Watching
     outside: Outside
     upkeep: Upkeep

@@ -19,7 +19,7 @@ from streamvaultd.api.streamers import StreamersApi
 from streamvaultd.api.streamlink import StreamlinkApi
 from streamvaultd.api.subscribe import SubscribeApi
 from streamvaultd.daemon.base import Base
-from streamvaultd.daemon.recording import Recording
+from streamvaultd.daemon.recording import RecordingParts
 from streamvaultd.daemon.reload import Reloads
 from streamvaultd.daemon.upkeep import Upkeep
 from streamvaultd.daemon.watching import Watching
@@ -35,7 +35,7 @@ from streamvaultd.upkeep.manifests.rescan import Rescan
 def build_sockets(
     base: Base,
     *,
-    recording: Recording,
+    recording: RecordingParts,
     watching: Watching,
     upkeep: Upkeep,
     reloads: Reloads,

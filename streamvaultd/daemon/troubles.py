@@ -14,7 +14,7 @@ from streamvaultd.reporting.notices import (
 
 
 class Troubles:
-    """Each is told by the one who meets it, once."""
+    """Who meets one tells it once."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal

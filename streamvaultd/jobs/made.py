@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 
-class Part(msgspec.Struct, kw_only=True):
+class ResultPart(msgspec.Struct, kw_only=True):
     """A file of a result; one that is kept has what of a segment is not in the others."""
 
     path: str
@@ -24,7 +24,7 @@ class Part(msgspec.Struct, kw_only=True):
 class Made(msgspec.Struct):
     """All files, and what there is to say of them."""
 
-    parts: tuple[Part, ...] = ()
+    parts: tuple[ResultPart, ...] = ()
     notes: tuple[str, ...] = ()
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from streamvaultd.media.source import Source
 
 
-class Container(Enum):
+class FileFormat(Enum):
     """The format of a file, by its first bytes; the value is the suffix that says so."""
 
     TS = ".ts"
@@ -23,14 +23,14 @@ class Container(Enum):
     OTHER = ".bin"
 
 
-def sniff(source: Source) -> Container:
+def sniff(source: Source) -> FileFormat:
     """The container of a source; the suffix in its name plays no part."""
     if timeline.is_ts(source):
-        return Container.TS
+        return FileFormat.TS
     if fmp4.is_fmp4(source):
-        return Container.FMP4
+        return FileFormat.FMP4
     # EBML (RFC 8794), the header of Matroska and WebM
     if source.read(0, 4) == b"\x1a\x45\xdf\xa3":
-        return Container.MATROSKA
+        return FileFormat.MATROSKA
     audio = packed.kind_of(source)
-    return Container.OTHER if audio is None else Container[audio.name]
+    return FileFormat.OTHER if audio is None else FileFormat[audio.name]

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from streamvaultd.media.fmp4 import boxes
-from streamvaultd.media.fragments import Fragment, FragmentRun, Track, clock_of, fragments, tracks
+from streamvaultd.media.fragments import Fragment, FragmentRun, TrackHeader, clock_of, fragments, tracks
 from streamvaultd.media.source import Clipped, find_back, is_equal
 from streamvaultd.media.union import Origin, Span, Union
 
@@ -70,11 +70,11 @@ def find_union(older: Source, newer: Source) -> Union | None:
     return _union(kept, low, newer, common)._replace(is_ambiguous=is_ambiguous)
 
 
-def _listed(source: Source, known: Mapping[int, Track], start: int = 0) -> list[Fragment]:
+def _listed(source: Source, known: Mapping[int, TrackHeader], start: int = 0) -> list[Fragment]:
     return [fragment for fragment, _ in zip(fragments(source, known, start), range(FRAGMENTS_MAX), strict=False)]
 
 
-def _low(older: Source, newer: Source, yours: Sequence[Fragment], known: Mapping[int, Track]) -> int:
+def _low(older: Source, newer: Source, yours: Sequence[Fragment], known: Mapping[int, TrackHeader]) -> int:
     """Where in older to begin: a little before what it has of newer's first fragments, else at its first one.
 
     An older of a day has tens of thousands of fragments, and newer begins near its end.
@@ -88,7 +88,7 @@ def _low(older: Source, newer: Source, yours: Sequence[Fragment], known: Mapping
     return first_of(older)
 
 
-def _before(source: Source, start: int, goal: Fragment, known: Mapping[int, Track]) -> int:
+def _before(source: Source, start: int, goal: Fragment, known: Mapping[int, TrackHeader]) -> int:
     """Where the fragment begins that has the time of `goal`, or earlier; `start` is where a later one does."""
     wanted = {run.track: run.start for run in goal.runs}
     for _ in range(TRIES):
@@ -155,7 +155,7 @@ def _number_at(source: Source, fragment: Fragment) -> int:
     return fragment.end - fragment.start
 
 
-def _woven(mine: Sequence[Fragment], yours: Sequence[Fragment], known: Mapping[int, Track]) -> list[Kept] | None:
+def _woven(mine: Sequence[Fragment], yours: Sequence[Fragment], known: Mapping[int, TrackHeader]) -> list[Kept] | None:
     """Fragments of both in order of time; None when they hold the same time in other fragments, or tell none.
 
     Of two that hold the very same time in other bytes one is damaged; nothing says which, and the newer's is kept.
@@ -206,7 +206,7 @@ def _covers(fuller: Sequence[Kept], other: Sequence[Kept]) -> bool:
     )
 
 
-def _seconds(run: FragmentRun, known: Mapping[int, Track]) -> float:
+def _seconds(run: FragmentRun, known: Mapping[int, TrackHeader]) -> float:
     return run.start / known[run.track].timescale
 
 
@@ -297,7 +297,9 @@ def overlap_ms(older: Source, newer: Source, union: Union) -> float | None:
     return max(0.0, round(end - start, 1))
 
 
-def _runs_at(source: Source, places: Sequence[int], known: Mapping[int, Track], track: int) -> Iterator[FragmentRun]:
+def _runs_at(
+    source: Source, places: Sequence[int], known: Mapping[int, TrackHeader], track: int
+) -> Iterator[FragmentRun]:
     """The runs of a track in the fragments at these places."""
     for place in places:
         found = next(fragments(source, known, place), None)

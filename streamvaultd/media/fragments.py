@@ -33,7 +33,7 @@ _DATA_OFFSET, _FIRST_FLAGS, _SAMPLE_DURATION = 0x1, 0x4, 0x100
 _SAMPLE_FIELDS = (0x100, 0x200, 0x400, 0x800)
 
 
-class Track(NamedTuple):
+class TrackHeader(NamedTuple):
     """What the header says of a track: ticks per second, whether it is video, and a sample's usual duration."""
 
     timescale: int
@@ -57,7 +57,7 @@ class Fragment(NamedTuple):
     runs: tuple[FragmentRun, ...]
 
 
-def tracks(source: Source) -> dict[int, Track]:
+def tracks(source: Source) -> dict[int, TrackHeader]:
     """The tracks that the header at the start of the source describes, by their id."""
     moov = next((box for box in boxes(source) if box.kind == b"moov"), None)
     if moov is None:
@@ -69,7 +69,7 @@ def tracks(source: Source) -> dict[int, Track]:
         parsed = _parse_track(body) if kind == b"trak" else None
         if parsed is not None:
             number, timescale, is_video = parsed
-            found[number] = Track(timescale, is_video, defaults.get(number, 0))
+            found[number] = TrackHeader(timescale, is_video, defaults.get(number, 0))
     return found
 
 
@@ -84,12 +84,12 @@ def media_tracks(source: Source) -> frozenset[int]:
     return frozenset(number for number, handler in found.items() if handler in {b"vide", b"soun"})
 
 
-def clock_of(known: Mapping[int, Track]) -> int | None:
+def clock_of(known: Mapping[int, TrackHeader]) -> int | None:
     """The track that time is told by: video if there is any, else the lowest."""
     return min(known, key=lambda number: (not known[number].is_video, number), default=None)
 
 
-def fragments(source: Source, known: Mapping[int, Track], start: int = 0) -> Iterator[Fragment]:
+def fragments(source: Source, known: Mapping[int, TrackHeader], start: int = 0) -> Iterator[Fragment]:
     """The fragments that are there as a whole, in order; `start` is where a box begins."""
     first, moof = -1, None
     for box in boxes(source, max(start, header_end(source))):
@@ -149,7 +149,7 @@ def _parse_track(trak: bytes) -> tuple[int, int, bool] | None:
     return number, timescale, media.get(b"hdlr", b"")[8:12] == b"vide"
 
 
-def runs_of(source: Source, moof: Box, known: Mapping[int, Track]) -> tuple[FragmentRun, ...]:
+def runs_of(source: Source, moof: Box, known: Mapping[int, TrackHeader]) -> tuple[FragmentRun, ...]:
     """The times of a movie fragment; none at all unless every track fragment of a known track tells its own."""
     found = []
     for kind, body in children(content(source, moof)):
@@ -161,7 +161,7 @@ def runs_of(source: Source, moof: Box, known: Mapping[int, Track]) -> tuple[Frag
     return tuple(found)
 
 
-def _parse_traf(traf: bytes, known: Mapping[int, Track]) -> FragmentRun | None:
+def _parse_traf(traf: bytes, known: Mapping[int, TrackHeader]) -> FragmentRun | None:
     boxes_inside = list(children(traf))
     inside = dict(boxes_inside)
     header, clock = inside.get(b"tfhd", b""), inside.get(b"tfdt", b"")
@@ -222,7 +222,7 @@ def _of_tracks(source: Source, moof: Box) -> Iterator[bytes]:
     return (body for kind, body in children(content(source, moof)) if kind == b"traf")
 
 
-def _is_endless(traf: bytes, known: Mapping[int, Track]) -> bool:
+def _is_endless(traf: bytes, known: Mapping[int, TrackHeader]) -> bool:
     """Whether it has samples that last no time, or more than are counted."""
     counts = [_number(body, 4) or 0 for kind, body in children(traf) if kind == b"trun"]
     run = _parse_traf(traf, known)

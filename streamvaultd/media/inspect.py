@@ -16,7 +16,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 from streamvaultd.media import fmp4, fragments, mp4, timeline, ts
-from streamvaultd.media.container import Container, sniff
+from streamvaultd.media.container import FileFormat, sniff
 from streamvaultd.media.pieces import APART, GAP_MAX, SECOND, Pieces
 from streamvaultd.media.programs import nameless_pictures
 from streamvaultd.media.source import FileSource
@@ -65,7 +65,7 @@ class Inspection:
     `doubts`: so many places may be damage or not; they are listed, too.
     """
 
-    container: Container
+    container: FileFormat
     size: int
     duration_ms: int | None = None
     packets: int | None = None
@@ -101,9 +101,9 @@ def inspect(source: Source) -> Inspection:
         found.is_known = False
         return found
     match found.container:
-        case Container.TS:
+        case FileFormat.TS:
             _Transport(source, found).look()
-        case Container.FMP4:
+        case FileFormat.FMP4:
             _look_at_boxes(source, found)
         case _:
             found.is_known = False

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from streamvaultd.media import fmp4, fragments, timeline
-from streamvaultd.media.container import Container, sniff
+from streamvaultd.media.container import FileFormat, sniff
 from streamvaultd.media.places import HEAD, HITS_MAX
 from streamvaultd.media.plan import Plan
 from streamvaultd.media.source import Clipped, find_back, is_equal
@@ -45,9 +45,9 @@ class Lead:
 def find_lead(files: Sequence[Source], plan: Plan, previous: Source) -> Lead | None:
     """The lead of a part of a result; None if it does not begin with the very end of `previous`."""
     mine = Splice(files, plan.pieces)
-    if plan.container not in (Container.TS, Container.FMP4) or sniff(previous) is not plan.container:
+    if plan.container not in (FileFormat.TS, FileFormat.FMP4) or sniff(previous) is not plan.container:
         return None
-    is_ts = plan.container is Container.TS
+    is_ts = plan.container is FileFormat.TS
     skip, end = (0, timeline.whole_end(previous)) if is_ts else (fmp4.header_end(mine), fmp4.whole_end(previous))
     if not is_ts and mine.read(0, skip) != previous.read(0, fmp4.header_end(previous)):
         return None

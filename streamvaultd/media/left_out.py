@@ -15,7 +15,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from streamvaultd.media import fmp4
-from streamvaultd.media.container import Container, sniff
+from streamvaultd.media.container import FileFormat, sniff
 from streamvaultd.media.left_out_boxes import Boxed, look_for_samples
 from streamvaultd.media.left_out_units import look_for_units
 from streamvaultd.media.places import HEAD, HITS_MAX, REACH_MAX
@@ -83,9 +83,9 @@ def _look_for(
         guess = before if before is not None else None if behind is None else behind - (span[1] - span[0])
         places.append((_last_before(index, plan) if guess is None else guess) + start - span[0])
     kind = sniff(file)
-    if kind is Container.TS:
+    if kind is FileFormat.TS:
         look_for_units(file, (start, end), [(whole, place) for (_, whole), place in zip(held, places, strict=True)])
-    elif kind is Container.FMP4 and not fmp4.is_indexed(file):
+    elif kind is FileFormat.FMP4 and not fmp4.is_indexed(file):
         pairs = [(whole, place) for (_, whole), place in zip(held, places, strict=True)]
         look_for_samples(file, (start, end), pairs, looked)
     else:

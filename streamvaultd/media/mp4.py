@@ -45,7 +45,7 @@ class Track:
     delay: float = 0.0
 
 
-class Sample(NamedTuple):
+class TimedSample(NamedTuple):
     """`size` bytes at `at` of the file, shown at `shown` seconds of the film."""
 
     at: int
@@ -114,7 +114,7 @@ def _delay(source: Source, trak: Box, scale: int, timescale: int) -> float:
     return sum(entry[0] for entry in before) / max(scale, 1) - entries[-1][1] / timescale
 
 
-def samples(source: Source, track: Track) -> Iterator[Sample]:
+def samples(source: Source, track: Track) -> Iterator[TimedSample]:
     """All samples in order; raises Unreadable."""
     sizes = _Sizes(source, track.tables[b"stsz"])
     times = _times(source, track)
@@ -124,7 +124,7 @@ def samples(source: Source, track: Track) -> Iterator[Sample]:
             shown = next(times, None)
             if shown is None:
                 raise Unreadable("there are more samples than times")
-            yield Sample(place, size, shown / track.timescale + track.delay)
+            yield TimedSample(place, size, shown / track.timescale + track.delay)
             place += size
     if sizes.left:
         raise Unreadable("there are more samples than their chunks have")

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from streamvaultd.media import fragment_union, ts
-from streamvaultd.media.container import Container, sniff
+from streamvaultd.media.container import FileFormat, sniff
 from streamvaultd.media.distance import distance_ms
 from streamvaultd.media.source import Source, find_back, is_equal
 
@@ -36,9 +36,9 @@ def places_of(older: Source, newer: Source, head: bytes) -> Iterator[int]:
 def _is_behind(older: Source, newer: Source) -> bool:
     """True when the clock of both tells that newer begins behind older's end."""
     match sniff(older):
-        case Container.TS:
+        case FileFormat.TS:
             distance = distance_ms(older, newer)
-        case Container.FMP4:
+        case FileFormat.FMP4:
             distance = fragment_union.gap_ms(older, newer)
         case _:
             distance = None

@@ -13,7 +13,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from streamvaultd.media import fmp4, fragments, timeline, ts
-from streamvaultd.media.container import Container, sniff
+from streamvaultd.media.container import FileFormat, sniff
 from streamvaultd.media.pieces import SECOND
 from streamvaultd.media.seam import Certainty, Inserted, Joint, Seam, SeamKind, find_seam
 from streamvaultd.media.splice import Literal, Part, Piece, Splice, cut, merged, size_of
@@ -43,7 +43,7 @@ class PlannedSeam:
 class Plan:
     """One part of the result as pieces of the files; `torn` bytes at the very end are left out."""
 
-    container: Container
+    container: FileFormat
     pieces: tuple[Piece, ...]
     seams: tuple[PlannedSeam, ...]
     torn: int
@@ -104,7 +104,7 @@ class _Chain:
 def _uniform(files: Sequence[Source], index: int) -> Sequence[tuple[Piece, ...]]:
     """The file cut where fragmented MP4 gets another initialisation; what has no media of its own is left out."""
     file = files[index]
-    if sniff(file) is not Container.FMP4 or fmp4.is_indexed(file):
+    if sniff(file) is not FileFormat.FMP4 or fmp4.is_indexed(file):
         return [(Part(index, 0, file.size),)]
     clean = tuple(Part(index, start, end) for start, end in fmp4.clean(file))
     return [cut(clean, start, end) for start, end in fmp4.uniform(Splice(files, clean))]
@@ -112,7 +112,7 @@ def _uniform(files: Sequence[Source], index: int) -> Sequence[tuple[Piece, ...]]
 
 def foreign_bytes(file: Source) -> int:
     """Bytes between the boxes of fragmented MP4 that are none."""
-    if sniff(file) is not Container.FMP4 or fmp4.is_indexed(file):
+    if sniff(file) is not FileFormat.FMP4 or fmp4.is_indexed(file):
         return 0
     return file.size - sum(end - start for start, end in fmp4.clean(file))
 
@@ -142,7 +142,7 @@ class _Times:
         source = Splice(self.files, pieces)
         if source.size > timeline.COUNTED_MAX:
             return None
-        is_ts = sniff(source) is Container.TS
+        is_ts = sniff(source) is FileFormat.TS
         ms = timeline.received_ms(source) if is_ts else fragments.duration_ms(source, gap_max=SECOND)
         return None if ms is None else float(ms)
 
@@ -224,16 +224,16 @@ def _resolve(pieces: tuple[Piece, ...], joint: Joint, newer: tuple[Piece, ...]) 
             return (Literal(joint.data),)
 
 
-def _end(container: Container, files: Sequence[Source], pieces: tuple[Piece, ...]) -> int:
+def _end(container: FileFormat, files: Sequence[Source], pieces: tuple[Piece, ...]) -> int:
     """Where the last whole packet or fragment ends."""
     whole, size = Splice(files, pieces), size_of(pieces)
     match container:
-        case Container.TS:
+        case FileFormat.TS:
             end = timeline.whole_end(whole)
             # A whole file can be linked instead of copied, which is worth a torn packet that every player ignores
             linkable = len(pieces) == 1 and _is_whole(files, pieces[0])
             return size if linkable and size - end < ts.PACKET else end
-        case Container.FMP4 if not fmp4.is_indexed(whole):
+        case FileFormat.FMP4 if not fmp4.is_indexed(whole):
             return fmp4.whole_end(whole)
         case _:
             return size

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from streamvaultd.media import fmp4, fragments, programs, timeline, ts
-from streamvaultd.media.container import Container, sniff
+from streamvaultd.media.container import FileFormat, sniff
 from streamvaultd.media.source import Clipped
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Cursor:
     """What is known of a file from the looks before: up to where it was read, and where its streams were."""
 
     at: int = 0
-    container: Container | None = None
+    container: FileFormat | None = None
     stamps: dict[int, int] = field(default_factory=dict)
     kinds: dict[int, bool] = field(default_factory=dict)
     """by stream: whether it is video"""
@@ -47,7 +47,7 @@ class Cursor:
     """why an MP4 cannot hold them, if that is known"""
 
 
-class Pulse(NamedTuple):
+class StreamReading(NamedTuple):
     """What one look found of a stream that the file says to have; `stamp` is None if nothing of it came.
 
     `units` came since the last look, `pause` (s) is the longest between two of them.
@@ -60,34 +60,34 @@ class Pulse(NamedTuple):
     pause: float = 0.0
 
 
-def look(source: Source, cursor: Cursor) -> tuple[Pulse, ...]:
+def look(source: Source, cursor: Cursor) -> tuple[StreamReading, ...]:
     """One look at what came since the last one; the cursor moves on."""
     if cursor.container is None and source.size:
         cursor.container = sniff(source)
         cursor.unfit = _unfit(source, cursor.container)
     match cursor.container:
-        case Container.TS:
+        case FileFormat.TS:
             return _look_at_packets(source, cursor)
-        case Container.FMP4 if not fmp4.is_indexed(source):
+        case FileFormat.FMP4 if not fmp4.is_indexed(source):
             return _look_at_fragments(source, cursor)
         case _:
             return ()
 
 
-def _unfit(source: Source, container: Container) -> str | None:
+def _unfit(source: Source, container: FileFormat) -> str | None:
     match container:
-        case Container.FMP4:
+        case FileFormat.FMP4:
             return None
-        case Container.TS:
+        case FileFormat.TS:
             unnamed = programs.nameless_pictures(Clipped(source, min(source.size, TAIL_MAX)))
             return "a transport stream has no name for its pictures" if unnamed else None
-        case Container.OTHER:
+        case FileFormat.OTHER:
             return "its format is not known"
         case _:
             return f"it comes as {_NAMES.get(container, container.name)}"
 
 
-_NAMES: Final = {Container.MATROSKA: "Matroska"}
+_NAMES: Final = {FileFormat.MATROSKA: "Matroska"}
 
 
 @dataclass(slots=True)
@@ -105,12 +105,12 @@ class _Found:
             self.pause = max(self.pause, seconds)
 
 
-def _pulses(cursor: Cursor, found: Mapping[int, _Found]) -> tuple[Pulse, ...]:
+def _pulses(cursor: Cursor, found: Mapping[int, _Found]) -> tuple[StreamReading, ...]:
     cursor.stamps |= {stream: one.stamp for stream, one in found.items()}
     return tuple(
-        Pulse(stream=stream, is_video=is_video, stamp=one.stamp, units=one.units, pause=one.pause)
+        StreamReading(stream=stream, is_video=is_video, stamp=one.stamp, units=one.units, pause=one.pause)
         if (one := found.get(stream)) is not None
-        else Pulse(stream=stream, is_video=is_video, stamp=None)
+        else StreamReading(stream=stream, is_video=is_video, stamp=None)
         for stream, is_video in sorted(cursor.kinds.items())
     )
 
@@ -118,7 +118,7 @@ def _pulses(cursor: Cursor, found: Mapping[int, _Found]) -> tuple[Pulse, ...]:
 # --- transport streams ---------------------------------------------------------------------------------------------
 
 
-def _look_at_packets(source: Source, cursor: Cursor) -> tuple[Pulse, ...]:
+def _look_at_packets(source: Source, cursor: Cursor) -> tuple[StreamReading, ...]:
     end = source.size // ts.PACKET * ts.PACKET
     low = _aligned(end - TAIL, cursor.at)
     found = _read(source, low, end, cursor)
@@ -156,7 +156,7 @@ def _read(source: Source, low: int, end: int, cursor: Cursor) -> dict[int, _Foun
 # --- fragmented MP4 ------------------------------------------------------------------------------------------------
 
 
-def _look_at_fragments(source: Source, cursor: Cursor) -> tuple[Pulse, ...]:
+def _look_at_fragments(source: Source, cursor: Cursor) -> tuple[StreamReading, ...]:
     known, heard = fragments.tracks(source), fragments.media_tracks(source)
     cursor.kinds = {number: track.is_video for number, track in known.items() if number in heard}
     start = max(cursor.at, fmp4.header_end(source))

@@ -14,7 +14,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, TypeAlias
 
 from streamvaultd.media import fmp4, fragment_union, fragments, timeline, ts
-from streamvaultd.media.container import Container, sniff
+from streamvaultd.media.container import FileFormat, sniff
 from streamvaultd.media.distance import (
     BACKWARD_MAX_MS,
     BACKWARD_NONE_MS,
@@ -100,12 +100,12 @@ def find_seam(older: Source, newer: Source, expected: Expected = lambda: None) -
     if kind is not sniff(newer):
         return _break(older, "the formats differ")
     match kind:
-        case Container.TS:
+        case FileFormat.TS:
             ends = timeline.whole_end(older), timeline.whole_end(newer)
             return _ts_seam(Clipped(older, ends[0]), Clipped(newer, ends[1]), expected)
-        case Container.FMP4 if not (fmp4.is_indexed(older) or fmp4.is_indexed(newer)):
+        case FileFormat.FMP4 if not (fmp4.is_indexed(older) or fmp4.is_indexed(newer)):
             return _fmp4_seam(older, newer, expected)
-        case Container.FMP4 | Container.MATROSKA:
+        case FileFormat.FMP4 | FileFormat.MATROSKA:
             return _single_seam(older, newer)
         case _:
             seam, _ = _exact(older, newer, 0, lambda: None)
@@ -172,7 +172,7 @@ def _by_time(older: Source, place: int, newer: Source, skip: int, head: bytes, e
     places = [place, *other_places(older, place, newer, skip, head)]
     lengths = [min(older.size - each, newer.size - skip) for each in places]
     whole = Clipped(newer, skip + lengths[-1])
-    is_ts = sniff(newer) is Container.TS
+    is_ts = sniff(newer) is FileFormat.TS
     longest = timeline.received_ms(whole) if is_ts else fragments.duration_ms(whole, gap_max=SECOND)
     rate = (longest or 0) / lengths[-1]
     length, nearest = min(zip(lengths, places, strict=True), key=lambda each: abs(each[0] * rate - expected))

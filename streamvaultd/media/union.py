@@ -44,7 +44,7 @@ class Span(NamedTuple):
     end: int
 
 
-class Run(NamedTuple):
+class EqualRun(NamedTuple):
     """Equal bytes, and where they are in both files."""
 
     older: int
@@ -86,7 +86,7 @@ def find_union(older: Source, newer: Source, start: int | None) -> Union | None:
     return None if found is None else found._replace(is_ambiguous=bool(repeated))
 
 
-def _has_clock(newer: Source, runs: Sequence[Run]) -> bool:
+def _has_clock(newer: Source, runs: Sequence[EqualRun]) -> bool:
     """Whether what is common holds a unit of what time is told by; a muxer writes the sound alone alike, perhaps."""
     clock = clock_of(first_beats(newer, 0, newer.size))
     return any(pes.pid == clock for run in runs for pes in units(newer, run.newer, run.newer + run.length))
@@ -120,14 +120,14 @@ def _repeated(newer: Source, end: int, index: Mapping[int, int]) -> set[int]:
     return twice
 
 
-def _runs(older: Source, newer: Source, low: int, index: Mapping[int, int]) -> Iterator[Run]:
+def _runs(older: Source, newer: Source, low: int, index: Mapping[int, int]) -> Iterator[EqualRun]:
     """The maximal equal runs, in order and apart in both files."""
-    done = Run(low, 0, 0)
+    done = EqualRun(low, 0, 0)
     for at, key in _anchors(newer, 0, min(newer.size, older.size - low + REACH)):
         place = index.get(key, -1)
         if place < done.older + done.length or at < done.newer + done.length:
             continue
-        run = _grow(older, newer, Run(place, at, 0), done)
+        run = _grow(older, newer, EqualRun(place, at, 0), done)
         if run.length:
             yield run
             done = run
@@ -135,16 +135,16 @@ def _runs(older: Source, newer: Source, low: int, index: Mapping[int, int]) -> I
             return
 
 
-def _grow(older: Source, newer: Source, seed: Run, before: Run) -> Run:
+def _grow(older: Source, newer: Source, seed: EqualRun, before: EqualRun) -> EqualRun:
     """Widens a common place both ways by whole packets, not into the run before."""
     room = min(seed.older - before.older - before.length, seed.newer - before.newer - before.length)
     back = common_backward(older, seed.older, newer, seed.newer, room) // ts.PACKET * ts.PACKET
     room = min(older.size - seed.older, newer.size - seed.newer)
     length = common_forward(older, seed.older, newer, seed.newer, room) // ts.PACKET * ts.PACKET
-    return Run(seed.older - back, seed.newer - back, back + length) if length else seed
+    return EqualRun(seed.older - back, seed.newer - back, back + length) if length else seed
 
 
-def _assemble(older: Source, newer: Source, runs: Sequence[Run]) -> Union | None:
+def _assemble(older: Source, newer: Source, runs: Sequence[EqualRun]) -> Union | None:
     first, last = runs[0], runs[-1]
     head = _join_head(older, first.older, newer, first.newer)
     tail = _join_tail(older, last.older + last.length, newer, last.newer + last.length)

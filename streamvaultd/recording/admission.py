@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a recording begins, whoever wants it: refused before anything of it exists, or stored, and then begun."""
+"""How a recording begins: refused before anything of it exists, or stored, and then begun."""
 
 from __future__ import annotations
 

@@ -23,8 +23,8 @@ from streamvaultd.core.names import Run
 from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.disk import (
     Margin,
-    Pace,
     Room,
+    WritePace,
     amount,
     mean_rate,
     pace_of_recording,
@@ -47,7 +47,7 @@ WAITING: Final = BRAKED | {State.PAUSED}
 class Paces(Protocol):
     """How fast files grow, by their units."""
 
-    def paces(self) -> Mapping[Run, Pace]: ...
+    def paces(self) -> Mapping[Run, WritePace]: ...
 
 
 class DiskGuard:
@@ -263,21 +263,21 @@ class DiskGuard:
     def _on(self, device: int) -> list[int]:
         return [number for number, on in self._devices.items() if on == device]
 
-    def _pace_on(self, device: int, states: Set[State]) -> Pace:
+    def _pace_on(self, device: int, states: Set[State]) -> WritePace:
         """What recordings in these states write to a file system, or will when they go on."""
         here, files = set(self._on(device)), self._files_written()
         paces = [self._pace_of(recorder, files) for recorder in self._in(states) if recorder.recording.id in here]
-        return Pace(steady=sum(pace.steady for pace in paces), latest=sum(pace.latest for pace in paces))
+        return WritePace(steady=sum(pace.steady for pace in paces), latest=sum(pace.latest for pace in paces))
 
-    def _pace_of(self, recorder: Recorder, files: Mapping[int, Sequence[Pace]]) -> Pace:
+    def _pace_of(self, recorder: Recorder, files: Mapping[int, Sequence[WritePace]]) -> WritePace:
         number = recorder.recording.id
         mean = mean_rate(recorder, self._clock.now().monotonic)
         known = self._rates.get(number, 0.0) if recorder.state is State.PAUSED else 0.0
         return pace_of_recording(files.get(number, ()), max(mean, known))
 
-    def _files_written(self) -> dict[int, list[Pace]]:
+    def _files_written(self) -> dict[int, list[WritePace]]:
         """The paces of the files that each recording writes."""
-        found: dict[int, list[Pace]] = {}
+        found: dict[int, list[WritePace]] = {}
         for run, pace in self._writeback.paces().items():
             found.setdefault(run.recording, []).append(pace)
         return found

@@ -14,7 +14,7 @@ from streamvaultd.core.names import Run
 from streamvaultd.recording.ports import RecordingFiles
 
 LIMIT: Final = 0.5
-"""A disk that does not answer within so long (s) is not waited for: the size that was measured last is shown."""
+"""How long (s) a disk's answer is waited for; after that the size that was measured last is shown."""
 
 AGE: Final = 1.0
 """Seconds for which a size is not looked at again, by however many it is asked for."""

@@ -22,7 +22,7 @@ QUALITY_WAIT: Final = 1.0
 
 
 class Witnesses:
-    """Makes events of what is told, whoever tells it."""
+    """Makes events of what the witnesses tell."""
 
     def __init__(self, *, inbox: Inbox, clock: Clock, runs: Runs, disk: Disk, link: Link) -> None:
         self._inbox = inbox

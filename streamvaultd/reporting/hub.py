@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Subscribers: whoever wants to know what happens gets it through a queue of its own, which has an end."""
+"""Subscribers: each gets what happens through a queue of its own, which has an end."""
 
 from __future__ import annotations
 

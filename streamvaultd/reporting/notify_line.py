@@ -29,7 +29,7 @@ CHECKED_AT_ONCE: Final = 100
 Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 
 
-class Answer(msgspec.Struct, frozen=True):
+class SendAnswer(msgspec.Struct, frozen=True):
     """Of sending: `why` it was not sent, "" if it was; `final` if it is of no use to try again."""
 
     why: str
@@ -42,7 +42,7 @@ class Checked(msgspec.Struct, frozen=True):
     troubles: Mapping[str, str]
 
 
-_Answer = TypeVar("_Answer", Answer, Checked)
+_Answer = TypeVar("_Answer", SendAnswer, Checked)
 
 
 class NotifyLine:
@@ -53,13 +53,13 @@ class NotifyLine:
         self._answer_limit = answer_limit
         self._free = asyncio.Semaphore(PROCESSES_MAX)
 
-    async def send(self, target: str, message: Message) -> Answer:
+    async def send(self, target: str, message: Message) -> SendAnswer:
         """Notify a target; never raises for what the process does."""
         question = {"target": target, "title": message.title, "body": message.body, "kind": message.kind}
         try:
-            answer = await self._ask(question, Answer)
+            answer = await self._ask(question, SendAnswer)
         except _Unanswered as error:
-            return Answer(why=str(error))
+            return SendAnswer(why=str(error))
         return msgspec.structs.replace(answer, why=_readable(answer.why))
 
     async def check(self, targets: Sequence[str]) -> Mapping[str, str]:

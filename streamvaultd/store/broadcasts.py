@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 PAST_MAX: Final = 20_000
-"""So many recordings are looked through for what is usual, the latest."""
+"""How many recordings are looked through for what is usual, the latest."""
 
 INFO: Final = 6
 

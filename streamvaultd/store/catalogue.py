@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from streamvaultd.base.threads import in_thread
 from streamvaultd.errors import StoreTooNew, StoreUnavailable
-from streamvaultd.store.feeder import Feeder, Limits
+from streamvaultd.store.feeder import Feeder, FeedTiming
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 BATCH_MAX: Final = 500
 """Changes in one transaction: read in some milliseconds of the store's thread."""
 SMALLER: Final = 8
-"""After trouble so many times fewer are tried: a server may be too slow for as many. Each success doubles them."""
+"""After trouble this many times fewer are tried: a server may be too slow for as many. Each success doubles them."""
 
 Result = TypeVar("Result")
 
@@ -66,12 +66,12 @@ class Catalogue:
         passfile: Path | None,
         on_trouble: Callable[[str], None],
         on_well: Callable[[int], None],
-        limits: Limits | None = None,
+        limits: FeedTiming | None = None,
     ) -> None:
         self._outbox = outbox
         self._on_trouble = on_trouble
         self._on_well = on_well
-        self._limits = limits or Limits()
+        self._limits = limits or FeedTiming()
         self._feeder = Feeder(url, passfile=passfile, limits=self._limits)
         self._batch = BATCH_MAX
         self._trouble: str | None = None

@@ -24,7 +24,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from streamvaultd.errors import StoreUnavailable
 from streamvaultd.store.engine import open_engine, translated, unavailable
 from streamvaultd.store.outbox import TABLES, Batch
-from streamvaultd.store.server import CONNECT_TIMEOUT, arguments, claim_feeding, lock_writers, read_meta, server_url
+from streamvaultd.store.postgres import CONNECT_TIMEOUT, arguments, claim_feeding, lock_writers, read_meta, server_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,7 @@ UNFORESEEN: Final = (SQLAlchemyError, ImportError, UnicodeError)
 """What else may be amiss, such as a driver that is not installed: the catalogue's trouble only."""
 
 for _library in ("psycopg", "sqlalchemy.pool"):
-    # what they warn of is in the errors that they raise, and those are told once
+    # what they warn of is in the errors that they raise, and each of those is told once
     logging.getLogger(_library).setLevel(logging.CRITICAL)
 
 REFERRED_TO: Final = frozenset(key.column.table for table in TABLES for key in table.foreign_keys)
@@ -47,7 +47,7 @@ REFERRED_TO: Final = frozenset(key.column.table for table in TABLES for key in t
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class FeedTiming:
     """How long (s) the server may take, and the pauses between two tries, the last of which is repeated."""
 
     connect: int = CONNECT_TIMEOUT
@@ -59,7 +59,7 @@ class Limits:
 class Feeder:
     """Feeds batches to a database. Each new connection, after trouble or a restart there, looks at all anew."""
 
-    def __init__(self, url: str, *, passfile: Path | None, limits: Limits) -> None:
+    def __init__(self, url: str, *, passfile: Path | None, limits: FeedTiming) -> None:
         self._url = server_url(url)
         self._passfile = passfile
         self._limits = limits

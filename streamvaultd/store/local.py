@@ -37,7 +37,7 @@ from streamvaultd.store.recordings import (
     ROW_ERRORS,
     RUNNING,
     TO_CLEAN,
-    Place,
+    RowContext,
     insert_recording,
     select_readable,
     select_recorder,
@@ -87,7 +87,7 @@ class LocalStore:
         engine: Engine,
         held: int | None,
         thread: ThreadPoolExecutor,
-        place: Place,
+        place: RowContext,
         clock: Clock,
         listener: Listener | None,
     ) -> None:
@@ -124,7 +124,7 @@ class LocalStore:
         except BaseException:
             thread.shutdown(wait=False)
             raise
-        place = Place(boot=boot or read_boot_id(), paths=paths)
+        place = RowContext(boot=boot or read_boot_id(), paths=paths)
         known = clock or SystemClock()
         return cls(engine=engine, held=held, thread=thread, place=place, clock=known, listener=listener)
 

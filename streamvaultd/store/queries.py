@@ -24,9 +24,9 @@ from streamvaultd.core.listing import (
 )
 from streamvaultd.core.model import Moment
 from streamvaultd.core.upkeep.retention import Result
+from streamvaultd.store.audit_rows import RecoverableStore
 from streamvaultd.store.ledger import parse_event, parse_job
 from streamvaultd.store.recordings import ROW_ERRORS
-from streamvaultd.store.recovery import RecoverableStore
 from streamvaultd.store.rows import Present, parse_recorder
 from streamvaultd.store.schema import KEPT, WANTED, events, jobs, recordings, segments, streamers, streams
 

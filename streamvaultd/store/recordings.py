@@ -48,7 +48,7 @@ ROW_ERRORS: Final = (ValueError, TypeError)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RowContext:
     """Where rows are written: the boot, and where segments' files are."""
 
     boot: str
@@ -74,7 +74,9 @@ def insert_recording(
     return replace(recorder, recording=replace(wanted, id=recording, stream=stream))
 
 
-def update_recording(connection: Connection, recorder: Recorder, changed: tuple[Segment, ...], place: Place) -> None:
+def update_recording(
+    connection: Connection, recorder: Recorder, changed: tuple[Segment, ...], place: RowContext
+) -> None:
     """Write a recorder's row and the rows of the changed segments, new ones included; raises NoSuchRecording."""
     wanted = recorder.recording
     row = update(recordings).where(recordings.c.id == wanted.id)
@@ -157,7 +159,7 @@ def _put_streamer(connection: Connection, wanted: Recording) -> int:
     return _insert(connection, streamers, username=wanted.streamer, url=wanted.url, created_at=wanted.created.realtime)
 
 
-def _put_segment(connection: Connection, wanted: Recording, segment: Segment, place: Place) -> None:
+def _put_segment(connection: Connection, wanted: Recording, segment: Segment, place: RowContext) -> None:
     path = place.paths(wanted, segment.number)
     values = segment_values(segment, recording=wanted.id, path=path, boot=place.boot)
     keys = {"recording_id": wanted.id, "number": segment.number}

@@ -30,9 +30,17 @@ from streamvaultd.store.engine import create_file, hold, open_engine, shown, sql
 from streamvaultd.store.mending import mended
 from streamvaultd.store.outbox import TABLES
 from streamvaultd.store.portable import BATCH_MAX, Row, Rows, Tally, batches, checked
+from streamvaultd.store.postgres import (
+    FED_BY,
+    arguments,
+    claim_feeding,
+    credential,
+    lock_writers,
+    read_meta,
+    server_url,
+)
 from streamvaultd.store.recordings import ROW_ERRORS
 from streamvaultd.store.schema import events, jobs, meta, recordings, streams
-from streamvaultd.store.server import FED_BY, arguments, claim_feeding, credential, lock_writers, read_meta, server_url
 
 Where: TypeAlias = Path | URL
 """A store's SQLite file, or a database in a PostgreSQL server."""

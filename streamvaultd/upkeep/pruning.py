@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How the media of one recording are given up, whoever decides that, and how they are marked to be kept.
+"""How the media of one recording are given up: by retention, or by people. and how they are marked to be kept.
 
 Files go first, then an event tells the recorder, whose rows say so: a crash between leaves rows that name files which
 are gone, which an audit finds and the next try puts right. One of the two happens to a recording at a time, so nobody
@@ -31,7 +31,7 @@ class JobStore(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class RemovalRequest:
     """Which media may go: `failed`: also segments that nobody has joined; `force`: also what is marked to be kept.
 
     `rule` is that of retention, where nobody asked for it.
@@ -42,7 +42,7 @@ class Wish:
     rule: str | None = None
 
 
-JOINED: Final = Wish()
+JOINED: Final = RemovalRequest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +81,7 @@ class Pruning:
         finally:
             self._taken.discard(recording)
 
-    async def prune(self, stored: Recorder, wish: Wish = JOINED, *, is_dry: bool = False) -> Pruned:
+    async def prune(self, stored: Recorder, wish: RemovalRequest = JOINED, *, is_dry: bool = False) -> Pruned:
         """Give up the media of a recording, if they may go. Trouble is an answer, StoreUnavailable included."""
         if is_dry:
             return await self._prune(stored, wish, is_dry=True)
@@ -94,7 +94,7 @@ class Pruning:
         finally:
             self._taken.discard(recording)
 
-    async def _prune(self, recorder: Recorder, wish: Wish, *, is_dry: bool) -> Pruned:
+    async def _prune(self, recorder: Recorder, wish: RemovalRequest, *, is_dry: bool) -> Pruned:
         try:
             recorder = await self._present(recorder)
             why = why_not_pruned(recorder, failed=wish.failed, force=wish.force) or await self._why_busy(recorder)

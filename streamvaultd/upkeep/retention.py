@@ -20,13 +20,13 @@ from streamvaultd.core.model import Recorder
 from streamvaultd.core.upkeep.retention import Expired, Result, RetentionRules, begin, expired
 from streamvaultd.errors import RecordingUnreadable, StoreUnavailable
 from streamvaultd.reporting.notices import CLOCK_STEPPED, RETENTION_FAILED, Journal
-from streamvaultd.upkeep.pruning import Pruned, Pruning, Wish
+from streamvaultd.upkeep.pruning import Pruned, Pruning, RemovalRequest
 
 REPRIEVE: Final = 600.0
 """After a start of the daemon and after a reload nothing is removed for so long (s)."""
 
 INTERVAL: Final = 86_400.0
-"""So often (s) it is looked at ages, whatever else happens."""
+"""How often (s) ages are looked at, whatever else happens."""
 
 SWEEP_MAX: Final = 20
 """Recordings that are removed in one sweep."""
@@ -201,7 +201,7 @@ class Retention:
         return False
 
     async def _remove(self, recorder: Recorder, rule: str) -> bool:
-        work = asyncio.create_task(self._pruning.prune(recorder, Wish(rule=rule)))
+        work = asyncio.create_task(self._pruning.prune(recorder, RemovalRequest(rule=rule)))
         await asyncio.wait([work], timeout=REMOVAL_LIMIT)
         if work.done():
             pruned = work.result()

@@ -7,12 +7,12 @@ A handler answers in one of two ways:
 - `async def watch(call: Call) -> AsyncGenerator[Parameters | Final, None]` gives a stream: every item goes
   out at once with "continues", and `Final(parameters)` ends it (a generator that just returns ends it with
   an empty reply). Called without "more", its first item is the only reply and the generator is closed;
-  methods named in `Interface.streaming` answer ExpectedMore instead.
+  methods named in `ServedInterface.streaming` answer ExpectedMore instead.
 
 A VaultError becomes the error reply of its name. Anything else that a handler raises is a defect of this program. In
-a method of `Interface.contained`, which only looks, it becomes an InternalError, and `on_defect` is told. In any other
-it ends `Server.serve()` and reaches whoever runs that: nobody knows what it has left half done. A client that hangs
-up cancels its handler, except for a oneway call, whose client need not wait.
+a method of `ServedInterface.contained`, which only looks, it becomes an InternalError, and `on_defect` is told. In any
+other it ends `Server.serve()` and reaches whatever runs that: nobody knows what it has left half done. A client that
+hangs up cancels its handler, except for a oneway call, whose client need not wait.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from streamvaultd.varlink.wire import Parameters, Reply, encode
 if TYPE_CHECKING:
     import socket
 
-__all__ = ["Call", "Final", "Handler", "Info", "Interface", "Limits", "Peer", "Server", "read_definition"]
+__all__ = ["Call", "Final", "Handler", "Info", "Limits", "Peer", "ServedInterface", "Server", "read_definition"]
 
 SERVICE = "org.varlink.service"
 ACCEPT_RETRY_SECONDS = 1.0  # after the process or the system ran out of file descriptors
@@ -74,7 +74,7 @@ class Info:
 
 
 @dataclass(frozen=True, slots=True)
-class Interface:
+class ServedInterface:
     """An interface definition and what answers its methods; without a handler: MethodNotImplemented.
 
     With `permitted`, all other methods are answered by PermissionDenied. A defect in a `contained` one is an answer.
@@ -108,7 +108,7 @@ class Server:
     def __init__(
         self,
         info: Info,
-        interfaces: Sequence[Interface],
+        interfaces: Sequence[ServedInterface],
         *,
         limits: Limits | None = None,
         check_replies: bool = False,
@@ -125,7 +125,7 @@ class Server:
         self._admits = admits
         self._check_replies = check_replies
         self._on_defect = on_defect
-        own = Interface(
+        own = ServedInterface(
             read_definition(SERVICE),
             {"GetInfo": self._get_info, "GetInterfaceDescription": self._get_interface_description},
         )
@@ -202,7 +202,7 @@ class Server:
             raise InternalError(method=method, why=type(error).__name__) from error
 
     async def _replies(
-        self, interface: Interface, method: str, incoming: Incoming, peer: Peer
+        self, interface: ServedInterface, method: str, incoming: Incoming, peer: Peer
     ) -> AsyncGenerator[Reply, None]:
         call = incoming.call
         given = call.parameters or {}
@@ -231,7 +231,7 @@ class Server:
                     interface.definition.validate_reply(method, reply.parameters or {})
                 yield reply
 
-    def _find(self, full_name: str) -> tuple[Interface, str]:
+    def _find(self, full_name: str) -> tuple[ServedInterface, str]:
         name, _, method = full_name.rpartition(".")
         interface = self._interfaces.get(name)
         if interface is None:

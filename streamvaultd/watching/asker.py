@@ -17,7 +17,7 @@ from streamvaultd.watching.probe_line import Answer, sighting_of
 from streamvaultd.watching.secrets import PROXY, Secrets
 
 TRIES: Final = 3
-"""So many proxies are tried in one question."""
+"""How many proxies are tried in one question."""
 
 
 class Line(Protocol):

@@ -35,7 +35,7 @@ READY_LIMIT: Final = 20.0
 """A process that takes longer (s) to begin is given up."""
 
 HUNG_MAX: Final = 4
-"""Half of the process's threads: one with so many that hang is replaced."""
+"""Half of the process's threads: a process with this many that hang is replaced."""
 
 RSS_MAX: Final = 160 << 20
 """A process that holds more bytes is replaced after it has answered; systemd's own limit is higher."""
@@ -119,7 +119,7 @@ class _Line:
             raise _Lost("the probe wrote what is no answer") from error
 
     def close(self, why: str) -> None:
-        """End the process; whoever waits is told."""
+        """End the process; those who wait for an answer hear of it."""
         self.is_over = True
         self.writer.close()
         for future in self.waiting.values():

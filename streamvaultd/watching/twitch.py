@@ -32,17 +32,17 @@ LOGIN: Final = re.compile(r"(?:https?://)?(?:www\.|m\.)?twitch\.tv/([A-Za-z0-9_]
 
 
 FOLLOWED_MAX: Final = 300
-"""Twitch allows so many subscriptions on a connection: more channels need not be named."""
+"""How many subscriptions Twitch allows on a connection: more channels need not be named."""
 
 KEPT_FOR: Final = 60.0
-"""The process is told at least so often (s) whom to listen to: it may be another one meanwhile."""
+"""The most time (s) before the process hears again whom to listen to: it may be another one meanwhile."""
 
 ONLINE: Final = "stream.online"
 LOOKS: Final = (5.0, 10.0, 15.0)
 """Twitch says "online" before there is a playlist: seconds from one further look to the next."""
 
 HINT_REST: Final = 1.0
-"""Hints at the same streamer are so far (s) apart, however much there is to tell."""
+"""The least time (s) between two hints at the same streamer, however much there is to tell."""
 
 
 @dataclass(frozen=True, slots=True)

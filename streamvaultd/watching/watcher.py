@@ -2,7 +2,7 @@
 """Runs the watcher: one queue of what happens, one deadline, and its wishes performed.
 
 As the manager does for recordings: events go through core.watching.step(), and what comes of its wishes returns as
-events. Recordings are begun by `admission` and heard of by on_recorder(), whoever asked for them.
+events. Recordings are begun by `admission` and heard of by on_recorder(), those that others asked for, too.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from streamvaultd.core.recording.events import BroadcastOver, Outcome
 from streamvaultd.core.watching import model as wt
 from streamvaultd.core.watching.answers import is_another
 from streamvaultd.core.watching.machine import Step, next_deadline, step
-from streamvaultd.core.watching.model import Configured, Ended, Mood, Sighting, Watch, Watched, WatchRules
+from streamvaultd.core.watching.model import Configured, Ended, Mood, Sighting, Watched, WatchRules, WatchState
 from streamvaultd.core.watching.streamer import Streamer
 from streamvaultd.errors import AlreadyRecording, NoSuchStreamer, StoreUnavailable, VaultError
 from streamvaultd.recording.inbox import Recorders
@@ -77,7 +77,7 @@ class Watches:
         self._hub = hub
         self._clock = clock
         self._chance = chance
-        self._watch = Watch()
+        self._watch = WatchState()
         self._queue: asyncio.Queue[wt.Happening] = asyncio.Queue(EVENTS_MAX)
         self._answered: dict[str, list[asyncio.Future[None]]] = {}
 

@@ -17,7 +17,7 @@ from streamvaultd.ctl.main import main
 from streamvaultd.ctl.show.screen import Screen
 from streamvaultd.errors import RECORDER, NoSuchStream
 from streamvaultd.scopes.witnesses.cgroups import Memory
-from streamvaultd.varlink.server import Info, Interface, Server, read_definition
+from streamvaultd.varlink.server import Info, ServedInterface, Server, read_definition
 from streamvaultd.varlink.sockets import listen
 from tests.component.store_world import SetClock, later, segment_path
 
@@ -60,7 +60,7 @@ async def daemon(store: LocalStore, folder: Path) -> AsyncIterator[Callable[...,
         segments=Segments(files=idle, processes=idle, memory=Memory()),
     )  # fmt: skip
     handlers = all_handlers(api, ResultApi(store)) | {"GetStream": _no_stream}
-    interface = Interface(read_definition(RECORDER), {name: handlers[name] for name in METHODS})
+    interface = ServedInterface(read_definition(RECORDER), {name: handlers[name] for name in METHODS})
     server = Server(Info("streamvault", "test", "1", "https://example.org/"), [interface], check_replies=True)
 
     async def ctl(*argv: str) -> tuple[int, str]:

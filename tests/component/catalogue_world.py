@@ -15,14 +15,14 @@ from pathlib import Path
 
 from streamvaultd.core.model import Phase, Recorder, Segment, State
 from streamvaultd.store.catalogue import BATCH_MAX, Catalogue
-from streamvaultd.store.feeder import Limits
+from streamvaultd.store.feeder import FeedTiming
 from streamvaultd.store.local import LocalStore
 from streamvaultd.store.outbox import Batch
 from tests.component.store_world import DATABASES, NOW, open_store
 from tests.testbed.postgres import DATABASE, Postgres
 from tests.testbed.tables import ASK_POSTGRESQL, ASK_SQLITE, NAMES, differences
 
-IMPATIENT = Limits(connect=2, statement=1.0, batch=3.0, pauses=(0.1,))
+IMPATIENT = FeedTiming(connect=2, statement=1.0, batch=3.0, pauses=(0.1,))
 
 
 class Told:
@@ -64,7 +64,7 @@ class Feeding:
         url: str,
         *,
         passfile: Path | None = None,
-        limits: Limits | None = None,
+        limits: FeedTiming | None = None,
         batch: int = BATCH_MAX,
     ) -> None:
         self.store = store
@@ -109,7 +109,7 @@ async def feeding(
     url: str,
     *,
     passfile: Path | None = None,
-    limits: Limits | None = None,
+    limits: FeedTiming | None = None,
     batch: int = BATCH_MAX,
 ) -> AsyncIterator[Feeding]:
     """The catalogue is fed meanwhile."""

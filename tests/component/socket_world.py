@@ -34,7 +34,7 @@ from streamvaultd.core.watching.model import Mood, Watched
 from streamvaultd.core.watching.streamer import Streamer
 from streamvaultd.errors import VaultError
 from streamvaultd.jobs.progress import Headway
-from streamvaultd.recording.files.discard import Discard
+from streamvaultd.recording.files.discard import MediaRemover
 from streamvaultd.recording.files.output import SegmentFiles
 from streamvaultd.recording.glance import Glance
 from streamvaultd.recording.removal import Removal
@@ -112,7 +112,7 @@ class World:
         files, recorders = SegmentFiles(), self.manager.recorders
         streamlinks = cast("Any", SimpleNamespace(settled=_settled, install=self._install, trouble=None))
         watches = cast("Any", SimpleNamespace(watched=self.watched))
-        removal = Removal(store=self.store, files=files, media=Discard(), lanes=Lanes())
+        removal = Removal(store=self.store, files=files, media=MediaRemover(), lanes=Lanes())
         pruning = Pruning(store=self.store, manager=self.manager, removal=removal, clock=self.clock)
         self.reprieve = Reprieve(self.clock)
         self.retention = Retention(

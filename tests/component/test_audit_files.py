@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from streamvaultd.core.upkeep.world import Process, Result
-from streamvaultd.upkeep.audit.folders import Bounds, look_at_folders, look_at_results
+from streamvaultd.core.upkeep.world import Process, ResultState
+from streamvaultd.upkeep.audit.folders import LookLimits, look_at_folders, look_at_results
 from streamvaultd.upkeep.audit.procfs import look_at_processes
 from streamvaultd.upkeep.audit.salvage import Salvage
 
@@ -93,8 +93,8 @@ def test_a_folder_that_nobody_may_enter_is_told(tmp_path: Path, monkeypatch: pyt
     assert disk.gone == {str(tmp_path / "closed"): "Permission denied"}
 
 
-@pytest.mark.parametrize("bounds", [Bounds(files=2), Bounds(folders=1), Bounds(seconds=-1.0)])
-def test_limits_are_told(tmp_path: Path, bounds: Bounds) -> None:
+@pytest.mark.parametrize("bounds", [LookLimits(files=2), LookLimits(folders=1), LookLimits(seconds=-1.0)])
+def test_limits_are_told(tmp_path: Path, bounds: LookLimits) -> None:
     for stream in range(3):
         for number in range(1, 3):
             make(tmp_path, f"demo/stream_{stream + 1}_segments/segment_{number:03d}.ts")
@@ -106,8 +106,13 @@ def test_limits_are_told(tmp_path: Path, bounds: Bounds) -> None:
 def test_results(tmp_path: Path) -> None:
     there, empty = make(tmp_path, "a/x.ts"), make(tmp_path, "a/empty.ts", b"")
     paths = [str(there), str(empty), str(tmp_path / "a/y.ts"), str(tmp_path / "b/x.ts")]
-    assert list(look_at_results(paths).values()) == [Result.THERE, Result.GONE, Result.GONE, Result.FOLDER_GONE]
-    assert look_at_results(paths, Bounds(files=1)) == {str(there): Result.THERE}
+    assert list(look_at_results(paths).values()) == [
+        ResultState.THERE,
+        ResultState.GONE,
+        ResultState.GONE,
+        ResultState.FOLDER_GONE,
+    ]
+    assert look_at_results(paths, LookLimits(files=1)) == {str(there): ResultState.THERE}
 
 
 # --- processes -----------------------------------------------------------------------------------------------------

@@ -13,8 +13,8 @@ import pytest
 from streamvaultd.core.model import Phase, Policy, Segment, State
 from streamvaultd.core.upkeep.recovery import recovered
 from streamvaultd.core.upkeep.world import SegmentFile
-from streamvaultd.store import recovery
-from streamvaultd.store.recovery import RecoverableStore
+from streamvaultd.store import audit_rows
+from streamvaultd.store.audit_rows import RecoverableStore
 from tests.component.store_world import BOOT, NOW, SetClock, move, segment_path, start
 
 
@@ -69,7 +69,7 @@ async def test_rows_that_make_no_sense(store: RecoverableStore, tmp_path: Path) 
 async def test_rows_in_pages(store: RecoverableStore, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(7):
         await start(store, f"streamer{number}")
-    monkeypatch.setattr(recovery, "PAGE", 3)
+    monkeypatch.setattr(audit_rows, "PAGE", 3)
     rows, are_all = await store.rows(100)
     assert ([row.id for row in rows], are_all) == ([7, 6, 5, 4, 3, 2, 1], True)
     rows, are_all = await store.rows(6)

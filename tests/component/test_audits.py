@@ -23,19 +23,19 @@ from streamvaultd.core.names import Job, Run
 from streamvaultd.core.recording import effects as fx
 from streamvaultd.core.recording import events as ev
 from streamvaultd.core.upkeep.violations import Kind
-from streamvaultd.core.upkeep.world import Disk, Pipe, Process, Result, Unit
+from streamvaultd.core.upkeep.world import Disk, LoadedUnit, Pipe, Process, ResultState
 from streamvaultd.errors import AuditFailed, StoreUnavailable
 from streamvaultd.recording.files.output import SegmentFiles
 from streamvaultd.reporting.entry import Entry
 from streamvaultd.reporting.notices import AUDIT_FAILED, AUDIT_FOUND, AUDIT_REPAIRED
-from streamvaultd.store.recovery import RecoverableStore
-from streamvaultd.upkeep.audit import looks as looking
+from streamvaultd.store.audit_rows import RecoverableStore
+from streamvaultd.upkeep.audit import snapshots as looking
 from streamvaultd.upkeep.audit.audits import Audits
 from streamvaultd.upkeep.audit.folders import look_at_folders, look_at_results
-from streamvaultd.upkeep.audit.looks import Looks
 from streamvaultd.upkeep.audit.media import Media
 from streamvaultd.upkeep.audit.repairs import Repairs
 from streamvaultd.upkeep.audit.salvage import Salvage
+from streamvaultd.upkeep.audit.snapshots import Snapshots
 from tests.fakes.managing import new_manager
 
 FILES = SegmentFiles()
@@ -46,11 +46,11 @@ CLOCK = SystemClock()
 class Machine:
     """What the survey shows; `before` is called when the units are asked for."""
 
-    units_: tuple[Unit, ...] = ()
+    units_: tuple[LoadedUnit, ...] = ()
     pipes_: tuple[Pipe, ...] = ()
     before: Callable[[], Any] = lambda: None
 
-    async def units(self) -> tuple[Unit, ...]:
+    async def units(self) -> tuple[LoadedUnit, ...]:
         self.before()
         return self.units_
 
@@ -63,7 +63,7 @@ class Machine:
     async def disk(self, directories: Iterable[str]) -> Disk:
         return look_at_folders(directories)
 
-    async def results(self, paths: Iterable[str]) -> dict[str, Result]:
+    async def results(self, paths: Iterable[str]) -> dict[str, ResultState]:
         return look_at_results(paths)
 
 
@@ -151,10 +151,10 @@ class House:
             "settings": LiveSettings(settings),
         }
         journal = common.pop("journal")
-        looks = Looks(survey=self.machine, **common)
+        snapshots = Snapshots(survey=self.machine, **common)
         media = Media(lanes=Lanes(), files=FILES, salvage=Salvage())
         self.repairs = Repairs(media=media, journal=journal, **common)
-        self.audits = Audits(looks=looks, repairs=self.repairs, journal=journal, pause=self.pause)
+        self.audits = Audits(snapshots=snapshots, repairs=self.repairs, journal=journal, pause=self.pause)
         self.pauses = 0
 
     async def pause(self, seconds: float) -> None:
@@ -165,7 +165,7 @@ class House:
         recorder = await self.create(streamer)
         self.manager.take(recorder)
         run = recorder.run(1)
-        self.machine.units_ += (Unit(name=run.unit, state="active", run=run),)
+        self.machine.units_ += (LoadedUnit(name=run.unit, state="active", run=run),)
         self.scopes.busy.add(run.unit)
         return recorder
 
@@ -227,7 +227,7 @@ async def test_all_is_well(house: House) -> None:
 
 async def test_three_looks_have_to_see_it(house: House) -> None:
     await house.record()
-    stranger = Unit(name="streamvault-9-001.scope", state="active", run=Run(9, 1))
+    stranger = LoadedUnit(name="streamvault-9-001.scope", state="active", run=Run(9, 1))
     there = house.machine.units_
     looks = iter([(*there, stranger), (*there, stranger), there])
     house.machine.before = lambda: setattr(house.machine, "units_", next(looks))
@@ -264,9 +264,9 @@ async def test_a_lost_run_takes_the_way_of_a_death(house: House) -> None:
 async def test_units_jobs_and_pipes_that_belong_to_nothing(house: House) -> None:
     await house.record()
     house.machine.units_ += (
-        Unit(name="streamvault-9-001.scope", state="active", run=Run(9, 1)),
-        Unit(name="streamvault-job-9.scope", state="active", job=Job(9)),
-        Unit(name="streamvault-8-001.scope", state="failed", run=Run(8, 1)),
+        LoadedUnit(name="streamvault-9-001.scope", state="active", run=Run(9, 1)),
+        LoadedUnit(name="streamvault-job-9.scope", state="active", job=Job(9)),
+        LoadedUnit(name="streamvault-8-001.scope", state="failed", run=Run(8, 1)),
     )
     house.machine.pipes_ = (Pipe(name="exit-9-1", run=Run(9, 1)),)
     expected = [Kind.SCOPE_UNKNOWN, Kind.JOB_UNKNOWN, Kind.UNIT_FAILED, Kind.PIPE_LEFT]
@@ -438,7 +438,8 @@ async def test_a_bus_that_starts_anew_is_asked_again(house: House) -> None:
 
 async def test_what_is_found_is_told(house: House) -> None:
     house.machine.units_ = tuple(
-        Unit(name=f"streamvault-{number}-001.scope", state="active", run=Run(number, 1)) for number in range(100, 130)
+        LoadedUnit(name=f"streamvault-{number}-001.scope", state="active", run=Run(number, 1))
+        for number in range(100, 130)
     )
     await house.audits.tell()
     assert house.journal.told == [AUDIT_FOUND] * 21

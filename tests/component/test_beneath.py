@@ -29,7 +29,7 @@ from streamvaultd.media.overlap import are_overlapping
 from streamvaultd.recording.files.output import SegmentFiles
 from streamvaultd.recording.files.writeback import Writeback
 from streamvaultd.upkeep.audit.salvage import Salvage
-from streamvaultd.upkeep.manifests.files import ManifestFiles
+from streamvaultd.upkeep.manifests.manifest_files import ManifestFiles
 from tests.component.held_world import held_files
 
 MEDIA = b"media" * 1000

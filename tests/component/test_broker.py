@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from streamvaultd.brokerd import checks, process, service
-from streamvaultd.brokerd.manager import Properties
+from streamvaultd.brokerd.systemd_manager import Properties
 from streamvaultd.core.model import ScopeLimits
 from streamvaultd.errors import (
     InvalidParameter,

@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import create_engine
 
 from streamvaultd.store.catalogue import BATCH_MAX
-from streamvaultd.store.feeder import Limits
+from streamvaultd.store.feeder import FeedTiming
 from streamvaultd.store.local import LocalStore
 from streamvaultd.store.migrate import upgrade
 from streamvaultd.store.schema import HEAD, REVISIONS
@@ -107,7 +107,7 @@ async def test_down_for_long(store: LocalStore, server: Postgres, tmp_path: Path
     server.stop()
     many = 40 * BATCH_MAX
     write_directly(tmp_path, EVENT, [(f"event {number}",) for number in range(many)])
-    async with feeding(store, server.url, limits=Limits(pauses=(0.5,))) as under_way:
+    async with feeding(store, server.url, limits=FeedTiming(pauses=(0.5,))) as under_way:
         await under_way.until(lambda: bool(under_way.troubles))
         await capture(store, "bob")
         backlog, trouble = await shown(under_way)
@@ -243,7 +243,7 @@ async def test_restarted_in_mid_transaction(store: LocalStore, server: Postgres,
     """Nothing is lost, and nothing is there twice."""
     await capture(store, "alice")
     await fed(store, server)
-    async with feeding(store, server.url, limits=Limits(pauses=(0.1,))) as under_way:
+    async with feeding(store, server.url, limits=FeedTiming(pauses=(0.1,))) as under_way:
         with locked(server, table):
             await capture(store, "bob")
             await waits_for_lock(server)
@@ -260,7 +260,7 @@ async def test_restarted_again_and_again_while_much_is_written(
         for number in range(150):
             await capture(store, f"streamer-{number % 7}")
 
-    async with feeding(store, server.url, limits=Limits(pauses=(0.1,))) as under_way:
+    async with feeding(store, server.url, limits=FeedTiming(pauses=(0.1,))) as under_way:
         writing = asyncio.create_task(write())
         for _ in range(6):
             await asyncio.to_thread(server.restart)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from streamvaultd.errors import SourceUnavailable
-from streamvaultd.varlink.server import Call, Final, Handler, Info, Interface, Server, read_definition
+from streamvaultd.varlink.server import Call, Final, Handler, Info, ServedInterface, Server, read_definition
 from streamvaultd.varlink.sockets import listen
 from tests.fakes.ctl import NOW, at, event, recording, segment
 
@@ -57,7 +57,9 @@ class Recorder:
             "ListEvents": self.list_events,
             "ListStreamers": self.list_streamers,
         }
-        interface = Interface(read_definition("io.streamvault.Recorder"), handlers, streaming=frozenset({"Subscribe"}))
+        interface = ServedInterface(
+            read_definition("io.streamvault.Recorder"), handlers, streaming=frozenset({"Subscribe"})
+        )
         return Server(Info("streamvault", "test", "1", "https://example.org/"), [interface], check_replies=True)
 
     async def list(self, _call: Call) -> dict[str, Any]:

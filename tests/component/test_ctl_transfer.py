@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from streamvaultd.store.server import server_url
+from streamvaultd.store.postgres import server_url
 from tests.component.store_world import open_store
 from tests.component.transfer_world import content, raw
 from tests.testbed.postgres import Postgres

@@ -20,7 +20,7 @@ from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Moment, Phase, Policy, Recorder, Recording, Segment, State
 from streamvaultd.core.names import Run
 from streamvaultd.core.recording import events as ev
-from streamvaultd.core.recording.disk import Margin, Pace, Room
+from streamvaultd.core.recording.disk import Margin, Room, WritePace
 from streamvaultd.errors import DirectoryUnusable, DiskFull
 from streamvaultd.recording import disks
 from streamvaultd.recording.disk_guard import DiskGuard
@@ -71,7 +71,7 @@ class World:
     def __init__(self) -> None:
         self.space = FakeSpace()
         self.recorders: dict[int, Recorder] = {}
-        self.growing: dict[Run, Pace] = {}
+        self.growing: dict[Run, WritePace] = {}
         self.inbox = Posted(lambda: self.news.set())
         self.told: list[str] = []
         self.tasks: list[asyncio.Task[None]] = []
@@ -95,7 +95,7 @@ class World:
     def tell(self, _entry: object, recorder: Recorder, *, segment: str, why: str) -> None:
         self.told.append(f"{recorder.recording.streamer} {segment}: {why}")
 
-    def paces(self) -> dict[Run, Pace]:
+    def paces(self) -> dict[Run, WritePace]:
         return self.growing
 
     def add(
@@ -110,7 +110,7 @@ class World:
         segment = Segment(number=1, phase=Phase.WRITING, since=began, media_at=began, size=100 * mean)
         self.recorders[number] = Recorder(recording=recording, state=state, since=NOW, segments=(segment,))
         if rate:
-            self.growing[Run(number, 1)] = Pace(steady=rate)
+            self.growing[Run(number, 1)] = WritePace(steady=rate)
         return self.recorders[number]
 
     def become(self, number: int, state: State) -> Recorder:

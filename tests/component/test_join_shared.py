@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from streamvaultd.jobs.join.main import Join
+from streamvaultd.jobs.join.main import JoinProgram
 from streamvaultd.jobs.join.spec import Spec
 from streamvaultd.jobs.join.writer import SHARE_MIN, align
-from streamvaultd.media.container import Container
+from streamvaultd.media.container import FileFormat
 from streamvaultd.media.plan import Plan, plan_join
 from streamvaultd.media.splice import Literal, Part
 from tests.component.test_join_media import ffmpeg
@@ -81,7 +81,7 @@ def test_extents_are_shared(mounted: Path, media: list[bytes]) -> None:
     assert size > 10 * SHARE_MIN
     before = written(folder)
     spec = Spec(recording=1, segments=tuple(paths), output=folder / "joined", report=folder / "report.json")
-    assert Join(spec).run()
+    assert JoinProgram(spec).run()
     assert written(folder) - before < size / 5
     [joined] = folder.glob("joined.*")
     reference = folder / "reference"
@@ -89,14 +89,14 @@ def test_extents_are_shared(mounted: Path, media: list[bytes]) -> None:
     assert frames(joined) == frames(reference)
     assert ffmpeg("-i", joined, "-f", "null", "-") == ""
     # a run whose report was lost finds its own file again
-    assert Join(spec).run()
+    assert JoinProgram(spec).run()
     for path in paths:
         path.unlink()
     assert frames(joined) == frames(reference)
 
 
-@pytest.mark.parametrize("container", [Container.TS, Container.FMP4])
-def test_filling_puts_blocks_on_blocks(container: Container) -> None:
+@pytest.mark.parametrize("container", [FileFormat.TS, FileFormat.FMP4])
+def test_filling_puts_blocks_on_blocks(container: FileFormat) -> None:
     pieces = (Part(0, 0, 188 * 9000), Literal(b"x" * 188), Part(1, 188 * 77, 188 * 20_000), Part(2, 188, 376))
     plan = align(Plan(container, pieces, (), 0), 4096)
     at = 0
@@ -113,7 +113,7 @@ def test_filling_puts_blocks_on_blocks(container: Container) -> None:
 
 def test_filling_is_no_media() -> None:
     """Planned again, a joined file with filling in it is one part, whole."""
-    filled = align(Plan(Container.TS, (Part(0, 0, 188), Part(1, 564, 188 * 12_000)), (), 0), 4096)
+    filled = align(Plan(FileFormat.TS, (Part(0, 0, 188), Part(1, 564, 188 * 12_000)), (), 0), 4096)
     [_, filling, _] = filled.pieces
     assert isinstance(filling, Literal)
     [plan] = plan_join([BytesSource(filling.data)])

@@ -42,7 +42,7 @@ from streamvaultd.reporting.metrics.figures import (
     snapshot,
 )
 from streamvaultd.reporting.metrics.meter import Meter, provide
-from streamvaultd.reporting.metrics.page import CONTENT_TYPE, Page, families
+from streamvaultd.reporting.metrics.page import CONTENT_TYPE, MetricsPage, families
 from streamvaultd.reporting.notices import METRICS_FAILED, Journal
 from streamvaultd.store.catalogue import CatalogueState
 from streamvaultd.store.figures import Figures
@@ -114,7 +114,7 @@ def test_a_page_says_what_runs_and_what_was() -> None:
     )
     disks = [DiskFigures(place="/r", free=1000, left=math.inf)]
     found = samples(
-        Page().text(
+        MetricsPage().text(
             taken(
                 stored=stored,
                 recorders=[running],
@@ -145,7 +145,7 @@ def test_a_page_says_what_runs_and_what_was() -> None:
 
 
 def test_counters_do_not_fall_when_something_is_corrected() -> None:
-    page = Page()
+    page = MetricsPage()
     first = replace(NONE, causes={"signal:9": 5}, bytes=5000, seams={"gap": 2}, gap_ms=2000.0)
     corrected = replace(NONE, causes={"signal:9": 4, "oom": 1}, bytes=3000, seams={"gap": 1, "union": 1}, gap_ms=500.0)
     page.text(taken(stored=first))
@@ -161,7 +161,7 @@ def test_counters_do_not_fall_when_something_is_corrected() -> None:
 
 
 def test_sums_that_are_not_known_yet_are_not_told() -> None:
-    found = samples(Page().text(taken(stored=None, store_up=False)))
+    found = samples(MetricsPage().text(taken(stored=None, store_up=False)))
     assert found["streamvaultd_store_up", ""] == 0
     assert found["streamvaultd_segments_running", ""] == 0
     assert not {name for name, _ in found} & {"streamvaultd_received_bytes_total", "streamvaultd_recordings"}
@@ -179,7 +179,7 @@ def test_labels_are_of_fixed_lists_and_nobody_is_named() -> None:
     disks = [DiskFigures(place=f"/{number}", free=1, left=1) for number in range(10 * DISKS_MAX)]
     many = {f"exit:{number}": 1 for number in range(1000)} | {f"made-up-{number}": 1 for number in range(1000)}
     running = [recorder(segment(1, started=1), number=number) for number in range(1, 500)]
-    text = Page().text(taken(stored=replace(NONE, causes=many), recorders=running, disks=disks))
+    text = MetricsPage().text(taken(stored=replace(NONE, causes=many), recorders=running, disks=disks))
     assert len(samples(text)) < 150
     assert deaths_by_kind(many) == dict.fromkeys(CAUSES, 0) | {"exit": 1000, "other": 1000}
     assert b"secret-name" not in text
@@ -208,7 +208,7 @@ def test_restarts_before_the_daemon_are_not_its_own() -> None:
 
 
 def test_dashboard_and_alerts_ask_for_what_there_is() -> None:
-    page = Page()
+    page = MetricsPage()
     text = page.text(taken(disks=[DiskFigures(place="/r", free=1, left=1)], catalogue=CatalogueState(0, None)))
     known = {name for name, _ in samples(text)}
     dashboard = (ROOT / "docs" / "grafana" / "streamvaultd.json").read_text()
@@ -328,7 +328,7 @@ async def page() -> bytes:
 
 @asynccontextmanager
 async def served(path: Path) -> AsyncIterator[Path]:
-    listener = serve.Server(page, CONTENT_TYPE)
+    listener = serve.MetricsServer(page, CONTENT_TYPE)
     server = asyncio.create_task(listener.serve(f"unix:{path}"))
     try:
         async with asyncio.timeout(60):
@@ -386,7 +386,7 @@ async def test_a_socket_of_before_is_replaced_and_a_file_is_not(tmp_path: Path) 
     precious = tmp_path / "precious"
     precious.write_text("x")
     with pytest.raises(FileExistsError):
-        await serve.Server(page, CONTENT_TYPE).serve(f"unix:{precious}")
+        await serve.MetricsServer(page, CONTENT_TYPE).serve(f"unix:{precious}")
     assert precious.read_text() == "x"
 
 

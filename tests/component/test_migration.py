@@ -15,8 +15,8 @@ import pytest
 from streamvaultd.config.inputs import check_name
 from streamvaultd.core.model import State
 from streamvaultd.store import transfer
-from streamvaultd.store.recovery import RecoverableStore
-from streamvaultd.store.server import server_url
+from streamvaultd.store.audit_rows import RecoverableStore
+from streamvaultd.store.postgres import server_url
 from tests.component.store_world import BOOT, NOW, SetClock, segment_path
 from tests.component.transfer_world import content, open_and_close
 from tests.testbed.postgres import Postgres

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from streamvaultd.media import fmp4
-from streamvaultd.media.container import Container, sniff
+from streamvaultd.media.container import FileFormat, sniff
 from streamvaultd.media.plan import plan_join
 from streamvaultd.media.seam import Certainty, SeamKind
 from streamvaultd.media.splice import Splice
@@ -87,7 +87,7 @@ def test_what_a_transport_stream_does_not_hold_is_joined_from_fragments(
     """One is cut off, one begins in the middle: every picture and every packet of sound once, and in order."""
     whole = tmp_path / "whole.mp4"
     whole.write_bytes(capture(tmp_path, broadcast, 0, SECONDS))
-    is_for_ts = sniff(BytesSource(whole.read_bytes())) is Container.TS
+    is_for_ts = sniff(BytesSource(whole.read_bytes())) is FileFormat.TS
     assert is_for_ts is (b"mp4a" in broadcast["a"][0])
     for name, stream in broadcast.items():
         (tmp_path / f"{name}.mp4").write_bytes(b"".join(stream[: 1 + SECONDS]))

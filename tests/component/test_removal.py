@@ -10,7 +10,7 @@ import pytest
 
 from streamvaultd.base.lanes import Lanes
 from streamvaultd.core.model import Phase, Recorder, Segment, State
-from streamvaultd.recording.files.discard import Discard
+from streamvaultd.recording.files.discard import MediaRemover
 from streamvaultd.recording.files.output import SegmentFiles
 from streamvaultd.recording.removal import Removal
 from tests.component.store_world import NOW, later, move, open_store, start
@@ -30,7 +30,7 @@ class Shelf:
     def __init__(self, store: LocalStore, folder: Path) -> None:
         self.store = store
         self.folder = folder / "demo"
-        self.removal = Removal(store=store, files=FILES, media=Discard(), lanes=Lanes())
+        self.removal = Removal(store=store, files=FILES, media=MediaRemover(), lanes=Lanes())
         self.results = [self.folder / "joined.ts", self.folder / "joined.part2.mp4"]
         self.other = self.folder / "another.ts"
 

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from streamvaultd.jobs.join import remux
-from streamvaultd.jobs.join.main import Join
-from streamvaultd.jobs.join.passes import MOVED, READ, WRITTEN, Looks, Passes
+from streamvaultd.jobs.join.main import JoinProgram
+from streamvaultd.jobs.join.passes import MOVED, READ, WRITTEN, Passes, PassWatch
 from streamvaultd.jobs.join.spec import Spec
 from streamvaultd.media import ts
 from tests.component.test_join_media import FPS, SECONDS, Source, ffmpeg, make_source, transport, wrapping
@@ -70,7 +70,7 @@ def test_the_joined_file_is_an_mp4_of_the_same_pictures_and_sound(
     source: Source = request.getfixturevalue(name)
     steps: list[tuple[int, int]] = []
     spec = write(tmp_path, source.capture(*range(9)), source.capture(*range(6, SECONDS)))
-    assert Join(spec, progress=lambda *step: steps.append(step)).run()
+    assert JoinProgram(spec, progress=lambda *step: steps.append(step)).run()
     made = tmp_path / "joined.mp4"
     assert names(tmp_path) == ["joined.mp4", "report.json"]
     assert (report(spec)["path"], report(spec)["bytes"]) == (str(made), made.stat().st_size)
@@ -87,7 +87,7 @@ def test_the_joined_file_is_an_mp4_of_the_same_pictures_and_sound(
 
 def test_a_gap_stays_as_long_as_it_was(tmp_path: Path, transport: Source) -> None:
     spec = write(tmp_path, transport.capture(0, 1), transport.capture(14, 15))
-    assert Join(spec).run()
+    assert JoinProgram(spec).run()
     assert report(spec)["path"] == str(tmp_path / "joined.mp4")
     made = str(tmp_path / "joined.mp4")
     command = ["ffprobe", "-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0", made]
@@ -103,8 +103,8 @@ def test_a_job_that_is_killed_makes_the_same_file_the_next_time(tmp_path: Path, 
 
     spec = write(tmp_path, transport.capture(*range(9)), transport.capture(*range(6, SECONDS)))
     with pytest.raises(Stopped):
-        Join(spec, reached=stop).run()
-    assert Join(spec).run()
+        JoinProgram(spec, reached=stop).run()
+    assert JoinProgram(spec).run()
     assert names(tmp_path) == ["joined.mp4", "report.json"]
     assert len(pictures(tmp_path / "joined.mp4")) == SECONDS * FPS
 
@@ -124,7 +124,7 @@ def test_without_ffmpeg_it_stays(tmp_path: Path, transport: Source, monkeypatch:
     spec = write(tmp_path, transport.capture(*range(SECONDS)))
     with monkeypatch.context() as patched:
         patched.setenv("PATH", str(tmp_path))
-        assert Join(spec).run()
+        assert JoinProgram(spec).run()
     assert stays(spec) == "ffmpeg is not installed"
     assert names(tmp_path) == ["joined.ts", "report.json"]
 
@@ -132,7 +132,7 @@ def test_without_ffmpeg_it_stays(tmp_path: Path, transport: Source, monkeypatch:
 def test_it_is_not_tried_again_by_a_join_that_was_ended_with_it(tmp_path: Path, transport: Source) -> None:
     spec = write(tmp_path, transport.capture(*range(SECONDS)))
     (tmp_path / ".joined.mp4.part").write_bytes(b"as far as it came")
-    assert Join(replace(spec, tries=2)).run()
+    assert JoinProgram(replace(spec, tries=2)).run()
     assert stays(spec) == (
         "an earlier try of the join did not come through, perhaps for want of memory: "
         "job_memory_max is 512.0M; raise it in [limits], or for this streamer alone"
@@ -143,7 +143,7 @@ def test_it_is_not_tried_again_by_a_join_that_was_ended_with_it(tmp_path: Path, 
 def test_without_room_it_stays(tmp_path: Path, transport: Source) -> None:
     whole = tmp_path / "whole.ts"
     whole.write_bytes(transport.capture(*range(SECONDS)))
-    with pytest.raises(remux.Kept, match="no room"):
+    with pytest.raises(remux.KeptAsReceived, match="no room"):
         remux.to_mp4(whole, SECONDS * 1000, reserve=1 << 60, memory=1 << 30, moved=lambda _: None)
     assert names(tmp_path) == ["whole.ts"]
 
@@ -152,7 +152,7 @@ def test_ffmpeg_that_needs_more_memory_than_the_job_has_is_given_up(tmp_path: Pa
     whole = tmp_path / "whole.ts"
     whole.write_bytes(transport.capture(*range(SECONDS)))
     with pytest.raises(
-        remux.Kept, match=r"^ffmpeg had too little memory: job_memory_max is 1\.0M; raise it in \[limits"
+        remux.KeptAsReceived, match=r"^ffmpeg had too little memory: job_memory_max is 1\.0M; raise it in \[limits"
     ):
         remux.to_mp4(whole, SECONDS * 1000, reserve=0, memory=1 << 20, moved=lambda _: None)
     assert names(tmp_path) == ["whole.ts"]
@@ -181,7 +181,7 @@ def test_the_note_says_in_one_line_why(
     script.chmod(0o755)
     (tmp_path / "whole.ts").write_bytes(b"media")
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    with pytest.raises(remux.Kept) as caught:
+    with pytest.raises(remux.KeptAsReceived) as caught:
         remux._make(
             tmp_path / "whole.ts", tmp_path / "part", (), reserve=0, memory=512 << 20, bar=Passes(5, lambda _: None)
         )
@@ -199,7 +199,7 @@ def test_the_bar_goes_through_all_passes(tmp_path: Path) -> None:
     with (tmp_path / "part").open("w+b", buffering=0) as file:
         passes = Passes(len(data), told.append)
         passes.at(READ)
-        looks = Looks(file.fileno(), len(data), passes)
+        looks = PassWatch(file.fileno(), len(data), passes)
         reached = []
         for at in range(0, len(data), 1 << 16):
             file.write(data[at : at + (1 << 16)])
@@ -219,15 +219,15 @@ def test_the_bar_goes_through_all_passes(tmp_path: Path) -> None:
 def test_another_file_of_that_name_is_left(tmp_path: Path, transport: Source) -> None:
     spec = write(tmp_path, transport.capture(*range(SECONDS)))
     (tmp_path / "joined.mp4").write_bytes(b"a holiday film")
-    assert Join(spec).run()
+    assert JoinProgram(spec).run()
     assert "cannot read joined.mp4" in stays(spec)
     assert (tmp_path / "joined.mp4").read_bytes() == b"a holiday film"
 
 
 def test_an_mp4_with_less_in_it_is_not_accepted(tmp_path: Path, transport: Source) -> None:
-    assert Join(write(tmp_path, transport.capture(*range(SECONDS - 1)))).run()
+    assert JoinProgram(write(tmp_path, transport.capture(*range(SECONDS - 1)))).run()
     spec = write(tmp_path, transport.capture(*range(SECONDS)))
-    assert Join(spec).run()
+    assert JoinProgram(spec).run()
     assert "the MP4 would la" in stays(spec)
 
 
@@ -237,7 +237,7 @@ def test_what_an_encoder_that_begins_anew_has_sent_is_all_there(tmp_path: Path, 
     folder.mkdir()
     again = make_source(folder, "mpegts", 5.0)
     spec = write(tmp_path, transport.capture(*range(SECONDS)) + again.capture(*range(SECONDS)))
-    assert Join(spec).run()
+    assert JoinProgram(spec).run()
     assert report(spec)["ok"]
     made = Path(report(spec)["path"])
     assert len(pictures(made)) == 2 * SECONDS * FPS
@@ -261,7 +261,7 @@ def test_media_of_two_clocks_last_as_long_as_they_are_shown(tmp_path: Path, tran
     """An encoder that begins anew, its clock two hours ahead, or nearly where it was in the beginning."""
     again = moved_by(transport, seconds, tmp_path)
     spec = write(tmp_path, transport.capture(*range(SECONDS)) + again)
-    assert Join(spec).run()
+    assert JoinProgram(spec).run()
     assert report(spec)["durationMs"] == pytest.approx(2 * SECONDS * 1000, abs=300)
     made = Path(report(spec)["path"])
     assert (made.name, report(spec)["notes"]) == ("joined.mp4", [])
@@ -277,7 +277,7 @@ def test_pictures_that_ffmpeg_does_not_know_are_not_given_up(tmp_path: Path, tra
     """As AV1 in a transport stream: the table calls the pictures private data."""
     unknown = as_private(transport.capture(*range(SECONDS)))
     spec = write(tmp_path, unknown)
-    assert Join(spec).run()
+    assert JoinProgram(spec).run()
     assert (tmp_path / "joined.ts").read_bytes() == unknown
     [note] = report(spec)["notes"]
     assert "ffmpeg does not know what the streams of PID 256 are" in note
@@ -316,7 +316,7 @@ def crc_of(section: bytes) -> int:
 
 def test_a_picture_that_is_shown_hours_late_makes_no_mp4_of_hours(tmp_path: Path, transport: Source) -> None:
     spec = write(tmp_path, late_picture(transport.capture(*range(SECONDS))))
-    assert Join(spec).run()
+    assert JoinProgram(spec).run()
     assert report(spec)["durationMs"] == pytest.approx(SECONDS * 1000, abs=300)
     assert "is to be shown 9000 s after it is decoded" in stays(spec)
 
@@ -362,6 +362,6 @@ def test_what_ffmpeg_would_leave_out_or_call_something_else_stays(
     after.unlink()
     first = transport.capture(*range(8))
     spec = write(tmp_path, first + other)
-    assert Join(spec).run()
+    assert JoinProgram(spec).run()
     assert "change at byte" in stays(spec)
     assert (tmp_path / "joined.ts").read_bytes() == first + other

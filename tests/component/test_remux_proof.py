@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from streamvaultd.jobs.join import remux
-from streamvaultd.jobs.join.main import Join
+from streamvaultd.jobs.join.main import JoinProgram
 from streamvaultd.media import fmp4, same_media, ts
 from streamvaultd.media.inspect import Soundness, inspect_file
 from streamvaultd.media.source import FileSource
@@ -81,7 +81,7 @@ def test_another_byte_time_or_order_is_noticed(
     assert change(data) != data
     from_another(change, monkeypatch)
     spec = write(tmp_path, data)
-    assert Join(spec).run()
+    assert JoinProgram(spec).run()
     [note] = report(spec)["notes"]
     assert note.startswith("joined.ts stays a transport stream: the MP4 would lack something: ")
     assert (tmp_path / "joined.ts").read_bytes() == data
@@ -109,14 +109,14 @@ def box_of(path: Path) -> bytes:
 def test_what_has_no_track_is_in_a_box_of_its_own(tmp_path: Path, transport: Source) -> None:
     data, others = with_others(transport.capture(*range(SECONDS)))
     spec = write(tmp_path, data)
-    assert Join(spec).run()
+    assert JoinProgram(spec).run()
     made = tmp_path / "joined.mp4"
     assert (report(spec)["path"], report(spec)["notes"]) == (str(made), [])
     assert names(tmp_path) == ["joined.mp4", "report.json"]
     assert box_of(made) == others
     assert len(pictures(made)) == SECONDS * FPS
     assert inspect_file(str(made)).soundness is Soundness.SOUND
-    assert Join(spec).run()
+    assert JoinProgram(spec).run()
     assert report(spec)["path"] == str(made)
 
 
@@ -138,7 +138,7 @@ def test_an_mp4_that_lacks_some_of_it_is_none(
 
     monkeypatch.setattr(remux, "_append_others", put if lost else lambda *_: None)
     spec = write(tmp_path, data)
-    assert Join(spec).run()
+    assert JoinProgram(spec).run()
     [note] = report(spec)["notes"]
     assert note == f"joined.ts stays a transport stream: the MP4 would lack what PID {NOBODY} has"
     assert (tmp_path / "joined.ts").read_bytes() == data
@@ -163,7 +163,7 @@ def test_streams_of_other_codecs_are_proven_too(
     before.unlink()
     data = after.read_bytes()
     spec = write(tmp_path, data)
-    assert Join(spec).run()
+    assert JoinProgram(spec).run()
     made = tmp_path / "joined.mp4"
     assert (report(spec)["path"], report(spec)["notes"]) == (str(made), [])
     whole = tmp_path / "whole.ts"

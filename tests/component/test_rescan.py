@@ -30,13 +30,13 @@ from streamvaultd.errors import DirectoryUnusable
 from streamvaultd.recording.files.output import SegmentFiles
 from streamvaultd.reporting.entry import Entry
 from streamvaultd.reporting.notices import MANIFEST_FAILED
-from streamvaultd.store.recovery import RecoverableStore
+from streamvaultd.store.audit_rows import RecoverableStore
 from streamvaultd.store.transfer import dump_to
 from streamvaultd.upkeep.audit.salvage import Salvage
 from streamvaultd.upkeep.manifests import format as manifest
-from streamvaultd.upkeep.manifests.files import ManifestFiles
 from streamvaultd.upkeep.manifests.format import Manifest, ManifestSegment
 from streamvaultd.upkeep.manifests.keeper import Manifests
+from streamvaultd.upkeep.manifests.manifest_files import ManifestFiles
 from streamvaultd.upkeep.manifests.rescan import Rescan, RescanVerdict
 from tests.fakes.managing import new_manager
 from tests.fakes.parts import Begun

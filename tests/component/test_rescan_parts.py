@@ -14,7 +14,7 @@ import pytest
 from streamvaultd.base.lanes import Lanes
 from streamvaultd.core.model import JOIN, Phase, Recorder, State
 from streamvaultd.jobs.made import Made, parse_made
-from streamvaultd.recording.files.discard import Discard
+from streamvaultd.recording.files.discard import MediaRemover
 from streamvaultd.recording.removal import Removal
 from tests.component.test_rescan import CLOCK, FILES, MEDIA, House, Writer, house, put, segment
 
@@ -78,7 +78,7 @@ async def test_every_part_is_known_again_with_what_is_kept_beside(root: Path, da
         (found,) = await home.store.list(all=True)
         assert (found.path, found.result_bytes) == (done.path, done.result_bytes)
         assert await result_of(home) == before
-        removal = Removal(store=home.store, files=FILES, media=Discard(), lanes=Lanes())
+        removal = Removal(store=home.store, files=FILES, media=MediaRemover(), lanes=Lanes())
         assert await removal.sizes(found) == {path: path.stat().st_size for path in joined.paths}
         await removal.remove(found, joined.paths)
     assert [path.name for path in (root / "demo").iterdir()] == [f".stream_{done.recording.stream}.json"]

@@ -19,7 +19,7 @@ from streamvaultd.core.model import Moment, Phase, Recorder, Segment, State
 from streamvaultd.core.recording.effects import Announce, Effect, Notice, Save
 from streamvaultd.core.upkeep.retention import CLOCK_SETTLES, Result, RetentionRules
 from streamvaultd.errors import NothingToKeep, StoreUnavailable
-from streamvaultd.recording.files.discard import Discard
+from streamvaultd.recording.files.discard import MediaRemover
 from streamvaultd.recording.files.output import SegmentFiles
 from streamvaultd.recording.removal import Removal
 from streamvaultd.reporting.entry import Entry
@@ -41,7 +41,7 @@ class Crash(BaseException):
     """The daemon is gone."""
 
 
-class Media(Discard):
+class Media(MediaRemover):
     """Files of recordings; the daemon may be gone after so many of them, or the disk hang."""
 
     def __init__(self) -> None:

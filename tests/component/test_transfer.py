@@ -21,8 +21,8 @@ from streamvaultd.errors import DumpInvalid, StoreInUse, StoreTooNew, StoreUnava
 from streamvaultd.store import outbox, transfer
 from streamvaultd.store.engine import create_file, hold, sqlite_url
 from streamvaultd.store.local import LocalStore
+from streamvaultd.store.postgres import server_url
 from streamvaultd.store.schema import HEAD, metadata
-from streamvaultd.store.server import server_url
 from tests.component.catalogue_world import Feeding
 from tests.component.store_world import NOW, open_store, segment_path, start
 from tests.component.transfer_world import ROWS, content, dumped, known, load, raw, rows, sealed

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from streamvaultd.errors import DumpInvalid, TransferConflict, VaultError
 from streamvaultd.store import dump
-from streamvaultd.store.server import server_url
+from streamvaultd.store.postgres import server_url
 from tests.component.transfer_world import dumped, fill, load, open_and_close, raw, rows, sealed
 from tests.testbed.postgres import Postgres
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from streamvaultd.jobs.join.main import Join
+from streamvaultd.jobs.join.main import JoinProgram
 from streamvaultd.jobs.join.spec import Spec
 from streamvaultd.recording.streamlink.command import Installation, Version
 from tests.component.captures import SHORT_MEDIA, real_streamlink, world
@@ -68,7 +68,7 @@ class Shows:
         spec = Spec(
             recording=1, segments=(segment,), output=self.folder / f"joined-{name}", report=report, previous=previous
         )
-        assert Join(spec).run(), report.read_text()
+        assert JoinProgram(spec).run(), report.read_text()
         told = json.loads(report.read_text())
         return told, [self.folder.__class__(part["path"]) for part in told["parts"]]
 

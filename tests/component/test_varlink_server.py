@@ -13,7 +13,7 @@ import pytest
 
 from streamvaultd.errors import SubscriberTooSlow
 from streamvaultd.varlink.idl import ReplyMismatch
-from streamvaultd.varlink.server import Interface, Limits, read_definition
+from streamvaultd.varlink.server import Limits, ServedInterface, read_definition
 from streamvaultd.varlink.sockets import listen
 from tests.component.varlink_service import SERVICE, TEST, Service, connected, serving
 
@@ -241,7 +241,7 @@ async def test_a_wrong_reply_is_a_defect(path: Path, service: Service) -> None:
 
 def test_an_interface_has_no_handler_that_it_does_not_define() -> None:
     with pytest.raises(ValueError, match="Unheard"):
-        Interface(read_definition(SERVICE), {}, streaming=frozenset({"Unheard"}))
+        ServedInterface(read_definition(SERVICE), {}, streaming=frozenset({"Unheard"}))
 
 
 async def test_idle_is_the_time_without_a_connection(path: Path, service: Service) -> None:

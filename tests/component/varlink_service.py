@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from streamvaultd.errors import NoSuchRecording, VaultError
-from streamvaultd.varlink.server import Call, Final, Handler, Info, Interface, Limits, Server
+from streamvaultd.varlink.server import Call, Final, Handler, Info, Limits, ServedInterface, Server
 from streamvaultd.varlink.sockets import listen
 
 TEST = "org.example.Test"
@@ -43,7 +43,7 @@ class Service:
         self.cancelled = asyncio.Event()
         self.echoed: list[str] = []
 
-    def interface(self) -> Interface:
+    def interface(self) -> ServedInterface:
         handlers: dict[str, Handler] = {
             "Echo": self.echo,
             "Count": self.count,
@@ -55,7 +55,7 @@ class Service:
             "Broken": self.broken,
             "WrongReply": self.wrong_reply,
         }
-        return Interface(DEFINITION, handlers, streaming=frozenset({"Watch", "Endless"}))
+        return ServedInterface(DEFINITION, handlers, streaming=frozenset({"Watch", "Endless"}))
 
     async def echo(self, call: Call) -> dict[str, Any]:
         self.echoed.append(call.parameters["text"])

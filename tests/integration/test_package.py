@@ -6,12 +6,14 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from streamvaultd.errors import StoreTooNew
 from tests.fakes.livesource import LiveSource
 from tests.integration.harness import CONFIG, Ctl, count, scopes, streamlink_pid
 from tests.integration.test_main_job import RECORDINGS, wait_media, wait_state
 from tests.integration.test_socket import INTERFACE, READONLY
 from tests.testbed.box import Box
 
+DATABASE = "/var/lib/streamvaultd/streamvaultd.sqlite"
 PACKAGE = "/root/streamvaultd.deb"
 LOOK = f"while sleep 0.05; do varlinkctl call {READONLY} {INTERFACE}.List '{{}}'; done"
 
@@ -38,6 +40,25 @@ def test_an_upgrade_leaves_a_recording_alone(box: Box, ctl: Ctl, source: LiveSou
     assert (found["segments"], found["deaths"]) == (1, 0)
     frames = count(box, found["path"], source, channel)
     assert (frames.lost, frames.repeated, frames.foreign) == ((), 0, 0)
+
+
+def test_a_store_of_a_newer_version_is_refused_and_left_as_it_is(box: Box, ctl: Ctl) -> None:
+    """As after a downgrade."""
+
+    def sql(statement: str) -> str:
+        return box.run(["sqlite3", DATABASE, statement]).stdout.strip()
+
+    before = ctl.json("list", "--all")
+    box.run(["systemctl", "stop", "streamvaultd.socket", "streamvaultd.service"])
+    known = sql("SELECT version_num FROM alembic_version")
+    sql("UPDATE alembic_version SET version_num = '9' || version_num")
+    box.run(["systemctl", "start", "--no-block", "streamvaultd.service"])
+    refused = str(StoreTooNew(url=f"sqlite:///{DATABASE}", found=f"9{known}", known=known))
+    box.wait_journal("_SYSTEMD_UNIT=streamvaultd.service", until=lambda entry: refused in entry["MESSAGE"])
+    box.run(["systemctl", "stop", "streamvaultd.service"])
+    sql("UPDATE alembic_version SET version_num = substr(version_num, 2)")
+    box.run(["systemctl", "start", "streamvaultd.socket", "streamvaultd.service"])
+    assert ctl.json("list", "--all") == before
 
 
 def test_after_a_removal_nothing_runs_and_a_new_installation_goes_on(
@@ -76,3 +97,5 @@ def test_a_purge_keeps_what_was_recorded_and_nothing_else(box: Box) -> None:
     assert {file for file in state.rglob("*") if file.is_file()} == media
     assert not box.path("/var/lib/streamvault-streamlink").exists()
     assert box.path(CONFIG).exists()
+    found = box.run(["find", "/", "/run", "-xdev", "-name", "*streamvault*", "-prune"]).stdout.split()
+    assert {*found} == {"/etc/streamvaultd", "/var/lib/streamvaultd", PACKAGE}

@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.testbed import layers
@@ -14,21 +15,31 @@ from tests.testbed.spaces import Root, cache
 
 PROJECT = Path(__file__).resolve().parents[2]
 DIST = PROJECT / "dist"
+# A clone may belong to another user than the one who builds.
+GIT = ("git", "-c", f"safe.directory={PROJECT}", "-C", str(PROJECT))
 BUILDS_KEPT = 4
 BUILD = """
 mkdir -p /build/elsewhere
 cp -r /build/source /build/elsewhere/again
 cd /build/source
-dpkg-buildpackage --build=binary --unsigned-source --unsigned-changes
+unshare --net dpkg-buildpackage --build=binary --unsigned-source --unsigned-changes
 lintian --allow-root --pedantic --display-info --fail-on error,warning --tag-display-limit 0 ../*.changes
 cd /build/elsewhere/again
 export TZ=Pacific/Kiritimati
 umask 027
-dpkg-buildpackage --build=binary --unsigned-source --unsigned-changes
+unshare --net dpkg-buildpackage --build=binary --unsigned-source --unsigned-changes
 cmp /build/*.deb /build/elsewhere/*.deb
 rm -r /build/elsewhere
 """
-"""Two builds, in different folders, at different times and with different habits, have to give equal bytes."""
+"""Two builds, in different folders, at different times and with different habits, have to give equal bytes. Neither
+has a network.
+"""
+
+ONCE = """
+cd /build/source
+unshare --net dpkg-buildpackage --build=binary --unsigned-source --unsigned-changes
+"""
+"""An earlier revision: it was checked in its time."""
 
 
 class DebError(Exception):
@@ -46,6 +57,21 @@ def deliver_deb() -> Path:
 
 def ensure_deb() -> Path:
     """The .deb of the working tree, in the cache; built now if the tree has changed."""
+    return _ensure(copy_source, BUILD)
+
+
+def ensure_deb_of(revision: str) -> Path:
+    """The .deb of an earlier revision, which git knows."""
+
+    def unpack(target: Path) -> None:
+        archive = subprocess.run([*GIT, "archive", revision], check=True, stdout=subprocess.PIPE).stdout
+        target.mkdir()
+        subprocess.run(["tar", "--extract", f"--directory={target}"], check=True, input=archive)
+
+    return _ensure(unpack, ONCE)
+
+
+def _ensure(copy: Callable[[Path], None], script: str) -> Path:
     debs = cache() / "debs"
     debs.mkdir(parents=True, exist_ok=True)
     with (debs / "lock").open("w") as lock:
@@ -53,10 +79,11 @@ def ensure_deb() -> Path:
         root = Root(folder=debs / "new", lower=layers.build())
         root.create()
         # the copy is what is hashed and built: the tree may change meanwhile
-        copy_source(root.folder / "out" / "source")
-        done = debs / tree_hash(root.folder / "out" / "source")
+        (root.folder / "out").mkdir()
+        copy(root.folder / "out" / "source")
+        done = debs / tree_hash(root.folder / "out" / "source", script)
         if not done.exists():
-            layers.run_in_root(root, BUILD, bind=(root.folder / "out", "/build"))
+            layers.run_in_root(root, script, bind=(root.folder / "out", "/build"))
             shutil.rmtree(root.folder / "out" / "source")
             (root.folder / "out").rename(done)
         root.remove()
@@ -67,9 +94,7 @@ def ensure_deb() -> Path:
 
 def source_files() -> list[Path]:
     """What belongs to the source: all that git knows or does not ignore, relative to the project."""
-    # a clone may belong to another user than the one who builds
-    git = ["git", "-c", f"safe.directory={PROJECT}", "-C", str(PROJECT)]
-    listing = [*git, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listing = [*GIT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listing, check=True, capture_output=True, text=True).stdout.split("\0")
     # a file that was deleted and not yet committed is still listed
     return sorted(Path(name) for name in names if name and (PROJECT / name).is_file())
@@ -82,9 +107,9 @@ def copy_source(target: Path) -> None:
         shutil.copy2(PROJECT / file, target / file)
 
 
-def tree_hash(folder: Path) -> str:
+def tree_hash(folder: Path, script: str = BUILD) -> str:
     """Changes with every name, mode and byte below the folder, and with the way it is built."""
-    digest = hashlib.sha256(BUILD.encode())
+    digest = hashlib.sha256(script.encode())
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         status = path.stat()
         digest.update(f"{path.relative_to(folder)} {status.st_mode:o} {status.st_size}\n".encode())

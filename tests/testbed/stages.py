@@ -87,7 +87,7 @@ STAGES: dict[str, Callable[[Stage], bool]] = {
     "chaos": pytest("tests/chaos"),
     "seams": pytest("tests/seams"),
     "odd": pytest("tests/odd"),
-    "vm": pytest("tests/vm"),
+    "vm": pytest(*ON_BOTH_CORES, "tests/vm"),
 }
 
 
@@ -101,7 +101,7 @@ SCHEDULE: Schedule = (
     (("chaos",),),
     (("seams",),),
 )
-"""Steps one after the other, of lanes side by side. An emulated machine beside boxes is too slow for what it shows:
+"""Steps one after the other, of lanes side by side. Emulated machines beside boxes are too slow for what they show:
 a process that imports streamlink needs 25 s there, and a probe that does not begin within 20 s is given up.
 """
 

@@ -11,12 +11,12 @@ from streamvaultd.core.upkeep.world import (
     Disk,
     Folder,
     JobRow,
+    LoadedUnit,
     Pipe,
-    Result,
+    ResultState,
     Row,
     RowSegment,
     SegmentFile,
-    Unit,
     folder_of,
     moved,
 )
@@ -66,7 +66,7 @@ class Auditor:
         self._advance(STEP)
         stored = world.rows.load()
         path = stored.path
-        results = {} if path is None else {path: Result.THERE if world.joined else Result.GONE}
+        results = {} if path is None else {path: ResultState.THERE if world.joined else ResultState.GONE}
         jobs = () if world.job is None else (JobRow(id=world.job, recording=1),)
         self._advance(CATCH_UP)
         after = self._recorders()
@@ -114,23 +114,23 @@ def path_of(attempt: int) -> str:
     return f"/srv/r/demo/stream_7_segments/segment_{attempt:03d}.ts"
 
 
-def units_of(world: World) -> tuple[Unit, ...]:
+def units_of(world: World) -> tuple[LoadedUnit, ...]:
     """Its scopes, the failed ones, and the job's.
 
     The model's witnesses may tell of a failure when the unit is forgotten already: those are not units.
     """
     over = {segment.number for segment in world.recorder.segments if segment.phase.is_over}
     units = [
-        Unit(name=f"scope-1-{attempt}", state="deactivating" if run.stops else "active", run=Run(1, attempt))
+        LoadedUnit(name=f"scope-1-{attempt}", state="deactivating" if run.stops else "active", run=Run(1, attempt))
         for attempt, run in world.scopes.items()
     ]
     units += [
-        Unit(name=f"scope-1-{attempt}", state="failed", run=Run(1, attempt))
+        LoadedUnit(name=f"scope-1-{attempt}", state="failed", run=Run(1, attempt))
         for attempt in world.failed
         if attempt not in world.scopes and attempt not in over
     ]
     if world.job is not None:
-        units.append(Unit(name=f"job-{world.job}", state="active", job=Job(world.job)))
+        units.append(LoadedUnit(name=f"job-{world.job}", state="active", job=Job(world.job)))
     return tuple(units)
 
 

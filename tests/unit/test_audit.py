@@ -20,13 +20,13 @@ from streamvaultd.core.upkeep.violations import ABOUT, Kind, Violation
 from streamvaultd.core.upkeep.world import (
     Disk,
     JobRow,
+    LoadedUnit,
     Pipe,
     Process,
-    Result,
+    ResultState,
     Row,
     RowSegment,
     SegmentFile,
-    Unit,
     World,
     moved,
 )
@@ -84,7 +84,7 @@ def world(one: Recorder | None = None, **more: Any) -> World:
         "busy_runs": frozenset({Run(1, 1)}),
         "stored": (one,),
         "rows": (row_of(one),),
-        "units": (Unit(name=UNIT, state="active", run=Run(1, 1)),),
+        "units": (LoadedUnit(name=UNIT, state="active", run=Run(1, 1)),),
         "pipes": (Pipe(name="exit-1-1", run=Run(1, 1)),),
         "processes": (
             process(10, "/usr/bin/python3", "-I", "-S", "/usr/lib/shim.py", run=Run(1, 1), unit=UNIT),
@@ -125,8 +125,8 @@ def test_all_is_well() -> None:
 
 
 @pytest.mark.parametrize("phase", [Phase.WAITING, Phase.WRITING])
-@pytest.mark.parametrize("units", [(), (Unit(name=UNIT, state="failed", run=Run(1, 1)),)])
-def test_run_lost(phase: Phase, units: tuple[Unit, ...]) -> None:
+@pytest.mark.parametrize("units", [(), (LoadedUnit(name=UNIT, state="failed", run=Run(1, 1)),)])
+def test_run_lost(phase: Phase, units: tuple[LoadedUnit, ...]) -> None:
     one = recorder(State.RECORDING, segment(phase=phase))
     assert kinds(world(one, units=units)) == [Kind.RUN_LOST]
     assert kinds(world(one, units=units, moving=frozenset({1}))) == []
@@ -136,19 +136,22 @@ def test_run_lost(phase: Phase, units: tuple[Unit, ...]) -> None:
 def test_a_run_without_a_scope_that_is_on_its_way(phase: Phase) -> None:
     one = recorder(State.STARTING if phase is Phase.LAUNCHING else State.STOPPING, segment(phase=phase))
     assert kinds(world(one, units=())) == []
-    assert kinds(world(one, units=(Unit(name=UNIT, state="failed", run=Run(1, 1)),))) == []
+    assert kinds(world(one, units=(LoadedUnit(name=UNIT, state="failed", run=Run(1, 1)),))) == []
 
 
 def test_run_unwatched() -> None:
     assert kinds(world(busy_runs=frozenset())) == [Kind.RUN_UNWATCHED]
-    being_stopped = Unit(name=UNIT, state="deactivating", run=Run(1, 1))
+    being_stopped = LoadedUnit(name=UNIT, state="deactivating", run=Run(1, 1))
     assert kinds(world(busy_runs=frozenset(), units=(being_stopped,))) == []
 
 
 def test_runs_too_many() -> None:
     two = (segment(1), segment(2))
     there: dict[str, Any] = {
-        "units": (Unit(name=UNIT, state="active", run=Run(1, 1)), Unit(name="2", state="active", run=Run(1, 2))),
+        "units": (
+            LoadedUnit(name=UNIT, state="active", run=Run(1, 1)),
+            LoadedUnit(name="2", state="active", run=Run(1, 2)),
+        ),
         "busy_runs": frozenset({Run(1, 1), Run(1, 2)}),
         "disk": disk(file(1), file(2)),
     }
@@ -166,7 +169,7 @@ def test_two_recordings_of_one_streamer() -> None:
 
 
 def test_limit_missing() -> None:
-    unlimited = Unit(name=UNIT, state="active", run=Run(1, 1), is_unlimited=True)
+    unlimited = LoadedUnit(name=UNIT, state="active", run=Run(1, 1), is_unlimited=True)
     assert kinds(world(units=(unlimited,))) == [Kind.LIMIT_MISSING]
 
 
@@ -206,8 +209,8 @@ def test_run_outside(found: list[Process], expected: int) -> None:
 # --- units, pipes, jobs --------------------------------------------------------------------------------------------
 
 
-def with_unit(**values: Any) -> tuple[Unit, ...]:
-    return (*world().units, Unit(**values))
+def with_unit(**values: Any) -> tuple[LoadedUnit, ...]:
+    return (*world().units, LoadedUnit(**values))
 
 
 def test_scope_unknown() -> None:
@@ -222,7 +225,7 @@ def test_scope_unknown() -> None:
 
 def test_a_scope_of_a_segment_that_is_over() -> None:
     one = recorder(State.RECORDING, segment(1, Phase.ENDED), segment(2))
-    units = (Unit(name="1", state="active", run=Run(1, 1)), Unit(name="2", state="active", run=Run(1, 2)))
+    units = (LoadedUnit(name="1", state="active", run=Run(1, 1)), LoadedUnit(name="2", state="active", run=Run(1, 2)))
     found = world(one, units=units, busy_runs=frozenset({Run(1, 2)}), pipes=(), disk=disk(file(1), file(2)))
     assert kinds(found) == [Kind.SCOPE_UNKNOWN]
 
@@ -390,7 +393,7 @@ def test_media_back() -> None:
 def test_segments_left() -> None:
     left = joined(Phase.ENDED, disk=disk(file()))
     assert kinds(left) == [Kind.SEGMENTS_LEFT]
-    assert kinds(replace(left, results={RESULT: Result.GONE})) == [Kind.SEGMENTS_LEFT]
+    assert kinds(replace(left, results={RESULT: ResultState.GONE})) == [Kind.SEGMENTS_LEFT]
     assert kinds(replace(left, jobs=(JobRow(id=1, recording=1),), busy_jobs=frozenset({Job(1)}))) == []
     owner = recorder(State.COMPLETED, segment(phase=Phase.ENDED), path=RESULT)
     owned = replace(left, recorders=(owner,), stored=(owner,))
@@ -402,9 +405,9 @@ def test_segments_left() -> None:
 
 def test_result_gone() -> None:
     over = joined()
-    gone = replace(over, results={RESULT: Result.GONE})
+    gone = replace(over, results={RESULT: ResultState.GONE})
     assert [(v.kind, bool(v.repair)) for v in audit(gone)] == [(Kind.RESULT_GONE, True)]
-    folder_gone = replace(over, results={RESULT: Result.FOLDER_GONE})
+    folder_gone = replace(over, results={RESULT: ResultState.FOLDER_GONE})
     assert [(v.kind, bool(v.repair)) for v in audit(folder_gone)] == [(Kind.RESULT_GONE, False)]
     assert kinds(replace(gone, disk=Disk())) == []
     assert kinds(replace(gone, disk=disk(is_whole=False))) == []

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from streamvaultd.base.networks import GUARDED, parse_network
 from streamvaultd.brokerd import checks
-from streamvaultd.brokerd.manager import scope_properties
+from streamvaultd.brokerd.systemd_manager import scope_properties
 from streamvaultd.core import names
 from streamvaultd.errors import (
     InvalidParameter,

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.flows import Pulse
 from streamvaultd.core.model import Moment, Recorder, State
+from streamvaultd.core.pace import TARGETS, WINDOWS, Pace
 from streamvaultd.core.recording import effects as fx
 from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.deadlines import due
@@ -86,6 +87,8 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "unfit": st.sampled_from([None, "it is Matroska"]),
     "ended": st.sampled_from([None, Moment(BOOTED, EPOCH)]),
     "grown": st.dictionaries(st.integers(1, 6), st.floats(0.0, 1e6), max_size=3),
+    "written": st.none() | st.floats(0.0, 1e6),
+    "pace": st.none() | st.builds(Pace, target=st.floats(*TARGETS), window=st.floats(*WINDOWS)),
 }  # fmt: skip
 Happening = tuple[float, type[ev.Event], dict[str, Any]]
 

@@ -11,8 +11,8 @@ from streamvaultd.core.model import Moment, Phase, Policy, Recorder, Recording, 
 from streamvaultd.core.recording.disk import (
     WINDOW,
     Margin,
-    Pace,
     Room,
+    WritePace,
     amount,
     mean_rate,
     pace_of,
@@ -32,32 +32,32 @@ def room(free: int | None, inodes: int | None = 1000) -> Room:
 
 
 def short(free: int | None, steady: float, latest: float = 0.0, *, inodes: int | None = 1000) -> str | None:
-    return shortage(room(free, inodes), Pace(steady=steady, latest=latest), MARGIN, look_again=10.0)
+    return shortage(room(free, inodes), WritePace(steady=steady, latest=latest), MARGIN, look_again=10.0)
 
 
 # --- pace ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_file_that_was_looked_at_once_tells_no_pace() -> None:
-    assert pace_of(()) == pace_of(((5.0, 1000),)) == Pace()
+    assert pace_of(()) == pace_of(((5.0, 1000),)) == WritePace()
 
 
 def test_the_burst_of_the_window_is_spread_and_yet_seen() -> None:
     """30 s of media at once, then 5 s in 5 s, at 1 MiB/s: it is fast now, and not for long."""
     pace = pace_of(((0.0, 0), (5.0, 35 * MIB)))
-    assert pace == Pace(steady=35 * MIB / WINDOW, latest=7 * MIB)
+    assert pace == WritePace(steady=35 * MIB / WINDOW, latest=7 * MIB)
     assert pace.steady < MIB
 
 
 def test_only_the_last_minute_counts() -> None:
     samples = tuple((5.0 * tick, tick * 5 * MIB) for tick in range(30))
-    assert pace_of(samples) == Pace(steady=MIB, latest=MIB)
+    assert pace_of(samples) == WritePace(steady=MIB, latest=MIB)
     assert pace_of(worth_keeping(samples)) == pace_of(samples)
     assert len(worth_keeping(samples)) == WINDOW / 5 + 1
 
 
 def test_a_file_that_shrank_or_stands_still_has_no_pace() -> None:
-    assert pace_of(((0.0, 100), (5.0, 10))) == pace_of(((0.0, 100), (5.0, 100))) == Pace()
+    assert pace_of(((0.0, 100), (5.0, 10))) == pace_of(((0.0, 100), (5.0, 100))) == WritePace()
     assert pace_of(((5.0, 100), (5.0, 200))).latest == 100_000
 
 
@@ -95,10 +95,10 @@ def test_the_mean_rate_of_little_is_low() -> None:
 
 
 def test_a_recording_is_as_fast_as_its_fastest_file_or_its_mean() -> None:
-    files = [Pace(steady=5, latest=6), Pace(steady=4, latest=3)]
-    assert pace_of_recording(files, 2.0) == Pace(steady=5, latest=9)
-    assert pace_of_recording(files, 8.0) == Pace(steady=8, latest=9)
-    assert pace_of_recording([], 8.0) == Pace(steady=8, latest=0)
+    files = [WritePace(steady=5, latest=6), WritePace(steady=4, latest=3)]
+    assert pace_of_recording(files, 2.0) == WritePace(steady=5, latest=9)
+    assert pace_of_recording(files, 8.0) == WritePace(steady=8, latest=9)
+    assert pace_of_recording([], 8.0) == WritePace(steady=8, latest=0)
 
 
 # --- the brake -----------------------------------------------------------------------------------------------------
@@ -155,13 +155,13 @@ def test_what_goes_on_is_not_paused_again_at_once(
     """Not even at twice the rate, with nothing written yet."""
     margin = Margin(reserve=reserve, floor=floor)
     if still_short(room(free), rate, margin) is None:
-        pace = Pace(steady=max(rate * faster - 1, 0), latest=0)
+        pace = WritePace(steady=max(rate * faster - 1, 0), latest=0)
         assert shortage(room(free), pace, margin, look_again=10.0) is None
 
 
 @given(free=st.integers(0, 1 << 45), more=st.integers(0, 1 << 45), rate=st.floats(0, 1 << 30))
 def test_more_room_never_is_too_little_where_less_is_enough(free: int, more: int, rate: float) -> None:
-    pace = Pace(steady=rate, latest=rate)
+    pace = WritePace(steady=rate, latest=rate)
     if shortage(room(free), pace, MARGIN, look_again=10.0) is None:
         assert shortage(room(free + more), pace, MARGIN, look_again=10.0) is None
     if still_short(room(free), rate, MARGIN) is None:

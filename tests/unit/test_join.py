@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from streamvaultd.errors import InvalidParameter
 from streamvaultd.jobs.join import output
-from streamvaultd.jobs.join.main import Join
+from streamvaultd.jobs.join.main import JoinProgram
 from streamvaultd.jobs.join.spec import Spec, parse_spec
 from streamvaultd.jobs.join.writer import Intent, Writer, intent_of, written_at
 from streamvaultd.media import ts
@@ -62,7 +62,7 @@ class Job:
         self, reached: Callable[[str], None] = lambda _: None, *, reserve: int = 0, append_min: int = 1 << 30
     ) -> dict[str, Any]:
         self.append_min = min(self.append_min, append_min)
-        done = Join(self.spec, reached=reached, reserve=reserve, append_min=append_min).run()
+        done = JoinProgram(self.spec, reached=reached, reserve=reserve, append_min=append_min).run()
         report: dict[str, Any] = json.loads(self.spec.report.read_text())
         assert report["ok"] is done
         self.assert_kept()
@@ -97,14 +97,14 @@ def test_an_encoder_that_begins_anew_within_a_segment_hides_nothing(tmp_path: Pa
     job = Job(tmp_path, LIVE.window(5, 7) + LIVE.window(0, 1))
     whole = 5 * FRAMES_PER_SEGMENT * 1000 // 30
     assert job.run()["durationMs"] == whole
-    assert Join(replace(job.spec, least=60_000)).run()
+    assert JoinProgram(replace(job.spec, least=60_000)).run()
     assert json.loads(job.spec.report.read_text())["durationMs"] == whole
 
 
 def test_what_nobody_understands_is_not_measured_for_one_who_removes_what_is_short(tmp_path: Path) -> None:
     job = Job(tmp_path, LIVE.window(0, 9) + scrambled(LIVE.window(10, 11)))
     assert job.run()["durationMs"] == 12 * FRAMES_PER_SEGMENT * 1000 // 30
-    assert Join(replace(job.spec, least=60_000)).run()
+    assert JoinProgram(replace(job.spec, least=60_000)).run()
     assert json.loads(job.spec.report.read_text())["durationMs"] is None
 
 
@@ -147,7 +147,7 @@ NO_MEDIA = tuple(bytes([value]) * 9000 for value in (1, 2, 3))
 
 def test_gaps_that_no_clock_of_the_media_tells_are_estimated_and_said(tmp_path: Path) -> None:
     job = Job(tmp_path, *NO_MEDIA)
-    assert Join(replace(job.spec, times=((0, 10_000), (12_500, 20_000), (19_000, 30_000)))).run()
+    assert JoinProgram(replace(job.spec, times=((0, 10_000), (12_500, 20_000), (19_000, 30_000)))).run()
     seams = json.loads(job.spec.report.read_text())["seams"]
     assert [(seam["method"], seam["certainty"], seam["gapMs"]) for seam in seams] == [
         ("wall-clock", "unknown", 2500.0),
@@ -158,7 +158,7 @@ def test_gaps_that_no_clock_of_the_media_tells_are_estimated_and_said(tmp_path: 
 
 def test_a_gap_that_the_media_tell_is_not_estimated(tmp_path: Path) -> None:
     job = Job(tmp_path, LIVE.window(0, 4), LIVE.window(10, 12), *NO_MEDIA[:1])
-    assert Join(replace(job.spec, times=((0, 1000), (9000, 9999), None))).run()
+    assert JoinProgram(replace(job.spec, times=((0, 1000), (9000, 9999), None))).run()
     [gap, *_] = json.loads(job.spec.report.read_text())["seams"]
     assert (gap["method"], gap["gapMs"]) == ("timestamps", 2000.0)
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamvaultd.jobs.join.main import Join
+from streamvaultd.jobs.join.main import JoinProgram
 from streamvaultd.media import ts
 from streamvaultd.media.lead import Lead, find_lead, without_lead
 from streamvaultd.media.plan import plan_join
@@ -134,7 +134,7 @@ def test_a_result_begins_with_its_own_broadcast(tmp_path: Path) -> None:
 def test_a_job_that_is_killed_ends_with_the_same_file(tmp_path: Path, step: int) -> None:
     job = Late(tmp_path, STALE + NEW.window(0, 5), NEW.window(3, 9))
     try:
-        Join(job.spec, reached=crash_at(step)).run()
+        JoinProgram(job.spec, reached=crash_at(step)).run()
     except Crash:
         assert not job.spec.report.exists() or step > 4
     report = job.run()
@@ -149,7 +149,7 @@ def test_a_file_that_was_made_before_anything_was_known_is_accepted(tmp_path: Pa
     if gone:
         job.previous.unlink()
     else:
-        assert Join(replace(job.spec, previous=None)).run()
+        assert JoinProgram(replace(job.spec, previous=None)).run()
     report = job.run()
     assert (report["ok"], report["lead"]) == (True, None)
     assert job.result == STALE + NEW.window(0, 5)
@@ -165,7 +165,7 @@ def test_a_recording_that_has_nothing_else_keeps_it(tmp_path: Path) -> None:
 
 def test_no_room_for_a_copy_is_no_reason_to_wait(tmp_path: Path) -> None:
     job = Late(tmp_path, STALE + NEW.window(0, 5), NEW.window(3, 9))
-    done = Join(job.spec, reserve=1 << 60, append_min=1000)
+    done = JoinProgram(job.spec, reserve=1 << 60, append_min=1000)
     with job.previous.open("rb") as file:
         why = done._why_uncut(plan_join([BytesSource(STALE)])[0], file.fileno())
     assert why == "there is no room for a copy"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from streamvaultd.jobs.join.main import Join
+from streamvaultd.jobs.join.main import JoinProgram
 from tests.unit.test_join import LIVE, Job
 from tests.unit.test_media_fragments import box, header, number, traf
 from tests.unit.test_media_left_out import SECTIONS, UNKNOWN, packet
@@ -22,7 +22,7 @@ LENGTH = 10 * FRAMES_PER_SEGMENT * 1000 // 30
 def lengths(job: Job) -> tuple[int | None, int | None]:
     """As it is told, and as it is told to one who removes what is short."""
     told = [job.run()["durationMs"]]
-    assert Join(replace(job.spec, least=60_000)).run()
+    assert JoinProgram(replace(job.spec, least=60_000)).run()
     told.append(json.loads(job.spec.report.read_text())["durationMs"])
     return told[0], told[1]
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamvaultd.media import timeline, ts
-from streamvaultd.media.container import Container
+from streamvaultd.media.container import FileFormat
 from streamvaultd.media.inspect import PNG_END, PNG_START, PROBLEMS_MAX, Soundness, inspect, inspect_file
 from tests.fakes.memory import BytesSource
 from tests.unit.test_media_fragments import HEADER, capture
@@ -28,7 +28,7 @@ def kinds(data: bytes) -> list[tuple[str, int]]:
 def test_a_sound_stream() -> None:
     data = LIVE.window(0, 9)
     found = inspect(BytesSource(data))
-    assert (found.soundness, found.container, found.problems) == (Soundness.SOUND, Container.TS, [])
+    assert (found.soundness, found.container, found.problems) == (Soundness.SOUND, FileFormat.TS, [])
     assert (found.packets, found.duration_ms) == (len(data) // ts.PACKET, 10 * SEGMENT_MS)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from streamvaultd.jobs.join.proof import find_fault
 from streamvaultd.media import payload, sought, ts
-from streamvaultd.media.container import Container
+from streamvaultd.media.container import FileFormat
 from streamvaultd.media.left_out import left_out
 from streamvaultd.media.plan import Plan, plan_join
 from streamvaultd.media.splice import Part, Splice
@@ -77,7 +77,7 @@ def mistimed() -> bytes:
 def deceived(mine: bytes, result: bytes) -> tuple[list[BytesSource], list[Plan]]:
     """A plan that takes the one for the other."""
     files = [BytesSource(mine), BytesSource(result)]
-    return files, [Plan(Container.TS, (Part(1, 0, len(result)),), (), 0)]
+    return files, [Plan(FileFormat.TS, (Part(1, 0, len(result)),), (), 0)]
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_what_begins_with_filling_is_looked_for_where_all_of_it_is(monkeypatch: 
     filling = b"".join((b"\x47\x1f\xff\x10" + bytes([number])).ljust(ts.PACKET, b"\xff") for number in range(32))
     parts = [filling + segment for segment in SHOW.segments[:5]]
     files = [BytesSource(b"".join(parts)), BytesSource(b"".join(parts[1:3]))]
-    plan = Plan(Container.TS, (Part(0, 0, files[0].size),), (), 0)
+    plan = Plan(FileFormat.TS, (Part(0, 0, files[0].size),), (), 0)
     assert left_out(files, [plan]) == []
     assert left_out([files[0], BytesSource(b"".join(parts[1:3]) + SHOW.segments[5])], [plan])
 
@@ -249,7 +249,7 @@ EVENT = box(b"emsg", bytes(12), b"urn:scte", b"splice")
 
 def deceived_mp4(mine: bytes, result: bytes) -> tuple[list[BytesSource], list[Plan]]:
     files = [BytesSource(header() + mine), BytesSource(header(rate=7) + result)]
-    return files, [Plan(Container.FMP4, (Part(1, 0, files[1].size),), (), 0)]
+    return files, [Plan(FileFormat.FMP4, (Part(1, 0, files[1].size),), (), 0)]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from streamvaultd.media import places, timeline, ts
-from streamvaultd.media.container import Container, sniff
+from streamvaultd.media.container import FileFormat, sniff
 from streamvaultd.media.plan import Plan, plan_join
 from streamvaultd.media.seam import Certainty, SeamKind, find_seam
 from streamvaultd.media.splice import Splice
@@ -238,7 +238,7 @@ def test_fragments_overlap_exactly_and_the_header_stays_once(torn: int) -> None:
     older = header + b"".join(live[:7])
     plan, data = joined(older[: len(older) - torn], header + b"".join(live[4:]))
     assert data == header + b"".join(live)
-    assert plan.container is Container.FMP4
+    assert plan.container is FileFormat.FMP4
 
 
 def test_fragments_without_overlap_are_appended_whole() -> None:
@@ -280,8 +280,8 @@ def test_the_container_is_told_by_its_bytes() -> None:
 def test_packed_audio_has_tags_and_may_begin_in_the_middle_of_a_frame() -> None:
     tag = b"ID3\4\0\0\0\0\1\x00" + bytes(128)
     for data in (tag + adts(9), adts(9)[7:], tag + tag + adts(9)[100:]):
-        assert sniff(BytesSource(data)) is Container.AAC
-    assert sniff(BytesSource(adts(3))) is Container.OTHER
+        assert sniff(BytesSource(data)) is FileFormat.AAC
+    assert sniff(BytesSource(adts(3))) is FileFormat.OTHER
 
 
 def test_packed_audio_goes_on_behind_another_and_overlaps_exactly() -> None:

@@ -15,7 +15,7 @@ from streamvaultd.core.recording.events import Outcome
 from streamvaultd.core.watching import model as wt
 from streamvaultd.core.watching.answers import BACKOFF_MAX, LOOK_AGAIN, QUIET, TOLD_FAILURES, UNSUPPORTED_WAIT
 from streamvaultd.core.watching.machine import next_deadline, step
-from streamvaultd.core.watching.model import Ended, Mood, Sighting, Watch, WatchRules
+from streamvaultd.core.watching.model import Ended, Mood, Sighting, WatchRules, WatchState
 from streamvaultd.core.watching.streamer import Filters, Streamer
 from streamvaultd.core.watching.usual_hours import minute_of_day
 
@@ -31,7 +31,7 @@ class Watcher:
     """A watch and its clock; keeps what it asked for."""
 
     rules: WatchRules = field(default_factory=lambda: WatchRules(interval=10.0, spacing=0.5))
-    watch: Watch = field(default_factory=Watch)
+    watch: WatchState = field(default_factory=WatchState)
     now: float = 1000.0
     wishes: list[tuple[float, wt.Wish]] = field(default_factory=list)
 

@@ -14,7 +14,7 @@ from streamvaultd.core.model import Moment
 from streamvaultd.core.recording.events import Outcome
 from streamvaultd.core.watching import model as wt
 from streamvaultd.core.watching.machine import next_deadline, step
-from streamvaultd.core.watching.model import Ended, Mood, Sighting, Watch, WatchRules
+from streamvaultd.core.watching.model import Ended, Mood, Sighting, WatchRules, WatchState
 from streamvaultd.core.watching.streamer import Filters, Streamer
 
 RULES = WatchRules(interval=10.0, spacing=0.5, pace=0.05, asked_max=3)
@@ -36,7 +36,7 @@ def streamers(enabled: set[str]) -> dict[str, Streamer]:
 class Story:
     """A watch, an account of what it asked for, and a world that may do as it asks."""
 
-    watch: Watch = field(default_factory=Watch)
+    watch: WatchState = field(default_factory=WatchState)
     now: float = 100.0
     asked_at: dict[str, float] = field(default_factory=dict)
     wanted: bool = False

@@ -51,8 +51,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def booted(deb: Path) -> Iterator[Vm]:
-    """The one vm of all tests; the daemon in it has read its settings."""
-    with Vm(f"vm-{os.getpid()}", layers.installed(deb, layers.kernel())) as booted:
+    """The one vm of a worker's tests; the daemon in it has read its settings.
+
+    With one processor: an emulated one costs more the more there are, and the other worker has the other of this host.
+    """
+    with Vm(f"vm-{os.getpid()}", layers.installed(deb, layers.kernel()), cpus=1) as booted:
         booted.write_file(CONFIG, SETTINGS)
         booted.run(["systemctl", "reload", "streamvaultd"], timeout=120)
         yield booted

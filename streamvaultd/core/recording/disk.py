@@ -42,21 +42,21 @@ class Margin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
+class WritePace:
     """Bytes per second: over the last WINDOW, and as of late."""
 
     steady: float = 0.0
     latest: float = 0.0
 
 
-def pace_of(samples: tuple[Sample, ...]) -> Pace:
+def pace_of(samples: tuple[Sample, ...]) -> WritePace:
     """The pace of a file, of its sizes at some instants, oldest first."""
     if len(samples) < 2:
-        return Pace()
+        return WritePace()
     (before, smaller), (now, size) = samples[-2:]
     base = [sample for sample in samples if sample[0] <= now - WINDOW] or [samples[0]]
     elapsed = max(now - before, 1e-3)
-    return Pace(steady=max(size - base[-1][1], 0) / WINDOW, latest=max(size - smaller, 0) / elapsed)
+    return WritePace(steady=max(size - base[-1][1], 0) / WINDOW, latest=max(size - smaller, 0) / elapsed)
 
 
 def worth_keeping(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
@@ -80,7 +80,7 @@ def _seconds(segment: Segment, now: Instant) -> float:
     return max(end - segment.media_at.monotonic, 0.0)
 
 
-def pace_of_recording(files: Iterable[Pace], mean: float) -> Pace:
+def pace_of_recording(files: Iterable[WritePace], mean: float) -> WritePace:
     """The pace of a recording, of that of the files it writes now.
 
     The two files of a rotation count as one, for that lasts for seconds. A file that has just begun, or none, as in
@@ -88,10 +88,10 @@ def pace_of_recording(files: Iterable[Pace], mean: float) -> Pace:
     """
     files = tuple(files)
     steady = max((pace.steady for pace in files), default=0.0)
-    return Pace(steady=max(steady, mean), latest=sum(pace.latest for pace in files))
+    return WritePace(steady=max(steady, mean), latest=sum(pace.latest for pace in files))
 
 
-def shortage(room: Room, pace: Pace, margin: Margin, *, look_again: float) -> str | None:
+def shortage(room: Room, pace: WritePace, margin: Margin, *, look_again: float) -> str | None:
     """Why recordings on this file system have to be paused; None if they can go on.
 
     `look_again`: seconds until this is asked again; the floor must hold until then whatever the pace is.

@@ -43,7 +43,7 @@ class StopRequested(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BroadcastOver(_Event):
-    """Whoever watches the site says that another broadcast began, or that this one is `unwanted` from now on."""
+    """The watcher says that another broadcast began, or that this one is `unwanted` from now on."""
 
     why: str
     unwanted: bool = False
@@ -68,7 +68,7 @@ class KeepRequested(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaPruned(_Event):
-    """The media were to go, and are gone: so many files, so many bytes. `rule` is that of retention, or None."""
+    """The media were to go, and are gone: how many files and bytes. `rule` is that of retention, or None."""
 
     files: int
     size: int
@@ -244,7 +244,7 @@ class SegmentsRemoved(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaDiscarded(_Event):
-    """The media that were not to be kept are gone: so many files, so many bytes in this try."""
+    """The media that were not to be kept are gone: how many files, and how many bytes, in this try."""
 
     files: int
     size: int

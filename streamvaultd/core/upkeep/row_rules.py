@@ -11,7 +11,7 @@ from streamvaultd.core.upkeep.run_rules import name_of
 from streamvaultd.core.upkeep.violations import Kind, Violation
 from streamvaultd.core.upkeep.world import (
     Folder,
-    Result,
+    ResultState,
     Row,
     RowSegment,
     SegmentFile,
@@ -27,7 +27,7 @@ REMOVAL_LIMIT: Final = 60.0
 _STATES: Final = {state.value: state for state in State}
 _JOINED: Final = frozenset({State.COMPLETED.value, State.STOPPED.value})
 _GIVEN_UP: Final = _JOINED | {State.DISCARDING.value}
-_GONE: Final = frozenset({Result.GONE, Result.FOLDER_GONE})
+_GONE: Final = frozenset({ResultState.GONE, ResultState.FOLDER_GONE})
 _WITH_MEDIA: Final = frozenset({Phase.WRITING.value, Phase.ENDED.value})
 
 
@@ -220,7 +220,7 @@ def results(world: World) -> Iterator[Violation]:
         recorder = owned.get(row.id)
         if recorder is not None and world.now - max(recorder.since.monotonic, world.started) <= REMOVAL_LIMIT:
             continue
-        result = world.results.get(row.path, Result.UNKNOWN)
+        result = world.results.get(row.path, ResultState.UNKNOWN)
         left = [s for s in row.segments if s.phase == Phase.ENDED and (row.folder, s.number) in there]
         if left and row.id not in joining:
             yield _segments_left(row, left, result)
@@ -228,15 +228,15 @@ def results(world: World) -> Iterator[Violation]:
             yield _result_gone(row, result)
 
 
-def _segments_left(row: Row, left: list[RowSegment], result: Result) -> Violation:
+def _segments_left(row: Row, left: list[RowSegment], result: ResultState) -> Violation:
     numbers = ", ".join(f"{segment.number:03d}" for segment in left)
     joined = "and its joined file is not" if result in _GONE else "though it is joined"
     return _of_recording(Kind.SEGMENTS_LEFT, row.id, f"Its segments {numbers} are still there, {joined}.")
 
 
-def _result_gone(row: Row, result: Result) -> Violation:
+def _result_gone(row: Row, result: ResultState) -> Violation:
     hold = ""
-    if result is Result.FOLDER_GONE:
+    if result is ResultState.FOLDER_GONE:
         hold = "mount or restore its folder; if all of it is to be given up, make the folder anew and clean up again"
     return Violation(
         kind=Kind.RESULT_GONE,

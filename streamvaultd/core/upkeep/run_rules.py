@@ -11,13 +11,13 @@ from streamvaultd.core.names import Job, Run
 from streamvaultd.core.recording.deadlines import next_deadline
 from streamvaultd.core.recording.machine import RUNNING
 from streamvaultd.core.upkeep.violations import Kind, Violation
-from streamvaultd.core.upkeep.world import Process, Unit, World
+from streamvaultd.core.upkeep.world import LoadedUnit, Process, World
 
 OVERDUE: Final = 30.0
-"""A deadline that has passed so long ago (s) is not just late."""
+"""A deadline that passed this long ago (s) is not just late."""
 
 GATE_LIMIT: Final = 180.0
-"""A shim that waits so long (s) outside a scope is not just about to be moved."""
+"""A shim that waits this long (s) outside a scope is not just about to be moved."""
 
 URL_MIN: Final = 8
 """A shorter URL may be part of anything."""
@@ -120,7 +120,7 @@ class _Known:
         return run in self._runs if run is not None else job in self._jobs
 
 
-def _of_unit(kind: Kind, unit: Unit, what: str) -> Violation:
+def _of_unit(kind: Kind, unit: LoadedUnit, what: str) -> Violation:
     run, job = unit.run, unit.job
     return Violation(
         kind=kind,

@@ -22,7 +22,7 @@ ACTIVE_STATES = frozenset({"active", "activating", "reloading"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unit:
+class LoadedUnit:
     """A scope of ours that systemd has loaded: of a segment, of a job, or of neither by its name."""
 
     name: str
@@ -93,7 +93,7 @@ class Disk:
     is_whole: bool = True
 
 
-class Result(StrEnum):
+class ResultState(StrEnum):
     """What is where a row says that the joined file is."""
 
     UNKNOWN = "unknown"  # it could not be looked at
@@ -157,9 +157,11 @@ class World:
     unreadable: tuple[tuple[int, str], ...] = ()
     rows: tuple[Row, ...] = ()
     rows_are_whole: bool = True  # none was left out for a limit's sake
-    results: Mapping[str, Result] = field(default_factory=dict)  # by path; those that were not looked at are left out
+    results: Mapping[str, ResultState] = field(
+        default_factory=dict
+    )  # by path; those that were not looked at are left out
     jobs: tuple[JobRow, ...] = ()
-    units: tuple[Unit, ...] = ()
+    units: tuple[LoadedUnit, ...] = ()
     pipes: tuple[Pipe, ...] = ()
     surplus: int = 0  # descriptors in the fd store besides these; negative: so many are missing
     processes: tuple[Process, ...] = ()

@@ -41,10 +41,10 @@ BACKOFF_MAX: Final = 300.0
 """The longest wait (s) while nobody can tell."""
 
 UNSUPPORTED_WAIT: Final = 3600.0
-"""A new streamlink may know the URL; looked at again so often (s)."""
+"""A new streamlink may know the URL; it is asked again at this interval (s)."""
 
 RECORDED_WAIT: Final = 60.0
-"""While it is recorded a source is asked for its title at most so often (s)."""
+"""The least time (s) between two questions for the title of a source that is recorded."""
 
 QUIET: Final = 5.0
 """A site may say "live" for so long (s) after the end of a broadcast; longer if its playlist stands still."""
@@ -53,13 +53,13 @@ LOOK_AGAIN: Final = 4.0
 """Whether a playlist advances is seen by looking again after so long (s)."""
 
 PUSHED_WAIT: Final = 1.5
-"""Of what is learnt each interval without asking, one that is late is not asked for before so many intervals."""
+"""Of what is learnt each interval without asking, one that is late is not asked for before this many intervals."""
 
 HASTE: Final = 3600.0
 """A streamer with a hint is checked as if it had waited this long (s)."""
 
 TOLD_FAILURES: Final = 3
-"""Trouble is told when it has happened so often in a row."""
+"""Trouble is told when it has happened this often in a row."""
 
 StreamerEvent: TypeAlias = (
     ProbeWanted | ProbeAnswered | Sighted | Hinted | RecordingBegan | RecordingRefused | RecordingOver

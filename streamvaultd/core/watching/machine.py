@@ -28,13 +28,13 @@ from streamvaultd.core.watching.model import (
     ProbeWanted,
     Sighting,
     Trouble,
-    Watch,
     Watched,
+    WatchState,
     Wish,
 )
 from streamvaultd.core.watching.streamer import Streamer
 
-Step: TypeAlias = tuple[Watch, tuple[Wish, ...]]
+Step: TypeAlias = tuple[WatchState, tuple[Wish, ...]]
 
 ANSWER_LIMIT: Final = 45.0
 """An answer that takes longer (s) is given up; the adapter has a shorter limit of its own."""
@@ -46,7 +46,7 @@ HOLD_KEPT: Final = 600.0
 """A broadcast without an identity that was stopped so long (s) ago may, for a new daemon, be over."""
 
 
-def step(watch: Watch, event: Happening) -> Step:
+def step(watch: WatchState, event: Happening) -> Step:
     """The watch after the event, and what is now to be done, in order."""
     match event:
         case Configured():
@@ -66,19 +66,19 @@ def step(watch: Watch, event: Happening) -> Step:
             return put, wishes
 
 
-def next_deadline(watch: Watch) -> Instant | None:
+def next_deadline(watch: WatchState) -> Instant | None:
     """When `Due` will have something to do."""
     return min(_deadlines(watch), default=None)
 
 
-def _put(watch: Watch, watched: Watched) -> Watch:
+def _put(watch: WatchState, watched: Watched) -> WatchState:
     return replace(watch, streamers={**watch.streamers, watched.streamer.name: watched})
 
 
 # --- who is watched ------------------------------------------------------------------------------------------------
 
 
-def _configure(watch: Watch, event: Configured) -> Watch:
+def _configure(watch: WatchState, event: Configured) -> WatchState:
     """Those who are gone are forgotten; their recordings go on. Nobody is asked here: the deadline does that."""
     found = {}
     for name, streamer in event.streamers.items():
@@ -127,7 +127,7 @@ def _change(old: Watched, streamer: Streamer, event: Configured) -> Watched:
 # --- who is asked when ---------------------------------------------------------------------------------------------
 
 
-def _deadlines(watch: Watch) -> Iterator[Instant]:
+def _deadlines(watch: WatchState) -> Iterator[Instant]:
     has_room = _asked(watch) < watch.rules.asked_max
     for watched in watch.streamers.values():
         if watched.asked_at is not None:
@@ -138,16 +138,16 @@ def _deadlines(watch: Watch) -> Iterator[Instant]:
             yield max(watched.probe_at, _free_at(watch, watched))
 
 
-def _asked(watch: Watch) -> int:
+def _asked(watch: WatchState) -> int:
     return sum(watched.asked_at is not None for watched in watch.streamers.values())
 
 
-def _free_at(watch: Watch, watched: Watched) -> Instant:
+def _free_at(watch: WatchState, watched: Watched) -> Instant:
     never = float("-inf")
     return max(watch.free.get(watched.site, never), watch.free.get("", never))
 
 
-def _on_due(watch: Watch, event: Due) -> Step:
+def _on_due(watch: WatchState, event: Due) -> Step:
     now = event.at.monotonic
     wishes: tuple[Wish, ...] = ()
     for watched in watch.streamers.values():
@@ -163,7 +163,7 @@ def _on_due(watch: Watch, event: Due) -> Step:
     return _ask_those_due(watch, event, wishes)
 
 
-def _ask_those_due(watch: Watch, event: Due, wishes: tuple[Wish, ...]) -> Step:
+def _ask_those_due(watch: WatchState, event: Due, wishes: tuple[Wish, ...]) -> Step:
     """Those that wait longest first, as far as their sites and our own limit allow."""
     now = event.at.monotonic
     due = [w for w in watch.streamers.values() if _is_due(w, now)]
@@ -180,7 +180,7 @@ def _is_due(watched: Watched, now: Instant) -> bool:
     return is_able and watched.probe_at is not None and watched.probe_at <= now
 
 
-def _ask(watch: Watch, watched: Watched, at: Moment, wishes: tuple[Wish, ...]) -> Step:
+def _ask(watch: WatchState, watched: Watched, at: Moment, wishes: tuple[Wish, ...]) -> Step:
     name, site, now = watched.streamer.name, watched.site, at.monotonic
     asked = replace(watched, probe=watched.probe + 1, asked_at=now, probe_at=None)
     busy = {site: now + watch.rules.spacing, "": now + watch.rules.pace}
@@ -188,7 +188,7 @@ def _ask(watch: Watch, watched: Watched, at: Moment, wishes: tuple[Wish, ...]) -
     return replace(_put(watch, asked), free=free), (*wishes, Ask(name, asked.probe))
 
 
-def _on_network(watch: Watch, event: NetworkReturned) -> Watch:
+def _on_network(watch: WatchState, event: NetworkReturned) -> WatchState:
     """What could not be told need not wait any longer; sites are spaced all the same."""
     changed = {
         name: replace(watched, probe_at=event.at.monotonic, failures=0)

@@ -122,7 +122,7 @@ class WatchRules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Watch:
+class WatchState:
     """All of them, by name. `free` is when a site may be asked again; "" is any site."""
 
     rules: WatchRules = field(default_factory=WatchRules)
@@ -195,7 +195,7 @@ class Hinted(_StreamerEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordingBegan(_StreamerEvent):
-    """A recording of this streamer runs, whoever asked for it. `foreign`: it is of another source than its file's."""
+    """A recording of this streamer runs, whatever began it. `foreign`: it is of another source than its file's."""
 
     recording: int
     foreign: bool = False

@@ -8,7 +8,7 @@ from typing import Final
 NEAR_USUAL: Final = 20
 USUAL_MIN: Final = 2
 USUAL_KEPT: Final = 20
-"""Minutes around a usual time of day; it is usual if so many of the last broadcasts began then."""
+"""Minutes around a usual time of day; it is usual if this many of the last broadcasts began then."""
 
 
 def minute_of_day(realtime: int) -> int:

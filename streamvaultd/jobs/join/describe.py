@@ -18,7 +18,7 @@ _WORST_FIRST = tuple(kind.value for kind in (SeamKind.BREAK, SeamKind.GAP, SeamK
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
+class OpenSegment:
     """An open segment that holds something, and its number: the one in its name, else its place in the list."""
 
     number: int
@@ -29,7 +29,7 @@ class Segment:
     """When its last bytes came (ms); streamlink waits for more before it ends."""
 
 
-def unused(segments: Sequence[Segment], plans: Sequence[Plan]) -> Iterator[Segment]:
+def unused(segments: Sequence[OpenSegment], plans: Sequence[Plan]) -> Iterator[OpenSegment]:
     """Those of which nothing is used, and nothing is in another one."""
     used = {piece.file for plan in plans for piece in plan.pieces if isinstance(piece, Part)}
     used |= {index for plan in plans for planned in plan.seams for index in (planned.older, planned.newer)}
@@ -45,7 +45,7 @@ def one_each(seams: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [worst[pair] for pair in sorted(worst, key=lambda pair: (pair[1], pair[0]))]
 
 
-def describe_seam(planned: PlannedSeam, segments: list[Segment]) -> dict[str, Any]:
+def describe_seam(planned: PlannedSeam, segments: list[OpenSegment]) -> dict[str, Any]:
     older, newer = segments[planned.older], segments[planned.newer]
     seam = _estimated(planned, older.received, newer.received)
     return {

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from streamvaultd.jobs.join import output
 from streamvaultd.media import fmp4
-from streamvaultd.media.container import Container, sniff
+from streamvaultd.media.container import FileFormat, sniff
 from streamvaultd.media.plan import Plan
 from streamvaultd.media.splice import Part, merged
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from streamvaultd.jobs.join.describe import Segment
+    from streamvaultd.jobs.join.describe import OpenSegment
     from streamvaultd.media.left_out import LeftOut
 
 NAMES_MAX: Final = 1000
@@ -30,21 +30,21 @@ def by_file(lost: Sequence[LeftOut]) -> Iterator[tuple[int, list[LeftOut]]]:
     return ((index, list(each)) for index, each in groupby(lost, key=attrgetter("file")))
 
 
-def plan_kept(index: int, segment: Segment, lost: Sequence[LeftOut]) -> Plan:
+def plan_kept(index: int, segment: OpenSegment, lost: Sequence[LeftOut]) -> Plan:
     """Those ranges of a segment, behind its initialisation where it has one."""
     kind = sniff(segment.source)
-    header = fmp4.header_end(segment.source) if kind is Container.FMP4 else 0
+    header = fmp4.header_end(segment.source) if kind is FileFormat.FMP4 else 0
     ranges = [Part(index, 0, header), *(Part(index, max(one.start, header), one.end) for one in lost)]
     return Plan(kind, merged(ranges), (), 0)
 
 
-def suffixes(segment: Segment) -> Iterator[str]:
+def suffixes(segment: OpenSegment) -> Iterator[str]:
     """What may stand behind the result's name: the first one that is free, or is this very file."""
     yield f".kept{segment.number}"
     yield from (f".kept{segment.number}-{count}" for count in range(2, NAMES_MAX))
 
 
-def describe_kept(final: Path, segment: Segment, size: int) -> dict[str, Any]:
+def describe_kept(final: Path, segment: OpenSegment, size: int) -> dict[str, Any]:
     """For the report; nothing says how long the media in it are."""
     with output.opened(final, os.O_RDONLY) as fd, os.fdopen(os.dup(fd), "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()

@@ -39,12 +39,12 @@ from typing import TYPE_CHECKING, Any
 from streamvaultd.errors import JoinFailed, VaultError
 from streamvaultd.jobs.join import kept, output, remux
 from streamvaultd.jobs.join import proof as verify
-from streamvaultd.jobs.join.describe import Segment, describe_seam, one_each, unused
+from streamvaultd.jobs.join.describe import OpenSegment, describe_seam, one_each, unused
 from streamvaultd.jobs.join.passes import Progress
 from streamvaultd.jobs.join.spec import RESERVE, Spec, parse_spec
 from streamvaultd.jobs.join.writer import APPEND_MIN, Writer, align, size_of_segment, written_at
 from streamvaultd.media import fragments, timeline, ts
-from streamvaultd.media.container import Container
+from streamvaultd.media.container import FileFormat
 from streamvaultd.media.lead import Lead, find_lead, without_lead
 from streamvaultd.media.left_out import LeftOut, left_out
 from streamvaultd.media.plan import Plan, foreign_bytes, plan_join
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 _NUMBER = re.compile(r"(\d+)$")
 
 
-class Join:
+class JoinProgram:
     """One run of the job. `reached` is called after each lasting effect, `progress` while bytes move.
 
     `progress` gets the bytes of the result that are done, and all of them. `reserve` is how many bytes have to stay
@@ -131,7 +131,7 @@ class Join:
                 "lead": None if self._lead is None else {"bytes": self._lead.size, "ms": self._lead.ms},
             }
 
-    def _part_of(self, number: int, plan: Plan, segments: list[Segment]) -> dict[str, Any]:
+    def _part_of(self, number: int, plan: Plan, segments: list[OpenSegment]) -> dict[str, Any]:
         """Makes one part of the result, and describes it."""
         final = self._final("" if number == 1 else f".part{number}", plan)
         writer = self._writer(segments)
@@ -142,7 +142,7 @@ class Join:
         with output.opened(final, os.O_RDONLY) as fd:
             return self._describe(plan, segments, final, FileSource.of(fd))
 
-    def _kept(self, index: int, lost: list[LeftOut], segments: list[Segment]) -> dict[str, Any]:
+    def _kept(self, index: int, lost: list[LeftOut], segments: list[OpenSegment]) -> dict[str, Any]:
         """Makes a file of what of a segment is not in the result, and describes it."""
         segment, writer = segments[index], self._writer(segments)
         plan = kept.plan_kept(index, segment, lost)
@@ -172,7 +172,7 @@ class Join:
         name = self._spec.output.name + suffix
         return self._spec.output.with_name(name + plan.container.value)
 
-    def _writer(self, segments: list[Segment]) -> Writer:
+    def _writer(self, segments: list[OpenSegment]) -> Writer:
         return Writer(
             paths=[segment.path for segment in segments],
             sources=[segment.source for segment in segments],
@@ -184,7 +184,7 @@ class Join:
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
-    def _open(self, stack: ExitStack, position: int, path: Path) -> Segment | None:
+    def _open(self, stack: ExitStack, position: int, path: Path) -> OpenSegment | None:
         try:
             fd = stack.enter_context(output.opened(path, os.O_RDONLY | os.O_NONBLOCK))
         except FileNotFoundError:
@@ -201,9 +201,9 @@ class Join:
         number = _NUMBER.search(path.stem)
         received = self._spec.times[position - 1] if self._spec.times else None
         until = min(received[1], written_at(path, found)) if received else None
-        return Segment(int(number[1]) if number else position, path, source, received, until)
+        return OpenSegment(int(number[1]) if number else position, path, source, received, until)
 
-    def _plan(self, segments: list[Segment]) -> tuple[Plan, ...]:
+    def _plan(self, segments: list[OpenSegment]) -> tuple[Plan, ...]:
         plans = plan_join([segment.source for segment in segments], [segment.until for segment in segments])
         if not any(plan.size for plan in plans):
             raise self._fail_without_media()
@@ -328,7 +328,7 @@ class Join:
     # --- post-processing --------------------------------------------------------------------------------------------
 
     def _is_for_mp4(self, plan: Plan) -> bool:
-        return self._spec.mp4 and plan.container is Container.TS
+        return self._spec.mp4 and plan.container is FileFormat.TS
 
     def _remux(self, part: dict[str, Any]) -> None:
         """Makes an MP4 of a part, and says so in its description; or a note says why not."""
@@ -348,7 +348,7 @@ class Join:
                 moved=count,
                 has_failed=self._spec.tries > 1,
             )
-        except (remux.Kept, OSError) as error:
+        except (remux.KeptAsReceived, OSError) as error:
             self._notes.append(f"{made.name} stays a transport stream: {error}")
         else:
             part |= {"path": str(found), "bytes": found.stat().st_size, "packets": None}
@@ -357,8 +357,8 @@ class Join:
 
     # --- reporting --------------------------------------------------------------------------------------------------
 
-    def _describe(self, plan: Plan, segments: list[Segment], final: Path, result: FileSource) -> dict[str, Any]:
-        is_ts = plan.container is Container.TS
+    def _describe(self, plan: Plan, segments: list[OpenSegment], final: Path, result: FileSource) -> dict[str, Any]:
+        is_ts = plan.container is FileFormat.TS
         duration = (timeline if is_ts else fragments).duration_ms(result, plan.gaps())
         if duration is not None and duration < self._spec.least:
             duration = self._counted(plan, result)
@@ -377,7 +377,7 @@ class Join:
         """How long it is for one who removes what is short: nothing if there may be more than was understood."""
         if self._is_partial or plan.torn >= ts.PACKET:
             return None
-        if plan.container is not Container.TS:
+        if plan.container is not FileFormat.TS:
             return fragments.counted_ms(result)
         return None if opaque_pids(result) else timeline.counted_ms(result, plan.places())
 
@@ -390,7 +390,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     try:
-        return 0 if Join(spec, progress=Progress(spec.progress), reserve=spec.reserve).run() else 1
+        return 0 if JoinProgram(spec, progress=Progress(spec.progress), reserve=spec.reserve).run() else 1
     except OSError as error:
         print(f"cannot write the report of recording {spec.recording}: {error}", file=sys.stderr)
         return 1

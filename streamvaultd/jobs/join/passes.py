@@ -26,7 +26,7 @@ READ, WRITTEN, MOVED, COMPARED = 0.1, 0.45, 0.8, 1.0
 
 MARKS: Final = 100
 MARK: Final = 64
-"""So many places of the file are looked at, and so many bytes at each."""
+"""How many places of the file are looked at, and how many bytes at each."""
 
 HEAD: Final = 4096
 """The first bytes, which are written again when the first pass ends."""
@@ -58,7 +58,7 @@ class Passes:
         self.at(1.0)
 
 
-class Looks:
+class PassWatch:
     """Looks at the file that ffmpeg writes, and tells how far it is in both of its passes."""
 
     def __init__(self, fd: int, size: int, passes: Passes) -> None:
@@ -88,7 +88,7 @@ class Looks:
 
 
 LATELY: Final = 10.0
-"""The speed is that of the last seconds, so many: each step has its own."""
+"""The speed is measured over this many seconds, the last ones: each step has its own."""
 
 
 class Progress:

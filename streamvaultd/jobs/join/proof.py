@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from streamvaultd.media import timeline, ts
-from streamvaultd.media.container import Container
+from streamvaultd.media.container import FileFormat
 from streamvaultd.media.plan import Plan
 from streamvaultd.media.seam import SeamKind
 from streamvaultd.media.splice import Part, Splice
@@ -41,7 +41,7 @@ def find_fault(
             if data != planned.read(at, min(WINDOW, end - at)):
                 return f"it differs from its segments in the {len(data)} bytes from {at} on"
             progress(len(data))
-    return _seam_fault(plan, result) if plan.container is Container.TS else None
+    return _seam_fault(plan, result) if plan.container is FileFormat.TS else None
 
 
 def _between(known: Sequence[tuple[int, int]], size: int) -> Iterator[tuple[int, int]]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from streamvaultd.base.units import format_size
 from streamvaultd.jobs.join import output, passes
-from streamvaultd.jobs.join.passes import Looks, Passes
+from streamvaultd.jobs.join.passes import Passes, PassWatch
 from streamvaultd.media import mp4, same_media, timeline, ts
 from streamvaultd.media.programs import first_change, media_pids
 from streamvaultd.media.source import FileSource
@@ -33,7 +33,7 @@ ERROR_MAX: Final = 200
 """Characters of what ffmpeg says that a note quotes: of the last line that says anything."""
 
 WRITE_OUT: Final = 0.25
-"""So often (s) what ffmpeg has written leaves memory: dirty and cached pages count against the job's limit."""
+"""How often (s) what ffmpeg has written leaves memory: dirty and cached pages count against the job's limit."""
 
 MEMORY_SHARE: Final = 0.75
 """Of the job's limit, for ffmpeg, which holds an index of all packets: it gives up before the kernel ends the job."""
@@ -52,7 +52,7 @@ ITS_CLOCK: Final = ("-copyts", "-start_at_zero")
 """The clock of the media as it is. Without, ffmpeg puts one behind the other what has clocks of its own."""
 
 
-class Kept(Exception):
+class KeptAsReceived(Exception):
     """Why the transport stream stays what it is."""
 
 
@@ -76,7 +76,7 @@ def to_mp4(
 
     `reserve`: bytes to leave free; `memory`: bytes that the job may have; `moved` is told how many bytes came. One
     that an earlier run made is accepted if it is as good; where one `has_failed`, maybe for this, none is made.
-    Raises Kept and OSError; then the transport stream is there.
+    Raises KeptAsReceived and OSError; then the transport stream is there.
     """
     final = source.with_suffix(SUFFIX)
     streams = _require_constancy(source)
@@ -86,7 +86,7 @@ def to_mp4(
         part = final.with_name(f".{final.name}.part")
         output.remove_stale(part)
         if has_failed:
-            raise Kept(f"an earlier try of the join did not come through, {_perhaps_for_memory(memory)}")
+            raise KeptAsReceived(f"an earlier try of the join did not come through, {_perhaps_for_memory(memory)}")
         try:
             is_one = streams.clocks == 1
             bar.part(0.0, 1.0 if is_one else 0.5)
@@ -116,14 +116,16 @@ def _require_constancy(source: Path) -> _Streams:
         change, pids, clocks = first_change(media), media_pids(media), timeline.read_pieces(media).count
         late = timeline.late_unit(media)
     if change is not None:
-        raise Kept(f"its streams, or the format of its sound, change at byte {change}, which an MP4 cannot hold")
+        raise KeptAsReceived(
+            f"its streams, or the format of its sound, change at byte {change}, which an MP4 cannot hold"
+        )
     if late is not None:
         seconds = late.late / (1000 * ts.TICKS_PER_MS)
         what = f"what begins at byte {late.at} is to be shown {seconds:.0f} s after it is decoded"
-        raise Kept(f"{what}, and an MP4 would last as long")
+        raise KeptAsReceived(f"{what}, and an MP4 would last as long")
     known = _known_pids(source)
     if unknown := sorted(pids - set(known)):
-        raise Kept(f"ffmpeg does not know what the streams of PID {', '.join(map(str, unknown))} are")
+        raise KeptAsReceived(f"ffmpeg does not know what the streams of PID {', '.join(map(str, unknown))} are")
     return _Streams([pid for pid in known if pid in pids], clocks)
 
 
@@ -145,7 +147,7 @@ def _is_made(
     try:
         _make(source, part, (), reserve=reserve, memory=memory, bar=bar)
         _prove(source, part, duration_ms, streams, bar, is_new=True)
-    except Kept:
+    except KeptAsReceived:
         output.remove_stale(part)
         return False
     return True
@@ -154,19 +156,19 @@ def _is_made(
 def _make(source: Path, part: Path, clock: tuple[str, ...], *, reserve: int, memory: int, bar: Passes) -> None:
     size, disk = source.stat().st_size, os.statvfs(source.parent)
     if disk.f_bavail * disk.f_frsize < size * ROOM + reserve:
-        raise Kept("there is no room for a second copy")
+        raise KeptAsReceived("there is no room for a second copy")
     command = (
         "ffmpeg", "-nostdin", "-y", "-v", "error", "-protocol_whitelist", PROTOCOLS, *clock[:1],
         "-i", f"file:{source}", "-map", "0:v?", "-map", "0:a?",
         "-c", "copy", "-copyinkf", *clock[1:], "-movflags", "+faststart", "-f", "mp4", f"file:{part}",
     )  # fmt: skip
     with output.opened(part, os.O_RDWR | os.O_CREAT | os.O_EXCL) as fd:
-        _run(command, fd, memory, Looks(fd, size, bar))
+        _run(command, fd, memory, PassWatch(fd, size, bar))
         os.fsync(fd)
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def _run(command: tuple[str, ...], fd: int, memory: int, looks: Looks) -> None:
+def _run(command: tuple[str, ...], fd: int, memory: int, looks: PassWatch) -> None:
     """Run ffmpeg, which writes the file behind the descriptor, and write out what it wrote meanwhile."""
     before = resource.getrlimit(resource.RLIMIT_DATA)
     # Inherited: a confined process cannot set the limits of another one
@@ -176,7 +178,7 @@ def _run(command: tuple[str, ...], fd: int, memory: int, looks: Looks) -> None:
             command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
         )
     except FileNotFoundError:
-        raise Kept("ffmpeg is not installed") from None
+        raise KeptAsReceived("ffmpeg is not installed") from None
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, before)
     with process:
@@ -190,7 +192,7 @@ def _run(command: tuple[str, ...], fd: int, memory: int, looks: Looks) -> None:
                 os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
                 looks.look()
     if process.returncode:
-        raise Kept(_failure(process.returncode, said, memory))
+        raise KeptAsReceived(_failure(process.returncode, said, memory))
 
 
 def _failure(status: int, said: str, memory: int) -> str:
@@ -221,25 +223,25 @@ def _limit(memory: int) -> str:
 
 
 def _prove(source: Path, made: Path, duration_ms: int | None, streams: _Streams, bar: Passes, *, is_new: bool) -> None:
-    """Raises Kept unless all is there; one that `is_new` gets what MP4 has no track for."""
+    """Raises KeptAsReceived unless all is there; one that `is_new` gets what MP4 has no track for."""
     bar.at(passes.MOVED)
     try:
         found = round(float(_ask(made, "-show_entries", "format=duration")["format"]["duration"]) * 1000)
     except (ValueError, KeyError) as error:
-        raise Kept(f"ffprobe cannot read {made.name}") from error
+        raise KeptAsReceived(f"ffprobe cannot read {made.name}") from error
     if duration_ms is None or abs(found - duration_ms) > SLACK_MS:
-        raise Kept(f"the MP4 would last {found} ms, and not {duration_ms}")
+        raise KeptAsReceived(f"the MP4 would last {found} ms, and not {duration_ms}")
     with output.opened(source, os.O_RDONLY) as fd, output.opened(made, os.O_RDWR if is_new else os.O_RDONLY) as target:
         media = FileSource.of(fd)
         try:
             others = same_media.require_same(media, FileSource.of(target), streams.pids, streams.clocks)
         except (same_media.Differs, mp4.Unreadable) as error:
-            raise Kept(f"the MP4 would lack something: {error}") from error
+            raise KeptAsReceived(f"the MP4 would lack something: {error}") from error
         bar.at((passes.MOVED + passes.COMPARED) / 2)
         if others and is_new:
             _append_others(media, others, target)
         if not same_media.has_others(media, FileSource.of(target), others):
-            raise Kept(f"the MP4 would lack what PID {', '.join(map(str, sorted(others)))} has")
+            raise KeptAsReceived(f"the MP4 would lack what PID {', '.join(map(str, sorted(others)))} has")
 
 
 def _append_others(media: FileSource, pids: set[int], target: int) -> None:
@@ -262,7 +264,7 @@ def _ask(path: Path, *options: str) -> dict[str, Any]:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=True)
         found: dict[str, Any] = json.loads(done.stdout)
     except FileNotFoundError:
-        raise Kept("ffmpeg is not installed") from None
+        raise KeptAsReceived("ffmpeg is not installed") from None
     except (subprocess.CalledProcessError, ValueError) as error:
-        raise Kept(f"ffprobe cannot read {path.name}") from error
+        raise KeptAsReceived(f"ffprobe cannot read {path.name}") from error
     return found

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 from streamvaultd.base.beneath import NotOurs
 from streamvaultd.jobs.join import output
 from streamvaultd.media import ts
-from streamvaultd.media.container import Container
+from streamvaultd.media.container import FileFormat
 from streamvaultd.media.plan import Plan
 from streamvaultd.media.source import FileSource, common_forward
 from streamvaultd.media.splice import Literal, Part, Piece, merged
@@ -293,16 +293,16 @@ def align(plan: Plan, block: int) -> Plan:
     return replace(plan, pieces=merged(pieces), seams=seams)
 
 
-def _filling(container: Container, piece: Piece, at: int, block: int) -> bytes:
+def _filling(container: FileFormat, piece: Piece, at: int, block: int) -> bytes:
     """What stands before a piece so that it can share its blocks; empty where nothing can or need be done."""
     if not isinstance(piece, Part) or not _is_worth(piece):
         return b""
     wanted = (piece.start - at) % block
     match container:
-        case Container.TS:
+        case FileFormat.TS:
             counts = (count for count in range(block) if count * ts.PACKET % block == wanted)
             return _NULL_PACKET * next(counts, 0)
-        case Container.FMP4 if wanted:
+        case FileFormat.FMP4 if wanted:
             size = wanted if wanted >= 8 else wanted + block
             return (size.to_bytes(4, "big") + b"free").ljust(size, b"\0")
         case _:

@@ -10,7 +10,7 @@ from pathlib import Path
 from streamvaultd.base.durable import sync_folder
 
 
-class Discard:
+class MediaRemover:
     """Raises OSError."""
 
     def sizes(self, paths: Sequence[Path]) -> dict[Path, int]:

@@ -22,7 +22,7 @@ from typing import Final, ParamSpec, Protocol
 from streamvaultd.base.clock import Clock
 from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.core.names import Run
-from streamvaultd.core.recording.disk import Pace, Sample, pace_of, worth_keeping
+from streamvaultd.core.recording.disk import Sample, WritePace, pace_of, worth_keeping
 
 P = ParamSpec("P")
 
@@ -83,7 +83,7 @@ class Writeback:
         if file is not None:
             file.is_over.set()
 
-    def paces(self) -> Mapping[Run, Pace]:
+    def paces(self) -> Mapping[Run, WritePace]:
         """How fast each watched file grows."""
         return {run: pace_of(file.samples) for run, file in self._files.items()}
 

@@ -49,7 +49,7 @@ FOR_TWITCH: Final = Version(8, 1, 1)
 
 
 SEGMENTED: Final = Version(8, 0)
-"""The first that can end a stream of any segmented kind after so many seconds; older ones can for HLS."""
+"""The first that can end a stream of any segmented kind after a number of seconds; older ones can for HLS."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

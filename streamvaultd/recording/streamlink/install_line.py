@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from streamvaultd.core.names import INSTALL_SOCKET
-from streamvaultd.recording.streamlink.installer import INSTALL_LIMIT, LINE_MAX, Answer, Question
+from streamvaultd.recording.streamlink.installer import INSTALL_LIMIT, LINE_MAX, InstallAnswer, Question
 from streamvaultd.scopes.shim import redact
 
 SOCKET: Final = Path(INSTALL_SOCKET)
@@ -39,7 +39,7 @@ async def ask_installer(connect: Connect, question: Question) -> str:
             reader, writer = await connect()
             try:
                 writer.write(msgspec.json.encode(question) + b"\n")
-                answer = msgspec.json.decode(await reader.readuntil(b"\n"), type=Answer)
+                answer = msgspec.json.decode(await reader.readuntil(b"\n"), type=InstallAnswer)
             finally:
                 writer.close()
                 with contextlib.suppress(OSError):

@@ -52,7 +52,7 @@ class Question(msgspec.Struct, frozen=True):
     keep: tuple[str, ...] = ()
 
 
-class Answer(msgspec.Struct, frozen=True):
+class InstallAnswer(msgspec.Struct, frozen=True):
     """`why` it is not installed, "" if it is."""
 
     why: str
@@ -74,7 +74,7 @@ async def serve(sock: socket.socket, place: Path, lock: Path = LOCK) -> None:
             task.cancel()
             await asyncio.wait((task,))
     if not work.cancelled():
-        writer.write(msgspec.json.encode(Answer(why=work.result())) + b"\n")
+        writer.write(msgspec.json.encode(InstallAnswer(why=work.result())) + b"\n")
         with contextlib.suppress(OSError):
             await writer.drain()
     writer.close()

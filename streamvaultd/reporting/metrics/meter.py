@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Gathers the figures for metrics, and keeps whoever asks for them from being a burden.
+"""Gathers the figures for metrics, and keeps those who ask for them from being a burden.
 
 Sums over the store are taken at most every FRESH seconds, however often is asked, and never waited for longer than
 STORE_LIMIT: captures use the same thread. Providing metrics may fail; that is told once, tried again, and is all.

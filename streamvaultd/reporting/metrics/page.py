@@ -19,7 +19,7 @@ RESTART_BUCKETS: Final = (0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800)
 """Seconds; within 0.1 s a death is answered, what takes longer waits for a retry or for the source."""
 
 
-class Page:
+class MetricsPage:
     """The metrics, and how they are written. Counters begin as sums over the store, so they outlive the daemon."""
 
     def __init__(self) -> None:

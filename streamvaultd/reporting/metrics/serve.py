@@ -32,7 +32,7 @@ UNIX: Final = "unix:"
 Page = Callable[[], Awaitable[bytes]]
 
 
-class Server:
+class MetricsServer:
     """Answers GET /metrics; anything else is refused."""
 
     def __init__(self, page: Page, content_type: str) -> None:

@@ -23,7 +23,7 @@ from pyroute2.netlink.rtnl.rtmsg import rtmsg
 from streamvaultd.base.fds import persist, readable
 
 BACK_INTERVAL: Final = 10.0
-"""That the network is back is told at most once in so many seconds; a machine with containers changes all day."""
+"""That the network is back is told at most once in this time (s); a machine with containers changes all day."""
 READS_MAX: Final = 16
 """Datagrams that are read before the event loop has its turn again."""
 

@@ -19,11 +19,11 @@ from streamvaultd.core.upkeep.violations import Violation
 from streamvaultd.core.upkeep.world import World
 from streamvaultd.errors import AuditFailed, VaultError
 from streamvaultd.reporting.notices import AUDIT_FAILED, AUDIT_FOUND, AUDIT_REPAIRED, Journal
-from streamvaultd.upkeep.audit.looks import Looks
-from streamvaultd.upkeep.audit.repairs import Outcome, Repairs
+from streamvaultd.upkeep.audit.repairs import RepairOutcome, Repairs
+from streamvaultd.upkeep.audit.snapshots import Snapshots
 
 LOOKS: Final = 3
-"""A violation is what so many looks in a row have seen."""
+"""This many looks in a row must see a violation before it counts."""
 
 SETTLE: Final = 2.0
 """Between two looks (s): what is under way and no rule knows of may end."""
@@ -32,16 +32,16 @@ LOOK_LIMIT: Final = 90.0
 """A look takes no longer (s); a file system that hangs is waited for no longer."""
 
 TRIES: Final = 3
-"""A bus or a systemd that starts anew loses what it was asked: it is asked again, so often in all."""
+"""A bus or a systemd that starts anew loses what it was asked: it is asked again, this often in all."""
 
 ROUNDS: Final = 4
-"""A repair may bring something else to light: a scope that was stopped leaves a file. So often at most."""
+"""A repair may bring something else to light: a scope that was stopped leaves a file. This often at most."""
 
 TOLD_MAX: Final = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Checked:
+class Compared:
     """How much was compared."""
 
     recordings: int
@@ -58,7 +58,7 @@ class Report:
     """What an audit found. `unseen` says what it could not look at."""
 
     violations: tuple[Violation, ...]
-    checked: Checked
+    checked: Compared
     unseen: tuple[str, ...]
     world: World
 
@@ -67,23 +67,23 @@ class Report:
 class Cleanup:
     """What a cleanup did, or would do; and what it left alone or could not do."""
 
-    checked: Checked
-    details: tuple[Outcome, ...]
-    errors: tuple[Outcome, ...]
+    checked: Compared
+    details: tuple[RepairOutcome, ...]
+    errors: tuple[RepairOutcome, ...]
 
 
 class Audits:
-    """Audits one after the other: whoever asks meanwhile waits."""
+    """Audits one after the other: who asks meanwhile, waits."""
 
     def __init__(
         self,
         *,
-        looks: Looks,
+        snapshots: Snapshots,
         repairs: Repairs,
         journal: Journal,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._looks = looks
+        self._snapshots = snapshots
         self._repairs = repairs
         self._journal = journal
         self._pause = pause
@@ -111,7 +111,7 @@ class Audits:
             if dry_run:
                 planned = tuple(self._repairs.planned(violation) for violation in report.violations)
                 return _cleanup(checked, planned)
-            outcomes: dict[object, Outcome] = {}
+            outcomes: dict[object, RepairOutcome] = {}
             for _ in range(ROUNDS):
                 fresh = [violation for violation in report.violations if violation.key not in outcomes]
                 for violation in fresh:
@@ -122,7 +122,7 @@ class Audits:
             self._tell(report.violations)
             return _cleanup(checked, tuple(outcomes.values()))
 
-    async def _repair(self, violation: Violation, world: World) -> Outcome:
+    async def _repair(self, violation: Violation, world: World) -> RepairOutcome:
         outcome = await self._repairs.repair(violation, world)
         if outcome.is_done:
             self._journal.tell(AUDIT_REPAIRED, subject=violation.subject, done=outcome.text, **_told(violation))
@@ -161,17 +161,17 @@ class Audits:
         async with asyncio.timeout(LOOK_LIMIT):
             for _ in range(TRIES - 1):
                 try:
-                    return await self._looks.look()
+                    return await self._snapshots.look()
                 except BusError:
                     await self._pause(SETTLE)
-            return await self._looks.look()
+            return await self._snapshots.look()
 
 
 def _told(violation: Violation) -> dict[str, Any]:
     return {} if violation.recording is None else {"recording": violation.recording}
 
 
-def _cleanup(checked: Checked, outcomes: Sequence[Outcome]) -> Cleanup:
+def _cleanup(checked: Compared, outcomes: Sequence[RepairOutcome]) -> Cleanup:
     return Cleanup(
         checked=checked,
         details=tuple(outcome for outcome in outcomes if outcome.is_done),
@@ -179,8 +179,8 @@ def _cleanup(checked: Checked, outcomes: Sequence[Outcome]) -> Cleanup:
     )
 
 
-def _checked(world: World) -> Checked:
-    return Checked(
+def _checked(world: World) -> Compared:
+    return Compared(
         recordings=len(world.rows),
         segments=sum(len(row.segments) for row in world.rows),
         units=len(world.units),

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from streamvaultd.base.layout import number_of_file, stream_of_folder
-from streamvaultd.core.upkeep.world import Disk, Folder, Result, SegmentFile
+from streamvaultd.core.upkeep.world import Disk, Folder, ResultState, SegmentFile
 
 FOLDERS_MAX: Final = 20_000
 FILES_MAX: Final = 100_000
@@ -24,7 +24,7 @@ SECONDS_MAX: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class LookLimits:
     """How much is looked at in one go."""
 
     folders: int = FOLDERS_MAX
@@ -37,7 +37,7 @@ class _Enough(Exception):
 
 
 class _Walk:
-    def __init__(self, bounds: Bounds) -> None:
+    def __init__(self, bounds: LookLimits) -> None:
         self._bounds = bounds
         self._until = time.monotonic() + bounds.seconds
         self._folders = 0
@@ -107,9 +107,9 @@ class _Walk:
         )
 
 
-def look_at_folders(directories: Iterable[str], bounds: Bounds | None = None) -> Disk:
+def look_at_folders(directories: Iterable[str], bounds: LookLimits | None = None) -> Disk:
     """Everything of ours below these directories, as far as the limits allow."""
-    walk = _Walk(bounds or Bounds())
+    walk = _Walk(bounds or LookLimits())
     try:
         for directory in sorted(set(directories)):
             walk.directory(directory)
@@ -124,10 +124,10 @@ def look_at_folders(directories: Iterable[str], bounds: Bounds | None = None) ->
     )
 
 
-def look_at_results(paths: Iterable[str], bounds: Bounds | None = None) -> dict[str, Result]:
+def look_at_results(paths: Iterable[str], bounds: LookLimits | None = None) -> dict[str, ResultState]:
     """Whether the files at these paths are there; those beyond the limits are left out."""
-    limits = bounds or Bounds()
-    until, found = time.monotonic() + limits.seconds, dict[str, Result]()
+    limits = bounds or LookLimits()
+    until, found = time.monotonic() + limits.seconds, dict[str, ResultState]()
     for path in paths:
         if len(found) >= limits.files or time.monotonic() > until:
             break
@@ -135,14 +135,14 @@ def look_at_results(paths: Iterable[str], bounds: Bounds | None = None) -> dict[
     return found
 
 
-def _result(path: Path) -> Result:
+def _result(path: Path) -> ResultState:
     try:
         found = path.lstat()
     except FileNotFoundError:
-        return Result.GONE if path.parent.is_dir() else Result.FOLDER_GONE
+        return ResultState.GONE if path.parent.is_dir() else ResultState.FOLDER_GONE
     except OSError:
-        return Result.UNKNOWN
-    return Result.THERE if found.st_size else Result.GONE
+        return ResultState.UNKNOWN
+    return ResultState.THERE if found.st_size else ResultState.GONE
 
 
 def _folders(folder: Path) -> Iterator[Path]:

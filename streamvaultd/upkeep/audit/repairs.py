@@ -55,7 +55,7 @@ class RepairStore(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class RepairOutcome:
     """What was done about a violation, or would be done; or why nothing was, and what people can do."""
 
     violation: Violation
@@ -106,25 +106,25 @@ class Repairs:
             Kind.FOLDER_LEFT: self._remove_folder,
         }
 
-    def planned(self, violation: Violation) -> Outcome:
+    def planned(self, violation: Violation) -> RepairOutcome:
         """What repair() would do."""
         if violation.repair:
-            return Outcome(violation=violation, is_done=True, text=f"would be repaired: {violation.repair}")
-        return Outcome(violation=violation, is_done=False, text=violation.advice)
+            return RepairOutcome(violation=violation, is_done=True, text=f"would be repaired: {violation.repair}")
+        return RepairOutcome(violation=violation, is_done=False, text=violation.advice)
 
-    async def repair(self, violation: Violation, world: World) -> Outcome:
+    async def repair(self, violation: Violation, world: World) -> RepairOutcome:
         """Do what can be done; `world` is what was looked at last."""
         way = self._ways.get(violation.kind)
         if way is None or not violation.repair:
-            return Outcome(violation=violation, is_done=False, text=violation.advice)
+            return RepairOutcome(violation=violation, is_done=False, text=violation.advice)
         try:
             done = await way(violation, world)
         except (VaultError, NotRepaired) as error:
-            return Outcome(violation=violation, is_done=False, text=str(error))
+            return RepairOutcome(violation=violation, is_done=False, text=str(error))
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
-            return Outcome(violation=violation, is_done=False, text=f"{where}{error.strerror or error}")
-        return Outcome(violation=violation, is_done=True, text=done)
+            return RepairOutcome(violation=violation, is_done=False, text=f"{where}{error.strerror or error}")
+        return RepairOutcome(violation=violation, is_done=True, text=done)
 
     # --- runs ------------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from streamvaultd.base.lanes import Lanes
 from streamvaultd.core.names import DAEMON, Job, Run
-from streamvaultd.core.upkeep.world import Disk, Pipe, Process, Result, Unit
+from streamvaultd.core.upkeep.world import Disk, LoadedUnit, Pipe, Process, ResultState
 from streamvaultd.scopes.witnesses.bus import LiveScope, UnitBus
 from streamvaultd.upkeep.audit.folders import look_at_folders, look_at_results
 from streamvaultd.upkeep.audit.procfs import look_at_processes
@@ -33,7 +33,7 @@ class Survey:
         self._lanes = lanes
         self._fd_store = fd_store
 
-    async def units(self) -> tuple[Unit, ...]:
+    async def units(self) -> tuple[LoadedUnit, ...]:
         """Our scopes that are loaded."""
         return tuple(_unit(scope) for scope in await self._bus.list_scopes())
 
@@ -56,13 +56,13 @@ class Survey:
         """What is below the recording directories."""
         return await self._lanes.run(LANE, look_at_folders, tuple(directories))
 
-    async def results(self, paths: Iterable[str]) -> dict[str, Result]:
+    async def results(self, paths: Iterable[str]) -> dict[str, ResultState]:
         """Whether joined files are there."""
         return await self._lanes.run(LANE, look_at_results, tuple(paths))
 
 
-def _unit(scope: LiveScope) -> Unit:
-    return Unit(
+def _unit(scope: LiveScope) -> LoadedUnit:
+    return LoadedUnit(
         name=scope.unit,
         state=scope.active_state,
         run=Run.of(scope.unit),

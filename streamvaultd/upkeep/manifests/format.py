@@ -17,7 +17,7 @@ import msgspec
 from streamvaultd.base.redaction import redact_url
 from streamvaultd.core import ranges
 from streamvaultd.core.model import Broadcast, Moment, Phase, Policy, Recorder, Recording, SeamRecord, Segment, State
-from streamvaultd.jobs.made import Made, Part
+from streamvaultd.jobs.made import Made, ResultPart
 
 NOTHING: Final = Made()
 FORMAT: Final = 1
@@ -244,7 +244,7 @@ def rebuilt(
     )
 
 
-def _part(part: Part) -> ManifestPart:
+def _part(part: ResultPart) -> ManifestPart:
     return ManifestPart(
         name=PurePath(part.path).name,
         bytes=part.bytes,
@@ -258,7 +258,7 @@ def _part(part: Part) -> ManifestPart:
 def made_again(manifest: Manifest, folder: PurePath, there: Sequence[ManifestPart]) -> dict[str, object]:
     """The row of the join that made these files; of a part that is not there it says so."""
     parts = [
-        Part(
+        ResultPart(
             path=str(folder / part.name),
             bytes=part.bytes,
             duration_ms=part.duration_ms,

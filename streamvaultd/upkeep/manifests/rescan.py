@@ -48,7 +48,7 @@ class RescanVerdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class RecordingOnDisk:
     """One recording on disk; `recording` is its number in the store."""
 
     path: str
@@ -58,7 +58,7 @@ class Found:
 
 
 class Traces(Protocol):
-    """See upkeep/manifests/files.py."""
+    """See upkeep/manifests/manifest_files.py."""
 
     @property
     def directory(self) -> str: ...
@@ -127,11 +127,11 @@ class Rescan:
         self._settings = settings
         self._turn = asyncio.Lock()
 
-    async def run(self, directory: str | None, *, dry_run: bool) -> list[Found]:
+    async def run(self, directory: str | None, *, dry_run: bool) -> list[RecordingOnDisk]:
         """Rescan a directory, or all that are known; raises DirectoryUnusable and StoreUnavailable."""
         async with self._turn:
             wanted = {directory} if directory else await self._known()
-            found: list[Found] = []
+            found: list[RecordingOnDisk] = []
             for each in sorted(wanted):
                 for traces in await self._look(each, is_asked=directory is not None):
                     found.append(await self._take(traces, dry_run=dry_run))
@@ -152,16 +152,16 @@ class Rescan:
         except OSError as error:
             raise DirectoryUnusable(directory=directory, why=error.strerror or str(error)) from error
 
-    async def _take(self, traces: Traces, *, dry_run: bool) -> Found:
+    async def _take(self, traces: Traces, *, dry_run: bool) -> RecordingOnDisk:
         if traces.text is None and traces.trouble is None:
             return await self._without_manifest(traces)
         try:
             wanted = _parse(traces)
         except ManifestUnreadable as error:
-            return Found(path=traces.path, verdict=RescanVerdict.UNREADABLE, text=f"cannot be read: {error}")
+            return RecordingOnDisk(path=traces.path, verdict=RescanVerdict.UNREADABLE, text=f"cannot be read: {error}")
         known = self._owned(wanted) or await self._store.known_as(wanted.streamer, wanted.start_time)
         if known is not None:
-            return Found(
+            return RecordingOnDisk(
                 path=traces.path,
                 verdict=RescanVerdict.KNOWN,
                 text=f"is recording {known} of the store",
@@ -170,7 +170,9 @@ class Rescan:
         try:
             return await self._rebuild(traces, wanted, dry_run=dry_run)
         except (OSError, VaultError) as error:
-            return Found(path=traces.path, verdict=RescanVerdict.UNREADABLE, text=f"cannot be taken: {error}")
+            return RecordingOnDisk(
+                path=traces.path, verdict=RescanVerdict.UNREADABLE, text=f"cannot be taken: {error}"
+            )
 
     def _owned(self, wanted: Manifest) -> int | None:
         """The number of a recording that the daemon has, whatever became of its rows."""
@@ -180,28 +182,32 @@ class Rescan:
                 return recording.id
         return None
 
-    async def _without_manifest(self, traces: Traces) -> Found:
+    async def _without_manifest(self, traces: Traces) -> RecordingOnDisk:
         if await self._store.is_stream_used(traces.stream):
-            return Found(
+            return RecordingOnDisk(
                 path=traces.path, verdict=RescanVerdict.KNOWN, text="has no manifest; its stream is in the store"
             )
         advice = "has no manifest: 'streamvaultctl cleanup' makes a recording of its segments"
-        return Found(path=traces.path, verdict=RescanVerdict.NO_MANIFEST, text=advice)
+        return RecordingOnDisk(path=traces.path, verdict=RescanVerdict.NO_MANIFEST, text=advice)
 
-    async def _rebuild(self, traces: Traces, wanted: Manifest, *, dry_run: bool) -> Found:
+    async def _rebuild(self, traces: Traces, wanted: Manifest, *, dry_run: bool) -> RecordingOnDisk:
         if traces.sizes and await self._store.is_stream_used(wanted.stream):
             text = (
                 f"has stream {wanted.stream}, which is another one's in the store, and so has its segments' folder:"
                 " move both to a streamer's folder of their own under a free number, and rescan"
             )
-            return Found(path=traces.path, verdict=RescanVerdict.CONFLICT, text=text)
+            return RecordingOnDisk(path=traces.path, verdict=RescanVerdict.CONFLICT, text=text)
         folder = Path(traces.directory) / traces.streamer
         there = [part for part in wanted.parts if await self._is_there(folder, part)]
         made = await self._made(traces, wanted, there)
         if made is None:
-            return Found(path=traces.path, verdict=RescanVerdict.BUSY, text="has segments that somebody writes to")
+            return RecordingOnDisk(
+                path=traces.path, verdict=RescanVerdict.BUSY, text="has segments that somebody writes to"
+            )
         if dry_run:
-            return Found(path=traces.path, verdict=RescanVerdict.REBUILT, text=f"would be {made.state.value}")
+            return RecordingOnDisk(
+                path=traces.path, verdict=RescanVerdict.REBUILT, text=f"would be {made.state.value}"
+            )
         result = None if made.path is None else manifest.made_again(wanted, folder, there)
         kept = await self._store.insert_rebuilt(made, wanted.broadcast, result if wanted.parts else None)
         recording = kept.recording.id
@@ -211,7 +217,7 @@ class Rescan:
             self._own(kept, self._clock.now())
         other = "" if recording == wanted.recording else f" (its number {wanted.recording} is another one's)"
         text = f"is recording {recording}{other} again, {kept.state.value}"
-        return Found(path=traces.path, verdict=RescanVerdict.REBUILT, text=text, recording=recording)
+        return RecordingOnDisk(path=traces.path, verdict=RescanVerdict.REBUILT, text=text, recording=recording)
 
     async def _is_there(self, folder: Path, part: ManifestPart) -> bool:
         """Whether a file is what its join made: of that size, and with those bytes if its digest is known."""

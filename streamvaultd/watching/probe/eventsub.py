@@ -5,10 +5,10 @@ standard library, and requests and websocket, which come with streamlink, alone.
 A question has "logins", who is to be listened to from now on; "client" and "secret" of the application, "token" and
 perhaps "refresh" of a user; and the addresses "api", "auth" and "events". The answer says how it stands. What is heard
 is written as {"id": 0, "hint": [login, type]}, and is a reason to look, no more than that: events are lost and
-subscriptions rot without a word, so whoever is listened to is asked as often as all others.
+subscriptions rot without a word, so a streamer that is listened to is asked as often as all others.
 
 One connection, for its 300 subscriptions are more than Twitch lets anybody have of channels that have not authorised
-the application (a cost of 10). Whoever is left over is asked, no more.
+the application (a cost of 10). A streamer that is left over is only asked.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ GRACE = 2.0
 
 SUBSCRIPTIONS_MAX = 300
 PACE = 0.1
-"""Subscriptions are so far (s) apart at least: Twitch allows 800 requests a minute."""
+"""The least time (s) between two subscriptions: Twitch allows 800 requests a minute."""
 
 AGAIN = 30.0
 """A subscription that Twitch could not make is tried again after so long (s)."""

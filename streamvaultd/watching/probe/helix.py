@@ -17,7 +17,7 @@ TIMEOUT = 8.0
 TEXT_MAX = 140
 RETRY_MAX = 900.0
 VALID = 3600.0
-"""Twitch wants users' tokens to be validated when they are first used, and so often (s)."""
+"""Twitch wants users' tokens to be validated when they are first used, and then at this interval (s)."""
 
 EARLY = 60.0
 """A token is renewed so long (s) before it expires."""

@@ -26,8 +26,8 @@ REMEMBERED = 4096
 """Entries, at least, whose names are known; and two windows."""
 
 LEAPS, IGNORED = 4, 10
-"""So often between two playlists that both go on: there are two servers, that count on their own. That with the higher
-numbers is followed, as streamlink itself would, unless it does not come for so many reloads."""
+"""This many changes between two playlists that both go on are two servers, which count on their own. The one with the
+higher numbers is followed, as streamlink itself would, unless it does not come for that many reloads."""
 
 _SEQUENCE = re.compile(r"#EXT-X-MEDIA-SEQUENCE:\s*([0-9]{1,18})\s*", re.ASCII)
 _ENTRY_COMES = re.compile(r"#(?:EXTINF|EXT-X-BYTERANGE):.")

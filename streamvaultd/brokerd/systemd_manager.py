@@ -86,7 +86,7 @@ class _Watch:
         return self._results[job]
 
 
-class Manager:
+class SystemdManager:
     """systemd's manager over one bus connection; `connect()` makes it."""
 
     def __init__(self, bus: MessageBus) -> None:
@@ -94,7 +94,7 @@ class Manager:
         self._watches: set[_Watch] = set()
 
     @classmethod
-    async def connect(cls) -> Manager:
+    async def connect(cls) -> SystemdManager:
         """BusError when the bus cannot be reached."""
         manager = cls(await systemd1.connect())
         manager._bus.add_message_handler(manager._on_message)

@@ -17,7 +17,7 @@ from streamvaultd.core.listing import JobRow as StoredJob
 from streamvaultd.core.model import Recorder
 from streamvaultd.core.names import Job, Run
 from streamvaultd.core.recording.events import RecordRequested
-from streamvaultd.core.upkeep.world import Disk, JobRow, Pipe, Process, Result, Row, Unit, World, moved
+from streamvaultd.core.upkeep.world import Disk, JobRow, LoadedUnit, Pipe, Process, ResultState, Row, World, moved
 from streamvaultd.jobs.joins import Joins
 from streamvaultd.recording.manager import Manager
 from streamvaultd.scopes.runs import Runs
@@ -33,11 +33,11 @@ NOBODY: Final = 0
 class Survey(Protocol):
     """Looks at the world; raises BusError and OSError."""
 
-    async def units(self) -> tuple[Unit, ...]: ...
+    async def units(self) -> tuple[LoadedUnit, ...]: ...
     async def pipes(self) -> tuple[tuple[Pipe, ...], int]: ...
     async def processes(self) -> tuple[Process, ...]: ...
     async def disk(self, directories: Iterable[str]) -> Disk: ...
-    async def results(self, paths: Iterable[str]) -> dict[str, Result]: ...
+    async def results(self, paths: Iterable[str]) -> dict[str, ResultState]: ...
 
 
 class AuditStore(Protocol):
@@ -49,7 +49,7 @@ class AuditStore(Protocol):
     async def unfinished_jobs(self) -> Sequence[StoredJob]: ...
 
 
-class Looks:
+class Snapshots:
     """Looks once; raises BusError, OSError and StoreUnavailable."""
 
     def __init__(
@@ -122,7 +122,7 @@ class Looks:
             return max(self._manager.stuck_for(), ANSWER_LIMIT)
         return 0.0
 
-    def _busy_runs(self, units: Iterable[Unit], pipes: Iterable[Pipe]) -> frozenset[Run]:
+    def _busy_runs(self, units: Iterable[LoadedUnit], pipes: Iterable[Pipe]) -> frozenset[Run]:
         runs = {unit.run for unit in units} | {pipe.run for pipe in pipes}
         return frozenset(run for run in runs if run is not None and self._is_busy(run.unit))
 
@@ -133,6 +133,6 @@ class Looks:
         return self._is_busy(job.unit) or self._joins.is_at(job.number)
 
 
-def _jobs_of(units: Iterable[Unit], pipes: Iterable[Pipe], jobs: Iterable[JobRow]) -> set[Job]:
+def _jobs_of(units: Iterable[LoadedUnit], pipes: Iterable[Pipe], jobs: Iterable[JobRow]) -> set[Job]:
     found = {unit.job for unit in units} | {pipe.job for pipe in pipes} | {Job(job.id) for job in jobs}
     return {job for job in found if job is not None}
