@@ -110,7 +110,7 @@ class NoSuchSegment(VaultError):
 class NoSuchStreamer(VaultError):
     name = f"{RECORDER}.NoSuchStreamer"
     what = "cannot find a streamer called '{streamer}'"
-    hint = "'streamvaultctl streamers' shows everybody who is watched"
+    hint = "'streamvaultctl streamers' lists the streamers that are watched"
     exit_code = 4
 
 

@@ -124,7 +124,7 @@ SETTINGS: Final = (
             about="How long a source that has ended or fallen silent has to come back into the same recording."),
     Setting("recording", "outage", span(0, 30 * DAY), "policy.outage", "30min",
             own=SAME,
-            about="How long a source is waited for while nobody can tell whether it is live; not less than grace."),
+            about="How long to wait for a source while nobody can tell whether it is live; never less than grace."),
     Setting("recording", "start_timeout", _WAIT, "policy.start_timeout", "180s",
             own=SAME,
             about="How long a segment may run before its first media arrive; some sites show advertisements first."),
@@ -146,8 +146,8 @@ SETTINGS: Final = (
             about="MemoryMax= of each segment's scope."),
     Setting("limits", "memory_ceiling", _MEMORY, "policy.memory_ceiling", "1G",
             own=SAME,
-            about="How far a recording's memory limit rises when its segments run out of memory; not less than "
-                  "memory_max."),
+            about="How far a recording's memory limit rises when its segments run out of memory; a value below "
+                  "memory_max raises nothing."),
     Setting("limits", "tasks_max", count(8, 4096), "policy.tasks_max", 64, own=SAME,
             about="TasksMax= of each segment's scope."),
     Setting("limits", "job_memory_max", _MEMORY, "policy.job_memory_max", "512M",
@@ -191,7 +191,7 @@ SETTINGS: Final = (
             own=Own(default="false"),
             about="End a recording when the broadcast no longer passes these filters."),
     Setting("network", "allow", NETWORKS, "network_allow", [],
-            about="Loopback, link-local and multicast networks that recordings, and the checks whether somebody is "
+            about="Loopback, link-local and multicast networks that recordings, and the checks whether a streamer is "
                   "live, may reach. Without it they reach only those that their URL or proxy names. "
                   "[\"127.0.0.1\", \"::1\"] opens services of this machine."),
     Setting("streamlink", "command", COMMAND, "streamlink_command", "streamlink",

@@ -26,9 +26,13 @@ class StatusLine:
         live = sum(len(recorder.live) for recorder in recorders)
         joining = sum(recorder.state is State.FINALIZING for recorder in recorders)
         wrong = len(self._settings.mistakes)
-        trouble = f"; {wrong} mistakes in the settings, see 'streamvaultctl status'" if wrong else ""
-        return f"{running} recordings, {live} segments, {joining} joins{trouble}"
+        trouble = f"; {_count(wrong, 'mistake')} in the settings, see 'streamvaultctl status'" if wrong else ""
+        return f"{_count(running, 'recording')}, {_count(live, 'segment')}, {_count(joining, 'join')}{trouble}"
 
     def on_recorder(self, _recorder: Recorder) -> None:
         """A recording has changed."""
         self._notifier.status(self.text)
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -52,7 +52,7 @@ def test_list_asks_for_what_was_given() -> None:
 def test_an_empty_list_says_what_to_type_first_where_nobody_is_watched() -> None:
     daemon = FakeDaemon().on("List", {"recordings": []}).on("ListStreamers", {"streamers": []})
     out = run(daemon, "list").out
-    assert "'streamvaultctl add URL' records every broadcast of somebody" in out
+    assert "'streamvaultctl add URL' records every broadcast of a streamer" in out
     assert "add URL" not in run(daemon, "list", "--all").out
     assert "add URL" not in run(daemon, "list", "--status", "failed").out
 

@@ -109,7 +109,7 @@ ABOUT: Final[Mapping[Kind, About]] = {
         "P1",
         "a segment runs by its row, and its scope is gone",
         "Nobody replaces a run whose death was not noticed.",
-        "the death is told to the recorder, which starts the next segment, or joins what there is",
+        "the recorder learns of the death and starts the next segment, or joins what there is",
     ),
     Kind.RUN_UNWATCHED: About(
         "P1",
@@ -193,7 +193,7 @@ ABOUT: Final[Mapping[Kind, About]] = {
         "I1",
         "the daemon has a recording of which the store has no row",
         "The next daemon would not know what runs.",
-        "its rows are written anew from what the daemon knows",
+        "its rows are written again from what the daemon knows",
     ),
     Kind.ROW_BEHIND: About(
         "I1",
@@ -259,13 +259,13 @@ ABOUT: Final[Mapping[Kind, About]] = {
         "I8",
         "segments are still there though their recording has been joined for a minute",
         "They take their space twice.",
-        "the joined file is compared with them (or made anew, if it is missing), then they are removed",
+        "the joined file is compared with them (or made again, if it is missing), then they are removed",
     ),
     Kind.RESULT_GONE: About(
         "P8",
         "the joined file of a recording is not there any more",
-        "The catalogue names a file that nobody can play.",
-        "the row is told that its file is gone; restore the file first if it is missed",
+        "The store names a file that nobody can play.",
+        "the row notes that its file is gone; restore the file first if it is missed",
     ),
     Kind.FOLDER_LEFT: About(
         "P10",

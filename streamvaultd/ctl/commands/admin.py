@@ -19,7 +19,7 @@ from streamvaultd.ctl.show.text import Span, Style, plural
 def settings(session: Session) -> None:
     """Show the settings that are in force.
 
-    Those that are not as by default are marked. What streamlink's options are set to is not shown.
+    Those that differ from their defaults are marked. What streamlink's options are set to is not shown.
     """
     found = records.objects(session.call("GetSettings"), "settings")
     if session.show_json(found):
@@ -79,7 +79,7 @@ def streamlink_install(session: Session, *, version: str | None, no_hashes: bool
 
 @streamlink.command("update")
 def streamlink_update(session: Session) -> None:
-    """Install anew what this version of the program knows."""
+    """Install what this version of the program knows, again."""
     _manage_streamlink(session, "update", None)
 
 

@@ -34,7 +34,7 @@ class Violation(NamedTuple):
 
 @command("check")
 def check(session: Session) -> ExitCode:
-    """Compare rows, units, processes and files, and print what is wrong.
+    """Check the store, units, processes and files.
 
     Exit status 1 if there is anything.
     """

@@ -29,10 +29,8 @@ if TYPE_CHECKING:
 @command("record")
 @argument("url", "URL")
 @option("--name", metavar="NAME", help="Name of the streamer. [default: taken from the URL]")
-@option("--quality", metavar="QUALITY", help="streamlink's stream names, best first: 1080p60,720p,best.")
-@option(
-    "--directory", metavar="PATH", complete="file", help="Where the files go, below a folder of the streamer's name."
-)
+@option("--quality", metavar="QUALITY", help="Qualities by streamlink's names, best first: 1080p60,720p,best.")
+@option("--directory", metavar="PATH", complete="file", help="Folder in which the streamer's folder is made.")
 @option("--duration", metavar="TIME", help="Stop after that much media: 90min, 2h 30min.")
 @option("--wait", is_flag=True, help="Wait until the recording has ended; print the path of its file.")
 @option("--no-block", is_flag=True, help="Do not wait until media arrive.")
@@ -165,7 +163,7 @@ def keep(session: Session, *, recording: str) -> int:
 @command("unkeep")
 @RECORDING
 def unkeep(session: Session, *, recording: str) -> int:
-    """Take the mark of 'keep' off a recording.
+    """Remove the mark of 'keep' from a recording.
 
     The limits of [retention] count it again; they remove nothing within the next ten minutes.
     """

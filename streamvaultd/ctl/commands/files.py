@@ -93,7 +93,7 @@ def mistakes_after(session: Session, file: File) -> list[str]:
 def set_(session: Session, *, streamer: str, changes: tuple[str, ...]) -> ExitCode:
     """Change settings in a streamer's file.
 
-    Its comments stay. KEY is as in streamvaultd.streamer(5), with its section in front where that has to be said:
+    Its comments stay. KEY is as in streamvaultd.streamer(5), with its section in front where several sections have it:
     recording.directory. Without a VALUE the default holds again. A mistake changes nothing.
     """
     file = file_of(session, streamer)

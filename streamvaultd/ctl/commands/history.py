@@ -59,10 +59,10 @@ def _job_row(top: Fields, now: int) -> tuple[Span, ...]:
 @command("events")
 @MAYBE_RECORDING
 @option("-n", "--limit", metavar="N", least=1, help=f"Show the last N. [default: {EVENTS}]")
-@option("-p", "--priority", choices=PRIORITIES, help="Show those only that are so bad, or worse.")
-@option("--kind", metavar="KIND", help="Show those of one kind only: segment-died, rotation-done.")
-@option("--since", metavar="TIME", help="Show those only that happened since then: 2h, yesterday, 2026-11-23.")
-@option("--until", metavar="TIME", help="Show those only that happened before then.")
+@option("-p", "--priority", choices=PRIORITIES, help="Show only those of this priority or worse.")
+@option("--kind", metavar="KIND", help="Show only those of one kind: segment-died, rotation-done.")
+@option("--since", metavar="TIME", help="Show only those that happened since then: 2h, yesterday, 2026-11-23.")
+@option("--until", metavar="TIME", help="Show only those that happened before then.")
 def events(
     session: Session,
     *,
@@ -73,7 +73,7 @@ def events(
     since: str | None,
     until: str | None,
 ) -> None:
-    """Show what people were told, the latest last.
+    """Show the messages of the daemon, the latest last.
 
     Of all recordings or of one. The store keeps this longer than the journal may; 'logs' has streamlink's lines, too.
     """

@@ -18,7 +18,7 @@ STATUSES = ("recording", "finalizing", "completed", "stopped", "failed")
 
 
 FIRST_STEPS = (
-    "\nNobody is watched yet: 'streamvaultctl add URL' records every broadcast of somebody, "
+    "\nNo streamer is watched yet: 'streamvaultctl add URL' records every broadcast of a streamer, "
     "'streamvaultctl record URL' one now."
 )
 
@@ -27,10 +27,10 @@ FIRST_STEPS = (
 @argument("streamer", "[STREAMER]", required=False, complete="recording")
 @option("-a", "--all", name="show_all", is_flag=True, help="Show recordings that have ended, too.")
 @option("-l", "--long", is_flag=True, help="Show title and category of the broadcast, too.")
-@option("--status", choices=STATUSES, help="Show those with this status only.")
-@option("--kept", is_flag=True, help="Show those only that are marked to be kept.")
-@option("--since", metavar="TIME", help="Show those only that were started since then: 2h, yesterday, 2026-11-23.")
-@option("--until", metavar="TIME", help="Show those only that were started before then.")
+@option("--status", choices=STATUSES, help="Show only those with this status.")
+@option("--kept", is_flag=True, help="Show only those that are marked to be kept.")
+@option("--since", metavar="TIME", help="Show only those that were started since then: 2h, yesterday, 2026-11-23.")
+@option("--until", metavar="TIME", help="Show only those that were started before then.")
 @option("-n", "--limit", metavar="N", least=1, help="Show the newest N only.")
 def list_(
     session: Session,

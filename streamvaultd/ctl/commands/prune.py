@@ -21,7 +21,7 @@ HINTS = [
 
 @command("prune")
 @MAYBE_RECORDING
-@option("--older-than", metavar="TIME", help="Remove media of all recordings that ended so long ago: 30d, 12w.")
+@option("--older-than", metavar="TIME", help="Remove media of all recordings that ended longer ago: 30d, 12w.")
 @option(
     "--streamer",
     metavar="NAME",
@@ -47,9 +47,9 @@ def prune(
 ) -> ExitCode:
     """Remove media of recordings that are over.
 
-    Of one, of all that ended so long ago, or of those that retention will remove by itself. What runs or is being
-    joined is never touched, and what is marked to be kept only with --force. The recordings stay in the list, and say
-    that their media are gone. Exit status 1 if something was kept that was asked for.
+    Of one, of all that ended longer ago than a time, or of those that retention will remove by itself. What runs or is
+    being joined is never touched, and what is marked to be kept only with --force. The recordings stay in the list,
+    and say that their media are gone. Exit status 1 if something stays that you asked to remove, or you say no.
     """
     bounds = [recording is not None, older_than is not None, by_retention].count(True)
     if bounds != 1 or ((failed or force) and by_retention) or (recording is not None and streamer is not None):

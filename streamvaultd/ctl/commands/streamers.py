@@ -34,7 +34,7 @@ class Streamer(NamedTuple):
 
 @command("streamers")
 def streamers(session: Session) -> None:
-    """List who is watched, and what is wrong with streamlink if anything is."""
+    """List the streamers that are watched."""
     found = session.pages("ListStreamers", "streamers")
     if session.show_json(found):
         return
@@ -66,7 +66,7 @@ def _refused(status: Answer, known: set[str]) -> Iterator[Streamer]:
 @command("add")
 @argument("urls", "URL...")
 @option("--name", metavar="NAME", help="Name of the streamer. [default: taken from the URL]")
-@option("--quality", metavar="QUALITY", help="streamlink's stream names, best first: 1080p60,720p,best.")
+@option("--quality", metavar="QUALITY", help="Qualities by streamlink's names, best first: 1080p60,720p,best.")
 def add(session: Session, *, urls: tuple[str, ...], name: str | None, quality: str | None) -> ExitCode:
     """Watch streamers, and record every broadcast.
 
@@ -103,7 +103,7 @@ def _from_input() -> list[str]:
 @command("remove")
 @STREAMER
 def remove(session: Session, *, streamer: str) -> None:
-    """Watch a streamer no more.
+    """Stop watching a streamer.
 
     A recording that runs goes on, and all recordings stay.
     """
@@ -121,7 +121,7 @@ def enable(session: Session, *, streamer: str) -> None:
 @command("disable")
 @STREAMER
 def disable(session: Session, *, streamer: str) -> None:
-    """Watch a streamer no more for now.
+    """Stop watching a streamer for now.
 
     A recording that runs goes on.
     """
@@ -131,7 +131,7 @@ def disable(session: Session, *, streamer: str) -> None:
 @command("probe")
 @STREAMER
 def probe(session: Session, *, streamer: str) -> None:
-    """Ask whether a streamer is live, now.
+    """Check now whether a streamer is live.
 
     If so, a recording begins, as it would have at the next look.
     """
