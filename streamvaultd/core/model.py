@@ -188,6 +188,8 @@ class Segment:
     pace: Pace | None = None  # how its source offers media, once that is known; not stored
     looked_at: Instant | None = None  # when its size was last looked at; not stored
     asked_at: Instant | None = None  # when it was last asked whether the source of a silent run goes on; not stored
+    answered_at: Instant | None = None  # when that was answered; not stored
+    ask_rest: float = 0.0  # so long (s) the site wants to be left alone after that; not stored
     asked_mark: str = ""  # of the playlist, as the answer to that had it; not stored
     pause: float = 0.0  # its longest silence (s) that ended though its source was there all the time; not stored
     left_behind: bool = False  # its source has gone on since, and nothing came; not stored

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+FRAMES_MAX: Final = 8192
+"""Frames of one unit: what has more is no sound, or made to fill the memory, and is left as it is from there on."""
+
 HERTZ: Final = 90_000
 """Ticks in a second."""
 # By the index in a header
@@ -43,13 +46,16 @@ def sound_frames(unit: bytes, start: int) -> Iterator[tuple[int, int, int]]:
     """(offset, size, ticks since the first) of the whole frames from `start` on; none where no sound is known."""
     parse = _parser(unit, start)
     at, ticks, begun = start, 0.0, -1
-    lasts = 0.0
-    while parse is not None and (frame := parse(unit, at)) is not None and at + frame.size <= len(unit):
+    lasts, count = 0.0, 0
+    while parse is not None and count < FRAMES_MAX:
+        frame = parse(unit, at)
+        if frame is None or at + frame.size > len(unit):
+            break
         if frame.samples:
             if begun >= 0:
                 yield begun, at - begun, round(ticks)
                 ticks += lasts
-            begun, lasts = at, frame.samples * HERTZ / frame.rate
+            begun, lasts, count = at, frame.samples * HERTZ / frame.rate, count + 1
         elif begun < 0:
             return
         at += frame.size

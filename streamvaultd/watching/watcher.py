@@ -28,6 +28,7 @@ from streamvaultd.errors import AlreadyRecording, NoSuchStreamer, StoreUnavailab
 from streamvaultd.recording.inbox import Recorders
 from streamvaultd.reporting.hub import Hub, StreamerNews
 from streamvaultd.reporting.notices import REMARKS, STORE_FAILED, Journal
+from streamvaultd.watching.plugins import QUESTIONS_MAX
 
 EVENTS_MAX: Final = 10_000
 """Events that may wait; one is there for each question and each change of a recording, so there are never so many."""
@@ -294,9 +295,22 @@ class SourceProbes:
         self._watches = watches
         self._asker = asker
         self._plugins = plugins
+        self._turns = asyncio.Semaphore(QUESTIONS_MAX)
+        self._open: dict[int, asyncio.Future[SourceAnswer]] = {}
 
     async def probe(self, recording: Recording) -> SourceAnswer:
-        """What the source offers now."""
+        """What the source offers now; who asks again meanwhile gets the same answer."""
+        asked = self._open.get(recording.id)
+        if asked is None:
+            asked = self._open[recording.id] = asyncio.ensure_future(self._ask(recording))
+            asked.add_done_callback(lambda _: self._open.pop(recording.id, None))
+        return await asyncio.shield(asked)
+
+    async def _ask(self, recording: Recording) -> SourceAnswer:
+        async with self._turns:
+            return await self._look(recording)
+
+    async def _look(self, recording: Recording) -> SourceAnswer:
         streamer = self._watches.streamer(recording.streamer)
         if streamer is None or streamer.url != recording.url:
             return _answer(await self._plugins.probe(recording.url, recording.quality))

@@ -28,6 +28,7 @@ _SEGMENT_WITHOUT: dict[str, Any] = {
     "anon": None, "anon_at": None, "anon_rate": 0.0, "filtering": False, "muxed": False, "earlier_boot": False,
     "suspect": None, "suspect_since": None, "suspect_until": None, "flows": (), "unfit": None,
     "pace": None, "looked_at": None, "asked_at": None, "asked_mark": "", "left_behind": False, "pause": 0.0,
+    "answered_at": None, "ask_rest": 0.0,
 }  # fmt: skip
 _RECORDER_WITHOUT: dict[str, Any] = {"host_stopping": None, "gone": False, "mark": ""}
 """What is not stored, and what is read instead"""

@@ -32,6 +32,7 @@ from streamvaultd.core.recording.policy import (
     has_stalled,
     is_host_stopping,
     is_memory_near,
+    is_rested,
     last_growth,
     memory_limit,
     next_measure,
@@ -147,7 +148,7 @@ def _decide(recorder: Recorder, event: ev.SizeMeasured, *, has_grown: bool) -> S
         return recorder, ()
     if has_grown and segment.suspect is not None and is_beside_wanted(recorder, segment, now):
         return start_beside(recorder, segment, event.at)
-    if segment.left_behind and may_rotate(recorder, segment, now):
+    if segment.left_behind and is_rested(recorder, segment, now) and may_rotate(recorder, segment, now):
         return replace_left_behind(recorder, segment, event.at)
     room = max(memory_limit(recorder, now), raised_limit(segment.memory_max or 0, recorder.recording.policy))
     if is_memory_near(segment, now, room) and may_rotate(recorder, segment, now):

@@ -17,6 +17,7 @@ from streamvaultd.core.model import Container, Instant, Moment, Phase, Recorder,
 from streamvaultd.core.pace import still_limit, suspect_look
 from streamvaultd.core.recording import effects as fx
 from streamvaultd.core.recording import events as ev
+from streamvaultd.core.recording.asking import PROBE_MAX, is_too_often
 from streamvaultd.core.recording.effects import Effect, Notice
 from streamvaultd.core.recording.loglines import Line
 from streamvaultd.core.recording.on_source import on_looked_at as on_answer
@@ -25,6 +26,7 @@ from streamvaultd.core.recording.policy import (
     fills_in_a_row,
     has_advanced,
     idle_since,
+    is_rested,
     is_suspect,
     may_fill,
     next_measure,
@@ -150,18 +152,23 @@ def ask_about_silence(recorder: Recorder, segment: Segment, at: Moment) -> Step:
     if due is None or at.monotonic < due or not may_rotate(recorder, segment, at.monotonic):
         return recorder, ()
     number = recorder.probe + 1
-    return replace(put(recorder, segment, asked_at=at.monotonic), probe=number), (fx.Probe(number),)
+    return replace(put(recorder, segment, asked_at=at.monotonic, answered_at=None), probe=number), (fx.Probe(number),)
 
 
 def on_source_looked_at(recorder: Recorder, event: ev.SourceProbed) -> Step:
     """A playlist that advances while nothing comes has what the run does not get; one more look at the file tells."""
     after, _ = on_answer(recorder, event)
     current = after.current
-    is_told = event.probe == recorder.probe and event.outcome is ev.Outcome.LIVE and event.mark != ""
-    if not is_told or current is None or current.asked_at is None:
+    if event.probe != recorder.probe or current is None or current.asked_at is None:
         return after, ()
+    rest = PROBE_MAX if event.outcome is ev.Outcome.TROUBLE and is_too_often(event.detail) else 0.0
+    current = replace(current, answered_at=event.at.monotonic, ask_rest=rest)
+    if event.outcome is not ev.Outcome.LIVE or not event.mark:
+        look = next_measure(current, recorder.recording.policy, event.at.monotonic)
+        return put(after, current, measure_at=look), ()
     has_moved = current.asked_mark not in ("", event.mark)
-    look = event.at.monotonic + suspect_look(current.pace) if has_moved else current.measure_at
+    look = next_measure(current, recorder.recording.policy, event.at.monotonic)
+    look = event.at.monotonic + suspect_look(current.pace) if has_moved else look
     is_behind = current.left_behind or has_moved
     return put(after, current, asked_mark=event.mark, left_behind=is_behind, measure_at=look), ()
 
@@ -180,7 +187,8 @@ def replace_left_behind(recorder: Recorder, segment: Segment, at: Moment) -> Ste
 
 def is_beside_wanted(recorder: Recorder, segment: Segment, now: Instant) -> bool:
     """Whether another segment is to start beside this one, which may be losing media."""
-    return is_suspect(segment, now) and has_advanced(segment) and may_rotate(recorder, segment, now)
+    is_time = has_advanced(segment) and is_rested(recorder, segment, now)
+    return is_suspect(segment, now) and is_time and may_rotate(recorder, segment, now)
 
 
 def start_beside(recorder: Recorder, segment: Segment, at: Moment) -> Step:

@@ -38,6 +38,11 @@ BESIDE_PAUSE: Final = 3.0
 BESIDE_PAUSE_MAX: Final = 60.0
 """Seconds between two tries to have a segment beside a suspected one: an eighth of how long it has been one."""
 
+BESIDES_FREE: Final = 3
+BESIDE_NEW: Final = 240.0
+"""After so many replacements of runs that each lasted less than this (s), the next ones are made to wait, half of it
+at most."""
+
 INCOMPLETE_LIMIT: Final = 60.0
 """So long (s) after the last media a run is replaced of which one stream cannot be opened; later, one will do."""
 
@@ -229,6 +234,24 @@ def beside_pause(segment: Segment, at: Instant) -> float:
     return min(max(lasted / 8, BESIDE_PAUSE), BESIDE_PAUSE_MAX)
 
 
+def besides_in_a_row(recorder: Recorder) -> int:
+    """How many runs lately were replaced within minutes: what is suspected so often may be the source's own way."""
+    ends = [(each.media_at, each.ended or each.since) for each in recorder.segments[:-1] if each.rotated]
+    lasted = [until.monotonic - since.monotonic for since, until in ends[-10:] if since is not None]
+    return next((count for count, each in enumerate(reversed(lasted)) if each >= BESIDE_NEW), len(lasted))
+
+
+def beside_rest(recorder: Recorder) -> float:
+    """So long (s) a run has to have recorded before another one starts beside it."""
+    count = besides_in_a_row(recorder)
+    return 0.0 if count < BESIDES_FREE else min(STEADY * 2.0 ** (count - BESIDES_FREE + 1), BESIDE_NEW / 2)
+
+
+def is_rested(recorder: Recorder, segment: Segment, at: Instant) -> bool:
+    """Whether a run has recorded for long enough to be replaced."""
+    return segment.media_at is not None and at - segment.media_at.monotonic >= beside_rest(recorder)
+
+
 def preferred_quality(recorder: Recorder) -> str | None:
     """The quality that the next segment is to take if it is there: that of the segment before, whose bytes it meets.
 
@@ -330,7 +353,10 @@ def silence_due(segment: Segment, policy: Policy) -> Instant | None:
     due = segment.grown_at + silence_limit(segment.pace, policy.stall_timeout, segment.pause)
     if segment.asked_at is None:
         return due
-    rest = max(segment.pace.target, ASK_MIN, (segment.asked_at - segment.grown_at) / ASK_REST)
+    if segment.answered_at is None:  # one question at a time: a later one would make its answer void
+        return max(due, segment.asked_at + PROBE_LIMIT)
+    took = segment.answered_at - segment.asked_at
+    rest = max(segment.pace.target, ASK_MIN, took, (segment.asked_at - segment.grown_at) / ASK_REST, segment.ask_rest)
     return max(due, segment.asked_at + rest)
 
 

@@ -10,7 +10,14 @@ from streamvaultd.core.cause import Cause
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Instant, Moment, Phase, Recorder, Segment, State, StopReason
 from streamvaultd.core.recording import effects as fx
-from streamvaultd.core.recording.asking import PROBE_MAX, PROBE_SOON, is_too_often, next_probe, trouble_pause
+from streamvaultd.core.recording.asking import (
+    PROBE_LAST,
+    PROBE_MAX,
+    PROBE_SOON,
+    is_too_often,
+    next_probe,
+    trouble_pause,
+)
 from streamvaultd.core.recording.effects import Announce, Effect, Notice
 from streamvaultd.core.recording.policy import (
     DISK_CHECK,
@@ -151,7 +158,8 @@ def grace_after_trouble(recorder: Recorder, now: Instant) -> Instant | None:
     if recorder.grace_until is None or recorder.silent_since is None:
         return recorder.grace_until
     policy = recorder.recording.policy
-    return max(recorder.grace_until, min(now + policy.grace, recorder.silent_since + policy.outage))
+    longer = max(policy.grace, PROBE_MAX + PROBE_LAST)  # time for a question that is asked as seldom as any
+    return max(recorder.grace_until, min(now + longer, recorder.silent_since + policy.outage))
 
 
 _UNWATCHED: dict[str, Any] = {"grace_until": None, "silent_since": None}

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from typing import Any, NoReturn
 
@@ -187,9 +188,14 @@ def mark_of(playlist: Any) -> str:
 
     What follows a "?" in an address may change with every request, and is no sign of anything.
     """
+    segments = playlist.segments[-LATEST:]
+    names = [segment.uri.partition("?")[0] for segment in segments]
+    # what all names begin with may be made for who asks, as may all of a name where dates tell what is new
+    alike = re.sub(r"[0-9]+$", "", os.path.commonprefix(names)) if len(names) > 1 else ""  # noqa: RUF071 - characters are meant
+    are_dated = all(segment.date for segment in segments)
     latest = [
-        f"{segment.uri.partition('?')[0]} {segment.duration} {segment.date} {segment.byterange}"
-        for segment in playlist.segments[-LATEST:]
+        f"{'' if are_dated else name[len(alike) :]} {segment.duration} {segment.date} {segment.byterange}"
+        for name, segment in zip(names, segments, strict=True)
     ]
     told = [playlist.media_sequence, len(playlist.segments), *latest]
     return hashlib.sha256(repr(told).encode()).hexdigest()[:16]

@@ -16,6 +16,7 @@ from typing import Any
 
 from streamlink.exceptions import StreamlinkError
 from streamlink.stream.dash.dash import DASHStreamWorker
+from streamlink.stream.dash.manifest import MPDParsingError
 
 LIMIT = 20.0
 """Seconds without a manifest after which it is over; as for HLS with two seconds to a media segment."""
@@ -28,7 +29,7 @@ def reload(worker: Any) -> bool:
     """In place of DASHStreamWorker's own; one that failed is tried again as soon as one that succeeded."""
     try:
         changed = bool(_reload(worker))  # type: ignore[no-untyped-call]
-    except StreamlinkError as error:
+    except (StreamlinkError, MPDParsingError, ValueError) as error:  # also a page of a server that is busy, with 200
         log.warning("Failed to reload playlist: %s", error)
         since = vars(worker).setdefault("_streamvault_since", time.monotonic())
         if time.monotonic() - since > LIMIT:

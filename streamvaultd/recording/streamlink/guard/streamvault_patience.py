@@ -40,6 +40,7 @@ GONE = frozenset({401, 403, 404, 410})
 OVERDUE = 3.0
 """So many media segments after it was read a playlist should have been read again."""
 
+_TARGET = re.compile(rb"^#EXT-X-TARGETDURATION:\s*([0-9]{1,6})", re.ASCII | re.MULTILINE)
 _LENGTH = re.compile(rb"^#EXTINF:\s*([0-9]{1,6}(?:\.[0-9]{1,9})?)", re.ASCII | re.MULTILINE)
 log = logging.getLogger("streamlink.plugins.streamvault_patience")
 _send = requests.Session.send
@@ -62,7 +63,8 @@ class Patience:
         lengths = [float(length) for length in _LENGTH.findall(body)]
         if sum(lengths) > 0:
             self.windows[thread] = max(sum(lengths) / SHARE, 1.5 * max(lengths))
-            self.paces[thread] = sum(lengths), max(lengths)
+            target = _TARGET.search(body)  # so often it is read again, however short its media segments are
+            self.paces[thread] = sum(lengths), max(*lengths, float(target[1]) if target else 0.0)
             self.read_at[thread] = time.monotonic()
 
     def news(self, now: float) -> tuple[float, float] | None:
