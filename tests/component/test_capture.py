@@ -69,7 +69,7 @@ async def test_the_file_holds_the_window_and_all_that_came_after_it_byte_by_byte
     assert record["status"] == 0
     assert studio.output.read_bytes() == studio.offered("a")
     assert [resolved_quality(line) for line in record["log"] if resolved_quality(line)] == ["live"]
-    assert not kinds(record) - {Line.OPENING}
+    assert kinds(record) - {Line.OPENING} == {Line.PACE}
 
 
 async def test_a_run_with_a_limit_counts_the_window_from_its_oldest_media_on(studio: Studio) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -203,6 +204,26 @@ def test_a_playlist_advances_though_its_number_stays(changed: str, is_another: b
     """Packagers that always say MEDIA-SEQUENCE:0, or name files in a ring, are live; a new token is no advance."""
     marks = [mark_of(parse_m3u8(text)) for text in (PLAYLIST, changed)]
     assert (marks[0] != marks[1]) is is_another
+
+
+def window(session: str, first: int, *, dated: bool = False) -> str:
+    """A playlist of four media segments, whose names belong to who asks; with dates they tell nothing at all."""
+    entries = ""
+    for number in range(first, first + 4):
+        date = f"#EXT-X-PROGRAM-DATE-TIME:2026-01-01T00:00:{2 * (number - 95):02d}Z\n" if dated else ""
+        name = hashlib.sha256(f"{session} {number}".encode()).hexdigest() if dated else f"media_w{session}_{number}"
+        entries += f"{date}#EXTINF:2.0,\n{name}.ts\n"
+    return f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:0\n{entries}"
+
+
+@pytest.mark.parametrize("dated", [False, True])
+def test_a_playlist_that_stands_still_stands_still_for_every_session(dated: bool) -> None:
+    """Each question is a session of its own, and some packagers name media by session."""
+    first, again, later = (
+        mark_of(parse_m3u8(window(session, number, dated=dated)))
+        for session, number in (("1", 97), ("27", 97), ("3", 98))
+    )
+    assert first == again != later
 
 
 ADVANCING = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:1\n#EXTINF:2,\nmedia.ts\n"

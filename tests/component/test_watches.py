@@ -41,6 +41,7 @@ from streamvaultd.reporting.entry import Entry
 from streamvaultd.reporting.hub import Hub, JobNews, StreamerNews
 from streamvaultd.reporting.notices import STORE_FAILED, STREAMERS_REFUSED
 from streamvaultd.varlink.server import Call
+from streamvaultd.watching.plugins import QUESTIONS_MAX
 from streamvaultd.watching.roster import Roster
 from streamvaultd.watching.secrets import Secrets
 from streamvaultd.watching.watcher import SourceProbes, Watches
@@ -372,6 +373,39 @@ async def test_a_recording_asks_for_its_source_as_the_streamers_file_has_it(worl
     world.air["alice"] = replace(LIVE, site_id="b2")
     found = await probes.probe(mine)
     assert (found.outcome, found.is_another) == (Outcome.ENDED, True)
+
+
+class Slow(Alone):
+    """Answers when it may; who asks is counted."""
+
+    def __init__(self) -> None:
+        self.may, self.full = asyncio.Event(), asyncio.Event()
+        self.asked, self.most, self.now = 0, 0, 0
+
+    async def probe(self, url: str, quality: str) -> Sighting:
+        self.asked, self.now = self.asked + 1, self.now + 1
+        self.most = max(self.most, self.now)
+        if self.now == QUESTIONS_MAX:
+            self.full.set()
+        await self.may.wait()
+        self.now -= 1
+        return await super().probe(url, quality)
+
+
+async def test_few_sources_are_asked_at_a_time_and_each_once(world: World) -> None:
+    """Who asks again meanwhile gets the same answer: a site that is slow has no queue that grows."""
+    slow = Slow()
+    probes = SourceProbes(watches=world.watches, asker=world, plugins=slow)
+    world.air["alice"] = LIVE
+    await world.call("AddStreamer", url=URL)
+    await world.until(lambda: bool(world.begun))
+    mine = world.recorders[1].recording
+    many = [replace(mine, id=number, url=f"https://elsewhere.example/{number}") for number in range(2, 22)]
+    asking = asyncio.gather(*(probes.probe(each) for each in many * 2))
+    await asyncio.wait_for(slow.full.wait(), 60)
+    slow.may.set()
+    assert {answer.detail for answer in await asking} == {"asked alone"}
+    assert (slow.asked, slow.most) == (len(many), QUESTIONS_MAX)
 
 
 async def test_retention_goes_by_the_file_and_not_by_one_with_mistakes(world: World) -> None:

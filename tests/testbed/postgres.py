@@ -9,6 +9,7 @@ import select
 import shutil
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 USER = "postgres"
@@ -85,7 +86,8 @@ class Postgres:
 
     def _signal(self, number: signal.Signals) -> None:
         for pid in self._pids():
-            os.kill(pid, number)
+            with suppress(ProcessLookupError):  # its children come and go
+                os.kill(pid, number)
 
     def _pids(self) -> list[int]:
         """The server's first process, and its children."""
@@ -95,7 +97,10 @@ class Postgres:
     def kill(self) -> None:
         """End it as a power cut does."""
         pid, *children = self._pids()
-        ended = [os.pidfd_open(child) for child in children]
+        ended = []
+        for child in children:
+            with suppress(ProcessLookupError):  # they come and go
+                ended.append(os.pidfd_open(child))
         os.kill(pid, signal.SIGKILL)
         for fd in ended:  # they go when they see it, and hold the cluster until then
             select.select([fd], [], [], KILL_TIMEOUT)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from streamvaultd.core.model import Moment, Phase, Recorder, State
 from streamvaultd.core.pace import Pace, flow_look, sign_hold, silence_limit, still_limit
 from streamvaultd.core.recording import effects as fx
 from streamvaultd.core.recording import events as ev
+from streamvaultd.core.recording.asking import PROBE_MAX
 from streamvaultd.core.recording.effects import Notice
 from streamvaultd.core.recording.loglines import Line
 from streamvaultd.core.recording.machine import step
@@ -36,6 +38,10 @@ def paced(seconds: float = 30.0, pace: Pace = SOURCE) -> World:
 
 def asked(world: World) -> int:
     return world.recorder.probe
+
+
+def current_of(world: World) -> int:
+    return world.recorder.segments[-1].number
 
 
 @pytest.mark.parametrize(("target", "window", "limit"), [
@@ -125,6 +131,57 @@ def test_the_next_run_knows_the_pace_of_the_one_before() -> None:
     assert [segment.pace for segment in world.recorder.segments] == [SOURCE, SOURCE]
     world.change_air(Air.ENDED)
     ends_well(world)
+
+
+def test_a_site_that_answers_slowly_is_asked_one_question_at_a_time() -> None:
+    """A later question would make the answer to the one before it void, and none would ever tell anything."""
+    world = paced(pace=Pace(2.0, 12.0))
+    world.probe_seconds = 10.0
+    before = asked(world)
+    world.scopes[1].stalled = True
+    assert world.advance_until(lambda world: len(world.recorder.segments) > 1, 40.0)
+    assert asked(world) - before == 2
+
+
+def test_a_site_that_wants_to_be_left_alone_is_left_alone_during_a_silence() -> None:
+    recorder, at = silent(paced())
+    recorder, _ = step(recorder, ev.SizeMeasured(at=at, attempt=1, size=recorder.segments[0].size))
+    for detail, is_left_alone in (("429 Client Error: Too Many Requests", True), ("timed out", False)):
+        answer = ev.SourceProbed(at=at, probe=recorder.probe, outcome=ev.Outcome.TROUBLE, detail=detail, mark="")
+        after, _ = step(recorder, answer)
+        due = silence_due(after.segments[0], replace(POLICY, stall_timeout=STALL))
+        assert due is not None
+        assert (due >= at.monotonic + PROBE_MAX) is is_left_alone
+
+
+@pytest.mark.parametrize("every", [20, 30, 60])
+def test_a_source_that_is_suspected_all_the_time_has_fewer_and_fewer_runs(every: int) -> None:
+    """One of a site's caches refuses a playlist now and then, and nothing is lost by it."""
+    world = paced()
+    for _ in range(3600 // every):
+        world.tell(lambda at: ev.SegmentSpoke(at=at, attempt=current_of(world), line=Line.RELOAD_REFUSED))
+        world.advance(float(every))
+    assert 3 < len(world.recorder.segments) < 45
+    assert world.recorder.state is State.RECORDING
+    world.change_air(Air.ENDED)
+    ends_well(world)
+
+
+@pytest.mark.parametrize("grace", [2.0, 60.0])
+def test_a_short_grace_asks_no_more_of_a_site_that_wants_to_be_left_alone(
+    monkeypatch: pytest.MonkeyPatch, grace: float
+) -> None:
+    world = begun(World(policy=replace(POLICY, grace=grace, outage=1800.0)))
+    world.advance(20.0)
+
+    def refuse(probe: int, *_: object, **__: object) -> Callable[[Moment], ev.Event]:
+        detail = "429 Client Error: Too Many Requests"
+        return lambda at: ev.SourceProbed(at=at, probe=probe, outcome=ev.Outcome.TROUBLE, detail=detail, mark="")
+
+    monkeypatch.setattr(world.source, "answer", refuse)
+    world.change_air(Air.OFFLINE)
+    world.advance(1200.0)
+    assert 10 < asked(world) < 120
 
 
 def silent(world: World) -> tuple[Recorder, Moment]:

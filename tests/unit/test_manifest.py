@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from streamlink.exceptions import StreamError
 from streamlink.stream.dash.dash import DASHStreamWorker
+from streamlink.stream.dash.manifest import MPDParsingError
 
 _reload = DASHStreamWorker.reload
 from streamvaultd.recording.streamlink.guard import streamvault_manifest as manifest  # noqa: E402
@@ -40,6 +41,21 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     monkeypatch.setattr(manifest, "_reload", answer)
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     return now
+
+
+@pytest.mark.parametrize(
+    "error", [StreamError("503"), MPDParsingError("no Period"), ValueError("P-T2 is no duration")]
+)
+def test_what_is_no_manifest_is_asked_for_again(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """A page of a server that is busy, with the status 200, comes as any of these."""
+
+    def refuse(_worker: Worker) -> bool:
+        raise error
+
+    monkeypatch.setattr(manifest, "_reload", refuse)
+    worker: Any = Worker(iter(()))
+    assert manifest.reload(worker) is True
+    assert not worker.closed
 
 
 @pytest.mark.parametrize(

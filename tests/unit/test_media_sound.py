@@ -6,7 +6,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamvaultd.media.sound import sound_frames
+from streamvaultd.media.sound import FRAMES_MAX, sound_frames
 
 MP3 = bytes([0xFF, 0xFB, 0x54, 0xC4]).ljust(192, b"\x55")
 """Layer III, 64 kbit/s, 48 kHz."""
@@ -25,6 +25,12 @@ def test_only_whole_frames_count() -> None:
 def test_substreams_of_one_time_are_one_frame() -> None:
     assert list(sound_frames((MAIN + BESIDE) * 2, 0)) == [(0, 48, 0), (48, 48, 2880)]
     assert list(sound_frames(BESIDE + MAIN, 0)) == []
+
+
+def test_a_unit_that_is_full_of_frames_is_divided_so_far_only() -> None:
+    """16 MiB of them would take half a GiB of memory."""
+    frame = bytes([0xFF, 0xF1, 0x4C, 0x80, 0x00, 0xFF, 0xFC])
+    assert len(list(sound_frames(frame * (FRAMES_MAX + 10), 0))) == FRAMES_MAX
 
 
 HEADS = [b"\xff\xf1", b"\xff\xfb", b"\xff\xfd", b"\xff\xff", b"\x0b\x77", b"\x7f\xe0", b"\x7f\xfc", b""]

@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, repeat
+from math import ceil
 from typing import Any
 
 import pytest
@@ -25,9 +26,9 @@ requests.Session.send = _send  # type: ignore[method-assign]
 LIMIT = 10.0
 
 
-def playlist(*lengths: float) -> bytes:
+def playlist(*lengths: float, target: int | str | None = None) -> bytes:
     entries = "".join(f"#EXTINF:{length},title 7\n{number}.ts\n" for number, length in enumerate(lengths))
-    return f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n{entries}".encode()
+    return f"#EXTM3U\n#EXT-X-TARGETDURATION:{target or ceil(max(lengths, default=9))}\n{entries}".encode()
 
 
 class Server:
@@ -167,6 +168,20 @@ def test_what_is_learned_is_told_when_it_is_new_and_each_hour() -> None:
     assert [learned.news(at) for at in (2.0, 10.9, 11.1)] == [None, None, (30.0, 6.0)]
     learned.learn(1, playlist(*[6.0] * 6))
     assert [learned.news(at) for at in (100.0, 3600.0, 3700.0, 3800.0)] == [None, None, (30.0, 6.0), None]
+
+
+def test_a_playlist_is_read_as_seldom_as_its_target_duration_however_short_its_media_segments() -> None:
+    """RFC 8216, 6.3.4: whoever reads it each 10 s gets 10 s of media at a time."""
+    learned = patience.Patience()
+    learned.learn(1, playlist(*[2.0] * 6, target=10))
+    assert learned.news(0.0) == (12.0, 10.0)
+
+
+@pytest.mark.parametrize("target", [-5, "nan", "1e308"])
+def test_a_target_duration_that_cannot_be_is_none(target: int | str) -> None:
+    learned = patience.Patience()
+    learned.learn(1, playlist(*[2.0] * 6, target=target))
+    assert learned.news(0.0) == (12.0, 2.0)
 
 
 def test_a_playlist_that_changes_all_the_time_is_not_told_of_all_the_time() -> None:
