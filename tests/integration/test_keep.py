@@ -39,7 +39,8 @@ def frames_of(watched: Watched, recording: int, source: LiveSource, last: int) -
 
 
 NAMED = "{streamer}: {start:%Y-%m-%d %H.%M} ({quality}) {title}"
-ITS_NAME = re.compile(RECORDINGS + r"/erin/erin_ \d{4}-\d\d-\d\d \d\d\.\d\d \([a-z0-9]+\)\.ts")
+ITS_NAME = re.compile(RECORDINGS + r"/erin/erin_ \d{4}-\d\d-\d\d \d\d\.\d\d \([a-z0-9]+\)(?: \(2\))?\.ts")
+"""With a number if the one that was too short had begun in the same minute."""
 """The site of this source tells no title, and NTFS takes no colon."""
 
 

@@ -25,9 +25,10 @@ def test_the_newest_stays_and_what_is_older_goes(box: Box, source: LiveSource) -
     gina = Watched(box, source, "gina")
     streamer = f'[streamer]\nurl = "{source.url("gina")}"\n'
 
-    def reload(text: str) -> None:
+    def reload(text: str, *, is_right: bool = True) -> None:
         box.write_file(FILE, streamer + text)
-        box.run(["systemctl", "reload", "streamvaultd"])
+        done = box.run(["systemctl", "reload", "streamvaultd"], check=False)
+        assert (done.returncode == 0) is is_right
 
     reload("")
     for count in (1, 2):
@@ -40,7 +41,7 @@ def test_the_newest_stays_and_what_is_older_goes(box: Box, source: LiveSource) -
     older, newer = (recording["runtime"]["path"] for recording in gina.recordings())
     box.wait_for(lambda: sorted(files(box, "gina")) == sorted((older, newer)), "their segments are gone")
 
-    reload("[retention]\nkeep_recordings = 0\n")
+    reload("[retention]\nkeep_recordings = 0\n", is_right=False)
     asked = ("prune", "--by-retention", "--streamer", "gina")
     refused = gina.ctl.json(*asked)
     assert (refused["pruned"], len(refused["notes"])) == ([], 1)
