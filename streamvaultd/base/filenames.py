@@ -123,20 +123,29 @@ def clash(one: str, other: str) -> bool:
 
     Some file systems take capitals for small letters, and composed characters for others.
     """
-    return _told_apart_by(one) == _told_apart_by(other)
+    return not _forms(one).isdisjoint(_forms(other))
 
 
-_SUFFIX: Final = re.compile(r"(?:\.(?:part|kept)\d+)?(?:\.(?=[a-z0-9]*[a-z])[a-z0-9]{1,5})?\Z", re.ASCII)
+_SUFFIX: Final = re.compile(r"(?:\.(?:part|kept)\d+(?:-\d+)?)?(?:\.(?=[a-z0-9]*[a-z])[a-z0-9]{1,5})?\Z", re.ASCII)
 
 
-def _told_apart_by(name: str) -> str:
-    """The name without what is put behind it, and without what some file systems do not see."""
-    folded = unicodedata.normalize("NFC", name.casefold())
-    return _SUFFIX.sub("", folded, count=1)
+def _forms(name: str) -> set[str]:
+    """The name as all file systems see it, and without each of what could have been put behind it.
+
+    Nobody can tell the end of a title from a suffix: "Stream on twitch.tv", "Foo.part2.part3".
+    """
+    form = unicodedata.normalize("NFC", name.casefold())
+    forms = set()
+    while form not in forms:
+        forms.add(form)
+        last_but_one = max(0, form.rfind(".", 0, form.rfind(".")))  # a suffix has two dots, and a name may have many
+        form = form[:last_but_one] + _SUFFIX.sub("", form[last_but_one:], count=1)
+    return forms
 
 
 def numbered(name: str, taken: Collection[str]) -> str:
     """The name, or with the first number that makes it differ from all that are taken."""
+    used = set(chain.from_iterable(map(_forms, taken)))
     suffixes = chain(("",), (f" ({number})" for number in count(2)))
     names = (cut(name, NAME_BYTES_MAX - len(suffix)) + suffix for suffix in suffixes)
-    return next(each for each in names if not any(clash(each, other) for other in taken))
+    return next(each for each in names if used.isdisjoint(_forms(each)))

@@ -82,6 +82,9 @@ class Tiding:
 _MARKUP: Final = {ord(character): chr(ord(character) + 0xFEE0) for character in "*_~`|@<>[]\\"}
 """What a service may take for formatting, a link or a call to everybody -> its wide twin, which all take for text."""
 
+CALLS: Final = {place: twin for place, twin in _MARKUP.items() if chr(place) not in "_\\"}
+"""The same, for whole messages: they have paths with titles in them, which are to be copied."""
+
 
 def harmless(text: str, limit: int) -> str:
     """What a site says, as plain text in one line: anybody may call a broadcast anything."""

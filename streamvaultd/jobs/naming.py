@@ -58,7 +58,7 @@ def name_of(recorder: Recorder, template: str, broadcast: Broadcast) -> str:
     chosen = [segment.quality for segment in recorder.segments if segment.quality]
     facts = NameFacts(
         streamer=recording.streamer,
-        start=datetime.fromtimestamp(recording.created.realtime // 1_000_000, _zone(recording.policy.timezone)),
+        start=_start(recording.created.realtime, recording.policy.timezone),
         recording=recording.id,
         stream=recording.stream,
         id=broadcast.site_id,
@@ -67,6 +67,15 @@ def name_of(recorder: Recorder, template: str, broadcast: Broadcast) -> str:
         quality=chosen[0] if chosen else recording.quality,
     )
     return safe(fill(template, facts), fallback=f"recording_{recording.id}")
+
+
+def _start(realtime: int, zone: str) -> datetime:
+    """The moment in the zone of this name, to the second; in UTC where its calendar has ended (9999)."""
+    moment = datetime.fromtimestamp(realtime // 1_000_000, UTC)
+    try:
+        return moment.astimezone(_zone(zone))
+    except OverflowError:
+        return moment
 
 
 def _zone(name: str) -> tzinfo:

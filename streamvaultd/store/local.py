@@ -21,7 +21,7 @@ from streamvaultd.core.model import Recorder, Recording, SeamRecord
 from streamvaultd.errors import NoSuchRecording
 from streamvaultd.store import outbox
 from streamvaultd.store.broadcasts import note_broadcast, select_broadcast, select_past, select_result_before
-from streamvaultd.store.engine import create_file, hold, open_engine, sqlite_url, translated, unavailable
+from streamvaultd.store.engine import create_file, hold, open_engine, shown, sqlite_url, translated, unavailable
 from streamvaultd.store.ledger import (
     end_job,
     insert_event,
@@ -127,6 +127,11 @@ class LocalStore:
         place = RowContext(boot=boot or read_boot_id(), paths=paths)
         known = clock or SystemClock()
         return cls(engine=engine, held=held, thread=thread, place=place, clock=known, listener=listener)
+
+    @property
+    def url(self) -> str:
+        """Where it is, as people write it."""
+        return shown(self._engine.url)
 
     async def close(self) -> None:
         """Close the database after the calls that were made before; no call may follow."""

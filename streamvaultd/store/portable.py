@@ -15,6 +15,7 @@ from operator import itemgetter
 from typing import Any, Final, NoReturn, TypeAlias
 
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Double, Integer, Table, Text, TypeDecorator
+from sqlalchemy.sql.elements import True_
 
 from streamvaultd.store.mending import misfit
 from streamvaultd.store.outbox import TABLES
@@ -106,7 +107,7 @@ class Tally:
 def _value(column: Column[Any], values: Mapping[str, Any]) -> Any:
     default: Any = column.server_default
     if column.name not in values and default is not None:
-        return column.type.python_type(default.arg)
+        return _default(column, default.arg)
     value = values.get(column.name)
     if value is None:
         if column.nullable:
@@ -117,6 +118,11 @@ def _value(column: Column[Any], values: Mapping[str, Any]) -> Any:
     if not _fits(column, value):
         raise ValueError(f"row {values.get('id')!r} of {column.table.name} has a wrong {column.name}")
     return value
+
+
+def _default(column: Column[Any], default: Any) -> Any:
+    """What a column has by its default: a text, or the clause true() or false()."""
+    return isinstance(default, True_) if isinstance(column.type, Boolean) else column.type.python_type(default)
 
 
 def _fits(column: Column[Any], value: Any) -> bool:

@@ -18,7 +18,7 @@ from streamvaultd.core.listing import JobRow
 from streamvaultd.core.model import Recorder
 from streamvaultd.core.recording.events import KeepRequested, MediaPruned
 from streamvaultd.core.recording.on_request import why_not_kept, why_not_pruned
-from streamvaultd.errors import NothingToKeep, VaultError
+from streamvaultd.errors import NothingToKeep, StoreUnavailable, VaultError
 from streamvaultd.recording.manager import Manager
 from streamvaultd.recording.removal import Removal
 
@@ -26,6 +26,8 @@ from streamvaultd.recording.removal import Removal
 class JobStore(Protocol):
     """Raises StoreUnavailable; get() also RecordingUnreadable."""
 
+    @property
+    def url(self) -> str: ...
     async def unfinished_jobs(self) -> Sequence[JobRow]: ...
     async def get(self, recording: int) -> Recorder | None: ...
 
@@ -43,6 +45,8 @@ class RemovalRequest:
 
 
 JOINED: Final = RemovalRequest()
+
+_MARKED: Final = {True: "marked to be kept", False: "no longer marked to be kept"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +70,10 @@ class Pruning:
         self._taken: set[int] = set()
 
     async def keep(self, stored: Recorder, *, keep: bool) -> Recorder:
-        """The recording, marked to be kept or not any longer. Raises NothingToKeep."""
+        """The recording, marked to be kept or not any longer, and so in the store.
+
+        Raises NothingToKeep; StoreUnavailable if the mark is not saved yet.
+        """
         recording = stored.recording.id
         if recording in self._taken:
             raise NothingToKeep(recording=recording, why="its media are being removed, or it is being marked")
@@ -77,7 +84,11 @@ class Pruning:
             if why is not None:
                 raise NothingToKeep(recording=recording, why=why)
             event = KeepRequested(at=self._clock.now(), keep=keep)
-            return await self._submit(recorder, event) or recorder
+            after = await self._submit(recorder, event) or recorder
+            if after.kept is not keep:  # what was queued before has changed it
+                raise NothingToKeep(recording=recording, why=why_not_kept(after) or "it has changed meanwhile")
+            await self._require_saved(after)
+            return after
         finally:
             self._taken.discard(recording)
 
@@ -116,6 +127,13 @@ class Pruning:
         """As it is now: `stored` was read some time ago."""
         recording = stored.recording.id
         return self._manager.known(recording) or await self._store.get(recording) or stored
+
+    async def _require_saved(self, marked: Recorder) -> None:
+        """Raises StoreUnavailable if the store does not have the mark as it is: a restart would lose it."""
+        stored = await self._store.get(marked.recording.id)
+        if stored is None or stored.kept is not marked.kept:
+            why = f"recording {marked.recording.id} is {_MARKED[marked.kept]}, but this is not saved yet"
+            raise StoreUnavailable(url=self._store.url, why=f"{why}; the daemon goes on trying until it stops")
 
     async def _why_busy(self, recorder: Recorder) -> str | None:
         jobs = await self._store.unfinished_jobs()

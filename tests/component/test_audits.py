@@ -319,6 +319,24 @@ async def test_a_row_that_says_recording_though_it_is_joined(house: House) -> No
     assert await house.kinds() == []
 
 
+async def test_a_result_that_is_forgotten_is_not_written_again_by_what_comes_next(house: House) -> None:
+    """The recording was settled lately, so the daemon still has it as it was."""
+    recorder = await house.create(state=State.COMPLETED)
+    [segment] = recorder.segments
+    file = FILES.segment_path(recorder.recording, 1)
+    FILES.remove_segments([file], file.parent)
+    over = replace(segment, phase=Phase.REMOVED, ended=segment.since)
+    path = str(house.root / "demo" / "joined.ts")
+    joined = replace(recorder, segments=(over,), path=path, result_bytes=5, kept=True, ended=segment.since)
+    await house.store.save(joined, joined.segments)
+    house.manager.take(joined)
+    assert await house.clean_up() == [(Kind.RESULT_GONE, True)]
+    await house.manager.submit(recorder.recording.id, ev.KeepRequested(at=CLOCK.now(), keep=False))
+    after = await house.store.get(recorder.recording.id)
+    assert after is not None
+    assert (after.path, after.detail, after.kept) == (None, f"its file {path} was removed", False)
+
+
 async def test_a_row_that_was_called_over_is_joined(house: House) -> None:
     recorder = await house.create(state=State.COMPLETED)
     assert await house.kinds() == [Kind.STATUS_WRONG]

@@ -287,19 +287,30 @@ async def test_a_disk_that_hangs_holds_nothing_up_but_its_manifests(root: Path, 
         assert path.exists()
 
 
-async def test_what_is_there_already_is_left_and_a_folder_that_is_gone_is_no_trouble(
-    root: Path, databases: tuple[Path, Path]
-) -> None:
+async def test_what_is_there_already_is_left(root: Path, databases: tuple[Path, Path]) -> None:
     async with house(databases[0], root) as home:
         done = await complete(home)
         path = root / "demo" / f".stream_{done.recording.stream}.json"
         before = path.stat()
         await Writer(home.store).note(done)
         assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+async def test_a_folder_that_went_with_its_media_is_no_trouble_and_a_disk_that_is_away_is(
+    root: Path, databases: tuple[Path, Path]
+) -> None:
+    async with house(databases[0], root) as home:
+        done = await complete(home)
+        unjoined = replace(done, state=State.FAILED, path=None, segments=(segment(1, CLOCK.now(), size=250),))
         shutil.rmtree(root / "demo")
-        writer = Writer(home.store)
-        await writer.note(done)
-        assert writer.journal.told == []
+        for recorder, told in (
+            (replace(done, path=None), []),
+            (done, [MANIFEST_FAILED]),
+            (unjoined, [MANIFEST_FAILED]),
+        ):
+            writer = Writer(home.store)
+            await writer.note(recorder)
+            assert writer.journal.told == told
 
 
 # --- rebuilding ------------------------------------------------------------------------------------------------------

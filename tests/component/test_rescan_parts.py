@@ -119,6 +119,30 @@ async def test_a_kept_file_that_is_gone_or_another_is_told_and_the_rest_is_taken
     assert list(made.notes) == [*joined.notes, "show.kept2.ts, kept beside it, is gone or another file"]
 
 
+@pytest.mark.parametrize("left", [1, 2])
+async def test_segments_are_joined_anew_if_what_was_kept_of_them_is_gone(
+    root: Path, databases: tuple[Path, Path], left: int
+) -> None:
+    """Else the daemon would remove the only copy as it starts."""
+    joined = Joined(root)
+    async with house(databases[0], root) as home:
+        done = await joined.make(home)
+    kept = FILES.segment_path(done.recording, left)
+    put(kept, MEDIA)
+    joined.paths[2].unlink()
+    async with house(databases[1], root) as home:
+        await home.run()
+        (found,) = await home.store.list(all=True)
+        removal = Removal(store=home.store, files=FILES, media=MediaRemover(), lanes=Lanes())
+        is_removed = await removal.remove_segments(found)
+    if left == 2:
+        assert (found.state, found.path, is_removed) == (State.FINALIZING, None, False)
+        assert kept.exists()
+        assert joined.paths[0].exists(), "it stays, beside what is made anew"
+    else:
+        assert (found.state, found.path) == (State.COMPLETED, done.path), "nothing of this one was kept"
+
+
 async def test_a_result_of_which_a_part_is_gone_is_not_whole(root: Path, databases: tuple[Path, Path]) -> None:
     joined = Joined(root)
     async with house(databases[0], root) as home:

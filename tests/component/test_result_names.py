@@ -11,6 +11,7 @@ import pytest
 
 from streamvaultd.base.lanes import Lanes
 from streamvaultd.core.model import JOIN, Broadcast, Phase, Policy, Recorder, Segment, State
+from streamvaultd.core.ranges import DATE
 from streamvaultd.jobs.naming import ResultNames
 from streamvaultd.recording.files.output import SegmentFiles
 from streamvaultd.store.local import LocalStore
@@ -72,6 +73,23 @@ async def test_all_that_is_known_of_it(world: World) -> None:
     world.template = "{streamer} {start:%d.%m. %H.%M} {id} {title} {category} {quality} {recording} {stream}"
     assert await world.name(await world.over("A", timezone="Asia/Tokyo")) == "demo 23.11. 18.28 b1 A Art 720p60 1 1"
     assert await world.name(await world.over("A", timezone="Mars/Olympus")) == "demo 23.11. 09.28 b1 A Art 720p60 2 2"
+
+
+@pytest.mark.parametrize(
+    ("realtime", "zone", "name"),
+    [
+        (DATE.high, "Asia/Tokyo", "9999-12-31T23-59-59Z"),
+        (DATE.high, "Etc/GMT+12", "9999-12-31T11-59-59-1200"),
+    ],
+)
+async def test_where_the_calendar_of_a_zone_ends_a_start_is_told_in_utc(
+    world: World, realtime: int, zone: str, name: str
+) -> None:
+    """A manifest, or another hand, may say anything that is a date."""
+    world.template = "{start}"
+    recorder = await world.over("A", timezone=zone)
+    dated = replace(recorder.recording, created=replace(recorder.recording.created, realtime=realtime))
+    assert await world.name(replace(recorder, recording=dated)) == name
 
 
 async def test_two_that_are_joined_at_once_have_two_names(world: World) -> None:

@@ -15,8 +15,9 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from streamvaultd.base.lanes import Lanes
-from streamvaultd.core.model import Moment, Phase, Recorder, Segment, State
+from streamvaultd.core.model import Moment, Phase, Recorder, Segment, State, StopReason
 from streamvaultd.core.recording.effects import Announce, Effect, Notice, Save
+from streamvaultd.core.recording.events import JoinEnded
 from streamvaultd.core.upkeep.retention import CLOCK_SETTLES, Result, RetentionRules
 from streamvaultd.errors import NothingToKeep, StoreUnavailable
 from streamvaultd.recording.files.discard import MediaRemover
@@ -35,6 +36,7 @@ from tests.fakes.managing import new_manager
 
 DAY = 86_400.0
 SIZE = 100
+ENDED = Segment(number=1, phase=Phase.ENDED, since=NOW, ended=NOW, size=SIZE)
 
 
 class Crash(BaseException):
@@ -410,6 +412,40 @@ async def mark(world: World, recording: int, *, keep: bool) -> Recorder:
         return await world.pruning.keep(found, keep=keep)
     finally:
         running.cancel()
+
+
+async def test_nobody_hears_that_a_mark_is_there_which_came_too_late(world: World) -> None:
+    """The end of its join was queued before, and gives up what is too short."""
+    found = await world.over(1, state=State.FINALIZING, path=None, stop=StopReason.OVER, segments=[ENDED])
+    policy = replace(found.recording.policy, min_duration=60.0)
+    world.manager.take(replace(found, recording=replace(found.recording, policy=policy)))
+    path = str(world.parts(found)[0])
+    joined = JoinEnded(at=world.clock.now(), join=found.joins, path=path, size=SIZE, duration=1.0)
+    world.manager.post(found.recording.id, joined)
+    with pytest.raises(NothingToKeep, match=r"its media are being removed \(not kept: 1\.0 s of media"):
+        await mark(world, found.recording.id, keep=True)
+
+
+@pytest.mark.parametrize(("keep", "words"), [(True, "is marked"), (False, "is no longer marked")])
+async def test_nobody_hears_that_a_mark_is_there_which_the_store_does_not_have(
+    world: World, keep: bool, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full: a restart would lose it."""
+
+    async def save_later(*_: object) -> None:
+        """As the executor does then."""
+
+    await world.over(1, kept=not keep)
+    with monkeypatch.context() as full:
+        full.setattr(world, "perform", save_later)
+        with pytest.raises(StoreUnavailable, match=f"sqlite://.*: recording 1 {words} to be kept, but this is not"):
+            await mark(world, 1, keep=keep)
+        with pytest.raises(StoreUnavailable):
+            await mark(world, 1, keep=keep)
+    known = world.manager.known(1)
+    assert known is not None
+    await world.store.save(known, ())
+    assert (await mark(world, 1, keep=keep)).kept is keep
 
 
 async def test_nobody_hears_that_media_are_kept_which_are_on_their_way_out(world: World) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import product
 from pathlib import Path
@@ -163,6 +164,49 @@ def test_file_systems_that_take_capitals_for_small_letters_have_no_clash() -> No
     assert clash("Straße", "STRASSE.ts")
     assert clash("e\u0301", "É")
     assert not clash("e", "é")
+
+
+@pytest.mark.parametrize(
+    "title",
+    ["Stream on twitch.tv", "Foo.part2.part3", "Foo.kept1.mp4", "a.b.c.d", "Foo.kept3-2", "v1.2", "x.part2-3.ts"],
+)
+def test_a_title_that_ends_like_a_file_is_seen_as_taken(title: str) -> None:
+    for suffix in ("", ".ts", ".part2.mp4", ".kept3.ts", ".kept3-2.ts"):
+        assert numbered(title, [title + suffix]) == f"{title} (2)"
+        assert numbered(title, [f"{title} (2){suffix}", title.upper() + suffix]) == f"{title} (3)"
+        assert clash(title, title + suffix)
+
+
+def test_no_file_of_a_result_has_the_name_of_another_results(tmp_path: Path) -> None:
+    suffixes = [".ts", ".mp4", ".part2.ts", ".kept1.ts", ".kept1-2.mp4"]
+    for title in (
+        "Foo",
+        "Foo.part2",
+        "Foo.kept1",
+        "Foo.kept1-2",
+        "Foo.ts",
+        "Foo.part2.ts",
+        "foo",
+        "Foo.part2.part2",
+    ) * 2:
+        name = numbered(title, [path.name for path in tmp_path.iterdir()])
+        for suffix in suffixes:
+            (tmp_path / f"{name}{suffix}".lower()).touch(exist_ok=False)
+
+
+def test_thousands_of_equal_names_are_each_looked_at_once() -> None:
+    """The daemon waits for it: a name that was compared with all others took half a minute here."""
+
+    class Taken(list[str]):
+        rounds = 0
+
+        def __iter__(self) -> Iterator[str]:
+            self.rounds += 1
+            return super().__iter__()
+
+    taken = Taken(["Same.ts", *(f"Same ({number}).ts" for number in range(2, 5000))])
+    assert numbered("Same", taken) == "Same (5000)"
+    assert taken.rounds == 1
 
 
 def test_every_name_is_taken_by_this_machine(tmp_path: Path) -> None:

@@ -296,3 +296,13 @@ def test_the_title_of_who_is_live_is_text_too() -> None:
     title = "@everyone\nlook"
     heard.hear(Said(entry.message_id, entry.priority, "a_b", f"'a_b' is live: {title}", title=title))
     assert [tiding.text for tiding in heard.take()] == ["'a_b' is live: ＠everyone look"]  # noqa: RUF001
+
+
+def test_a_title_in_a_path_calls_nobody() -> None:
+    heard = telling.Heard(SystemClock())
+    path = "/srv/a_b/@everyone [look](x) `~*_1.ts"
+    for notice in (Notice.RECORDING_COMPLETED, Notice.RECORDING_STOPPED, Notice.UNJOINED):
+        entry = ENTRIES[notice]
+        heard.hear(Said(entry.message_id, entry.priority, "a_b", f"'a_b': {path}"))
+    texts = [tiding.text for tiding in heard.take()]
+    assert texts == ["'a_b': /srv/a_b/＠everyone ［look］(x) ｀～＊_1.ts"] * 3  # noqa: RUF001

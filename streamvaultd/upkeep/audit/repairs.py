@@ -267,8 +267,12 @@ class Repairs:
         path = violation.path or ""
         if await self._media.exists(Path(path)):
             return "it is there again"
-        if not await self._store.forget_result(violation.recording or 0, path, self._clock.now()):
+        recording = violation.recording or 0
+        if not await self._store.forget_result(recording, path, self._clock.now()):
             raise NotRepaired("it has changed meanwhile, check again")
+        fresh = await self._store.get(recording)
+        if fresh is not None and recording not in self._manager.recorders and self._manager.known(recording):
+            self._manager.take(fresh)  # it was settled lately: what comes next would write the path again
         return "its row says now that the file is gone"
 
     # --- joined, and segments left ---------------------------------------------------------------------------------

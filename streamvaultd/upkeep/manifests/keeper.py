@@ -18,6 +18,7 @@ from streamvaultd.base.lanes import Lanes
 from streamvaultd.base.tasks import Tasks
 from streamvaultd.core.listing import DoneJob
 from streamvaultd.core.model import JOIN, Broadcast, Recorder, Recording, SeamRecord
+from streamvaultd.core.recording.on_request import has_segments
 from streamvaultd.errors import StoreUnavailable
 from streamvaultd.jobs.made import Made, parse_made
 from streamvaultd.reporting.notices import MANIFEST_FAILED, Journal
@@ -88,8 +89,8 @@ class Manifests:
             text = await self._text(recorder)
             await self._lanes.run(f"manifests {directory}", self._files.write, path, text)
         except (OSError, StoreUnavailable) as error:
-            if isinstance(error, FileNotFoundError) and recorder.state.is_final:
-                return  # its folder went with its media
+            if isinstance(error, FileNotFoundError) and not _has_media(recorder):
+                return  # its folder went with them
             self._gists.pop(recorder.recording.id, None)  # the next change tries again
             if directory not in self._troubled:
                 self._troubled.add(directory)
@@ -109,3 +110,8 @@ class Manifests:
             return parse_made(None if job is None else job.result)
         except msgspec.ValidationError:  # another hand has written it
             return Made()
+
+
+def _has_media(recorder: Recorder) -> bool:
+    """Whether there are any by its rows, or will be: then a folder that is missing is on a disk that is away."""
+    return not recorder.state.is_final or recorder.path is not None or has_segments(recorder)

@@ -237,7 +237,9 @@ class Rescan:
         """The recorder of a manifest, None while somebody writes to its segments."""
         now = self._clock.now()
         folder = Path(traces.directory) / traces.streamer
-        result = await self._result_bytes(folder, wanted, there)
+        lost = [part for part in wanted.parts if part.kept and part not in there]
+        is_only_copy = any(_segment_is_there(part, traces.sizes) for part in lost)  # and would be removed
+        result = None if is_only_copy else await self._result_bytes(folder, wanted, there)
         made = manifest.rebuilt(
             wanted,
             directory=traces.directory,
@@ -259,6 +261,11 @@ class Rescan:
         self._manager.take(recorder)
         for event in takeover(recorder, Facts(live=frozenset()), at):
             self._manager.post(recorder.recording.id, event)
+
+
+def _segment_is_there(kept: ManifestPart, sizes: Mapping[int, int]) -> bool:
+    """Whether there is still the segment of which this was kept, as far as it is known which one that is."""
+    return any(sizes.values()) if kept.segment is None else sizes.get(kept.segment, 0) > 0
 
 
 def _parse(traces: Traces) -> Manifest:
