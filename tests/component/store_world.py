@@ -157,7 +157,7 @@ SEGMENTS = st.lists(
         evidence=st.none() | records(Evidence, memory_max=SIZE, memory_peak=SIZE, status=st.none() | _STATUS),
         **_forgotten("anon", "anon_at", "anon_rate", "filtering", "muxed", "earlier_boot"),
         **_forgotten("suspect", "suspect_since", "suspect_until", "flows", "unfit"),
-        **_forgotten("pace", "looked_at", "asked_at", "asked_mark", "left_behind", "pause"),
+        **_forgotten("pace", "looked_at", "asked_at", "answered_at", "ask_rest", "asked_mark", "left_behind", "pause"),
     ),
     max_size=4,
 ).map(_numbered)
