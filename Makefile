@@ -11,7 +11,7 @@ help:
 	@echo "make demo    build, install on a real systemd, record a live broadcast, join it; 'make demo HOST=1' uses"
 	@echo "             this machine's own systemd instead of a box in namespaces"
 	@echo "make test    lint, unit, component and package; in boxes with a real systemd: integration, faults at random,"
-	@echo "             every frame counted; and a vm with a kernel of its own. Wants an idle machine, 45 minutes;"
+	@echo "             every frame counted; and a vm with a kernel of its own. Wants an idle machine, 40 minutes;"
 	@echo "             REPEAT=…: so many times, and a count of what passed"
 	@echo "make check   lint and unit tests only"
 	@echo "make html    the documents and man pages as a web site, in build/html/"
