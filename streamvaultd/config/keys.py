@@ -138,7 +138,7 @@ SETTINGS: Final = (
             own=SAME,
             about="Maximum age of a segment before it is rotated. Daylight saving time does not change it."),
     Setting("rotation", "size", size(1 << 20, 1 << 50), "policy.rotate_size", "100G",
-            own=SAME, about="Maximum size of a segment before it is rotated."),
+            own=SAME, about="Size at which a segment is rotated, 30 s after its first media at the earliest."),
     Setting("rotation", "overlap_limit", span(1, HOUR), "policy.overlap_limit",
             "180s", own=SAME,
             about="How long the old segment is kept beside a new one that is not yet proven to overlap it."),

@@ -13,7 +13,7 @@ from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.deadlines import due
 from streamvaultd.core.recording.effects import Notice
 from streamvaultd.core.recording.machine import step
-from streamvaultd.core.recording.policy import media_limit
+from streamvaultd.core.recording.policy import SIZE_REST, media_limit
 from tests.unit.broadcast import Air
 from tests.unit.rows import POLICY
 from tests.unit.stories import (
@@ -292,6 +292,15 @@ def test_rotation_by_size() -> None:
     assert [segment.number for segment in world.recorder.segments] == [1, 2]
     first = world.recorder.segments[0]
     assert 30 * 800_000 <= first.size <= 34 * 800_000
+
+
+def test_a_window_that_is_larger_than_the_size_is_not_rotated_at_once_again_and_again() -> None:
+    world = begun(World(policy=replace(POLICY, rotate_size=1, rotate_age=9999.0)))
+    world.advance(600.0)
+    assert 3 <= len(world.recorder.segments) <= 600.0 / SIZE_REST + 1
+    world.change_air(Air.ENDED)
+    ends_well(world)
+    everything_aired(world)
 
 
 def test_rotation_is_asked_for_when_nothing_writes() -> None:

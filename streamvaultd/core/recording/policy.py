@@ -38,6 +38,10 @@ BESIDE_PAUSE: Final = 3.0
 BESIDE_PAUSE_MAX: Final = 60.0
 """Seconds between two tries to have a segment beside a suspected one: an eighth of how long it has been one."""
 
+SIZE_REST: Final = 30.0
+"""So long (s) a segment has recorded before it is rotated for its size: it begins with its source's window, and where
+that alone is larger than the limit, each would be rotated at once."""
+
 BESIDES_FREE: Final = 3
 BESIDE_NEW: Final = 240.0
 """After so many replacements of runs that each lasted less than this (s), the next ones are made to wait, half of it
@@ -306,7 +310,7 @@ def rotation_due(segment: Segment, policy: Policy, retry_at: Instant | None) -> 
     by_age = segment.started.monotonic + policy.rotate_age
     due = by_age
     if segment.size >= policy.rotate_size and segment.grown_at is not None:
-        due = min(by_age, segment.grown_at)
+        due = min(by_age, max(segment.grown_at, segment.media_at.monotonic + SIZE_REST))
     return due if retry_at is None else max(due, retry_at)
 
 
@@ -317,7 +321,8 @@ def next_measure(segment: Segment, policy: Policy, at: Instant) -> Instant:
         wait = min(wait, STEADY / 2)
     if segment.media_at is not None and segment.size > 0:
         rate = segment.size / max(at - segment.media_at.monotonic, 1.0)
-        wait = min(wait, (policy.rotate_size - segment.size) / rate / 2)
+        left = (policy.rotate_size - segment.size) / rate / 2
+        wait = min(wait, left) if left > 0 else wait  # else it is due, or soon
     if are_watched(segment.flows):
         wait = min(wait, flow_look(segment.pace))
     if is_suspect(segment, at) or is_open(segment.flows):
