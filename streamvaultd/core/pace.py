@@ -43,7 +43,7 @@ WINDOWS: Final = (0.1, 7 * 86400.0)
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Of a source, seconds: its longest media segment, and how far its playlist reaches back."""
+    """Of a source, seconds: its longest media segment, or its target duration, and how far back its playlist goes."""
 
     target: float
     window: float

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from streamvaultd.media import ts
 from streamvaultd.media.fmp4 import Box, boxes, header_end
-from streamvaultd.media.pieces import GAP_MAX, Pieces
+from streamvaultd.media.pieces import GAP_MAX, Pieces, Seams
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -237,13 +237,11 @@ def duration_ms(source: Source, seams: Sequence[int] = (), gap_max: int = GAP_MA
 
     Each piece has its own clock (pieces.py). None when a fragment tells no time: it may last long.
     """
-    known, pieces, ahead = tracks(source), Pieces(gap_max), sorted(seams, reverse=True)
+    known, pieces, ahead = tracks(source), Pieces(gap_max), Seams(seams)
     for fragment in fragments(source, known):
         if not fragment.runs:
             return None
-        at_seam = bool(ahead) and ahead[-1] <= fragment.start
-        while ahead and ahead[-1] <= fragment.start:
-            ahead.pop()
+        at_seam = ahead.is_met(fragment.start)
         for run in fragment.runs:
             ticks = 1000 * ts.TICKS_PER_MS / known[run.track].timescale
             start, lasts = round(run.start * ticks) % ts.WRAP, round(run.duration * ticks)

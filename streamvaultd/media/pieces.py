@@ -7,9 +7,12 @@ back, and nothing is missing. What is longer than a pause can be begins a piece;
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from streamvaultd.media import ts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SECOND: Final = 1000 * ts.TICKS_PER_MS
 GAP_MAX: Final = 15 * 60 * SECOND
@@ -29,6 +32,20 @@ EXACT: Final = SECOND // 10
 
 ENDS_MAX: Final = 16
 """Ends of pieces that are remembered."""
+
+
+class Seams:
+    """Offsets at which another capture begins; they are met in the order of the file."""
+
+    def __init__(self, offsets: Sequence[int]) -> None:
+        self._ahead = sorted(offsets, reverse=True)
+
+    def is_met(self, at: int) -> bool:
+        """Whether one or more of them are at `at` or before it, and were not met before."""
+        count = len(self._ahead)
+        while self._ahead and self._ahead[-1] <= at:
+            self._ahead.pop()
+        return len(self._ahead) < count
 
 
 class Pieces:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from streamvaultd.media import ts
-from streamvaultd.media.pieces import GAP_MAX, SECOND, Pieces
+from streamvaultd.media.pieces import GAP_MAX, SECOND, Pieces, Seams
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -182,13 +182,9 @@ def counted_ms(source: Source, seams: Sequence[int] = ()) -> int | None:
 
 def read_pieces(source: Source, seams: Sequence[int] = (), gap_max: int = GAP_MAX) -> Pieces:
     """What every timestamp tells."""
-    pieces, ahead = Pieces(gap_max), sorted(seams, reverse=True)
+    pieces, ahead = Pieces(gap_max), Seams(seams)
     for pes in units(source, 0, source.size):
-        at_seam = False
-        while ahead and ahead[-1] <= pes.at:
-            ahead.pop()
-            at_seam = True
-        pieces.feed(pes.pid, pes.dts, at_seam=at_seam)
+        pieces.feed(pes.pid, pes.dts, at_seam=ahead.is_met(pes.at))
     return pieces
 
 

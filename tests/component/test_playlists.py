@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
@@ -40,6 +40,29 @@ def at() -> Iterator[World]:
 
 
 @contextmanager
+def serving(answer: Callable[[str], bytes | None]) -> Iterator[str]:
+    """A server on loopback that answers with what is told of a path, and with 404 where that is nothing."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            found = answer(self.path.strip("/"))
+            body = b"" if found is None else found
+            self.send_response(404 if found is None else 200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            with suppress(OSError):  # who was not answered has hung up
+                self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name for it
+            """Nothing on stderr for each request."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+@contextmanager
 def source() -> Iterator[str]:
     """/KIND/live.m3u8 advances with every request; what it lists is encrypted with its number as the vector."""
     asked, again = dict.fromkeys(RELOADS, 0), Event()
@@ -64,23 +87,12 @@ def source() -> Iterator[str]:
         head = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXT-X-MEDIA-SEQUENCE:{first}\n"
         return f"{head}{TAGS.get(kind, '')}{entries}{end}".encode()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            kind, _, file = self.path.strip("/").partition("/")
-            body = KEY if kind == "key" else answer(kind, file)
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            with suppress(OSError):  # who was not answered has hung up
-                self.wfile.write(body)
+    def answer_path(path: str) -> bytes:
+        kind, _, file = path.partition("/")
+        return KEY if kind == "key" else answer(kind, file)
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name for it
-            """Nothing on stderr for each request."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
+    with serving(answer_path) as url:
+        yield url
 
 
 @pytest.mark.parametrize(("kind", "media"), [
@@ -116,25 +128,14 @@ def dash() -> Iterator[str]:
     """/live.mpd advances with every request, and is away for some of them."""
     asked = iter(MANIFESTS)
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            file = self.path.strip("/")
-            is_manifest = file.endswith(".mpd")
-            names = next(asked, MANIFESTS[-1]) if is_manifest else ""
-            body = b"init " if file == "init" else f"{file} ".encode()
-            body = manifest(names, is_over=names == MANIFESTS[-1]) if names else body
-            self.send_response(404 if is_manifest and not names else 200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def answer(file: str) -> bytes | None:
+        if not file.endswith(".mpd"):
+            return b"init " if file == "init" else f"{file} ".encode()
+        names = next(asked, MANIFESTS[-1])
+        return manifest(names, is_over=names == MANIFESTS[-1]) if names else None
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name for it
-            """Nothing on stderr for each request."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
+    with serving(answer) as url:
+        yield url
 
 
 def test_a_manifest_of_dash_that_was_away_is_reloaded(at: World) -> None:

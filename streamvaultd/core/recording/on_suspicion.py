@@ -110,15 +110,19 @@ def _replace_incomplete(recorder: Recorder, segment: Segment, event: ev.SegmentS
 def _suspect(recorder: Recorder, segment: Segment, event: ev.SegmentSpoke) -> Step:
     """Of one stream, its end follows at once; of several, the others go on: whether it grows has to show that."""
     now = event.at.monotonic
-    since = segment.suspect_since if is_suspect(segment, now) else now
-    after = put(
-        recorder, segment, suspect=_SIGNS[event.line], suspect_since=since,
-        suspect_until=suspect_until(segment, event.line, now), measure_at=now + suspect_look(segment.pace),
-    )  # fmt: skip
-    suspected = after.segment(segment.number)
-    if suspected is None or event.line is Line.SOURCE_SILENT or not is_beside_wanted(after, suspected, now):
+    suspected = _suspected(segment, _SIGNS[event.line], now, event.line)
+    suspected = replace(suspected, measure_at=now + suspect_look(segment.pace))
+    after = put(recorder, suspected)
+    if event.line is Line.SOURCE_SILENT or not is_beside_wanted(after, suspected, now):
         return after, ()
     return start_beside(after, suspected, event.at)
+
+
+def _suspected(segment: Segment, why: str, now: Instant, line: Line | None = None) -> Segment:
+    """The run with one more sign, which a line of its log is, or something else."""
+    since = segment.suspect_since if is_suspect(segment, now) else now
+    until = suspect_until(segment, line, now)
+    return replace(segment, suspect=why, suspect_since=since, suspect_until=until)
 
 
 def on_looked_at(recorder: Recorder, segment: Segment, event: ev.SizeMeasured) -> tuple[Segment, tuple[Effect, ...]]:
@@ -133,9 +137,7 @@ def on_looked_at(recorder: Recorder, segment: Segment, event: ev.SizeMeasured) -
     if before and not still:
         told.append(tell(Notice.STREAM_MOVES, segment))
     if still:
-        since = segment.suspect_since if is_suspect(segment, now) else now
-        until = suspect_until(segment, None, now)
-        seen = replace(seen, suspect=describe(still), suspect_since=since, suspect_until=until)
+        seen = _suspected(seen, describe(still), now)
     if event.unfit is not None and recorder.recording.policy.container is Container.MP4:
         if not any(each.unfit == event.unfit for each in recorder.segments):
             told.append(tell(Notice.CONTAINER_UNFIT, segment, why=event.unfit))
@@ -161,27 +163,22 @@ def on_source_looked_at(recorder: Recorder, event: ev.SourceProbed) -> Step:
     current = after.current
     if event.probe != recorder.probe or current is None or current.asked_at is None:
         return after, ()
+    now = event.at.monotonic
     rest = PROBE_MAX if event.outcome is ev.Outcome.TROUBLE and is_too_often(event.detail) else 0.0
-    current = replace(current, answered_at=event.at.monotonic, ask_rest=rest)
-    if event.outcome is not ev.Outcome.LIVE or not event.mark:
-        look = next_measure(current, recorder.recording.policy, event.at.monotonic)
-        return put(after, current, measure_at=look), ()
-    has_moved = current.asked_mark not in ("", event.mark)
-    look = next_measure(current, recorder.recording.policy, event.at.monotonic)
-    look = event.at.monotonic + suspect_look(current.pace) if has_moved else look
-    is_behind = current.left_behind or has_moved
-    return put(after, current, asked_mark=event.mark, left_behind=is_behind, measure_at=look), ()
+    current = replace(current, answered_at=now, ask_rest=rest)
+    look = next_measure(current, recorder.recording.policy, now)
+    if event.outcome is ev.Outcome.LIVE and event.mark:
+        has_moved = current.asked_mark not in ("", event.mark)
+        look = now + suspect_look(current.pace) if has_moved else look
+        current = replace(current, asked_mark=event.mark, left_behind=current.left_behind or has_moved)
+    return put(after, current, measure_at=look), ()
 
 
 def replace_left_behind(recorder: Recorder, segment: Segment, at: Moment) -> Step:
     """Nothing came, and the source went on: the next segment gets it."""
     now = at.monotonic
     silence = now - (segment.grown_at or now)
-    suspected = replace(
-        segment, suspect=f"nothing came for {silence:.0f} s, and its playlist went on",
-        suspect_since=segment.suspect_since if is_suspect(segment, now) else now,
-        suspect_until=suspect_until(segment, None, now),
-    )  # fmt: skip
+    suspected = _suspected(segment, f"nothing came for {silence:.0f} s, and its playlist went on", now)
     return start_beside(put(recorder, suspected), suspected, at)
 
 
