@@ -31,7 +31,9 @@ CLOCKS_MS: Final = 2000
 def timed(
     plan: Plan, segments: Sequence[OpenSegment], result: Source, titles: Sequence[Change]
 ) -> tuple[int | None, tuple[Chapter, ...]]:
-    """How long a transport stream lasts, as timeline.duration_ms() says it, and its chapters, in one look."""
+    """How many ms a part of the result lasts, gaps included, and the chapters of a transport stream, in one look."""
+    if plan.container is not FileFormat.TS:
+        return fragments.duration_ms(result, plan.gaps()), ()
     if not titles:
         return timeline.duration_ms(result, plan.gaps()), ()
     begun = [at for at, _ in _first_parts(plan).values()]

@@ -45,7 +45,7 @@ from streamvaultd.jobs.join.describe import OpenSegment, counted_ms, describe_se
 from streamvaultd.jobs.join.passes import Progress
 from streamvaultd.jobs.join.spec import RESERVE, Spec, parse_spec
 from streamvaultd.jobs.join.writer import APPEND_MIN, Writer, align, size_of_segment, written_at
-from streamvaultd.media import fragments, ts
+from streamvaultd.media import ts
 from streamvaultd.media.chapters import Chapter
 from streamvaultd.media.container import FileFormat
 from streamvaultd.media.lead import Lead, find_lead, without_lead
@@ -363,7 +363,7 @@ class JoinProgram:
     # --- reporting --------------------------------------------------------------------------------------------------
 
     def _describe(self, plan: Plan, segments: list[OpenSegment], final: Path, result: FileSource) -> dict[str, Any]:
-        duration = self._duration(plan, segments, final, result)
+        duration, self._chapters[final] = chaptering.timed(plan, segments, result, self._spec.titles)
         if duration is not None and duration < self._spec.least:
             duration = None if self._is_partial else counted_ms(plan, result)
         self._notes += remarks(plan, final, result)
@@ -374,13 +374,6 @@ class JoinProgram:
             "durationMs": duration,
             "packets": result.size // ts.PACKET if plan.container is FileFormat.TS else None,
         }
-
-    def _duration(self, plan: Plan, segments: list[OpenSegment], final: Path, result: FileSource) -> int | None:
-        """In ms; the same look tells where its chapters begin."""
-        if plan.container is not FileFormat.TS:
-            return fragments.duration_ms(result, plan.gaps())
-        duration, self._chapters[final] = chaptering.timed(plan, segments, result, self._spec.titles)
-        return duration
 
 
 def main() -> int:
