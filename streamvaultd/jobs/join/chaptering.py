@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from streamvaultd.media import timeline, ts
+from streamvaultd.media import fragments, timeline, ts
 from streamvaultd.media.chapters import Change, Chapter, Stretch, chapters
+from streamvaultd.media.container import FileFormat
 from streamvaultd.media.seam import SeamKind
 from streamvaultd.media.splice import Part
 
