@@ -40,7 +40,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class OnAir:
     """Media of one capture: `at` ms into the result, broadcast from `began` on (ms since 1970), for `length` ms.
 
     What follows the length, to the next stretch, is a gap.
@@ -59,7 +59,7 @@ class Chapter:
     text: str
 
 
-def place(moment: float, stretches: Sequence[Stretch]) -> float:
+def place(moment: float, stretches: Sequence[OnAir]) -> float:
     """Where in the result is what was broadcast at a moment; what is missing counts as the media behind it.
 
     A moment before all of them is at 0, one behind them as far behind their end.
@@ -74,7 +74,7 @@ def place(moment: float, stretches: Sequence[Stretch]) -> float:
     return min(stretch.at + passed, behind) if passed < stretch.length else behind
 
 
-def chapters(changes: Sequence[Change], stretches: Sequence[Stretch], length: float) -> tuple[Chapter, ...]:
+def chapters(changes: Sequence[Change], stretches: Sequence[OnAir], length: float) -> tuple[Chapter, ...]:
     """The chapters of a result of so many ms: the first at 0, none shorter than 10 s, no two alike in a row.
 
     None where there would be one: it is no help, and the name of the file says as much.
@@ -88,7 +88,7 @@ def chapters(changes: Sequence[Change], stretches: Sequence[Stretch], length: fl
     return tuple(kept) if len(kept) > 1 else ()
 
 
-def _named(changes: Sequence[Change], stretches: Sequence[Stretch]) -> Iterator[Chapter]:
+def _named(changes: Sequence[Change], stretches: Sequence[OnAir]) -> Iterator[Chapter]:
     """Each change at its place, in order; of several at one place the last."""
     latest: Chapter | None = None
     for change in sorted(changes, key=lambda each: each.moment):

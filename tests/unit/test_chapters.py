@@ -16,7 +16,7 @@ from streamvaultd.media.chapters import (
     LEAST,
     Change,
     Chapter,
-    Stretch,
+    OnAir,
     chapters,
     ffmetadata,
     is_long,
@@ -35,17 +35,17 @@ class Capture:
     until: int
 
 
-def joined(*captures: Capture) -> tuple[Stretch, ...]:
+def joined(*captures: Capture) -> tuple[OnAir, ...]:
     """The stretches of a result in which gaps keep their length, as a clock of the media tells it."""
     first = captures[0].since
-    return tuple(Stretch(each.since - first, T0 + each.since, each.until - each.since) for each in captures)
+    return tuple(OnAir(each.since - first, T0 + each.since, each.until - each.since) for each in captures)
 
 
-def closed(*captures: Capture) -> tuple[Stretch, ...]:
+def closed(*captures: Capture) -> tuple[OnAir, ...]:
     """The same where a clock began anew, so that what follows a gap stands where it begins."""
     at, found = 0, []
     for each in captures:
-        found.append(Stretch(at, T0 + each.since, each.until - each.since))
+        found.append(OnAir(at, T0 + each.since, each.until - each.since))
         at += each.until - each.since
     return tuple(found)
 
@@ -112,7 +112,7 @@ def test_whatever_was_told_the_chapters_are_in_order(
 ) -> None:
     """Clocks that were set, events in no order, stretches that contradict each other."""
     changes = [Change(*each) for each in told]
-    found = chapters(changes, [Stretch(*each) for each in sorted(places)], length)
+    found = chapters(changes, [OnAir(*each) for each in sorted(places)], length)
     starts = [chapter.start for chapter in found]
     assert len(found) != 1
     assert starts[:1] in ([], [0])

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from streamvaultd.media import fragments, timeline, ts
-from streamvaultd.media.chapters import Change, Chapter, Stretch, chapters
+from streamvaultd.media.chapters import Change, Chapter, OnAir, chapters
 from streamvaultd.media.container import FileFormat
 from streamvaultd.media.seam import SeamKind
 from streamvaultd.media.splice import Part
@@ -56,7 +56,7 @@ def _first_parts(plan: Plan) -> dict[int, tuple[int, Part]]:
 
 def stretches(
     plan: Plan, segments: Sequence[OpenSegment], places: Mapping[int, float], length: float
-) -> tuple[Stretch, ...]:
+) -> tuple[OnAir, ...]:
     """In the order of the result; `places` has the ms at which what begins at an offset is shown."""
     begun = [
         (places[at], moment, file)
@@ -65,7 +65,7 @@ def stretches(
     ]
     gaps = {each.newer: each.seam.gap_ms or 0.0 for each in plan.seams if each.seam.kind is SeamKind.GAP}
     ends = [*(at - gaps.get(file, 0.0) for at, _, file in begun[1:]), length][: len(begun)]
-    return tuple(Stretch(at, moment, max(0.0, end - at)) for (at, moment, _), end in zip(begun, ends, strict=True))
+    return tuple(OnAir(at, moment, max(0.0, end - at)) for (at, moment, _), end in zip(begun, ends, strict=True))
 
 
 def _broadcast_at(segment: OpenSegment, offset: int) -> float | None:
