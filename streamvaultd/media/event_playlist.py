@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from streamvaultd.media import fmp4, timeline, ts
 from streamvaultd.media.container import FileFormat
-from streamvaultd.media.reel import Piece, Reel
+from streamvaultd.media.reel import Piece, Reel, Unplayable
 from streamvaultd.media.seam import SeamKind, find_seam
-from streamvaultd.media.source import Clipped
+from streamvaultd.media.source import Clipped, FileSource
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from streamvaultd.media.source import Source
+
+__all__ = ["EventPlaylist", "Unplayable"]
 
 TARGET: Final = 10
 """Seconds that an entry has at most, as far as the source allows it; half as often players look again."""
@@ -50,11 +52,13 @@ class EventPlaylist:
     _is_apart: bool = False
     _header: int = 0
 
-    def look(self, files: Sequence[Source], over: Sequence[bool], *, is_complete: bool) -> bool:
-        """List what came since the last look; whether that is anything. `over`: of these files nobody writes any more.
+    def look(self, opened: Sequence[int | None], over: Sequence[bool], *, is_complete: bool) -> bool:
+        """List what came since the last look; whether that is anything. None stands for a file that is not there.
 
-        `is_complete`: there will be no further file. Raises Unplayable, and OSError of a read.
+        `over`: of these files nobody writes any more; `is_complete`: there will be no further one. Raises Unplayable,
+        and OSError of a read.
         """
+        files = [FileSource(-1, 0) if fd is None else FileSource.of(fd) for fd in opened]
         known = len(self.entries), self.is_ended
         while self._file < len(files) and self._take(files, over):
             self._file, self._reel = self._file + 1, None

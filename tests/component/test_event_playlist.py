@@ -10,9 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from streamvaultd.media.event_playlist import EventPlaylist
-from streamvaultd.media.reel import Unplayable
-from streamvaultd.media.source import FileSource
+from streamvaultd.media.event_playlist import EventPlaylist, Unplayable
 from tests.component.test_join_media import FPS, SECONDS, Source, ffmpeg, fragmented, transport, wrapping
 
 __all__ = ["fragmented", "transport", "wrapping"]
@@ -52,8 +50,7 @@ class Growing:
         before = list(self.playlist.entries)
         with ExitStack() as stack:
             opened = [stack.enter_context(path.open("rb")) for path in paths]
-            files = [FileSource.of(file.fileno()) for file in opened]
-            is_more = self.playlist.look(files, self.over, is_complete=is_complete)
+            is_more = self.playlist.look([file.fileno() for file in opened], self.over, is_complete=is_complete)
         assert self.playlist.entries[: len(before)] == before
         if is_more:
             draft = self.folder / "draft"
