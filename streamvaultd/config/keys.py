@@ -76,6 +76,8 @@ class Setting:
     @property
     def default_text(self) -> str:
         """The default as people read it, "" if there is none."""
+        if isinstance(self.default, bool):
+            return str(self.default).lower()
         if isinstance(self.default, list):
             return f"[{', '.join(self.default)}]"
         return "''" if self.default == "" else str(self.default if self.default is not None else "")
@@ -152,6 +154,8 @@ SETTINGS: Final = (
             about="TasksMax= of each segment's scope."),
     Setting("limits", "job_memory_max", _MEMORY, "policy.job_memory_max", "512M",
             own=SAME, about="MemoryMax= of each job's scope."),
+    Setting("after", "thumbnail", FLAG, "policy.thumbnail", default=False, own=SAME,
+            about="Whether a picture of the joined file is made beside it, NAME-thumb.jpg. Needs ffmpeg."),
     Setting("retention", "keep_for", limit(span(HOUR, TEN_YEARS)), "retention.keep_for",
             INFINITY, own=SAME,
             about="How long media are kept after the recording has ended. See WHAT IS KEPT."),

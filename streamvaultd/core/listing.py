@@ -15,8 +15,12 @@ PAGE_MAX: Final = 1000
 
 STREAM_CHANGED: Final = "stream-changed"
 RECOVERED: Final = "recovered"
-EVENT_KINDS: Final = (*(notice.value for notice in Notice), STREAM_CHANGED, RECOVERED)
-"""Of the events of recordings: what people are told, another title of a broadcast, and rows made anew by the audit."""
+STEP_DONE: Final = "step-done"
+STEP_FAILED: Final = "step-failed"
+EVENT_KINDS: Final = (*(notice.value for notice in Notice), STREAM_CHANGED, RECOVERED, STEP_DONE, STEP_FAILED)
+"""Of the events of recordings: what people are told, another title of a broadcast, rows made anew by the audit, and
+how tries of steps ended.
+"""
 
 T = TypeVar("T")
 

@@ -140,6 +140,8 @@ class Policy:
     browser: bool = False  # its segments may start a browser, and are confined less
     filename: str = ""  # the template of its result's name; "": what the settings say when it is joined
     timezone: str = "UTC"  # of {start} in that name
+    has_steps: bool = True  # whether anything is made of it after the join, if the settings want it
+    thumbnail: bool = False  # a picture of it is made when it is joined
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

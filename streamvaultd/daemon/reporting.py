@@ -95,6 +95,10 @@ class Ledger:
             if self._page is not None:
                 self._page.observe_restart(seconds)
 
+    def on_step(self, recorder: Recorder) -> None:
+        """A step of a recording is over, or is tried again."""
+        self._manifests.note(recorder)
+
     def build_rescan(self, manager: Manager) -> Rescan:
         """What makes rows of manifests again."""
         return Rescan(

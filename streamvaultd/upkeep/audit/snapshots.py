@@ -18,6 +18,7 @@ from streamvaultd.core.model import Recorder
 from streamvaultd.core.names import Job, Run
 from streamvaultd.core.recording.events import RecordRequested
 from streamvaultd.core.upkeep.world import Disk, JobRow, LoadedUnit, Pipe, Process, ResultState, Row, World, moved
+from streamvaultd.jobs.after.steps import Steps
 from streamvaultd.jobs.joins import Joins
 from streamvaultd.recording.manager import Manager
 from streamvaultd.scopes.runs import Runs
@@ -60,6 +61,7 @@ class Snapshots:
         survey: Survey,
         runs: Runs,
         joins: Joins,
+        steps: Steps,
         clock: Clock,
         settings: LiveSettings,
     ) -> None:
@@ -68,6 +70,7 @@ class Snapshots:
         self._survey = survey
         self._runs = runs
         self._joins = joins
+        self._steps = steps
         self._clock = clock
         self._settings = settings
         self._started = clock.now().monotonic
@@ -130,7 +133,7 @@ class Snapshots:
         return self._runs.is_busy(unit) or self._runs.is_stopping(unit)
 
     def _is_job_busy(self, job: Job) -> bool:
-        return self._is_busy(job.unit) or self._joins.is_at(job.number)
+        return self._is_busy(job.unit) or self._joins.is_at(job.number) or self._steps.is_at(job.number)
 
 
 def _jobs_of(units: Iterable[LoadedUnit], pipes: Iterable[Pipe], jobs: Iterable[JobRow]) -> set[Job]:

@@ -8,9 +8,9 @@ once until it takes one again; the recording is not concerned.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -20,6 +20,7 @@ from streamvaultd.core.listing import DoneJob
 from streamvaultd.core.model import JOIN, Broadcast, Recorder, Recording, SeamRecord
 from streamvaultd.core.recording.on_request import has_segments
 from streamvaultd.errors import StoreUnavailable
+from streamvaultd.jobs.after.facts import files_of
 from streamvaultd.jobs.made import Made, parse_made
 from streamvaultd.reporting.notices import MANIFEST_FAILED, Journal
 from streamvaultd.upkeep.manifests import format as manifest
@@ -38,6 +39,7 @@ class ManifestStore(Protocol):
     async def broadcast(self, recording: int) -> Broadcast: ...
     async def seams(self, recording: int) -> Sequence[SeamRecord]: ...
     async def last_done_job(self, recording: int, kind: str) -> DoneJob | None: ...
+    async def steps_made(self, recording: int) -> Sequence[tuple[str, Mapping[str, Any]]]: ...
 
 
 class Manifests:
@@ -102,7 +104,9 @@ class Manifests:
     async def _text(self, recorder: Recorder) -> bytes:
         recording = recorder.recording.id
         seams = await self._store.seams(recording)
-        return manifest.to_text(recorder, await self._store.broadcast(recording), seams, await self._made(recording))
+        files = files_of(await self._store.steps_made(recording))
+        broadcast, made = await self._store.broadcast(recording), await self._made(recording)
+        return manifest.to_text(recorder, broadcast, seams, made, files)
 
     async def _made(self, recording: int) -> Made:
         job = await self._store.last_done_job(recording, JOIN)
