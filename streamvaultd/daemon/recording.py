@@ -134,6 +134,6 @@ def build_recording(
         lanes=base.lanes, tasks=base.tasks,
     )  # fmt: skip
     return RecordingParts(
-        processes=processes, media=media, runs=runs, witnesses=witnesses, progress=progress, joins=joins, removal=removal,
-        executor=executor, manager=manager, takeover=takeover,
+        processes=processes, media=media, runs=runs, witnesses=witnesses, progress=progress, joins=joins,
+        removal=removal, executor=executor, manager=manager, takeover=takeover,
     )  # fmt: skip

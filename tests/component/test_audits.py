@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -151,7 +151,7 @@ class House:
             "settings": LiveSettings(settings),
         }
         journal = common.pop("journal")
-        snapshots = Snapshots(survey=self.machine, **common)
+        snapshots = Snapshots(survey=self.machine, steps=cast("Any", self.scopes), **common)
         media = Media(lanes=Lanes(), files=FILES, salvage=Salvage())
         self.repairs = Repairs(media=media, journal=journal, **common)
         self.audits = Audits(snapshots=snapshots, repairs=self.repairs, journal=journal, pause=self.pause)

@@ -113,11 +113,10 @@ class Spec(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
 
 
 class Made:
-    """What the step makes. `reached` is called after each lasting effect."""
+    """What the step makes."""
 
-    def __init__(self, spec: Spec, *, reached: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, spec: Spec) -> None:
         self._spec = spec
-        self._reached = reached
         self._progress = Progress(spec.progress)
         self.files: list[MadeFile] = []
         self.notes: list[str] = []
@@ -129,6 +128,13 @@ class Made:
     def progress(self, done: int, total: int) -> None:
         """So much of it is done."""
         self._progress(done, total)
+
+    def has(self, draft: Path, final: Path) -> bool:
+        """Whether an earlier try, which was killed, has given the draft its name; then it is one of `files`."""
+        if not (draft.is_file() and final.is_file()) or final.is_symlink() or not final.samefile(draft):
+            return False
+        self.publish(draft, final)
+        return True
 
     def publish(self, draft: Path, final: Path) -> None:
         """Give a whole draft its name, below the streamer's folder; what is there of that name is never replaced.
@@ -145,7 +151,6 @@ class Made:
         self._link(draft, final, digest)
         sync_folder(final.parent)
         self.files.append(MadeFile(path=final, bytes=size, sha256=digest))
-        self._reached(final.name)
 
     def _link(self, draft: Path, final: Path, digest: str) -> None:
         try:
@@ -189,9 +194,9 @@ def _is_same(draft: Path, final: Path, digest: str) -> bool:
         return hashlib.file_digest(file, "sha256").hexdigest() == digest
 
 
-def perform(spec: Spec, work: Work, reached: Callable[[str], None] = lambda _: None) -> bool:
+def perform(spec: Spec, work: Work) -> bool:
     """Do it, and write the report; True if it is done. Raises OSError if no report can be written."""
-    made = Made(spec, reached=reached)
+    made = Made(spec)
     try:
         spec.work.mkdir(mode=FOLDER_MODE, exist_ok=True)
         work(spec, made)
@@ -202,7 +207,6 @@ def perform(spec: Spec, work: Work, reached: Callable[[str], None] = lambda _: N
         where = f"{error.filename}: " if error.filename else ""
         report = {"ok": False, "error": f"{where}{error.strerror or error}"}
     output.write_atomically(spec.report, json.dumps(report, indent=1).encode() + b"\n")
-    reached("report")
     return bool(report["ok"])
 
 

@@ -7,7 +7,7 @@ import asyncio
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
@@ -30,6 +30,9 @@ from streamvaultd.reporting.notices import fields_of
 from streamvaultd.scopes.launcher import memfd_with
 from streamvaultd.scopes.ports import Access, Command
 from streamvaultd.scopes.runs import OnExit, Place, Runs
+
+INTERPRETER: Final = (sys.executable, "-I", "-m")
+"""What runs a module."""
 
 TASKS_MAX: Final = 32
 TIDY_LIMIT: Final = 30.0
@@ -55,11 +58,6 @@ class StepReport(msgspec.Struct, frozen=True):
     for_good: bool = False
 
 
-def interpreter_of(program: str) -> tuple[str, ...]:
-    """How a module is run."""
-    return (sys.executable, "-I", "-m", program)
-
-
 class StepRuns:
     """Runs of the programs, by the numbers of their jobs. Their reports are in the folder `reports`."""
 
@@ -70,7 +68,7 @@ class StepRuns:
         progress: JoinProgress,
         reports: Path,
         lanes: Lanes,
-        argv: Callable[[str], Sequence[str]] = interpreter_of,
+        argv: Sequence[str] = INTERPRETER,
     ) -> None:
         self._runs = runs
         self._progress = progress
@@ -92,7 +90,7 @@ class StepRuns:
         stdin = memfd_with("step-spec", spec.decode())
         try:
             command = Command(
-                argv=self._argv(kind.program),
+                argv=(*self._argv, kind.program),
                 fields=fields_of(recorder) | {"SYSLOG_IDENTIFIER": f"streamvault-{kind.name}"},
                 label=f"job-{job}",
                 stdin_fd=stdin,

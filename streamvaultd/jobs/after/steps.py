@@ -81,8 +81,8 @@ class Steps:
         self._resting: set[_Key] = set()
         self._risks: set[int] = set()
         self._held_since: float | None = None
-        self._held_long = False
-        self.listeners: list[Callable[[Recorder], None]] = []
+        self._stopped: set[int] = set()
+        self.listeners: list[Callable[[int], None]] = []
 
     def is_at(self, job: int) -> bool:
         """Whether a job is being started, watched, or its end is being dealt with."""
@@ -141,7 +141,7 @@ class Steps:
         if not self._risks:
             if self._held_since is not None:
                 self._hold(is_held=False)
-            self._held_since, self._held_long = None, False
+            self._held_since = None
             return INTERVAL
         if self._held_since is None:
             self._held_since = now.monotonic
@@ -149,9 +149,9 @@ class Steps:
         left = self._held_since + HOLD_LIMIT - now.monotonic
         if left > 0:
             return left
-        self._held_long = True
         for job in self._at.values():
             if job and self._runs.is_busy(job):
+                self._stopped.add(job)
                 self._tasks.create_task(self._stop(job))
         return HOLD_LIMIT
 
@@ -217,7 +217,7 @@ class Steps:
         if report is not None:
             return await self._end(row, recorder, job, report)
         why = "it was lost" if told is None else _how_it_ended(told)
-        await self._end(row, recorder, job, StepReport(why=why), is_lost=told is None or self._held_long)
+        await self._end(row, recorder, job, StepReport(why=why), is_lost=told is None or job in self._stopped)
 
     async def _end(
         self, row: StepRow, recorder: Recorder, job: int, report: StepReport, *, is_lost: bool = False
@@ -238,13 +238,15 @@ class Steps:
             after.append(await self._store.end_step(row, event, result))
 
         await self._insist(row, recorder, write)
+        if after[-1] is not None and after[-1].status is StepStatus.FAILED:
+            await self._runs.discard_drafts(recorder, row.step)
         self._runs.end(job)
         self._tell(recorder, after[-1], is_lost=is_lost)
         self._leave(row)
 
     def _leave(self, row: StepRow) -> None:
         """Nothing of it is under way any more."""
-        self._at.pop(_key(row), None)
+        self._stopped.discard(self._at.pop(_key(row), 0))
         self._wanted.set()
 
     def _rest(self, row: StepRow) -> None:
@@ -266,7 +268,7 @@ class Steps:
         elif after.status is StepStatus.DUE and after.tries == 1 and not is_lost:
             self._journal.tell(STEP_FAILED, recorder, step=after.step, recording=after.recording, why=after.why)
         for listener in self.listeners:
-            listener(recorder)
+            listener(after.recording)
 
     async def _insist(self, row: StepRow, recorder: Recorder, work: Callable[[], Awaitable[None]]) -> None:
         """Do it again until it is done."""

@@ -23,6 +23,8 @@ def make(spec: Spec, made: Made) -> None:
     part = spec.parts[0]
     final = part.path.with_name(f"{part.path.stem}-thumb.jpg")
     draft = spec.work / "thumbnail.jpg"
+    if made.has(draft, final):
+        return
     if not made.command(("ffprobe", *LOCAL, *STREAMS, f"file:{part.path}")).strip():
         made.note("it has no pictures to make a thumbnail of")
         return

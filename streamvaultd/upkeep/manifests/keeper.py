@@ -64,6 +64,11 @@ class Manifests:
         self._busy: set[int] = set()
         self._troubled: set[str] = set()
 
+    def renew(self, recorder: Recorder) -> None:
+        """Something has changed that the recorder does not say, such as what a step has made; never waits."""
+        self._gists.pop(recorder.recording.id, None)
+        self.note(recorder)
+
     def note(self, recorder: Recorder) -> None:
         """This is how a recording is now; never waits."""
         recording, gist = recorder.recording.id, manifest.gist(recorder)

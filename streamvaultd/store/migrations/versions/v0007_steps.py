@@ -28,7 +28,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["recording_id"], ["recordings.id"], name=op.f("fk_steps_recording_id"), ondelete="CASCADE"
         ),
-        sa.UniqueConstraint("recording_id", "step", name=op.f("uq_steps_recording_id")),
+        sa.UniqueConstraint("recording_id", "step", name=op.f("uq_steps_recording_id_step")),
         sa.CheckConstraint(
             "status IN ('waiting', 'due', 'running', 'done', 'failed', 'skipped')", name=op.f("ck_steps_status")
         ),
