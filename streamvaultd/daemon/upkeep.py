@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from streamvaultd.daemon.base import Base
 from streamvaultd.daemon.recording import RecordingParts
-from streamvaultd.jobs.after.runs import StepRuns
-from streamvaultd.jobs.after.steps import Steps
+from streamvaultd.jobs.after.step_runs import StepRuns
+from streamvaultd.jobs.after.stepper import Steps
 from streamvaultd.jobs.progress import JoinProgress, Unheard
 from streamvaultd.scopes.witnesses.bus import UnitBus
 from streamvaultd.upkeep.audit.audits import Audits

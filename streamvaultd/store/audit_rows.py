@@ -19,8 +19,8 @@ from streamvaultd.store.recordings import update_recording
 from streamvaultd.store.records import JobStatus
 from streamvaultd.store.rows import recording_values
 from streamvaultd.store.schema import recordings, segments, streamers, streams
+from streamvaultd.store.step_rows import insert_done
 from streamvaultd.store.stepped import SteppedStore
-from streamvaultd.store.steps import insert_done
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

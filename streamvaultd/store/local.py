@@ -46,7 +46,7 @@ from streamvaultd.store.recordings import (
 from streamvaultd.store.records import EventRecord, JobRecord, JobStatus
 from streamvaultd.store.rows import Present
 from streamvaultd.store.schema import jobs, meta, recordings, streamers
-from streamvaultd.store.steps import follow
+from streamvaultd.store.step_rows import follow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

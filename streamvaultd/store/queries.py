@@ -29,7 +29,7 @@ from streamvaultd.store.ledger import parse_event, parse_job
 from streamvaultd.store.recordings import ROW_ERRORS
 from streamvaultd.store.rows import Present, parse_recorder
 from streamvaultd.store.schema import KEPT, WANTED, events, jobs, recordings, segments, streamers, streams
-from streamvaultd.store.steps import HELD
+from streamvaultd.store.step_rows import HELD
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, RowMapping, Select, Table

@@ -21,10 +21,10 @@ from streamvaultd.core.after.machine import StepStatus
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Moment, Phase, Policy, Recorder, Segment, State
 from streamvaultd.errors import ScopeFailed, StoreUnavailable
-from streamvaultd.jobs.after import steps as module
+from streamvaultd.jobs.after import stepper as module
 from streamvaultd.jobs.after.program import MadeFile
-from streamvaultd.jobs.after.runs import StepReport
-from streamvaultd.jobs.after.steps import Steps
+from streamvaultd.jobs.after.step_runs import StepReport
+from streamvaultd.jobs.after.stepper import Steps
 from streamvaultd.reporting.notices import STEP_FAILED, STEP_GIVEN_UP, STEP_HELD_UP
 from streamvaultd.store.stepped import SteppedStore
 from tests.component.store_world import NOW, SetClock, move, open_store, start
@@ -418,8 +418,8 @@ async def test_media_that_are_given_up_need_no_steps(world: World) -> None:
     recorder = await world.joined()
     await move(world.store, recorder, State.COMPLETED, path=None, ended=NOW)
     assert {row.status for row in await world.store.steps(1)} == {StepStatus.SKIPPED}
-    world.begin()
     other = await world.joined("other")
+    world.begin()
     await world.until(is_over, other.recording.id)
     assert world.machine.begun == [*ORDER]
 
@@ -427,7 +427,7 @@ async def test_media_that_are_given_up_need_no_steps(world: World) -> None:
 async def test_a_step_waits_for_whoever_removes_the_media(world: World) -> None:
     await world.joined()
     daemon = world.begin()
-    daemon.removing.add(1)
+    daemon.removing.add(1)  # before its first look
     await world.until(lambda found: found.get("picture") is StepStatus.DUE)
     daemon.removing.clear()
     assert await world.until(is_over) == dict.fromkeys(ORDER, StepStatus.DONE)

@@ -42,7 +42,7 @@ class FactStore(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class StepFacts:
     """All of it."""
 
     recorder: Recorder
@@ -53,14 +53,14 @@ class Facts:
     made: tuple[MadeFile, ...]
 
 
-async def gather(store: FactStore, recording: int) -> Facts | None:
+async def gather(store: FactStore, recording: int) -> StepFacts | None:
     """The facts of a recording; None if it has no result any more. Raises what the store does."""
     recorder = await store.get(recording)
     if recorder is None or recorder.path is None:
         return None
     job = await store.last_done_job(recording, JOIN)
     events = await store.events(recording, limit=EVENTS_MAX)
-    return Facts(
+    return StepFacts(
         recorder=recorder,
         broadcast=await store.broadcast(recording),
         parts=_parts(None if job is None else job.result),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the program of every step is made of: what it is told, how it gives files their names, and its report.
 
-Run as `python3 -m streamvaultd.jobs.after.NAME` in a scope of its own. Reads one JSON object from stdin (Spec), and
+Run as `python3 -m streamvaultd.jobs.after.NAME` in a scope of its own. Reads one JSON object from stdin (StepSpec), and
 writes its report: {"ok": true, "files": […], "notes": […]} or {"ok": false, "error": …}; with "forGood": true if no
 later try would help. Exit status: 0 done, 1 failed (the report says why), 2 no usable input.
 
@@ -76,7 +76,7 @@ class MadeFile(msgspec.Struct, frozen=True):
     step: str = ""
 
 
-class Spec(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
+class StepSpec(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
     """What a step is told. `result` is the first of `parts`; all that is made has to be below `folder`.
 
     `policy` is that of the recording, `made` what earlier steps made of it, `seams` as the join measured them (their
@@ -112,10 +112,10 @@ class Spec(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
         return sum(known) if known and len(known) == len(self.parts) else None
 
 
-class Made:
+class Making:
     """What the step makes."""
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: StepSpec) -> None:
         self._spec = spec
         self._progress = Progress(spec.progress)
         self.files: list[MadeFile] = []
@@ -181,7 +181,7 @@ class Made:
         return done.stdout
 
 
-Work = Callable[[Spec, Made], None]
+Work = Callable[[StepSpec, Making], None]
 
 
 def _is_same(draft: Path, final: Path, digest: str) -> bool:
@@ -194,9 +194,9 @@ def _is_same(draft: Path, final: Path, digest: str) -> bool:
         return hashlib.file_digest(file, "sha256").hexdigest() == digest
 
 
-def perform(spec: Spec, work: Work) -> bool:
+def perform(spec: StepSpec, work: Work) -> bool:
     """Do it, and write the report; True if it is done. Raises OSError if no report can be written."""
-    made = Made(spec)
+    made = Making(spec)
     try:
         spec.work.mkdir(mode=FOLDER_MODE, exist_ok=True)
         work(spec, made)
@@ -214,9 +214,9 @@ def _told(file: MadeFile) -> dict[str, Any]:
     return {"path": str(file.path), "bytes": file.bytes, "sha256": file.sha256}
 
 
-def parse_spec(text: bytes) -> Spec:
+def parse_spec(text: bytes) -> StepSpec:
     """The program's input; raises msgspec.DecodeError and UnicodeDecodeError."""
-    return msgspec.json.decode(text, type=Spec, dec_hook=lambda kind, value: kind(value))
+    return msgspec.json.decode(text, type=StepSpec, dec_hook=lambda kind, value: kind(value))
 
 
 def run(work: Work) -> int:

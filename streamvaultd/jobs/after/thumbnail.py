@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from streamvaultd.jobs.after.program import LOCAL, Made, MediaPart, Spec, StepFailed, fresh, run
+from streamvaultd.jobs.after.program import LOCAL, Making, MediaPart, StepFailed, StepSpec, fresh, run
 
 WIDTH: Final = 1280
 PLACE: Final = 0.1
@@ -18,7 +18,7 @@ PLACE: Final = 0.1
 STREAMS: Final = ("-select_streams", "v:0", "-show_entries", "stream=codec_type", "-of", "csv=p=0")
 
 
-def make(spec: Spec, made: Made) -> None:
+def make(spec: StepSpec, made: Making) -> None:
     """One JPEG of the first part; none, and a note, if that has no pictures."""
     part = spec.parts[0]
     final = part.path.with_name(f"{part.path.stem}-thumb.jpg")

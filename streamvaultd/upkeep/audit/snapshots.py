@@ -18,7 +18,7 @@ from streamvaultd.core.model import Recorder
 from streamvaultd.core.names import Job, Run
 from streamvaultd.core.recording.events import RecordRequested
 from streamvaultd.core.upkeep.world import Disk, JobRow, LoadedUnit, Pipe, Process, ResultState, Row, World, moved
-from streamvaultd.jobs.after.steps import Steps
+from streamvaultd.jobs.after.stepper import Steps
 from streamvaultd.jobs.joins import Joins
 from streamvaultd.recording.manager import Manager
 from streamvaultd.scopes.runs import Runs

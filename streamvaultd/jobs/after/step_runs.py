@@ -23,8 +23,8 @@ from streamvaultd.core import ranges
 from streamvaultd.core.after.graph import StepKind
 from streamvaultd.core.model import Recorder, ScopeLimits, Segment
 from streamvaultd.core.names import Job
-from streamvaultd.jobs.after.facts import Facts
-from streamvaultd.jobs.after.program import MadeFile, MediaPart, Spec, SpecSegment
+from streamvaultd.jobs.after.facts import StepFacts
+from streamvaultd.jobs.after.program import MadeFile, MediaPart, SpecSegment, StepSpec
 from streamvaultd.jobs.progress import JoinProgress
 from streamvaultd.reporting.notices import fields_of
 from streamvaultd.scopes.launcher import memfd_with
@@ -80,7 +80,7 @@ class StepRuns:
         """See Runs.is_busy()."""
         return self._runs.is_busy(Job(job).unit)
 
-    async def launch(self, kind: StepKind, job: int, facts: Facts, on_exit: OnExit) -> None:
+    async def launch(self, kind: StepKind, job: int, facts: StepFacts, on_exit: OnExit) -> None:
         """Start it; raises VaultError and OSError."""
         recorder = facts.recorder
         self._reports.mkdir(mode=0o750, exist_ok=True)
@@ -152,12 +152,12 @@ class StepRuns:
     def _report(self, job: int) -> Path:
         return self._reports / f"job-{job}.json"
 
-    def _spec(self, kind: StepKind, job: int, facts: Facts) -> Spec:
+    def _spec(self, kind: StepKind, job: int, facts: StepFacts) -> StepSpec:
         recorder = facts.recorder
         recording = recorder.recording
         result = Path(recorder.path or "")
         named = [MediaPart(Path(part.path), part.bytes, part.duration_ms) for part in facts.parts if not part.is_kept]
-        return Spec(
+        return StepSpec(
             recording=recording.id,
             step=kind.name,
             streamer=recording.streamer,

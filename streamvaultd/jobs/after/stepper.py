@@ -29,7 +29,7 @@ from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Moment, Recorder
 from streamvaultd.errors import VaultError
 from streamvaultd.jobs.after.facts import FactStore, gather, made_file
-from streamvaultd.jobs.after.runs import StepReport, StepRuns
+from streamvaultd.jobs.after.step_runs import StepReport, StepRuns
 from streamvaultd.reporting.notices import STEP_FAILED, STEP_GIVEN_UP, STEP_HELD_UP, Journal
 from streamvaultd.scopes.runs import OnExit
 
