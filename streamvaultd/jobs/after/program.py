@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the program of every step is made of: what it is told, how it gives files their names, and its report.
 
-Run as `python3 -m streamvaultd.jobs.after.NAME` in a scope of its own. Reads one JSON object from stdin (StepSpec), and
-writes its report: {"ok": true, "files": […], "notes": […]} or {"ok": false, "error": …}; with "forGood": true if no
-later try would help. Exit status: 0 done, 1 failed (the report says why), 2 no usable input.
+Run as `python3 -m streamvaultd.jobs.after.NAME` in a scope of its own. Reads one JSON object (StepSpec) from stdin,
+and writes its report: {"ok": true, "files": […], "notes": […]}, or {"ok": false, "error": …} with "forGood": true if
+no later try would help. Exit status: 0 done, 1 failed (the report says why), 2 no usable input.
 
 It may be killed at any point and is run again then: drafts are made in its work folder, get their names when they are
 whole and on disk, and stay linked there until the daemon has read the report. So a file of that name is known for its
