@@ -62,8 +62,7 @@ class Story:
 def test_nothing_is_kept_before_the_channel_is_confirmed() -> None:
     story = Story()
     assert story.done == (Open(1),)
-    story.tell(Opened(story.at, 1))
-    assert Send(1, f"CAP REQ :{machine.CAPABILITIES}") in story.done
+    assert Send(1, f"CAP REQ :{machine.CAPABILITIES}") in story.tell(Opened(story.at, 1))
     for text in WELCOME:
         story.line(text)
     assert story.line(SAID) == ()
