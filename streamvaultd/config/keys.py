@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from streamvaultd.config.addresses import CATALOGUE, LISTEN, TEXTFILE
+from streamvaultd.config.addresses import CATALOGUE, CHAT_AUTHORITY, CHAT_CHANNEL, CHAT_SERVER, LISTEN, TEXTFILE
 from streamvaultd.config.filename import FILENAME
 from streamvaultd.config.filters import HOURS, PATTERN, TIMEZONE, WEEKDAYS
 from streamvaultd.config.inputs import DURATION_MIN
@@ -217,6 +217,15 @@ SETTINGS: Final = (
                   "See PROXIES."),
     Setting("streamlink", "secrets", NAMES, "secrets", own=Own(default="[]"), hidden=True,
             about="Credentials with further options, such as tokens and cookies. See SECRETS."),
+    Setting("chat", "capture", FLAG, "policy.chat", False, own=SAME,
+            about="Whether the chat of a broadcast is captured beside its video. For channels of Twitch."),
+    Setting("chat", "channel", CHAT_CHANNEL, "policy.chat_channel", own=Own(default="that of the URL"),
+            about="The channel on Twitch whose chat is captured, if the URL does not name it."),
+    Setting("chat", "server", CHAT_SERVER, "chat_server", "irc.chat.twitch.tv:6697",
+            about="The chat server, as HOST:PORT. It is spoken to with TLS only, and its certificate is always verified."),
+    Setting("chat", "authority", CHAT_AUTHORITY, "chat_authority", "",
+            about="A file of certificates that the chat server's is verified with, instead of the system's; empty: the "
+                  "system's."),
     Setting("notifications", "to", TARGETS, "notify", [], hidden=True,
             about="Who is notified: names of credentials \"streamvault-notify.NAME\", each with a URL of apprise. A "
                   "streamer's file may name others.",

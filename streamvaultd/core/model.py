@@ -140,6 +140,8 @@ class Policy:
     browser: bool = False  # its segments may start a browser, and are confined less
     filename: str = ""  # the template of its result's name; "": what the settings say when it is joined
     timezone: str = "UTC"  # of {start} in that name
+    chat: bool = False  # its chat is captured, if its site is known to have one
+    chat_channel: str = ""  # the channel on Twitch whose chat that is; "": the one that its URL names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
