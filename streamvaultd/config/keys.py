@@ -42,6 +42,7 @@ POOL: Final = "proxies.NAME"
 """The section of a pool of proxies, whatever its name."""
 
 HOUR: Final = 3600.0
+OFF: Final = False
 TEN_YEARS: Final = 3650 * DAY
 
 
@@ -78,6 +79,8 @@ class Setting:
         """The default as people read it, "" if there is none."""
         if isinstance(self.default, list):
             return f"[{', '.join(self.default)}]"
+        if isinstance(self.default, bool):
+            return "true" if self.default else "false"
         return "''" if self.default == "" else str(self.default if self.default is not None else "")
 
     @property
@@ -217,15 +220,14 @@ SETTINGS: Final = (
                   "See PROXIES."),
     Setting("streamlink", "secrets", NAMES, "secrets", own=Own(default="[]"), hidden=True,
             about="Credentials with further options, such as tokens and cookies. See SECRETS."),
-    Setting("chat", "capture", FLAG, "policy.chat", False, own=SAME,
+    Setting("chat", "capture", FLAG, "policy.chat", OFF, own=SAME,
             about="Whether the chat of a broadcast is captured beside its video. For channels of Twitch."),
     Setting("chat", "channel", CHAT_CHANNEL, "policy.chat_channel", own=Own(default="that of the URL"),
             about="The channel on Twitch whose chat is captured, if the URL does not name it."),
     Setting("chat", "server", CHAT_SERVER, "chat_server", "irc.chat.twitch.tv:6697",
-            about="The chat server, as HOST:PORT. It is spoken to with TLS only, and its certificate is always verified."),
+            about="The chat server, as HOST:PORT. It is reached with TLS only, and its certificate is always verified."),
     Setting("chat", "authority", CHAT_AUTHORITY, "chat_authority", "",
-            about="A file of certificates that the chat server's is verified with, instead of the system's; empty: the "
-                  "system's."),
+            about="A file of certificates with which the chat server's is verified; empty: the system's."),
     Setting("notifications", "to", TARGETS, "notify", [], hidden=True,
             about="Who is notified: names of credentials \"streamvault-notify.NAME\", each with a URL of apprise. A "
                   "streamer's file may name others.",

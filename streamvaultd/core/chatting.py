@@ -31,6 +31,9 @@ LAUNCH_LIMIT: Final = 60.0
 PACK_DELAYS: Final = (10.0, 60.0, 300.0, 1800.0, 3600.0)
 """Seconds before the next try to pack; there are always more."""
 
+CLEAR_AGAIN: Final = 60.0
+"""When (s) files that could not be removed are tried again."""
+
 NUMBER_MAX: Final = 999_999
 
 
@@ -224,7 +227,7 @@ def _handle(chat: Chat, event: ChatEvent) -> ChatStep:
         case RunEnded(run=run) if run == chat.run:
             return _on_ended(chat, event)
         case Packed(run=run) if run == chat.run and chat.state is ChatState.PACKING:
-            packed = _to(chat, ChatState.CLEARING, event.at)
+            packed = _to(chat, ChatState.CLEARING, event.at, event.at.monotonic + CLEAR_AGAIN)
             return replace(packed, path=event.path, size=event.size, detail=None), (ClearParts(),)
         case Cleared() if chat.state is ChatState.CLEARING:
             return _to(chat, ChatState.DONE, event.at), ()
@@ -232,7 +235,8 @@ def _handle(chat: Chat, event: ChatEvent) -> ChatStep:
             return _on_due(chat, event.at)
         case TakenOver():
             return _on_taken_over(chat, event)
-    return chat, ()
+        case _:  # late, or of another run
+            return chat, ()
 
 
 def _to(chat: Chat, state: ChatState, at: Moment, retry_at: Instant | None = None) -> Chat:
@@ -301,7 +305,7 @@ def _on_due(chat: Chat, at: Moment) -> ChatStep:
         case ChatState.STARTING:  # the launch was lost: what is left of it is ended, and that is told
             return replace(chat, retry_at=at.monotonic + LAUNCH_LIMIT), (StopRun(chat.run),)
         case ChatState.CLEARING:
-            return replace(chat, retry_at=None), (ClearParts(),)
+            return replace(chat, retry_at=at.monotonic + CLEAR_AGAIN), (ClearParts(),)
         case _:
             return replace(chat, retry_at=None), ()
 
@@ -323,8 +327,9 @@ def _on_taken_over(chat: Chat, event: TakenOver) -> ChatStep:
         case ChatState.BACKOFF:
             return replace(chat, retry_at=at.monotonic), ()
         case ChatState.CLEARING:
-            return chat, (ClearParts(),)
-    return chat, ()
+            return replace(chat, retry_at=at.monotonic + CLEAR_AGAIN), (ClearParts(),)
+        case ChatState.DONE:
+            return chat, ()
 
 
 # --- which recordings have a chat ---
