@@ -89,7 +89,7 @@ class Began:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RecordingOver:
+class RecordingEnded:
     """The recording has ended, grace included."""
 
     at: Moment
@@ -116,7 +116,7 @@ class RunEnded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Packed:
+class ChatPacked:
     """A run has packed; `path` is None if there was nothing."""
 
     at: Moment
@@ -147,7 +147,7 @@ class TakenOver:
     is_live: bool
 
 
-ChatEvent: TypeAlias = Began | RecordingOver | RunStarted | RunEnded | Packed | Cleared | DueNow | TakenOver
+ChatEvent: TypeAlias = Began | RecordingEnded | RunStarted | RunEnded | ChatPacked | Cleared | DueNow | TakenOver
 
 
 # --- effects ---
@@ -169,7 +169,7 @@ class StartRun:
 
 @dataclass(frozen=True, slots=True)
 class WatchRun:
-    """Watch a run of an earlier daemon -> RunEnded | Packed"""
+    """Watch a run of an earlier daemon -> RunEnded | ChatPacked"""
 
     run: int
 
@@ -183,7 +183,7 @@ class StopRun:
 
 @dataclass(frozen=True, slots=True)
 class Pack:
-    """Start a run that packs -> Packed | RunEnded"""
+    """Start a run that packs -> ChatPacked | RunEnded"""
 
     run: int
 
@@ -220,13 +220,13 @@ def _handle(chat: Chat, event: ChatEvent) -> ChatStep:
     match event:
         case Began():
             return _start(chat, event.at) if chat.run == 0 and chat.state is ChatState.STARTING else (chat, ())
-        case RecordingOver():
+        case RecordingEnded():
             return _on_over(chat, event.at)
         case RunStarted(run=run) if run == chat.run:
             return _on_started(chat, event.at)
         case RunEnded(run=run) if run == chat.run:
             return _on_ended(chat, event)
-        case Packed(run=run) if run == chat.run and chat.state is ChatState.PACKING:
+        case ChatPacked(run=run) if run == chat.run and chat.state is ChatState.PACKING:
             packed = _to(chat, ChatState.CLEARING, event.at, event.at.monotonic + CLEAR_AGAIN)
             return replace(packed, path=event.path, size=event.size, detail=None), (ClearParts(),)
         case Cleared() if chat.state is ChatState.CLEARING:

@@ -26,7 +26,7 @@ from streamvaultd.core.listing import (
 from streamvaultd.core.model import Moment
 from streamvaultd.core.upkeep.retention import Result
 from streamvaultd.store.audit_rows import RecoverableStore
-from streamvaultd.store.chats import save_chat, select_chats, select_unfinished_chats
+from streamvaultd.store.chat_rows import save_chat, select_chats, select_unfinished_chats
 from streamvaultd.store.ledger import parse_event, parse_job
 from streamvaultd.store.recordings import ROW_ERRORS
 from streamvaultd.store.rows import Present, parse_recorder

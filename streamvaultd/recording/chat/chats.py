@@ -120,7 +120,7 @@ class Chats:
             self._queue.put_nowait((recording, recorder))
         elif recording in self._begun and recording not in self._over and recorder.state not in chatting.RUNNING:
             self._over.add(recording)
-            self._queue.put_nowait((recording, chatting.RecordingOver(at=self._clock.now())))
+            self._queue.put_nowait((recording, chatting.RecordingEnded(at=self._clock.now())))
 
     async def take_over(self, live: Iterable[str]) -> None:
         """Go on from the rows; `live` are the scopes that are active. Those that no row claims are ended."""
@@ -133,7 +133,7 @@ class Chats:
             recorder = self._recorders.get(chat.recording)
             if recorder is None or recorder.state not in chatting.RUNNING:
                 self._over.add(chat.recording)
-                self._post(chat.recording, chatting.RecordingOver(at=now))
+                self._post(chat.recording, chatting.RecordingEnded(at=now))
         for run in runs - self.known:
             self._tasks.create_task(self._forget(run))
         for recorder in self._recorders.values():
@@ -263,7 +263,7 @@ class Chats:
                 why = str(error)
             else:
                 path, size = (None, None) if packed is None else (str(packed[0]), packed[1])
-                self._post(chat.recording, chatting.Packed(at=at, run=chat.run, path=path, size=size))
+                self._post(chat.recording, chatting.ChatPacked(at=at, run=chat.run, path=path, size=size))
                 return
         self._post(chat.recording, chatting.RunEnded(at=at, run=chat.run, why=why))
 
@@ -277,13 +277,14 @@ class Chats:
 
     async def _forget(self, run: ChatRun) -> None:
         """End what is left of a run; a broker that is away is asked some times. What is left then, the audit finds."""
-        for pause in (0.0, *FORGET_PAUSES):
-            await asyncio.sleep(pause)
+        for pause in (*FORGET_PAUSES, None):
             try:
                 return await self._runs.forget(run)
             except VaultError as error:
-                trouble = error
-        self._journal.tell(SCOPE_TROUBLE, unit=run.unit, why=trouble)
+                if pause is None:
+                    self._journal.tell(SCOPE_TROUBLE, unit=run.unit, why=error)
+                else:
+                    await asyncio.sleep(pause)
 
     # --- what is seen ---
 
@@ -314,8 +315,9 @@ class Chats:
 
     async def _tell(self, entry: Entry, kind: str, chat: Chat, **values: object) -> None:
         streamer = Path(chat.folder).name
-        self._journal.tell(entry, recording=chat.recording, streamer=streamer, **values)
-        message = entry.text.format_map({"streamer": streamer, "recording": chat.recording, **values})
+        words = {"streamer": streamer, "recording": chat.recording, **values}
+        self._journal.tell(entry, None, **words)
+        message = entry.text.format_map(words)
         try:
             await self._store.add_event(
                 at=self._clock.now(), kind=kind, priority=entry.priority, message=message, recording=chat.recording

@@ -25,7 +25,7 @@ from streamvaultd.core.chatting import Chat
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import ScopeLimits
 from streamvaultd.core.names import ChatRun
-from streamvaultd.recording.chat.files import ChatFiles, draft_name, part_name
+from streamvaultd.recording.chat.chat_files import ChatFiles, draft_name, part_name
 from streamvaultd.recording.streamlink.commands import resolv_conf
 from streamvaultd.scopes.launcher import memfd_with
 from streamvaultd.scopes.ports import Access, Command
@@ -53,7 +53,7 @@ class ChatFacts(msgspec.Struct, frozen=True):
 
 
 class ChatRuns:
-    """Runs of the two programs. `folder` is where they tell of themselves, and take turns; it does not outlast a boot."""
+    """Runs of the two programs. In `folder`, which does not outlast a boot, they tell of themselves and take turns."""
 
     def __init__(self, *, runs: Runs, files: ChatFiles, lanes: Lanes, settings: LiveSettings, folder: Path) -> None:
         self._runs = runs
@@ -139,7 +139,7 @@ class ChatRuns:
     def facts(self, run: ChatRun) -> ChatFacts:
         """What it has told of itself last; nothing if it has told nothing that makes sense."""
         try:
-            with open(self._facts_path(run), "rb") as file:
+            with self._facts_path(run).open("rb") as file:
                 return msgspec.json.decode(file.read(FACTS_MAX), type=ChatFacts)
         except (OSError, ValueError, RecursionError):
             return ChatFacts()

@@ -98,5 +98,5 @@ class ChatFiles:
 
     def _numbered(self, folder: Path, pattern: re.Pattern[str], recording: int) -> list[int]:
         with beneath.opened_folder(folder, DEPTH) as here:
-            found = [pattern.fullmatch(name) for name in os.listdir(here)]
+            found = [pattern.fullmatch(path.name) for path in here.iterdir()]
         return sorted(int(each[2]) for each in found if each is not None and int(each[1]) == recording)
