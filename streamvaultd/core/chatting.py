@@ -34,6 +34,9 @@ PACK_DELAYS: Final = (10.0, 60.0, 300.0, 1800.0, 3600.0)
 CLEAR_AGAIN: Final = 60.0
 """When (s) files that could not be removed are tried again."""
 
+DIED, LOST, GAP = CHAT_KINDS = ("chat-died", "chat-lost", "chat-gap")
+"""The kinds of the events that are told of chats."""
+
 NUMBER_MAX: Final = 999_999
 
 

@@ -101,6 +101,8 @@ class World:
                 assert self.row.path is not None  # I8
                 self.files.clear()
                 self.queue.append(chatting.Cleared(at=at))
+            case _:
+                pass
 
     def end(self, run: int, why: str = "killed") -> None:
         self.live.discard(run)
@@ -242,8 +244,10 @@ def test_its_names_are_nobody_elses() -> None:
     run = ChatRun(348, 2)
     assert (run.unit, run.pipe) == ("streamvault-348-chat-2.scope", "exit-348-chat-2")
     assert ChatRun.of(run.unit) == ChatRun.of_pipe(run.pipe) == run
-    assert Run.of(run.unit) is Job.of(run.unit) is Run.of_pipe(run.pipe) is Job.of_pipe(run.pipe) is None
-    assert ChatRun.of(Run(348, 2).unit) is ChatRun.of(Job(348).unit) is ChatRun.of_pipe(Run(348, 2).pipe) is None
+    assert [Run.of(run.unit), Run.of_pipe(run.pipe)] == [None, None]
+    assert [Job.of(run.unit), Job.of_pipe(run.pipe)] == [None, None]
+    others = (ChatRun.of(Run(348, 2).unit), ChatRun.of(Job(348).unit), ChatRun.of_pipe(Run(348, 2).pipe))
+    assert others == (None, None, None)
     assert unit_of_pipe(run.pipe) == run.unit
     for name in ("streamvault-0-chat-1.scope", "streamvault-1-chat-0.scope", "streamvault-1-chat-01.scope",
                  "streamvault-1-chat-1.scope\n", "streamvault-1-chat-1234567.scope"):  # fmt: skip

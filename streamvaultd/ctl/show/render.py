@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from streamvaultd.base.units import format_size, format_span
+from streamvaultd.ctl.show.chat import chat_count, chat_of, chat_text
 from streamvaultd.ctl.show.table import Column, Table
 from streamvaultd.ctl.show.text import (
     Line,
@@ -71,7 +72,7 @@ def dot(state: str) -> Span:
 def recording_table(
     recordings: Iterable[Recording], now: int, titles: Mapping[int, tuple[str, str]] | None = None
 ) -> Table:
-    """One row for each recording, in the order given; with title and category of its stream if `titles` are given."""
+    """One row for each recording, in the order given; if `titles` are given, with messages of its chat, title and category."""
     columns = (
         Column("ID", is_number=True),
         Column("STREAMER", least=12),
@@ -83,12 +84,16 @@ def recording_table(
         Column("RESULT", least=24, drop=2),
     )
     rows = [(*_recording_row(each, now), *_titles_of(each, titles)) for each in recordings]
-    named = () if titles is None else (Column("TITLE", least=16, drop=6), Column("CATEGORY", least=8, drop=7))
+    named = () if titles is None else (
+        Column("CHAT", is_number=True, drop=8), Column("TITLE", least=16, drop=6), Column("CATEGORY", least=8, drop=7),
+    )  # fmt: skip
     return Table((*columns, *named), tuple(rows))
 
 
 def _titles_of(recording: Recording, titles: Mapping[int, tuple[str, str]] | None) -> tuple[Span, ...]:
-    return () if titles is None else tuple(map(Span, titles.get(recording.stream, ("", ""))))
+    if titles is None:
+        return ()
+    return Span(chat_count(recording)), *map(Span, titles.get(recording.stream, ("", "")))
 
 
 def _recording_row(recording: Recording, now: int) -> tuple[Span, ...]:
@@ -187,6 +192,7 @@ def _facts(recording: Recording, segments: Sequence[Segment], now: int) -> list[
         ("Joined", "" if recording.progress is None else bar(recording.progress, now - recording.since)),
         ("Directory", "" if recording.path else recording.directory),
         ("Result", recording.path or ""),
+        ("Chat", chat_text(chat_of(recording))),
         ("Kept", "yes: no rule removes its media" if recording.kept else ""),
         ("Segments", _segment_count(recording)),
         ("Deaths", _last_deaths(segments, now)),

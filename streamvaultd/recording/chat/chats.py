@@ -50,12 +50,14 @@ class ChatStore(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatView:
-    """A chat that is not done, as people see it. `rate` is messages in a minute."""
+    """A chat as people see it. `rate` is messages in a minute, None where nothing is captured."""
 
     chat: Chat
     messages: int
-    rate: float
-    is_heard: bool
+    gaps: int
+    away: float
+    rate: float | None = None
+    is_heard: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -104,11 +106,20 @@ class Chats:
     def view(self, recording: int) -> ChatView | None:
         """The chat of a recording, if it is not done."""
         chat, looked = self._chats.get(recording), self._looked.get(recording)
-        if chat is None:
-            return None
-        facts = looked.facts if looked is not None and looked.run == chat.run else ChatFacts()
-        rate = looked.rate if looked is not None else 0.0
-        return ChatView(chat=chat, messages=chat.messages + facts.messages, rate=rate, is_heard=facts.joined)
+        if chat is None or looked is None or looked.run != chat.run or chat.state is not ChatState.CAPTURING:
+            return None if chat is None else _over(chat)
+        facts = looked.facts
+        return ChatView(
+            chat=chat, messages=chat.messages + facts.messages, gaps=chat.gaps + facts.gaps,
+            away=chat.away + facts.away, rate=looked.rate, is_heard=facts.joined,
+        )  # fmt: skip
+
+    async def views(self, recordings: Sequence[int]) -> Mapping[int, ChatView]:
+        """The chats of these recordings, of those that have one. Raises StoreUnavailable."""
+        here = {each: view for each in recordings if (view := self.view(each)) is not None}
+        others = [each for each in recordings if each not in here]
+        stored = await self._store.chats(others) if others else {}
+        return {each: _over(chat) for each, chat in stored.items()} | here
 
     # --- what happens ---
 
@@ -184,7 +195,7 @@ class Chats:
                 await self._insist(lambda: self._store.save_chat(after))
             elif isinstance(effect, chatting.TellChat):
                 if not self._recorders.is_host_stopping:
-                    await self._tell(CHAT_DIED, "chat-died", after, why=effect.why)
+                    await self._tell(CHAT_DIED, chatting.DIED, after, why=effect.why)
             else:
                 self._tasks.create_task(self._perform(after, effect))
         if after.state is ChatState.DONE:
@@ -271,7 +282,7 @@ class Chats:
         try:
             await self._runs.clear(chat)
         except OSError as error:
-            await self._tell(CHAT_DIED, "chat-died", chat, why=error)  # it is tried again
+            await self._tell(CHAT_DIED, chatting.DIED, chat, why=error)  # it is tried again
         else:
             self._post(chat.recording, chatting.Cleared(at=self._clock.now()))
 
@@ -307,11 +318,11 @@ class Chats:
         if facts.gaps > before.facts.gaps:
             looked.is_told = False
             seconds = f"{facts.away - before.facts.away:.1f}"
-            await self._tell(CHAT_GAP, "chat-gap", chat, seconds=seconds)
+            await self._tell(CHAT_GAP, chatting.GAP, chat, seconds=seconds)
         since = chat.since.realtime if facts.since is None else facts.since
         if not facts.joined and not looked.is_told and now.realtime - since > LONG * 1e6:
             looked.is_told = True
-            await self._tell(CHAT_LOST, "chat-lost", chat, seconds=f"{(now.realtime - since) / 1e6:.0f}")
+            await self._tell(CHAT_LOST, chatting.LOST, chat, seconds=f"{(now.realtime - since) / 1e6:.0f}")
 
     async def _tell(self, entry: Entry, kind: str, chat: Chat, **values: object) -> None:
         streamer = Path(chat.folder).name
@@ -324,6 +335,10 @@ class Chats:
             )
         except StoreUnavailable:
             return  # the journal has it
+
+
+def _over(chat: Chat) -> ChatView:
+    return ChatView(chat=chat, messages=chat.messages, gaps=chat.gaps, away=chat.away)
 
 
 def why_of(told: Evidence) -> str:
