@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+from streamvaultd.base.units import format_span
 from streamvaultd.ctl.record import Record
 from streamvaultd.ctl.records import Fields, Recording
-from streamvaultd.ctl.show.text import format_span, plural
+from streamvaultd.ctl.show.text import plural
 
 
 class Chat(Record):

@@ -72,7 +72,10 @@ def dot(state: str) -> Span:
 def recording_table(
     recordings: Iterable[Recording], now: int, titles: Mapping[int, tuple[str, str]] | None = None
 ) -> Table:
-    """One row for each recording, in the order given; if `titles` are given, with messages of its chat, title and category."""
+    """One row for each recording, in the order given.
+
+    With title and category of its stream, and the messages of its chat, if `titles` are given.
+    """
     columns = (
         Column("ID", is_number=True),
         Column("STREAMER", least=12),
@@ -83,17 +86,17 @@ def recording_table(
         Column("RUNTIME", drop=4),
         Column("RESULT", least=24, drop=2),
     )
-    rows = [(*_recording_row(each, now), *_titles_of(each, titles)) for each in recordings]
-    named = () if titles is None else (
-        Column("CHAT", is_number=True, drop=8), Column("TITLE", least=16, drop=6), Column("CATEGORY", least=8, drop=7),
-    )  # fmt: skip
-    return Table((*columns, *named), tuple(rows))
+    listed = tuple(recordings)
+    rows = [(*_recording_row(each, now), *_titles_of(each, titles)) for each in listed]
+    named = () if titles is None else (Column("TITLE", least=16, drop=6), Column("CATEGORY", least=8, drop=7))
+    if titles is None or not any(map(chat_of, listed)):
+        return Table((*columns, *named), tuple(rows))
+    counted = tuple((*row, Span(chat_count(each))) for row, each in zip(rows, listed, strict=True))
+    return Table((*columns, *named, Column("CHAT", is_number=True, drop=8)), counted)
 
 
 def _titles_of(recording: Recording, titles: Mapping[int, tuple[str, str]] | None) -> tuple[Span, ...]:
-    if titles is None:
-        return ()
-    return Span(chat_count(recording)), *map(Span, titles.get(recording.stream, ("", "")))
+    return () if titles is None else tuple(map(Span, titles.get(recording.stream, ("", ""))))
 
 
 def _recording_row(recording: Recording, now: int) -> tuple[Span, ...]:
