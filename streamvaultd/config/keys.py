@@ -80,7 +80,7 @@ class Setting:
         if isinstance(self.default, list):
             return f"[{', '.join(self.default)}]"
         if isinstance(self.default, bool):
-            return "true" if self.default else "false"
+            return str(self.default).lower()
         return "''" if self.default == "" else str(self.default if self.default is not None else "")
 
     @property
@@ -123,6 +123,9 @@ SETTINGS: Final = (
             "received", own=SAME,
             about="What the joined file is: received (as the source sends it), or mp4, which ffmpeg makes of a "
                   "transport stream without changing picture or sound."),
+    Setting("recording", "chapters", FLAG, "policy.chapters", default=True, own=SAME,
+            about="Whether an MP4 that is made of a transport stream has chapters: one for each title and category of "
+                  "the broadcast."),
     Setting("recording", "grace", span(0, DAY), "policy.grace", "60s", own=SAME,
             about="How long a source that has ended or fallen silent has to come back into the same recording."),
     Setting("recording", "outage", span(0, 30 * DAY), "policy.outage", "30min",
