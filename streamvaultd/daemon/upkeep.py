@@ -9,6 +9,7 @@ from streamvaultd.daemon.base import Base
 from streamvaultd.daemon.recording import RecordingParts
 from streamvaultd.jobs.after.step_runs import StepRuns
 from streamvaultd.jobs.after.stepper import Steps
+from streamvaultd.jobs.at_work import AtWork
 from streamvaultd.jobs.progress import JoinProgress, Unheard
 from streamvaultd.scopes.witnesses.bus import UnitBus
 from streamvaultd.upkeep.audit.audits import Audits
@@ -50,7 +51,7 @@ def build_upkeep(base: Base, *, recording: RecordingParts, bus: UnitBus, limits:
     recording.joins.listeners.append(repairs.on_join_ended)
     snapshots = Snapshots(
         manager=manager, store=store, survey=Survey(bus, base.lanes, base.notifier), runs=recording.runs,
-        joins=recording.joins, steps=steps, clock=clock, settings=settings,
+        jobs=AtWork(recording.joins, steps), chats=recording.chats, clock=clock, settings=settings,
     )  # fmt: skip
     audits = Audits(snapshots=snapshots, repairs=repairs, journal=base.journal)
     return Upkeep(

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from streamvaultd.jobs.after import program
-from streamvaultd.jobs.after.program import Making, StepFailed, StepSpec, fresh, parse_spec, perform
+from streamvaultd.jobs.after import step_program
+from streamvaultd.jobs.after.step_program import Making, StepFailed, StepSpec, fresh, parse_spec, perform
 from streamvaultd.jobs.join import output
 
 pytestmark = pytest.mark.timeout(300)  # real programs, on whatever machine
@@ -132,7 +132,7 @@ def test_a_try_that_was_killed_leaves_what_the_next_one_knows_for_its_own(
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(program if at == "sync_folder" else output, at, die)
+        patch.setattr(step_program if at == "sync_folder" else output, at, die)
         with pytest.raises(Killed):
             perform(job.spec, make)
     assert perform(job.spec, make)

@@ -22,7 +22,7 @@ from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Moment, Phase, Policy, Recorder, Segment, State
 from streamvaultd.errors import ScopeFailed, StoreUnavailable
 from streamvaultd.jobs.after import stepper as module
-from streamvaultd.jobs.after.program import MadeFile
+from streamvaultd.jobs.after.step_program import MadeFile
 from streamvaultd.jobs.after.step_runs import StepReport
 from streamvaultd.jobs.after.stepper import Steps
 from streamvaultd.reporting.notices import STEP_FAILED, STEP_GIVEN_UP, STEP_HELD_UP
@@ -71,6 +71,7 @@ class Daemon:
         self.store, self.machine, self.clock, self.calls_left = store, machine, clock, calls_left
         self.is_dead = asyncio.Event()
         self.tasks = Begun()
+        self.works: list[Any] = []
         self.journal = Noted()
         self.watched: dict[int, OnExit] = {}
         self.held: list[tuple[int, bool]] = []
@@ -82,6 +83,7 @@ class Daemon:
         )  # fmt: skip
 
     def create_task(self, work: Any) -> None:
+        self.works.append(work)
         self.tasks.create_task(self._guarded(work))
 
     async def _guarded(self, work: Any) -> None:
@@ -102,6 +104,8 @@ class Daemon:
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
+        for work in self.works:  # one of them may not have begun
+            work.close()
 
     # as the store
 

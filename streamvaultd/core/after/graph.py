@@ -2,8 +2,8 @@
 """What happens to a recording after it is joined: a small static graph of steps, one row each.
 
 A step makes something of the result and changes nothing of it: a picture, a description, a copy elsewhere. Each is a
-program that runs as a job (jobs/after/program.py). To add one, add its row here, and its program; docs/HACKING.md has
-an example.
+program that runs as a job (jobs/after/step_program.py). To add one, add its row here, and its program; docs/HACKING.md
+has an example.
 """
 
 from __future__ import annotations

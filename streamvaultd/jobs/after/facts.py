@@ -12,7 +12,7 @@ import msgspec
 
 from streamvaultd.core.listing import STREAM_CHANGED, DoneJob
 from streamvaultd.core.model import JOIN, Broadcast, Recorder, SeamRecord
-from streamvaultd.jobs.after.program import MadeFile, Title
+from streamvaultd.jobs.after.step_program import MadeFile, Title
 from streamvaultd.jobs.made import Made, ResultPart, parse_made
 
 EVENTS_MAX: Final = 20_000

@@ -24,7 +24,7 @@ from streamvaultd.core.after.graph import StepKind
 from streamvaultd.core.model import Recorder, ScopeLimits, Segment
 from streamvaultd.core.names import Job
 from streamvaultd.jobs.after.facts import StepFacts
-from streamvaultd.jobs.after.program import MadeFile, MediaPart, SpecSegment, StepSpec
+from streamvaultd.jobs.after.step_program import MadeFile, MediaPart, SpecSegment, StepSpec
 from streamvaultd.jobs.progress import JoinProgress
 from streamvaultd.reporting.notices import fields_of
 from streamvaultd.scopes.launcher import memfd_with

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from streamvaultd.jobs.after.program import LOCAL, Making, MediaPart, StepFailed, StepSpec, fresh, run
+from streamvaultd.jobs.after.step_program import LOCAL, Making, MediaPart, StepFailed, StepSpec, fresh, run
 
 WIDTH: Final = 1280
 PLACE: Final = 0.1

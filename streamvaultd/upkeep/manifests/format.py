@@ -17,7 +17,7 @@ import msgspec
 from streamvaultd.base.redaction import redact_url
 from streamvaultd.core import ranges
 from streamvaultd.core.model import Broadcast, Moment, Phase, Policy, Recorder, Recording, SeamRecord, Segment, State
-from streamvaultd.jobs.after.program import MadeFile
+from streamvaultd.jobs.after.step_program import MadeFile
 from streamvaultd.jobs.made import Made, ResultPart
 
 NOTHING: Final = Made()
