@@ -81,7 +81,9 @@ def served(folder: Path) -> Iterator[tuple[int, int]]:
     plain, secure = free_ports()
     config = folder / "ngircd.conf"
     config.write_text(CONFIG.format(plain=plain, secure=secure, folder=folder, user="root"))
-    process = subprocess.Popen(["/usr/sbin/ngircd", "-n", "-f", config], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process = subprocess.Popen(
+        ["/usr/sbin/ngircd", "-n", "-f", config], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
     assert process.stdout is not None
     try:
         for line in process.stdout:
