@@ -138,12 +138,13 @@ class Session:
         """Print lines, through a pager if they are many."""
         self.screen.show(lines, paged=not self.no_pager)
 
-    def table_lines(self, table: Table) -> list[Line]:
-        """A table's lines as they fit here; the last one names the columns that do not.
+    def table_lines(self, table: Table, columns: int | None = None) -> list[Line]:
+        """A table's lines as they fit here, or so many columns; the last one names the columns that do not.
 
         Where it may not be said, none is left out.
         """
-        columns, has_header, is_whole = self.screen.columns, not self.no_legend, self.no_legend or self.quiet
+        has_header, is_whole = not self.no_legend, self.no_legend or self.quiet
+        columns = self.screen.columns if columns is None else columns
         lines = table.lines(columns=columns, has_header=has_header, is_whole=is_whole)
         left_out = table.left_out(columns=columns, has_header=has_header)
         if columns is not None and left_out and not is_whole:
