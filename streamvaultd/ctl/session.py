@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 INTERFACE = "io.streamvault.Recorder"
 PAGE = 1000
-_LOOKS = ("Get", "List", "Subscribe", "Why")
+_LOOKS = ("Get", "List", "Subscribe", "Why", "Check")
 _ASCENDING = frozenset({"ListSegments", "ListSeams", "ListStreamers"})
 
 
@@ -65,16 +65,17 @@ class Session:
 
     def call(self, method: str, **parameters: object) -> Answer:
         """The reply to one call; parameters that are None are left out. Raises VaultError."""
-        self._note_request(method)
+        self._note_request(method, parameters)
         return self._client_of(self.socket).call(f"{INTERFACE}.{method}", given(parameters))
 
     def more(self, method: str, **parameters: object) -> Iterator[Answer]:
         """The replies to one call as they come, however long it takes; otherwise as `call`."""
-        self._note_request(method)
+        self._note_request(method, parameters)
         return self._client_of(self.socket).more(f"{INTERFACE}.{method}", given(parameters))
 
-    def _note_request(self, method: str) -> None:
-        if not method.startswith(_LOOKS):
+    def _note_request(self, method: str, parameters: Mapping[str, object]) -> None:
+        is_look = method.startswith(_LOOKS) or parameters.get("dryRun") or parameters.get("verb") == "status"
+        if not is_look:
             self.requested = method
 
     def pages(self, method: str, name: str, *, limit: int | None = None, **parameters: object) -> list[Answer]:

@@ -63,7 +63,12 @@ def prune(
         "byRetention": by_retention or None,
         "dryRun": dry_run or None,
     }
-    if not (dry_run or yes) and not _is_wanted(session, asked):
+    try:
+        is_wanted = dry_run or yes or _is_wanted(session, asked)
+    except KeyboardInterrupt:
+        session.note("interrupted: nothing is removed.")
+        return ExitCode.INTERRUPTED
+    if not is_wanted:
         session.note("Nothing is removed.")
         return ExitCode.FAILED
     answers = _all(session, asked, is_repeated=not dry_run)
