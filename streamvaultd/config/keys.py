@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from streamvaultd.config.addresses import CATALOGUE, LISTEN, TEXTFILE
+from streamvaultd.config.addresses import CATALOGUE, CHAT_AUTHORITY, CHAT_CHANNEL, CHAT_SERVER, LISTEN, TEXTFILE
 from streamvaultd.config.filename import FILENAME
 from streamvaultd.config.filters import HOURS, PATTERN, TIMEZONE, WEEKDAYS
 from streamvaultd.config.inputs import DURATION_MIN
@@ -42,6 +42,7 @@ POOL: Final = "proxies.NAME"
 """The section of a pool of proxies, whatever its name."""
 
 HOUR: Final = 3600.0
+OFF: Final = False
 TEN_YEARS: Final = 3650 * DAY
 
 
@@ -78,6 +79,8 @@ class Setting:
         """The default as people read it, "" if there is none."""
         if isinstance(self.default, list):
             return f"[{', '.join(self.default)}]"
+        if isinstance(self.default, bool):
+            return str(self.default).lower()
         return "''" if self.default == "" else str(self.default if self.default is not None else "")
 
     @property
@@ -120,6 +123,9 @@ SETTINGS: Final = (
             "received", own=SAME,
             about="What the joined file is: received (as the source sends it), or mp4, which ffmpeg makes of a "
                   "transport stream without changing picture or sound."),
+    Setting("recording", "chapters", FLAG, "policy.chapters", default=True, own=SAME,
+            about="Whether an MP4 that is made of a transport stream has chapters: one for each title and category of "
+                  "the broadcast."),
     Setting("recording", "grace", span(0, DAY), "policy.grace", "60s", own=SAME,
             about="How long a source that has ended or fallen silent has to come back into the same recording."),
     Setting("recording", "outage", span(0, 30 * DAY), "policy.outage", "30min",
@@ -217,6 +223,14 @@ SETTINGS: Final = (
                   "See PROXIES."),
     Setting("streamlink", "secrets", NAMES, "secrets", own=Own(default="[]"), hidden=True,
             about="Credentials with further options, such as tokens and cookies. See SECRETS."),
+    Setting("chat", "capture", FLAG, "policy.chat", OFF, own=SAME,
+            about="Whether the chat of a broadcast is captured beside its video. For channels of Twitch."),
+    Setting("chat", "channel", CHAT_CHANNEL, "policy.chat_channel", own=Own(default="none"),
+            about="The channel on Twitch whose chat is captured, if that is not the one of the URL."),
+    Setting("chat", "server", CHAT_SERVER, "chat_server", "irc.chat.twitch.tv:6697",
+            about="The chat server, as HOST:PORT. It is reached by TLS alone; its certificate is always verified."),
+    Setting("chat", "authority", CHAT_AUTHORITY, "chat_authority", "",
+            about="A file of certificates with which the chat server's is verified; empty: the system's."),
     Setting("notifications", "to", TARGETS, "notify", [], hidden=True,
             about="Who is notified: names of credentials \"streamvault-notify.NAME\", each with a URL of apprise. A "
                   "streamer's file may name others.",

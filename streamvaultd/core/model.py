@@ -110,6 +110,15 @@ class Broadcast:
     category: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Titled:
+    """What a broadcast is called from a moment on (microseconds since 1970); 0: from its beginning."""
+
+    at: int
+    title: str
+    category: str
+
+
 class Container(StrEnum):
     """What a recording ends up as."""
 
@@ -138,8 +147,11 @@ class Policy:
     container: Container = Container.RECEIVED
     min_duration: float = 0.0  # a broadcast with less media is not kept; 0: all are
     browser: bool = False  # its segments may start a browser, and are confined less
+    chapters: bool = True  # of its titles, in an MP4
     filename: str = ""  # the template of its result's name; "": what the settings say when it is joined
     timezone: str = "UTC"  # of {start} in that name
+    chat: bool = False  # its chat is captured, if its site is known to have one
+    chat_channel: str = ""  # the channel on Twitch whose chat that is; "": the one that its URL names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -98,6 +98,7 @@ def build(base: Base) -> Service:
             publisher.on_recorder,
             watching.watches.on_recorder,
             base.status.on_recorder,
+            recording.chats.on_recorder,
         )
     )
     parts = Parts(

@@ -42,7 +42,7 @@ def build_upkeep(base: Base, *, recording: RecordingParts, bus: UnitBus, limits:
     recording.joins.listeners.append(repairs.on_join_ended)
     snapshots = Snapshots(
         manager=manager, store=store, survey=Survey(bus, base.lanes, base.notifier), runs=recording.runs,
-        joins=recording.joins, clock=clock, settings=settings,
+        joins=recording.joins, chats=recording.chats, clock=clock, settings=settings,
     )  # fmt: skip
     audits = Audits(snapshots=snapshots, repairs=repairs, journal=base.journal)
     return Upkeep(pruning=pruning, retention=retention, reprieve=reprieve, audits=audits)

@@ -77,6 +77,21 @@ LEAD_LEFT_OUT: Final = Entry(
     "The first {seconds} s of recording {recording} of '{streamer}' are left out, the recording before ends with them: "
     "{size} bytes",
 )
+CHAT_DIED: Final = Entry(
+    "4e5652179998458f9132f8b69a8e7fa4",
+    WARNING,
+    "What captures the chat of recording {recording} of '{streamer}' ended, trying again: {why}",
+)
+CHAT_LOST: Final = Entry(
+    "467a09d8c7c848e4bed169754202fe98",
+    WARNING,
+    "The chat of recording {recording} of '{streamer}' has not been heard for {seconds} s",
+)
+CHAT_GAP: Final = Entry(
+    "efbe495416ec4558957e33760767695c",
+    NOTICE,
+    "The chat of recording {recording} of '{streamer}' was not heard for {seconds} s, and is again",
+)
 SCOPE_TROUBLE: Final = Entry(
     "e3bad67998604fc2a28156c10cd90187", WARNING, "Cannot stop scope {unit}: {why}, trying again"
 )

@@ -20,7 +20,13 @@ from streamvaultd.base.clock import SystemClock
 from streamvaultd.core.model import Recorder, Recording, SeamRecord
 from streamvaultd.errors import NoSuchRecording
 from streamvaultd.store import outbox
-from streamvaultd.store.broadcasts import note_broadcast, select_broadcast, select_past, select_result_before
+from streamvaultd.store.broadcasts import (
+    note_broadcast,
+    select_broadcast,
+    select_past,
+    select_result_before,
+    select_titles,
+)
 from streamvaultd.store.engine import create_file, hold, open_engine, shown, sqlite_url, translated, unavailable
 from streamvaultd.store.ledger import (
     end_job,
@@ -53,7 +59,7 @@ if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine
 
     from streamvaultd.base.clock import Clock
-    from streamvaultd.core.model import Broadcast, Moment, Policy, Segment
+    from streamvaultd.core.model import Broadcast, Moment, Policy, Segment, Titled
     from streamvaultd.core.watching.model import Past
 
 LIST_MAX: Final = 1000
@@ -170,6 +176,10 @@ class LocalStore:
     async def note_broadcast(self, recording: int, broadcast: Broadcast, now: Moment) -> None:
         """Title and category of what a recording records have changed."""
         await self._write(lambda connection: note_broadcast(connection, recording, broadcast, now.realtime))
+
+    async def titles(self, recording: int) -> list[Titled]:
+        """What a recording's broadcast was called, in order; see select_titles()."""
+        return await self._read(lambda connection: select_titles(connection, recording))
 
     async def past(self) -> dict[str, Past]:
         """What is known of each streamer's earlier broadcasts, by name."""

@@ -34,13 +34,15 @@ from sqlalchemy import (
 if TYPE_CHECKING:
     from sqlalchemy import Dialect
 
-REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006")
+REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
 """Every schema this program knows, oldest first."""
 
 HEAD: Final = REVISIONS[-1]
 
 STATUSES: Final = ("recording", "finalizing", "completed", "stopped", "failed")
 JOB_STATUSES: Final = ("running", "done", "failed")
+CHAT_UNFINISHED: Final = text("state <> 'done'")
+"""Chats with which something still has to happen; as KEPT, in these very words."""
 
 KEPT: Final = text("status <> 'removed'")
 """Segments whose file may be there; a query finds them by their index only if it says so in these very words."""
@@ -298,4 +300,25 @@ jobs = Table(
     Index(None, "recording_id"),
     Index(None, "status"),
     sqlite_autoincrement=True,
+)
+
+chats = Table(
+    "chats",
+    metadata,
+    _id(),
+    _reference("recording_id", "recordings.id"),
+    Column("site", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("folder", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("since", Realtime, nullable=False),
+    Column("run", Integer, nullable=False),
+    Column("messages", BigInteger, nullable=False),
+    Column("gaps", Integer, nullable=False),
+    Column("away", Double, nullable=False),
+    Column("path", Text),
+    Column("bytes", BigInteger),
+    Column("detail", Prose),
+    UniqueConstraint("recording_id"),
+    Index("ix_chats_unfinished", "id", sqlite_where=CHAT_UNFINISHED, postgresql_where=CHAT_UNFINISHED),
 )

@@ -37,6 +37,7 @@ from streamvaultd.upkeep.audit.repairs import Repairs
 from streamvaultd.upkeep.audit.salvage import Salvage
 from streamvaultd.upkeep.audit.snapshots import Snapshots
 from tests.fakes.managing import new_manager
+from tests.fakes.parts import NoChats
 
 FILES = SegmentFiles()
 CLOCK = SystemClock()
@@ -130,6 +131,9 @@ class Executor:
                 self.performed.append(effect)
 
 
+NO_CHATS: Any = NoChats()
+
+
 class House:
     """Everything that an audit is about."""
 
@@ -151,7 +155,7 @@ class House:
             "settings": LiveSettings(settings),
         }
         journal = common.pop("journal")
-        snapshots = Snapshots(survey=self.machine, **common)
+        snapshots = Snapshots(survey=self.machine, chats=NO_CHATS, **common)
         media = Media(lanes=Lanes(), files=FILES, salvage=Salvage())
         self.repairs = Repairs(media=media, journal=journal, **common)
         self.audits = Audits(snapshots=snapshots, repairs=self.repairs, journal=journal, pause=self.pause)

@@ -60,6 +60,16 @@ def test_each_is_told_though_another_fails(
     assert (tmp_path / "logs" / "good.log").read_text().splitlines()[-1] == "right"
 
 
+def test_the_end_names_the_tests_that_failed(
+    own_stages: Callable[..., None], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    own_stages(bad="echo '=== FAILURES ==='; echo 'E       assert 5 == 4'; echo 'FAILED tests/x.py::y - 5'; exit 1")
+    assert stages.run_rounds(((("bad",),),), 1, tmp_path / "logs") == 1
+    told = capfd.readouterr().out.splitlines()
+    after = told[told.index("stages: 0 passed, 1 failed") + 1 :]
+    assert after[:2] == ["bad         | E       assert 5 == 4", "bad         | FAILED tests/x.py::y - 5"]
+
+
 def test_a_stage_alone_bears_no_mark(
     own_stages: Callable[..., None], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -24,6 +24,8 @@ from tests.testbed.lanes import Commands, Lanes, Stage, interrupt_once
 PROJECT = setup.PROJECT
 LOGS = PROJECT / "build" / "logs"
 BIN = setup.VENV / "bin"
+# What is told of a stage's failures at the very end, where a reader of CI's last lines sees it
+ERROR_LINES, SUMMARY_LINES, LINE = 12, 10, 200
 # Without what an earlier run made of them (-E): a document that is gone would stay. A warning is an error (-W).
 HTML = [str(BIN / "sphinx-build"), "-q", "-E", "-W", "--keep-going", "-d", "build/doctrees", "docs", "build/html"]
 
@@ -158,6 +160,14 @@ class Round:
         return ["", *lines, f"{'in all':<17} {seconds:5.0f} s", count]
 
 
+def culprits(log: Path) -> list[str]:
+    """What a stage's log says of its failures: pytest's summary, after the lines that tell the errors."""
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    summary = [line for line in lines if line.startswith(("FAILED ", "ERROR "))]
+    errors = [line for line in lines if line.startswith("E  ")]
+    return [line[:LINE] for line in [*errors[:ERROR_LINES], *summary[:SUMMARY_LINES]]]
+
+
 def passed(rounds: Sequence[Round]) -> list[str]:
     """How many times each stage passed, and how long it took."""
     lines = []
@@ -188,6 +198,10 @@ def run_rounds(schedule: Schedule, count: int, logs: Path) -> int:
     if count > 1:
         print("", *passed(rounds), sep="\n")
     failed = [name for name in rounds[0].names if not all(one.is_ok(name) for one in rounds)]
+    for one in rounds:
+        for name in one.names:
+            for line in [] if one.is_ok(name) else culprits(one.logs / f"{name}.log"):
+                print(f"{name:<12}| {line}")
     if failed:
         print(f"FAILED: {' '.join(failed)}; everything about it is in {logs}")
     return 130 if is_over else 1 if failed else 0

@@ -15,7 +15,8 @@ from tests.testbed.deb import copy_source
 from tests.testbed.setup import PROJECT
 from tests.testbed.spaces import cache
 
-PIP = ("-m", "pip", "--quiet", "--disable-pip-version-check")
+# -P: in the folder of this tree pip takes its egg-info for an installed streamvaultd, and does not install the wheel
+PIP = ("-P", "-m", "pip", "--quiet", "--disable-pip-version-check")
 SDIST = "import sys; from setuptools import build_meta; print(build_meta.build_sdist(sys.argv[1]))"
 
 
