@@ -227,7 +227,7 @@ def test_a_wrong_segment_is_said_to_be_one() -> None:
 
 
 def test_a_command_that_there_is_not(folder: Path) -> None:
-    for words in (["lits"], ["streamlink", "instal"], ["list", "--al1"]):
+    for words in (["segmentz"], ["streamlink", "updatez"], ["list", "--al1"]):
         ran = run(FakeDaemon(), *words)
         assert (ran.code, ran.out) == (2, "")
         assert "did you mean" in ran.err
