@@ -69,8 +69,8 @@ def recording_view(recorder: Recorder, now: Moment, progress: Headway | None = N
     }
 
 
-def chat_view(found: ChatView) -> View:
-    """A Chat."""
+def chat_view(found: ChatView, *, is_gone: bool = False) -> View:
+    """A Chat; `is_gone`: its file went with the media."""
     chat = found.chat
     return {
         "state": chat.state.value,
@@ -82,8 +82,8 @@ def chat_view(found: ChatView) -> View:
     } | optional(
         heard=found.is_heard if found.rate is not None else None,
         perMinute=None if found.rate is None else round(found.rate),
-        path=chat.path,
-        bytes=chat.size,
+        path=None if is_gone else chat.path,
+        bytes=None if is_gone else chat.size,
         detail=chat.detail,
     )
 

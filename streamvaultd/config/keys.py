@@ -42,7 +42,6 @@ POOL: Final = "proxies.NAME"
 """The section of a pool of proxies, whatever its name."""
 
 HOUR: Final = 3600.0
-OFF: Final = False
 TEN_YEARS: Final = 3650 * DAY
 
 
@@ -227,7 +226,7 @@ SETTINGS: Final = (
                   "See PROXIES."),
     Setting("streamlink", "secrets", NAMES, "secrets", own=Own(default="[]"), hidden=True,
             about="Credentials with further options, such as tokens and cookies. See SECRETS."),
-    Setting("chat", "capture", FLAG, "policy.chat", OFF, own=SAME,
+    Setting("chat", "capture", FLAG, "policy.chat", default=False, own=SAME,
             about="Whether the chat of a broadcast is captured beside its video. For channels of Twitch."),
     Setting("chat", "channel", CHAT_CHANNEL, "policy.chat_channel", own=Own(default="none"),
             about="The channel on Twitch whose chat is captured, if that is not the one of the URL."),

@@ -14,6 +14,7 @@ from streamvaultd.base.lanes import Lanes
 from streamvaultd.core.listing import DoneJob
 from streamvaultd.core.model import JOIN, Phase, Recorder
 from streamvaultd.jobs.after.facts import files_of
+from streamvaultd.recording.chat.chat_files import packed_name
 from streamvaultd.recording.ports import RecordingFiles
 
 
@@ -42,14 +43,15 @@ class Removal:
         self._lanes = lanes
 
     async def sizes(self, recorder: Recorder) -> dict[Path, int]:
-        """The files of a recording that are there, and their bytes: its segments, or its result with all parts.
+        """The files of a recording that are there, and their bytes: its chat, and its segments, or its result with all
+        parts.
 
         What steps have made of a result goes with it, and before it.
         """
         paths = self._segments(recorder)
         if recorder.path is not None:
             paths = [*await self._made(recorder), *await self._result(recorder)]
-        return await self._sizes(recorder, paths)
+        return await self._sizes(recorder, [*paths, _chat(recorder)])
 
     async def remove(self, recorder: Recorder, paths: Sequence[Path]) -> None:
         """After this returns they are gone for good, and with them the streamer's folders that only they were in."""
@@ -82,10 +84,11 @@ class Removal:
             raise OSError(0, "it is not there; is its disk mounted?", str(folder))
 
     async def discard(self, recorder: Recorder) -> dict[Path, int]:
-        """Remove the result of the last join as well as the segments; what was there of them. May be repeated."""
+        """Remove the result of the last join, the segments and the chat; what was there of them. May be repeated."""
         await self.require_disk(recorder)
         lane = recorder.recording.directory
-        segments, result = self._segments(recorder), await self._result(recorder)
+        segments = self._segments(recorder)
+        result = [*await self._result(recorder), _chat(recorder)]
         found = await self._sizes(recorder, [*segments, *result])
         if segments:
             await self._lanes.run(lane, self._files.remove_segments, segments, segments[0].parent)
@@ -120,6 +123,11 @@ def _are_there(paths: Sequence[Path]) -> bool:
 
 def _folder(recorder: Recorder) -> Path:
     return Path(recorder.recording.directory) / recorder.recording.streamer
+
+
+def _chat(recorder: Recorder) -> Path:
+    """Where its chat is once it is packed, if it has one."""
+    return _folder(recorder) / packed_name(recorder.recording.id)
 
 
 def _is_own(recorder: Recorder, path: Path) -> bool:

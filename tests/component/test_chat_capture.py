@@ -25,6 +25,7 @@ class Captured:
     """A capture that runs, as the daemon would start it: a file that is added to, and facts beside it."""
 
     def __init__(self, folder: Path, port: int, ca: Path, host: str = "localhost") -> None:
+        folder.mkdir(exist_ok=True)
         self.path, self.facts_path = folder / "chat.jsonl", folder / "facts"
         output = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
         facts = os.open(self.facts_path, os.O_WRONLY | os.O_CREAT, 0o640)

@@ -114,9 +114,9 @@ class ChatServer:
         """Those that hear what is said."""
         return [client for client in self.clients if client.is_joined and not client.is_gone and not client.is_frozen]
 
-    def wait(self, until: Callable[[], object], what: str = "the chat server") -> None:
+    def wait(self, until: Callable[[], object], what: str = "the chat server", limit: float = WAIT) -> None:
         with self._changed:
-            assert self._changed.wait_for(until, WAIT), f"waited for {what}"
+            assert self._changed.wait_for(until, limit), f"waited for {what}"
 
     def wait_for_another(self, than: list[Client]) -> None:
         """Wait until one that is none of these is there."""

@@ -23,6 +23,11 @@ from streamvaultd.recording.chat.capture.machine import (
     Tick,
 )
 
+
+def said(effects: tuple[Effect, ...]) -> list[str]:
+    return [each.text for each in effects if isinstance(each, Send)]
+
+
 WELCOME = (":tmi CAP * ACK :twitch.tv/tags twitch.tv/commands", ":tmi 001 justinfan1 :hi")
 ROOM = "@room-id=1 :tmi ROOMSTATE #alice"
 SAID = "@id=1 :a!a@a PRIVMSG #alice :hello"
@@ -49,7 +54,7 @@ class Story:
         self.tell(Opened(self.at, link))
         for text in WELCOME:
             self.line(text, link)
-        assert [each.text for each in self.done if isinstance(each, Send)] == ["JOIN #alice"]
+        assert said(self.done) == ["JOIN #alice"]
         return self.line(ROOM, link)
 
     def wait(self) -> tuple[Effect, ...]:
@@ -62,9 +67,9 @@ class Story:
 def test_nothing_is_kept_before_the_channel_is_confirmed() -> None:
     story = Story()
     assert story.done == (Open(1),)
-    assert Send(1, f"CAP REQ :{machine.CAPABILITIES}") in story.tell(Opened(story.at, 1))
-    for text in WELCOME:
-        story.line(text)
+    assert said(story.tell(Opened(story.at, 1))) == [f"CAP REQ :{machine.CAPABILITIES}"]
+    assert [text.split()[0] for text in said(story.line(WELCOME[0]))] == ["PASS", "NICK", "USER", "CAP"]
+    assert said(story.line(WELCOME[1])) == ["JOIN #alice"]
     assert story.line(SAID) == ()
     assert story.line(":tmi 366 justinfan1 #alice :End") == ()
     assert story.line(ROOM) == (Keep(), Found(1000.0))
@@ -76,9 +81,17 @@ def test_nothing_is_kept_before_the_channel_is_confirmed() -> None:
 def test_a_plain_server_confirms_with_the_end_of_its_names() -> None:
     story = Story()
     story.tell(Opened(story.at, 1))
-    story.line(":s CAP * NAK :twitch.tv/tags twitch.tv/commands")
+    texts = said(story.line(":s CAP * NAK :twitch.tv/tags twitch.tv/commands"))
+    assert [text.split()[0] for text in texts] == ["NICK", "USER", "CAP"]  # PASS would be refused
     story.line(":s 001 justinfan1 :hi")
     assert story.line(":s 366 justinfan1 #alice :End") == (Found(1000.0),)
+
+
+def test_who_does_not_say_what_it_is_is_taken_for_twitch() -> None:
+    story = Story()
+    assert said(story.tell(Opened(story.at, 1))) == [f"CAP REQ :{machine.CAPABILITIES}"]
+    assert said(story.wait())[0] == "PASS anonymous"
+    assert story.wait() == (Close(1), Open(2))  # and is given up if it does not say welcome
 
 
 def test_a_server_is_answered() -> None:
@@ -90,7 +103,7 @@ def test_a_server_is_answered() -> None:
 def test_another_nickname_is_tried() -> None:
     story = Story()
     story.tell(Opened(story.at, 1))
-    first = next(each.text for each in story.done if isinstance(each, Send) and each.text.startswith("NICK"))
+    first = said(story.line(":s 421 * CAP :what?"))[0]
     (second,) = story.line(":s 433 * justinfan1 :taken")
     assert isinstance(second, Send)
     assert second.text.startswith("NICK justinfan")

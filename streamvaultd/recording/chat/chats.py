@@ -42,6 +42,7 @@ class ChatStore(Protocol):
 
     async def save_chat(self, chat: Chat) -> None: ...
     async def unfinished_chats(self) -> Sequence[Chat]: ...
+    async def get(self, recording: int) -> Recorder | None: ...
     async def chats(self, recordings: Iterable[int]) -> Mapping[int, Chat]: ...
     async def add_event(
         self, *, at: Moment, kind: str, priority: int, message: str, recording: int | None = None
@@ -280,11 +281,13 @@ class Chats:
 
     async def _clear(self, chat: Chat) -> None:
         try:
-            await self._runs.clear(chat)
-        except OSError as error:
+            recorder = self._recorders.known(chat.recording) or await self._store.get(chat.recording)
+            is_kept = recorder is None or not chatting.is_unwanted(recorder)
+            await self._runs.clear(chat, is_kept=is_kept)
+        except (VaultError, OSError) as error:
             await self._tell(CHAT_DIED, chatting.DIED, chat, why=error)  # it is tried again
         else:
-            self._post(chat.recording, chatting.Cleared(at=self._clock.now()))
+            self._post(chat.recording, chatting.Cleared(at=self._clock.now(), is_kept=is_kept))
 
     async def _forget(self, run: ChatRun) -> None:
         """End what is left of a run; a broker that is away is asked some times. What is left then, the audit finds."""

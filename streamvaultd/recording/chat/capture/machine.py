@@ -26,6 +26,9 @@ CAPABILITIES: Final = "twitch.tv/tags twitch.tv/commands"
 OPEN_LIMIT: Final = 300.0
 """A connection that is not there after so long (s), its turn included, is given up."""
 
+HELLO_LIMIT: Final = 5.0
+"""Who has not said within this (s) whether it is Twitch is taken for it."""
+
 JOIN_LIMIT: Final = 20.0
 JOIN_LIMIT_MAX: Final = 300.0
 """When (s) the wish to be in the channel is said again, unless the server has confirmed it; then twice as late."""
@@ -76,6 +79,7 @@ class Link:
     heard: float = 0.0
     pinged: float | None = None
     has_commands: bool = False
+    is_introduced: bool = False
     is_welcome: bool = False
     join_at: float | None = None
     join_wait: float = JOIN_LIMIT
@@ -249,10 +253,18 @@ def _nick(state: State, link: Link) -> str:
 
 
 def _on_opened(state: State, link: Link, at: float) -> tuple[State, Effects]:
+    entered = replace(link, stage=Stage.ENTERING, heard=at, join_at=at + HELLO_LIMIT)
+    return _put(state, entered), (Send(link.number, f"CAP REQ :{CAPABILITIES}"),)
+
+
+def _introduce(state: State, link: Link, at: float, *, is_twitch: bool) -> tuple[State, Effects]:
+    """Twitch wants a password, whichever; other servers refuse whoever gives one that they do not want."""
+    if link.is_introduced:
+        return _put(state, link), ()
     nick = _nick(state, link)
-    lines = (f"CAP REQ :{CAPABILITIES}", "CAP END", "PASS anonymous", f"NICK {nick}", f"USER {nick} 0 * :{nick}")
-    entered = replace(link, stage=Stage.ENTERING, heard=at, join_at=at + JOIN_LIMIT)
-    return _put(state, entered), tuple(Send(link.number, line) for line in lines)
+    lines = (*(("PASS anonymous",) if is_twitch else ()), f"NICK {nick}", f"USER {nick} 0 * :{nick}", "CAP END")
+    introduced = replace(link, is_introduced=True, join_at=at + JOIN_LIMIT)
+    return _put(state, introduced), tuple(Send(link.number, line) for line in lines)
 
 
 def _without(state: State, link: Link, at: float) -> tuple[State, Effects]:
@@ -279,8 +291,10 @@ def _on_line(state: State, link: Link, line: Line, at: float) -> tuple[State, Ef
         case "PING":
             return _put(state, link), (Send(link.number, f"PONG :{line.params[-1] if line.params else ''}"),)
         case "CAP":
-            has_commands = "ACK" in line.params and "twitch.tv/commands" in line.params[-1].split()
-            return _put(state, replace(link, has_commands=link.has_commands or has_commands)), ()
+            is_twitch = "ACK" in line.params and "twitch.tv/commands" in line.params[-1].split()
+            return _introduce(state, replace(link, has_commands=is_twitch), at, is_twitch=is_twitch)
+        case "421" if not link.is_introduced:  # a server without capabilities
+            return _introduce(state, link, at, is_twitch=False)
         case "001":
             return _join(state, replace(link, is_welcome=True), at)
         case "366" if not link.has_commands and len(line.params) > 1 and line.params[1].lower() == f"#{state.channel}":
@@ -334,7 +348,7 @@ def _tick(state: State, at: float) -> tuple[State, Effects]:
             state, more = _without(state, link, at)
             done = (*done, Close(link.number), *more)
         elif link.join_at is not None and link.join_at <= at:
-            state, more = _join(state, link, at)
+            state, more = _join(state, link, at) if link.is_welcome else _introduce(state, link, at, is_twitch=True)
             done = (*done, *more)
         elif link.stage is not Stage.OPENING and link.pinged is None and link.heard + SILENCE <= at:
             state = _put(state, replace(link, pinged=at))
@@ -350,6 +364,6 @@ def _has_failed(link: Link, at: float) -> bool:
         return True
     if link.stage is Stage.OPENING:
         return link.since + OPEN_LIMIT <= at
-    if link.join_at is not None and not link.is_welcome and link.join_at <= at:
-        return True  # it has not even said welcome
+    if link.join_at is not None and link.is_introduced and not link.is_welcome and link.join_at <= at:
+        return True
     return link.pinged is not None and link.pinged + ANSWER_LIMIT <= at
