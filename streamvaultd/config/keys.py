@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from streamvaultd.config.addresses import CATALOGUE, LISTEN, TEXTFILE
+from streamvaultd.config.addresses import CATALOGUE, CHAT_AUTHORITY, CHAT_CHANNEL, CHAT_SERVER, LISTEN, TEXTFILE
 from streamvaultd.config.filename import FILENAME
 from streamvaultd.config.filters import HOURS, PATTERN, TIMEZONE, WEEKDAYS
 from streamvaultd.config.inputs import DURATION_MIN
@@ -76,6 +76,8 @@ class Setting:
     @property
     def default_text(self) -> str:
         """The default as people read it, "" if there is none."""
+        if isinstance(self.default, bool):
+            return str(self.default).lower()
         if isinstance(self.default, list):
             return f"[{', '.join(self.default)}]"
         if isinstance(self.default, bool):
@@ -157,6 +159,8 @@ SETTINGS: Final = (
             about="TasksMax= of each segment's scope."),
     Setting("limits", "job_memory_max", _MEMORY, "policy.job_memory_max", "512M",
             own=SAME, about="MemoryMax= of each job's scope."),
+    Setting("after", "thumbnail", FLAG, "policy.thumbnail", default=False, own=SAME,
+            about="Whether a picture of the joined file is made beside it, NAME-thumb.jpg. Needs ffmpeg."),
     Setting("retention", "keep_for", limit(span(HOUR, TEN_YEARS)), "retention.keep_for",
             INFINITY, own=SAME,
             about="How long media are kept after the recording has ended. See WHAT IS KEPT."),
@@ -222,6 +226,14 @@ SETTINGS: Final = (
                   "See PROXIES."),
     Setting("streamlink", "secrets", NAMES, "secrets", own=Own(default="[]"), hidden=True,
             about="Credentials with further options, such as tokens and cookies. See SECRETS."),
+    Setting("chat", "capture", FLAG, "policy.chat", default=False, own=SAME,
+            about="Whether the chat of a broadcast is captured beside its video. For channels of Twitch."),
+    Setting("chat", "channel", CHAT_CHANNEL, "policy.chat_channel", own=Own(default="none"),
+            about="The channel on Twitch whose chat is captured, if that is not the one of the URL."),
+    Setting("chat", "server", CHAT_SERVER, "chat_server", "irc.chat.twitch.tv:6697",
+            about="The chat server, as HOST:PORT. It is reached by TLS alone; its certificate is always verified."),
+    Setting("chat", "authority", CHAT_AUTHORITY, "chat_authority", "",
+            about="A file of certificates with which the chat server's is verified; empty: the system's."),
     Setting("notifications", "to", TARGETS, "notify", [], hidden=True,
             about="Who is notified: names of credentials \"streamvault-notify.NAME\", each with a URL of apprise. A "
                   "streamer's file may name others.",

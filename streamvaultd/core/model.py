@@ -150,6 +150,10 @@ class Policy:
     chapters: bool = True  # of its titles, in an MP4
     filename: str = ""  # the template of its result's name; "": what the settings say when it is joined
     timezone: str = "UTC"  # of {start} in that name
+    has_steps: bool = True  # whether anything is made of it after the join, if the settings want it
+    thumbnail: bool = False  # a picture of it is made when it is joined
+    chat: bool = False  # its chat is captured, if its site is known to have one
+    chat_channel: str = ""  # the channel on Twitch whose chat that is; "": the one that its URL names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

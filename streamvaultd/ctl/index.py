@@ -73,6 +73,9 @@ GROUPS = {
 }
 """The commands as the help has them, each once."""
 
+CHANGING = frozenset({*GROUPS["Record"], *GROUPS["Watch"], "reload", "cleanup", "rescan"}) - {"streamers"}
+"""What has the daemon change something: it is not in doubt what the others leave behind."""
+
 
 def find(name: str) -> Command | None:
     """The command of this name, None if there is none."""

@@ -11,7 +11,7 @@ import streamvaultd
 
 PACKAGE = Path(streamvaultd.__file__).parent
 
-APART = ("ctl/", "brokerd/", "scopes/shim.py", "watching/probe/")
+APART = ("ctl/", "brokerd/", "scopes/shim.py", "watching/probe/", "recording/chat/capture/")
 """Programs of their own: what is in them meets nothing of the daemon's but on a wire, whose names both ends use."""
 
 ANSWERED = "the daemon answers what the command of this name asks, with what the room of this name does"
