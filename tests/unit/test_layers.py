@@ -48,15 +48,15 @@ LAW: dict[str, set[str]] = {
 
 NARROW = {
     "ctl": {
-        "varlink": "varlink.client",
-        "media": "media.inspect",
-        "store": "store.transfer",
-        "core": "core.cause",
-        "scopes": "scopes.confine",
+        "varlink": {"varlink.client"},
+        "media": {"media.inspect", "media.event_playlist"},
+        "store": {"store.transfer"},
+        "core": {"core.cause"},
+        "scopes": {"scopes.confine"},
     },
-    "brokerd": {"core": "core.names"},
+    "brokerd": {"core": {"core.names"}},
 }
-"""These see one module of a room."""
+"""These see few modules of a room."""
 
 
 def modules(folder: Path) -> list[Path]:
@@ -95,7 +95,7 @@ def test_imports(path: Path) -> None:
     for name in ours(path):
         top = name.split(".")[0]
         assert top in LAW[part] | {part}, f"{part} may not import {name}"
-        assert name == NARROW.get(part, {}).get(top, name), f"{part} may not import {name}"
+        assert name in NARROW.get(part, {}).get(top, {name}), f"{part} may not import {name}"
 
 
 def test_the_core_uses_next_to_nothing() -> None:
