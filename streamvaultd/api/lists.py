@@ -89,7 +89,7 @@ class LookApi:
         shown = [
             found.get(number) or summary_view(each, now) for number, each in zip(numbers, page.items, strict=True)
         ]
-        return answer("recordings", shown, page)
+        return answer("recordings", await self._presenter.with_chats(shown), page)
 
     async def list_streams(self, call: Call) -> View:
         wanted = chosen(call.parameters, "streamer", "live", "since", "until")

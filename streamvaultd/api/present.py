@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from streamvaultd.api.views import View, recording_view, segment_view
+from streamvaultd.api.views import View, chat_view, recording_view, segment_view
 from streamvaultd.base.clock import Clock
 from streamvaultd.core.model import Recorder
 from streamvaultd.jobs.progress import Headway
+from streamvaultd.recording.chat.chats import ChatView
 from streamvaultd.recording.glance import Sizes
 from streamvaultd.recording.ports import RecordingFiles
 
@@ -51,13 +52,21 @@ class Segments:
         return segment_view(recorder, segment, path, self._processes.pid(unit), memory)
 
 
+class Chats(Protocol):
+    """The chats of recordings."""
+
+    def view(self, recording: int) -> ChatView | None: ...
+    async def views(self, recordings: Sequence[int]) -> Mapping[int, ChatView]: ...
+
+
 class Presenter:
     """Makes Recordings of recorders."""
 
-    def __init__(self, *, clock: Clock, sizes: Sizes, joins: Joins) -> None:
+    def __init__(self, *, clock: Clock, sizes: Sizes, joins: Joins, chats: Chats) -> None:
         self._clock = clock
         self._sizes = sizes
         self._joins = joins
+        self._chats = chats
 
     async def fresh(self, recorder: Recorder) -> Recorder:
         """The recorder with the sizes that its files have now."""
@@ -65,12 +74,26 @@ class Presenter:
 
     async def recording(self, recorder: Recorder) -> View:
         """A Recording of what the files hold now."""
-        return self.known(await self._sizes.fresh(recorder))
+        (view,) = await self.with_chats([self.known(await self._sizes.fresh(recorder))])
+        return view
 
     async def recordings(self, recorders: Sequence[Recorder]) -> list[View]:
         """Recordings, all looked at side by side."""
         return await asyncio.gather(*map(self.recording, recorders))
 
+    async def with_chats(self, views: Sequence[View]) -> Sequence[View]:
+        """These Recordings, each with its chat if it has one."""
+        chats = await self._chats.views([view["id"] for view in views])
+        for view in views:
+            if (chat := chats.get(view["id"])) is not None:
+                runtime = view["runtime"]
+                is_gone = runtime["state"] in ("completed", "stopped") and "path" not in runtime
+                runtime["chat"] = chat_view(chat, is_gone=is_gone)
+        return views
+
     def known(self, recorder: Recorder) -> View:
         """A Recording of what is known without a look."""
-        return recording_view(recorder, self._clock.now(), self._joins.of(recorder.recording.id))
+        number = recorder.recording.id
+        view, chat = recording_view(recorder, self._clock.now(), self._joins.of(number)), self._chats.view(number)
+        view["runtime"] |= {} if chat is None else {"chat": chat_view(chat)}
+        return view

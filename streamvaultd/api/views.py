@@ -18,6 +18,7 @@ from streamvaultd.core.watching.model import Watched
 from streamvaultd.core.watching.streamer import Streamer
 from streamvaultd.errors import InvalidParameter
 from streamvaultd.jobs.progress import Headway
+from streamvaultd.recording.chat.chats import ChatView
 from streamvaultd.reporting.hub import News
 
 View = dict[str, Any]
@@ -66,6 +67,25 @@ def recording_view(recorder: Recorder, now: Moment, progress: Headway | None = N
         "context": _context(recorder),
         "runtime": _runtime(recorder, now) | optional(progress=None if progress is None else _progress(progress)),
     }
+
+
+def chat_view(found: ChatView, *, is_gone: bool = False) -> View:
+    """A Chat; `is_gone`: its file went with the media."""
+    chat = found.chat
+    return {
+        "state": chat.state.value,
+        "site": chat.site,
+        "channel": chat.channel,
+        "messages": found.messages,
+        "gaps": found.gaps,
+        "awayUSec": usec(found.away),
+    } | optional(
+        heard=found.is_heard if found.rate is not None else None,
+        perMinute=None if found.rate is None else round(found.rate),
+        path=None if is_gone else chat.path,
+        bytes=None if is_gone else chat.size,
+        detail=chat.detail,
+    )
 
 
 def summary_view(summary: Summary, now: Moment) -> View:

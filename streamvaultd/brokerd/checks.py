@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from streamvaultd.base.networks import Network, parse_network
-from streamvaultd.core.names import DAEMON, JOBS_SLICE, RECORDINGS_SLICE, Job, Run
+from streamvaultd.core.names import DAEMON, JOBS_SLICE, RECORDINGS_SLICE, ChatRun, Job, Run
 from streamvaultd.errors import InvalidParameter, LimitRefused, NameRefused, PeerRefused, ProcessRefused
 
 if TYPE_CHECKING:
@@ -47,11 +47,11 @@ def check_peer(uid: int, service_uid: int, *, is_in_scope: bool) -> None:
 
 def slice_of(name: str) -> str:
     """Return the slice that a scope of this name belongs into; a name that is not ours is refused."""
-    if Run.of(name) is not None:
+    if Run.of(name) is not None or ChatRun.of(name) is not None:
         return RECORDINGS_SLICE
     if Job.of(name) is not None:
         return JOBS_SLICE
-    raise NameRefused(value=name[:100], why="it is neither a segment's nor a job's scope")
+    raise NameRefused(value=name[:100], why="it is not the scope of a segment, a chat or a job")
 
 
 def check_description(text: str) -> str:

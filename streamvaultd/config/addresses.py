@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where what the daemon knows may go besides its store: the catalogue's URL, the metrics' address and file."""
+"""Where the daemon speaks to: the catalogue's URL, the metrics' address and file, the chat's server and channel."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _listen(value: Any) -> str:
         is_loopback = ip_address(host.strip("[]")).is_loopback
     except ValueError:
         is_loopback = False
-    if not is_loopback or not re.fullmatch(r"[1-9]\d{0,4}", port, re.ASCII) or int(port) > PORT_MAX:
+    if not is_loopback or not _is_port(port):
         raise Unfit('it must be "unix:/PATH", or a port of a loopback address such as 127.0.0.1:9464 or [::1]:9464')
     return address
 
@@ -61,6 +61,30 @@ def _textfile(value: Any) -> str:
     return str(path)
 
 
+def _chat_server(value: Any) -> str:
+    host, _, port = text(value).rpartition(":")
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", host, re.ASCII) or not _is_port(port):
+        raise Unfit("it must be a host and a port, such as irc.chat.twitch.tv:6697")
+    return f"{host}:{port}"
+
+
+def _is_port(text: str) -> bool:
+    return bool(re.fullmatch(r"[1-9]\d{0,4}", text, re.ASCII)) and int(text) <= PORT_MAX
+
+
+def _chat_authority(value: Any) -> str:
+    return "" if value == "" else str(read_path(value))
+
+
+def _chat_channel(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_]{1,25}", value, re.ASCII):
+        raise Unfit("it must be the name of a channel: letters, digits and _, 25 at most")
+    return value.lower()
+
+
 CATALOGUE: Final = SettingKind(check_catalogue, "URL of a PostgreSQL database without a password, or empty")
 LISTEN: Final = SettingKind(_listen, "unix:PATH, a loopback address and port, or empty")
 TEXTFILE: Final = SettingKind(_textfile, "absolute path that ends in .prom, or empty")
+CHAT_SERVER: Final = SettingKind(_chat_server, "HOST:PORT")
+CHAT_AUTHORITY: Final = SettingKind(_chat_authority, "absolute path, or empty")
+CHAT_CHANNEL: Final = SettingKind(_chat_channel, "name of a channel")

@@ -126,7 +126,7 @@ PATH_TEXT: Final = SettingKind(_path_text, PATH.allowed)
 PATHS: Final = SettingKind(_paths, "list of absolute paths", listed)
 QUALITY_NAMES: Final = SettingKind(_quality, "names separated by commas")
 QUALITY_LIST: Final = SettingKind(_qualities, "list of names, or names separated by commas")
-FLAG: Final = SettingKind(_flag, "true or false")
+FLAG: Final = SettingKind(_flag, "true or false", lambda value: "true" if value else "false")
 COMMAND: Final = SettingKind(_command, "command, or list of words", listed)
 NETWORKS: Final = SettingKind(_networks, f"list of at most {NETWORKS_MAX} networks", listed)
 

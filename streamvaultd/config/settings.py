@@ -65,6 +65,8 @@ class Settings:
     notify: tuple[str, ...] = _DEFAULTS["notify"]
     events: tuple[Topic, ...] = _DEFAULTS["events"]
     notify_hourly: int = _DEFAULTS["notify_hourly"]
+    chat_server: str = _DEFAULTS["chat_server"]
+    chat_authority: str = _DEFAULTS["chat_authority"]
     pools: Mapping[str, Pool] = field(default_factory=dict)
     retention: RetentionRules = _RETENTION
 

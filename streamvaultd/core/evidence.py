@@ -20,7 +20,8 @@ class Evidence:
     scope that was unloaded answers so; `journal_oom` and `journal_oomd`, messages of systemd about exactly this unit;
     `kernel_oom`, the kernel's line about its cgroup; `host_down`: the machine was going down, or has been started
     since; `link_down`: this machine had no network; `disk`: "full" or "read-only"; `file`: "removed", "moved"
-    or "cut", what somebody did to its file while it was written.
+    or "cut", what somebody did to its file while it was written; `dated`: when its first media were broadcast by the
+    source's own dates (microseconds since 1970), of which no cause is made.
     """
 
     status: int | None = None
@@ -40,6 +41,7 @@ class Evidence:
     link_down: bool | None = None
     disk: str | None = None
     file: str | None = None
+    dated: int | None = None
     log: tuple[str, ...] = ()
 
     def merged(self, later: Evidence) -> Evidence:

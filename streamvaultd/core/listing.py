@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar
 
+from streamvaultd.core.chatting import CHAT_KINDS
 from streamvaultd.core.model import Recorder
 from streamvaultd.core.recording.effects import Notice
 
@@ -15,8 +16,14 @@ PAGE_MAX: Final = 1000
 
 STREAM_CHANGED: Final = "stream-changed"
 RECOVERED: Final = "recovered"
-EVENT_KINDS: Final = (*(notice.value for notice in Notice), STREAM_CHANGED, RECOVERED)
-"""Of the events of recordings: what people are told, another title of a broadcast, and rows made anew by the audit."""
+STEP_DONE: Final = "step-done"
+STEP_FAILED: Final = "step-failed"
+EVENT_KINDS: Final = (
+    *(notice.value for notice in Notice), STREAM_CHANGED, RECOVERED, *CHAT_KINDS, STEP_DONE, STEP_FAILED
+)  # fmt: skip
+"""Of the events of recordings: what people are told, another title of a broadcast, rows made anew by the audit, what
+happens to chats, and how tries of steps ended.
+"""
 
 T = TypeVar("T")
 

@@ -110,11 +110,27 @@ class Broadcast:
     category: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Titled:
+    """What a broadcast is called from a moment on (microseconds since 1970); 0: from its beginning."""
+
+    at: int
+    title: str
+    category: str
+
+
 class Container(StrEnum):
     """What a recording ends up as."""
 
     RECEIVED = "received"  # as the source sends it: a transport stream, or fragmented MP4
     MP4 = "mp4"  # transport streams become MP4 when they are joined
+
+
+class Library(StrEnum):
+    """For whom results are named, and described beside them."""
+
+    NONE = "none"
+    JELLYFIN = "jellyfin"  # and Kodi, and Plex
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,8 +154,16 @@ class Policy:
     container: Container = Container.RECEIVED
     min_duration: float = 0.0  # a broadcast with less media is not kept; 0: all are
     browser: bool = False  # its segments may start a browser, and are confined less
+    chapters: bool = True  # of its titles, in an MP4
     filename: str = ""  # the template of its result's name; "": what the settings say when it is joined
     timezone: str = "UTC"  # of {start} in that name
+    has_steps: bool = True  # whether anything is made of it after the join, if the settings want it
+    thumbnail: bool = False  # a picture of it is made when it is joined
+    sheets: bool = False  # and contact sheets
+    nfo: bool = False  # and what media servers read of it
+    library: Library = Library.NONE  # all of that at once, and names
+    chat: bool = False  # its chat is captured, if its site is known to have one
+    chat_channel: str = ""  # the channel on Twitch whose chat that is; "": the one that its URL names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

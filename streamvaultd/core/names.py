@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What runs for us, and its names: a run of streamlink and a job, their scopes, and what systemd keeps for them.
+"""What runs for us, and its names: runs of streamlink and of chats, jobs, their scopes, and what systemd keeps.
 
 The only place that writes or reads a name of a unit (systemd.unit(5)) or of a descriptor in the fd store
 (FDNAME=, sd_pid_notify_with_fds(3)).
@@ -27,6 +27,8 @@ INSTALL_SOCKET: Final = "/run/streamvault-install/socket"
 _RUN_UNIT = re.compile(r"streamvault-([1-9]\d{0,9})-(\d{3,6})\.scope", re.ASCII)
 _RUN_PIPE = re.compile(r"exit-([1-9]\d{0,9})-(\d{1,6})", re.ASCII)
 _RUN_FILE = re.compile(r"file-([1-9]\d{0,9})-(\d{1,6})", re.ASCII)
+_CHAT_UNIT = re.compile(r"streamvault-([1-9]\d{0,9})-chat-([1-9]\d{0,5})\.scope", re.ASCII)
+_CHAT_PIPE = re.compile(r"exit-([1-9]\d{0,9})-chat-([1-9]\d{0,5})", re.ASCII)
 _JOB_UNIT = re.compile(r"streamvault-job-([1-9]\d{0,9})\.scope", re.ASCII)
 _JOB_PIPE = re.compile(r"exit-job-([1-9]\d{0,9})", re.ASCII)
 
@@ -80,6 +82,44 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True, order=True)
+class ChatRun:
+    """One run of what captures the chat of a recording, or packs it: the recording's number, and its own."""
+
+    recording: int
+    number: int
+
+    @property
+    def label(self) -> str:
+        """What it is called in names, e.g. ``348-chat-1``."""
+        return f"{self.recording}-chat-{self.number}"
+
+    @property
+    def unit(self) -> str:
+        """Its scope, e.g. ``streamvault-348-chat-1.scope``."""
+        return f"{PREFIX}{self.label}.scope"
+
+    @property
+    def pipe(self) -> str:
+        """FDNAME= of its exit pipe."""
+        return f"exit-{self.label}"
+
+    @classmethod
+    def of(cls, unit: str) -> ChatRun | None:
+        """The run that a scope is of; None for any other unit."""
+        return cls._read(_CHAT_UNIT, unit)
+
+    @classmethod
+    def of_pipe(cls, name: str) -> ChatRun | None:
+        """The run that a stored exit pipe is of; None for any other descriptor."""
+        return cls._read(_CHAT_PIPE, name)
+
+    @classmethod
+    def _read(cls, pattern: re.Pattern[str], name: str) -> ChatRun | None:
+        match = pattern.fullmatch(name)
+        return cls(int(match[1]), int(match[2])) if match else None
+
+
+@dataclass(frozen=True, slots=True, order=True)
 class Job:
     """One process that works on a recording that is over, by the number of its row."""
 
@@ -114,6 +154,12 @@ class Job:
     def _read(cls, pattern: re.Pattern[str], name: str) -> Job | None:
         match = pattern.fullmatch(name)
         return cls(int(match[1])) if match else None
+
+
+def unit_of_pipe(name: str) -> str | None:
+    """The scope of the run or job that a stored exit pipe is of; None for any other descriptor."""
+    found = Run.of_pipe(name) or ChatRun.of_pipe(name) or Job.of_pipe(name)
+    return None if found is None else found.unit
 
 
 def slice_groups(name: str) -> tuple[str, ...]:

@@ -69,7 +69,7 @@ POLICY: Final[Mapping[str, Range]] = {
 
 EVIDENCE: Final[Mapping[str, Range]] = {
     "status": STATUS, "oom_kills": COUNT, "memory_peak": BYTES, "memory_max": BYTES, "max_rss": BYTES,
-    "cpu_usec": BYTES, "shim_status": STATUS,
+    "cpu_usec": BYTES, "shim_status": STATUS, "dated": DATE,
 }  # fmt: skip
 
 SEAM: Final[Mapping[str, Range]] = {

@@ -35,6 +35,7 @@ PLACES = {
     "import": "transfer",
     "prune": "prune",
     "verify": "verify",
+    "play": "play",
     "streamers": "streamers",
     "add": "streamers",
     "set": "files",
@@ -63,6 +64,7 @@ GROUPS = {
         "monitor",
         "top",
         "logs",
+        "play",
         "verify",
     ),
     "Record": ("record", "stop", "wait", "rotate", "retry", "keep", "unkeep", "prune"),
@@ -70,6 +72,9 @@ GROUPS = {
     "The daemon": ("settings", "reload", "streamlink", "check", "cleanup", "rescan", "export", "import", "completion"),
 }
 """The commands as the help has them, each once."""
+
+CHANGING = frozenset({*GROUPS["Record"], *GROUPS["Watch"], "reload", "cleanup", "rescan"}) - {"streamers"}
+"""What has the daemon change something: it is not in doubt what the others leave behind."""
 
 
 def find(name: str) -> Command | None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 
@@ -21,11 +22,16 @@ from streamvaultd.varlink.client import Client as VarlinkClient
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from sys import UnraisableHookArgs
 
     from streamvaultd.ctl.session import Client
 
 COMPLETION = "_STREAMVAULTCTL_COMPLETE"
 """Set by a shell that wants to know what may come next."""
+
+AGAIN_SECONDS = 0.005
+SHOWN_BY = {"Streamlink": "streamlink status", "Streamer": "streamers", "Reload": "status", "Cleanup": "check"}
+"""What tells whether a method did what it was asked for, by a word in its name."""
 
 
 def main(
@@ -36,8 +42,12 @@ def main(
     now: Callable[[], int] | None = None,
     execute: Callable[[list[str]], None] | None = None,
     read: Callable[[list[str]], list[str]] | None = None,
+    is_program: bool = False,
 ) -> int:
-    """Run a command line (that of the process if None) and return its exit code."""
+    """Run a command line (that of the process if None) and return its exit code.
+
+    A program takes interrupts from the moment on at which it can say what holds until all is said.
+    """
     session = Session(
         screen=screen or Screen.of_process(),
         client_of=client_of or VarlinkClient,
@@ -46,8 +56,12 @@ def main(
         read=read or _read_lines,
     )
     try:
+        if is_program:
+            _take_interrupts()
         result = _run(sys.argv[1:] if argv is None else argv, session)
         session.screen.flush()
+        if is_program:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
     except Usage as exc:
         text = f"cannot understand this command: {str(exc)[:1].lower()}{str(exc)[1:]}"
         return _report(session, text, exc.hints, ExitCode.USAGE)
@@ -67,6 +81,28 @@ def main(
     return result if isinstance(result, int) else ExitCode.DONE
 
 
+def process() -> int:
+    """`main` as the whole program: an interrupt shows no traceback, wherever it comes, and is never lost."""
+    try:
+        return main(is_program=True)
+    except KeyboardInterrupt:  # while something else is reported
+        return ExitCode.INTERRUPTED
+
+
+def _take_interrupts() -> None:
+    sys.unraisablehook = _postpone
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _postpone(unraisable: UnraisableHookArgs) -> None:
+    """An interrupt that came where none can be raised, as in the callbacks of an import, comes again."""
+    if issubclass(unraisable.exc_type, KeyboardInterrupt):
+        signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
+    else:
+        sys.__unraisablehook__(unraisable)
+
+
 def _run(argv: Sequence[str], session: Session) -> object:
     parsed = None if COMPLETION in os.environ else quick.parse(argv, find, COMMON, "list")
     if parsed is None:
@@ -80,8 +116,11 @@ def _run(argv: Sequence[str], session: Session) -> object:
 
 def _interrupted(session: Session) -> int:
     """Say what holds, where that may be in doubt."""
-    if session.requested is not None:
-        session.note(f"interrupted after the daemon was asked: '{PROGRAM} list --all' shows what came of it.")
+    if session.requested == "Notify":
+        session.note("interrupted after the daemon was asked: a message may have been sent or not.")
+    elif session.requested is not None:
+        shown = next((command for word, command in SHOWN_BY.items() if word in session.requested), "list --all")
+        session.note(f"interrupted after the daemon was asked: '{PROGRAM} {shown}' shows what came of it.")
     elif session.may_change:
         session.note("interrupted: the daemon was asked for nothing.")
     return ExitCode.INTERRUPTED

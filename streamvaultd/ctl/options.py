@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 
-from streamvaultd.ctl.index import GROUPS
+from streamvaultd.ctl.index import CHANGING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Command:
 
     def __call__(self, session: Session, **values: object) -> object:
         """Run it."""
-        session.may_change = self.name in GROUPS["Record"]
+        session.may_change = self.name in CHANGING
         return self.function(session, **values)
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 INTERFACE = "io.streamvault.Recorder"
 PAGE = 1000
-_LOOKS = ("Get", "List", "Subscribe", "Why")
+_LOOKS = ("Get", "List", "Subscribe", "Why", "Check")
 _ASCENDING = frozenset({"ListSegments", "ListSeams", "ListStreamers"})
 
 
@@ -65,16 +65,17 @@ class Session:
 
     def call(self, method: str, **parameters: object) -> Answer:
         """The reply to one call; parameters that are None are left out. Raises VaultError."""
-        self._note_request(method)
+        self._note_request(method, parameters)
         return self._client_of(self.socket).call(f"{INTERFACE}.{method}", given(parameters))
 
     def more(self, method: str, **parameters: object) -> Iterator[Answer]:
         """The replies to one call as they come, however long it takes; otherwise as `call`."""
-        self._note_request(method)
+        self._note_request(method, parameters)
         return self._client_of(self.socket).more(f"{INTERFACE}.{method}", given(parameters))
 
-    def _note_request(self, method: str) -> None:
-        if not method.startswith(_LOOKS):
+    def _note_request(self, method: str, parameters: Mapping[str, object]) -> None:
+        is_look = method.startswith(_LOOKS) or parameters.get("dryRun") or parameters.get("verb") == "status"
+        if not is_look:
             self.requested = method
 
     def pages(self, method: str, name: str, *, limit: int | None = None, **parameters: object) -> list[Answer]:
@@ -138,12 +139,13 @@ class Session:
         """Print lines, through a pager if they are many."""
         self.screen.show(lines, paged=not self.no_pager)
 
-    def table_lines(self, table: Table) -> list[Line]:
-        """A table's lines as they fit here; the last one names the columns that do not.
+    def table_lines(self, table: Table, columns: int | None = None) -> list[Line]:
+        """A table's lines as they fit here, or so many columns; the last one names the columns that do not.
 
         Where it may not be said, none is left out.
         """
-        columns, has_header, is_whole = self.screen.columns, not self.no_legend, self.no_legend or self.quiet
+        has_header, is_whole = not self.no_legend, self.no_legend or self.quiet
+        columns = self.screen.columns if columns is None else columns
         lines = table.lines(columns=columns, has_header=has_header, is_whole=is_whole)
         left_out = table.left_out(columns=columns, has_header=has_header)
         if columns is not None and left_out and not is_whole:

@@ -17,6 +17,9 @@ from streamvaultd.jobs.naming import ResultNames
 from streamvaultd.jobs.progress import JoinProgress
 from streamvaultd.recording.asking import Asking
 from streamvaultd.recording.books import Books
+from streamvaultd.recording.chat.chat_files import ChatFiles
+from streamvaultd.recording.chat.chats import Chats
+from streamvaultd.recording.chat.scoped import ChatRuns
 from streamvaultd.recording.cleaning import Cleaning
 from streamvaultd.recording.disk_guard import DiskGuard
 from streamvaultd.recording.disks import Disks
@@ -57,6 +60,7 @@ class RecordingParts:
     """Everything about recordings."""
 
     processes: ProcessWatch[str]
+    media: MediaWatch[str]
     runs: Runs
     witnesses: Witnesses
     progress: JoinProgress
@@ -65,6 +69,7 @@ class RecordingParts:
     executor: Executor
     manager: Manager
     takeover: Takeover
+    chats: Chats
 
 
 def build_storage(base: Base) -> Storage:
@@ -85,6 +90,14 @@ def _build_runs(base: Base, processes: ProcessWatch[str], scratch: Scratch) -> R
     launcher = Launcher(environment=environment, read=own_roots(), scratch=scratch)
     scopes = Scopes(base.places.broker)
     return Runs(launcher=launcher, scopes=scopes, watcher=processes, fd_store=base.notifier, clock=base.clock)
+
+
+def _build_chats(base: Base, runs: Runs) -> Chats:
+    folder = base.places.runtime / "chat"
+    return Chats(
+        runs=ChatRuns(runs=runs, files=ChatFiles(), lanes=base.lanes, settings=base.settings, folder=folder),
+        store=base.store, recorders=base.recorders, journal=base.journal, clock=base.clock, tasks=base.tasks,
+    )  # fmt: skip
 
 
 def build_recording(
@@ -133,6 +146,6 @@ def build_recording(
         lanes=base.lanes, tasks=base.tasks,
     )  # fmt: skip
     return RecordingParts(
-        processes=processes, runs=runs, witnesses=witnesses, progress=progress, joins=joins, removal=removal,
-        executor=executor, manager=manager, takeover=takeover,
+        processes=processes, media=media, runs=runs, witnesses=witnesses, progress=progress, joins=joins,
+        removal=removal, executor=executor, manager=manager, takeover=takeover, chats=_build_chats(base, runs),
     )  # fmt: skip

@@ -24,6 +24,7 @@ from streamvaultd.daemon.reporting import Ledger
 from streamvaultd.daemon.upkeep import Upkeep
 from streamvaultd.daemon.watching import Watching, start_watching
 from streamvaultd.errors import VaultError
+from streamvaultd.recording.takeover import DEAD
 from streamvaultd.reporting.notices import CONFINEMENT_LACKS, DAEMON_STARTED, DAEMON_STOPPED, SETTINGS_MISTAKEN
 
 STUCK_LIMIT: Final = 20.0
@@ -76,9 +77,11 @@ class Service:
         parts.storage.held.release_all(base.recorders.values())
         parts.ledger.start(base.recorders.values())
         base.tasks.create_task(parts.recording.manager.run())
+        base.tasks.create_task(parts.recording.chats.run())
         await start_watching(base, parts.watching)
         base.tasks.create_task(parts.storage.guard.run())
         base.tasks.create_task(parts.upkeep.retention.run())
+        base.tasks.create_task(parts.upkeep.steps.run())
         parts.sockets.serve(fds)
         base.tasks.create_task(self._feed_watchdog())
         # Until here they end the process at once, whatever it waits for: a crash, of which the rows say what is left
@@ -101,12 +104,16 @@ class Service:
         found = await ask_witnesses(base, outside)
         takeover = self._parts.recording.takeover.run(found.scopes, fds, found.told)
         adopted = await base.startup.wait("the disks that are recorded to", takeover)
+        await self._parts.recording.chats.take_over(
+            scope.unit for scope in found.scopes if scope.active_state not in DEAD
+        )
         base.tasks.create_task(hear_journal(base, outside, found.replay))
         return adopted
 
     async def _stop(self) -> None:
         self._base.notifier.stopping("Stopping; segments record on")
         await self._drain()
+        self._parts.upkeep.steps.let_go()
         live = sum(len(recorder.live) for recorder in self._base.recorders.values())
         self._base.journal.tell(DAEMON_STOPPED, live=live)
 

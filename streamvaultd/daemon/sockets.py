@@ -48,7 +48,7 @@ def build_sockets(
     """All methods, in the order of the interface's documentation."""
     clock, settings, recorders, store, hub = base.clock, base.settings, base.recorders, base.store, base.hub
     sizes = Glance(files=base.files, lanes=base.lanes, clock=clock)
-    presenter = Presenter(clock=clock, sizes=sizes, joins=recording.progress)
+    presenter = Presenter(clock=clock, sizes=sizes, joins=recording.progress, chats=recording.chats)
     segments = Segments(files=base.files, processes=recording.processes, memory=Memory())
     watches, roster, plugins, telling = watching.watches, watching.roster, watching.plugins, watching.telling
     handlers = all_handlers(

@@ -18,7 +18,7 @@ from streamvaultd.base.tasks import Tasks
 from streamvaultd.core import ranges
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.listing import JobRow
-from streamvaultd.core.model import JOIN, Moment, Recorder, SeamRecord
+from streamvaultd.core.model import JOIN, Container, Moment, Recorder, SeamRecord, Titled
 from streamvaultd.core.recording.events import JoinEnded
 from streamvaultd.errors import VaultError
 from streamvaultd.jobs.launching import JoinRuns
@@ -151,6 +151,8 @@ class Joins:
         told: dict[str, object] = {"reserve": await self._disk.kept(self._names.folder(recorder))}
         if (before := await self._store.result_before(recording.id)) is not None:
             told |= {"before": before[0], "previous": before[1]}
+        if recording.policy.chapters and recording.policy.container is Container.MP4:
+            told["titles"] = _titles(recorder, await self._store.titles(recording.id))
         there = await self._names.listing(recorder)
         async with self._naming:
             spec = self._runs.spec(recorder, join, await self._names.stem(recorder, there)) | told
@@ -260,6 +262,12 @@ class Joins:
     async def _finish(self, recording: int, job: int, *, ok: bool, result: Mapping[str, object]) -> None:
         await self._store.finish_job(job, ok=ok, result=result, now=self._clock.now())
         self._runs.end(recording, job)
+
+
+def _titles(recorder: Recorder, titles: Sequence[Titled]) -> list[tuple[int, str]]:
+    """The names of chapters, and since when each is right (ms); none for a broadcast that kept its title."""
+    named = [(one.at // 1000, f"{one.title} ({one.category})" if one.category else one.title) for one in titles]
+    return [(at, text or recorder.recording.streamer) for at, text in named] if len(named) > 1 else []
 
 
 def _taken(recorder: Recorder) -> Iterator[str]:

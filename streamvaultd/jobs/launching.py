@@ -97,6 +97,7 @@ class JoinRuns:
             "segments": [str(self._files.segment_path(recording, segment.number)) for segment in parts],
             "numbers": [segment.number for segment in parts],
             "times": [_received(segment) for segment in parts],
+            "dates": [_dated(segment) for segment in parts],
             "output": str(output),
             "mp4": recording.policy.container is Container.MP4,
             "tries": join,
@@ -117,6 +118,12 @@ def _received(segment: Segment) -> tuple[int, int] | None:
     if segment.media_at is None or segment.ended is None:
         return None
     return segment.media_at.realtime // 1000, segment.ended.realtime // 1000
+
+
+def _dated(segment: Segment) -> int | None:
+    """When its first media were broadcast, in ms, if the source said it."""
+    dated = None if segment.evidence is None else segment.evidence.dated
+    return None if dated is None else dated // 1000
 
 
 def _place(recorder: Recorder, job: int) -> Place:

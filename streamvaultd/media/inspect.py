@@ -290,11 +290,12 @@ def _look_at_index(source: Source, found: Inspection) -> None:
                 at = bisect_right(media, (offset, source.size)) - 1
                 if at < 0 or offset + size > media[at][1]:
                     found.note(offset, "missing", f"{samples} samples of {size} bytes are not in the file")
-            found.duration_ms = max(found.duration_ms or 0, _length_ms(source, track, found))
+            if track.handler != mp4.TEXT:  # a chapter lasts as long as it does
+                found.duration_ms = max(found.duration_ms or 0, _length_ms(source, track, found))
     except mp4.Unreadable as error:
         found.note(0, "index", f"the index cannot be followed: {error}")
         tracks = []
-    found.is_known = bool(tracks)
+    found.is_known = any(track.handler != mp4.TEXT for track in tracks)
 
 
 def _length_ms(source: Source, track: mp4.Track, found: Inspection) -> int:

@@ -29,6 +29,9 @@ PARTS_MAX: Final = 64
 EDITS_MAX: Final = 8
 """Entries of an edit list that are looked at."""
 
+TEXT: Final = b"text"
+"""The handler of a track that names chapters."""
+
 PATH: Final = (b"mdia", b"minf", b"stbl")
 TABLES: Final = (b"stts", b"stsz", b"stsc")
 
@@ -37,12 +40,13 @@ TABLES: Final = (b"stts", b"stsz", b"stsc")
 class Track:
     """The boxes of one track, by kind; `timescale` is in units per second.
 
-    What it has is shown `delay` seconds after its own time.
+    What it has is shown `delay` seconds after its own time. `handler` is what it is: vide, soun, text.
     """
 
     timescale: int
     tables: dict[bytes, Box]
     delay: float = 0.0
+    handler: bytes = b""
 
 
 class TimedSample(NamedTuple):
@@ -83,11 +87,13 @@ def _timescale(source: Source, header: Box) -> int:
 
 def _track(source: Source, trak: Box, scale: int) -> Track:
     where = trak
-    timescale = 0
+    timescale, handler = 0, b""
     for kind in PATH:
         found = {box.kind: box for box in _inside(source, where)}
         if b"mdhd" in found:
             timescale = _timescale(source, found[b"mdhd"])
+        if b"hdlr" in found and not handler:  # that of the media; what is behind it may have one of its data
+            handler = source.read(found[b"hdlr"].start + 16, 4)
         if kind not in found:
             raise Unreadable(f"a track has no {kind.decode()}")
         where = found[kind]
@@ -97,7 +103,7 @@ def _track(source: Source, trak: Box, scale: int) -> Track:
         raise Unreadable(f"a track has no {(missing or ['stco'])[0]}")
     if not timescale:
         raise Unreadable("a track has no timescale")
-    return Track(timescale, tables, _delay(source, trak, scale, timescale))
+    return Track(timescale, tables, _delay(source, trak, scale, timescale), handler)
 
 
 def _delay(source: Source, trak: Box, scale: int, timescale: int) -> float:

@@ -79,6 +79,10 @@ class Pieces:
         elif not lasts and step is not None and 0 < step <= APART:
             self._frames[stream] = step
 
+    def place(self, start: int) -> int:
+        """How many ticks into what is presented a unit of the present piece is, which may have been fed already."""
+        return self.total + (0 if self._now is None else ts.difference(start, self._now))
+
     def end(self) -> int:
         """Ticks from the first to the end of the last unit."""
         return self.total + self._tail()

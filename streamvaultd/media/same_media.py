@@ -237,7 +237,7 @@ def require_same(source: Source, made: Source, pids: Sequence[int], clocks: int)
     `clocks`: so many pieces with a clock of their own the transport stream has. Returns the PIDs of all other streams,
     known or not.
     """
-    tracks = mp4.tracks(made)
+    tracks = [track for track in mp4.tracks(made) if track.handler != mp4.TEXT]
     if len(tracks) != len(pids):
         raise Differs(f"it has {len(tracks)} tracks, and there are {len(pids)} streams")
     kinds = _kinds(source)

@@ -159,6 +159,27 @@ def duration_ms(source: Source, seams: Sequence[int] = ()) -> int | None:
     return round(pieces.end() / ts.TICKS_PER_MS) if pieces.count else None
 
 
+def places_ms(source: Source, seams: Sequence[int], offsets: Sequence[int]) -> tuple[int | None, dict[int, float]]:
+    """As duration_ms(), and by offset when the first picture (or sound) that begins there or behind it is shown.
+
+    Of the file as players show it: they begin with the first unit that is to be shown.
+    """
+    pieces, ahead, found = Pieces(), Seams(seams), dict[int, float]()
+    pending, first = sorted(offsets, reverse=True), first_beats(source, 0, source.size)
+    clock = clock_of(first)
+    zero = min((beat.pes.late + ts.difference(beat.pes.dts, _first(first)) for beat in first.values()), default=0)
+    for pes in units(source, 0, source.size):
+        pieces.feed(pes.pid, pes.dts, at_seam=ahead.is_met(pes.at))
+        while pending and pending[-1] <= pes.at and pes.pid == clock and not is_misdated(pes):
+            found[pending.pop()] = max(0.0, (pieces.place(pes.dts) + pes.late - zero) / ts.TICKS_PER_MS)
+    return (round(pieces.end() / ts.TICKS_PER_MS) if pieces.count else None), found
+
+
+def _first(beats: dict[int, Beat]) -> int:
+    """The decoding time of the unit that comes first in the file, from which pieces count."""
+    return min((beat.pes for beat in beats.values()), key=lambda pes: pes.at).dts
+
+
 def late_unit(source: Source) -> ts.Pes | None:
     """The first unit that is to be shown long after it is decoded, or before: its presentation time is wrong."""
     return next((pes for pes in units(source, 0, source.size) if is_misdated(pes)), None)

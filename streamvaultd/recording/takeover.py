@@ -14,7 +14,7 @@ from streamvaultd.base.lanes import Lanes
 from streamvaultd.base.tasks import Tasks
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Instant, Recorder, Segment
-from streamvaultd.core.names import Job, Run
+from streamvaultd.core.names import Run, unit_of_pipe
 from streamvaultd.core.recording.reconcile import Facts, orphans, takeover
 from streamvaultd.core.upkeep.recovery import coherent
 from streamvaultd.errors import StoreUnavailable, VaultError
@@ -130,8 +130,7 @@ class Takeover:
         kept: dict[str, int] = {}
         records: dict[Run, Evidence] = {}
         for name, stored in fds.items():
-            run, job = Run.of_pipe(name), Job.of_pipe(name)
-            unit = run.unit if run else job.unit if job else None
+            run, unit = Run.of_pipe(name), unit_of_pipe(name)
             if unit is None:
                 continue
             fd, *surplus = stored

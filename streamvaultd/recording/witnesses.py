@@ -11,7 +11,7 @@ from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Moment, Recorder
 from streamvaultd.core.names import Run
 from streamvaultd.core.recording import events as ev
-from streamvaultd.core.recording.loglines import Line, pace_in, resolved_quality
+from streamvaultd.core.recording.loglines import Line, date_in, pace_in, resolved_quality
 from streamvaultd.core.recording.policy import preferred_quality, quality_to_come
 from streamvaultd.recording.inbox import Inbox
 from streamvaultd.recording.ports import Disk, Link
@@ -65,6 +65,8 @@ class Witnesses:
 
     def on_line(self, run: Run, line: Line, text: str) -> None:
         """What streamlink says while it runs."""
+        if line is Line.DATED:
+            return self.on_evidence(run, Evidence(dated=date_in(text)))
         quality = resolved_quality(text) if line in (Line.OPENING, Line.MUXING) else None
         if quality is not None and self._runs.is_busy(run.unit):
             heard = self._quality(run)

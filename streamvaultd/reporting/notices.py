@@ -77,6 +77,36 @@ LEAD_LEFT_OUT: Final = Entry(
     "The first {seconds} s of recording {recording} of '{streamer}' are left out, the recording before ends with them: "
     "{size} bytes",
 )
+STEP_FAILED: Final = Entry(
+    "6f0c8b7d1e6b4a55a7c3d2f94be1078a",
+    WARNING,
+    "Step {step} of recording {recording} of '{streamer}' failed and is tried again: {why}",
+)
+STEP_GIVEN_UP: Final = Entry(
+    "b1d49e20c7f84d1f9a35e0c86d72f419",
+    WARNING,
+    "Step {step} of recording {recording} of '{streamer}' failed and is given up: {why}",
+)
+STEP_HELD_UP: Final = Entry(
+    "3ce7a5f0482b4d6c8e19b60fd7a2c583",
+    WARNING,
+    "Cannot go on with step {step} of recording {recording} of '{streamer}': {why}, trying again",
+)
+CHAT_DIED: Final = Entry(
+    "4e5652179998458f9132f8b69a8e7fa4",
+    WARNING,
+    "What captures the chat of recording {recording} of '{streamer}' ended, trying again: {why}",
+)
+CHAT_LOST: Final = Entry(
+    "467a09d8c7c848e4bed169754202fe98",
+    WARNING,
+    "The chat of recording {recording} of '{streamer}' has not been heard for {seconds} s",
+)
+CHAT_GAP: Final = Entry(
+    "efbe495416ec4558957e33760767695c",
+    NOTICE,
+    "The chat of recording {recording} of '{streamer}' was not heard for {seconds} s, and is again",
+)
 SCOPE_TROUBLE: Final = Entry(
     "e3bad67998604fc2a28156c10cd90187", WARNING, "Cannot stop scope {unit}: {why}, trying again"
 )

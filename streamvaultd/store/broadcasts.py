@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import desc, insert, select, update
 
 from streamvaultd.core.listing import STREAM_CHANGED
-from streamvaultd.core.model import JOIN, Broadcast
+from streamvaultd.core.model import JOIN, Broadcast, Titled
 from streamvaultd.core.watching.model import Ended, Past
 from streamvaultd.core.watching.usual_hours import USUAL_KEPT, minute_of_day
 from streamvaultd.store.ledger import insert_event, select_last_done
-from streamvaultd.store.schema import recordings, streamers, streams
+from streamvaultd.store.schema import events, recordings, streamers, streams
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, RowMapping
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 PAST_MAX: Final = 20_000
 """How many recordings are looked through for what is usual, the latest."""
+
+TITLES_MAX: Final = 10_000
+"""How many changes of one broadcast's title are looked at, the first."""
 
 INFO: Final = 6
 
@@ -41,6 +44,7 @@ def insert_stream(connection: Connection, streamer: int, broadcast: Broadcast | 
 def note_broadcast(connection: Connection, recording: int, broadcast: Broadcast, realtime: int) -> None:
     """Title and category of a recording's stream have changed; an event says when."""
     stream = select(recordings.c.stream_id).where(recordings.c.id == recording).scalar_subquery()
+    was = select_broadcast(connection, recording)
     values = {"title": broadcast.title or None, "category": broadcast.category or None}
     if connection.execute(update(streams).where(streams.c.id == stream).values(values)).rowcount:
         told = f"'{broadcast.title}' ({broadcast.category})" if broadcast.category else f"'{broadcast.title}'"
@@ -48,7 +52,11 @@ def note_broadcast(connection: Connection, recording: int, broadcast: Broadcast,
             connection,
             {
                 "at": realtime, "kind": STREAM_CHANGED, "priority": INFO, "message": f"The stream is now {told}",
-                "recording_id": recording, "fields": {"title": broadcast.title, "category": broadcast.category},
+                "recording_id": recording,
+                "fields": {
+                    "title": broadcast.title, "category": broadcast.category,
+                    "was_title": was.title, "was_category": was.category,
+                },
             },
         )  # fmt: skip
 
@@ -60,6 +68,24 @@ def select_broadcast(connection: Connection, recording: int) -> Broadcast:
     row = connection.execute(query.where(recordings.c.id == recording)).one_or_none()
     site_id, title, category = row or ("", "", "")
     return Broadcast(site_id=site_id or "", title=title or "", category=category or "")
+
+
+def select_titles(connection: Connection, recording: int) -> list[Titled]:
+    """What a recording's broadcast was called, in order; the first since 0, with nothing where that is not known."""
+    columns = events.c.at, events.c.fields
+    query = select(*columns).where(events.c.recording_id == recording, events.c.kind == STREAM_CHANGED)
+    changes = [(row.at, row.fields or {}) for row in connection.execute(query.order_by(events.c.id).limit(TITLES_MAX))]
+    if not changes:
+        now = select_broadcast(connection, recording)
+        return [Titled(0, now.title, now.category)]
+    first = changes[0][1]
+    found = [Titled(0, _text(first, "was_title"), _text(first, "was_category"))]
+    return found + [Titled(at, _text(fields, "title"), _text(fields, "category")) for at, fields in changes]
+
+
+def _text(fields: dict[str, Any], name: str) -> str:
+    value = fields.get(name)
+    return value if isinstance(value, str) else ""
 
 
 def describe_stream(connection: Connection, stream: int, broadcast: Broadcast, ended: int) -> None:

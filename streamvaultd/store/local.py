@@ -20,7 +20,13 @@ from streamvaultd.base.clock import SystemClock
 from streamvaultd.core.model import Recorder, Recording, SeamRecord
 from streamvaultd.errors import NoSuchRecording
 from streamvaultd.store import outbox
-from streamvaultd.store.broadcasts import note_broadcast, select_broadcast, select_past, select_result_before
+from streamvaultd.store.broadcasts import (
+    note_broadcast,
+    select_broadcast,
+    select_past,
+    select_result_before,
+    select_titles,
+)
 from streamvaultd.store.engine import create_file, hold, open_engine, shown, sqlite_url, translated, unavailable
 from streamvaultd.store.ledger import (
     end_job,
@@ -46,6 +52,7 @@ from streamvaultd.store.recordings import (
 from streamvaultd.store.records import EventRecord, JobRecord, JobStatus
 from streamvaultd.store.rows import Present
 from streamvaultd.store.schema import jobs, meta, recordings, streamers
+from streamvaultd.store.step_rows import follow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -53,7 +60,7 @@ if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine
 
     from streamvaultd.base.clock import Clock
-    from streamvaultd.core.model import Broadcast, Moment, Policy, Segment
+    from streamvaultd.core.model import Broadcast, Moment, Policy, Segment, Titled
     from streamvaultd.core.watching.model import Past
 
 LIST_MAX: Final = 1000
@@ -171,6 +178,10 @@ class LocalStore:
         """Title and category of what a recording records have changed."""
         await self._write(lambda connection: note_broadcast(connection, recording, broadcast, now.realtime))
 
+    async def titles(self, recording: int) -> list[Titled]:
+        """What a recording's broadcast was called, in order; see select_titles()."""
+        return await self._read(lambda connection: select_titles(connection, recording))
+
     async def past(self) -> dict[str, Past]:
         """What is known of each streamer's earlier broadcasts, by name."""
         return await self._read(lambda connection: select_past(connection, self._clock.now().realtime))
@@ -184,8 +195,8 @@ class LocalStore:
         return await self._read(lambda connection: select_outputs(connection, recording))
 
     async def save(self, recorder: Recorder, changed: tuple[Segment, ...]) -> None:
-        """Write a recorder and those of its segments that changed; raises NoSuchRecording."""
-        await self._write(lambda connection: update_recording(connection, recorder, changed, self._place))
+        """Write a recorder and those of its segments that changed, and plan its steps; raises NoSuchRecording."""
+        await self._write(lambda connection: self._save(connection, recorder, changed))
 
     async def load_unfinished(self) -> tuple[Recorders, list[tuple[int, str]]]:
         """The recorders with which something still has to happen, newest first.
@@ -325,6 +336,10 @@ class LocalStore:
     async def outbox_forget(self, last: int) -> None:
         """The catalogue has what was noted up to `last`."""
         await self._call(self._engine, lambda connection: outbox.forget(connection, last))
+
+    def _save(self, connection: Connection, recorder: Recorder, changed: tuple[Segment, ...]) -> None:
+        update_recording(connection, recorder, changed, self._place)
+        follow(connection, recorder)
 
     def _find_streamer(self, connection: Connection, name: str) -> Recorder | None:
         named = streamers.c.username == name

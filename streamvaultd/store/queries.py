@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,6 +12,7 @@ from sqlalchemy import and_, case, desc, exists, func, or_, select
 
 from streamvaultd.core import ranges
 from streamvaultd.core.cause import PLANNED
+from streamvaultd.core.chatting import Chat
 from streamvaultd.core.listing import (
     EventQuery,
     JobQuery,
@@ -25,10 +26,12 @@ from streamvaultd.core.listing import (
 from streamvaultd.core.model import Moment
 from streamvaultd.core.upkeep.retention import Result
 from streamvaultd.store.audit_rows import RecoverableStore
+from streamvaultd.store.chat_rows import save_chat, select_chats, select_unfinished_chats
 from streamvaultd.store.ledger import parse_event, parse_job
 from streamvaultd.store.recordings import ROW_ERRORS
 from streamvaultd.store.rows import Present, parse_recorder
 from streamvaultd.store.schema import KEPT, WANTED, events, jobs, recordings, segments, streamers, streams
+from streamvaultd.store.step_rows import HELD
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, RowMapping, Select, Table
@@ -59,11 +62,6 @@ class QueryableStore(RecoverableStore):
         """As ever."""
         await super().finish_job(job, ok=ok, result=result, now=now)
         await self._tell_job(job)
-
-    async def _tell_job(self, job: int) -> None:
-        found = await self.job(job)
-        if found is not None and self._listener is not None:
-            self._listener.on_job(found)
 
     async def page_recordings(self, query: RecordingQuery) -> Page[Summary]:
         """Recordings; those whose rows cannot be read are left out."""
@@ -100,6 +98,18 @@ class QueryableStore(RecoverableStore):
         """
         found = partial(_prunable, streamer=streamer, ended_before=ended_before, failed=failed, kept=kept, limit=limit)
         return await self._read(found)
+
+    async def save_chat(self, chat: Chat) -> None:
+        """Write the row of a recording's chat."""
+        await self._write(lambda connection: save_chat(connection, chat))
+
+    async def unfinished_chats(self) -> Sequence[Chat]:
+        """Those with which something still has to happen, oldest first."""
+        return await self._read(lambda connection: select_unfinished_chats(connection, self._present().now))
+
+    async def chats(self, recordings: Iterable[int]) -> Mapping[int, Chat]:
+        """The chats of these recordings, by the recording's number."""
+        return await self._read(lambda connection: select_chats(connection, recordings, self._present().now))
 
     async def streamer_names(self) -> Sequence[str]:
         """Everybody who was ever recorded, by name."""
@@ -275,7 +285,7 @@ def _prunable(
 
 def _results(connection: Connection, streamer: str) -> list[Result]:
     which = [_HAS_RESULT, *_of_streamer(recordings.c.streamer_id, streamer)]
-    columns = select(recordings.c.id, recordings.c.end_time, recordings.c.bytes, recordings.c.kept)
+    columns = select(recordings.c.id, recordings.c.end_time, recordings.c.bytes, recordings.c.kept, HELD.label("held"))
     try:
         return [_result(row) for row in connection.execute(columns.where(*which)).mappings()]
     except ROW_ERRORS:
@@ -291,4 +301,4 @@ def _result(row: RowMapping) -> Result:
     size = 0 if row["bytes"] is None else row["bytes"]  # a rebuilt row may not know it
     if not isinstance(size, int):
         raise TypeError(size)
-    return Result(recording=row["id"], ended=row["end_time"], size=size, kept=row["kept"])
+    return Result(recording=row["id"], ended=row["end_time"], size=size, kept=row["kept"], has_steps=bool(row["held"]))

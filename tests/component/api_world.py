@@ -20,6 +20,7 @@ from streamvaultd.scopes.witnesses.cgroups import Memory
 from streamvaultd.varlink.server import Info, ServedInterface, Server, read_definition
 from streamvaultd.varlink.sockets import listen
 from tests.component.store_world import SetClock, later, segment_path
+from tests.fakes.parts import NoChats
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -54,7 +55,7 @@ async def daemon(store: LocalStore, folder: Path) -> AsyncIterator[Callable[...,
     """A way to run streamvaultctl against a socket that this store is behind: (exit code, output)."""
     idle = cast("Any", SimpleNamespace(recorders={}, segment_path=segment_path, pid=_nothing, of=_nothing))
     clock = SetClock(later(120))
-    presenter = Presenter(clock=clock, sizes=AsMeasured(), joins=idle)
+    presenter = Presenter(clock=clock, sizes=AsMeasured(), joins=idle, chats=NoChats())
     api = RecordingsApi(
         manager=idle, store=store, clock=clock, presenter=presenter,
         segments=Segments(files=idle, processes=idle, memory=Memory()),

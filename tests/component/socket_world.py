@@ -48,6 +48,7 @@ from streamvaultd.varlink.client import Client
 from streamvaultd.varlink.sockets import Members, listen
 from tests.component.store_world import BOOT, NOW, SetClock, later, move, segment_path, start
 from tests.fakes.managing import new_manager
+from tests.fakes.parts import NoChats
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
@@ -119,7 +120,7 @@ class World:
             store=self.store, pruning=pruning, clock=self.clock, journal=idle, limits=self, reprieve=self.reprieve,
         )  # fmt: skip
         sizes = Glance(files=files, lanes=Lanes(), clock=self.clock)
-        presenter = Presenter(clock=self.clock, sizes=sizes, joins=self.progress)
+        presenter = Presenter(clock=self.clock, sizes=sizes, joins=self.progress, chats=NoChats())
         segments = Segments(files=files, processes=idle, memory=Memory())
         return all_handlers(
             RecordingsApi(

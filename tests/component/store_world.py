@@ -14,9 +14,10 @@ from sqlalchemy import Engine, event
 
 from streamvaultd.core import ranges
 from streamvaultd.core.evidence import Evidence
-from streamvaultd.core.model import Moment, Policy, Recorder, Recording, Segment, State
+from streamvaultd.core.model import Broadcast, Moment, Policy, Recorder, Recording, Segment, State
 from streamvaultd.store.engine import create_file, sqlite_url
 from streamvaultd.store.local import LocalStore
+from streamvaultd.store.stepped import SteppedStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -59,11 +60,17 @@ def segment_path(recording: Recording, number: int) -> str:
     return f"{recording.directory}/{recording.streamer}/stream_{recording.stream}_segments/segment_{number:03d}.ts"
 
 
-async def open_store(where: Path | URL, *, boot: str = BOOT, clock: SetClock | None = None) -> LocalStore:
-    return await LocalStore.open(where, paths=segment_path, clock=clock or SetClock(), boot=boot)
+async def open_store(where: Path | URL, *, boot: str = BOOT, clock: SetClock | None = None) -> SteppedStore:
+    return await SteppedStore.open(where, paths=segment_path, clock=clock or SetClock(), boot=boot)
 
 
-async def start(store: LocalStore, streamer: str = "demo", now: Moment = NOW) -> Recorder:
+async def start(
+    store: LocalStore,
+    streamer: str = "demo",
+    now: Moment = NOW,
+    policy: Policy | None = None,
+    broadcast: Broadcast | None = None,
+) -> Recorder:
     """A new recording of a streamer."""
     return await store.create_recording(
         streamer=streamer,
@@ -71,8 +78,9 @@ async def start(store: LocalStore, streamer: str = "demo", now: Moment = NOW) ->
         quality="1080p60,best",
         directory="/srv/recordings",
         duration=None,
-        policy=Policy(),
+        policy=policy or Policy(),
         now=now,
+        broadcast=broadcast,
     )
 
 

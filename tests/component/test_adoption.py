@@ -12,8 +12,11 @@ from typing import Any, cast
 
 import pytest
 
+from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Phase, Policy, Recorder, Recording, Segment, State
+from streamvaultd.core.names import Run
 from streamvaultd.core.recording import events as ev
+from streamvaultd.core.recording.loglines import Line
 from streamvaultd.errors import ScopeFailed
 from streamvaultd.recording import segments as module
 from streamvaultd.reporting.entry import Entry
@@ -128,6 +131,15 @@ def test_what_counts_as_systemd_s_word_on_an_end(*, result: str, active_state: s
     runs = SimpleNamespace(is_busy=lambda _unit: True, on_result=heard.append)
     studio(runs).witnesses.on_unit_result(UNIT, result, active_state)
     assert heard == ([UNIT] if is_heard else [])
+
+
+def test_when_its_first_media_were_broadcast_is_evidence_of_a_run() -> None:
+    there = studio(SimpleNamespace())
+    text = "info plugins.streamvault_dates: The first media are of 1795426110.740"
+    there.witnesses.on_line(Run(1, 1), Line.DATED, text)
+    [event] = there.inbox.events
+    assert isinstance(event, ev.EvidenceArrived)
+    assert event.evidence == Evidence(dated=1_795_426_110_740_000)
 
 
 class Leftovers:

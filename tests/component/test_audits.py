@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -37,6 +37,7 @@ from streamvaultd.upkeep.audit.repairs import Repairs
 from streamvaultd.upkeep.audit.salvage import Salvage
 from streamvaultd.upkeep.audit.snapshots import Snapshots
 from tests.fakes.managing import new_manager
+from tests.fakes.parts import NoChats
 
 FILES = SegmentFiles()
 CLOCK = SystemClock()
@@ -130,6 +131,9 @@ class Executor:
                 self.performed.append(effect)
 
 
+NO_CHATS: Any = NoChats()
+
+
 class House:
     """Everything that an audit is about."""
 
@@ -145,15 +149,14 @@ class House:
             "manager": self.manager,
             "store": store,
             "runs": self.scopes,
-            "joins": self.scopes,
             "clock": CLOCK,
             "journal": self.journal,
             "settings": LiveSettings(settings),
         }
         journal = common.pop("journal")
-        snapshots = Snapshots(survey=self.machine, **common)
+        snapshots = Snapshots(survey=self.machine, jobs=cast("Any", self.scopes), chats=NO_CHATS, **common)
         media = Media(lanes=Lanes(), files=FILES, salvage=Salvage())
-        self.repairs = Repairs(media=media, journal=journal, **common)
+        self.repairs = Repairs(media=media, journal=journal, joins=cast("Any", self.scopes), **common)
         self.audits = Audits(snapshots=snapshots, repairs=self.repairs, journal=journal, pause=self.pause)
         self.pauses = 0
 

@@ -41,6 +41,9 @@ class Recorder:
         self.go_on = asyncio.Event()
         self.subscribed = asyncio.Event()
         self.order: list[str] = []
+        self.file = Path("/nowhere")
+        """Of the streamer ada; `knows` is what it said when it was read last."""
+        self.knows = ""
 
     def server(self) -> Server:
         handlers: dict[str, Handler] = {
@@ -56,6 +59,9 @@ class Recorder:
             "GetStatus": self.get_status,
             "ListEvents": self.list_events,
             "ListStreamers": self.list_streamers,
+            "GetStreamer": self.get_streamer,
+            "Reload": self.reload,
+            "Prune": self.prune,
         }
         interface = ServedInterface(
             read_definition("io.streamvault.Recorder"), handlers, streaming=frozenset({"Subscribe"})
@@ -75,9 +81,24 @@ class Recorder:
         }  # fmt: skip
 
     async def list_streamers(self, _call: Call) -> dict[str, Any]:
-        context = {"url": "https://example.org/live.m3u8", "file": "/etc/x.toml", "own": False, "enabled": True}
-        runtime = {"state": "offline", "since": at(NOW), "failures": 0}
-        return {"streamers": [{"name": name, "context": context, "runtime": runtime} for name in ("dora", "emil")]}
+        return {"streamers": [self.streamer(name) for name in ("dora", "emil")]}
+
+    def streamer(self, name: str) -> dict[str, Any]:
+        context = {"url": "https://example.org/live.m3u8", "file": str(self.file), "own": False, "enabled": True}
+        return {"name": name, "context": context, "runtime": {"state": "offline", "since": at(NOW), "failures": 0}}
+
+    async def get_streamer(self, _call: Call) -> dict[str, Any]:
+        return {"streamer": self.streamer("ada")}
+
+    async def reload(self, _call: Call) -> dict[str, Any]:
+        self.order.append("Reload")
+        self.knows = await asyncio.to_thread(self.file.read_text)
+        return {"applied": True, "mistakes": []}
+
+    async def prune(self, call: Call) -> dict[str, Any]:
+        self.order.append("dry run" if call.parameters.get("dryRun") else "Prune")
+        pruned = {"recording": 348, "streamer": "demo", "files": [RESULT], "bytes": 2048, "done": True}
+        return {"pruned": [pruned], "bytes": 2048, "more": False}
 
     async def list_events(self, _call: Call) -> dict[str, Any]:
         return {"events": [event(message="Segment 1 died")]}

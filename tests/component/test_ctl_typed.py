@@ -12,11 +12,13 @@ import os
 import pty
 import signal
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from streamvaultd.config.streamers import FOLDER
 from streamvaultd.varlink.sockets import listen
 from tests.component.test_ctl_process import ROOT, URL, Recorder, read_terminal, served
 
@@ -25,6 +27,7 @@ AT_ONCE = 4
 LIMIT = 120.0
 COMMAND = ROOT / "debian" / "streamvaultctl"
 CTRL_C = b"\x03"
+TEXT = '[streamer]\nurl = "https://site.example/ada"\n'
 RUN = f"""
 import os, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -45,12 +48,25 @@ class Ran:
     took: float
 
 
-async def typed(place: Path, argv: tuple[str, ...], after: float | None, *, hangs: bool = False) -> Ran:
-    """Run a command on a terminal of its own, and type Ctrl-C so many seconds later; or once it waits."""
-    recorder = Recorder()
+async def typed(
+    place: Path,
+    argv: tuple[str, ...],
+    after: float | None,
+    *,
+    hangs: bool = False,
+    recorder: Recorder | None = None,
+    first: bytes = b"",
+    **environ: str,
+) -> Ran:
+    """Run a command on a terminal of its own, and type Ctrl-C so many seconds later; or once it waits.
+
+    `first` is typed before it is run.
+    """
+    recorder = recorder or Recorder()
     if argv[0] in ("record", "wait") and not hangs:
         recorder.go_on.set()
     master, slave = pty.openpty()
+    os.write(master, first)
     reading, writing = os.pipe()
     loop = asyncio.get_running_loop()
     try:
@@ -58,7 +74,8 @@ async def typed(place: Path, argv: tuple[str, ...], after: float | None, *, hang
             async with served(recorder, listener), asyncio.timeout(LIMIT):
                 process = await asyncio.create_subprocess_exec(
                     *("setsid", "--ctty", sys.executable, "-ISc", RUN, str(writing), "--socket", str(place), *argv),
-                    stdin=slave, stdout=slave, stderr=slave, pass_fds=[writing], env={**os.environ, "TERM": "dumb"},
+                    stdin=slave, stdout=slave, stderr=slave, pass_fds=[writing],
+                    env={**os.environ, "TERM": "dumb", **environ},
                 )  # fmt: skip
                 os.close(slave)
                 os.close(writing)
@@ -102,6 +119,85 @@ async def test_ctrl_c_at_any_instant_says_what_holds(name: str, tmp_path: Path) 
 
     for ran in await asyncio.gather(*map(one, range(INSTANTS))):
         holds(name, ran)
+
+
+CHANGES = {
+    "set": (("set", "ada", "max_duration=2h"), b""),
+    "edit": (("edit", "ada"), b""),
+    "prune": (("prune", "demo"), b"y\n"),
+}
+EDITOR = 'sh -c \'echo "# changed" >> "$0"\''
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", CHANGES)
+async def test_ctrl_c_in_a_change_says_what_is_changed(name: str, tmp_path: Path) -> None:
+    """What is on disk, and what the daemon has read of it, is what the command says, or would have said next."""
+    argv, first = CHANGES[name]
+    free = asyncio.Semaphore(AT_ONCE)
+
+    async def one(instant: int | None, after: float | None) -> tuple[Ran, Recorder]:
+        place = tmp_path / str(instant) / FOLDER
+        place.mkdir(parents=True)
+        recorder = Recorder()
+        recorder.file = place / "ada.toml"
+        recorder.file.write_text(TEXT)
+        recorder.knows = TEXT
+        async with free:
+            asked = place.parent / "socket"
+            return await typed(asked, argv, after, recorder=recorder, first=first, VISUAL=EDITOR), recorder
+
+    whole, asked = await one(None, None)
+    assert whole.code == 0, whole.shown
+    assert (asked.file.read_text() != TEXT) == (name != "prune")
+    every = [one(instant, whole.took * instant / INSTANTS) for instant in range(INSTANTS)]
+    for ran, recorder in await asyncio.gather(*every):
+        assert "Traceback" not in ran.shown
+        assert [path.name for path in recorder.file.parent.iterdir()] == ["ada.toml"]
+        assert recorder.knows == recorder.file.read_text(), ran.shown
+        is_changed = "Prune" in ran.asked if name == "prune" else recorder.knows != TEXT
+        assert ran.code in (0, 130, -signal.SIGINT), ran.shown
+        if ran.code == 0:
+            assert is_changed, ran.shown
+        elif ran.code == 130 and is_changed:
+            assert "after the daemon was asked" in ran.shown.splitlines()[-1], ran.shown
+        elif ran.code == 130:
+            assert "interrupted" in ran.shown.splitlines()[-1], ran.shown
+        else:  # before it could say anything
+            assert not is_changed, ran.shown
+
+
+@pytest.mark.timeout(300)
+async def test_ctrl_c_at_the_question_removes_nothing(tmp_path: Path) -> None:
+    recorder = Recorder()
+    master, slave = pty.openpty()
+    try:
+        with listen(tmp_path / "socket", 0o600) as listener:
+            async with served(recorder, listener), asyncio.timeout(LIMIT):
+                process = await asyncio.create_subprocess_exec(
+                    *("setsid", "--ctty", sys.executable, "-ISc", RUN, "1"),
+                    *("--socket", str(tmp_path / "socket"), "prune", "demo"),
+                    stdin=slave, stdout=slave, stderr=slave, env={**os.environ, "TERM": "dumb"},
+                )  # fmt: skip
+                os.close(slave)
+                shown = await asyncio.to_thread(interrupt_at, master, b"[y/N] ")
+                code = await process.wait()
+    finally:
+        os.close(master)
+    assert (code, recorder.order) == (130, ["dry run"]), shown
+    assert shown.splitlines()[-1] == b"interrupted: nothing is removed.", shown
+
+
+def interrupt_at(master: int, question: bytes) -> bytes:
+    """Type Ctrl-C once this is asked; all that is written to the terminal."""
+    shown, is_asked = b"", False
+    with suppress(OSError):  # EIO: the other side is closed
+        while data := os.read(master, 65536):
+            shown += data
+            if question in shown and not is_asked:
+                is_asked = True
+                os.write(master, CTRL_C)
+    return shown
 
 
 @pytest.mark.timeout(300)

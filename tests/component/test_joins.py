@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +15,7 @@ import pytest
 
 from streamvaultd.base.lanes import Lanes
 from streamvaultd.core.evidence import Evidence
-from streamvaultd.core.model import Moment, Phase, Recorder, Segment, State
+from streamvaultd.core.model import Broadcast, Container, Moment, Phase, Policy, Recorder, Segment, State
 from streamvaultd.core.recording.events import JoinEnded
 from streamvaultd.errors import ScopeFailed, StoreUnavailable
 from streamvaultd.jobs import joins as module
@@ -31,6 +32,7 @@ from tests.fakes.parts import Begun
 Report = dict[str, Any] | None
 NO_ROOM: Report = {"ok": False, "error": "cannot join recording 1: 5 bytes free", "room": 100}
 BROKEN: Report = {"ok": False, "error": "cannot join recording 1: it is torn"}
+DEFAULTS = Policy()
 DONE: Report = {"ok": True, "path": "/srv/joined.ts", "bytes": 188}
 
 
@@ -138,9 +140,17 @@ class World:
         what = "{seconds} s, {size} bytes" if entry is LEAD_LEFT_OUT else "{why}"
         self.told.put_nowait(f"{recording}: {what.format(**fields)}")
 
-    async def recorder(self) -> Recorder:
-        segment = Segment(number=1, phase=Phase.ENDED, since=NOW, media_at=NOW, ended=NOW, size=188)
-        return await move(self.store, await start(self.store), State.FINALIZING, segment, joins=1)
+    async def recorder(
+        self,
+        policy: Policy = DEFAULTS,
+        broadcast: Broadcast | None = None,
+        evidence: Evidence | None = None,
+    ) -> Recorder:
+        segment = Segment(
+            number=1, phase=Phase.ENDED, since=NOW, media_at=NOW, ended=NOW, size=188, evidence=evidence
+        )  # fmt: skip
+        begun = await start(self.store, policy=policy, broadcast=broadcast)
+        return await move(self.store, begun, State.FINALIZING, segment, joins=1)
 
     async def next_end(self) -> JoinEnded:
         async with asyncio.timeout(60):
@@ -170,6 +180,36 @@ async def test_a_join_is_told_what_to_leave(world: World) -> None:
     assert (await world.next_end()).path == "/srv/joined.ts"
     assert world.specs[0]["reserve"] == 12345
     assert world.specs[0]["times"] == [[NOW.realtime // 1000] * 2]
+
+
+MP4 = Policy(container=Container.MP4)
+
+
+@pytest.mark.parametrize(
+    ("policy", "titles"),
+    [
+        (MP4, [[0, "first (chess)"], [later(60).realtime // 1000, "second"], [later(70).realtime // 1000, "demo"]]),
+        (replace(MP4, chapters=False), None), (Policy(), None),
+    ],
+)  # fmt: skip
+async def test_a_join_is_told_what_the_broadcast_was_called(
+    world: World, policy: Policy, titles: list[Any] | None
+) -> None:
+    world.reports = [DONE]
+    recorder = await world.recorder(policy, Broadcast(title="first", category="chess"), Evidence(dated=5_250_999))
+    for seconds, title in ((60, "second"), (70, "")):
+        await world.store.note_broadcast(recorder.recording.id, Broadcast(title=title), later(seconds))
+    await world.joins.join(recorder, 1)
+    await world.next_end()
+    assert world.specs[0].get("titles") == titles
+    assert world.specs[0]["dates"] == [5250]
+
+
+async def test_a_broadcast_that_keeps_its_title_has_no_chapters(world: World) -> None:
+    world.reports = [DONE]
+    await world.joins.join(await world.recorder(MP4, Broadcast(title="first")), 1)
+    await world.next_end()
+    assert (world.specs[0]["titles"], world.specs[0]["dates"]) == ([], [None])
 
 
 async def test_how_far_a_join_is_is_watched_while_it_runs(world: World) -> None:

@@ -12,6 +12,7 @@ import pytest
 from Crypto.Cipher import AES
 from Crypto.Util.Padding import pad
 
+from streamvaultd.core.recording.loglines import date_in
 from tests.component.captures import World, world
 from tests.component.test_confine import installed
 
@@ -152,3 +153,23 @@ def test_a_playlist_that_does_not_come_is_asked_for_anew(at: World) -> None:
     with source() as url:
         at.record(f"hls://{url}/hangs/live.m3u8", at.folder / "out", installed(), options=patient).ended()
     assert (at.folder / "out").read_bytes() == b"a b c d e "
+
+
+DATED = "2026-11-30T21:00:05.250+01:00"
+
+
+@pytest.mark.parametrize("tag", [f"#EXT-X-PROGRAM-DATE-TIME:{DATED}\n", "", "#EXT-X-PROGRAM-DATE-TIME:soon\n"])
+def test_when_the_first_media_were_broadcast_is_told(at: World, tag: str) -> None:
+    """Once, of what is the first in the file: the initialisation of fragmented MP4 is no media."""
+
+    def answer(file: str) -> bytes:
+        if not file.endswith(".m3u8"):
+            return f"{file} ".encode()
+        entries = f"{tag}#EXTINF:2,\na\n#EXT-X-PROGRAM-DATE-TIME:2026-11-30T20:00:07.250Z\n#EXTINF:2,\nb\n"
+        return f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n{MAP}{entries}#EXT-X-ENDLIST\n".encode()
+
+    with serving(answer) as url:
+        at.record(f"hls://{url}/live.m3u8", at.folder / "out", installed()).ended()
+    assert (at.folder / "out").read_bytes() == b"init a b "
+    told = [date for entry in at.journal.entries() if (date := date_in(entry["MESSAGE"])) is not None]
+    assert told == ([1_796_068_805_250_000] if DATED in tag else [])

@@ -181,10 +181,9 @@ def test_the_note_says_in_one_line_why(
     script.chmod(0o755)
     (tmp_path / "whole.ts").write_bytes(b"media")
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    order = remux.Order(tmp_path / "whole.ts", tmp_path / "part", (), 0, reserve=0, memory=512 << 20)
     with pytest.raises(remux.KeptAsReceived) as caught:
-        remux._make(
-            tmp_path / "whole.ts", tmp_path / "part", (), reserve=0, memory=512 << 20, bar=Passes(5, lambda _: None)
-        )
+        remux._make(order, (), Passes(5, lambda _: None))
     assert str(caught.value) == told
 
 

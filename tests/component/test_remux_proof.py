@@ -61,11 +61,11 @@ def from_another(change: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPat
     """What ffmpeg makes is of other media, of as many packets and as long."""
     make = remux._make
 
-    def made(source: Path, *rest: Any, **options: Any) -> None:
-        other = source.with_name("other.ts")
-        other.write_bytes(change(source.read_bytes()))
+    def made(order: remux.Order, *rest: Any) -> None:
+        other = order.source.with_name("other.ts")
+        other.write_bytes(change(order.source.read_bytes()))
         try:
-            make(other, *rest, **options)
+            make(order._replace(source=other), *rest)
         finally:
             other.unlink()
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from streamvaultd.core.model import Broadcast, Policy, Recorder, State, StopReason
+from streamvaultd.core.model import Broadcast, Policy, Recorder, State, StopReason, Titled
 from streamvaultd.core.watching.model import Ended, Past
 from streamvaultd.core.watching.usual_hours import minute_of_day
 from streamvaultd.store.local import LocalStore
@@ -56,6 +56,30 @@ async def test_a_changed_title_is_kept_with_its_time(store: LocalStore) -> None:
         "stream-changed",
         "The stream is now 'second' (go)",
     )
+
+
+async def test_each_title_is_known_with_its_moment(store: LocalStore) -> None:
+    recorder = await begin(store, "b1")
+    number = recorder.recording.id
+    other = await begin(store, "b2", streamer="bob")
+    await store.note_broadcast(other.recording.id, Broadcast(title="another's", category=""), later(30))
+    assert await store.titles(number) == [Titled(0, "first", "chess")]
+    await store.note_broadcast(number, Broadcast(title="second", category="go"), later(60))
+    await store.note_broadcast(number, Broadcast(title="", category="go"), later(70))
+    assert await store.titles(number) == [
+        Titled(0, "first", "chess"), Titled(later(60).realtime, "second", "go"), Titled(later(70).realtime, "", "go"),
+    ]  # fmt: skip
+    assert await store.titles(99) == [Titled(0, "", "")]
+
+
+async def test_a_change_that_another_version_noted_does_not_say_what_was_before(store: LocalStore) -> None:
+    recorder = await begin(store, "b1")
+    await store.note_broadcast(recorder.recording.id, Broadcast(title="second", category="go"), later(60))
+    with store._engine.begin() as connection:
+        connection.execute(
+            sa.text("UPDATE events SET fields = :fields"), {"fields": '{"title": "second", "category": 5}'}
+        )
+    assert await store.titles(recorder.recording.id) == [Titled(0, "", ""), Titled(later(60).realtime, "second", "")]
 
 
 async def test_what_resumes_is_never_refused_though_its_identity_is_known(store: LocalStore) -> None:

@@ -61,6 +61,16 @@ SAMPLES["0003"] = (
 SAMPLES["0004"] = SAMPLES["0003"]
 SAMPLES["0005"] = SAMPLES["0004"]
 SAMPLES["0006"] = (*SAMPLES["0005"], "UPDATE recordings SET kept = true")
+SAMPLES["0007"] = (
+    *SAMPLES["0006"],
+    "INSERT INTO chats (recording_id, site, channel, folder, state, since, run, messages, gaps, away)"
+    " VALUES (3, 'twitch', 'demo', '/srv/demo', 'capturing', '2026-11-23 09:28:30.740318', 1, 0, 0, 0.0)",
+)
+SAMPLES["0008"] = (
+    *SAMPLES["0007"],
+    "INSERT INTO steps (id, recording_id, step, status, required, tries, changed_at)"
+    " VALUES (4, 3, 'thumbnail', 'due', false, 1, '2026-11-23 09:28:40.740318')",
+)
 """Rows as each schema had them; every one tells of the same recording."""
 
 NEW: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -74,6 +84,8 @@ NEW["0003"] = (NEW["0002"][0] | {"fills": 2, "filled_at": 5_007.5}, NEW["0002"][
 NEW["0004"] = NEW["0003"]
 NEW["0005"] = NEW["0004"]
 NEW["0006"] = (NEW["0005"][0] | {"kept": True}, NEW["0005"][1])
+NEW["0007"] = NEW["0006"]
+NEW["0008"] = NEW["0007"]
 """What each schema could say for the first time, of the recorder and of its segment."""
 
 

@@ -76,6 +76,8 @@ class Channel:
     ended_monotonic: float | None = None
     final: int | None = None
     is_gone: bool = False
+    is_dated: bool = False
+    """whether the playlist says when each media segment was broadcast"""
     fault: Fault | None = None
     high: Media | None = None
     """the same broadcast in a larger picture, while it is offered"""
@@ -117,6 +119,10 @@ class Channel:
                 at += spell.length
         return at
 
+    def date(self, index: int) -> float:
+        """When the first picture of a media segment was broadcast, seconds since 1970."""
+        return self.started_at + (index * self.media.spec.segment - self.elapsed) / self.speed
+
     def withdrawn_at(self, index: int) -> float:
         """When the playlist offered it no more; the last ones of a broadcast stay."""
         if self.final is not None and index + self.window > self.final:
@@ -135,7 +141,8 @@ class Channel:
         media = self.rendition(rendition)
         assert media is not None
         offered = range(self.first(), self.last() + 1)
-        return media_playlist(media, rendition, offered, is_ended=self.is_ended(), shows=self.shows)
+        date = self.date if self.is_dated else None
+        return media_playlist(media, rendition, offered, is_ended=self.is_ended(), shows=self.shows, date=date)
 
     def master(self) -> bytes:
         """Multivariant playlist, as it is now."""

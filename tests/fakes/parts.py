@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from streamvaultd.core.model import Recorder
+from streamvaultd.core.names import ChatRun
 from streamvaultd.core.recording.events import Event
+from streamvaultd.recording.chat.chats import ChatView
 from streamvaultd.recording.inbox import Inbox
 from streamvaultd.reporting.entry import Entry
 from streamvaultd.reporting.notices import Journal
@@ -56,3 +58,15 @@ class Begun(list[asyncio.Task[None]]):
         task = asyncio.get_running_loop().create_task(work)
         self.append(task)
         return task
+
+
+class NoChats:
+    """Nobody chats."""
+
+    known: frozenset[ChatRun] = frozenset()
+
+    def view(self, recording: int) -> ChatView | None:
+        return None
+
+    async def views(self, recordings: Sequence[int]) -> Mapping[int, ChatView]:
+        return {}

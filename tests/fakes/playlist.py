@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable
+    from collections.abc import Callable, Container, Iterable
 
     from tests.fakes.media import Media
 
@@ -16,9 +17,15 @@ HIGH = "high"
 
 
 def media_playlist(
-    media: Media, rendition: str, offered: range, *, is_ended: bool, shows: Container[int] = ()
+    media: Media,
+    rendition: str,
+    offered: range,
+    *,
+    is_ended: bool,
+    shows: Container[int] = (),
+    date: Callable[[int], float] | None = None,
 ) -> bytes:
-    """The media segments that are offered; with some of them other shows begin."""
+    """The media segments that are offered; with some of them other shows begin. `date`: when each was broadcast."""
     seconds = media.spec.segment
     lines = ["#EXTM3U", "#EXT-X-VERSION:3", f"#EXT-X-TARGETDURATION:{seconds}"]
     lines.append(f"#EXT-X-MEDIA-SEQUENCE:{offered.start}")
@@ -33,6 +40,9 @@ def media_playlist(
         init = media.init(media.variant(index))
         if init is not None and (index == offered.start or is_changed(media, index)):
             lines.append(f'#EXT-X-MAP:URI="{prefix}{init.name}"')
+        if date is not None:
+            told = datetime.fromtimestamp(date(index), UTC).isoformat(timespec="milliseconds")
+            lines.append(f"#EXT-X-PROGRAM-DATE-TIME:{told}")
         lines += [f"#EXTINF:{seconds:.6f},", f"{prefix}{index:05d}{media.suffix}"]
     if is_ended:
         lines.append("#EXT-X-ENDLIST")

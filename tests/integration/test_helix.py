@@ -8,11 +8,14 @@ import random
 import time
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
+from tests.component.test_chapters import chapters, pictures
 from tests.fakes.livesource import LiveSource
-from tests.integration.harness import SETTINGS, Ctl, configure
+from tests.fakes.media import FPS
+from tests.integration.harness import SETTINGS, Ctl, configure, scopes
 from tests.integration.test_watch import Watched, pass_segments, seen_by_others
 from tests.integration.twitch import Twitch
 from tests.testbed.box import Box
@@ -213,3 +216,63 @@ def test_events_hasten_the_next_look(box: Box, source: LiveSource, twitch: Twitc
         twitch.end(each.name)
         each.wait_completed(1)
         each.lose_nothing(each.recordings()[0], broadcast)
+
+
+MP4 = "/etc/streamvaultd/conf.d/zz-mp4.toml"
+OPENING, SECOND, THIRD, FOURTH = "A title", "2nd = ; # \\ 🎮", "שלום", "Bye 'now'"
+HOLE = 24.0
+"""So long (s) nothing can be fetched: more than what the playlist reaches back by about half."""
+
+
+@pytest.mark.timeout(1500)
+def test_an_mp4_has_a_chapter_where_each_title_began(box: Box, twitch: Twitch, tmp_path: Path) -> None:
+    """Through a rotation, a kill and a hole."""
+    box.write_file(MP4, '[recording]\ncontainer = "mp4"\noutage = "2min"\n')
+    twitch.install(user=True)
+    (dora,) = begin(box, twitch, ["dora"], LONG)
+    held = {(kind, "dora") for kind in TYPES}
+    box.wait_for(lambda: twitch.events.held == held, "it is subscribed to", timeout=60)
+    broadcast = twitch.go_live("dora", "b1")
+    broadcast.is_dated, broadcast.window = True, 6
+    twitch.events.notify("stream.online", "dora")
+    dora.wait("recording")
+    pass_segments(box, broadcast, 6)
+    rename(box, twitch, dora, SECOND)
+    dora.ctl("rotate", "dora")
+    pass_segments(box, broadcast, 6)
+    rename(box, twitch, dora, THIRD)
+    segments = len(dora.ctl.segments("dora"))
+    box.run(["systemctl", "kill", "--signal=KILL", scopes(box)[-1]])
+    box.wait_for(lambda: len(dora.ctl.segments("dora")) > segments, "another segment begins", timeout=60)
+    pass_segments(box, broadcast, 2)
+    twitch.source.control("dora", fault="500", for_=HOLE)
+    box.wait_for(lambda: broadcast.fault_on("playlist") is None, "the source is back", timeout=60)
+    given = len(broadcast.delivered)
+    box.wait_for(lambda: len(broadcast.delivered) > given, "it is recorded again", timeout=60)
+    rename(box, twitch, dora, FOURTH)
+    pass_segments(box, broadcast, 6)
+    events = dora.ctl.json("events", "dora", "--kind", "stream-changed")
+    twitch.end("dora")
+    dora.wait_completed(1)
+    made = box.fetch(dora.recordings()[0]["runtime"]["path"], tmp_path / "dora.mp4")
+    found = chapters(made)
+    assert [text for _, text in found] == [f"{OPENING} (Chess)", f"{SECOND} (Go)", f"{THIRD} (Go)", f"{FOURTH} (Go)"]
+    numbers = broadcast.media.index("video").numbers
+    shown = [(at, numbers[mark]) for at, mark in pictures(made)]
+    assert max(later - earlier for (earlier, _), (later, _) in pairwise(shown)) > 5.0
+    for (start, _), event in zip(found[1:], events, strict=True):
+        changed = (event["at"]["realtime"] / 1e6 - broadcast.date(0)) * FPS
+        assert start == pytest.approx(next(at for at, number in shown if number >= changed), abs=0.1)
+    assert found[0][0] == 0.0
+    box.run(["rm", MP4])
+
+
+def rename(box: Box, twitch: Twitch, each: Watched, title: str) -> None:
+    """The broadcast has another title, and the daemon has heard it."""
+    twitch.tell(each.name, "b1", title, "Go")
+    twitch.events.notify("channel.update", each.name)
+
+    def is_noted() -> bool:
+        return any(title in event["message"] for event in each.ctl.json("events", each.name))
+
+    box.wait_for(is_noted, f"'{title}' is noted", timeout=60)

@@ -1,16 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What becomes of watched broadcasts on a real systemd: too short ones go, and each show has a file of its own."""
+"""What becomes of broadcasts on a real systemd: too short ones go, each show has a file, and its chat another."""
 
 from __future__ import annotations
 
+import gzip
+import json
 import re
 import tempfile
 from pathlib import Path
 
 import pytest
 
+from streamvaultd.recording.chat.capture.irc import parse
+from tests.fakes.chat_server import ChatServer
 from tests.fakes.livesource import LiveSource
-from tests.integration.harness import SETTINGS, configure
+from tests.integration.harness import SETTINGS, configure, scopes, streamlink_pid
+from tests.integration.stories import kill
 from tests.integration.test_watch import WATCH, Watched, pass_segments
 from tests.testbed.box import Box
 from tests.testbed.frames import FrameCount, count_frames
@@ -98,3 +103,84 @@ def test_two_shows_in_one_window_are_two_files_each_with_its_own_frames(box: Box
     assert "it is the end of frank_" in frank.ctl("status", str(frank.recordings()[1]["id"])).stdout
     frank.ctl("check")
     frank.ctl("remove", "frank")
+
+
+CHAT_CA = "/etc/streamvaultd/chat.pem"
+
+
+def kept_ids(content: bytes) -> list[str]:
+    """The ids of messages in the lines of a chat, those that came twice once; a line that is torn is left out."""
+    found: dict[str, None] = {}
+    for text in content.splitlines():
+        try:
+            line = parse(json.loads(text).get("l", ""))
+        except ValueError:
+            continue
+        if line is not None and "id" in line.tags:
+            found[line.tags["id"]] = None
+    return list(found)
+
+
+def wait_kept(box: Box, folder: str, server: ChatServer) -> None:
+    """Everything that was said so far is in files of the box."""
+    parts = ["sh", "-c", f"cat $(ls {folder}/chat_*_*.jsonl | sort -t_ -k3 -n)"]
+    box.wait_for(
+        lambda: kept_ids(box.run(parts, check=False).stdout.encode()) == server.sent, "all is kept", timeout=60
+    )
+
+
+def chat_scopes(box: Box) -> list[str]:
+    return [unit for unit in scopes(box) if "-chat-" in unit]
+
+
+def test_a_chat_is_kept_beside_its_picture_whatever_dies(box: Box, source: LiveSource, tmp_path: Path) -> None:
+    with ChatServer(tmp_path / "tls") as server:
+        box.write_file(CHAT_CA, server.ca.read_bytes())
+        box.run(["chmod", "644", CHAT_CA])
+        chat = f'[chat]\nserver = "localhost:{server.port}"\nauthority = "{CHAT_CA}"\n'
+        configure(box, SETTINGS + WATCH + chat)
+        file = f'[streamer]\nurl = "{source.url("gina")}"\n[chat]\ncapture = true\nchannel = "alice"\n'
+        box.write_file("/etc/streamvaultd/streamers.d/gina.toml", file)
+        box.run(["systemctl", "restart", "streamvaultd"])
+        gina, folder = Watched(box, source, "gina"), f"{RECORDINGS}/gina"
+        gina.wait("offline")
+        show = source.go_live("gina")
+        gina.wait("recording")
+        server.say(30)
+        wait_kept(box, folder, server)
+        recording = gina.recordings()[0]["id"]
+        first = f"streamvault-{recording}-chat-1.scope"
+        assert chat_scopes(box) == [first]
+        gina.ctl("rotate", "gina")
+        pass_segments(box, show, 2)
+        server.say(30)
+        box.run(["systemctl", "restart", "streamvaultd"])
+        server.say(30)
+        assert chat_scopes(box) == [first]  # neither the video's rotation nor the daemon concerns it
+        gina.ctl("check")
+        wait_kept(box, folder, server)
+        kill(box, "KILL", streamlink_pid(box, first))
+        server.wait(lambda: not server.joined)
+        server.say(30)
+        second = f"streamvault-{recording}-chat-2.scope"
+        assert chat_scopes(box) == [second]
+        runtime = gina.recordings()[0]["runtime"]
+        assert runtime["chat"]["channel"] == "alice"
+        assert runtime["deaths"] == 0
+        wait_kept(box, folder, server)
+        box.wait_for(lambda: gina.recordings()[0]["runtime"]["chat"].get("heard"), "its chat is heard", timeout=60)
+        source.control("gina", end=True)
+        gina.wait_completed(1)
+        box.wait_for(lambda: gina.recordings()[0]["runtime"]["chat"]["state"] == "done", "it is packed", timeout=60)
+        (found,) = gina.recordings()
+        gina.lose_nothing(found, show)
+        packed = found["runtime"]["chat"]["path"]
+        assert sorted(files(box, "gina")) == sorted([packed, found["runtime"]["path"]])
+        fetched = box.fetch(packed, tmp_path / "chat.gz")
+        assert kept_ids(gzip.decompress(fetched.read_bytes())) == server.sent
+        assert found["runtime"]["chat"]["messages"] == sum(n % 97 != 5 for n in range(1, len(server.sent) + 1))
+        kinds = [event["kind"] for event in gina.ctl.json("events", str(recording))]
+        assert kinds.count("chat-died") == 1
+        assert chat_scopes(box) == []
+        gina.ctl("check")
+    box.run(["rm", "/etc/streamvaultd/streamers.d/gina.toml"])

@@ -6,10 +6,12 @@ from __future__ import annotations
 import pytest
 
 from streamvaultd.core.pace import Pace
-from streamvaultd.core.recording.loglines import Line, classify, pace_in, resolved_quality
+from streamvaultd.core.recording.loglines import Line, classify, date_in, pace_in, resolved_quality
 
 OFFERS = "The source offers the last 30.0 s, in media segments of up to 6.0 s"
+DATED = "The first media are of 1795426110.740"
 LINES = [
+    (f"info plugins.streamvault_dates: {DATED}", Line.DATED),
     (f"info plugins.streamvault_patience: {OFFERS}", Line.PACE),
     ("warning plugins.streamvault_patience: A playlist is gone that was not read for 27.3 s: what it offered meanwhile"
      " is missing", Line.UNREAD),
@@ -88,3 +90,15 @@ def test_the_pace_of_a_source_is_what_our_own_line_tells() -> None:
     for text in (OFFERS, f"info cli: {OFFERS}", f"info cli: x info plugins.streamvault_patience: {OFFERS}"):
         assert pace_in(text) is None
         assert classify(text) is not Line.PACE
+
+
+def test_when_the_first_media_were_broadcast_is_what_our_own_line_tells() -> None:
+    assert date_in(f"info plugins.streamvault_dates: {DATED}") == 1_795_426_110_740_000
+    for text in (
+        DATED,
+        f"info cli: {DATED}",
+        f"info cli: x\ninfo plugins.streamvault_dates: {DATED}",
+        f"{DATED}9" * 9,
+    ):
+        assert date_in(text) is None
+        assert classify(text) is not Line.DATED

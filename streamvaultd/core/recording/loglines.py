@@ -22,6 +22,7 @@ class Line(StrEnum):
     OPENING = "opening"  # the quality is chosen
     MUXING = "muxing"  # likewise, and it has streams of its own for pictures and sound
     PACE = "pace"  # how the source offers its media: guard/streamvault_patience.py has learned it
+    DATED = "dated"  # when the first media were broadcast: guard/streamvault_dates.py has seen it in the playlist
     UNREAD = "unread"  # the playlist is gone before its end was read: so is what it offered meanwhile
     FETCH_FAILED = "fetch-failed"  # a media segment is missing in the file
     SEQUENCE_GAP = "sequence-gap"  # media segments left the window before they were fetched
@@ -52,11 +53,13 @@ _PACE: Final = re.compile(
     r" (\d{1,6}\.\d) s$",
     re.ASCII,
 )
+_DATED: Final = re.compile(r"^info plugins\.streamvault_dates: The first media are of (\d{1,11}\.\d{3})$", re.ASCII)
 # In this order: what happens in the middle of a stream quotes the same errors as what happens at its start.
 _PATTERNS: Final = tuple(
     (kind, re.compile(pattern))
     for kind, pattern in (
         (Line.PACE, _PACE.pattern),
+        (Line.DATED, _DATED.pattern),
         (Line.UNREAD, r"^warning plugins\.streamvault_patience: A playlist is gone that was not read for \d"),
         (Line.FETCH_FAILED, r"Failed to fetch (?:map for )?segment \d+|Download of segment \d+ failed"),
         (
@@ -102,6 +105,12 @@ def pace_in(text: str) -> Pace | None:
     """How the source offers its media, if this is a line that tells it."""
     match = _PACE.search(text)
     return Pace.told(target=float(match[2]), window=float(match[1])) if match else None
+
+
+def date_in(text: str) -> int | None:
+    """When the first media were broadcast (microseconds since 1970), if this is the line that tells it."""
+    match = _DATED.search(text)
+    return round(float(match[1]) * 1000) * 1000 if match else None
 
 
 def quality_in(log: Iterable[str]) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from streamvaultd.core.model import Phase, Recorder, State
-from streamvaultd.core.names import Job, Run
+from streamvaultd.core.names import ChatRun, Job, Run
 from streamvaultd.core.recording.deadlines import next_deadline
 from streamvaultd.core.recording.machine import RUNNING
 from streamvaultd.core.upkeep.violations import Kind, Violation
@@ -80,19 +80,19 @@ def scopes(world: World) -> Iterator[Violation]:
     """Scopes and stored pipes that belong to nothing."""
     known = _Known(world)
     for unit in world.units:
-        if not known.is_sure(unit.run) or (unit.run is None and unit.job is None):
+        if not known.is_sure(unit.run) or (unit.run is None and unit.job is None and unit.chat is None):
             continue
-        is_known = known.has(unit.run, unit.job)
+        is_known = known.has(unit.run, unit.job, unit.chat)
         if unit.state == "failed" and not is_known:
             yield _of_unit(Kind.UNIT_FAILED, unit, "It has failed, and nobody needs its result any more.")
         elif unit.is_active and is_known and unit.run is not None and unit.is_unlimited:
             yield _of_unit(Kind.LIMIT_MISSING, unit, "It runs without a memory limit.")
-        elif unit.is_active and not is_known and unit.run is not None:
+        elif unit.is_active and not is_known and (unit.run is not None or unit.chat is not None):
             yield _of_unit(Kind.SCOPE_UNKNOWN, unit, "It runs, and no recording knows it.")
         elif unit.is_active and not is_known:
             yield _of_unit(Kind.JOB_UNKNOWN, unit, "It runs, and no job of this number does by its row.")
     for pipe in world.pipes:
-        if known.is_sure(pipe.run) and not known.has(pipe.run, pipe.job):
+        if known.is_sure(pipe.run) and not known.has(pipe.run, pipe.job, pipe.chat):
             what = "The exit pipe of a run that is over is still in the fd store."
             job = pipe.job.number if pipe.job else None
             yield Violation(kind=Kind.PIPE_LEFT, subject=pipe.name, what=what, job=job)
@@ -111,12 +111,15 @@ class _Known:
     def __init__(self, world: World) -> None:
         self._unsure = world.unsure
         self._runs = world.known_runs | world.busy_runs
+        self._chats = world.chats
         self._jobs = {Job(job.id) for job in world.jobs} | world.busy_jobs
 
     def is_sure(self, run: Run | None) -> bool:
         return run is None or run.recording not in self._unsure
 
-    def has(self, run: Run | None, job: Job | None) -> bool:
+    def has(self, run: Run | None, job: Job | None, chat: ChatRun | None) -> bool:
+        if chat is not None:
+            return chat in self._chats
         return run in self._runs if run is not None else job in self._jobs
 
 
@@ -126,7 +129,7 @@ def _of_unit(kind: Kind, unit: LoadedUnit, what: str) -> Violation:
         kind=kind,
         subject=unit.name,
         what=what,
-        recording=run.recording if run else None,
+        recording=run.recording if run else unit.chat.recording if unit.chat else None,
         segment=run.number if run else None,
         job=job.number if job else None,
         unit=unit.name,
@@ -150,7 +153,7 @@ def processes(world: World) -> Iterator[Violation]:
     shims = {process.pid for process in world.processes if process.is_shim}
     urls = {recorder.recording.id: recorder.recording.url for recorder in world.recorders}
     for process in world.processes:
-        if process.run is None and process.job is None and _is_outside(process, shims):
+        if process.run is None and process.job is None and process.chat is None and _is_outside(process, shims):
             what = f"Process {process.pid} ({process.argv[0][:60]}) is a run in {process.unit or 'no unit'}."
             yield Violation(
                 kind=Kind.RUN_OUTSIDE, subject=f"process {process.pid}", what=what, pid=process.pid, unit=process.unit

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from streamvaultd.core.model import Instant, Phase, Recorder, State
-from streamvaultd.core.names import Job, Run
+from streamvaultd.core.names import ChatRun, Job, Run
 
 Folder = tuple[str, str, int]
 """(directory, streamer, stream): where the segments of one recording are."""
@@ -23,12 +23,13 @@ ACTIVE_STATES = frozenset({"active", "activating", "reloading"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedUnit:
-    """A scope of ours that systemd has loaded: of a segment, of a job, or of neither by its name."""
+    """A scope of ours that systemd has loaded: of a segment, of a chat, of a job, or of none by its name."""
 
     name: str
     state: str
     run: Run | None = None
     job: Job | None = None
+    chat: ChatRun | None = None
     is_unlimited: bool = False  # the kernel has no memory limit for it
 
     @property
@@ -44,6 +45,7 @@ class Pipe:
     name: str
     run: Run | None = None
     job: Job | None = None
+    chat: ChatRun | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +59,7 @@ class Process:
     age: float
     run: Run | None = None
     job: Job | None = None
+    chat: ChatRun | None = None
     is_ours: bool = False  # in the daemon's own control group
     writes: frozenset[str] = frozenset()
 
@@ -153,6 +156,7 @@ class World:
     silent_for: float = 0.0
     busy_runs: frozenset[Run] = frozenset()
     busy_jobs: frozenset[Job] = frozenset()
+    chats: frozenset[ChatRun] = frozenset()  # runs of chats of which something may be there
     stored: tuple[Recorder, ...] = ()  # unfinished ones, read from their rows
     unreadable: tuple[tuple[int, str], ...] = ()
     rows: tuple[Row, ...] = ()

@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import tempfile
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +24,18 @@ from streamvaultd.ctl.outcome import ExitCode, Failed, Usage
 from streamvaultd.ctl.records import Fields
 from streamvaultd.ctl.show import render
 from streamvaultd.ctl.show.text import Style
-from streamvaultd.errors import NoSuchStreamer
+from streamvaultd.errors import NoSuchStreamer, VaultError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from streamvaultd.ctl.session import Session
 
 EDITORS = ("editor", "nano", "vi")
 """What is tried where neither $VISUAL nor $EDITOR names one."""
+
+UNCHANGED = "Nothing is changed."
+FROM_NOW_ON = "It applies to what starts from now on."
 
 
 class File:
@@ -43,10 +51,21 @@ class File:
             self.before = streamers.content(path)
         except (OSError, ValueError) as error:
             raise self._failure("read", error) from error
+        self.is_written = False
+        """Since it was read, or it may be."""
+
+    @property
+    def is_as_before(self) -> bool:
+        """What is on disk now is what was read."""
+        try:
+            return streamers.content(self.path) == self.before
+        except (OSError, ValueError):
+            return False
 
     def write(self, text: str) -> None:
         """Put this text in its place, whole or not at all; owner and mode stay."""
         draft = self.path.with_name(f".{self.path.stem}.new")
+        self.is_written = True
         try:
             was = self.path.stat()
             draft.unlink(missing_ok=True)
@@ -60,6 +79,9 @@ class File:
             draft.rename(self.path)
         except OSError as error:
             raise self._failure("write", error) from error
+        finally:
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
 
     def _failure(self, verb: str, error: OSError | ValueError) -> Failed:
         is_denied = isinstance(error, PermissionError)
@@ -80,11 +102,45 @@ def file_of(session: Session, name: str) -> File:
         raise
 
 
-def mistakes_after(session: Session, file: File) -> list[str]:
-    """Have the daemon read everything again; what is wrong with this file."""
+def put(session: Session, file: File, text: str) -> list[str]:
+    """Write a text and have the daemon read everything again; what is wrong with this file."""
+    file.write(text)
     answer = session.call("Reload")
     found = map(records.parse_mistake, records.objects(answer, "mistakes"))
     return [render.mistake(each) for each in found if each.file == str(file.path)]
+
+
+def _put_back(session: Session, file: File) -> ExitCode:
+    """What was there before holds again."""
+    put(session, file, file.before)
+    session.note(UNCHANGED)
+    return ExitCode.FAILED
+
+
+def _whole(session: Session, file: File, change: Callable[[], ExitCode]) -> ExitCode:
+    """Change a file and have the daemon read it; where that comes to no end, the file is as it was."""
+    try:
+        return change()
+    except KeyboardInterrupt:
+        return _interrupted(session, file)
+    except (Failed, VaultError):
+        if file.is_written and not file.is_as_before:
+            file.write(file.before)
+            session.note(f"{file.path} is as it was.")
+        raise
+
+
+def _interrupted(session: Session, file: File) -> ExitCode:
+    """Nothing is changed; if that is interrupted, too, or the daemon does not answer, the file says what holds."""
+    try:
+        if file.is_written:
+            put(session, file, file.before)
+        told = "nothing is changed"
+    except (KeyboardInterrupt, VaultError):
+        how = "is as it was" if file.is_as_before else "is changed"
+        told = f"{file.path} {how}; 'streamvaultctl reload' has the daemon read it"
+    session.note(f"interrupted: {told}.")
+    return ExitCode.INTERRUPTED
 
 
 @command("set")
@@ -107,15 +163,15 @@ def set_(session: Session, *, streamer: str, changes: tuple[str, ...]) -> ExitCo
         except ValueError as error:
             hint = f"'streamvaultctl edit {streamer}' opens it"
             raise Failed(f"cannot change {key} in {file.path}: {error}", hint=hint) from error
-    file.write(text)
-    if wrong := mistakes_after(session, file):
-        file.write(file.before)
-        mistakes_after(session, file)
-        _tell(session, wrong)
-        session.note("Nothing is changed.")
-        return ExitCode.FAILED
-    session.note(f"'{streamer}' is changed: {', '.join(changes)}. It applies to what starts from now on.")
-    return ExitCode.DONE
+
+    def apply() -> ExitCode:
+        if wrong := put(session, file, text):
+            _tell(session, wrong)
+            return _put_back(session, file)
+        session.note(f"'{streamer}' is changed: {', '.join(changes)}. {FROM_NOW_ON}")
+        return ExitCode.DONE
+
+    return _whole(session, file, apply)
 
 
 def _place(key: str) -> tuple[str, str]:
@@ -147,42 +203,54 @@ def edit(session: Session, *, streamer: str) -> ExitCode:
     opened again if you like; else it stays as it was.
     """
     file = file_of(session, streamer)
+    return _whole(session, file, partial(_edit, session, streamer, file))
+
+
+def _edit(session: Session, streamer: str, file: File) -> ExitCode:
     text = file.before
-    with tempfile.NamedTemporaryFile("w+", prefix=f"{streamer}.", suffix=".toml", encoding="utf-8") as copy:
+    with tempfile.TemporaryDirectory(prefix="streamvaultctl.") as folder:
         while True:
-            text = _edited(copy.name, text)
-            if text == file.before:
-                session.note("Nothing is changed.")
-                return ExitCode.DONE
-            file.write(text)
-            wrong = mistakes_after(session, file)
-            if not wrong:
-                session.note(f"'{streamer}' is changed. It applies to what starts from now on.")
+            text = _edited(Path(folder, f"{streamer}.toml"), text)
+            wrong = put(session, file, text) if text != file.before or file.is_written else []
+            if text == file.before or not wrong:
+                told = UNCHANGED if text == file.before else f"'{streamer}' is changed. {FROM_NOW_ON}"
+                session.note(told)
                 return ExitCode.DONE
             _tell(session, wrong)
             if not session.confirm("Edit it again?", default=True):
-                file.write(file.before)
-                mistakes_after(session, file)
-                session.note("Nothing is changed.")
-                return ExitCode.FAILED
+                return _put_back(session, file)
 
 
-def _edited(path: str, text: str) -> str:
+def _edited(copy: Path, text: str) -> str:
     """What an editor makes of a text."""
-    copy = Path(path)
     copy.write_text(text, encoding="utf-8")
     wanted = os.environ.get("VISUAL") or os.environ.get("EDITOR")
     for words in [shlex.split(wanted)] if wanted else [[name] for name in EDITORS]:
         try:
-            status = subprocess.run([*words, path], check=False).returncode
+            status = _run([*words, str(copy)])
         except FileNotFoundError:
             continue
         except OSError as error:
             raise Failed(f"cannot run {words[0]}: {error.strerror}") from error
+        if status == -signal.SIGINT:
+            raise KeyboardInterrupt
         if status:
             raise Failed(f"cannot take what was edited: {words[0]} ended with status {status}")
-        return copy.read_text(encoding="utf-8")
+        try:
+            return copy.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            why = "it is not valid UTF-8" if isinstance(error, ValueError) else str(error.strerror).lower()
+            raise Failed(f"cannot take what was edited: {why}") from error
     raise Failed("cannot find an editor", hint="set $EDITOR to one, such as EDITOR=nano")
+
+
+def _run(argv: list[str]) -> int:
+    """The status of a program that has the terminal: Ctrl-C is typed for it, and what it does then is its own."""
+    before = signal.signal(signal.SIGINT, lambda *_: None)  # a handler: what is ignored would be for the program, too
+    try:
+        return subprocess.run(argv, check=False).returncode
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _tell(session: Session, mistakes: list[str]) -> None:

@@ -63,9 +63,8 @@ def prune(
         "byRetention": by_retention or None,
         "dryRun": dry_run or None,
     }
-    if not (dry_run or yes) and not _is_wanted(session, asked):
-        session.note("Nothing is removed.")
-        return ExitCode.FAILED
+    if not (dry_run or yes) and (refused := _refused(session, asked)) is not None:
+        return refused
     answers = _all(session, asked, is_repeated=not dry_run)
     found = [item for answer in answers for item in records.objects(answer, "pruned")]
     kept = [item for item in found if not item.get("done")]
@@ -79,6 +78,18 @@ def prune(
             lines += [*([line("")] if lines else []), line(footer)]
         session.show(lines)
     return ExitCode.FAILED if kept else ExitCode.DONE
+
+
+def _refused(session: Session, asked: dict[str, object]) -> ExitCode | None:
+    """How it ends where people do not want it, or interrupt the question; None if they want it."""
+    try:
+        if _is_wanted(session, asked):
+            return None
+    except KeyboardInterrupt:
+        session.note("interrupted: nothing is removed.")
+        return ExitCode.INTERRUPTED
+    session.note("Nothing is removed.")
+    return ExitCode.FAILED
 
 
 def _is_wanted(session: Session, asked: dict[str, object]) -> bool:

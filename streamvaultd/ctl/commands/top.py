@@ -91,7 +91,7 @@ def view(session: Session, now: Sample, before: Sample, columns: int) -> list[Li
     status = records.parse_status(session.call("GetStatus"))
     lines = [*render.daemon_block(status, now.at), line("")]
     table = Table(_COLUMNS, tuple(_row(recording, segment, now, before) for recording, segment in now.found))
-    lines += table.lines(columns=columns, has_header=True) if table.rows else [line("Nothing is recorded.")]
+    lines += session.table_lines(table, columns) if table.rows else [line("Nothing is recorded.")]
     total = sum(_rate(recording, now, before) for recording, _ in now.found)
     lines += [line(""), line(f"{plural(len(now.found), 'recording')}, {format_size(round(total))}/s", Style.FAINT)]
     told = event_answers(session, EVENTS)
@@ -141,7 +141,7 @@ def _rate(recording: Recording, now: Sample, before: Sample) -> float:
 def _text(lines: list[Line]) -> Text:
     from rich.text import Text
 
-    shown = Text(no_wrap=True, overflow="crop")
+    shown = Text(no_wrap=True, overflow="ellipsis")
     for item in lines:
         for span in item:
             shown.append(escape(span.text), style=COLOURS[span.style])

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from streamvaultd.base.units import format_size, format_span
+from streamvaultd.ctl.show.chat import chat_count, chat_of, chat_text
 from streamvaultd.ctl.show.table import Column, Table
 from streamvaultd.ctl.show.text import (
     Line,
@@ -71,7 +72,10 @@ def dot(state: str) -> Span:
 def recording_table(
     recordings: Iterable[Recording], now: int, titles: Mapping[int, tuple[str, str]] | None = None
 ) -> Table:
-    """One row for each recording, in the order given; with title and category of its stream if `titles` are given."""
+    """One row for each recording, in the order given.
+
+    With title and category of its stream, and the messages of its chat, if `titles` are given.
+    """
     columns = (
         Column("ID", is_number=True),
         Column("STREAMER", least=12),
@@ -82,9 +86,13 @@ def recording_table(
         Column("RUNTIME", drop=4),
         Column("RESULT", least=24, drop=2),
     )
-    rows = [(*_recording_row(each, now), *_titles_of(each, titles)) for each in recordings]
+    listed = tuple(recordings)
+    rows = [(*_recording_row(each, now), *_titles_of(each, titles)) for each in listed]
     named = () if titles is None else (Column("TITLE", least=16, drop=6), Column("CATEGORY", least=8, drop=7))
-    return Table((*columns, *named), tuple(rows))
+    if titles is None or not any(map(chat_of, listed)):
+        return Table((*columns, *named), tuple(rows))
+    counted = tuple((*row, Span(chat_count(each))) for row, each in zip(rows, listed, strict=True))
+    return Table((*columns, *named, Column("CHAT", is_number=True, drop=8)), counted)
 
 
 def _titles_of(recording: Recording, titles: Mapping[int, tuple[str, str]] | None) -> tuple[Span, ...]:
@@ -187,6 +195,7 @@ def _facts(recording: Recording, segments: Sequence[Segment], now: int) -> list[
         ("Joined", "" if recording.progress is None else bar(recording.progress, now - recording.since)),
         ("Directory", "" if recording.path else recording.directory),
         ("Result", recording.path or ""),
+        ("Chat", chat_text(chat_of(recording))),
         ("Kept", "yes: no rule removes its media" if recording.kept else ""),
         ("Segments", _segment_count(recording)),
         ("Deaths", _last_deaths(segments, now)),

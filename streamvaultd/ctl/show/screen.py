@@ -78,9 +78,13 @@ class Screen:
         """What people answer; None where nobody can be asked."""
         if self._given is None or not self._given.isatty():
             return None
-        self._err.write(question)
-        self._err.flush()
-        return self._given.readline()
+        try:
+            self._err.write(question)
+            self._err.flush()
+            return self._given.readline()
+        except KeyboardInterrupt:
+            self._err.write("\n")  # what is told then begins a line
+            raise
 
     @property
     def is_updating(self) -> bool:

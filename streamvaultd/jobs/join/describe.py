@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from streamvaultd.jobs.join.spec import Span
+from streamvaultd.media import fragments, timeline, ts
+from streamvaultd.media.container import FileFormat
 from streamvaultd.media.plan import Plan, PlannedSeam
+from streamvaultd.media.programs import nameless_pictures, opaque_pids
 from streamvaultd.media.seam import Seam, SeamKind
 from streamvaultd.media.source import FileSource
 from streamvaultd.media.splice import Part
@@ -27,6 +30,8 @@ class OpenSegment:
     received: Span | None
     until: int | None
     """When its last bytes came (ms); streamlink waits for more before it ends."""
+    dated: int | None = None
+    """When its first media were broadcast (ms), by the source's own dates."""
 
 
 def unused(segments: Sequence[OpenSegment], plans: Sequence[Plan]) -> Iterator[OpenSegment]:
@@ -71,3 +76,19 @@ def _estimated(planned: PlannedSeam, older: Span | None, newer: Span | None) -> 
     both = f"some {-ms:.0f} ms may be in both" if ms < 0 else ""
     note = "; ".join(filter(None, (seam.note, "estimated by when they were received", both)))
     return replace(seam, method="wall-clock", gap_ms=max(0.0, ms), note=note)
+
+
+def counted_ms(plan: Plan, result: FileSource) -> int | None:
+    """How long it is for one who removes what is short: nothing if there may be more than was understood."""
+    if plan.torn >= ts.PACKET:
+        return None
+    if plan.container is not FileFormat.TS:
+        return fragments.counted_ms(result)
+    return None if opaque_pids(result) else timeline.counted_ms(result, plan.places())
+
+
+def remarks(plan: Plan, final: Path, result: FileSource) -> Iterator[str]:
+    """What players will not show of a part, or not as it should be."""
+    if plan.container is FileFormat.TS and (nameless := sorted(nameless_pictures(result))):
+        pids = ", ".join(map(str, nameless))
+        yield f"{final.name} has pictures (PID {pids}) that a transport stream has no name for"

@@ -11,6 +11,8 @@ With "least": N, less than N ms of media are counted by every timestamp, or not 
 somebody will decide by that.
 With "times": [[from, until] or null, …], when each segment was received (ms of the realtime clock), gaps that no clock
 of the media tells are estimated.
+With "titles": [[ms, text], …], what the broadcast was called from when on, an MP4 gets chapters; "dates": [ms or null,
+…] says when the first media of each segment were broadcast.
 With "previous": "/…/file", the result of the broadcast before, media at the start that are its very end are left out.
 With "progress": "/…/file", a line of JSON is put to the end of that file, if it is there, for each percent.
 
@@ -37,18 +39,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streamvaultd.errors import JoinFailed, VaultError
-from streamvaultd.jobs.join import kept, output, remux
+from streamvaultd.jobs.join import chaptering, kept, output, remux
 from streamvaultd.jobs.join import proof as verify
-from streamvaultd.jobs.join.describe import OpenSegment, describe_seam, one_each, unused
+from streamvaultd.jobs.join.describe import OpenSegment, counted_ms, describe_seam, one_each, remarks, unused
 from streamvaultd.jobs.join.passes import Progress
 from streamvaultd.jobs.join.spec import RESERVE, Spec, parse_spec
 from streamvaultd.jobs.join.writer import APPEND_MIN, Writer, align, size_of_segment, written_at
-from streamvaultd.media import fragments, timeline, ts
+from streamvaultd.media import ts
+from streamvaultd.media.chapters import Chapter
 from streamvaultd.media.container import FileFormat
 from streamvaultd.media.lead import Lead, find_lead, without_lead
 from streamvaultd.media.left_out import LeftOut, left_out
 from streamvaultd.media.plan import Plan, foreign_bytes, plan_join
-from streamvaultd.media.programs import nameless_pictures, opaque_pids
 from streamvaultd.media.seam import SeamKind
 from streamvaultd.media.source import FileSource
 
@@ -84,6 +86,7 @@ class JoinProgram:
         self._notes: list[str] = []
         self._lead: Lead | None = None
         self._lost: list[LeftOut] = []
+        self._chapters: dict[Path, tuple[Chapter, ...]] = {}
         self._is_hopeless = self._is_partial = False
 
     def run(self) -> bool:
@@ -201,7 +204,8 @@ class JoinProgram:
         number = _NUMBER.search(path.stem)
         received = self._spec.times[position - 1] if self._spec.times else None
         until = min(received[1], written_at(path, found)) if received else None
-        return OpenSegment(int(number[1]) if number else position, path, source, received, until)
+        dated = self._spec.dates[position - 1] if self._spec.dates else None
+        return OpenSegment(int(number[1]) if number else position, path, source, received, until, dated)
 
     def _plan(self, segments: list[OpenSegment]) -> tuple[Plan, ...]:
         plans = plan_join([segment.source for segment in segments], [segment.until for segment in segments])
@@ -347,6 +351,7 @@ class JoinProgram:
                 memory=self._spec.memory,
                 moved=count,
                 has_failed=self._spec.tries > 1,
+                chapters=self._chapters.get(made, ()),
             )
         except (remux.KeptAsReceived, OSError) as error:
             self._notes.append(f"{made.name} stays a transport stream: {error}")
@@ -358,28 +363,17 @@ class JoinProgram:
     # --- reporting --------------------------------------------------------------------------------------------------
 
     def _describe(self, plan: Plan, segments: list[OpenSegment], final: Path, result: FileSource) -> dict[str, Any]:
-        is_ts = plan.container is FileFormat.TS
-        duration = (timeline if is_ts else fragments).duration_ms(result, plan.gaps())
+        duration, self._chapters[final] = chaptering.timed(plan, segments, result, self._spec.titles)
         if duration is not None and duration < self._spec.least:
-            duration = self._counted(plan, result)
-        if is_ts and (nameless := sorted(nameless_pictures(result))):
-            pids = ", ".join(map(str, nameless))
-            self._notes.append(f"{final.name} has pictures (PID {pids}) that a transport stream has no name for")
+            duration = None if self._is_partial else counted_ms(plan, result)
+        self._notes += remarks(plan, final, result)
         return {
             "path": str(final),
             "bytes": result.size,
             "seams": [describe_seam(planned, segments) for planned in plan.seams],
             "durationMs": duration,
-            "packets": result.size // ts.PACKET if is_ts else None,
+            "packets": result.size // ts.PACKET if plan.container is FileFormat.TS else None,
         }
-
-    def _counted(self, plan: Plan, result: FileSource) -> int | None:
-        """How long it is for one who removes what is short: nothing if there may be more than was understood."""
-        if self._is_partial or plan.torn >= ts.PACKET:
-            return None
-        if plan.container is not FileFormat.TS:
-            return fragments.counted_ms(result)
-        return None if opaque_pids(result) else timeline.counted_ms(result, plan.places())
 
 
 def main() -> int:

@@ -21,6 +21,7 @@ from streamvaultd.base.units import format_size
 from streamvaultd.jobs.join import output, passes
 from streamvaultd.jobs.join.passes import Passes, PassWatch
 from streamvaultd.media import mp4, same_media, timeline, ts
+from streamvaultd.media.chapters import Chapter, ffmetadata, is_long
 from streamvaultd.media.programs import first_change, media_pids
 from streamvaultd.media.source import FileSource
 
@@ -71,6 +72,7 @@ def to_mp4(
     memory: int,
     moved: Callable[[int], None],
     has_failed: bool = False,
+    chapters: tuple[Chapter, ...] = (),
 ) -> Path:
     """Make an MP4 of a transport stream, prove it, and remove the transport stream; the MP4's path.
 
@@ -87,12 +89,13 @@ def to_mp4(
         output.remove_stale(part)
         if has_failed:
             raise KeptAsReceived(f"an earlier try of the join did not come through, {_perhaps_for_memory(memory)}")
+        order = Order(source, part, chapters, duration_ms or 0, reserve, memory)
         try:
             is_one = streams.clocks == 1
             bar.part(0.0, 1.0 if is_one else 0.5)
-            if is_one or not _is_made(source, part, duration_ms, streams, reserve, memory, bar):
+            if is_one or not _is_made(order, duration_ms, streams, bar):
                 bar.part(0.0 if is_one else 0.5, 1.0)
-                _make(source, part, ITS_CLOCK, reserve=reserve, memory=memory, bar=bar)
+                _make(order, ITS_CLOCK, bar)
                 _prove(source, part, duration_ms, streams, bar, is_new=True)
             output.publish(part, final)
         finally:
@@ -140,54 +143,68 @@ def _known_pids(source: Path) -> list[int]:
     ]
 
 
-def _is_made(
-    source: Path, part: Path, duration_ms: int | None, streams: _Streams, reserve: int, memory: int, bar: Passes
-) -> bool:
+class Order(NamedTuple):
+    """What ffmpeg is to make of what, and within which limits."""
+
+    source: Path
+    part: Path
+    chapters: tuple[Chapter, ...]
+    duration_ms: int
+    reserve: int
+    memory: int
+
+
+def _is_made(order: Order, duration_ms: int | None, streams: _Streams, bar: Passes) -> bool:
     """Whether ffmpeg makes a proven MP4 by putting clock behind clock; what it made else is gone."""
     try:
-        _make(source, part, (), reserve=reserve, memory=memory, bar=bar)
-        _prove(source, part, duration_ms, streams, bar, is_new=True)
+        _make(order, (), bar)
+        _prove(order.source, order.part, duration_ms, streams, bar, is_new=True)
     except KeptAsReceived:
-        output.remove_stale(part)
+        output.remove_stale(order.part)
         return False
     return True
 
 
-def _make(source: Path, part: Path, clock: tuple[str, ...], *, reserve: int, memory: int, bar: Passes) -> None:
-    size, disk = source.stat().st_size, os.statvfs(source.parent)
-    if disk.f_bavail * disk.f_frsize < size * ROOM + reserve:
+def _make(order: Order, clock: tuple[str, ...], bar: Passes) -> None:
+    size, disk = order.source.stat().st_size, os.statvfs(order.source.parent)
+    if disk.f_bavail * disk.f_frsize < size * ROOM + order.reserve:
         raise KeptAsReceived("there is no room for a second copy")
+    named = ("-f", "ffmetadata", "-i", "pipe:0") if order.chapters else ()
+    taken = ("-map_metadata", "0", "-map_chapters", "1") if order.chapters else ()
+    flags = "+faststart+disable_chpl" if is_long(order.chapters) else "+faststart"
     command = (
         "ffmpeg", "-nostdin", "-y", "-v", "error", "-protocol_whitelist", PROTOCOLS, *clock[:1],
-        "-i", f"file:{source}", "-map", "0:v?", "-map", "0:a?",
-        "-c", "copy", "-copyinkf", *clock[1:], "-movflags", "+faststart", "-f", "mp4", f"file:{part}",
+        "-i", f"file:{order.source}", *named, "-map", "0:v?", "-map", "0:a?", *taken,
+        "-c", "copy", "-copyinkf", *clock[1:], "-movflags", flags, "-f", "mp4", f"file:{order.part}",
     )  # fmt: skip
-    with output.opened(part, os.O_RDWR | os.O_CREAT | os.O_EXCL) as fd:
-        _run(command, fd, memory, PassWatch(fd, size, bar))
+    with output.opened(order.part, os.O_RDWR | os.O_CREAT | os.O_EXCL) as fd:
+        told = ffmetadata(order.chapters, order.duration_ms) if order.chapters else ""
+        _run(command, told, fd, order.memory, PassWatch(fd, size, bar))
         os.fsync(fd)
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def _run(command: tuple[str, ...], fd: int, memory: int, looks: PassWatch) -> None:
-    """Run ffmpeg, which writes the file behind the descriptor, and write out what it wrote meanwhile."""
+def _run(command: tuple[str, ...], told: str, fd: int, memory: int, looks: PassWatch) -> None:
+    """Run ffmpeg, which reads `told` and writes the file behind the descriptor; write out what it wrote meanwhile."""
     before = resource.getrlimit(resource.RLIMIT_DATA)
     # Inherited: a confined process cannot set the limits of another one
     resource.setrlimit(resource.RLIMIT_DATA, (round(memory * MEMORY_SHARE), before[1]))
     try:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
+            command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", errors="replace"
         )
     except FileNotFoundError:
         raise KeptAsReceived("ffmpeg is not installed") from None
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, before)
     with process:
-        said = ""
+        said, given = "", told or None
         while True:
             try:
-                _, said = process.communicate(timeout=WRITE_OUT)
+                _, said = process.communicate(given, timeout=WRITE_OUT)
                 break
             except subprocess.TimeoutExpired:
+                given = None  # it is on its way
                 output.write_out(fd, 0, 0, output.SYNC_FILE_RANGE_ALL)
                 os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
                 looks.look()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from streamvaultd.errors import InvalidParameter
+from streamvaultd.media.chapters import Change
 
 # Left free on the file system beside the result, unless the input says how much the captures that run need
 RESERVE = 64 << 20
@@ -26,6 +27,8 @@ class Spec:
     recording: int
     segments: tuple[Path, ...]
     times: tuple[Span | None, ...] = ()
+    dates: tuple[int | None, ...] = ()
+    titles: tuple[Change, ...] = ()
     output: Path
     report: Path
     reserve: int = RESERVE
@@ -52,6 +55,8 @@ def parse_spec(text: str) -> Spec:
         recording=given["recording"],
         segments=tuple(Path(path) for path in given["segments"]),
         times=_times("times", given.get("times", []), len(given["segments"])),
+        dates=_dates("dates", given.get("dates", []), len(given["segments"])),
+        titles=_titles("titles", given.get("titles", [])),
         output=Path(given["output"]),
         report=Path(given["report"]),
         reserve=_count("reserve", given.get("reserve", RESERVE)),
@@ -74,6 +79,23 @@ def _times(name: str, given: object, count: int) -> tuple[Span | None, ...]:
     if not isinstance(given, list) or len(given) not in (0, count):
         raise InvalidParameter(parameter=name)
     return tuple(None if each is None else _span(name, each) for each in given)
+
+
+def _dates(name: str, given: object, count: int) -> tuple[int | None, ...]:
+    if not isinstance(given, list) or len(given) not in (0, count):
+        raise InvalidParameter(parameter=name)
+    return tuple(None if each is None else _count(name, each) for each in given)
+
+
+def _titles(name: str, given: object) -> tuple[Change, ...]:
+    if not isinstance(given, list):
+        raise InvalidParameter(parameter=name)
+    found = []
+    for each in given:
+        if not isinstance(each, list) or len(each) != 2 or not isinstance(each[1], str):
+            raise InvalidParameter(parameter=name)
+        found.append(Change(_count(name, each[0]), each[1]))
+    return tuple(found)
 
 
 def _span(name: str, given: object) -> Span:

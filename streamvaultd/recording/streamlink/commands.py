@@ -77,8 +77,8 @@ class Commands:
         settings, profiles = self._settings.now, self._profiles
         options = (*settings.streamlink_options, *profiles.options_for(recording), *profiles.secrets_for(recording))
         proxies = [value for name, value in options if name in PROXIES]
-        resolv_conf = await in_thread("resolv.conf", _resolv_conf)
-        return reachable([recording.url, *proxies], settings.network_allow, resolv_conf)
+        text = await in_thread("resolv.conf", resolv_conf)
+        return reachable([recording.url, *proxies], settings.network_allow, text)
 
 
 def _muxer() -> str | None:
@@ -86,7 +86,8 @@ def _muxer() -> str | None:
     return str(MUXER) if os.access(MUXER, os.X_OK) and shutil.which("ffmpeg") else None
 
 
-def _resolv_conf() -> str:
+def resolv_conf() -> str:
+    """Of the host, as it is now."""
     try:
         return RESOLV_CONF.read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from streamvaultd.core.names import Job, Run
+from streamvaultd.core.names import ChatRun, Job, Run
 from streamvaultd.core.upkeep.world import Process
 
 PROC: Final = Path("/proc")
@@ -57,6 +57,7 @@ def _process(process: Path, home: str) -> Process:
         age=time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[_START_FIELD - 2]) / _TICKS,
         run=Run.of(unit),
         job=Job.of(unit),
+        chat=ChatRun.of(unit),
         is_ours=group == home,
         writes=_writes(process),
     )

@@ -19,7 +19,7 @@ from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.listing import RECOVERED, JobRow
 from streamvaultd.core.model import Moment, Phase, Recorder, Segment, State
-from streamvaultd.core.names import Job, Run
+from streamvaultd.core.names import ChatRun, Job, Run
 from streamvaultd.core.recording.events import JoinEnded, JoinOverdue, Restarted, SegmentExited
 from streamvaultd.core.recording.reconcile import Facts, takeover
 from streamvaultd.core.upkeep.recovery import coherent, recovered, reopened
@@ -140,7 +140,7 @@ class Repairs:
 
     async def _stop_scope(self, violation: Violation, world: World) -> str:
         unit = violation.unit or ""
-        owner = Run.of(unit) or Job.of(unit)
+        owner = Run.of(unit) or ChatRun.of(unit) or Job.of(unit)
         if owner is None:
             raise NotRepaired(f"'{unit}' is not a scope of ours")
         await self._runs.forget(unit, owner.pipe)

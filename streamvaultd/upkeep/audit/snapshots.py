@@ -15,10 +15,11 @@ from streamvaultd.base.clock import Clock
 from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.core.listing import JobRow as StoredJob
 from streamvaultd.core.model import Recorder
-from streamvaultd.core.names import Job, Run
+from streamvaultd.core.names import ChatRun, Job, Run
 from streamvaultd.core.recording.events import RecordRequested
 from streamvaultd.core.upkeep.world import Disk, JobRow, LoadedUnit, Pipe, Process, ResultState, Row, World, moved
-from streamvaultd.jobs.joins import Joins
+from streamvaultd.jobs.at_work import AtWork
+from streamvaultd.recording.chat.chats import Chats
 from streamvaultd.recording.manager import Manager
 from streamvaultd.scopes.runs import Runs
 
@@ -59,7 +60,8 @@ class Snapshots:
         store: AuditStore,
         survey: Survey,
         runs: Runs,
-        joins: Joins,
+        jobs: AtWork,
+        chats: Chats,
         clock: Clock,
         settings: LiveSettings,
     ) -> None:
@@ -67,7 +69,8 @@ class Snapshots:
         self._store = store
         self._survey = survey
         self._runs = runs
-        self._joins = joins
+        self._jobs = jobs
+        self._chats = chats
         self._clock = clock
         self._settings = settings
         self._started = clock.now().monotonic
@@ -78,7 +81,7 @@ class Snapshots:
         Files come before rows: a file's row is older than the file. Unfinished rows come before all others: one that
         is finished meanwhile is in both.
         """
-        before = dict(self._manager.recorders)
+        before, chats = dict(self._manager.recorders), self._chats.known
         directories = {str(self._settings.now.directory), *await self._store.directories()}
         disk = await self._survey.disk(directories)
         processes = await self._survey.processes()
@@ -98,6 +101,7 @@ class Snapshots:
             silent_for=silent_for,
             busy_runs=self._busy_runs(units, pipes),
             busy_jobs=frozenset(job for job in _jobs_of(units, pipes, jobs) if self._is_job_busy(job)),
+            chats=chats | self._chats.known | self._busy_chats(units, pipes),
             stored=tuple(stored),
             unreadable=tuple(unreadable),
             rows=tuple(rows),
@@ -126,11 +130,15 @@ class Snapshots:
         runs = {unit.run for unit in units} | {pipe.run for pipe in pipes}
         return frozenset(run for run in runs if run is not None and self._is_busy(run.unit))
 
+    def _busy_chats(self, units: Iterable[LoadedUnit], pipes: Iterable[Pipe]) -> frozenset[ChatRun]:
+        runs = {unit.chat for unit in units} | {pipe.chat for pipe in pipes}
+        return frozenset(run for run in runs if run is not None and self._is_busy(run.unit))
+
     def _is_busy(self, unit: str) -> bool:
         return self._runs.is_busy(unit) or self._runs.is_stopping(unit)
 
     def _is_job_busy(self, job: Job) -> bool:
-        return self._is_busy(job.unit) or self._joins.is_at(job.number)
+        return self._is_busy(job.unit) or self._jobs.is_at(job.number)
 
 
 def _jobs_of(units: Iterable[LoadedUnit], pipes: Iterable[Pipe], jobs: Iterable[JobRow]) -> set[Job]:

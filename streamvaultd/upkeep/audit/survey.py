@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from streamvaultd.base.lanes import Lanes
-from streamvaultd.core.names import DAEMON, Job, Run
+from streamvaultd.core.names import DAEMON, ChatRun, Job, Run
 from streamvaultd.core.upkeep.world import Disk, LoadedUnit, Pipe, Process, ResultState
 from streamvaultd.scopes.witnesses.bus import LiveScope, UnitBus
 from streamvaultd.upkeep.audit.folders import look_at_folders, look_at_results
@@ -67,6 +67,7 @@ def _unit(scope: LiveScope) -> LoadedUnit:
         state=scope.active_state,
         run=Run.of(scope.unit),
         job=Job.of(scope.unit),
+        chat=ChatRun.of(scope.unit),
         is_unlimited=_is_unlimited(scope.control_group),
     )
 
@@ -80,4 +81,4 @@ def _is_unlimited(control_group: str) -> bool:
 
 
 def _pipe(name: str) -> Pipe:
-    return Pipe(name=name, run=Run.of_pipe(name), job=Job.of_pipe(name))
+    return Pipe(name=name, run=Run.of_pipe(name), job=Job.of_pipe(name), chat=ChatRun.of_pipe(name))

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Chapters of a result: when its title changed, as a place in the media, and the text that ffmpeg reads.
+
+A title changes at a moment of the clock, and a result is presented from 0 on. Between the two are stretches, one for
+each capture that the result has media of: where it begins in the result, and when the media there were broadcast. So
+what a seam cuts is nowhere, and a gap has the length that it has in the file.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+LEAST: Final = 10_000
+"""No chapter is shorter (ms): a title that did not last so long belongs to the chapter before."""
+
+COUNT_MAX: Final = 5000
+"""Of so many the first are taken: an index that nobody can use would be held in memory by every player."""
+
+TEXT_MAX: Final = 1000
+"""Characters of a chapter's name; sites allow some hundred."""
+
+NERO_MAX: Final = 255
+"""Bytes of a name in the list for players that know no text tracks; ffmpeg cuts there, in a character if need be."""
+
+_SPECIAL: Final = re.compile(r"([=;#\\])")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """From this moment on (ms since 1970) the broadcast has this title; 0: from the beginning."""
+
+    moment: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class OnAir:
+    """Media of one capture: `at` ms into the result, broadcast from `began` on (ms since 1970), for `length` ms.
+
+    What follows the length, to the next stretch, is a gap.
+    """
+
+    at: float
+    began: float
+    length: float
+
+
+@dataclass(frozen=True, slots=True)
+class Chapter:
+    """`start` ms into the result."""
+
+    start: int
+    text: str
+
+
+def place(moment: float, stretches: Sequence[OnAir]) -> float:
+    """Where in the result is what was broadcast at a moment; what is missing counts as the media behind it.
+
+    A moment before all of them is at 0, one behind them as far behind their end.
+    """
+    found = next((index for index in reversed(range(len(stretches))) if stretches[index].began <= moment), None)
+    if found is None:
+        return 0.0
+    stretch, passed = stretches[found], moment - stretches[found].began
+    if found + 1 == len(stretches):
+        return stretch.at + passed
+    behind = stretches[found + 1].at
+    return min(stretch.at + passed, behind) if passed < stretch.length else behind
+
+
+def chapters(changes: Sequence[Change], stretches: Sequence[OnAir], length: float) -> tuple[Chapter, ...]:
+    """The chapters of a result of so many ms: the first at 0, none shorter than 10 s, no two alike in a row.
+
+    None where there would be one: it is no help, and the name of the file says as much.
+    """
+    spans = list(_spans(_named(changes, stretches), length))
+    lasting = [Chapter(start, text) for start, end, text in spans if end - start >= LEAST]
+    kept: list[Chapter] = []
+    for chapter in lasting[:COUNT_MAX]:
+        if not kept or kept[-1].text != chapter.text:
+            kept.append(Chapter(chapter.start if kept else 0, chapter.text))
+    return tuple(kept) if len(kept) > 1 else ()
+
+
+def _named(changes: Sequence[Change], stretches: Sequence[OnAir]) -> Iterator[Chapter]:
+    """Each change at its place, in order; of several at one place the last."""
+    latest: Chapter | None = None
+    for change in sorted(changes, key=lambda each: each.moment):
+        start = max(round(place(change.moment, stretches)), 0 if latest is None else latest.start)
+        if latest is not None and latest.start < start:
+            yield latest
+        latest = Chapter(start, tidy(change.text))
+    if latest is not None:
+        yield latest
+
+
+def _spans(named: Iterator[Chapter], length: float) -> Iterator[tuple[int, int, str]]:
+    """(start, end, text) with what is alike in a row as one, and nothing behind the end."""
+    before: Chapter | None = None
+    for chapter in named:
+        if chapter.start >= length:
+            break
+        if before is not None and before.text == chapter.text:
+            continue
+        if before is not None:
+            yield before.start, chapter.start, before.text
+        before = chapter
+    if before is not None:
+        yield before.start, round(length), before.text
+
+
+def tidy(text: str) -> str:
+    """One line of it: what a control character would do, no player should."""
+    plain = "".join(character if character.isprintable() else _unprinted(character) for character in text)
+    return " ".join(plain.split())[:TEXT_MAX].rstrip() or "-"
+
+
+def _unprinted(character: str) -> str:
+    """Joiners and isolated directions belong to scripts and emoji; what would turn the rest of a line does not."""
+    if character in _KEPT:
+        return character
+    return "" if unicodedata.category(character) == "Cf" else " "
+
+
+_KEPT: Final = frozenset("\u200c\u200d\u200e\u200f\u2066\u2067\u2068\u2069")
+
+
+def is_long(found: Sequence[Chapter]) -> bool:
+    """Whether a name is longer than the list of chapters for old players can have."""
+    return any(len(chapter.text.encode()) > NERO_MAX for chapter in found)
+
+
+def ffmetadata(found: Sequence[Chapter], length: int) -> str:
+    """The chapters as ffmpeg reads them; each ends where the next one begins."""
+    lines = [";FFMETADATA1"]
+    ends = [*(chapter.start for chapter in found[1:]), length]
+    for chapter, end in zip(found, ends, strict=True):
+        text = _SPECIAL.sub(r"\\\1", chapter.text)
+        lines += ["[CHAPTER]", "TIMEBASE=1/1000", f"START={chapter.start}", f"END={end}", f"title={text}"]
+    return "\n".join([*lines, ""])

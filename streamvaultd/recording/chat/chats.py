@@ -1,0 +1,356 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Owns the chats of recordings: takes their events one at a time, asks the core, and does what it says.
+
+It hears of recordings, and is never waited for by any. What fails here is tried again, later and later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol, TypeVar
+
+from streamvaultd.base.clock import Clock
+from streamvaultd.base.tasks import Tasks
+from streamvaultd.core import chatting
+from streamvaultd.core.chatting import Chat, ChatEvent, ChatState
+from streamvaultd.core.evidence import Evidence
+from streamvaultd.core.model import Instant, Moment, Recorder
+from streamvaultd.core.names import ChatRun
+from streamvaultd.errors import StoreUnavailable, VaultError
+from streamvaultd.recording.chat.scoped import ChatFacts, ChatRuns
+from streamvaultd.recording.inbox import Recorders
+from streamvaultd.reporting.entry import Entry
+from streamvaultd.reporting.notices import CHAT_DIED, CHAT_GAP, CHAT_LOST, SCOPE_TROUBLE, Journal
+from streamvaultd.scopes.runs import OnExit
+
+T = TypeVar("T")
+
+STORE_PAUSE: Final = 2.0
+FORGET_PAUSES: Final = (0.5, 2.0, 10.0)
+LOOK_INTERVAL: Final = 10.0
+"""How often (s) what captures tell of themselves is read."""
+
+LONG: Final = 30.0
+"""A chat that is not heard for so long (s) is told before it is heard again."""
+
+
+class ChatStore(Protocol):
+    """The rows of chats; durable when a call returns, raises StoreUnavailable."""
+
+    async def save_chat(self, chat: Chat) -> None: ...
+    async def unfinished_chats(self) -> Sequence[Chat]: ...
+    async def get(self, recording: int) -> Recorder | None: ...
+    async def chats(self, recordings: Iterable[int]) -> Mapping[int, Chat]: ...
+    async def add_event(
+        self, *, at: Moment, kind: str, priority: int, message: str, recording: int | None = None
+    ) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatView:
+    """A chat as people see it. `rate` is messages in a minute, None where nothing is captured."""
+
+    chat: Chat
+    messages: int
+    gaps: int
+    away: float
+    rate: float | None = None
+    is_heard: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class _Looked:
+    """What was seen of a run at the last look."""
+
+    run: int
+    at: Instant
+    facts: ChatFacts
+    rate: float = 0.0
+    is_told: bool = False
+
+
+class Chats:
+    """Every chat that is not done, by the recording's number."""
+
+    def __init__(
+        self,
+        *,
+        runs: ChatRuns,
+        store: ChatStore,
+        recorders: Recorders,
+        journal: Journal,
+        clock: Clock,
+        tasks: Tasks,
+    ) -> None:
+        self._runs = runs
+        self._store = store
+        self._recorders = recorders
+        self._journal = journal
+        self._clock = clock
+        self._tasks = tasks
+        self._queue: asyncio.Queue[tuple[int, ChatEvent | Recorder]] = asyncio.Queue()
+        self._chats: dict[int, Chat] = {}
+        self._begun: set[int] = set()
+        self._over: set[int] = set()
+        self._looked: dict[int, _Looked] = {}
+
+    # --- what others ask ---
+
+    @property
+    def known(self) -> frozenset[ChatRun]:
+        """Runs of which something may be there."""
+        return frozenset(chat.names for chat in self._chats.values())
+
+    def view(self, recording: int) -> ChatView | None:
+        """The chat of a recording, if it is not done."""
+        chat, looked = self._chats.get(recording), self._looked.get(recording)
+        if chat is None or looked is None or looked.run != chat.run or chat.state is not ChatState.CAPTURING:
+            return None if chat is None else _over(chat)
+        facts = looked.facts
+        return ChatView(
+            chat=chat, messages=chat.messages + facts.messages, gaps=chat.gaps + facts.gaps,
+            away=chat.away + facts.away, rate=looked.rate, is_heard=facts.joined,
+        )  # fmt: skip
+
+    async def views(self, recordings: Sequence[int]) -> Mapping[int, ChatView]:
+        """The chats of these recordings, of those that have one. Raises StoreUnavailable."""
+        here = {each: view for each in recordings if (view := self.view(each)) is not None}
+        others = [each for each in recordings if each not in here]
+        stored = await self._store.chats(others) if others else {}
+        return {each: _over(chat) for each, chat in stored.items()} | here
+
+    # --- what happens ---
+
+    def on_recorder(self, recorder: Recorder) -> None:
+        """A recording has changed; never waits."""
+        recording = recorder.recording.id
+        if recording not in self._begun and chatting.wants_chat(recorder):
+            self._begun.add(recording)
+            self._queue.put_nowait((recording, recorder))
+        elif recording in self._begun and recording not in self._over and recorder.state not in chatting.RUNNING:
+            self._over.add(recording)
+            self._queue.put_nowait((recording, chatting.RecordingEnded(at=self._clock.now())))
+
+    async def take_over(self, live: Iterable[str]) -> None:
+        """Go on from the rows; `live` are the scopes that are active. Those that no row claims are ended."""
+        runs = {run for unit in live if (run := ChatRun.of(unit)) is not None}
+        now = self._clock.now()
+        for chat in await self._store.unfinished_chats():
+            self._chats[chat.recording] = chat
+            self._begun.add(chat.recording)
+            self._post(chat.recording, chatting.TakenOver(at=now, is_live=chat.names in runs))
+            recorder = self._recorders.get(chat.recording)
+            if recorder is None or recorder.state not in chatting.RUNNING:
+                self._over.add(chat.recording)
+                self._post(chat.recording, chatting.RecordingEnded(at=now))
+        for run in runs - self.known:
+            self._tasks.create_task(self._forget(run))
+        for recorder in self._recorders.values():
+            self.on_recorder(recorder)
+
+    async def run(self) -> None:
+        """Deal with events and deadlines until cancelled."""
+        self._tasks.create_task(self._look())
+        while True:
+            try:
+                async with asyncio.timeout(self._wait()):
+                    recording, what = await self._queue.get()
+            except TimeoutError:
+                now = self._clock.now()
+                for recording in list(self._chats):
+                    await self._handle(recording, chatting.DueNow(at=now))
+                continue
+            if isinstance(what, Recorder):
+                await self._begin(what)
+            else:
+                await self._handle(recording, what)
+
+    def _wait(self) -> float | None:
+        due = [chat.retry_at for chat in self._chats.values() if chat.retry_at is not None]
+        return max(0.0, min(due) - self._clock.now().monotonic) if due else None
+
+    def _post(self, recording: int, event: ChatEvent) -> None:
+        self._queue.put_nowait((recording, event))
+
+    async def _begin(self, recorder: Recorder) -> None:
+        recording, now = recorder.recording, self._clock.now()
+        if recording.id in await self._insist(lambda: self._store.chats([recording.id])):
+            return  # it is over already
+        folder = Path(recording.directory) / recording.streamer
+        chat = chatting.new_chat(recording, str(folder), now)
+        if chat is not None:
+            self._chats[recording.id] = chat
+            await self._handle(recording.id, chatting.Began(at=now))
+
+    async def _handle(self, recording: int, event: ChatEvent) -> None:
+        before = self._chats.get(recording)
+        if before is None:
+            return
+        after, effects = chatting.step(before, event)
+        self._chats[recording] = after
+        for effect in effects:
+            if isinstance(effect, chatting.SaveChat):
+                await self._insist(lambda: self._store.save_chat(after))
+            elif isinstance(effect, chatting.TellChat):
+                if not self._recorders.is_host_stopping:
+                    await self._tell(CHAT_DIED, chatting.DIED, after, why=effect.why)
+            else:
+                self._tasks.create_task(self._perform(after, effect))
+        if after.state is ChatState.DONE:
+            del self._chats[recording]
+            self._looked.pop(recording, None)
+
+    async def _insist(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do it again until the store does it."""
+        while True:
+            try:
+                return await work()
+            except StoreUnavailable:
+                await asyncio.sleep(STORE_PAUSE)  # that it is away, the recordings tell
+
+    # --- what is done ---
+
+    async def _perform(self, chat: Chat, effect: chatting.ChatEffect) -> None:
+        match effect:
+            case chatting.StartRun():
+                await self._launch(chat, self._runs.capture)
+            case chatting.Pack():
+                await self._launch(chat, self._runs.pack)
+            case chatting.WatchRun():
+                if not self._runs.adopt(chat.names, self._exit_handler(chat)):
+                    await self._conclude(chat, self._runs.last_words(chat.names), self._clock.now())
+            case chatting.StopRun():
+                await self._stop(chat)
+            case chatting.ClearParts():
+                await self._clear(chat)
+            case _:
+                raise TypeError(f"{type(effect).__name__} is not performed as a task")
+
+    async def _launch(self, chat: Chat, start: Callable[[Chat, OnExit], Awaitable[None]]) -> None:
+        try:
+            await start(chat, self._exit_handler(chat))
+        except (VaultError, OSError) as error:
+            self._post(chat.recording, chatting.RunEnded(at=self._clock.now(), run=chat.run, why=str(error)))
+        else:
+            self._post(chat.recording, chatting.RunStarted(at=self._clock.now(), run=chat.run))
+
+    def _exit_handler(self, chat: Chat) -> OnExit:
+        def on_exit(told: Evidence, at: Moment) -> None:
+            self._tasks.create_task(self._conclude(chat, told, at))
+
+        return on_exit
+
+    async def _stop(self, chat: Chat) -> None:
+        try:
+            is_there = await self._runs.stop(chat.names)
+        except VaultError as error:
+            self._journal.tell(SCOPE_TROUBLE, unit=chat.names.unit, why=error)  # it is asked again
+            return
+        if not is_there:
+            await self._conclude(chat, Evidence(), self._clock.now())
+
+    async def _conclude(self, chat: Chat, told: Evidence, at: Moment) -> None:
+        """A run is over: nothing of it is left when that is told."""
+        await self._forget(chat.names)
+        present = self._chats.get(chat.recording)
+        if present is not None and present.state is ChatState.PACKING and present.run == chat.run:
+            await self._conclude_pack(chat, told, at)
+            return
+        facts = self._runs.facts(chat.names)
+        self._runs.forget_facts(chat.names)
+        ended = chatting.RunEnded(
+            at=at, run=chat.run, why=why_of(told), messages=facts.messages, gaps=facts.gaps, away=facts.away
+        )
+        self._post(chat.recording, ended)
+
+    async def _conclude_pack(self, chat: Chat, told: Evidence, at: Moment) -> None:
+        why = why_of(told)
+        if told.status == 0:
+            try:
+                packed = await self._runs.finish(chat)
+            except OSError as error:
+                why = str(error)
+            else:
+                path, size = (None, None) if packed is None else (str(packed[0]), packed[1])
+                self._post(chat.recording, chatting.ChatPacked(at=at, run=chat.run, path=path, size=size))
+                return
+        self._post(chat.recording, chatting.RunEnded(at=at, run=chat.run, why=why))
+
+    async def _clear(self, chat: Chat) -> None:
+        try:
+            recorder = self._recorders.known(chat.recording) or await self._store.get(chat.recording)
+            is_kept = recorder is None or not chatting.is_unwanted(recorder)
+            await self._runs.clear(chat, is_kept=is_kept)
+        except (VaultError, OSError) as error:
+            await self._tell(CHAT_DIED, chatting.DIED, chat, why=error)  # it is tried again
+        else:
+            self._post(chat.recording, chatting.Cleared(at=self._clock.now(), is_kept=is_kept))
+
+    async def _forget(self, run: ChatRun) -> None:
+        """End what is left of a run; a broker that is away is asked some times. What is left then, the audit finds."""
+        for pause in (*FORGET_PAUSES, None):
+            try:
+                return await self._runs.forget(run)
+            except VaultError as error:
+                if pause is None:
+                    self._journal.tell(SCOPE_TROUBLE, unit=run.unit, why=error)
+                else:
+                    await asyncio.sleep(pause)
+
+    # --- what is seen ---
+
+    async def _look(self) -> None:
+        while True:
+            for chat in list(self._chats.values()):
+                if chat.state is ChatState.CAPTURING:
+                    await self._look_at(chat)
+            await asyncio.sleep(LOOK_INTERVAL)
+
+    async def _look_at(self, chat: Chat) -> None:
+        now, facts = self._clock.now(), self._runs.facts(chat.names)
+        before = self._looked.get(chat.recording)
+        if before is None or before.run != chat.run:
+            before = _Looked(run=chat.run, at=now.monotonic, facts=ChatFacts())
+        elapsed = now.monotonic - before.at
+        rate = (facts.messages - before.facts.messages) / elapsed * 60 if elapsed > 0 else 0.0
+        looked = _Looked(run=chat.run, at=now.monotonic, facts=facts, rate=max(0.0, rate), is_told=before.is_told)
+        self._looked[chat.recording] = looked
+        if facts.gaps > before.facts.gaps:
+            looked.is_told = False
+            seconds = f"{facts.away - before.facts.away:.1f}"
+            await self._tell(CHAT_GAP, chatting.GAP, chat, seconds=seconds)
+        since = chat.since.realtime if facts.since is None else facts.since
+        if not facts.joined and not looked.is_told and now.realtime - since > LONG * 1e6:
+            looked.is_told = True
+            await self._tell(CHAT_LOST, chatting.LOST, chat, seconds=f"{(now.realtime - since) / 1e6:.0f}")
+
+    async def _tell(self, entry: Entry, kind: str, chat: Chat, **values: object) -> None:
+        streamer = Path(chat.folder).name
+        words = {"streamer": streamer, "recording": chat.recording, **values}
+        self._journal.tell(entry, None, **words)
+        message = entry.text.format_map(words)
+        try:
+            await self._store.add_event(
+                at=self._clock.now(), kind=kind, priority=entry.priority, message=message, recording=chat.recording
+            )
+        except StoreUnavailable:
+            return  # the journal has it
+
+
+def _over(chat: Chat) -> ChatView:
+    return ChatView(chat=chat, messages=chat.messages, gaps=chat.gaps, away=chat.away)
+
+
+def why_of(told: Evidence) -> str:
+    """How a run ended, for people."""
+    if told.oom_kills:
+        return "it was killed for want of memory"
+    if told.error is not None:
+        return told.error
+    last = f": {told.log[-1]}" if told.log else ""
+    if told.status is None:
+        return "nobody knows how it ended"
+    return f"it was killed by signal {-told.status}" if told.status < 0 else f"it ended with {told.status}{last}"
