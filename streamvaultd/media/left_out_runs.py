@@ -23,7 +23,7 @@ ITEMS_MAX: Final = 300_000
 """Of the result that are held in memory, some 100 bytes each."""
 
 
-class Runs:
+class MovedRuns:
     """Looks slice after slice: a run that goes on in the next one counts there, too."""
 
     def __init__(self) -> None:

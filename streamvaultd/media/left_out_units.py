@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from streamvaultd.media import payload, sought, ts
-from streamvaultd.media.left_out_runs import Runs
+from streamvaultd.media.left_out_runs import MovedRuns
 from streamvaultd.media.sought import CHUNK, Item, Lost, Sought, Span, digest, is_near, windows
 from streamvaultd.media.timeline import blocks
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def look_for_units(file: Source, span: Span, held: Sequence[tuple[Source, int]]) -> None:
     start, end = span
     _require_sync(file, start, end)
-    seen, runs = set[int](), Runs()
+    seen, runs = set[int](), MovedRuns()
     for low in range(start, end, sought.SLICE):
         high = min(end, low + sought.SLICE)
         found, seen = _units(file, low, high, seen, is_first=low == start)
