@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from streamvaultd.core.model import Policy
+from streamvaultd.core.model import Library, Policy
 
 DAY: Final = 86_400.0
 
@@ -38,8 +38,19 @@ class StepKind:
 GRAPH: Final = (
     StepKind(
         name="thumbnail",
-        wanted=lambda policy: policy.thumbnail,
+        wanted=lambda policy: policy.thumbnail or policy.library is Library.JELLYFIN,
         program="streamvaultd.jobs.after.thumbnail",
+    ),
+    StepKind(
+        name="nfo",
+        wanted=lambda policy: policy.nfo or policy.library is Library.JELLYFIN,
+        program="streamvaultd.jobs.after.nfo",
+    ),
+    StepKind(
+        name="sheets",
+        wanted=lambda policy: policy.sheets or policy.library is Library.JELLYFIN,
+        program="streamvaultd.jobs.after.sheets",
+        after=("thumbnail",),
     ),
 )
 """Each stands behind those that it comes after."""

@@ -31,7 +31,7 @@ def verify(session: Session, *, target: str, decode: bool) -> ExitCode:
     unless all is well.
     """
     is_file = "/" in target or Path(target).exists()
-    parts = [Part(target, 0, None)] if is_file else _results_of(session, target)
+    parts = [Part(target, 0, None)] if is_file else results_of(session, target)
     are_sound = [
         _look_at_kept(session, part) if part.is_kept else _look(session, part.path, decode=decode) for part in parts
     ]
@@ -90,7 +90,7 @@ def _look_at_kept(session: Session, part: Part) -> bool:
     return is_well
 
 
-def _results_of(session: Session, recording: str) -> list[Part]:
+def results_of(session: Session, recording: str) -> list[Part]:
     """All parts of what was joined."""
     found = session.get(recording)
     if found.path is None:
