@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from streamvaultd.recording.chat.capture.irc import parse
+from streamvaultd.base.irc import parse
 from tests.fakes.chat_server import CHANNEL, WAIT, ChatServer, make_authority
 
 PROGRAM = (sys.executable, "-I", "-m", "streamvaultd.recording.chat.capture.program")

@@ -172,6 +172,7 @@ class ChatServer:
 
     async def _break_off(self, clients: list[Client]) -> None:
         for client in clients:
+            client.is_gone = True  # nothing is said to it any more
             client.writer.transport.abort()
 
     async def _say(self) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from streamvaultd.recording.chat.capture.irc import parse
+from streamvaultd.base.irc import parse
 from tests.fakes.chat_server import ChatServer
 from tests.fakes.livesource import LiveSource
 from tests.integration.harness import SETTINGS, configure, scopes, streamlink_pid

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamvaultd.recording.chat.capture.irc import LINE_MAX, Line, Splitter, parse
+from streamvaultd.base.irc import LINE_MAX, Line, Splitter, parse
 
 VALUES = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 ESCAPES = str.maketrans({";": "\\:", " ": "\\s", "\\": "\\\\", "\r": "\\r", "\n": "\\n"})

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from streamvaultd.recording.chat.capture.irc import Line
+from streamvaultd.base.irc import Line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

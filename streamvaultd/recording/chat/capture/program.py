@@ -25,8 +25,8 @@ import time
 from base64 import b64encode
 from contextlib import suppress
 
+from streamvaultd.base.irc import Splitter, parse
 from streamvaultd.recording.chat.capture import machine
-from streamvaultd.recording.chat.capture.irc import Splitter, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
