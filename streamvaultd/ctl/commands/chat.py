@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from streamvaultd.base.units import parse_span
@@ -12,9 +13,12 @@ from streamvaultd.ctl.options import RECORDING, Command, command, option
 from streamvaultd.ctl.outcome import Failed, Usage
 from streamvaultd.ctl.records import Fields, Recording
 from streamvaultd.ctl.session import Session
-from streamvaultd.ctl.show.chat import chat_of
+from streamvaultd.ctl.show.chatting_text import chat_of
 from streamvaultd.ctl.show.text import plural
 from streamvaultd.jobs.chatlog.export import ERRORS, NAMES, Wanted, export
+
+BLOCK = 200
+"""Messages that are printed at once."""
 
 Stretch = tuple[float, float, float]
 
@@ -100,8 +104,8 @@ def _ms(text: str | None) -> float:
 def _write(session: Session, pieces: Iterator[str], output: str | None) -> None:
     """A file that is there stays as it is. Raises OSError."""
     if output is None:
-        for piece in pieces:
-            session.screen.show_whole(piece)
+        while block := "".join(islice(pieces, BLOCK)):
+            session.screen.show_whole(block)
         return
     with Path(output).open("x", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
         file.writelines(pieces)

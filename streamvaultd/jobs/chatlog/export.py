@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from streamvaultd.jobs.chatlog.formats import FORMATS, Facts
-from streamvaultd.jobs.chatlog.reading import READ_ERRORS, Reader, Tally, Timing
+from streamvaultd.jobs.chatlog.formats import FORMATS, ChatLabels
+from streamvaultd.jobs.chatlog.reading import READ_ERRORS, ChatTally, Reader, Timing
 from streamvaultd.media.chapters import OnAir
 
 NAMES: Final = tuple(FORMATS)
@@ -30,7 +30,7 @@ class Wanted:
     title: str
 
 
-def export(wanted: Wanted) -> tuple[Iterator[str], Tally]:
+def export(wanted: Wanted) -> tuple[Iterator[str], ChatTally]:
     """Pieces of the text, and what becomes of the messages, which is known when all pieces are taken.
 
     Raises one of ERRORS, with the first piece or later.
@@ -38,7 +38,7 @@ def export(wanted: Wanted) -> tuple[Iterator[str], Tally]:
     stretches = [OnAir(*each) for each in wanted.on_air]
     reader = Reader(wanted.path, Timing(stretches, wanted.delay))
     last = stretches[-1]
-    facts = Facts(
+    facts = ChatLabels(
         streamer=wanted.streamer, channel=wanted.channel, recording=wanted.recording, title=wanted.title,
         began=round(stretches[0].began * 1000), length=last.at + last.length,
     )  # fmt: skip

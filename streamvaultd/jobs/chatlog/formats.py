@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from streamvaultd.jobs.chatlog.reading import Message
+from streamvaultd.jobs.chatlog.reading import ChatMessage
 from streamvaultd.media.chapters import tidy
 
 SHOWN_MS: Final = 7_000.0
 """How long a message is shown."""
 
-Placed = Iterable[tuple[float, Message]]
+Placed = Iterable[tuple[float, ChatMessage]]
 
 _IN_HTML: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 _IN_ASS: Final = str.maketrans({"{": "\uff5b", "}": "\uff5d", "\\": "\uff3c"})
@@ -44,7 +44,7 @@ Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class ChatLabels:
     """What the chat belongs to; `began` in microseconds since 1970, `length` in ms."""
 
     streamer: str
@@ -55,13 +55,13 @@ class Facts:
     length: float
 
 
-def as_text(placed: Placed, _facts: Facts) -> Iterator[str]:
+def as_text(placed: Placed, _facts: ChatLabels) -> Iterator[str]:
     """[H:MM:SS] name: text"""
     for at, message in placed:
         yield f"[{_clock(at, 'text')}] {tidy(message.name)}: {tidy(message.text)}\n"
 
 
-def as_vtt(placed: Placed, _facts: Facts) -> Iterator[str]:
+def as_vtt(placed: Placed, _facts: ChatLabels) -> Iterator[str]:
     """WebVTT, w3.org/TR/webvtt1."""
     yield "WEBVTT\n"
     for at, message in placed:
@@ -69,7 +69,7 @@ def as_vtt(placed: Placed, _facts: Facts) -> Iterator[str]:
         yield f"\n{_clock(at, 'vtt')} --> {_clock(at + SHOWN_MS, 'vtt')}\n{said}\n"
 
 
-def as_ass(placed: Placed, _facts: Facts) -> Iterator[str]:
+def as_ass(placed: Placed, _facts: ChatLabels) -> Iterator[str]:
     """Advanced SubStation Alpha: messages stand on each other, the newest above."""
     yield _ASS_HEAD
     for at, message in placed:
@@ -80,7 +80,7 @@ def as_ass(placed: Placed, _facts: Facts) -> Iterator[str]:
         yield f"Dialogue: 0,{_clock(at, 'ass')},{_clock(at + SHOWN_MS, 'ass')},Chat,,0,0,0,,{shown}\n"
 
 
-def as_json(placed: Placed, facts: Facts) -> Iterator[str]:
+def as_json(placed: Placed, facts: ChatLabels) -> Iterator[str]:
     """ChatRoot of TwitchDownloader: github.com/lay295/TwitchDownloader."""
     began = _date(facts.began // 1000)
     head: dict[str, Any] = {
@@ -99,7 +99,7 @@ def as_json(placed: Placed, facts: Facts) -> Iterator[str]:
     yield '\n],"embeddedData":null}\n'
 
 
-FORMATS: Final[Mapping[str, Callable[[Placed, Facts], Iterator[str]]]] = {
+FORMATS: Final[Mapping[str, Callable[[Placed, ChatLabels], Iterator[str]]]] = {
     "text": as_text,
     "vtt": as_vtt,
     "ass": as_ass,
@@ -107,7 +107,7 @@ FORMATS: Final[Mapping[str, Callable[[Placed, Facts], Iterator[str]]]] = {
 }
 
 
-def _comment(at: float, message: Message) -> dict[str, Any]:
+def _comment(at: float, message: ChatMessage) -> dict[str, Any]:
     tags = message.tags
     bits = tags.get("bits", "")
     return {
@@ -133,7 +133,7 @@ def _comment(at: float, message: Message) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _fragments(message: Message) -> Iterator[dict[str, Any]]:
+def _fragments(message: ChatMessage) -> Iterator[dict[str, Any]]:
     behind = 0
     for start, end, emote in message.emotes:
         if behind < start:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from streamvaultd.base.irc import LINE_MAX, Line, parse
+from streamvaultd.base.irc import LINE_MAX, IrcLine, parse
 from streamvaultd.media.chapters import OnAir, place
 
 SEEN: Final = 20_000
@@ -33,7 +33,7 @@ _EMOTE: Final = re.compile(r"([A-Za-z0-9_-]{1,100}):((?:\d{1,6}-\d{1,6},?){1,500
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class ChatMessage:
     """What somebody said. `moment` (ms since 1970) is the server's; `text` is one line, `emotes` are places in it."""
 
     id: str
@@ -53,7 +53,7 @@ class Message:
 
 
 @dataclass(slots=True)
-class Tally:
+class ChatTally:
     """What became of the messages; `outside` were said before the media began or after they had ended."""
 
     messages: int = 0
@@ -83,9 +83,9 @@ class Reader:
 
     path: Path
     timing: Timing
-    tally: Tally = field(default_factory=Tally)
+    tally: ChatTally = field(default_factory=ChatTally)
 
-    def messages(self) -> Iterator[tuple[float, Message]]:
+    def messages(self) -> Iterator[tuple[float, ChatMessage]]:
         """(ms into the part, message), in order. Raises OSError, EOFError and zlib.error for a damaged file."""
         for message in self._in_order():
             at = self.timing.at(message.moment)
@@ -95,9 +95,9 @@ class Reader:
                 self.tally.messages += 1
                 yield at, message
 
-    def _in_order(self) -> Iterator[Message]:
+    def _in_order(self) -> Iterator[ChatMessage]:
         """By the server's time, and what has the same one as it came."""
-        waiting: list[tuple[int, int, Message]] = []
+        waiting: list[tuple[int, int, ChatMessage]] = []
         for number, message in enumerate(self._once()):
             heapq.heappush(waiting, (message.moment, number, message))
             if len(waiting) > LATE:
@@ -105,7 +105,7 @@ class Reader:
         while waiting:
             yield heapq.heappop(waiting)[2]
 
-    def _once(self) -> Iterator[Message]:
+    def _once(self) -> Iterator[ChatMessage]:
         seen: dict[str, None] = {}
         for raw in self._lines():
             line = parse(raw)
@@ -136,7 +136,7 @@ class Reader:
 READ_ERRORS: Final = (OSError, EOFError, zlib.error)
 
 
-def message_of(line: Line) -> Message | None:
+def message_of(line: IrcLine) -> ChatMessage | None:
     """What a line says, if somebody says something with it."""
     if line.command not in ("PRIVMSG", "USERNOTICE"):
         return None
@@ -156,7 +156,7 @@ def message_of(line: Line) -> Message | None:
         text = f"{told} {text}" if text else told
     login = line.tags.get("login") or line.nick
     name = line.tags.get("display-name") or login
-    return Message(
+    return ChatMessage(
         known, int(sent), login.translate(_CONTROLS), name.translate(_CONTROLS), text, dict(line.tags), emotes, notice
     )
 

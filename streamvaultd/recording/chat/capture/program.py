@@ -25,7 +25,7 @@ import time
 from base64 import b64encode
 from contextlib import suppress
 
-from streamvaultd.base.irc import Splitter, parse
+from streamvaultd.base.irc import IrcSplitter, parse
 from streamvaultd.recording.chat.capture import machine
 
 TYPE_CHECKING = False
@@ -272,7 +272,7 @@ class Capture:
             )
         self._writers[number] = writer
         self._tell(machine.Opened(now(), number))
-        splitter, overlong = Splitter(), 0
+        splitter, overlong = IrcSplitter(), 0
         while data := await reader.read(READ_SIZE):
             await self._output.room()
             for raw in splitter.feed(data):
