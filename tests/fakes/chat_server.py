@@ -30,9 +30,10 @@ T = TypeVar("T")
 def make_authority(folder: Path, names: str = NAMES) -> Path:
     """A certificate authority, and a server's certificate by it: ca.pem, server.pem."""
     folder.mkdir(parents=True, exist_ok=True)
-    _certify(folder, "ca", "/CN=authority of the tests")
+    _certify(folder, "ca", "/CN=authority of the tests", "-addext", "keyUsage=critical,keyCertSign,cRLSign")
     signed = ["-CA", f"{folder}/ca.pem", "-CAkey", f"{folder}/ca.key", "-addext", "basicConstraints=critical,CA:FALSE"]
-    _certify(folder, "crt", f"/CN={NAME}", "-addext", names, *signed)
+    usage = ["-addext", "keyUsage=critical,digitalSignature", "-addext", "extendedKeyUsage=serverAuth"]
+    _certify(folder, "crt", f"/CN={NAME}", "-addext", names, *usage, *signed)
     (folder / "server.pem").write_text((folder / "crt.key").read_text() + (folder / "crt.pem").read_text())
     return folder / "ca.pem"
 

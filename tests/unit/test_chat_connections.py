@@ -142,6 +142,18 @@ def test_the_second_is_opened_before_the_first_is_closed() -> None:
     assert story.line(SAID, 2) == (Keep(),)
 
 
+def test_a_server_that_announces_and_never_closes_gets_few() -> None:
+    story, most = Story(), 0
+    for _ in range(30):
+        newest = story.state.opened
+        story.join(newest)
+        story.line(":tmi RECONNECT", newest)
+        while story.state.opened == newest:
+            story.wait()
+        most = max(most, len(story.state.links))
+    assert most <= machine.LINKS_MAX
+
+
 def test_tries_that_fail_come_later_and_later_and_a_lasting_one_begins_anew() -> None:
     story, pauses = Story(), []
     for number in range(1, 12):
@@ -203,7 +215,7 @@ def test_whatever_happens_there_is_a_connection_or_a_time_for_one(steps: list[tu
         state = story.state
         assert state.retry_at is not None or any(not each.is_leaving for each in state.links)
         assert machine.due(state) < float("inf")
-        assert len(state.links) <= 3
+        assert len(state.links) <= machine.LINKS_MAX
         assert state.is_joined == (state.away is None)
         if Keep() in story.done:
             assert before.is_joined or state.is_joined

@@ -45,6 +45,9 @@ ANSWER_LIMIT: Final = 15.0
 OVERLAP: Final = 10.0
 """A link that the server will close is kept for so long (s) beside the one that takes over."""
 
+LINKS_MAX: Final = 3
+"""Connections at a time: one that the server will close, its successor, and one more."""
+
 DELAYS: Final = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 60.0)
 """Pauses (s) between tries that fail in a row, and up to half as much more, so that many do not come at once."""
 
@@ -199,7 +202,7 @@ def step(state: State, event: Event) -> tuple[State, Effects]:
     if isinstance(event, Tick):
         return _weighed(state, *_tick(state, event.at), event.at)
     link = state.link(event.link)
-    if link is None:
+    if link is None or (link.stage is Stage.OPENING and isinstance(event, Received)):
         return state, ()
     if isinstance(event, Opened):
         after, effects = _on_opened(state, link, event.at)
@@ -238,9 +241,11 @@ def _weighed(before: State, after: State, effects: Effects, at: float) -> tuple[
 
 
 def _open(state: State, at: float) -> tuple[State, Effects]:
-    number = state.opened + 1
-    link = Link(number, at)
-    return replace(state, opened=number, links=(*state.links, link), retry_at=None), (Open(number),)
+    """One more; of a server that announces the end of each and ends none, the oldest are given up."""
+    number, surplus = state.opened + 1, state.links[: max(0, len(state.links) + 1 - LINKS_MAX)]
+    links = (*state.links[len(surplus) :], Link(number, at))
+    opened = replace(state, opened=number, links=links, retry_at=None)
+    return opened, (*(Close(link.number) for link in surplus), Open(number))
 
 
 def _put(state: State, link: Link) -> State:

@@ -57,6 +57,10 @@ TURN_MAX: Final = 240.0
 """However many are in front, or say that they are, no turn is waited for longer (s)."""
 
 
+LOCK_TRIES, LOCK_PAUSE = 20, 0.01
+"""Who holds the file of turns lets go of it at once; who does not is not waited for."""
+
+
 def now() -> float:
     """Seconds of the clock that the machine goes by."""
     return time.monotonic()
@@ -173,9 +177,15 @@ async def take_turn(fd: int | None) -> None:
     """
     if fd is None:
         return
+    for _ in range(LOCK_TRIES):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            await asyncio.sleep(LOCK_PAUSE)
+        else:
+            break
     wait = 0.0
     with suppress(OSError, ValueError):
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
             text = os.pread(fd, 32, 0).strip()
             turn = max(now(), min(float(text or b"0"), now() + TURN_MAX))
