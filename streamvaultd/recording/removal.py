@@ -6,13 +6,14 @@ Only regular files below the streamer's folder are ever removed, whatever a row 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from streamvaultd.base.lanes import Lanes
 from streamvaultd.core.listing import DoneJob
 from streamvaultd.core.model import JOIN, Phase, Recorder
+from streamvaultd.jobs.after.facts import files_of
 from streamvaultd.recording.chat.chat_files import packed_name
 from streamvaultd.recording.ports import RecordingFiles
 
@@ -21,6 +22,7 @@ class RemovalStore(Protocol):
     """Raises StoreUnavailable."""
 
     async def last_done_job(self, recording: int, kind: str) -> DoneJob | None: ...
+    async def steps_made(self, recording: int) -> Sequence[tuple[str, Mapping[str, Any]]]: ...
 
 
 class MediaFiles(Protocol):
@@ -28,6 +30,7 @@ class MediaFiles(Protocol):
 
     def sizes(self, paths: Sequence[Path]) -> dict[Path, int]: ...
     def remove(self, paths: Sequence[Path]) -> None: ...
+    def remove_empty(self, folders: Sequence[Path]) -> None: ...
 
 
 class Removal:
@@ -40,15 +43,22 @@ class Removal:
         self._lanes = lanes
 
     async def sizes(self, recorder: Recorder) -> dict[Path, int]:
-        """The files of a recording that are there, and their bytes: its chat, and its result with all parts, or its
-        segments.
+        """The files of a recording that are there, and their bytes: its chat, and its segments, or its result with all
+        parts.
+
+        What steps have made of a result goes with it, and before it.
         """
-        paths = self._segments(recorder) if recorder.path is None else await self._result(recorder)
+        paths = self._segments(recorder)
+        if recorder.path is not None:
+            paths = [*await self._made(recorder), *await self._result(recorder)]
         return await self._sizes(recorder, [*paths, _chat(recorder)])
 
     async def remove(self, recorder: Recorder, paths: Sequence[Path]) -> None:
-        """After this returns they are gone for good."""
-        await self._lanes.run(recorder.recording.directory, self._media.remove, paths)
+        """After this returns they are gone for good, and with them the streamer's folders that only they were in."""
+        lane, streamer = recorder.recording.directory, _folder(recorder)
+        await self._lanes.run(lane, self._media.remove, paths)
+        inner = {folder for path in paths for folder in path.parents if streamer in folder.parents}
+        await self._lanes.run(lane, self._media.remove_empty, sorted(inner, reverse=True))
 
     async def remove_segments(self, recorder: Recorder) -> bool:
         """Remove the segments of a recording whose result is there, with all that is kept beside it.
@@ -94,6 +104,9 @@ class Removal:
     def _segments(self, recorder: Recorder) -> list[Path]:
         kept = [segment for segment in recorder.segments if segment.phase is Phase.ENDED]
         return [self._files.segment_path(recorder.recording, segment.number) for segment in kept]
+
+    async def _made(self, recorder: Recorder) -> list[Path]:
+        return [file.path for file in files_of(await self._store.steps_made(recorder.recording.id))]
 
     async def _result(self, recorder: Recorder) -> list[Path]:
         job = await self._store.last_done_job(recorder.recording.id, JOIN)
