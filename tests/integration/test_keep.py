@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from streamvaultd.recording.chat.capture.irc import parse
+from streamvaultd.base.irc import parse
 from tests.fakes.chat_server import ChatServer
 from tests.fakes.livesource import LiveSource
 from tests.integration.harness import SETTINGS, Ctl, configure, scopes, streamlink_pid
