@@ -12,7 +12,7 @@ from streamvaultd.base.clock import Clock
 from streamvaultd.core.model import Recorder
 from streamvaultd.errors import StoreUnavailable
 from streamvaultd.jobs.progress import Headway
-from streamvaultd.recording.chat.looks import ChatView
+from streamvaultd.recording.chat.chat_looks import ChatView
 from streamvaultd.recording.glance import Sizes
 from streamvaultd.recording.ports import RecordingFiles
 

@@ -19,7 +19,7 @@ from streamvaultd.store.schema import CHAT_UNFINISHED, chats, recordings, stream
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from sqlalchemy import ColumnElement, Connection, Select, TextClause
+    from sqlalchemy import ColumnElement, Connection, TextClause
 
     from streamvaultd.core.model import Moment
 
@@ -73,18 +73,20 @@ def select_chats(connection: Connection, numbers: Iterable[int], now: Moment) ->
 
 
 def _readable(connection: Connection, which: ColumnElement[bool] | TextClause, now: Moment) -> list[Chat]:
+    chosen = select(chats.c.id).where(which)
     try:
-        return [_parsed(row, now) for row in connection.execute(_CHATS.where(which).order_by(chats.c.id)).mappings()]
+        return _of(connection, chats.c.id.in_(chosen), now)
     except ROW_ERRORS:
-        return _readable_singly(connection, select(chats.c.id).where(which).order_by(chats.c.id), now)
+        found: list[Chat] = []
+        for number in connection.scalars(chosen.order_by(chats.c.id)).all():
+            with suppress(*ROW_ERRORS):
+                found += _of(connection, chats.c.id == number, now)
+        return found
 
 
-def _readable_singly(connection: Connection, chosen: Select[Any], now: Moment) -> list[Chat]:
-    found: list[Chat] = []
-    for number in connection.scalars(chosen).all():
-        with suppress(*ROW_ERRORS):
-            found += [_parsed(row, now) for row in connection.execute(_CHATS.where(chats.c.id == number)).mappings()]
-    return found
+def _of(connection: Connection, which: ColumnElement[bool], now: Moment) -> list[Chat]:
+    """Raises one of ROW_ERRORS."""
+    return [_parsed(row, now) for row in connection.execute(_CHATS.where(which).order_by(chats.c.id)).mappings()]
 
 
 def _parsed(row: Mapping[Any, Any], now: Moment) -> Chat:
@@ -111,7 +113,7 @@ def _parsed(row: Mapping[Any, Any], now: Moment) -> Chat:
         away=float(row["away"]),
         path=row["path"],
         size=row["bytes"],
-        detail=row["detail"],
+        detail=None if row["detail"] is None else _text(row["detail"]),
     )
 
 

@@ -21,7 +21,7 @@ from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Moment, Recorder
 from streamvaultd.core.names import ChatRun
 from streamvaultd.errors import StoreUnavailable, VaultError
-from streamvaultd.recording.chat.looks import LIVE, ChatView, Looks, over
+from streamvaultd.recording.chat.chat_looks import LIVE, ChatLooks, ChatView, over
 from streamvaultd.recording.chat.scoped import ChatRuns
 from streamvaultd.recording.inbox import Recorders
 from streamvaultd.reporting.notices import CHAT_DIED, CHAT_UNKNOWN, SCOPE_TROUBLE, Journal
@@ -67,7 +67,7 @@ class Chats:
         clock: Clock,
         tasks: Tasks,
     ) -> None:
-        self._looks = Looks(runs=runs, store=store, journal=journal, clock=clock)
+        self._looks = ChatLooks(runs=runs, store=store, journal=journal, clock=clock)
         self._runs = runs
         self._store = store
         self._recorders = recorders
@@ -124,6 +124,7 @@ class Chats:
         for chat in found:
             self._chats[chat.recording] = chat
             self._begun.add(chat.recording)
+            self._looks.take_note(chat)
             self._post(chat.recording, chatting.TakenOver(at=now, is_live=chat.names in runs))
             recorder = self._recorders.get(chat.recording)
             if recorder is None or recorder.state not in chat_wanted.RUNNING:
@@ -233,9 +234,7 @@ class Chats:
             case chatting.Pack():
                 await self._launch(chat, self._runs.pack)
             case chatting.WatchRun():
-                if self._runs.adopt(chat.names, self._exit_handler(chat)):
-                    self._looks.take_note(chat)
-                else:
+                if not self._runs.adopt(chat.names, self._exit_handler(chat)):
                     await self._conclude(chat, self._runs.last_words(chat.names), self._clock.now())
             case chatting.StopRun(run):
                 await self._stop(replace(chat, run=run))

@@ -54,7 +54,7 @@ class _Looked:
     is_told: bool = False
 
 
-class Looks:
+class ChatLooks:
     """What was seen last of each chat's run."""
 
     def __init__(self, *, runs: ChatRuns, store: EventStore, journal: Journal, clock: Clock) -> None:
