@@ -65,7 +65,7 @@ def recording_view(recorder: Recorder, now: Moment, progress: Headway | None = N
         "id": recording.id,
         "stream": recording.stream,
         "context": _context(recorder),
-        "runtime": _runtime(recorder, now) | optional(progress=None if progress is None else _progress(progress)),
+        "runtime": _runtime(recorder, now) | optional(progress=None if progress is None else progress_view(progress)),
     }
 
 
@@ -131,7 +131,8 @@ def _runtime(recorder: Recorder, now: Moment) -> View:
     )
 
 
-def _progress(progress: Headway) -> View:
+def progress_view(progress: Headway) -> View:
+    """A JoinProgress."""
     left = progress.left
     return {"doneBytes": progress.done, "totalBytes": progress.total} | optional(
         etaUSec=None if left is None else usec(left)

@@ -81,6 +81,8 @@ class Service:
         await start_watching(base, parts.watching)
         base.tasks.create_task(parts.storage.guard.run())
         base.tasks.create_task(parts.upkeep.retention.run())
+        for recorder in base.recorders.values():
+            parts.upkeep.steps.on_recorder(recorder)
         base.tasks.create_task(parts.upkeep.steps.run())
         parts.sockets.serve(fds)
         base.tasks.create_task(self._feed_watchdog())

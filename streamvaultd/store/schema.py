@@ -315,6 +315,7 @@ steps = Table(
     Column("status", Text, nullable=False),
     Column("required", Boolean, nullable=False),
     Column("tries", Integer, nullable=False),
+    Column("losses", Integer, nullable=False),
     Column("retry_at", Realtime),
     Column("job_id", BigInteger),
     Column("why", Prose),

@@ -131,7 +131,7 @@ def _select(connection: Connection, which: ColumnElement[bool] | TextClause) -> 
 
 def parse_step(row: RowMapping) -> StepRow:
     """A step from its row; raises ValueError and TypeError for one that another hand wrote."""
-    if not isinstance(row["step"], str) or not ranges.COUNT.holds(row["tries"]):
+    if not isinstance(row["step"], str) or not all(map(ranges.COUNT.holds, (row["tries"], row["losses"]))):
         raise ValueError(f"step {row['id']} has no name, or no number of tries")
     return StepRow(
         recording=row["recording_id"],
@@ -139,6 +139,7 @@ def parse_step(row: RowMapping) -> StepRow:
         status=StepStatus(row["status"]),
         is_required=bool(row["required"]),
         tries=row["tries"],
+        losses=row["losses"],
         retry_at=row["retry_at"],
         job=row["job_id"],
         why=row["why"],
@@ -176,6 +177,7 @@ def _values(row: StepRow, at: int) -> dict[str, Any]:
         "status": row.status.value,
         "required": row.is_required,
         "tries": row.tries,
+        "losses": row.losses,
         "retry_at": row.retry_at,
         "job_id": row.job,
         "why": row.why,

@@ -68,8 +68,8 @@ SAMPLES["0007"] = (
 )
 SAMPLES["0008"] = (
     *SAMPLES["0007"],
-    "INSERT INTO steps (id, recording_id, step, status, required, tries, changed_at)"
-    " VALUES (4, 3, 'thumbnail', 'due', false, 1, '2026-11-23 09:28:40.740318')",
+    "INSERT INTO steps (id, recording_id, step, status, required, tries, losses, changed_at)"
+    " VALUES (4, 3, 'thumbnail', 'due', false, 1, 0, '2026-11-23 09:28:40.740318')",
 )
 """Rows as each schema had them; every one tells of the same recording."""
 

@@ -8,14 +8,16 @@ import json
 import re
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from streamvaultd.recording.chat.capture.irc import parse
 from tests.fakes.chat_server import ChatServer
 from tests.fakes.livesource import LiveSource
-from tests.integration.harness import SETTINGS, configure, scopes, streamlink_pid
+from tests.integration.harness import SETTINGS, Ctl, configure, scopes, streamlink_pid
 from tests.integration.stories import kill
+from tests.integration.test_main_job import settings
 from tests.integration.test_watch import WATCH, Watched, pass_segments
 from tests.testbed.box import Box
 from tests.testbed.frames import FrameCount, count_frames
@@ -184,3 +186,82 @@ def test_a_chat_is_kept_beside_its_picture_whatever_dies(box: Box, source: LiveS
         assert chat_scopes(box) == []
         gina.ctl("check")
     box.run(["rm", "/etc/streamvaultd/streamers.d/gina.toml"])
+
+
+VICTIMS = (
+    "streamvaultd",
+    "streamvault-job-*.scope",
+    "streamvaultd",
+    "streamvaultd",
+    "streamvault-job-*.scope",
+    "streamvaultd",
+)
+"""Who is killed, each when another try of a step has begun."""
+
+
+def call(ctl: Ctl, method: str, **parameters: str) -> dict[str, Any]:
+    """What the socket answers; nothing while the daemon is away."""
+    where = "/run/streamvaultd/io.streamvault.Recorder"
+    argv = ["varlinkctl", "call", "-j", where, f"io.streamvault.Recorder.{method}", json.dumps(parameters)]
+    answer = ctl.machine.run(argv, check=False)
+    found: dict[str, Any] = json.loads(answer.stdout) if answer.returncode == 0 else {}
+    return found
+
+
+def steps_of(ctl: Ctl, name: str) -> list[Any]:
+    """The steps of a streamer's recording."""
+    found: list[Any] = call(ctl, "ListParts", recording=name).get("steps", [])
+    return found
+
+
+def tries_of(ctl: Ctl) -> int:
+    """How many jobs of the step there were."""
+    return len(call(ctl, "ListJobs", kind="thumbnail").get("jobs", []))
+
+
+def is_done(ctl: Ctl, name: str) -> bool:
+    return [step["status"] for step in steps_of(ctl, name)] == ["done"]
+
+
+def check_picture(box: Box, ctl: Ctl, name: str) -> None:
+    """It is there, once, and everybody knows of it."""
+    box.wait_for(lambda: is_done(ctl, name), f"{name}'s picture", timeout=240)
+    recording = ctl.recording(name)
+    path = recording["runtime"]["path"]
+    picture = path.removesuffix(".ts") + "-thumb.jpg"
+    assert [file["path"] for file in steps_of(ctl, name)[0]["files"]] == [picture]
+    assert box.path(picture).read_bytes().startswith(b"\xff\xd8\xff")
+    box.wait_for(lambda: sorted(files(box, name)) == sorted([path, picture]), f"nothing else is left of {name}")
+    jobs = [job["status"] for job in ctl.json("jobs", name) if job["kind"] == "thumbnail"]
+    assert jobs.count("done") == 1, jobs
+    manifest = box.path(path).with_name(f".stream_{recording['stream']}.json")
+    box.wait_for(lambda: bool(json.loads(manifest.read_text()).get("made")), "it is in the manifest")
+    assert "thumbnail: done" in ctl("status", name).stdout
+    assert "as made" in ctl("verify", name).stdout
+
+
+def test_a_picture_is_made_of_each_once_whatever_dies(box: Box, source: LiveSource) -> None:
+    """Four broadcasts end together; then the daemon, and what runs in jobs' scopes, are killed again and again."""
+    ctl, names, seen = Ctl(box), ["hugo", "ida", "jan", "kim"], 0
+    with settings(box, "[after]\nthumbnail = true\n"):
+        for name in names:
+            source.go_live(name)
+            ctl("record", source.url(name), "--name", name)
+    box.wait_for(lambda: all(ctl.recording(name)["runtime"]["bytes"] for name in names), "all have media")
+    for name in names:
+        ctl("stop", name)
+
+    def has_begun() -> bool:
+        return tries_of(ctl) > seen or all(is_done(ctl, name) for name in names)
+
+    for whom in VICTIMS:
+        box.wait_for(has_begun, "another try", timeout=120)
+        seen = tries_of(ctl)
+        box.run(["systemctl", "kill", "--signal=KILL", whom], check=False)
+        box.wait_for(lambda: ctl("list", check=False).returncode == 0, "the daemon is there")
+    for name in names:
+        check_picture(box, ctl, name)
+    ctl("check")
+    ctl("prune", "--streamer", names[0], "--older-than", "0s")
+    assert files(box, names[0]) == []
+    assert not box.run(["find", RECORDINGS, "-name", ".after_*"]).stdout

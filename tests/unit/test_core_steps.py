@@ -127,6 +127,7 @@ def test_a_job_that_was_lost_counts_as_no_try() -> None:
         rows = after(rows, "text", Begun(at=0, job=job))
         rows = after(rows, "text", Failed(at=0, job=job, why="it was lost", is_lost=True))
     assert (rows[1].status, rows[1].tries) == (DUE, 0)
+    assert rows[1].retry_at == PAUSES[-1] * USEC  # a scope that nobody gives is not asked for every few seconds
 
 
 def test_the_end_of_an_earlier_job_changes_nothing() -> None:

@@ -42,7 +42,8 @@ class StepStatus(StrEnum):
 class StepRow:
     """How a step of a recording is. `job` is its try that runs, or the last one; `tries` are those that failed.
 
-    `retry_at` (µs since 1970) is when it is due again; `why` says what the last try failed of.
+    `losses` are tries that came to nothing by no fault of the step. `retry_at` (µs since 1970) is when it is due
+    again; `why` says what the last try failed of.
     """
 
     recording: int
@@ -50,6 +51,7 @@ class StepRow:
     status: StepStatus
     is_required: bool = False
     tries: int = 0
+    losses: int = 0
     retry_at: int | None = None
     job: int | None = None
     why: str | None = None
@@ -105,13 +107,18 @@ def _on_failed(row: StepRow, event: Failed) -> StepRow:
     if row.job != event.job:
         return row
     if event.is_lost:
-        return replace(row, status=StepStatus.DUE, retry_at=event.at + PAUSES[0] * USEC, why=event.why)
+        losses = row.losses + 1
+        return replace(row, status=StepStatus.DUE, losses=losses, retry_at=_again(event.at, losses), why=event.why)
     tries, kind = row.tries + 1, KINDS.get(row.step)
     is_last = not row.is_required and (kind is None or tries >= kind.tries)
     if event.for_good or is_last:
         return replace(row, status=StepStatus.FAILED, tries=tries, why=event.why)
-    pause = PAUSES[min(tries, len(PAUSES)) - 1] * USEC
-    return replace(row, status=StepStatus.DUE, tries=tries, retry_at=event.at + pause, why=event.why)
+    return replace(row, status=StepStatus.DUE, tries=tries, retry_at=_again(event.at, tries), why=event.why)
+
+
+def _again(at: int, times: int) -> int:
+    """When the next try is, after so many that came to nothing."""
+    return at + PAUSES[min(times, len(PAUSES)) - 1] * USEC
 
 
 def _on_media_gone(row: StepRow, _event: MediaGone) -> StepRow:
