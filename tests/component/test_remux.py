@@ -20,6 +20,7 @@ from streamvaultd.jobs.join.passes import MOVED, READ, WRITTEN, Passes, PassWatc
 from streamvaultd.jobs.join.spec import Spec
 from streamvaultd.media import ts
 from tests.component.test_join_media import FPS, SECONDS, Source, ffmpeg, make_source, transport, wrapping
+from tests.odd.change import behind_a_picture
 
 __all__ = ["transport", "wrapping"]
 
@@ -138,6 +139,32 @@ def test_it_is_not_tried_again_by_a_join_that_was_ended_with_it(tmp_path: Path, 
         "job_memory_max is 512.0M; raise it in [limits], or for this streamer alone"
     )
     assert names(tmp_path) == ["joined.ts", "report.json"]
+
+
+def test_whatever_an_earlier_try_fell_over_is_not_asked_again(
+    tmp_path: Path, transport: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault of the program, which no report tells, costs the MP4 and not the recording's result."""
+    spec = write(tmp_path, transport.capture(*range(SECONDS)))
+
+    def falls(_source: Path) -> None:
+        raise KeyError("id")
+
+    monkeypatch.setattr(remux, "_require_constancy", falls)
+    with pytest.raises(KeyError):
+        JoinProgram(spec).run()
+    assert JoinProgram(replace(spec, tries=2)).run()
+    assert stays(spec).startswith("an earlier try of the join did not come through")
+    assert names(tmp_path) == ["joined.ts", "report.json"]
+
+
+def test_what_ffmpeg_takes_for_a_picture_stays(tmp_path: Path, transport: Source) -> None:
+    png = behind_a_picture(b"")
+    spec = write(tmp_path, png + transport.capture(*range(SECONDS)))
+    assert JoinProgram(spec).run()
+    [note] = report(spec)["notes"]
+    assert "for something else than a transport stream" in note
+    assert (tmp_path / "joined.ts").read_bytes() == png + transport.capture(*range(SECONDS))
 
 
 def test_without_room_it_stays(tmp_path: Path, transport: Source) -> None:

@@ -81,14 +81,15 @@ def to_mp4(
     Raises KeptAsReceived and OSError; then the transport stream is there.
     """
     final = source.with_suffix(SUFFIX)
+    if has_failed and not final.exists():  # before anything else: whatever failed is not done again
+        output.remove_stale(_draft_of(final))
+        raise KeptAsReceived(f"an earlier try of the join did not come through, {_perhaps_for_memory(memory)}")
     streams = _require_constancy(source)
     bar = Passes(source.stat().st_size, moved)
     bar.at(passes.READ)
     if not final.exists():
-        part = final.with_name(f".{final.name}.part")
+        part = _draft_of(final)
         output.remove_stale(part)
-        if has_failed:
-            raise KeptAsReceived(f"an earlier try of the join did not come through, {_perhaps_for_memory(memory)}")
         order = Order(source, part, chapters, duration_ms or 0, reserve, memory)
         try:
             is_one = streams.clocks == 1
@@ -106,6 +107,10 @@ def to_mp4(
     source.unlink()
     output.sync_folder(source.parent)
     return final
+
+
+def _draft_of(final: Path) -> Path:
+    return final.with_name(f".{final.name}.part")
 
 
 def _require_constancy(source: Path) -> _Streams:
@@ -135,6 +140,8 @@ def _require_constancy(source: Path) -> _Streams:
 def _known_pids(source: Path) -> list[int]:
     """The PIDs of what ffmpeg takes for pictures or sound of a codec that it knows: first those of pictures."""
     streams = _ask(source, "-show_entries", "stream=id,codec_type,codec_name").get("streams", [])
+    if any("id" not in each for each in streams):  # a PNG in front is enough
+        raise KeptAsReceived("what it begins with makes ffmpeg take it for something else than a transport stream")
     return [
         int(each["id"], 16)
         for kind in ("video", "audio")

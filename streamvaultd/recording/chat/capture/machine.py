@@ -74,7 +74,7 @@ class Stage(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A connection. `until`: when it is closed, for another one has taken over."""
+    """A connection. `since`: when its stage began, for OPENING and JOINED; `until`: when it is closed."""
 
     number: int
     since: float
@@ -202,12 +202,14 @@ def step(state: State, event: Event) -> tuple[State, Effects]:
     if isinstance(event, Tick):
         return _weighed(state, *_tick(state, event.at), event.at)
     link = state.link(event.link)
-    if link is None or (link.stage is Stage.OPENING and isinstance(event, Received)):
+    if link is None:
         return state, ()
     if isinstance(event, Opened):
         after, effects = _on_opened(state, link, event.at)
     elif isinstance(event, Closed):
         after, effects = _without(state, link, event.at)
+    elif link.stage is Stage.OPENING:
+        return state, ()
     else:
         after, effects = _on_line(state, replace(link, heard=event.at, pinged=None), event.line, event.at)
     return _weighed(state, after, effects, event.at)
@@ -334,7 +336,8 @@ def _join(state: State, link: Link, at: float) -> tuple[State, Effects]:
 
 def _on_joined(state: State, link: Link, at: float) -> tuple[State, Effects]:
     """From now on this link is kept; those that leave, a little longer."""
-    joined = replace(link, stage=Stage.JOINED, join_at=None, join_wait=JOIN_LIMIT)
+    since = link.since if link.stage is Stage.JOINED else at
+    joined = replace(link, stage=Stage.JOINED, since=since, join_at=None, join_wait=JOIN_LIMIT)
     others = tuple(replace(each, until=at + OVERLAP) if each.is_leaving else each for each in state.links)
     return _put(replace(state, links=others), joined), ()
 
