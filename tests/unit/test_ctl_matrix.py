@@ -52,6 +52,7 @@ WAYS: dict[str, tuple[str, ...]] = {
     "timeline": ("timeline", "demo"),
     "timeline svg": ("timeline", "demo", "--svg"),
     "chat": ("chat", "demo"),
+    "play": ("play", "demo", "--print"),
     "stop": ("stop", "demo", "--wait"),
     "wait": ("wait", "demo"),
     "rotate": ("rotate", "demo"),
