@@ -20,6 +20,7 @@ from streamvaultd.jobs.join.passes import MOVED, READ, WRITTEN, Passes, PassWatc
 from streamvaultd.jobs.join.spec import Spec
 from streamvaultd.media import ts
 from tests.component.test_join_media import FPS, SECONDS, Source, ffmpeg, make_source, transport, wrapping
+from tests.odd.change import behind_a_picture
 
 __all__ = ["transport", "wrapping"]
 
@@ -138,6 +139,17 @@ def test_it_is_not_tried_again_by_a_join_that_was_ended_with_it(tmp_path: Path, 
         "job_memory_max is 512.0M; raise it in [limits], or for this streamer alone"
     )
     assert names(tmp_path) == ["joined.ts", "report.json"]
+
+
+def test_a_png_before_each_media_segment_is_no_picture_of_it(tmp_path: Path, transport: Source) -> None:
+    """ffprobe told of a picture without any PID, and the join ended there each time that it was tried."""
+    spec = write(tmp_path, b"".join(behind_a_picture(transport.capture(number)) for number in range(SECONDS)))
+    assert JoinProgram(spec).run()
+    made, whole = tmp_path / "joined.mp4", tmp_path / "whole.ts"
+    whole.write_bytes(transport.capture(*range(SECONDS)))
+    assert report(spec)["path"] == str(made)
+    assert pictures(made) == pictures(whole)
+    assert sound(made) == sound(whole)
 
 
 def test_without_room_it_stays(tmp_path: Path, transport: Source) -> None:

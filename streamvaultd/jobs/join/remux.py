@@ -42,6 +42,9 @@ MEMORY_SHARE: Final = 0.75
 SLACK_MS: Final = 1500
 """How far two durations may be apart: that of the last picture, and of sound that begins later or ends earlier."""
 
+IS_TS: Final = ("-f", "mpegts")
+"""ffmpeg takes what begins with a picture for one: some sites put a PNG in front of each media segment."""
+
 PROTOCOLS: Final = "file,pipe"
 """All that ffmpeg may open, whatever the media name."""
 
@@ -81,14 +84,16 @@ def to_mp4(
     Raises KeptAsReceived and OSError; then the transport stream is there.
     """
     final = source.with_suffix(SUFFIX)
+    part = final.with_name(f".{final.name}.part")
+    if has_failed and not final.exists():
+        # before anything else: it may have been a fault of this very program
+        output.remove_stale(part)
+        raise KeptAsReceived(f"an earlier try of the join did not come through, {_perhaps_for_memory(memory)}")
     streams = _require_constancy(source)
     bar = Passes(source.stat().st_size, moved)
     bar.at(passes.READ)
     if not final.exists():
-        part = final.with_name(f".{final.name}.part")
         output.remove_stale(part)
-        if has_failed:
-            raise KeptAsReceived(f"an earlier try of the join did not come through, {_perhaps_for_memory(memory)}")
         order = Order(source, part, chapters, duration_ms or 0, reserve, memory)
         try:
             is_one = streams.clocks == 1
@@ -134,12 +139,12 @@ def _require_constancy(source: Path) -> _Streams:
 
 def _known_pids(source: Path) -> list[int]:
     """The PIDs of what ffmpeg takes for pictures or sound of a codec that it knows: first those of pictures."""
-    streams = _ask(source, "-show_entries", "stream=id,codec_type,codec_name").get("streams", [])
+    streams = _ask(source, *IS_TS, "-show_entries", "stream=id,codec_type,codec_name").get("streams", [])
     return [
         int(each["id"], 16)
         for kind in ("video", "audio")
         for each in streams
-        if each.get("codec_type") == kind and each.get("codec_name", "unknown") != "unknown"
+        if each.get("codec_type") == kind and each.get("codec_name", "unknown") != "unknown" and "id" in each
     ]
 
 
@@ -173,7 +178,7 @@ def _make(order: Order, clock: tuple[str, ...], bar: Passes) -> None:
     taken = ("-map_metadata", "0", "-map_chapters", "1") if order.chapters else ()
     flags = "+faststart+disable_chpl" if is_long(order.chapters) else "+faststart"
     command = (
-        "ffmpeg", "-nostdin", "-y", "-v", "error", "-protocol_whitelist", PROTOCOLS, *clock[:1],
+        "ffmpeg", "-nostdin", "-y", "-v", "error", "-protocol_whitelist", PROTOCOLS, *clock[:1], *IS_TS,
         "-i", f"file:{order.source}", *named, "-map", "0:v?", "-map", "0:a?", *taken,
         "-c", "copy", "-copyinkf", *clock[1:], "-movflags", flags, "-f", "mp4", f"file:{order.part}",
     )  # fmt: skip
