@@ -141,6 +141,23 @@ def test_it_is_not_tried_again_by_a_join_that_was_ended_with_it(tmp_path: Path, 
     assert names(tmp_path) == ["joined.ts", "report.json"]
 
 
+def test_whatever_an_earlier_try_fell_over_is_not_asked_again(
+    tmp_path: Path, transport: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault of the program, which no report tells, costs the MP4 and not the recording's result."""
+    spec = write(tmp_path, transport.capture(*range(SECONDS)))
+
+    def falls(_source: Path) -> None:
+        raise KeyError("id")
+
+    monkeypatch.setattr(remux, "_require_constancy", falls)
+    with pytest.raises(KeyError):
+        JoinProgram(spec).run()
+    assert JoinProgram(replace(spec, tries=2)).run()
+    assert stays(spec).startswith("an earlier try of the join did not come through")
+    assert names(tmp_path) == ["joined.ts", "report.json"]
+
+
 def test_a_png_before_each_media_segment_is_no_picture_of_it(tmp_path: Path, transport: Source) -> None:
     """ffprobe told of a picture without any PID, and the join ended there each time that it was tried."""
     spec = write(tmp_path, b"".join(behind_a_picture(transport.capture(number)) for number in range(SECONDS)))

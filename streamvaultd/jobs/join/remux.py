@@ -84,15 +84,14 @@ def to_mp4(
     Raises KeptAsReceived and OSError; then the transport stream is there.
     """
     final = source.with_suffix(SUFFIX)
-    part = final.with_name(f".{final.name}.part")
-    if has_failed and not final.exists():
-        # before anything else: it may have been a fault of this very program
-        output.remove_stale(part)
+    if has_failed and not final.exists():  # before anything else: whatever failed is not done again
+        output.remove_stale(_draft_of(final))
         raise KeptAsReceived(f"an earlier try of the join did not come through, {_perhaps_for_memory(memory)}")
     streams = _require_constancy(source)
     bar = Passes(source.stat().st_size, moved)
     bar.at(passes.READ)
     if not final.exists():
+        part = _draft_of(final)
         output.remove_stale(part)
         order = Order(source, part, chapters, duration_ms or 0, reserve, memory)
         try:
@@ -111,6 +110,10 @@ def to_mp4(
     source.unlink()
     output.sync_folder(source.parent)
     return final
+
+
+def _draft_of(final: Path) -> Path:
+    return final.with_name(f".{final.name}.part")
 
 
 def _require_constancy(source: Path) -> _Streams:
