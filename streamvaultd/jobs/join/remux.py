@@ -42,6 +42,9 @@ MEMORY_SHARE: Final = 0.75
 SLACK_MS: Final = 1500
 """How far two durations may be apart: that of the last picture, and of sound that begins later or ends earlier."""
 
+IS_TS: Final = ("-f", "mpegts")
+"""ffmpeg takes what begins with a picture for one: some sites put a PNG in front of each media segment."""
+
 PROTOCOLS: Final = "file,pipe"
 """All that ffmpeg may open, whatever the media name."""
 
@@ -139,14 +142,12 @@ def _require_constancy(source: Path) -> _Streams:
 
 def _known_pids(source: Path) -> list[int]:
     """The PIDs of what ffmpeg takes for pictures or sound of a codec that it knows: first those of pictures."""
-    streams = _ask(source, "-show_entries", "stream=id,codec_type,codec_name").get("streams", [])
-    if any("id" not in each for each in streams):  # a PNG in front is enough
-        raise KeptAsReceived("what it begins with makes ffmpeg take it for something else than a transport stream")
+    streams = _ask(source, *IS_TS, "-show_entries", "stream=id,codec_type,codec_name").get("streams", [])
     return [
         int(each["id"], 16)
         for kind in ("video", "audio")
         for each in streams
-        if each.get("codec_type") == kind and each.get("codec_name", "unknown") != "unknown"
+        if each.get("codec_type") == kind and each.get("codec_name", "unknown") != "unknown" and "id" in each
     ]
 
 
@@ -180,7 +181,7 @@ def _make(order: Order, clock: tuple[str, ...], bar: Passes) -> None:
     taken = ("-map_metadata", "0", "-map_chapters", "1") if order.chapters else ()
     flags = "+faststart+disable_chpl" if is_long(order.chapters) else "+faststart"
     command = (
-        "ffmpeg", "-nostdin", "-y", "-v", "error", "-protocol_whitelist", PROTOCOLS, *clock[:1],
+        "ffmpeg", "-nostdin", "-y", "-v", "error", "-protocol_whitelist", PROTOCOLS, *clock[:1], *IS_TS,
         "-i", f"file:{order.source}", *named, "-map", "0:v?", "-map", "0:a?", *taken,
         "-c", "copy", "-copyinkf", *clock[1:], "-movflags", flags, "-f", "mp4", f"file:{order.part}",
     )  # fmt: skip
