@@ -363,7 +363,8 @@ class JoinProgram:
     # --- reporting --------------------------------------------------------------------------------------------------
 
     def _describe(self, plan: Plan, segments: list[OpenSegment], final: Path, result: FileSource) -> dict[str, Any]:
-        duration, self._chapters[final] = chaptering.timed(plan, segments, result, self._spec.titles)
+        titles = self._spec.titles if self._spec.tries == 1 else ()  # a later try makes no MP4
+        duration, self._chapters[final] = chaptering.timed(plan, segments, result, titles)
         if duration is not None and duration < self._spec.least:
             duration = None if self._is_partial else counted_ms(plan, result)
         self._notes += remarks(plan, final, result)
