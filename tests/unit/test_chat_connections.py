@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from streamvaultd.base.irc import parse
 from streamvaultd.recording.chat.capture import machine
-from streamvaultd.recording.chat.capture.irc import parse
 from streamvaultd.recording.chat.capture.machine import (
     Close,
     Closed,
@@ -142,6 +142,37 @@ def test_the_second_is_opened_before_the_first_is_closed() -> None:
     assert story.line(SAID, 2) == (Keep(),)
 
 
+def test_a_server_that_announces_and_never_closes_gets_few() -> None:
+    story, most = Story(), 0
+    for _ in range(30):
+        newest = story.state.links[-1].number
+        story.join(newest)
+        story.line(":tmi RECONNECT", newest)
+        while story.state.opened == newest:
+            story.wait()
+        most = max(most, len(story.state.links))
+    assert most <= machine.LINKS_MAX
+
+
+def test_what_a_connection_says_before_it_is_one_means_nothing() -> None:
+    story = Story()
+    before = story.state
+    for text in (*WELCOME, ROOM, SAID, ":tmi RECONNECT"):
+        assert story.line(text) == ()
+    assert story.state == before
+
+
+def test_a_connection_that_was_in_the_channel_for_a_moment_does_not_begin_anew() -> None:
+    story = Story()
+    story.tell(Closed(story.at, 1))
+    story.tell(Opened(story.at, 2))
+    for text in WELCOME:
+        story.line(text, 2)
+    story.at += machine.LASTING
+    story.line(ROOM, 2)
+    assert story.tell(Closed(story.at, 2)) == (Lost(),)  # the next one comes after a pause
+
+
 def test_tries_that_fail_come_later_and_later_and_a_lasting_one_begins_anew() -> None:
     story, pauses = Story(), []
     for number in range(1, 12):
@@ -185,7 +216,12 @@ LINES = st.sampled_from(
 STEPS = st.lists(st.tuples(st.sampled_from(["line", "open", "close", "wait"]), LINES, st.integers(0, 3)), max_size=40)
 
 
+ANOTHER = [("open", ROOM, 0), ("line", ":t RECONNECT", 0)]
+WAIT = [("wait", ROOM, 0)]
+
+
 @given(STEPS)
+@example([*ANOTHER, *ANOTHER, *WAIT, *ANOTHER, *WAIT, *ANOTHER, *WAIT])
 def test_whatever_happens_there_is_a_connection_or_a_time_for_one(steps: list[tuple[str, str, int]]) -> None:
     story = Story()
     for what, text, back in steps:
@@ -203,7 +239,7 @@ def test_whatever_happens_there_is_a_connection_or_a_time_for_one(steps: list[tu
         state = story.state
         assert state.retry_at is not None or any(not each.is_leaving for each in state.links)
         assert machine.due(state) < float("inf")
-        assert len(state.links) <= 3
+        assert len(state.links) <= machine.LINKS_MAX
         assert state.is_joined == (state.away is None)
         if Keep() in story.done:
             assert before.is_joined or state.is_joined

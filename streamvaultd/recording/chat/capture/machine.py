@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from streamvaultd.recording.chat.capture.irc import Line
+from streamvaultd.base.irc import IrcLine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,6 +45,9 @@ ANSWER_LIMIT: Final = 15.0
 OVERLAP: Final = 10.0
 """A link that the server will close is kept for so long (s) beside the one that takes over."""
 
+LINKS_MAX: Final = 3
+"""Connections at a time: one that the server will close, its successor, and one more."""
+
 DELAYS: Final = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 60.0)
 """Pauses (s) between tries that fail in a row, and up to half as much more, so that many do not come at once."""
 
@@ -71,7 +74,7 @@ class Stage(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A connection. `until`: when it is closed, for another one has taken over."""
+    """A connection. `since`: when its stage began, for OPENING and JOINED; `until`: when it is closed."""
 
     number: int
     since: float
@@ -125,7 +128,7 @@ class Received:
 
     at: float
     link: int
-    line: Line
+    line: IrcLine
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +208,8 @@ def step(state: State, event: Event) -> tuple[State, Effects]:
         after, effects = _on_opened(state, link, event.at)
     elif isinstance(event, Closed):
         after, effects = _without(state, link, event.at)
+    elif link.stage is Stage.OPENING:
+        return state, ()
     else:
         after, effects = _on_line(state, replace(link, heard=event.at, pinged=None), event.line, event.at)
     return _weighed(state, after, effects, event.at)
@@ -238,9 +243,11 @@ def _weighed(before: State, after: State, effects: Effects, at: float) -> tuple[
 
 
 def _open(state: State, at: float) -> tuple[State, Effects]:
-    number = state.opened + 1
-    link = Link(number, at)
-    return replace(state, opened=number, links=(*state.links, link), retry_at=None), (Open(number),)
+    """One more; of a server that announces the end of each and ends none, the oldest are given up."""
+    number, surplus = state.opened + 1, state.links[: max(0, len(state.links) + 1 - LINKS_MAX)]
+    links = (*state.links[len(surplus) :], Link(number, at))
+    opened = replace(state, opened=number, links=links, retry_at=None)
+    return opened, (*(Close(link.number) for link in surplus), Open(number))
 
 
 def _put(state: State, link: Link) -> State:
@@ -285,7 +292,7 @@ def _replace_link(state: State, link: Link, at: float) -> tuple[State, Effects]:
     return replace(state, retry_at=at + delay * (1 + state.spread / 2)), ()
 
 
-def _on_line(state: State, link: Link, line: Line, at: float) -> tuple[State, Effects]:
+def _on_line(state: State, link: Link, line: IrcLine, at: float) -> tuple[State, Effects]:
     is_here = bool(line.params) and line.params[0].lower() == f"#{state.channel}"
     match line.command:
         case "PING":
@@ -317,7 +324,7 @@ def _on_line(state: State, link: Link, line: Line, at: float) -> tuple[State, Ef
     return _put(state, link), ()
 
 
-def _is_own(state: State, link: Link, line: Line) -> bool:
+def _is_own(state: State, link: Link, line: IrcLine) -> bool:
     who = line.params[1] if line.command == "KICK" and len(line.params) > 1 else line.nick
     return who.lower() == _nick(state, link)
 
@@ -329,7 +336,8 @@ def _join(state: State, link: Link, at: float) -> tuple[State, Effects]:
 
 def _on_joined(state: State, link: Link, at: float) -> tuple[State, Effects]:
     """From now on this link is kept; those that leave, a little longer."""
-    joined = replace(link, stage=Stage.JOINED, join_at=None, join_wait=JOIN_LIMIT)
+    since = link.since if link.stage is Stage.JOINED else at
+    joined = replace(link, stage=Stage.JOINED, since=since, join_at=None, join_wait=JOIN_LIMIT)
     others = tuple(replace(each, until=at + OVERLAP) if each.is_leaving else each for each in state.links)
     return _put(replace(state, links=others), joined), ()
 
