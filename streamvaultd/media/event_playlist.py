@@ -46,11 +46,17 @@ class EventPlaylist:
 
     entries: list[Listed] = field(default_factory=list)
     is_ended: bool = False
+    back: int | None = None
+    """So many bytes of the first file count, its last ones; None: all."""
     _file: int = 0
     _reel: Reel | None = None
     _before: tuple[int, Reel] | None = None
     _is_apart: bool = False
     _header: int = 0
+
+    def begin_with(self, file: int, back: int) -> None:
+        """List nothing of the files before this one, and of it so many bytes at its end: a day takes long to read."""
+        self._file, self.back = file, back
 
     def look(self, opened: Sequence[int | None], over: Sequence[bool], *, is_complete: bool) -> bool:
         """List what came since the last look; whether that is anything. None stands for a file that is not there.
@@ -90,7 +96,9 @@ class EventPlaylist:
         """Where the present file goes on with the one before; None while (or because) that has everything."""
         if self._before is None:
             self._header = reel.header
-            return reel.at
+            source, back = files[self._file], self.back
+            near = None if back is None else reel.place_behind(source, source.size - back)
+            return reel.at if near is None else near
         index, older = self._before
         is_ts, source = reel.container is FileFormat.TS, files[self._file]
         end = (timeline if is_ts else fmp4).whole_end(source)

@@ -110,21 +110,29 @@ class Reel:
 
     def place_of(self, source: Source, stamp: int) -> int | None:
         """Where the first piece begins that is not before this timestamp (or tick)."""
-        if self.container is not FileFormat.TS:
-            found = fragments.fragments(source, self._known)
-            each = ((one.start, run) for one in found for run in one.runs if run.track == self._clock)
-            return next((start for start, run in each if run.start >= stamp), None)
+        if self.container is FileFormat.TS:
+            return next((at for at, dts in self._places(source, 0) if ts.difference(dts, stamp) >= 0), None)
+        found = fragments.fragments(source, self._known)
+        each = ((one.start, run) for one in found for run in one.runs if run.track == self._clock)
+        return next((start for start, run in each if run.start >= stamp), None)
+
+    def place_behind(self, source: Source, at: int) -> int | None:
+        """Where the first piece begins that is not before this byte."""
+        if self.container is FileFormat.TS:
+            return next((place for place, _ in self._places(source, max(at, 0) // ts.PACKET * ts.PACKET)), None)
+        return next((one.start for one in fragments.fragments(source, {}) if one.start >= at), None)
+
+    def _places(self, source: Source, start: int) -> Iterator[tuple[int, int]]:
+        """Where a transport stream can be cut before a key frame, and the timestamp of that."""
         table: int | None = None
-        for offset, data in timeline.blocks(source, 0, min(source.size, READ)):
+        for offset, data in timeline.blocks(source, start, min(source.size, start + READ)):
             for at in ts.starts(data):
                 if ts.pid_of(data, at) == 0:
                     table = offset + at if table is None else table
                 elif ts.pid_of(data, at) == self._clock and (pes := ts.parse_pes(data, at)) is not None:
-                    is_place = _is_key(data, at) or not self._is_video
-                    if table is not None and is_place and ts.difference(pes.dts, stamp) >= 0:
-                        return table
+                    if table is not None and (_is_key(data, at) or not self._is_video):
+                        yield table, pes.dts
                     table = None
-        return None
 
     def _end(self, source: Source) -> int:
         return timeline.whole_end(source) if self.container is FileFormat.TS else fmp4.whole_end(source)

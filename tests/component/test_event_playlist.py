@@ -131,6 +131,26 @@ def test_a_player_that_follows_gets_what_comes(tmp_path: Path, transport: Source
     ]
 
 
+@pytest.mark.parametrize("name", ["transport", "fragmented"])
+@pytest.mark.parametrize(("back", "seconds"), [(100_000, range(7, 10)), (1 << 40, range(15, 16))])
+def test_of_what_is_long_ago_nothing_is_listed(
+    tmp_path: Path, name: str, back: int, seconds: range, request: pytest.FixtureRequest
+) -> None:
+    """The list begins with a key frame, and has everything from there on."""
+    source: Source = request.getfixturevalue(name)
+    growing = Growing(tmp_path)
+    first, second = growing.begin(source.capture(0, 1)), growing.begin(source.capture(*range(1, 9)))
+    growing.over[first - 1] = True
+    growing.playlist.begin_with(1, back)
+    growing.write(second, b"".join(source.segments[9:]))
+    growing.end(second)
+    growing.look(is_complete=True)
+    shown = pictures(growing.m3u8)
+    assert shown == whole(tmp_path, source)[-len(shown) :]
+    assert len(shown) % FPS == 0
+    assert len(shown) // FPS in seconds
+
+
 def test_what_is_missing_between_two_files_is_said(tmp_path: Path, transport: Source) -> None:
     growing = Growing(tmp_path)
     for seconds in (range(4), range(10, SECONDS)):

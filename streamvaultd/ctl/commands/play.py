@@ -15,7 +15,7 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from select import select
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from streamvaultd.ctl.commands.verify import results_of
 from streamvaultd.ctl.options import RECORDING, Command, command, option
@@ -28,20 +28,23 @@ if TYPE_CHECKING:
     from streamvaultd.ctl.records import Recording, Segment
     from streamvaultd.ctl.session import Session
 
-PLAYERS = ("mpv", "vlc", "ffplay")
-FROM_START = {"mpv": "--demuxer-lavf-o=live_start_index=0", "ffplay": "-live_start_index 0"}
+PLAYERS: Final = ("mpv", "vlc", "ffplay")
+FROM_START: Final = {"mpv": "--demuxer-lavf-o=live_start_index=0", "ffplay": "-live_start_index 0"}
 """They begin at the end of what there is, if nobody says otherwise."""
 
-INTERVAL = 1.0
+INTERVAL: Final = 1.0
 """Seconds between two looks at the files; a media segment of a source lasts longer."""
 
-WRITTEN = frozenset({"launching", "waiting", "writing", "stopping"})
+WRITTEN: Final = frozenset({"launching", "waiting", "writing", "stopping"})
 """The phases of a segment to which something may be written."""
 
-RECORDS = frozenset({"starting", "recording", "rotating", "backoff", "grace", "paused", "stopping"})
+RECORDS: Final = frozenset({"starting", "recording", "rotating", "backoff", "grace", "paused", "stopping"})
 """The states in which there may be further segments."""
 
-NAME = "live.m3u8"
+REWIND: Final = 256 << 20
+"""Bytes before the latest media that can be played, too; more with --from-start."""
+
+NAME: Final = "live.m3u8"
 
 
 @command("play")
@@ -64,7 +67,7 @@ def play(session: Session, *, recording: str, prints: bool, player: str | None, 
             session.execute([*_player(player, is_from_start=False), *paths])
         return
     with _Following(session, found) as following:
-        following.wait_for_media()
+        following.wait_for_media(is_whole=prints or from_start)
         text = following.text([segment.path for segment in following.segments])
         if prints and not session.show_json({"playlist": text}):
             session.show([(Span(each),) for each in text.splitlines()])
@@ -109,9 +112,17 @@ class _Following:
         """The playlist, with these addresses of the files."""
         return self._playlist.text(names)
 
-    def wait_for_media(self) -> None:
-        """Until there is something to play; raises Failed if there will be nothing."""
-        self._look()
+    def wait_for_media(self, *, is_whole: bool) -> None:
+        """Until there is something to play; raises Failed if there will be nothing.
+
+        Unless it `is_whole`, what is long ago is not listed.
+        """
+        self._ask()
+        written = [place for place, segment in enumerate(self.segments) if segment.phase in WRITTEN]
+        if written and not is_whole:
+            self._playlist.begin_with(written[0], REWIND)
+        while self._look():
+            pass  # it reads so much at a time, and has not come to the end
         while not self._playlist.entries:
             if self._playlist.is_ended:
                 raise self._failed("it has no media")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from streamvaultd.media import fragments, timeline, ts
-from streamvaultd.media.chapters import Chapter, OnAir, chapters
+from streamvaultd.media.chapters import Change, Chapter, OnAir, chapters
 from streamvaultd.media.container import FileFormat
 from streamvaultd.media.seam import SeamKind
 from streamvaultd.media.splice import Part
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from streamvaultd.jobs.join.describe import OpenSegment
-    from streamvaultd.jobs.join.spec import Spec
     from streamvaultd.media.plan import Plan
     from streamvaultd.media.source import Source
 
@@ -31,21 +30,21 @@ CLOCKS_MS: Final = 2000
 
 
 def timed(
-    plan: Plan, segments: Sequence[OpenSegment], result: Source, spec: Spec
+    plan: Plan, segments: Sequence[OpenSegment], result: Source, titles: Sequence[Change], *, is_timed: bool
 ) -> tuple[int | None, tuple[Chapter, ...], tuple[OnAir, ...]]:
     """How many ms a part of the result lasts, gaps included; and in the same look, of a transport stream, its chapters
     and when its media were broadcast, if they are wanted.
     """
     if plan.container is not FileFormat.TS:
         return fragments.duration_ms(result, plan.gaps()), (), ()
-    if not (spec.titles or spec.timed):
+    if not (titles or is_timed):
         return timeline.duration_ms(result, plan.gaps()), (), ()
     begun = [at for at, _ in _first_parts(plan).values()]
     duration, places = timeline.places_ms(result, plan.gaps(), begun)
     if duration is None:
         return None, (), ()
     found = stretches(plan, segments, places, duration)
-    return duration, chapters(spec.titles, found, duration) if spec.titles else (), found
+    return duration, chapters(titles, found, duration) if titles else (), found if is_timed else ()
 
 
 def _first_parts(plan: Plan) -> dict[int, tuple[int, Part]]:

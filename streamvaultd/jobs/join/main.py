@@ -363,7 +363,9 @@ class JoinProgram:
     # --- reporting --------------------------------------------------------------------------------------------------
 
     def _describe(self, plan: Plan, segments: list[OpenSegment], final: Path, result: FileSource) -> dict[str, Any]:
-        duration, self._chapters[final], on_air = chaptering.timed(plan, segments, result, self._spec)
+        titles = self._spec.titles if self._spec.tries == 1 else ()  # a later try makes no MP4
+        found = chaptering.timed(plan, segments, result, titles, is_timed=self._spec.timed)
+        duration, self._chapters[final], on_air = found
         if duration is not None and duration < self._spec.least:
             duration = None if self._is_partial else counted_ms(plan, result)
         self._notes += remarks(plan, final, result)
@@ -372,7 +374,7 @@ class JoinProgram:
             "bytes": result.size,
             "seams": [describe_seam(planned, segments) for planned in plan.seams],
             "durationMs": duration,
-            "onAir": [(each.at, each.began, each.length) for each in on_air] if self._spec.timed else [],
+            "onAir": [(each.at, each.began, each.length) for each in on_air],
             "packets": result.size // ts.PACKET if plan.container is FileFormat.TS else None,
         }
 

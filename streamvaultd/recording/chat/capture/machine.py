@@ -202,12 +202,14 @@ def step(state: State, event: Event) -> tuple[State, Effects]:
     if isinstance(event, Tick):
         return _weighed(state, *_tick(state, event.at), event.at)
     link = state.link(event.link)
-    if link is None or (link.stage is Stage.OPENING and isinstance(event, Received)):
+    if link is None:
         return state, ()
     if isinstance(event, Opened):
         after, effects = _on_opened(state, link, event.at)
     elif isinstance(event, Closed):
         after, effects = _without(state, link, event.at)
+    elif link.stage is Stage.OPENING:
+        return state, ()
     else:
         after, effects = _on_line(state, replace(link, heard=event.at, pinged=None), event.line, event.at)
     return _weighed(state, after, effects, event.at)
