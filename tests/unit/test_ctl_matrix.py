@@ -51,6 +51,7 @@ WAYS: dict[str, tuple[str, ...]] = {
     "why": ("why", "demo"),
     "timeline": ("timeline", "demo"),
     "timeline svg": ("timeline", "demo", "--svg"),
+    "chat": ("chat", "demo"),
     "stop": ("stop", "demo", "--wait"),
     "wait": ("wait", "demo"),
     "rotate": ("rotate", "demo"),
@@ -98,10 +99,10 @@ NO_JSON = {"timeline svg", "completion", "top", "set", "edit", "logs"}
 OF_ONE = [
     "status", "segments", "seams", "why", "timeline", "timeline svg", "stop", "wait", "rotate", "retry", "keep",
     "unkeep", "jobs", "events", "monitor", "logs", "play", "prune", "verify result", "set", "edit", "remove", "enable",
-    "disable", "probe", "notify",
+    "disable", "probe", "notify", "chat",
 ]  # fmt: skip
-CODES = {"top": 1, "check": 1, "export": 1, "import": 1, "verify": 1, "verify result": 1, "monitor": 130}
-"""How they end where there is no real terminal, no store, no sound media, a finding, or Ctrl-C."""
+CODES = {"top": 1, "chat": 1, "check": 1, "export": 1, "import": 1, "verify": 1, "verify result": 1, "monitor": 130}
+"""How they end where there is no real terminal, no store, no sound media, no chat, a finding, or Ctrl-C."""
 
 WIDTHS = [40, 80, 200, None]
 
