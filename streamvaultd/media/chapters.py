@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -89,10 +90,14 @@ def chapters(changes: Sequence[Change], stretches: Sequence[OnAir], length: floa
 
 
 def _named(changes: Sequence[Change], stretches: Sequence[OnAir]) -> Iterator[Chapter]:
-    """Each change at its place, in order; of several at one place the last."""
+    """Each change at its place, in the order in which they happened; of several at one place the last.
+
+    Where our clock was set back in between, a moment before that is behind a later one: the later one is right.
+    """
     latest: Chapter | None = None
-    for change in sorted(changes, key=lambda each: each.moment):
-        start = max(round(place(change.moment, stretches)), 0 if latest is None else latest.start)
+    starts = [round(place(change.moment, stretches)) for change in changes]
+    bounds = reversed(list(accumulate(reversed(starts), min)))
+    for change, start in zip(changes, bounds, strict=True):
         if latest is not None and latest.start < start:
             yield latest
         latest = Chapter(start, tidy(change.text))
