@@ -107,10 +107,15 @@ def seam_view(seam: SeamRecord) -> View:
 def _part_view(part: ResultPart) -> View:
     return {"path": part.path, "bytes": ranges.INT.nearest(part.bytes)} | optional(
         durationUSec=_usec(part.duration_ms),
+        onAir=[_on_air_view(*each) for each in part.on_air] or None,
         isKept=part.is_kept or None,
         segment=None if part.segment is None else ranges.INT.nearest(part.segment),
         sha256=part.sha256,
     )
+
+
+def _on_air_view(at: float, began: float, length: float) -> View:
+    return {"atUSec": _usec(at), "began": round(ranges.USEC.nearest(began * 1000)), "lengthUSec": _usec(length)}
 
 
 def _step_view(row: StepRow, files: Sequence[MadeFile], headway: Headway | None) -> View:

@@ -39,7 +39,6 @@ class Known:
 
     pes: ts.Pes
     frames: list[Frame]
-    is_whole: bool
     digests: list[bytes]
     kept: list[Frame] = field(default_factory=list)
 
@@ -51,6 +50,8 @@ class Side:
     units: list[Known]
     times: dict[int, dict[int, bytes]]
     """By PID and time, the digest of each frame; b"" for one that is torn."""
+    torn: dict[tuple[int, int], int] = field(default_factory=dict)
+    """By PID and time, the bytes of each frame that is torn."""
     is_cut: bool = False
     """there is more behind it"""
     is_still: bool = False
@@ -64,6 +65,10 @@ class Side:
             if found is not None:
                 return found
         return None
+
+    def torn_size(self, pid: int, ticks: int) -> int:
+        """The bytes that are left of the frame of that time."""
+        return max(self.torn.get((pid, (ticks + off) % ts.WRAP), 0) for off in ROUNDING)
 
 
 class Sides(NamedTuple):
@@ -192,8 +197,8 @@ def _units(source: Source, start: int, end: int, *, until: int | None = None) ->
     for unit in units(source, start, end):
         frames = unit.frames()
         count += len(frames)
-        digests = [_digest(unit, frame) if unit.is_whole else b"" for frame in frames]
-        found.append(Known(unit.pes, frames, unit.is_whole, digests))
+        digests = [b"" if unit.is_torn(frame) else _digest(unit, frame) for frame in frames]
+        found.append(Known(unit.pes, frames, digests))
         if count > FRAMES_MAX or (until is not None and ts.difference(unit.pes.dts, until) > 0):
             break
     found.sort(key=lambda known: known.pes.at)
@@ -209,7 +214,10 @@ def _side(units: list[Known]) -> Side | None:
         times = side.times.setdefault(known.pes.pid, {})
         if any(frame.ticks in times for frame in known.frames):
             return None
-        times.update((frame.ticks, digest) for frame, digest in zip(known.frames, known.digests, strict=True))
+        for frame, digest in zip(known.frames, known.digests, strict=True):
+            times[frame.ticks] = digest
+            if not digest:
+                side.torn[known.pes.pid, frame.ticks] = frame.size
     return side
 
 

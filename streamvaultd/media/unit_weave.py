@@ -93,19 +93,26 @@ def _proven(mine: Side, yours: Side) -> set[int]:
 
 
 def _decide(mine: Side, yours: Side) -> None:
-    """Of the older is kept what the newer does not have, or has torn."""
+    """Of the older is kept what the newer does not have, or has torn, or more of it; of two that are alike one."""
     for known in mine.units:
         known.kept = [
             frame
-            for frame in known.frames
-            if (other := yours.at(known.pes.pid, frame.ticks)) is None or (not other and known.is_whole)
+            for frame, digest in zip(known.frames, known.digests, strict=True)
+            if (other := yours.at(known.pes.pid, frame.ticks)) is None
+            or (not other and (digest or frame.size > yours.torn_size(known.pes.pid, frame.ticks)))
         ]
 
 
 def _decide_torn(yours: Side, mine: Side) -> None:
-    """Of the newer all is kept, apart from what it has torn and the older has whole."""
+    """Of the newer all is kept, apart from what it has torn and the older has whole, or more of it."""
     for known in yours.units:
-        known.kept = [frame for frame in known.frames if known.is_whole or not mine.at(known.pes.pid, frame.ticks)]
+        known.kept = [
+            frame
+            for frame, digest in zip(known.frames, known.digests, strict=True)
+            if digest
+            or (other := mine.at(known.pes.pid, frame.ticks)) is None
+            or not (other or frame.size < mine.torn_size(known.pes.pid, frame.ticks))
+        ]
 
 
 def _assembled(older: Source, newer: Source, mine: Side, yours: Side, first: int) -> Weave | None:
@@ -118,7 +125,7 @@ def _assembled(older: Source, newer: Source, mine: Side, yours: Side, first: int
         for known in rest
         if ts.difference(known.kept[-1].ticks, first) >= heads.get(known.pes.pid, 0)
     ]
-    torn = [known.pes.at for known in yours.units if not known.kept]
+    torn = [known.pes.at for known in yours.units if len(known.kept) < len(known.frames)]
     end = _end_of_holes(newer, yours, holes, torn, first)
     overlap = sum(frame.size for known in changed for frame in known.frames if frame not in known.kept)
     if end and yours.is_cut:
@@ -150,11 +157,12 @@ def _missing(mine: Side, heads: Mapping[int, int], first: int) -> int:
 
 
 def _has_more(mine: Side, yours: Side) -> bool:
-    """Whether the newer has a frame that the older lacks."""
+    """Whether the newer has a frame that the older lacks, or has less of."""
     return any(
-        not mine.at(known.pes.pid, frame.ticks) and (known.is_whole or mine.at(known.pes.pid, frame.ticks) is None)
+        (other := mine.at(known.pes.pid, frame.ticks)) is None
+        or (not other and (digest or frame.size > mine.torn_size(known.pes.pid, frame.ticks)))
         for known in yours.units
-        for frame in known.frames
+        for frame, digest in zip(known.frames, known.digests, strict=True)
     )
 
 

@@ -14,7 +14,7 @@ from typing import IO
 
 import pytest
 
-from streamvaultd.recording.chat.capture.irc import parse
+from streamvaultd.base.irc import parse
 from tests.component.test_chat_capture import Captured, lines, until
 from tests.fakes.chat_server import CHANNEL, WAIT, make_authority
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from datetime import UTC, datetime
@@ -18,6 +19,8 @@ from streamvaultd.config.filename import EPISODE, USUAL, as_episode, check_templ
 from streamvaultd.core.model import Library
 from streamvaultd.jobs.after import nfo, sheets
 from streamvaultd.jobs.after.step_program import Making, perform
+from streamvaultd.jobs.join import output
+from streamvaultd.recording.files.output import SegmentFiles
 from tests.component.test_step_programs import Job
 
 pytestmark = pytest.mark.timeout(600)  # real programs, on whatever machine
@@ -170,6 +173,40 @@ def test_what_somebody_has_written_stays(tmp_path: Path) -> None:
 def test_a_try_that_was_killed_finds_its_own(tmp_path: Path) -> None:
     job = described(tmp_path)
     assert job.run("nfo")["files"] == job.run("nfo")["files"] != []
+
+
+GROUP = 54_321
+"""Of nobody here."""
+
+
+def test_a_folder_of_another_group_gives_it_all_that_is_made(film: Path, tmp_path: Path) -> None:
+    """Who is in that group may read it, and nobody else; nothing here is told of the group."""
+    os.chown(tmp_path, -1, GROUP)
+    tmp_path.chmod(0o2750)
+    job = Job(tmp_path, film, name="a b.mp4")
+    for module in ("sheets", "nfo"):
+        assert job.run(module)["ok"]
+    segment = job.folder / "stream_1_segments" / "segment_001.ts"
+    os.close(SegmentFiles().create(segment))
+    joined = output.opened(job.folder / "joined.ts", os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    with joined:
+        pass
+    found = [path for path in job.folder.rglob("*") if path != job.result]
+    made = {
+        path.relative_to(job.folder).as_posix()
+        for path in found
+        if not path.relative_to(job.folder).parts[0].startswith(".")
+    }
+    assert made >= {
+        "a b.nfo",
+        "a b.trickplay/320 - 10x10/1.jpg",
+        "tvshow.nfo",
+        "joined.ts",
+        "stream_1_segments/segment_001.ts",
+    }
+    assert {path.stat().st_gid for path in found} == {GROUP}
+    modes = {(path.is_dir(), path.stat().st_mode & 0o7777) for path in found}
+    assert modes == {(True, 0o2750), (False, 0o640)}
 
 
 # --- names -----------------------------------------------------------------------------------------------------------

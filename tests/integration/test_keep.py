@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from streamvaultd.recording.chat.capture.irc import parse
+from streamvaultd.base.irc import parse
 from tests.fakes.chat_server import ChatServer
 from tests.fakes.livesource import LiveSource
 from tests.integration.harness import SETTINGS, Ctl, configure, scopes, streamlink_pid
@@ -153,6 +153,7 @@ def test_a_chat_is_kept_beside_its_picture_whatever_dies(box: Box, source: LiveS
         recording = gina.recordings()[0]["id"]
         first = f"streamvault-{recording}-chat-1.scope"
         assert chat_scopes(box) == [first]
+        box.wait_for(lambda: gina.ctl.state("gina") == "recording", "media come", timeout=60)
         gina.ctl("rotate", "gina")
         pass_segments(box, show, 2)
         server.say(30)

@@ -94,7 +94,7 @@ def run_long(folder: Path, minutes: float, rate: int) -> dict[str, object]:
         for way in itertools.cycle(ways):
             spell = min(time.monotonic() + SPELL, end)
             while time.monotonic() < spell:
-                server.say(rate // 10, pause=0.0)
+                server.say(rate // 10)
                 threading.Event().wait(0.1)
             if time.monotonic() >= end:
                 break

@@ -6,8 +6,8 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from streamvaultd.base.irc import parse
 from streamvaultd.recording.chat.capture import machine
-from streamvaultd.recording.chat.capture.irc import parse
 from streamvaultd.recording.chat.capture.machine import (
     Close,
     Closed,

@@ -6,28 +6,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
-from streamvaultd.core.listing import STREAM_CHANGED, DoneJob
-from streamvaultd.core.model import JOIN, Broadcast, Recorder, SeamRecord
+from streamvaultd.core.listing import DoneJob
+from streamvaultd.core.model import JOIN, Broadcast, Recorder, SeamRecord, Titled
 from streamvaultd.jobs.after.step_program import MadeFile, Title
 from streamvaultd.jobs.made import Made, ResultPart, parse_made
-
-EVENTS_MAX: Final = 20_000
-"""Of a recording, among which its titles are looked for."""
-
-
-class Said(Protocol):
-    """An event, as the store has it."""
-
-    @property
-    def at(self) -> int: ...
-    @property
-    def kind(self) -> str: ...
-    @property
-    def fields(self) -> Mapping[str, object]: ...
 
 
 class FactStore(Protocol):
@@ -37,7 +23,7 @@ class FactStore(Protocol):
     async def broadcast(self, recording: int) -> Broadcast: ...
     async def seams(self, recording: int) -> Sequence[SeamRecord]: ...
     async def last_done_job(self, recording: int, kind: str) -> DoneJob | None: ...
-    async def events(self, recording: int, *, limit: int) -> Sequence[Said]: ...
+    async def titles(self, recording: int) -> Sequence[Titled]: ...
     async def steps_made(self, recording: int) -> Sequence[tuple[str, Mapping[str, Any]]]: ...
 
 
@@ -59,13 +45,12 @@ async def gather(store: FactStore, recording: int) -> StepFacts | None:
     if recorder is None or recorder.path is None:
         return None
     job = await store.last_done_job(recording, JOIN)
-    events = await store.events(recording, limit=EVENTS_MAX)
     return StepFacts(
         recorder=recorder,
         broadcast=await store.broadcast(recording),
         parts=_parts(None if job is None else job.result),
         seams=await store.seams(recording),
-        titles=tuple(_title(event) for event in events if event.kind == STREAM_CHANGED),
+        titles=tuple(Title(one.at, one.title, one.category) for one in await store.titles(recording)),
         made=files_of(await store.steps_made(recording)),
     )
 
@@ -89,11 +74,6 @@ def _parts(result: Mapping[str, object] | None) -> tuple[ResultPart, ...]:
         return parse_made(result).parts
     except msgspec.ValidationError:
         return Made().parts
-
-
-def _title(event: Said) -> Title:
-    title, category = event.fields.get("title"), event.fields.get("category")
-    return Title(event.at, title if isinstance(title, str) else "", category if isinstance(category, str) else "")
 
 
 def made_file(file: MadeFile) -> dict[str, object]:

@@ -51,7 +51,7 @@ class MediaPart(msgspec.Struct, rename="camel", frozen=True):
 
 
 class Title(msgspec.Struct, frozen=True):
-    """What the broadcast was called from a moment on (µs since 1970)."""
+    """What the broadcast was called from a moment on (µs since 1970); 0: from its beginning."""
 
     at: int
     title: str

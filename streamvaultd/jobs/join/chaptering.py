@@ -2,12 +2,13 @@
 """Which moments a part of the result shows: each capture that it has media of, by dates or by when it was received.
 
 The source's own dates (EXT-X-PROGRAM-DATE-TIME) say when the first media of a capture were broadcast. Without them the
-last ones are taken to have been broadcast when they came, which is late by what the source takes to offer them; all
-before them by how long it is shown, so neither a clock of the media that begins anew nor one of ours that is set counts.
+last ones are taken to have been broadcast when they came, which is late by what the source takes to offer them, and
+the first ones before that by as long as they are all shown: whatever clock began anew, or was set, in between.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from streamvaultd.media import fragments, timeline
@@ -44,25 +45,33 @@ class _Held(NamedTuple):
 
 
 def timed(
-    plan: Plan, segments: Sequence[OpenSegment], result: Source, titles: Sequence[Change]
-) -> tuple[int | None, tuple[Chapter, ...]]:
-    """How many ms a part of the result lasts, gaps included, and the chapters of a transport stream, in one look."""
+    plan: Plan, segments: Sequence[OpenSegment], result: Source, titles: Sequence[Change], *, is_timed: bool
+) -> tuple[int | None, tuple[Chapter, ...], tuple[OnAir, ...]]:
+    """How many ms a part of the result lasts, gaps included; and in the same look, of a transport stream, its chapters
+    and when its media were broadcast, if they are wanted.
+    """
     if plan.container is not FileFormat.TS:
-        return fragments.duration_ms(result, plan.gaps()), ()
-    if not titles:
-        return timeline.duration_ms(result, plan.gaps()), ()
+        return fragments.duration_ms(result, plan.gaps()), (), ()
+    if not (titles or is_timed):
+        return timeline.duration_ms(result, plan.gaps()), (), ()
     held = _held(plan)
     duration, shown = timeline.shown(result, plan.gaps(), [(each.at, each.until) for each in held])
     if duration is None:
-        return None, ()
-    told = [change.moment for change in titles if change.moment]
-    about = (min(told, default=0) - ABOUT_MS, max(told, default=0) + ABOUT_MS)
+        return None, (), ()
+    about = _about(titles)
     begun = [
         (each.file, one.at, began)
         for each, one in zip(held, shown, strict=True)
         if one is not None and (began := _broadcast_at(segments[each.file], each, one.lasts, about)) is not None
     ]
-    return duration, chapters(titles, _stretches(plan, begun, duration), duration)
+    found = _stretches(plan, begun, duration)
+    return duration, chapters(titles, found, duration) if titles else (), found if is_timed else ()
+
+
+def _about(titles: Sequence[Change]) -> tuple[float, float]:
+    """When a capture may have begun, as far as changes of the title tell."""
+    told = [change.moment for change in titles if change.moment]
+    return (min(told) - ABOUT_MS, max(told) + ABOUT_MS) if told else (-math.inf, math.inf)
 
 
 def _held(plan: Plan) -> list[_Held]:
@@ -83,7 +92,7 @@ def _stretches(plan: Plan, begun: Sequence[tuple[int, float, float]], length: fl
     return tuple(OnAir(at, moment, max(0.0, end - at)) for (_, at, moment), end in zip(begun, ends, strict=True))
 
 
-def _broadcast_at(segment: OpenSegment, held: _Held, lasts: float, about: tuple[int, int]) -> float | None:
+def _broadcast_at(segment: OpenSegment, held: _Held, lasts: float, about: tuple[float, float]) -> float | None:
     """When the first of what is held was broadcast (ms since 1970), as far as that can be told."""
     source, by_receipt = segment.source, None
     if segment.until is not None:
@@ -95,7 +104,7 @@ def _broadcast_at(segment: OpenSegment, held: _Held, lasts: float, about: tuple[
     return segment.dated + passed if _is_believed(segment.dated, first, segment, about) else by_receipt
 
 
-def _is_believed(dated: int, by_receipt: float | None, segment: OpenSegment, about: tuple[int, int]) -> bool:
+def _is_believed(dated: int, by_receipt: float | None, segment: OpenSegment, about: tuple[float, float]) -> bool:
     """Whether media of that date can have come when they did; a source's clock may be wrong.
 
     What came first says so as well as what came last: ours may have been set in between.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
@@ -233,6 +234,7 @@ class Chats:
         try:
             await start(chat, self._exit_handler(chat))
         except (VaultError, OSError) as error:
+            await self._drop_empty(chat)
             self._post(chat.recording, chatting.RunEnded(at=self._clock.now(), run=chat.run, why=str(error)))
         else:
             self._post(chat.recording, chatting.RunStarted(at=self._clock.now(), run=chat.run))
@@ -261,6 +263,7 @@ class Chats:
             return
         facts = self._runs.facts(chat.names)
         self._runs.forget_facts(chat.names)
+        await self._drop_empty(chat)
         ended = chatting.RunEnded(
             at=at, run=chat.run, why=why_of(told), messages=facts.messages, gaps=facts.gaps, away=facts.away
         )
@@ -288,6 +291,11 @@ class Chats:
             await self._tell(CHAT_DIED, chatting.DIED, chat, why=error)  # it is tried again
         else:
             self._post(chat.recording, chatting.Cleared(at=self._clock.now(), is_kept=is_kept))
+
+    async def _drop_empty(self, chat: Chat) -> None:
+        """Runs that fail for hours leave no trail of empty files."""
+        with suppress(OSError):  # they go when the chat is packed, at the latest
+            await self._runs.drop_empty(chat)
 
     async def _forget(self, run: ChatRun) -> None:
         """End what is left of a run; a broker that is away is asked some times. What is left then, the audit finds."""

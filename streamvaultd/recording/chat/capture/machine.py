@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from streamvaultd.recording.chat.capture.irc import Line
+from streamvaultd.base.irc import IrcLine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class Received:
 
     at: float
     link: int
-    line: Line
+    line: IrcLine
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +292,7 @@ def _replace_link(state: State, link: Link, at: float) -> tuple[State, Effects]:
     return replace(state, retry_at=at + delay * (1 + state.spread / 2)), ()
 
 
-def _on_line(state: State, link: Link, line: Line, at: float) -> tuple[State, Effects]:
+def _on_line(state: State, link: Link, line: IrcLine, at: float) -> tuple[State, Effects]:
     is_here = bool(line.params) and line.params[0].lower() == f"#{state.channel}"
     match line.command:
         case "PING":
@@ -324,7 +324,7 @@ def _on_line(state: State, link: Link, line: Line, at: float) -> tuple[State, Ef
     return _put(state, link), ()
 
 
-def _is_own(state: State, link: Link, line: Line) -> bool:
+def _is_own(state: State, link: Link, line: IrcLine) -> bool:
     who = line.params[1] if line.command == "KICK" and len(line.params) > 1 else line.nick
     return who.lower() == _nick(state, link)
 
