@@ -28,7 +28,7 @@ def main() -> int:
         source = Path(folder, "source")
         copy_source(source)
         server = [sys.executable, "-m", "tests.testbed.autopkgtest_server"]
-        tests = [f"--output-dir={RESULTS}", str(deb), f"{source}/"]
+        tests = [f"--output-dir={RESULTS}", "--setup-commands=apt-get update -q", str(deb), f"{source}/"]
         done = subprocess.run(["autopkgtest", *tests, "--", *server], cwd=setup.PROJECT, check=False)
     print(f"what the tests have printed is in {RESULTS}")
     return 0 if done.returncode == 0 else 1

@@ -22,10 +22,8 @@ BUILD = """
 mkdir -p /build/elsewhere
 cp -r /build/source /build/elsewhere/again
 cd /build/source
-unshare --net dpkg-buildpackage --build=full --unsigned-source --unsigned-changes
-lintian --allow-root --pedantic --display-info --fail-on error,warning --tag-display-limit 0 ../*.changes >../lintian
-cat ../lintian
-test "$(grep --count '^[EWIP]:' ../lintian)" = 0
+unshare --net dpkg-buildpackage --build=binary --unsigned-source --unsigned-changes
+lintian --allow-root --pedantic --display-info --fail-on error,warning --tag-display-limit 0 ../*.changes
 cd /build/elsewhere/again
 export TZ=Pacific/Kiritimati
 umask 027
@@ -33,8 +31,8 @@ unshare --net dpkg-buildpackage --build=binary --unsigned-source --unsigned-chan
 cmp /build/*.deb /build/elsewhere/*.deb
 rm -r /build/elsewhere
 """
-"""lintian looks at the source and at the package, and may find nothing. Two builds, in different folders, at different
-times and with different habits, have to give equal bytes. Neither has a network.
+"""Two builds, in different folders, at different times and with different habits, have to give equal bytes. Neither
+has a network.
 """
 
 ONCE = """
