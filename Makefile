@@ -5,7 +5,7 @@ PYTHON ?= python3
 # What the tests need is there; what builds and boots makes do with Python alone
 WITH_TESTS = .venv/bin/python
 
-.PHONY: help demo test check html pictures deb autopkgtest box chaos seams soak odd oom bench upgrade clean
+.PHONY: help demo test check html pictures deb autopkgtest box chaos seams soak chat odd oom bench upgrade clean
 
 help:
 	@echo "make demo    build, install on a real systemd, record a live broadcast, join it; 'make demo HOST=1' uses"
@@ -25,6 +25,8 @@ help:
 	@echo "             VM=1: in a vm, where segments run out of memory, too"
 	@echo "make seams   rotations and kills at random instants, every frame counted: ROTATIONS=… KILLS=… SEED=…"
 	@echo "make soak    the same for hours of media at several times their speed: HOURS=… SPEED=… ROTATIONS=… KILLS=… SEED=…"
+	@echo "make chat    a chat with 200 messages a second and every fault in turn, each message counted: MINUTES=… RATE=…;"
+	@echo "             or what so many captures cost: CHANNELS=…"
 	@echo "make odd     odd sources, recorded beside other programs and counted against a perfect client: SEED=… N=…,"
 	@echo "             or ONLY=NUMBER,… of them; CASES=… instead: sources with one fault each, by name;"
 	@echo "             BESIDE= without other programs"
@@ -89,6 +91,11 @@ soak:
 	$(PYTHON) -m tests.testbed setup --tests
 	$(WITH_TESTS) -m tests.seams --hours $(HOURS) $(if $(SPEED),--speed $(SPEED)) $(if $(SEED),--seed $(SEED)) \
 		--rotations $(ROTATIONS) --kills $(KILLS)
+
+chat:
+	$(PYTHON) -m tests.testbed setup --tests
+	$(WITH_TESTS) -m tests.testbed.chatbench $(if $(MINUTES),--minutes $(MINUTES)) $(if $(RATE),--rate $(RATE)) \
+		$(if $(CHANNELS),--channels $(CHANNELS))
 
 # What stands beside is of no use to other tests
 odd: BESIDE = streamlink,yt-dlp,ffmpeg

@@ -86,7 +86,9 @@ class Presenter:
         chats = await self._chats.views([view["id"] for view in views])
         for view in views:
             if (chat := chats.get(view["id"])) is not None:
-                view["runtime"]["chat"] = chat_view(chat)
+                runtime = view["runtime"]
+                is_gone = runtime["state"] in ("completed", "stopped") and "path" not in runtime
+                runtime["chat"] = chat_view(chat, is_gone=is_gone)
         return views
 
     def known(self, recorder: Recorder) -> View:

@@ -3,17 +3,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
-from streamvaultd.api.views import View, optional, paging
+from streamvaultd.api.views import View, optional, paging, progress_view
 from streamvaultd.core import ranges
+from streamvaultd.core.after.machine import StepRow, StepStatus
 from streamvaultd.core.listing import DoneJob
 from streamvaultd.core.model import JOIN, Recorder, SeamRecord
 from streamvaultd.errors import NoSuchSeam, RecordingUnreadable
+from streamvaultd.jobs.after.facts import files_of
+from streamvaultd.jobs.after.step_program import MadeFile
 from streamvaultd.jobs.made import ResultPart, parse_made
+from streamvaultd.jobs.progress import Headway
 from streamvaultd.varlink.server import Call, Handler
 
 
@@ -23,13 +27,22 @@ class ResultStore(Protocol):
     async def find(self, name_or_id: str) -> Recorder: ...
     async def seams(self, recording: int) -> Sequence[SeamRecord]: ...
     async def last_done_job(self, recording: int, kind: str) -> DoneJob | None: ...
+    async def steps(self, recording: int) -> Sequence[StepRow]: ...
+    async def steps_made(self, recording: int) -> Sequence[tuple[str, Mapping[str, Any]]]: ...
+
+
+class Headways(Protocol):
+    """How far jobs are."""
+
+    def of(self, job: int) -> Headway | None: ...
 
 
 class ResultApi:
     """Handlers of these methods; `handlers()` is what the server is given."""
 
-    def __init__(self, store: ResultStore) -> None:
+    def __init__(self, store: ResultStore, progress: Headways) -> None:
         self._store = store
+        self._progress = progress
 
     def handlers(self) -> dict[str, Handler]:
         """Method name -> handler."""
@@ -57,7 +70,19 @@ class ResultApi:
             made = parse_made(None if job is None else job.result)
         except msgspec.ValidationError as error:
             raise RecordingUnreadable(recording=recording, why=f"the result of its join: {error}") from error
-        return {"parts": [_part_view(part) for part in made.parts], "notes": list(made.notes)}
+        found = {"parts": [_part_view(part) for part in made.parts], "notes": list(made.notes)}
+        return found | optional(steps=await self._steps(recording) or None)
+
+    async def _steps(self, recording: int) -> list[View]:
+        files = files_of(await self._store.steps_made(recording))
+        return [
+            _step_view(
+                row,
+                [file for file in files if file.step == row.step],
+                self._progress.of(row.job) if row.job is not None and row.status is StepStatus.RUNNING else None,
+            )
+            for row in await self._store.steps(recording)
+        ]
 
     async def _find(self, call: Call) -> int:
         return (await self._store.find(call.parameters["recording"])).recording.id
@@ -82,9 +107,25 @@ def seam_view(seam: SeamRecord) -> View:
 def _part_view(part: ResultPart) -> View:
     return {"path": part.path, "bytes": ranges.INT.nearest(part.bytes)} | optional(
         durationUSec=_usec(part.duration_ms),
+        onAir=[_on_air_view(*each) for each in part.on_air] or None,
         isKept=part.is_kept or None,
         segment=None if part.segment is None else ranges.INT.nearest(part.segment),
         sha256=part.sha256,
+    )
+
+
+def _on_air_view(at: float, began: float, length: float) -> View:
+    return {"atUSec": _usec(at), "began": round(ranges.USEC.nearest(began * 1000)), "lengthUSec": _usec(length)}
+
+
+def _step_view(row: StepRow, files: Sequence[MadeFile], headway: Headway | None) -> View:
+    made = [{"path": str(file.path), "bytes": ranges.INT.nearest(file.bytes), "sha256": file.sha256} for file in files]
+    return {"name": row.step, "status": row.status.value, "tries": row.tries, "files": made} | optional(
+        required=row.is_required or None,
+        retryAt=None if row.retry_at is None else {"realtime": row.retry_at},
+        why=row.why,
+        job=row.job,
+        progress=None if headway is None else progress_view(headway),
     )
 
 

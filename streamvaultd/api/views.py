@@ -65,12 +65,12 @@ def recording_view(recorder: Recorder, now: Moment, progress: Headway | None = N
         "id": recording.id,
         "stream": recording.stream,
         "context": _context(recorder),
-        "runtime": _runtime(recorder, now) | optional(progress=None if progress is None else _progress(progress)),
+        "runtime": _runtime(recorder, now) | optional(progress=None if progress is None else progress_view(progress)),
     }
 
 
-def chat_view(found: ChatView) -> View:
-    """A Chat."""
+def chat_view(found: ChatView, *, is_gone: bool = False) -> View:
+    """A Chat; `is_gone`: its file went with the media."""
     chat = found.chat
     return {
         "state": chat.state.value,
@@ -82,8 +82,8 @@ def chat_view(found: ChatView) -> View:
     } | optional(
         heard=found.is_heard if found.rate is not None else None,
         perMinute=None if found.rate is None else round(found.rate),
-        path=chat.path,
-        bytes=chat.size,
+        path=None if is_gone else chat.path,
+        bytes=None if is_gone else chat.size,
         detail=chat.detail,
     )
 
@@ -131,7 +131,8 @@ def _runtime(recorder: Recorder, now: Moment) -> View:
     )
 
 
-def _progress(progress: Headway) -> View:
+def progress_view(progress: Headway) -> View:
+    """A JoinProgress."""
     left = progress.left
     return {"doneBytes": progress.done, "totalBytes": progress.total} | optional(
         etaUSec=None if left is None else usec(left)

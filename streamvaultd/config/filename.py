@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from streamvaultd.base.filenames import FIELDS, NAME_BYTES_MAX, NameFacts, fill
 from streamvaultd.config.kinds import SettingKind, Unfit, text
+from streamvaultd.core.model import Library
 
 TELLING: Final = ("recording", "stream", "start", "title", "id")
 """Fields by which recordings of one streamer can be told apart."""
@@ -58,6 +59,19 @@ def _check_longest(template: str) -> None:
         raise Unfit(str(error)) from None
     if len(name.encode()) > NAME_BYTES_MAX:
         raise Unfit(f"names of files may become longer than {NAME_BYTES_MAX} bytes")
+
+
+USUAL: Final = "{streamer}_{start}_{recording}"
+"""What results are called if nobody says otherwise."""
+
+EPISODE: Final = "{streamer} - S{start:%Y}E{start:%m%d%H%M} - {start:%Y-%m-%d} {title}"
+"""A season for each year, and an episode for each minute of it. The title comes last, for servers take the first thing
+in a name that may be an episode's."""
+
+
+def as_episode(template: str, library: Library) -> str:
+    """The template for a library, unless somebody has set another one."""
+    return EPISODE if library is Library.JELLYFIN and template == USUAL else template
 
 
 FILENAME: Final = SettingKind(check_template, "text with a field in it that tells recordings apart")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from streamvaultd.config.addresses import CATALOGUE, CHAT_AUTHORITY, CHAT_CHANNEL, CHAT_SERVER, LISTEN, TEXTFILE
-from streamvaultd.config.filename import FILENAME
+from streamvaultd.config.filename import FILENAME, USUAL
 from streamvaultd.config.filters import HOURS, PATTERN, TIMEZONE, WEEKDAYS
 from streamvaultd.config.inputs import DURATION_MIN
 from streamvaultd.config.kinds import (
@@ -35,14 +35,13 @@ from streamvaultd.config.kinds import (
 from streamvaultd.config.notifications import TARGETS, TOPICS
 from streamvaultd.config.proxies import CHOICE, NAMES, URLS
 from streamvaultd.config.streamlink_options import OPTIONS
-from streamvaultd.core.model import Container
+from streamvaultd.core.model import Container, Library
 from streamvaultd.core.topic import DEFAULT, Topic
 
 POOL: Final = "proxies.NAME"
 """The section of a pool of proxies, whatever its name."""
 
 HOUR: Final = 3600.0
-OFF: Final = False
 TEN_YEARS: Final = 3650 * DAY
 
 
@@ -77,6 +76,8 @@ class Setting:
     @property
     def default_text(self) -> str:
         """The default as people read it, "" if there is none."""
+        if isinstance(self.default, bool):
+            return str(self.default).lower()
         if isinstance(self.default, list):
             return f"[{', '.join(self.default)}]"
         if isinstance(self.default, bool):
@@ -102,7 +103,7 @@ SETTINGS: Final = (
             "/var/lib/streamvaultd/recordings", own=Own(kind=PATH_TEXT),
             about="Where recordings go: DIRECTORY/STREAMER/FILE. Must be in ReadWritePaths= of the service."),
     Setting("recording", "filename", FILENAME, "filename",
-            "{streamer}_{start}_{recording}", own=SAME,
+            USUAL, own=SAME,
             about="Name of the joined file, without its suffix. Fields: {streamer} {start} {recording} {stream} {id} "
                   "{title} {category} {quality}. See FILE NAMES."),
     Setting("recording", "timezone", TIMEZONE, "policy.timezone", "UTC", own=SAME,
@@ -158,6 +159,17 @@ SETTINGS: Final = (
             about="TasksMax= of each segment's scope."),
     Setting("limits", "job_memory_max", _MEMORY, "policy.job_memory_max", "512M",
             own=SAME, about="MemoryMax= of each job's scope."),
+    Setting("after", "thumbnail", FLAG, "policy.thumbnail", default=False, own=SAME,
+            about="Whether a picture of the joined file is made beside it, NAME-thumb.jpg. Needs ffmpeg."),
+    Setting("after", "sheets", FLAG, "policy.sheets", default=False, own=SAME,
+            about="Whether contact sheets are made, a picture every 10 s, as Jellyfin's pictures to scrub by: "
+                  "NAME.trickplay/320 - 10x10/0.jpg. Needs ffmpeg."),
+    Setting("after", "nfo", FLAG, "policy.nfo", default=False, own=SAME,
+            about="Whether title, date and categories are written beside the joined file for media servers: NAME.nfo, "
+                  "and tvshow.nfo of the streamer."),
+    Setting("after", "library", choice(Library), "policy.library", "none", own=SAME,
+            about="jellyfin: thumbnail, sheets and nfo are made, and names are those of episodes unless filename is "
+                  "set. See MEDIA SERVERS."),
     Setting("retention", "keep_for", limit(span(HOUR, TEN_YEARS)), "retention.keep_for",
             INFINITY, own=SAME,
             about="How long media are kept after the recording has ended. See WHAT IS KEPT."),
@@ -223,7 +235,7 @@ SETTINGS: Final = (
                   "See PROXIES."),
     Setting("streamlink", "secrets", NAMES, "secrets", own=Own(default="[]"), hidden=True,
             about="Credentials with further options, such as tokens and cookies. See SECRETS."),
-    Setting("chat", "capture", FLAG, "policy.chat", OFF, own=SAME,
+    Setting("chat", "capture", FLAG, "policy.chat", default=False, own=SAME,
             about="Whether the chat of a broadcast is captured beside its video. For channels of Twitch."),
     Setting("chat", "channel", CHAT_CHANNEL, "policy.chat_channel", own=Own(default="none"),
             about="The channel on Twitch whose chat is captured, if that is not the one of the URL."),

@@ -130,9 +130,10 @@ class ChatPacked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cleared:
-    """The files of the runs are gone."""
+    """The files of the runs are gone; unless it is kept, the packed one as well."""
 
     at: Moment
+    is_kept: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,7 +234,8 @@ def _handle(chat: Chat, event: ChatEvent) -> ChatStep:
             packed = _to(chat, ChatState.CLEARING, event.at, event.at.monotonic + CLEAR_AGAIN)
             return replace(packed, path=event.path, size=event.size, detail=None), (ClearParts(),)
         case Cleared() if chat.state is ChatState.CLEARING:
-            return _to(chat, ChatState.DONE, event.at), ()
+            done = _to(chat, ChatState.DONE, event.at)
+            return done if event.is_kept else replace(done, path=None, size=None), ()
         case DueNow():
             return _on_due(chat, event.at)
         case TakenOver():
@@ -357,6 +359,12 @@ def channel_of(recording: Recording) -> tuple[str, str] | None:
     if found is None or found[1].lower() in _NO_CHANNEL:
         return None
     return TWITCH, found[1].lower()
+
+
+def is_unwanted(recorder: Recorder) -> bool:
+    """Whether a recording was too short to be kept, or its media were given up: its chat goes with them."""
+    is_given_up = recorder.state in (State.COMPLETED, State.STOPPED) and recorder.path is None
+    return recorder.state is State.DISCARDING or is_given_up
 
 
 def wants_chat(recorder: Recorder) -> bool:

@@ -16,9 +16,14 @@ PAGE_MAX: Final = 1000
 
 STREAM_CHANGED: Final = "stream-changed"
 RECOVERED: Final = "recovered"
-EVENT_KINDS: Final = (*(notice.value for notice in Notice), STREAM_CHANGED, RECOVERED, *CHAT_KINDS)
-"""Of the events of recordings: what people are told, another title of a broadcast, rows made anew by the audit, and
-what happens to chats."""
+STEP_DONE: Final = "step-done"
+STEP_FAILED: Final = "step-failed"
+EVENT_KINDS: Final = (
+    *(notice.value for notice in Notice), STREAM_CHANGED, RECOVERED, *CHAT_KINDS, STEP_DONE, STEP_FAILED
+)  # fmt: skip
+"""Of the events of recordings: what people are told, another title of a broadcast, rows made anew by the audit, what
+happens to chats, and how tries of steps ended.
+"""
 
 T = TypeVar("T")
 

@@ -126,6 +126,13 @@ class Container(StrEnum):
     MP4 = "mp4"  # transport streams become MP4 when they are joined
 
 
+class Library(StrEnum):
+    """For whom results are named, and described beside them."""
+
+    NONE = "none"
+    JELLYFIN = "jellyfin"  # and Kodi, and Plex
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """What one recording goes by; taken from the settings when it starts and kept for its life. Seconds and bytes."""
@@ -150,6 +157,11 @@ class Policy:
     chapters: bool = True  # of its titles, in an MP4
     filename: str = ""  # the template of its result's name; "": what the settings say when it is joined
     timezone: str = "UTC"  # of {start} in that name
+    has_steps: bool = True  # whether anything is made of it after the join, if the settings want it
+    thumbnail: bool = False  # a picture of it is made when it is joined
+    sheets: bool = False  # and contact sheets
+    nfo: bool = False  # and what media servers read of it
+    library: Library = Library.NONE  # all of that at once, and names
     chat: bool = False  # its chat is captured, if its site is known to have one
     chat_channel: str = ""  # the channel on Twitch whose chat that is; "": the one that its URL names
 

@@ -60,6 +60,7 @@ class RecordingParts:
     """Everything about recordings."""
 
     processes: ProcessWatch[str]
+    media: MediaWatch[str]
     runs: Runs
     witnesses: Witnesses
     progress: JoinProgress
@@ -145,6 +146,6 @@ def build_recording(
         lanes=base.lanes, tasks=base.tasks,
     )  # fmt: skip
     return RecordingParts(
-        processes=processes, runs=runs, witnesses=witnesses, progress=progress, joins=joins, removal=removal,
-        executor=executor, manager=manager, takeover=takeover, chats=_build_chats(base, runs),
+        processes=processes, media=media, runs=runs, witnesses=witnesses, progress=progress, joins=joins,
+        removal=removal, executor=executor, manager=manager, takeover=takeover, chats=_build_chats(base, runs),
     )  # fmt: skip

@@ -13,7 +13,7 @@ from streamvaultd.config.settings import Settings
 from streamvaultd.core.model import Recorder
 from streamvaultd.daemon.base import Base
 from streamvaultd.daemon.startup import Startup
-from streamvaultd.errors import StoreInUse, StoreUnavailable
+from streamvaultd.errors import StoreInUse, StoreUnavailable, VaultError
 from streamvaultd.recording.files.output import SegmentFiles
 from streamvaultd.recording.manager import Manager
 from streamvaultd.recording.streamlink.current import Streamlinks
@@ -94,6 +94,16 @@ class Ledger:
         for seconds in self._restarts.of(recorder):
             if self._page is not None:
                 self._page.observe_restart(seconds)
+
+    def on_step(self, recording: int) -> None:
+        """A step of a recording has ended; never waits."""
+        self._tasks.create_task(self._renew(recording))
+
+    async def _renew(self, recording: int) -> None:
+        with suppress(VaultError):  # the next start catches up
+            recorder = self._recorders.known(recording) or await self._store.get(recording)
+            if recorder is not None:
+                self._manifests.renew(recorder)
 
     def build_rescan(self, manager: Manager) -> Rescan:
         """What makes rows of manifests again."""

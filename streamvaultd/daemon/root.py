@@ -91,10 +91,12 @@ def build(base: Base) -> Service:
         unconfined=unconfined,
     )  # fmt: skip
     network.listeners.extend((watching.watches.on_network_back, recorders.on_network_back))
+    upkeep.steps.listeners.extend((ledger.on_step, upkeep.retention.on_step))
     recorders.listeners.extend(
         (
             ledger.on_change,
             upkeep.retention.on_change,
+            upkeep.steps.on_recorder,
             publisher.on_recorder,
             watching.watches.on_recorder,
             base.status.on_recorder,

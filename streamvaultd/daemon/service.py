@@ -81,6 +81,9 @@ class Service:
         await start_watching(base, parts.watching)
         base.tasks.create_task(parts.storage.guard.run())
         base.tasks.create_task(parts.upkeep.retention.run())
+        for recorder in base.recorders.values():
+            parts.upkeep.steps.on_recorder(recorder)
+        base.tasks.create_task(parts.upkeep.steps.run())
         parts.sockets.serve(fds)
         base.tasks.create_task(self._feed_watchdog())
         # Until here they end the process at once, whatever it waits for: a crash, of which the rows say what is left
@@ -112,6 +115,7 @@ class Service:
     async def _stop(self) -> None:
         self._base.notifier.stopping("Stopping; segments record on")
         await self._drain()
+        self._parts.upkeep.steps.let_go()
         live = sum(len(recorder.live) for recorder in self._base.recorders.values())
         self._base.journal.tell(DAEMON_STOPPED, live=live)
 

@@ -59,7 +59,7 @@ def build_sockets(
             manager=recording.manager, store=store, clock=clock, presenter=presenter, segments=segments
         ),
         LookApi(store=store, clock=clock, presenter=presenter, recorders=recorders),
-        ResultApi(store),
+        ResultApi(store, upkeep.step_progress),
         SubscribeApi(
             store=store, hub=hub, clock=clock, presenter=presenter, recorders=recorders, watches=watches,
             segments=segments,

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 
 from streamvaultd.daemon.base import Base
 from streamvaultd.daemon.recording import RecordingParts
+from streamvaultd.jobs.after.step_runs import StepRuns
+from streamvaultd.jobs.after.stepper import Steps
+from streamvaultd.jobs.at_work import AtWork
+from streamvaultd.jobs.progress import JoinProgress, Unheard
 from streamvaultd.scopes.witnesses.bus import UnitBus
 from streamvaultd.upkeep.audit.audits import Audits
 from streamvaultd.upkeep.audit.media import Media
@@ -20,8 +24,10 @@ from streamvaultd.upkeep.retention import Limits, Reprieve, Retention
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upkeep:
-    """The audit with its repairs, and retention."""
+    """What is made of recordings after their joins, the audit with its repairs, and retention."""
 
+    steps: Steps
+    step_progress: JoinProgress
     pruning: Pruning
     retention: Retention
     reprieve: Reprieve
@@ -32,6 +38,9 @@ def build_upkeep(base: Base, *, recording: RecordingParts, bus: UnitBus, limits:
     """Repairs hear of each join that ends."""
     manager, store, clock, settings = recording.manager, base.store, base.clock, base.settings
     pruning = Pruning(store=store, manager=manager, removal=recording.removal, clock=clock)
+    progress = JoinProgress(folder=base.places.state / "jobs", watcher=recording.media, listener=Unheard())
+    step_runs = StepRuns(runs=recording.runs, progress=progress, reports=base.places.state / "jobs", lanes=base.lanes)
+    steps = Steps(store=store, runs=step_runs, pruning=pruning, journal=base.journal, clock=clock, tasks=base.tasks)
     retention = Retention(
         store=store, pruning=pruning, limits=limits, reprieve=reprieve, clock=clock, journal=base.journal
     )
@@ -42,7 +51,9 @@ def build_upkeep(base: Base, *, recording: RecordingParts, bus: UnitBus, limits:
     recording.joins.listeners.append(repairs.on_join_ended)
     snapshots = Snapshots(
         manager=manager, store=store, survey=Survey(bus, base.lanes, base.notifier), runs=recording.runs,
-        joins=recording.joins, chats=recording.chats, clock=clock, settings=settings,
+        jobs=AtWork(recording.joins, steps), chats=recording.chats, clock=clock, settings=settings,
     )  # fmt: skip
     audits = Audits(snapshots=snapshots, repairs=repairs, journal=base.journal)
-    return Upkeep(pruning=pruning, retention=retention, reprieve=reprieve, audits=audits)
+    return Upkeep(
+        steps=steps, step_progress=progress, pruning=pruning, retention=retention, reprieve=reprieve, audits=audits
+    )

@@ -43,6 +43,9 @@ _Ms = Annotated[float, msgspec.Meta(ge=ranges.MILLISECONDS.low, le=ranges.MILLIS
 _WholeMs = Annotated[int, msgspec.Meta(ge=0, le=ranges.MILLISECONDS.high)]
 
 
+_Since = Annotated[float, msgspec.Meta(ge=0, le=ranges.USEC.high / 1000)]
+
+
 class _Seam(msgspec.Struct, rename="camel"):
     older: _Number
     newer: _Number
@@ -59,6 +62,8 @@ class _Part(msgspec.Struct, rename="camel"):
     path: str
     bytes: _Bytes
     duration_ms: _WholeMs | None = None
+    on_air: tuple[tuple[_Ms, _Since, _Ms], ...] = ()
+    """Where in it, from when on (ms since 1970) and for how long (ms) what is there was broadcast."""
     is_kept: bool = False
     """It has what of a segment could not be shown to be in the others."""
     segment: _Number | None = None

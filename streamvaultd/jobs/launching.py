@@ -102,6 +102,7 @@ class JoinRuns:
             "mp4": recording.policy.container is Container.MP4,
             "tries": join,
             "memory": recording.policy.job_memory_max,
+            "timed": recording.policy.chat,
             "least": round(recording.policy.min_duration * 1000),
         }
 

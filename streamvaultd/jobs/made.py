@@ -14,6 +14,8 @@ class ResultPart(msgspec.Struct, kw_only=True):
     path: str
     bytes: int
     duration_ms: int | None = None
+    on_air: tuple[tuple[float, float, float], ...] = ()
+    """Where in it, from when on (ms since 1970) and for how long (ms) what is there was broadcast."""
     is_kept: bool = False
     segment: int | None = None
     """Of a kept one: whose bytes it has."""

@@ -35,6 +35,13 @@ class Listener(Protocol):
     def on_progress(self, recording: int) -> None: ...
 
 
+class Unheard:
+    """A listener for those whom nobody follows."""
+
+    def on_progress(self, recording: int) -> None:
+        """Who asks is told."""
+
+
 class JoinProgress:
     """What is known of the joins that run; `listener` hears of each line that a job writes."""
 

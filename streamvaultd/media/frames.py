@@ -33,13 +33,14 @@ class Frame(NamedTuple):
 class Unit(NamedTuple):
     """A PES packet: where its first transport packet is, those that it consists of, and what they hold together.
 
-    `is_whole`: nothing of it is missing, as far as can be told.
+    `is_whole`: nothing of it is missing, as far as can be told; `is_short`: its end alone is.
     """
 
     pes: ts.Pes
     packets: tuple[bytes, ...]
     data: bytes
     is_whole: bool
+    is_short: bool = False
 
     @property
     def body(self) -> int:
@@ -47,12 +48,20 @@ class Unit(NamedTuple):
         return 9 + self.data[8] if len(self.data) > 8 else len(self.data)
 
     def frames(self) -> list[Frame]:
-        """All of it is one frame, unless it is sound that can be divided."""
+        """All of it is one frame, unless it is sound that can be divided; of what is short, the last may be torn."""
         found = [
             Frame((self.pes.dts + ticks) % ts.WRAP, at, size) for at, size, ticks in sound_frames(self.data, self.body)
         ]
-        is_divided = bool(found) and found[-1].at + found[-1].size == len(self.data)
-        return found if is_divided else [Frame(self.pes.dts, self.body, len(self.data) - self.body)]
+        end = found[-1].at + found[-1].size if found else 0
+        if len(found) > 1 and end < len(self.data) and self.is_short:
+            ticks = found[-1].ticks + ts.difference(found[-1].ticks, found[-2].ticks)
+            return [*found, Frame(ticks % ts.WRAP, end, len(self.data) - end)]
+        return found if end == len(self.data) else [Frame(self.pes.dts, self.body, len(self.data) - self.body)]
+
+    def is_torn(self, frame: Frame) -> bool:
+        """Whether something of a frame is missing, or may be."""
+        is_rest = frame.at + frame.size == len(self.data)
+        return not self.is_whole and (is_rest or not self.is_short)
 
 
 class _Open:
@@ -78,7 +87,8 @@ class _Open:
         """A unit says how long it is, or ends where the next one begins."""
         length = int.from_bytes(self.data[4:6], "big")
         is_there = len(self.data) == 6 + length if length else not at_end
-        return Unit(self.pes, tuple(self.packets), bytes(self.data), is_there and not self.is_torn)
+        is_short = not is_there and not self.is_torn
+        return Unit(self.pes, tuple(self.packets), bytes(self.data), is_there and not self.is_torn, is_short)
 
 
 def units(source: Source, start: int, end: int) -> Iterator[Unit]:

@@ -7,11 +7,12 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from streamvaultd.media import payload, sought, ts
+from streamvaultd.media.left_out_runs import MovedRuns
 from streamvaultd.media.sought import CHUNK, Item, Lost, Sought, Span, digest, is_near, windows
 from streamvaultd.media.timeline import blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from streamvaultd.media.source import Source
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 def look_for_units(file: Source, span: Span, held: Sequence[tuple[Source, int]]) -> None:
     start, end = span
     _require_sync(file, start, end)
-    seen = set[int]()
+    seen, runs = set[int](), MovedRuns()
     for low in range(start, end, sought.SLICE):
         high = min(end, low + sought.SLICE)
         found, seen = _units(file, low, high, seen, is_first=low == start)
@@ -34,11 +35,21 @@ def look_for_units(file: Source, span: Span, held: Sequence[tuple[Source, int]])
                         wanted.find(item)
                     if not wanted:
                         break
-        if wanted:
+        parts = (
+            _items_in(whole, window)
+            for whole, place in held
+            for window in windows(whole, place + low - start, high - low)
+        )
+        missing = runs.without(items, list(wanted), parts) if wanted else []
+        if missing:
             # what is torn, or lacks its start, is held if each of its packets is
-            lost = {(item.key[0], item.at) for item in wanted}
-            rest = [unit for unit in found if (unit.pid, unit.at) in lost]
+            lost = {(item.key[0], item.at) for item in missing}
+            rest = [(unit, before) for unit, before in _behind(found) if (unit.pid, unit.at) in lost]
             _look_for_packets(file, rest, (low, high), [(whole, place + low - start) for whole, place in held])
+
+
+def _items_in(whole: Source, window: Span) -> Iterator[Item]:
+    return (item for unit in payload.units(whole, *window) for item in _items_of(unit))
 
 
 def _require_sync(file: Source, start: int, end: int) -> None:
@@ -95,36 +106,55 @@ def _items_of(unit: payload.Unit) -> Iterator[Item]:
         yield Item((unit.pid, digest(data)), ticks, unit.late, unit.at, unit.end)
 
 
+def _behind(units: Iterable[payload.Unit]) -> Iterator[tuple[payload.Unit, bytes]]:
+    """Each, and the digest of the frame of its stream that is before it."""
+    last: dict[int, bytes] = {}
+    for unit in units:
+        yield unit, last.get(unit.pid, b"")
+        last[unit.pid] = digest(list(unit.frames())[-1][1])
+
+
 def _look_for_packets(
-    file: Source, units: Sequence[payload.Unit], span: Span, held: Sequence[tuple[Source, int]]
+    file: Source, units: Sequence[tuple[payload.Unit, bytes]], span: Span, held: Sequence[tuple[Source, int]]
 ) -> None:
     """Of units that are not in the result as they are: each packet is, or what is torn is how one of them begins."""
     wanted: dict[int, Counter[bytes]] = {}
-    for at, unit in enumerate(units):
+    for at, (unit, _) in enumerate(units):
         start = unit.at if unit.is_begun else max(unit.at, span[0])
         wanted[at] = Counter(data for _, data in _payloads(file, start, unit.end, {unit.pid}))
     for whole, place in held:
         low, high = next(windows(whole, place, span[1] - span[0]))
-        there: dict[int, Counter[bytes]] = {unit.pid: Counter() for unit in units}
+        there: dict[int, Counter[bytes]] = {unit.pid: Counter() for unit, _ in units}
         for pid, data in _payloads(whole, low, high, set(there)):
             there[pid][data] += 1
-        for theirs in payload.units(whole, low, high):
-            for at in [at for at in wanted if _is_start(units[at], theirs)]:
+        for theirs, before in _behind(payload.units(whole, low, high)):
+            for at in [at for at in wanted if _is_start(*units[at], theirs, before)]:
                 del wanted[at]
         for at in list(wanted):
-            mine = there[units[at].pid]
+            mine = there[units[at][0].pid]
             if all(mine[data] >= count for data, count in wanted[at].items()):
                 mine -= wanted.pop(at)
     for at in wanted:
-        raise Lost(f"what PID {units[at].pid} has at byte {units[at].at} is not in the result")
+        unit = units[at][0]
+        raise Lost(f"what PID {unit.pid} has at byte {unit.at} is not in the result")
 
 
-def _is_start(torn: payload.Unit, whole: payload.Unit) -> bool:
-    """Whether a unit, or a frame within it where another muxer packed more of them together, begins as a torn one."""
+def _is_start(torn: payload.Unit, behind: bytes, whole: payload.Unit, before: bytes) -> bool:
+    """Whether a unit, or a frame within it where another muxer packed more of them together, begins as a torn one.
+
+    It is at the same time, or what comes before either is the same.
+    """
     if torn.is_ended or torn.ticks is None or torn.pid != whole.pid:
         return False
-    begins = ((whole.ticks, whole.body), *whole.frames())
-    return any(is_near(torn.ticks, ticks) and data.startswith(torn.body) for ticks, data in begins)
+    frames = list(whole.frames())
+    begins = [(before, whole.ticks, whole.body)]
+    for ticks, data in frames:
+        begins.append((before, ticks, data))
+        before = digest(data)
+    return any(
+        data.startswith(torn.body) and (is_near(torn.ticks, ticks) or (behind and behind == last))
+        for last, ticks, data in begins
+    )
 
 
 def _payloads(source: Source, start: int, end: int, pids: set[int]) -> Iterator[tuple[int, bytes]]:

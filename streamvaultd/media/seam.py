@@ -248,9 +248,14 @@ def _woven_seam(older: Source, newer: Source, woven: Weave, expected: Expected) 
     seam = _pes_seam(older, newer, PesSplice(*woven[:4]))
     if woven.has_holes:
         seam = replace(seam, kind=SeamKind.UNION, note="each has access units that the other lacks")
+    if not woven.is_by_time:
+        seam = replace(seam, overlap_ms=None, note=f"{seam.note}, at other times")
     if woven.has_clock and not woven.missing:
         return seam
-    gap = woven.missing / ts.TICKS_PER_MS if woven.has_clock else passed(clock_gap_ms(older, newer), expected)
+    if woven.has_clock:
+        gap: float | None = woven.missing / ts.TICKS_PER_MS
+    else:
+        gap = passed(clock_gap_ms(older, newer), expected) if woven.is_by_time else None
     length = length_of(gap)
     what = "one of the streams is missing between them" if woven.has_clock else "only the sound is in both"
     if gap is not None and abs(gap) < BACKWARD_NONE_MS:

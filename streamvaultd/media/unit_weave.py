@@ -4,48 +4,42 @@
 Either may lack a stream for a while, as when one of a source's playlists was away: no packet need be equal, and the
 place of the pictures does not tell that of the sound. Frames of one time with the same bytes prove that both are
 captures of one source. All that the newer has is taken from it, and of the older what the newer lacks; where the newer
-has a hole, what both have around it is written anew, in order of time.
+has a hole, what both have around it is written anew, in order of time. Where the clocks of the two differ, frames that
+both have once tell a time of their own (unit_clock.py).
 """
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from streamvaultd.media import ts
-from streamvaultd.media.frames import Frame, Unit, units
-from streamvaultd.media.timeline import blocks, clock_of, first_beats, last_beats, last_counters
+from streamvaultd.media.frames import units
+from streamvaultd.media.timeline import blocks, last_counters
+from streamvaultd.media.unit_sides import by_content, by_time, has_moved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from streamvaultd.media.frames import Frame, Unit
     from streamvaultd.media.source import Source
+    from streamvaultd.media.unit_sides import Known, Side, Sides
 
-# How far back in the older file the newer's start is looked for, and how far before it, and behind the older's end in
-# the newer: a muxer puts what belongs together some seconds apart
-REACH = 256 << 20
-MARGIN = 30_000 * ts.TICKS_PER_MS
 # Frames compared at least, and the bytes that they hold: silence and black frames are alike
 FRAMES_MIN = 2
 PROOF_MIN = 512
-# Frames held in memory of each, some 300 bytes for one
-FRAMES_MAX = 150_000
 # Of the frames that both have, one in so many may be damaged in one of the two
 DAMAGED_ONE_IN = 8
 # What may have to be written anew
 REWRITTEN_MAX = 32 << 20
 # A stream that stands still for longer (ticks) lacks something
 PAUSE = 1000 * ts.TICKS_PER_MS
-# By how much two muxers round a frame's time differently
-ROUNDING = (0, -1, 1, -2, 2)
 
 
 class Weave(NamedTuple):
     """Keep older[:older_end], then `rewritten`, then newer[newer_start:].
 
     `has_clock`: what time is told by is in common. `has_holes`: each has something that the other lacks. `missing`:
-    so many ticks of one of the streams were between the two, and in neither.
+    so many ticks of one of the streams were between the two, and in neither. `is_by_time`: by the same clock in both.
     """
 
     older_end: int
@@ -55,46 +49,23 @@ class Weave(NamedTuple):
     has_clock: bool = False
     has_holes: bool = False
     missing: int = 0
-
-
-@dataclass(slots=True)
-class _Known:
-    """A unit, and its frames: which of them the other capture has, too."""
-
-    pes: ts.Pes
-    frames: list[Frame]
-    is_whole: bool
-    digests: list[bytes]
-    kept: list[Frame] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class _Side:
-    """What a part of a capture holds."""
-
-    units: list[_Known]
-    times: dict[int, dict[int, bytes]]
-    """By PID and time, the digest of each frame; b"" for one that is torn."""
-
-    def at(self, pid: int, ticks: int) -> bytes | None:
-        """The digest of the frame of that time, None without one."""
-        times = self.times.get(pid, {})
-        for off in ROUNDING:
-            found = times.get((ticks + off) % ts.WRAP)
-            if found is not None:
-                return found
-        return None
+    is_by_time: bool = True
 
 
 def find_weave(older: Source, newer: Source) -> Weave | None:
-    """How to put them together; None without proof, or where times do not tell frames apart."""
-    ends = _ends(older, newer)
-    if ends is None:
-        return None
-    clock, first, last = ends
-    mine = _side(older, _low(older, first), older.size, None)
-    yours = _side(newer, 0, newer.size, (last + MARGIN) % ts.WRAP)
-    if mine is None or yours is None or not (proven := _proven(mine, yours)):
+    """How to put them together; None without proof."""
+    timed = by_time(older, newer)
+    woven = None if timed is None else _woven(older, newer, timed)
+    if woven is not None and timed is not None and not has_moved(timed):
+        return woven
+    told = by_content(older, newer)
+    found = None if told is None else _woven(older, newer, told)
+    return woven if found is None else found._replace(is_by_time=False)
+
+
+def _woven(older: Source, newer: Source, sides: Sides) -> Weave | None:
+    mine, yours, first, clock = sides
+    if not (proven := _proven(mine, yours)):
         return None
     _decide(mine, yours)
     _decide_torn(yours, mine)
@@ -102,54 +73,7 @@ def find_weave(older: Source, newer: Source) -> Weave | None:
     return None if found is None else found._replace(has_clock=clock in proven)
 
 
-def _ends(older: Source, newer: Source) -> tuple[int, int, int] | None:
-    """(the clock's PID, newer's first timestamp, older's last one) if they overlap."""
-    heads = first_beats(newer, 0, newer.size)
-    tails = last_beats(older, 0, older.size)
-    clock = clock_of(heads)
-    if clock is None or not heads.keys() & tails.keys():
-        return None
-    zero = heads[clock].pes.dts
-    first = min((beat.pes.dts for beat in heads.values()), key=lambda dts: ts.difference(dts, zero))
-    last = max((beat.pes.dts for beat in tails.values()), key=lambda dts: ts.difference(dts, zero))
-    return (clock, first, last) if ts.difference(last, first) >= 0 else None
-
-
-def _low(older: Source, first: int) -> int:
-    """Where to begin to look in older for what newer begins with."""
-    reach = 8 << 20
-    while True:
-        low = max(0, older.size - reach) // ts.PACKET * ts.PACKET
-        heads = first_beats(older, low, older.size)
-        is_before = any(ts.difference(beat.pes.dts, first) < -MARGIN for beat in heads.values())
-        if not low or is_before or reach >= REACH:
-            return low
-        reach = min(4 * reach, REACH)
-
-
-def _side(source: Source, start: int, end: int, until: int | None) -> _Side | None:
-    """What is in these bytes, up to a timestamp; None if there are two frames of one time, or too many."""
-    side, count = _Side([], {}), 0
-    for unit in units(source, start, end):
-        frames = unit.frames()
-        count += len(frames)
-        times = side.times.setdefault(unit.pes.pid, {})
-        digests = [_digest(unit, frame) if unit.is_whole else b"" for frame in frames]
-        if count > FRAMES_MAX or any(frame.ticks in times for frame in frames):
-            return None
-        times.update((frame.ticks, digest) for frame, digest in zip(frames, digests, strict=True))
-        side.units.append(_Known(unit.pes, frames, unit.is_whole, digests))
-        if until is not None and ts.difference(unit.pes.dts, until) > 0:
-            break
-    side.units.sort(key=lambda known: known.pes.at)
-    return side
-
-
-def _digest(unit: Unit, frame: Frame) -> bytes:
-    return hashlib.blake2b(unit.data[frame.at : frame.at + frame.size], digest_size=16).digest()
-
-
-def _proven(mine: _Side, yours: _Side) -> set[int]:
+def _proven(mine: Side, yours: Side) -> set[int]:
     """The PIDs whose frames are the same in both; empty if some are that are not."""
     sizes, found = dict[int, int](), dict[int, set[bytes]]()
     wrong = 0
@@ -168,23 +92,30 @@ def _proven(mine: _Side, yours: _Side) -> set[int]:
     return {pid for pid, each in found.items() if len(each) >= FRAMES_MIN and sizes[pid] >= PROOF_MIN}
 
 
-def _decide(mine: _Side, yours: _Side) -> None:
-    """Of the older is kept what the newer does not have, or has torn."""
+def _decide(mine: Side, yours: Side) -> None:
+    """Of the older is kept what the newer does not have, or has torn, or more of it; of two that are alike one."""
     for known in mine.units:
         known.kept = [
             frame
-            for frame in known.frames
-            if (other := yours.at(known.pes.pid, frame.ticks)) is None or (not other and known.is_whole)
+            for frame, digest in zip(known.frames, known.digests, strict=True)
+            if (other := yours.at(known.pes.pid, frame.ticks)) is None
+            or (not other and (digest or frame.size > yours.torn_size(known.pes.pid, frame.ticks)))
         ]
 
 
-def _decide_torn(yours: _Side, mine: _Side) -> None:
-    """Of the newer all is kept, apart from what it has torn and the older has whole."""
+def _decide_torn(yours: Side, mine: Side) -> None:
+    """Of the newer all is kept, apart from what it has torn and the older has whole, or more of it."""
     for known in yours.units:
-        known.kept = [frame for frame in known.frames if known.is_whole or not mine.at(known.pes.pid, frame.ticks)]
+        known.kept = [
+            frame
+            for frame, digest in zip(known.frames, known.digests, strict=True)
+            if digest
+            or (other := mine.at(known.pes.pid, frame.ticks)) is None
+            or not (other or frame.size < mine.torn_size(known.pes.pid, frame.ticks))
+        ]
 
 
-def _assembled(older: Source, newer: Source, mine: _Side, yours: _Side, first: int) -> Weave | None:
+def _assembled(older: Source, newer: Source, mine: Side, yours: Side, first: int) -> Weave | None:
     changed = [known for known in mine.units if len(known.kept) < len(known.frames)]
     start = changed[0].pes.at if changed else older.size
     rest = [known for known in mine.units if known.pes.at >= start and known.kept]
@@ -194,10 +125,13 @@ def _assembled(older: Source, newer: Source, mine: _Side, yours: _Side, first: i
         for known in rest
         if ts.difference(known.kept[-1].ticks, first) >= heads.get(known.pes.pid, 0)
     ]
-    torn = [known.pes.at for known in yours.units if not known.kept]
+    torn = [known.pes.at for known in yours.units if len(known.kept) < len(known.frames)]
     end = _end_of_holes(newer, yours, holes, torn, first)
     overlap = sum(frame.size for known in changed for frame in known.frames if frame not in known.kept)
-    if not _has_more(mine, yours):
+    if end and yours.is_cut:
+        return None
+    is_better = mine.is_still and not yours.is_still
+    if not yours.is_cut and not is_better and not _has_more(mine, yours):
         return Weave(
             older.size,
             b"",
@@ -212,7 +146,7 @@ def _assembled(older: Source, newer: Source, mine: _Side, yours: _Side, first: i
     return Weave(start, rewritten, end, overlap, has_holes=bool(holes), missing=_missing(mine, heads, first))
 
 
-def _missing(mine: _Side, heads: Mapping[int, int], first: int) -> int:
+def _missing(mine: Side, heads: Mapping[int, int], first: int) -> int:
     """The longest time from where a stream of the older ends to where the newer begins with it."""
     found = 0
     for pid in mine.times.keys() & heads.keys():
@@ -222,16 +156,17 @@ def _missing(mine: _Side, heads: Mapping[int, int], first: int) -> int:
     return found if found > PAUSE else 0
 
 
-def _has_more(mine: _Side, yours: _Side) -> bool:
-    """Whether the newer has a frame that the older lacks."""
+def _has_more(mine: Side, yours: Side) -> bool:
+    """Whether the newer has a frame that the older lacks, or has less of."""
     return any(
-        not mine.at(known.pes.pid, frame.ticks) and (known.is_whole or mine.at(known.pes.pid, frame.ticks) is None)
+        (other := mine.at(known.pes.pid, frame.ticks)) is None
+        or (not other and (digest or frame.size > mine.torn_size(known.pes.pid, frame.ticks)))
         for known in yours.units
-        for frame in known.frames
+        for frame, digest in zip(known.frames, known.digests, strict=True)
     )
 
 
-def _end_of_holes(newer: Source, yours: _Side, holes: Sequence[int], torn: Sequence[int], first: int) -> int:
+def _end_of_holes(newer: Source, yours: Side, holes: Sequence[int], torn: Sequence[int], first: int) -> int:
     """Where in the newer nothing of the older is to come any more."""
     if not holes and not torn:
         return 0
@@ -249,7 +184,7 @@ class _Half:
     """What is kept of some bytes of a capture, as packets with their times."""
 
     def __init__(
-        self, source: Source, span: tuple[int, int], side: _Side, first: int, *, tables_until: float, is_begun: bool
+        self, source: Source, span: tuple[int, int], side: Side, first: int, *, tables_until: float, is_begun: bool
     ) -> None:
         self._source = source
         self._start, self._end = span
@@ -278,13 +213,13 @@ class _Half:
                 if is_kept and pid != ts.PID_NULL:
                     yield when, packet
 
-    def _trimmed(self, known: _Known) -> Iterator[tuple[float, bytes]]:
+    def _trimmed(self, known: Known) -> Iterator[tuple[float, bytes]]:
         """The frames of a unit that are kept, each run of them as a unit."""
-        whole = next(
-            (unit for unit in units(self._source, known.pes.at, self._source.size) if unit.pes == known.pes), None
-        )
+        reader = units(self._source, known.pes.at, self._source.size)
+        whole = next((unit for unit in reader if unit.pes.at == known.pes.at), None)
         if whole is None:
             return
+        clock = whole.pes.dts - known.pes.dts
         runs: list[list[Frame]] = []
         for frame in known.kept:
             if runs and runs[-1][-1].at + runs[-1][-1].size == frame.at:
@@ -293,7 +228,7 @@ class _Half:
                 runs.append([frame])
         for run in runs:
             data = whole.data[run[0].at : run[-1].at + run[-1].size]
-            header = _header(whole, run[0].ticks, len(data))
+            header = _header(whole, (run[0].ticks + clock) % ts.WRAP, len(data))
             yield float(ts.difference(run[0].ticks, self._first)), _packets(known.pes.pid, header + data)
 
 

@@ -6,13 +6,15 @@ Only regular files below the streamer's folder are ever removed, whatever a row 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from streamvaultd.base.lanes import Lanes
 from streamvaultd.core.listing import DoneJob
 from streamvaultd.core.model import JOIN, Phase, Recorder
+from streamvaultd.jobs.after.facts import files_of
+from streamvaultd.recording.chat.chat_files import packed_name
 from streamvaultd.recording.ports import RecordingFiles
 
 
@@ -20,6 +22,7 @@ class RemovalStore(Protocol):
     """Raises StoreUnavailable."""
 
     async def last_done_job(self, recording: int, kind: str) -> DoneJob | None: ...
+    async def steps_made(self, recording: int) -> Sequence[tuple[str, Mapping[str, Any]]]: ...
 
 
 class MediaFiles(Protocol):
@@ -27,6 +30,7 @@ class MediaFiles(Protocol):
 
     def sizes(self, paths: Sequence[Path]) -> dict[Path, int]: ...
     def remove(self, paths: Sequence[Path]) -> None: ...
+    def remove_empty(self, folders: Sequence[Path]) -> None: ...
 
 
 class Removal:
@@ -39,13 +43,22 @@ class Removal:
         self._lanes = lanes
 
     async def sizes(self, recorder: Recorder) -> dict[Path, int]:
-        """The files of a recording that are there, and their bytes: its result with all parts, or its segments."""
-        paths = self._segments(recorder) if recorder.path is None else await self._result(recorder)
-        return await self._sizes(recorder, paths)
+        """The files of a recording that are there, and their bytes: its chat, and its segments, or its result with all
+        parts.
+
+        What steps have made of a result goes with it, and before it.
+        """
+        paths = self._segments(recorder)
+        if recorder.path is not None:
+            paths = [*await self._made(recorder), *await self._result(recorder)]
+        return await self._sizes(recorder, [*paths, _chat(recorder)])
 
     async def remove(self, recorder: Recorder, paths: Sequence[Path]) -> None:
-        """After this returns they are gone for good."""
-        await self._lanes.run(recorder.recording.directory, self._media.remove, paths)
+        """After this returns they are gone for good, and with them the streamer's folders that only they were in."""
+        lane, streamer = recorder.recording.directory, _folder(recorder)
+        await self._lanes.run(lane, self._media.remove, paths)
+        inner = {folder for path in paths for folder in path.parents if streamer in folder.parents}
+        await self._lanes.run(lane, self._media.remove_empty, sorted(inner, reverse=True))
 
     async def remove_segments(self, recorder: Recorder) -> bool:
         """Remove the segments of a recording whose result is there, with all that is kept beside it.
@@ -71,10 +84,11 @@ class Removal:
             raise OSError(0, "it is not there; is its disk mounted?", str(folder))
 
     async def discard(self, recorder: Recorder) -> dict[Path, int]:
-        """Remove the result of the last join as well as the segments; what was there of them. May be repeated."""
+        """Remove the result of the last join, the segments and the chat; what was there of them. May be repeated."""
         await self.require_disk(recorder)
         lane = recorder.recording.directory
-        segments, result = self._segments(recorder), await self._result(recorder)
+        segments = self._segments(recorder)
+        result = [*await self._result(recorder), _chat(recorder)]
         found = await self._sizes(recorder, [*segments, *result])
         if segments:
             await self._lanes.run(lane, self._files.remove_segments, segments, segments[0].parent)
@@ -91,6 +105,9 @@ class Removal:
         kept = [segment for segment in recorder.segments if segment.phase is Phase.ENDED]
         return [self._files.segment_path(recorder.recording, segment.number) for segment in kept]
 
+    async def _made(self, recorder: Recorder) -> list[Path]:
+        return [file.path for file in files_of(await self._store.steps_made(recorder.recording.id))]
+
     async def _result(self, recorder: Recorder) -> list[Path]:
         job = await self._store.last_done_job(recorder.recording.id, JOIN)
         result = job.result if job is not None and isinstance(job.result, dict) else {}  # or another hand's
@@ -106,6 +123,11 @@ def _are_there(paths: Sequence[Path]) -> bool:
 
 def _folder(recorder: Recorder) -> Path:
     return Path(recorder.recording.directory) / recorder.recording.streamer
+
+
+def _chat(recorder: Recorder) -> Path:
+    """Where its chat is once it is packed, if it has one."""
+    return _folder(recorder) / packed_name(recorder.recording.id)
 
 
 def _is_own(recorder: Recorder, path: Path) -> bool:

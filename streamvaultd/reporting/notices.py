@@ -77,6 +77,21 @@ LEAD_LEFT_OUT: Final = Entry(
     "The first {seconds} s of recording {recording} of '{streamer}' are left out, the recording before ends with them: "
     "{size} bytes",
 )
+STEP_FAILED: Final = Entry(
+    "6f0c8b7d1e6b4a55a7c3d2f94be1078a",
+    WARNING,
+    "Step {step} of recording {recording} of '{streamer}' failed and is tried again: {why}",
+)
+STEP_GIVEN_UP: Final = Entry(
+    "b1d49e20c7f84d1f9a35e0c86d72f419",
+    WARNING,
+    "Step {step} of recording {recording} of '{streamer}' failed and is given up: {why}",
+)
+STEP_HELD_UP: Final = Entry(
+    "3ce7a5f0482b4d6c8e19b60fd7a2c583",
+    WARNING,
+    "Cannot go on with step {step} of recording {recording} of '{streamer}': {why}, trying again",
+)
 CHAT_DIED: Final = Entry(
     "4e5652179998458f9132f8b69a8e7fa4",
     WARNING,

@@ -19,6 +19,7 @@ from streamvaultd.base.clock import Clock
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Moment, ScopeLimits
 from streamvaultd.errors import NoSuchUnit
+from streamvaultd.scopes.hold import hold, let_go
 from streamvaultd.scopes.ports import Command, FdStore, Found, Launcher, Scopes, Watcher
 from streamvaultd.scopes.witnesses.cgroups import scope_memory
 from streamvaultd.scopes.witnesses.pidfd import last_words, parse_exit_record
@@ -133,6 +134,12 @@ class Runs:
         """Bytes that the processes of a run hold, and its limit; None is what is not known. See scope_memory()."""
         group = self._groups.get(unit)
         return (None, None) if group is None else scope_memory(group)
+
+    def hold(self, unit: str, *, is_held: bool) -> None:
+        """Let the processes of a run rest, or go on; see scopes/hold.py."""
+        group = self._groups.get(unit)
+        if group is not None:
+            (hold if is_held else let_go)(group)
 
     async def stop(self, unit: str) -> bool:
         """Stop a scope; False if there is none. Raises VaultError when that cannot be told."""

@@ -15,11 +15,12 @@ from streamvaultd.errors import NoSuchRecording
 from streamvaultd.store.broadcasts import describe_stream
 from streamvaultd.store.figures import Figures, select_figures
 from streamvaultd.store.ledger import end_job, insert_event, insert_job
-from streamvaultd.store.local import LocalStore
 from streamvaultd.store.recordings import update_recording
 from streamvaultd.store.records import JobStatus
 from streamvaultd.store.rows import recording_values
 from streamvaultd.store.schema import recordings, segments, streamers, streams
+from streamvaultd.store.step_rows import insert_done
+from streamvaultd.store.stepped import SteppedStore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,7 +37,7 @@ STREAM_MAX: Final = 1_000_000_000
 """A greater number of a stream is not taken from a folder's name: new ones count on from the greatest."""
 
 
-class RecoverableStore(LocalStore):
+class RecoverableStore(SteppedStore):
     """A store whose rows can be looked at as they stand, and that takes recordings back; made by open()."""
 
     async def save(self, recorder: Recorder, changed: tuple[Segment, ...]) -> None:
@@ -96,13 +97,24 @@ class RecoverableStore(LocalStore):
         return await self._read(lambda connection: connection.scalar(query) is not None)
 
     async def insert_rebuilt(
-        self, recorder: Recorder, broadcast: Broadcast, made: Mapping[str, object] | None = None
+        self,
+        recorder: Recorder,
+        broadcast: Broadcast,
+        made: Mapping[str, object] | None = None,
+        steps: Mapping[str, Mapping[str, object]] | None = None,
     ) -> Recorder:
         """A recording that is not in the store, under its own numbers as far as they are free; as it is then.
 
-        `made`: what its join did, if one has.
+        `made`: what its join did, if one has; `steps`: what steps made, by their names.
         """
-        return await self._write(lambda connection: self._insert_rebuilt(connection, recorder, broadcast, made))
+
+        def work(connection: Connection) -> Recorder:
+            inserted = self._insert_rebuilt(connection, recorder, broadcast, made)
+            for name, files in (steps or {}).items():
+                insert_done(connection, inserted.recording.id, name, files, recorder.since.realtime)
+            return inserted
+
+        return await self._write(work)
 
     def _insert_rebuilt(
         self, connection: Connection, recorder: Recorder, broadcast: Broadcast, made: Mapping[str, object] | None

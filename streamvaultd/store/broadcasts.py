@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import desc, insert, select, update
+from sqlalchemy import Text, cast, desc, insert, select, update
 
 from streamvaultd.core.listing import STREAM_CHANGED
 from streamvaultd.core.model import JOIN, Broadcast, Titled
@@ -72,15 +73,26 @@ def select_broadcast(connection: Connection, recording: int) -> Broadcast:
 
 def select_titles(connection: Connection, recording: int) -> list[Titled]:
     """What a recording's broadcast was called, in order; the first since 0, with nothing where that is not known."""
-    columns = events.c.at, events.c.fields
+    # As text: what another hand wrote costs itself, and not all of them
+    columns = events.c.at, cast(events.c.fields, Text).label("fields")
     query = select(*columns).where(events.c.recording_id == recording, events.c.kind == STREAM_CHANGED)
-    changes = [(row.at, row.fields or {}) for row in connection.execute(query.order_by(events.c.id).limit(TITLES_MAX))]
+    rows = connection.execute(query.order_by(events.c.id).limit(TITLES_MAX)).all()
+    changes = [(at, fields) for at, text in rows if (fields := _object(text)) is not None and isinstance(at, int)]
     if not changes:
         now = select_broadcast(connection, recording)
         return [Titled(0, now.title, now.category)]
     first = changes[0][1]
     found = [Titled(0, _text(first, "was_title"), _text(first, "was_category"))]
     return found + [Titled(at, _text(fields, "title"), _text(fields, "category")) for at, fields in changes]
+
+
+def _object(text: str | None) -> dict[str, Any] | None:
+    """The fields of an event; None where another hand wrote something else."""
+    try:
+        found = json.loads(text or "")
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _text(fields: dict[str, Any], name: str) -> str:

@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 
 from streamvaultd.core import ranges
 from streamvaultd.store.schema import WANTED, recordings, seams, segments
+from streamvaultd.store.step_rows import select_counts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """Recordings by status and those marked to be kept, segments by cause of their end, bytes received, and seams by
-    kind with their gaps (ms).
+    """Recordings by status and those marked to be kept, segments by cause of their end, bytes received, seams by kind
+    with their gaps (ms), and steps by status.
     """
 
     recordings: Mapping[str, int]
@@ -29,10 +30,11 @@ class Figures:
     bytes: int
     seams: Mapping[str, int]
     gap_ms: float
+    steps: Mapping[str, int]
 
 
 def select_figures(connection: Connection) -> Figures:
-    """The figures now: five statements, each over one table or one of its indexes."""
+    """The figures now: six statements, each over one table or one of its indexes."""
     by_status = select(recordings.c.status, func.count()).group_by(recordings.c.status)
     by_cause = select(segments.c.cause, func.count()).where(segments.c.cause.is_not(None)).group_by(segments.c.cause)
     by_kind = select(seams.c.kind, func.count(), func.coalesce(func.sum(seams.c.gap_ms), 0.0)).group_by(seams.c.kind)
@@ -44,4 +46,5 @@ def select_figures(connection: Connection) -> Figures:
         bytes=int(ranges.BYTES.nearest(connection.scalar(select(func.total(segments.c.bytes))) or 0.0)),
         seams={kind: count for kind, count, _ in kinds},
         gap_ms=sum(gap for _, _, gap in kinds),
+        steps=select_counts(connection),
     )

@@ -52,6 +52,7 @@ from streamvaultd.store.recordings import (
 from streamvaultd.store.records import EventRecord, JobRecord, JobStatus
 from streamvaultd.store.rows import Present
 from streamvaultd.store.schema import jobs, meta, recordings, streamers
+from streamvaultd.store.step_rows import follow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -194,8 +195,8 @@ class LocalStore:
         return await self._read(lambda connection: select_outputs(connection, recording))
 
     async def save(self, recorder: Recorder, changed: tuple[Segment, ...]) -> None:
-        """Write a recorder and those of its segments that changed; raises NoSuchRecording."""
-        await self._write(lambda connection: update_recording(connection, recorder, changed, self._place))
+        """Write a recorder and those of its segments that changed, and plan its steps; raises NoSuchRecording."""
+        await self._write(lambda connection: self._save(connection, recorder, changed))
 
     async def load_unfinished(self) -> tuple[Recorders, list[tuple[int, str]]]:
         """The recorders with which something still has to happen, newest first.
@@ -335,6 +336,10 @@ class LocalStore:
     async def outbox_forget(self, last: int) -> None:
         """The catalogue has what was noted up to `last`."""
         await self._call(self._engine, lambda connection: outbox.forget(connection, last))
+
+    def _save(self, connection: Connection, recorder: Recorder, changed: tuple[Segment, ...]) -> None:
+        update_recording(connection, recorder, changed, self._place)
+        follow(connection, recorder)
 
     def _find_streamer(self, connection: Connection, name: str) -> Recorder | None:
         named = streamers.c.username == name

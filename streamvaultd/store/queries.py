@@ -31,6 +31,7 @@ from streamvaultd.store.ledger import parse_event, parse_job
 from streamvaultd.store.recordings import ROW_ERRORS
 from streamvaultd.store.rows import Present, parse_recorder
 from streamvaultd.store.schema import KEPT, WANTED, events, jobs, recordings, segments, streamers, streams
+from streamvaultd.store.step_rows import HELD
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, RowMapping, Select, Table
@@ -61,11 +62,6 @@ class QueryableStore(RecoverableStore):
         """As ever."""
         await super().finish_job(job, ok=ok, result=result, now=now)
         await self._tell_job(job)
-
-    async def _tell_job(self, job: int) -> None:
-        found = await self.job(job)
-        if found is not None and self._listener is not None:
-            self._listener.on_job(found)
 
     async def page_recordings(self, query: RecordingQuery) -> Page[Summary]:
         """Recordings; those whose rows cannot be read are left out."""
@@ -289,7 +285,7 @@ def _prunable(
 
 def _results(connection: Connection, streamer: str) -> list[Result]:
     which = [_HAS_RESULT, *_of_streamer(recordings.c.streamer_id, streamer)]
-    columns = select(recordings.c.id, recordings.c.end_time, recordings.c.bytes, recordings.c.kept)
+    columns = select(recordings.c.id, recordings.c.end_time, recordings.c.bytes, recordings.c.kept, HELD.label("held"))
     try:
         return [_result(row) for row in connection.execute(columns.where(*which)).mappings()]
     except ROW_ERRORS:
@@ -305,4 +301,4 @@ def _result(row: RowMapping) -> Result:
     size = 0 if row["bytes"] is None else row["bytes"]  # a rebuilt row may not know it
     if not isinstance(size, int):
         raise TypeError(size)
-    return Result(recording=row["id"], ended=row["end_time"], size=size, kept=row["kept"])
+    return Result(recording=row["id"], ended=row["end_time"], size=size, kept=row["kept"], has_steps=bool(row["held"]))

@@ -34,18 +34,22 @@ from sqlalchemy import (
 if TYPE_CHECKING:
     from sqlalchemy import Dialect
 
-REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
+REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
 """Every schema this program knows, oldest first."""
 
 HEAD: Final = REVISIONS[-1]
 
 STATUSES: Final = ("recording", "finalizing", "completed", "stopped", "failed")
 JOB_STATUSES: Final = ("running", "done", "failed")
+STEP_STATUSES: Final = ("waiting", "due", "running", "done", "failed", "skipped")
 CHAT_UNFINISHED: Final = text("state <> 'done'")
 """Chats with which something still has to happen; as KEPT, in these very words."""
 
 KEPT: Final = text("status <> 'removed'")
 """Segments whose file may be there; a query finds them by their index only if it says so in these very words."""
+
+UNFINISHED: Final = text("status IN ('waiting', 'due', 'running')")
+"""Steps with which something still has to happen; as KEPT, in these very words."""
 
 WANTED: Final = text("kept")
 """Recordings that somebody wants for good; as KEPT, in these very words."""
@@ -300,6 +304,26 @@ jobs = Table(
     Index(None, "recording_id"),
     Index(None, "status"),
     sqlite_autoincrement=True,
+)
+
+steps = Table(
+    "steps",
+    metadata,
+    _id(),
+    _reference("recording_id", "recordings.id"),
+    Column("step", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("required", Boolean, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("losses", Integer, nullable=False),
+    Column("retry_at", Realtime),
+    Column("job_id", BigInteger),
+    Column("why", Prose),
+    _json("made"),
+    Column("changed_at", Realtime, nullable=False),
+    _one_of("status", STEP_STATUSES),
+    UniqueConstraint("recording_id", "step"),
+    Index("ix_steps_unfinished", "recording_id", sqlite_where=UNFINISHED, postgresql_where=UNFINISHED),
 )
 
 chats = Table(

@@ -69,6 +69,10 @@ class Pruning:
         self._clock = clock
         self._taken: set[int] = set()
 
+    def is_at(self, recording: int) -> bool:
+        """Whether the media of a recording are being removed, or it is being marked."""
+        return recording in self._taken
+
     async def keep(self, stored: Recorder, *, keep: bool) -> Recorder:
         """The recording, marked to be kept or not any longer, and so in the store.
 

@@ -110,6 +110,10 @@ class Retention:
         if recorder.state.is_final and recorder.path is not None:
             self._wanted.set()
 
+    def on_step(self, _recording: int) -> None:
+        """A step of a recording has ended: its media may go now; never waits."""
+        self._wanted.set()
+
     @property
     def _held_until(self) -> float:
         return max(self._reprieve.until, self._rests_until)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from streamvaultd.config.credentials import Options
-from streamvaultd.config.filename import check_template
+from streamvaultd.config.filename import as_episode, check_template
 from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.core.model import Recording
 from streamvaultd.core.watching.streamer import Streamer
@@ -45,9 +45,10 @@ class Profiles:
     def template_for(self, recording: Recording) -> str:
         """How the joined file is called: as it was said when the recording began, if that is a template still."""
         with suppress(ValueError):
-            return check_template(recording.policy.filename)
+            return as_episode(check_template(recording.policy.filename), recording.policy.library)
         streamer = self._streamer_of(recording)
-        return (streamer.filename if streamer else "") or self._settings.now.filename
+        found = (streamer.filename if streamer else "") or self._settings.now.filename
+        return as_episode(found, recording.policy.library)
 
     def _streamer_of(self, recording: Recording) -> Streamer | None:
         """The streamer whose file a recording goes by: the one of its name, if it is of the same source."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from streamvaultd.core.model import Recorder
-    from streamvaultd.store.local import LocalStore
+    from streamvaultd.store.stepped import SteppedStore
     from streamvaultd.varlink.server import Call
 
 
@@ -51,7 +51,7 @@ METHODS = ("Get", "GetStream", "ListSegments", "Why", "ListSeams", "ListParts")
 
 
 @asynccontextmanager
-async def daemon(store: LocalStore, folder: Path) -> AsyncIterator[Callable[..., Any]]:
+async def daemon(store: SteppedStore, folder: Path) -> AsyncIterator[Callable[..., Any]]:
     """A way to run streamvaultctl against a socket that this store is behind: (exit code, output)."""
     idle = cast("Any", SimpleNamespace(recorders={}, segment_path=segment_path, pid=_nothing, of=_nothing))
     clock = SetClock(later(120))
@@ -60,7 +60,7 @@ async def daemon(store: LocalStore, folder: Path) -> AsyncIterator[Callable[...,
         manager=idle, store=store, clock=clock, presenter=presenter,
         segments=Segments(files=idle, processes=idle, memory=Memory()),
     )  # fmt: skip
-    handlers = all_handlers(api, ResultApi(store)) | {"GetStream": _no_stream}
+    handlers = all_handlers(api, ResultApi(store, idle)) | {"GetStream": _no_stream}
     interface = ServedInterface(read_definition(RECORDER), {name: handlers[name] for name in METHODS})
     server = Server(Info("streamvault", "test", "1", "https://example.org/"), [interface], check_replies=True)
 

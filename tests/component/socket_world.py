@@ -136,7 +136,7 @@ class World:
             ),
             StreamlinkApi(streamlinks=streamlinks, settings=self.settings),
             AuditApi(idle),
-            ResultApi(self.store),
+            ResultApi(self.store, self.progress),
             LookApi(store=self.store, clock=self.clock, presenter=presenter, recorders=recorders),
             SubscribeApi(
                 store=self.store, hub=self.hub, clock=self.clock, presenter=presenter, recorders=recorders,

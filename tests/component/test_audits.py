@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -149,15 +149,14 @@ class House:
             "manager": self.manager,
             "store": store,
             "runs": self.scopes,
-            "joins": self.scopes,
             "clock": CLOCK,
             "journal": self.journal,
             "settings": LiveSettings(settings),
         }
         journal = common.pop("journal")
-        snapshots = Snapshots(survey=self.machine, chats=NO_CHATS, **common)
+        snapshots = Snapshots(survey=self.machine, jobs=cast("Any", self.scopes), chats=NO_CHATS, **common)
         media = Media(lanes=Lanes(), files=FILES, salvage=Salvage())
-        self.repairs = Repairs(media=media, journal=journal, **common)
+        self.repairs = Repairs(media=media, journal=journal, joins=cast("Any", self.scopes), **common)
         self.audits = Audits(snapshots=snapshots, repairs=self.repairs, journal=journal, pause=self.pause)
         self.pauses = 0
 

@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 
 from streamvaultd.media import ts
-from streamvaultd.media.plan import Plan
+from streamvaultd.media.left_out import left_out
+from streamvaultd.media.plan import Plan, plan_join
 from streamvaultd.media.seam import Certainty, SeamKind
+from streamvaultd.media.splice import Splice
 from tests.component.test_join_muxed import AUDIO_PID, broadcast, digests, join, muxed
+from tests.fakes.memory import BytesSource
 
 pytestmark = pytest.mark.timeout(600)  # real programs, on whatever machine
 __all__ = ["broadcast"]
@@ -94,3 +97,21 @@ def test_three_runs_beside_each_other(broadcast: Path) -> None:
         muxed(broadcast, 13, 34),
     ]
     assert_union(broadcast, *captures)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_two_that_are_torn_at_the_same_place_lose_nothing_of_it(broadcast: Path, seed: int) -> None:
+    """Both were killed then; what was written last of either is cut off anywhere."""
+    rnd = random.Random(seed)  # noqa: S311 - places, no secrets
+    captures = [muxed(broadcast, 0, 14), muxed(broadcast, 6, 14)]
+    sizes = [(len(data) // ts.PACKET - rnd.randrange(30)) * ts.PACKET for data in captures]
+    sources = [BytesSource(data[:size]) for data, size in zip(captures, sizes, strict=True)]
+    [plan] = plan_join(sources)
+    data = Splice(sources, plan.pieces).read(0, plan.size)
+    assert left_out(sources, [plan]) == []
+    for stream in ("v", "a"):
+        # the last one may be torn
+        had = {packet for source in sources for packet in packets_of(broadcast, source.data, stream)[:-1]}
+        found = packets_of(broadcast, data, stream)
+        assert len(found) == len(set(found))
+        assert had - set(found) == set()

@@ -51,7 +51,7 @@ from tests.fakes.parts import Begun
 
 ROOT = Path(__file__).resolve().parents[2]
 CLOCK = SystemClock()
-NONE = Figures(recordings={}, kept=0, causes={}, bytes=0, seams={}, gap_ms=0.0)
+NONE = Figures(recordings={}, kept=0, causes={}, bytes=0, seams={}, gap_ms=0.0, steps={})
 Samples = dict[tuple[str, str], float]
 
 
@@ -107,6 +107,7 @@ def test_a_page_says_what_runs_and_what_was() -> None:
         bytes=5000,
         seams={"exact": 4, "gap": 1},
         gap_ms=1500.0,
+        steps={"done": 6, "due": 1},
     )
     running = recorder(
         segment(1, started=1, ended=5, cause="oom", memory_peak=90),
@@ -133,6 +134,8 @@ def test_a_page_says_what_runs_and_what_was() -> None:
     deaths = {cause: value for (name, cause), value in found.items() if name == "streamvaultd_deaths_total"}
     assert {cause: value for cause, value in deaths.items() if value} == {"oom": 2, "signal": 4, "other": 1}
     assert found["streamvaultd_seams_total", "exact"] == 4
+    assert found["streamvaultd_steps", "done"] == 6
+    assert found["streamvaultd_steps", "failed"] == 0
     assert found["streamvaultd_seam_gap_seconds_total", ""] == 1.5
     memory = [found[f"streamvaultd_segment_memory_{what}bytes", ""] for what in ("", "limit_", "peak_")]
     assert memory == [60, 100, 90]
@@ -244,7 +247,7 @@ async def test_the_store_has_the_sums(tmp_path: Path) -> None:
         seam = SeamRecord(older=1, newer=2, kind="gap", method="none", gap_ms=250.0, certainty="likely")
         await store.add_seams(made.recording.id, [seam])
         assert await store.figures() == Figures(
-            recordings={"completed": 1}, kept=1, causes={"oom": 2}, bytes=11, seams={"gap": 1}, gap_ms=250.0
+            recordings={"completed": 1}, kept=1, causes={"oom": 2}, bytes=11, seams={"gap": 1}, gap_ms=250.0, steps={}
         )
     finally:
         await store.close()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from streamvaultd.store.local import LocalStore
+    from streamvaultd.store.stepped import SteppedStore
 
 FILES = SegmentFiles()
 
@@ -27,7 +27,7 @@ FILES = SegmentFiles()
 class Shelf:
     """A recording of two segments that was joined into two parts, and another's file beside it."""
 
-    def __init__(self, store: LocalStore, folder: Path) -> None:
+    def __init__(self, store: SteppedStore, folder: Path) -> None:
         self.store = store
         self.folder = folder / "demo"
         self.removal = Removal(store=store, files=FILES, media=MediaRemover(), lanes=Lanes())

@@ -19,7 +19,9 @@ from streamvaultd.jobs.join.main import JoinProgram
 from streamvaultd.jobs.join.passes import MOVED, READ, WRITTEN, Passes, PassWatch
 from streamvaultd.jobs.join.spec import Spec
 from streamvaultd.media import ts
+from streamvaultd.media.chapters import Chapter
 from tests.component.test_join_media import FPS, SECONDS, Source, ffmpeg, make_source, transport, wrapping
+from tests.odd.change import behind_a_picture
 
 __all__ = ["transport", "wrapping"]
 
@@ -138,6 +140,62 @@ def test_it_is_not_tried_again_by_a_join_that_was_ended_with_it(tmp_path: Path, 
         "job_memory_max is 512.0M; raise it in [limits], or for this streamer alone"
     )
     assert names(tmp_path) == ["joined.ts", "report.json"]
+
+
+def test_whatever_an_earlier_try_fell_over_is_not_asked_again(
+    tmp_path: Path, transport: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault of the program, which no report tells, costs the MP4 and not the recording's result."""
+    spec = write(tmp_path, transport.capture(*range(SECONDS)))
+
+    def falls(_source: Path) -> None:
+        raise KeyError("id")
+
+    monkeypatch.setattr(remux, "_require_constancy", falls)
+    with pytest.raises(KeyError):
+        JoinProgram(spec).run()
+    assert JoinProgram(replace(spec, tries=2)).run()
+    assert stays(spec).startswith("an earlier try of the join did not come through")
+    assert names(tmp_path) == ["joined.ts", "report.json"]
+
+
+def test_a_png_before_each_media_segment_is_no_picture_of_it(tmp_path: Path, transport: Source) -> None:
+    """ffprobe told of a picture without any PID, and the join ended there each time that it was tried."""
+    spec = write(tmp_path, b"".join(behind_a_picture(transport.capture(number)) for number in range(SECONDS)))
+    assert JoinProgram(spec).run()
+    made, whole = tmp_path / "joined.mp4", tmp_path / "whole.ts"
+    whole.write_bytes(transport.capture(*range(SECONDS)))
+    assert report(spec)["path"] == str(made)
+    assert pictures(made) == pictures(whole)
+    assert sound(made) == sound(whole)
+
+
+def made_with(folder: Path, transport: Source, duration_ms: int, *chapters: Chapter) -> Path:
+    """The MP4 of a transport stream that was planned to last so long."""
+    source = folder / "joined.ts"
+    source.write_bytes(transport.capture(*range(SECONDS)))
+    return remux.to_mp4(source, duration_ms, reserve=0, memory=1 << 29, moved=lambda _: None, chapters=chapters)
+
+
+def test_chapters_beyond_what_a_pipe_holds_are_all_there(
+    tmp_path: Path, transport: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has to write them while ffmpeg, which takes its time, has not begun to read."""
+    monkeypatch.setattr(remux, "WRITE_OUT", 0.001)
+    chapters = [Chapter(number * 10, f"{number} {'x' * 900}") for number in range(200)]
+    made = made_with(tmp_path, transport, SECONDS * 1000, *chapters)
+    told = subprocess.run(
+        ["ffprobe", "-v", "error", "-show_chapters", "-of", "json", made], check=True, capture_output=True, text=True
+    )
+    assert [each["tags"]["title"] for each in json.loads(told.stdout)["chapters"]] == [each.text for each in chapters]
+
+
+def test_chapters_do_not_make_an_mp4_longer_than_its_media(tmp_path: Path, transport: Source) -> None:
+    """ffmpeg says that the file lasts as long as the track that has their names, which was made for the plan."""
+    planned = SECONDS * 1000 + 5000
+    with pytest.raises(remux.KeptAsReceived, match=f"the MP4 would last .* ms, and not {planned}"):
+        made_with(tmp_path, transport, planned, Chapter(0, "first"), Chapter(1000, "second"))
+    assert names(tmp_path) == ["joined.ts"]
 
 
 def test_without_room_it_stays(tmp_path: Path, transport: Source) -> None:

@@ -14,6 +14,7 @@ from streamvaultd.core.model import Broadcast, Policy, Recorder, State, StopReas
 from streamvaultd.core.watching.model import Ended, Past
 from streamvaultd.core.watching.usual_hours import minute_of_day
 from streamvaultd.store.local import LocalStore
+from streamvaultd.store.schema import events
 from tests.component.store_world import DATABASES, NOW, SetClock, later, move, open_store
 
 
@@ -80,6 +81,18 @@ async def test_a_change_that_another_version_noted_does_not_say_what_was_before(
             sa.text("UPDATE events SET fields = :fields"), {"fields": '{"title": "second", "category": 5}'}
         )
     assert await store.titles(recorder.recording.id) == [Titled(0, "", ""), Titled(later(60).realtime, "second", "")]
+
+
+@pytest.mark.parametrize("fields", ["{broken", "[1]", '"x"', "5", None])
+async def test_a_change_that_another_hand_wrote_costs_no_other(store: LocalStore, fields: str | None) -> None:
+    recorder = await begin(store, "b1")
+    for seconds, title in ((60, "second"), (70, "third")):
+        await store.note_broadcast(recorder.recording.id, Broadcast(title=title, category="go"), later(seconds))
+    with store._engine.begin() as connection:
+        first = sa.select(sa.func.min(events.c.id)).where(events.c.kind == "stream-changed").scalar_subquery()
+        spoil = sa.update(events).where(events.c.id == first)
+        connection.execute(spoil.values(fields=sa.cast(fields, sa.Text) if fields else sa.null()))
+    assert (await store.titles(recorder.recording.id))[1:] == [Titled(later(70).realtime, "third", "go")]
 
 
 async def test_what_resumes_is_never_refused_though_its_identity_is_known(store: LocalStore) -> None:

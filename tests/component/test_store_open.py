@@ -66,6 +66,11 @@ SAMPLES["0007"] = (
     "INSERT INTO chats (recording_id, site, channel, folder, state, since, run, messages, gaps, away)"
     " VALUES (3, 'twitch', 'demo', '/srv/demo', 'capturing', '2026-11-23 09:28:30.740318', 1, 0, 0, 0.0)",
 )
+SAMPLES["0008"] = (
+    *SAMPLES["0007"],
+    "INSERT INTO steps (id, recording_id, step, status, required, tries, losses, changed_at)"
+    " VALUES (4, 3, 'thumbnail', 'due', false, 1, 0, '2026-11-23 09:28:40.740318')",
+)
 """Rows as each schema had them; every one tells of the same recording."""
 
 NEW: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -80,6 +85,7 @@ NEW["0004"] = NEW["0003"]
 NEW["0005"] = NEW["0004"]
 NEW["0006"] = (NEW["0005"][0] | {"kept": True}, NEW["0005"][1])
 NEW["0007"] = NEW["0006"]
+NEW["0008"] = NEW["0007"]
 """What each schema could say for the first time, of the recorder and of its segment."""
 
 

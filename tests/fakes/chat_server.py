@@ -30,9 +30,10 @@ T = TypeVar("T")
 def make_authority(folder: Path, names: str = NAMES) -> Path:
     """A certificate authority, and a server's certificate by it: ca.pem, server.pem."""
     folder.mkdir(parents=True, exist_ok=True)
-    _certify(folder, "ca", "/CN=authority of the tests")
+    _certify(folder, "ca", "/CN=authority of the tests", "-addext", "keyUsage=critical,keyCertSign,cRLSign")
     signed = ["-CA", f"{folder}/ca.pem", "-CAkey", f"{folder}/ca.key", "-addext", "basicConstraints=critical,CA:FALSE"]
-    _certify(folder, "crt", f"/CN={NAME}", "-addext", names, *signed)
+    usage = ["-addext", "keyUsage=critical,digitalSignature", "-addext", "extendedKeyUsage=serverAuth"]
+    _certify(folder, "crt", f"/CN={NAME}", "-addext", names, *usage, *signed)
     (folder / "server.pem").write_text((folder / "crt.key").read_text() + (folder / "crt.pem").read_text())
     return folder / "ca.pem"
 
@@ -114,21 +115,20 @@ class ChatServer:
         """Those that hear what is said."""
         return [client for client in self.clients if client.is_joined and not client.is_gone and not client.is_frozen]
 
-    def wait(self, until: Callable[[], object], what: str = "the chat server") -> None:
+    def wait(self, until: Callable[[], object], what: str = "the chat server", limit: float = WAIT) -> None:
         with self._changed:
-            assert self._changed.wait_for(until, WAIT), f"waited for {what}"
+            assert self._changed.wait_for(until, limit), f"waited for {what}"
 
     def wait_for_another(self, than: list[Client]) -> None:
         """Wait until one that is none of these is there."""
         self.wait(lambda: set(self.joined) - set(than), "a connection that takes over")
 
-    def say(self, count: int = 1, *, pause: float = 0.0) -> None:
-        """Say the next messages to all that are there; at least one is waited for, each time."""
-        for _ in range(count):
+    def say(self, count: int = 1) -> None:
+        """Say the next messages, all at once, to all that are there; at least one is waited for."""
+        is_said = False
+        while not is_said:
             self.wait(lambda: self.joined, "somebody who listens")
-            self._do(self._say())
-            if pause:
-                threading.Event().wait(pause)
+            is_said = self._do(self._say(count))
 
     def order(self, line: str) -> None:
         """Send this to all that are there."""
@@ -172,13 +172,19 @@ class ChatServer:
 
     async def _break_off(self, clients: list[Client]) -> None:
         for client in clients:
+            client.is_gone = True  # nothing is said to it any more
             client.writer.transport.abort()
 
-    async def _say(self) -> None:
-        self.number += 1
-        now, line = message(self.number)
-        self.sent.append(now)
-        await self._order(line)
+    async def _say(self, count: int) -> bool:
+        """False if nobody is there any more; nothing happens between the look and the last message."""
+        listening = self.joined
+        for _ in range(count if listening else 0):
+            self.number += 1
+            now, line = message(self.number)
+            self.sent.append(now)
+            for client in listening:
+                client.send(line)
+        return bool(listening)
 
     async def _order(self, line: str) -> None:
         for client in self.joined:

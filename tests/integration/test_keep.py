@@ -1,16 +1,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What becomes of watched broadcasts on a real systemd: too short ones go, and each show has a file of its own."""
+"""What becomes of broadcasts on a real systemd: too short ones go, each show has a file, and its chat another."""
 
 from __future__ import annotations
 
+import gzip
+import json
 import re
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from streamvaultd.base.irc import parse
+from tests.fakes.chat_server import ChatServer
 from tests.fakes.livesource import LiveSource
-from tests.integration.harness import SETTINGS, Ctl, configure
+from tests.integration.harness import SETTINGS, Ctl, configure, scopes, streamlink_pid
+from tests.integration.stories import kill
+from tests.integration.test_main_job import settings
 from tests.integration.test_watch import WATCH, Watched, pass_segments
 from tests.testbed.box import Box
 from tests.testbed.frames import FrameCount, count_frames
@@ -119,3 +126,164 @@ def test_what_is_kept_outlives_a_prune_and_a_restart(box: Box, ctl: Ctl) -> None
     gone = ctl("keep", number, check=False)
     assert (gone.returncode, f"cannot mark recording {number} to be kept" in gone.stderr) == (1, True)
     ctl("check")
+
+
+CHAT_CA = "/etc/streamvaultd/chat.pem"
+
+
+def kept_ids(content: bytes) -> list[str]:
+    """The ids of messages in the lines of a chat, those that came twice once; a line that is torn is left out."""
+    found: dict[str, None] = {}
+    for text in content.splitlines():
+        try:
+            line = parse(json.loads(text).get("l", ""))
+        except ValueError:
+            continue
+        if line is not None and "id" in line.tags:
+            found[line.tags["id"]] = None
+    return list(found)
+
+
+def wait_kept(box: Box, folder: str, server: ChatServer) -> None:
+    """Everything that was said so far is in files of the box."""
+    parts = ["sh", "-c", f"cat $(ls {folder}/chat_*_*.jsonl | sort -t_ -k3 -n)"]
+    box.wait_for(
+        lambda: kept_ids(box.run(parts, check=False).stdout.encode()) == server.sent, "all is kept", timeout=60
+    )
+
+
+def chat_scopes(box: Box) -> list[str]:
+    return [unit for unit in scopes(box) if "-chat-" in unit]
+
+
+def test_a_chat_is_kept_beside_its_picture_whatever_dies(box: Box, source: LiveSource, tmp_path: Path) -> None:
+    with ChatServer(tmp_path / "tls") as server:
+        box.write_file(CHAT_CA, server.ca.read_bytes())
+        box.run(["chmod", "644", CHAT_CA])
+        chat = f'[chat]\nserver = "localhost:{server.port}"\nauthority = "{CHAT_CA}"\n'
+        configure(box, SETTINGS + WATCH + chat)
+        file = f'[streamer]\nurl = "{source.url("gina")}"\n[chat]\ncapture = true\nchannel = "alice"\n'
+        box.write_file("/etc/streamvaultd/streamers.d/gina.toml", file)
+        box.run(["systemctl", "restart", "streamvaultd"])
+        gina, folder = Watched(box, source, "gina"), f"{RECORDINGS}/gina"
+        gina.wait("offline")
+        show = source.go_live("gina")
+        gina.wait("recording")
+        server.say(30)
+        wait_kept(box, folder, server)
+        recording = gina.recordings()[0]["id"]
+        first = f"streamvault-{recording}-chat-1.scope"
+        assert chat_scopes(box) == [first]
+        box.wait_for(lambda: gina.ctl.state("gina") == "recording", "media come", timeout=60)
+        gina.ctl("rotate", "gina")
+        pass_segments(box, show, 2)
+        server.say(30)
+        box.run(["systemctl", "restart", "streamvaultd"])
+        server.say(30)
+        assert chat_scopes(box) == [first]  # neither the video's rotation nor the daemon concerns it
+        gina.ctl("check")
+        wait_kept(box, folder, server)
+        kill(box, "KILL", streamlink_pid(box, first))
+        server.wait(lambda: not server.joined)
+        server.say(30)
+        second = f"streamvault-{recording}-chat-2.scope"
+        assert chat_scopes(box) == [second]
+        runtime = gina.recordings()[0]["runtime"]
+        assert runtime["chat"]["channel"] == "alice"
+        assert runtime["deaths"] == 0
+        wait_kept(box, folder, server)
+        box.wait_for(lambda: gina.recordings()[0]["runtime"]["chat"].get("heard"), "its chat is heard", timeout=60)
+        source.control("gina", end=True)
+        gina.wait_completed(1)
+        box.wait_for(lambda: gina.recordings()[0]["runtime"]["chat"]["state"] == "done", "it is packed", timeout=60)
+        (found,) = gina.recordings()
+        gina.lose_nothing(found, show)
+        packed = found["runtime"]["chat"]["path"]
+        assert sorted(files(box, "gina")) == sorted([packed, found["runtime"]["path"]])
+        fetched = box.fetch(packed, tmp_path / "chat.gz")
+        assert kept_ids(gzip.decompress(fetched.read_bytes())) == server.sent
+        assert found["runtime"]["chat"]["messages"] == sum(n % 97 != 5 for n in range(1, len(server.sent) + 1))
+        kinds = [event["kind"] for event in gina.ctl.json("events", str(recording))]
+        assert kinds.count("chat-died") == 1
+        assert chat_scopes(box) == []
+        gina.ctl("check")
+    box.run(["rm", "/etc/streamvaultd/streamers.d/gina.toml"])
+
+
+VICTIMS = (
+    "streamvaultd",
+    "streamvault-job-*.scope",
+    "streamvaultd",
+    "streamvaultd",
+    "streamvault-job-*.scope",
+    "streamvaultd",
+)
+"""Who is killed, each when another try of a step has begun."""
+
+
+def call(ctl: Ctl, method: str, **parameters: str) -> dict[str, Any]:
+    """What the socket answers; nothing while the daemon is away."""
+    where = "/run/streamvaultd/io.streamvault.Recorder"
+    argv = ["varlinkctl", "call", "-j", where, f"io.streamvault.Recorder.{method}", json.dumps(parameters)]
+    answer = ctl.machine.run(argv, check=False)
+    found: dict[str, Any] = json.loads(answer.stdout) if answer.returncode == 0 else {}
+    return found
+
+
+def steps_of(ctl: Ctl, name: str) -> list[Any]:
+    """The steps of a streamer's recording."""
+    found: list[Any] = call(ctl, "ListParts", recording=name).get("steps", [])
+    return found
+
+
+def tries_of(ctl: Ctl) -> int:
+    """How many jobs of the step there were."""
+    return len(call(ctl, "ListJobs", kind="thumbnail").get("jobs", []))
+
+
+def is_done(ctl: Ctl, name: str) -> bool:
+    return [step["status"] for step in steps_of(ctl, name)] == ["done"]
+
+
+def check_picture(box: Box, ctl: Ctl, name: str) -> None:
+    """It is there, once, and everybody knows of it."""
+    box.wait_for(lambda: is_done(ctl, name), f"{name}'s picture", timeout=240)
+    recording = ctl.recording(name)
+    path = recording["runtime"]["path"]
+    picture = path.removesuffix(".ts") + "-thumb.jpg"
+    assert [file["path"] for file in steps_of(ctl, name)[0]["files"]] == [picture]
+    assert box.path(picture).read_bytes().startswith(b"\xff\xd8\xff")
+    box.wait_for(lambda: sorted(files(box, name)) == sorted([path, picture]), f"nothing else is left of {name}")
+    jobs = [job["status"] for job in ctl.json("jobs", name) if job["kind"] == "thumbnail"]
+    assert jobs.count("done") == 1, jobs
+    manifest = box.path(path).with_name(f".stream_{recording['stream']}.json")
+    box.wait_for(lambda: bool(json.loads(manifest.read_text()).get("made")), "it is in the manifest")
+    assert "thumbnail: done" in ctl("status", name).stdout
+    assert "as made" in ctl("verify", name).stdout
+
+
+def test_a_picture_is_made_of_each_once_whatever_dies(box: Box, source: LiveSource) -> None:
+    """Four broadcasts end together; then the daemon, and what runs in jobs' scopes, are killed again and again."""
+    ctl, names, seen = Ctl(box), ["hugo", "ida", "jan", "kim"], 0
+    with settings(box, "[after]\nthumbnail = true\n"):
+        for name in names:
+            source.go_live(name)
+            ctl("record", source.url(name), "--name", name)
+    box.wait_for(lambda: all(ctl.recording(name)["runtime"]["bytes"] for name in names), "all have media")
+    for name in names:
+        ctl("stop", name)
+
+    def has_begun() -> bool:
+        return tries_of(ctl) > seen or all(is_done(ctl, name) for name in names)
+
+    for whom in VICTIMS:
+        box.wait_for(has_begun, "another try", timeout=120)
+        seen = tries_of(ctl)
+        box.run(["systemctl", "kill", "--signal=KILL", whom], check=False)
+        box.wait_for(lambda: ctl("list", check=False).returncode == 0, "the daemon is there")
+    for name in names:
+        check_picture(box, ctl, name)
+    ctl("check")
+    ctl("prune", "--streamer", names[0], "--older-than", "0s")
+    assert files(box, names[0]) == []
+    assert not box.run(["find", RECORDINGS, "-name", ".after_*"]).stdout

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +14,7 @@ from streamvaultd.core.recording.effects import Notice
 from streamvaultd.reporting.announced import ENTRIES
 from tests.fakes.livesource import LiveSource
 from tests.fakes.media import OTHER_SIZE, ensure_media
-from tests.integration.harness import SETTINGS, Ctl, configure, count
+from tests.integration.harness import SETTINGS, Ctl, configure, count, scopes
 from tests.integration.stories import ends_well, told, wait_segments, wait_writing
 from tests.testbed.box import Box
 
@@ -139,3 +140,42 @@ def test_separate_audio_is_rotated_without_waiting_for_the_limit(
     assert kinds(ctl, "muxed") == ["exact"]
     frames = count(box, ctl.recording("muxed")["runtime"]["path"], source, channel, first_segment=0)
     assert frames.is_perfect, frames
+
+
+PLAYER = """#!/bin/sh
+exec ffmpeg -nostdin -v error -live_start_index 0 -i "$1" -map 0:v -fps_mode passthrough -f framemd5 /run/viewer/shown
+"""
+
+
+def test_a_recording_is_played_while_it_is_rotated_and_killed(
+    box: Box, ctl: Ctl, source: LiveSource, channel: str, tmp_path: Path
+) -> None:
+    """By a user who may read recordings and nothing else of the daemon's: every picture once, up to the end."""
+    box.run(["useradd", "--system", "--groups", "_streamvault", "viewer"])
+    box.write_file("/usr/local/bin/player", PLAYER)
+    box.run(["chmod", "755", "/usr/local/bin/player"])
+    ctl("record", source.url(channel), "--name", "played")
+    wait_writing(box, ctl, "played", 1)
+    options = ["--uid=viewer", "--property=RuntimeDirectory=viewer", "--property=RuntimeDirectoryPreserve=yes"]
+    command = ["streamvaultctl", "play", "played", "--player", "/usr/local/bin/player"]
+    box.run(["systemd-run", "--unit=viewer", "--remain-after-exit", *options, *command])
+    for number in (2, 4):
+        ctl("rotate", "played")
+        wait_writing(box, ctl, "played", number)
+        box.wait_for(lambda: ctl.state("played") == "recording", "it has taken over", timeout=60)
+        box.run(["systemctl", "kill", "--signal=KILL", scopes(box)[-1]])
+        wait_writing(box, ctl, "played", number + 1)
+    ends_well(box, ctl, source, channel, "played")
+
+    def state() -> str:
+        return box.run(["systemctl", "show", "--property=SubState", "--value", "viewer"]).stdout.strip()
+
+    box.wait_for(lambda: state() != "running", "the player has seen the end", timeout=90)
+    assert state() == "exited"
+    shown = box.fetch("/run/viewer/shown", tmp_path / "shown").read_text().splitlines()
+    index = source.channels[channel].media.index("video")
+    numbers = [index.numbers[line.split(",")[5].strip()] for line in shown if not line.startswith("#")]
+    assert numbers == list(range(index.starts[source.state(channel)["last"] + 1]))
+    assert box.run(
+        ["runuser", "-u", "viewer", "--", "cat", "/var/lib/streamvaultd/streamvaultd.sqlite"], check=False
+    ).returncode

@@ -37,6 +37,7 @@ TEST_FILES = {
     "/usr/lib/postgresql": "postgresql",
     "/usr/include/systemd/sd-daemon.h": "libsystemd-dev",
     "/lib/systemd/systemd-journal-remote": "systemd-journal-remote",
+    "/usr/sbin/ngircd": "ngircd",
     "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",
 }
 

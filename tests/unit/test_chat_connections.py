@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from streamvaultd.base.irc import parse
 from streamvaultd.recording.chat.capture import machine
-from streamvaultd.recording.chat.capture.irc import parse
 from streamvaultd.recording.chat.capture.machine import (
     Close,
     Closed,
@@ -22,6 +22,11 @@ from streamvaultd.recording.chat.capture.machine import (
     Stage,
     Tick,
 )
+
+
+def said(effects: tuple[Effect, ...]) -> list[str]:
+    return [each.text for each in effects if isinstance(each, Send)]
+
 
 WELCOME = (":tmi CAP * ACK :twitch.tv/tags twitch.tv/commands", ":tmi 001 justinfan1 :hi")
 ROOM = "@room-id=1 :tmi ROOMSTATE #alice"
@@ -49,7 +54,7 @@ class Story:
         self.tell(Opened(self.at, link))
         for text in WELCOME:
             self.line(text, link)
-        assert [each.text for each in self.done if isinstance(each, Send)] == ["JOIN #alice"]
+        assert said(self.done) == ["JOIN #alice"]
         return self.line(ROOM, link)
 
     def wait(self) -> tuple[Effect, ...]:
@@ -62,9 +67,9 @@ class Story:
 def test_nothing_is_kept_before_the_channel_is_confirmed() -> None:
     story = Story()
     assert story.done == (Open(1),)
-    assert Send(1, f"CAP REQ :{machine.CAPABILITIES}") in story.tell(Opened(story.at, 1))
-    for text in WELCOME:
-        story.line(text)
+    assert said(story.tell(Opened(story.at, 1))) == [f"CAP REQ :{machine.CAPABILITIES}"]
+    assert [text.split()[0] for text in said(story.line(WELCOME[0]))] == ["PASS", "NICK", "USER", "CAP"]
+    assert said(story.line(WELCOME[1])) == ["JOIN #alice"]
     assert story.line(SAID) == ()
     assert story.line(":tmi 366 justinfan1 #alice :End") == ()
     assert story.line(ROOM) == (Keep(), Found(1000.0))
@@ -76,9 +81,17 @@ def test_nothing_is_kept_before_the_channel_is_confirmed() -> None:
 def test_a_plain_server_confirms_with_the_end_of_its_names() -> None:
     story = Story()
     story.tell(Opened(story.at, 1))
-    story.line(":s CAP * NAK :twitch.tv/tags twitch.tv/commands")
+    texts = said(story.line(":s CAP * NAK :twitch.tv/tags twitch.tv/commands"))
+    assert [text.split()[0] for text in texts] == ["NICK", "USER", "CAP"]  # PASS would be refused
     story.line(":s 001 justinfan1 :hi")
     assert story.line(":s 366 justinfan1 #alice :End") == (Found(1000.0),)
+
+
+def test_who_does_not_say_what_it_is_is_taken_for_twitch() -> None:
+    story = Story()
+    assert said(story.tell(Opened(story.at, 1))) == [f"CAP REQ :{machine.CAPABILITIES}"]
+    assert said(story.wait())[0] == "PASS anonymous"
+    assert story.wait() == (Close(1), Open(2))  # and is given up if it does not say welcome
 
 
 def test_a_server_is_answered() -> None:
@@ -90,7 +103,7 @@ def test_a_server_is_answered() -> None:
 def test_another_nickname_is_tried() -> None:
     story = Story()
     story.tell(Opened(story.at, 1))
-    first = next(each.text for each in story.done if isinstance(each, Send) and each.text.startswith("NICK"))
+    first = said(story.line(":s 421 * CAP :what?"))[0]
     (second,) = story.line(":s 433 * justinfan1 :taken")
     assert isinstance(second, Send)
     assert second.text.startswith("NICK justinfan")
@@ -127,6 +140,37 @@ def test_the_second_is_opened_before_the_first_is_closed() -> None:
     assert story.wait() == (Close(1),)
     assert story.at == 1000.0 + machine.OVERLAP
     assert story.line(SAID, 2) == (Keep(),)
+
+
+def test_a_server_that_announces_and_never_closes_gets_few() -> None:
+    story, most = Story(), 0
+    for _ in range(30):
+        newest = story.state.links[-1].number
+        story.join(newest)
+        story.line(":tmi RECONNECT", newest)
+        while story.state.opened == newest:
+            story.wait()
+        most = max(most, len(story.state.links))
+    assert most <= machine.LINKS_MAX
+
+
+def test_what_a_connection_says_before_it_is_one_means_nothing() -> None:
+    story = Story()
+    before = story.state
+    for text in (*WELCOME, ROOM, SAID, ":tmi RECONNECT"):
+        assert story.line(text) == ()
+    assert story.state == before
+
+
+def test_a_connection_that_was_in_the_channel_for_a_moment_does_not_begin_anew() -> None:
+    story = Story()
+    story.tell(Closed(story.at, 1))
+    story.tell(Opened(story.at, 2))
+    for text in WELCOME:
+        story.line(text, 2)
+    story.at += machine.LASTING
+    story.line(ROOM, 2)
+    assert story.tell(Closed(story.at, 2)) == (Lost(),)  # the next one comes after a pause
 
 
 def test_tries_that_fail_come_later_and_later_and_a_lasting_one_begins_anew() -> None:
@@ -172,7 +216,12 @@ LINES = st.sampled_from(
 STEPS = st.lists(st.tuples(st.sampled_from(["line", "open", "close", "wait"]), LINES, st.integers(0, 3)), max_size=40)
 
 
+ANOTHER = [("open", ROOM, 0), ("line", ":t RECONNECT", 0)]
+WAIT = [("wait", ROOM, 0)]
+
+
 @given(STEPS)
+@example([*ANOTHER, *ANOTHER, *WAIT, *ANOTHER, *WAIT, *ANOTHER, *WAIT])
 def test_whatever_happens_there_is_a_connection_or_a_time_for_one(steps: list[tuple[str, str, int]]) -> None:
     story = Story()
     for what, text, back in steps:
@@ -190,7 +239,7 @@ def test_whatever_happens_there_is_a_connection_or_a_time_for_one(steps: list[tu
         state = story.state
         assert state.retry_at is not None or any(not each.is_leaving for each in state.links)
         assert machine.due(state) < float("inf")
-        assert len(state.links) <= 3
+        assert len(state.links) <= machine.LINKS_MAX
         assert state.is_joined == (state.away is None)
         if Keep() in story.done:
             assert before.is_joined or state.is_joined

@@ -63,6 +63,30 @@ def test_a_run_that_has_only_begun_is_not_suspected() -> None:
     assert causes(world) == ["source-ended"]
 
 
+def test_links_that_are_good_for_seconds_cost_nothing() -> None:
+    """Each run is refused before it has shown that it goes on, and so soon that others would be made to wait."""
+    world = recording(30.0)
+    for _ in range(8):
+        say(world, Line.RELOAD_REFUSED)
+        assert world.advance_until(lambda world: world.recorder.state is State.ROTATING, 15.0)
+        assert world.advance_until(lambda world: world.recorder.state is State.RECORDING, 15.0)
+        world.advance(12.0)
+    finish(world)
+    assert causes(world) == [*["rotated"] * 8, "source-ended"]
+
+
+def test_two_runs_in_a_row_that_get_nothing_new_are_enough() -> None:
+    """A source that is over may still have its first playlist: somebody has to ask it if it goes on."""
+    world = recording(30.0)
+    for expected in (State.ROTATING, State.ROTATING, State.RECORDING):
+        say(world, Line.RELOAD_REFUSED)
+        world.advance(0.5)
+        assert world.recorder.state is expected
+        world.advance_until(lambda world: world.recorder.state is State.RECORDING, 15.0)
+        world.advance(1.0)
+    finish(world)
+
+
 def test_the_end_of_one_of_several_streams_is_seen_when_the_others_go_on() -> None:
     world = recording(30.0)
     say(world, Line.SOURCE_SILENT)

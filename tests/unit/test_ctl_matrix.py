@@ -51,6 +51,7 @@ WAYS: dict[str, tuple[str, ...]] = {
     "why": ("why", "demo"),
     "timeline": ("timeline", "demo"),
     "timeline svg": ("timeline", "demo", "--svg"),
+    "chat": ("chat", "demo"),
     "stop": ("stop", "demo", "--wait"),
     "wait": ("wait", "demo"),
     "rotate": ("rotate", "demo"),
@@ -62,6 +63,7 @@ WAYS: dict[str, tuple[str, ...]] = {
     "monitor": ("monitor", "demo"),
     "top": ("top",),
     "logs": ("logs", "demo"),
+    "play": ("play", "demo", "--print"),
     "check": ("check",),
     "cleanup": ("cleanup",),
     "rescan": ("rescan",),
@@ -96,11 +98,11 @@ NO_JSON = {"timeline svg", "completion", "top", "set", "edit", "logs"}
 
 OF_ONE = [
     "status", "segments", "seams", "why", "timeline", "timeline svg", "stop", "wait", "rotate", "retry", "keep",
-    "unkeep", "jobs", "events", "monitor", "logs", "prune", "verify result", "set", "edit", "remove", "enable",
-    "disable", "probe", "notify",
+    "unkeep", "jobs", "events", "monitor", "logs", "play", "prune", "verify result", "set", "edit", "remove", "enable",
+    "disable", "probe", "notify", "chat",
 ]  # fmt: skip
-CODES = {"top": 1, "check": 1, "export": 1, "import": 1, "verify": 1, "verify result": 1, "monitor": 130}
-"""How they end where there is no real terminal, no store, no sound media, a finding, or Ctrl-C."""
+CODES = {"top": 1, "chat": 1, "check": 1, "export": 1, "import": 1, "verify": 1, "verify result": 1, "monitor": 130}
+"""How they end where there is no real terminal, no store, no sound media, no chat, a finding, or Ctrl-C."""
 
 WIDTHS = [40, 80, 200, None]
 
@@ -125,7 +127,7 @@ def daemon(folder: Path, name: str) -> FakeDaemon:
     more: dict[str, Any] = {
         **dict.fromkeys(("GetStreamer", "AddStreamer", "EnableStreamer", "DisableStreamer", "ProbeStreamer"), whose),
         **dict.fromkeys(("Keep", "Unkeep", "Stop"), done),
-        "Get": done if name == "verify result" else one(state),
+        "Get": done if name in ("verify result", "play") else one(state),
         "Rotate": one("rotating", segments=3), "Retry": one("starting"),
         "RemoveStreamer": {}, "Notify": {}, "Reload": {"applied": True, "mistakes": []},
         "GetStream": {"stream": {"id": 77, "streamer": "demo", "startedAt": at(NOW), "recordings": [348]}},

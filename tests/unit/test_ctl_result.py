@@ -95,3 +95,24 @@ def test_what_is_kept_beside_a_result_is_no_part_of_it() -> None:
 def test_an_answer_of_another_shape_is_refused(answer: dict[str, Any]) -> None:
     with pytest.raises(BadAnswer):
         parse_result(answer)
+
+
+def test_status_tells_what_is_made_of_it() -> None:
+    picture = {"path": "/srv/media/demo/demo-thumb.jpg", "bytes": 5, "sha256": "ab"}
+    progress = {"doneBytes": 1, "totalBytes": 4}
+    steps = [
+        {"name": "thumbnail", "status": "done", "tries": 1, "files": [picture]},
+        {"name": "sheets", "status": "running", "tries": 0, "files": [], "progress": progress},
+        {
+            "name": "upload", "status": "due", "tries": 2, "files": [], "why": "it is\nfull",
+            "retryAt": {"realtime": 1_795_426_110_740_318},
+        },
+    ]  # fmt: skip
+    daemon = FakeDaemon().on("Get", one("completed", path=RESULT)).on("ListSegments", {"segments": [segment()]})
+    daemon.on("ListSeams", {"seams": []})
+    daemon.on("ListParts", {"parts": [{"path": RESULT, "bytes": 7}], "notes": [], "steps": steps})
+    shown = run(daemon, "status", "demo").out
+    assert f"Steps: thumbnail: done ({picture['path']})\n" in shown
+    assert "       sheets: running (25%)\n" in shown
+    assert "upload: due (again at " in shown
+    assert "it is\nfull" not in shown

@@ -27,6 +27,7 @@ EVERYTHING = Evidence(
     cpu_usec=1_234_567,
     asked="stall",
     shim_status=-9,
+    dated=1_795_426_110_740_000,
     unit_result="oom-kill",
     journal_oom=True,
     journal_oomd=True,

@@ -8,6 +8,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import streamvaultd
+from tests.unit.trees import tree
 
 PACKAGE = Path(streamvaultd.__file__).parent
 
@@ -56,7 +57,7 @@ def modules() -> list[tuple[str, ast.Module]]:
     paths = sorted(
         path for path in PACKAGE.rglob("*.py") if path.stem != "__init__" and "__pycache__" not in path.parts
     )
-    return [(str(path.relative_to(PACKAGE)), ast.parse(path.read_text(encoding="utf-8"))) for path in paths]
+    return [(str(path.relative_to(PACKAGE)), tree(path)) for path in paths]
 
 
 def is_port(node: ast.ClassDef) -> bool:
@@ -79,8 +80,8 @@ def test_modules_have_names_of_their_own() -> None:
 
 def test_classes_of_the_daemon_have_names_of_their_own() -> None:
     found = defaultdict(list)
-    for path, tree in modules():
-        for node in tree.body:
+    for path, module in modules():
+        for node in module.body:
             if isinstance(node, ast.ClassDef) and not is_port(node) and not path.startswith(APART):
                 found[node.name].append(path)
     shared = {name: places for name, places in more_than_once(found).items() if not name.startswith("_")}

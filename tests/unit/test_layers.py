@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import streamvaultd
+from tests.unit.trees import tree
 
 PACKAGE = Path(streamvaultd.__file__).parent
 TESTS = Path(__file__).parents[1]
@@ -41,21 +42,22 @@ LAW: dict[str, set[str]] = {
     "upkeep": GROUND | {"config", "scopes", "reporting", "jobs", "recording"},
     "api": GROUND | {"config", "varlink", "reporting", "jobs", "recording", "watching", "upkeep"},
     "brokerd": {"__version__", "errors", "base", "core", "varlink"},
-    "ctl": {"__version__", "errors", "base", "varlink", "media", "config", "store", "core", "scopes"},
+    "ctl": {"__version__", "errors", "base", "varlink", "media", "config", "store", "core", "scopes", "jobs"},
 }
 """Room: those of ours that it may import besides itself. daemon/, which builds everything, is free."""
 
 NARROW = {
     "ctl": {
-        "varlink": "varlink.client",
-        "media": "media.inspect",
-        "store": "store.transfer",
-        "core": "core.cause",
-        "scopes": "scopes.confine",
+        "varlink": {"varlink.client"},
+        "media": {"media.inspect", "media.event_playlist"},
+        "store": {"store.transfer"},
+        "core": {"core.cause"},
+        "scopes": {"scopes.confine"},
+        "jobs": {"jobs.chatlog.export"},
     },
-    "brokerd": {"core": "core.names"},
+    "brokerd": {"core": {"core.names"}},
 }
-"""These see one module of a room."""
+"""These see few modules of a room."""
 
 
 def modules(folder: Path) -> list[Path]:
@@ -64,7 +66,7 @@ def modules(folder: Path) -> list[Path]:
 
 def imports(path: Path) -> Iterator[str]:
     """Full names of all modules that a file imports, wherever in it."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -94,7 +96,7 @@ def test_imports(path: Path) -> None:
     for name in ours(path):
         top = name.split(".")[0]
         assert top in LAW[part] | {part}, f"{part} may not import {name}"
-        assert name == NARROW.get(part, {}).get(top, name), f"{part} may not import {name}"
+        assert name in NARROW.get(part, {}).get(top, {name}), f"{part} may not import {name}"
 
 
 def test_the_core_uses_next_to_nothing() -> None:
@@ -129,7 +131,7 @@ def test_sizes(folder: Path) -> None:
         lines = text.count("\n")
         if lines > lines_max and str(path.relative_to(folder)) not in LONGER:
             too_large.append(f"{path.relative_to(folder)}: {lines} lines")
-        for node in ast.walk(ast.parse(text)):
+        for node in ast.walk(tree(path)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno is not None:
                 length = node.end_lineno - node.lineno + 1
                 if length > function_lines_max:
@@ -146,7 +148,7 @@ ENTRIES_MAX = 18
 def constructors() -> Iterator[tuple[str, list[ast.arg]]]:
     """Every class with an __init__, and its parameters."""
     for path in modules(PACKAGE):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(tree(path)):
             for made in node.body if isinstance(node, ast.ClassDef) else ():
                 if isinstance(made, ast.FunctionDef) and made.name == "__init__" and isinstance(node, ast.ClassDef):
                     yield node.name, [*made.args.posonlyargs, *made.args.args, *made.args.kwonlyargs][1:]
@@ -173,7 +175,7 @@ def test_the_root_gives_each_part_what_it_needs_when_it_is_made() -> None:
     found = [
         f"{path.name}:{node.lineno}"
         for path in modules(PACKAGE / "daemon")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.walk(tree(path))
         if isinstance(node, ast.Lambda) or (isinstance(node, ast.Attribute) and _is_set_from_outside(node))
     ]
     assert found == []
@@ -200,7 +202,7 @@ def test_no_import_goes_round_in_a_circle() -> None:
     left = {
         name: {
             other
-            for node in ast.parse(path.read_text(encoding="utf-8")).body
+            for node in tree(path).body
             if isinstance(node, ast.ImportFrom) and node.module
             if (other := node.module.removeprefix("streamvaultd.")) in names and other != node.module
         }

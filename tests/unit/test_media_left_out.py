@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -334,3 +335,38 @@ def test_sound_that_is_torn_anywhere_is_held_where_another_packed_it_otherwise(t
     mine, result = sound(3, 140, 7), sound(0, 210, 7)
     assert left_out(*deceived(mine[: -torn * ts.PACKET], result)) == []
     assert left_out(*deceived(mine[: -torn * ts.PACKET], sound(0, 130, 7)))
+
+
+def at_other_times(data: bytes, ticks: int, some: range) -> bytes:
+    """With these units of pictures so much later."""
+    found = bytearray(data)
+    places = [pes.at for pes in ts.pes_starts(data) if pes.pid == VIDEO]
+    for at in (places[place] for place in some):
+        start = ts.payload_at(data, at)
+        found[start + 9 : start + 14] = _stamp(ts.pes_starts(data[at : at + ts.PACKET]), ticks)
+    return bytes(found)
+
+
+def _stamp(starts: Iterator[ts.Pes], ticks: int) -> bytes:
+    moment = next(starts).dts + ticks
+    low = [moment >> 22 & 0xFF, (moment >> 15 & 0x7F) << 1 | 1, moment >> 7 & 0xFF, (moment & 0x7F) << 1 | 1]
+    return bytes([0x21 | (moment >> 30 & 7) << 1, *low])
+
+
+@pytest.mark.parametrize(("some", "is_held"), [(range(20, 40), True), (range(20, 24), False)], ids=["many", "few"])
+def test_units_in_a_row_that_are_there_at_other_times_are_held(some: range, *, is_held: bool) -> None:
+    """A muxer gives them so where a clock was set back; a few that are are shown when they are not to be."""
+    files, plans = deceived(remuxed(WHOLE), at_other_times(WHOLE, 5000, some))
+    assert (left_out(files, plans) == []) is is_held
+
+
+def test_units_at_other_times_are_not_held_where_one_of_them_is_missing() -> None:
+    moved = at_other_times(WHOLE, 5000, range(10, 40))
+    start, end = [pes.at for pes in ts.pes_starts(moved) if pes.pid == VIDEO][20:22]
+    lacking = bytearray()
+    for at in range(0, len(moved), ts.PACKET):
+        if not (start <= at < end and ts.pid_of(moved, at) == VIDEO):
+            lacking += moved[at : at + ts.PACKET]
+    files, plans = deceived(remuxed(WHOLE), bytes(lacking))
+    [lost] = left_out(files, plans)
+    assert f"PID {VIDEO} " in lost.why

@@ -224,3 +224,18 @@ def test_a_playlist_that_is_gone_before_its_end_was_read_is_told(
         caplog.clear()
         reload(pool, 404, b"no such media segment", 60.0)
     assert not caplog.records
+
+
+def test_a_playlist_that_is_refused_is_told_at_once_and_once_until_it_is_read_again(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """streamlink asks three times, and tells of it seconds later."""
+    request = requests.Request("GET", "http://127.0.0.1/").prepare()
+    media = playlist(*[2.0] * 6)
+    with ThreadPoolExecutor(1) as pool:
+        for status in (403, 200, 404, 401, 403, 200, 403):
+            server.status, server.body = status, media if status == 200 else b"no"
+            pool.submit(patience.send, requests.Session(), request, timeout=LIMIT).result()
+    lines = [f"{one.levelname.lower()} plugins.streamvault_patience: {one.getMessage()}" for one in caplog.records]
+    # the first one is no playlist, as far as anybody knows
+    assert [classify(line) for line in lines if "refused" in line] == [Line.RELOAD_REFUSED] * 2

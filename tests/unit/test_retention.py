@@ -248,3 +248,10 @@ def test_what_somebody_wants_for_good_never_goes_and_takes_no_room_from_others(r
     others = [FIVE[0], FIVE[2], FIVE[4]]
     marked = [replace(FIVE[1], kept=True), replace(FIVE[3], kept=True)]
     assert gone([*others, *marked], rules) == gone(others, rules)
+
+
+def test_what_something_has_to_be_made_of_first_stays_and_takes_its_room() -> None:
+    waits = replace(FIVE[1], has_steps=True)
+    results = [FIVE[0], waits, *FIVE[2:]]
+    assert gone(results, RetentionRules(keep_recordings=2)) == [1, 3]
+    assert gone(results, RetentionRules(keep_size=3 * GIB)) == [1]

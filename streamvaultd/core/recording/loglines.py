@@ -64,7 +64,8 @@ _PATTERNS: Final = tuple(
         (Line.FETCH_FAILED, r"Failed to fetch (?:map for )?segment \d+|Download of segment \d+ failed"),
         (
             Line.RELOAD_REFUSED,
-            r"(?:Reloading failed: |Failed to reload playlist: ).*\b(?:401|403|404|410) Client Error",
+            r"(?:Reloading failed: |Failed to reload playlist: ).*\b(?:401|403|404|410) Client Error"
+            r"|^warning plugins\.streamvault_patience: A playlist is refused",
         ),
         (Line.RELOAD_FAILED, r"Reloading failed: |Failed to reload playlist: "),
         (Line.SEQUENCE_GAP, r"Sequence gap of \d+ segment|Skipped segments? \d"),

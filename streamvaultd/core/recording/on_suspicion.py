@@ -24,6 +24,7 @@ from streamvaultd.core.recording.on_source import on_looked_at as on_answer
 from streamvaultd.core.recording.policy import (
     INCOMPLETE_LIMIT,
     fills_in_a_row,
+    follows_advance,
     has_advanced,
     idle_since,
     is_rested,
@@ -41,8 +42,9 @@ _HOLES: Final = {
     Line.UNREAD: "its playlist is gone, and its end was not read in time",
     Line.SEQUENCE_GAP: "media segments left the window before they were fetched",
 }
+_REFUSED: Final = "a playlist is refused or gone"
 _SIGNS: Final = {
-    Line.RELOAD_REFUSED: "a playlist is refused or gone",
+    Line.RELOAD_REFUSED: _REFUSED,
     Line.SOURCE_SILENT: "one of its streams has ended",
 }
 _CLOSED: Final = frozenset({Line.NOT_FOUND, Line.UNREACHABLE, Line.CANNOT_OPEN})
@@ -184,7 +186,10 @@ def replace_left_behind(recorder: Recorder, segment: Segment, at: Moment) -> Ste
 
 def is_beside_wanted(recorder: Recorder, segment: Segment, now: Instant) -> bool:
     """Whether another segment is to start beside this one, which may be losing media."""
-    is_time = has_advanced(segment) and is_rested(recorder, segment, now)
+    if segment.suspect == _REFUSED:  # it gets nothing more, however short its links were good for
+        is_time = follows_advance(recorder, segment) and is_rested(recorder, segment, now, refused=True)
+    else:
+        is_time = has_advanced(segment) and is_rested(recorder, segment, now)
     return is_suspect(segment, now) and is_time and may_rotate(recorder, segment, now)
 
 

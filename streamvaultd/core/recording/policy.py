@@ -251,9 +251,12 @@ def beside_rest(recorder: Recorder) -> float:
     return 0.0 if count < BESIDES_FREE else min(STEADY * 2.0 ** (count - BESIDES_FREE + 1), BESIDE_NEW / 2)
 
 
-def is_rested(recorder: Recorder, segment: Segment, at: Instant) -> bool:
-    """Whether a run has recorded for long enough to be replaced."""
-    return segment.media_at is not None and at - segment.media_at.monotonic >= beside_rest(recorder)
+def is_rested(recorder: Recorder, segment: Segment, at: Instant, *, refused: bool = False) -> bool:
+    """Whether a run has recorded for long enough to be replaced; one that is `refused` its playlist, in its window."""
+    rest = beside_rest(recorder)
+    if refused:  # links may be good for seconds only
+        rest = min(rest, STEADY if segment.pace is None else segment.pace.window / 2)
+    return segment.media_at is not None and at - segment.media_at.monotonic >= rest
 
 
 def preferred_quality(recorder: Recorder) -> str | None:
@@ -377,6 +380,12 @@ def has_advanced(segment: Segment) -> bool:
     if segment.media_at is None or segment.grown_at is None:
         return False
     return segment.grown_at - segment.media_at.monotonic >= STEADY
+
+
+def follows_advance(recorder: Recorder, segment: Segment) -> bool:
+    """Whether it has advanced, or the one with media before it: of two that have not, the source has nothing new."""
+    before = [each for each in recorder.segments if each.number < segment.number and each.media_at is not None]
+    return has_advanced(segment) or (bool(before) and has_advanced(before[-1]))
 
 
 def stall_limit(segment: Segment, policy: Policy) -> float:

@@ -40,12 +40,16 @@ class RetentionRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """A recording's joined file, all parts together; `ended` is realtime. `kept`: somebody wants it for good."""
+    """A recording's joined file, all parts together; `ended` is realtime. `kept`: somebody wants it for good.
+
+    `has_steps`: something has to be made of it before it may go.
+    """
 
     recording: int
     ended: int
     size: int
     kept: bool = False
+    has_steps: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +64,7 @@ def expired(results: Iterable[Result], rules: RetentionRules, now: int, *, are_a
     """What is outside of any of the limits, oldest first. `results` are all of one streamer, `now` is realtime.
 
     The newest one is kept whatever its size: else nothing would be recorded that is larger than keep_size. Those that
-    somebody wants for good never go, and take no room from others.
+    somebody wants for good never go, and take no room from others. Those with steps go later, and take it meanwhile.
     """
     found: list[Expired] = []
     total = 0
@@ -70,7 +74,7 @@ def expired(results: Iterable[Result], rules: RetentionRules, now: int, *, are_a
         age = (now - result.ended) / USEC
         why = _by_age(age, rules.keep_for) if are_ages_sure else None
         why = why or _by_number(newer, rules.keep_recordings) or _by_size(newer, total, rules.keep_size)
-        if why is not None:
+        if why is not None and not result.has_steps:
             found.append(Expired(recording=result.recording, why=why))
     return tuple(reversed(found))
 

@@ -27,13 +27,15 @@ def verify(session: Session, *, target: str, decode: bool) -> ExitCode:
     """Look whether a media file is sound.
 
     A file (anything with a slash, or that is there), or the result of a recording, all parts of it. Says what is
-    wrong, and where; of what is kept beside a result, whether it is there as it was. Exit status 1 unless all is well.
+    wrong, and where; of what is kept beside a result, or was made of it, whether it is there as it was. Exit status 1
+    unless all is well.
     """
     is_file = "/" in target or Path(target).exists()
-    parts = [Part(target, 0, None)] if is_file else _results_of(session, target)
+    parts = [Part(target, 0, None)] if is_file else results_of(session, target)
     are_sound = [
         _look_at_kept(session, part) if part.is_kept else _look(session, part.path, decode=decode) for part in parts
     ]
+    are_sound += [] if is_file else [_look_at_made(session, part) for part in _made_of(session, target)]
     return ExitCode.DONE if all(are_sound) else ExitCode.FAILED
 
 
@@ -50,19 +52,37 @@ def _look(session: Session, path: str, *, decode: bool) -> bool:
     return found.soundness is Soundness.SOUND
 
 
+def _look_at_made(session: Session, part: Part) -> bool:
+    """Say whether what a step has made is as it was then; somebody may have changed it, and may do so."""
+    verdict = _compare(part)
+    abouts = {"missing": "a step has made it", "changed": "it is not what a step has made"}
+    if not session.show_json({"path": part.path, "isMade": True, "bytes": part.bytes, "verdict": verdict}):
+        about = abouts.get(verdict, "as a step has made it")
+        shown = Span("as made" if verdict == "same" else verdict, Style.BUSY if verdict == "same" else Style.BAD)
+        session.show([(Span(f"{escape(part.path)}: "), shown, Span(f" ({format_size(part.bytes)}; {about})"))])
+    return verdict == "same"
+
+
+def _compare(part: Part) -> str:
+    """Whether a file has the bytes that it had: same, changed, or missing."""
+    try:
+        with Path(part.path).open("rb") as file:
+            is_same = part.sha256 is None or hashlib.file_digest(file, "sha256").hexdigest() == part.sha256
+    except FileNotFoundError:
+        return "missing"
+    except OSError as error:
+        raise Failed(f"cannot read {part.path}: {error.strerror}", hint="may you read it?") from error
+    return "same" if is_same else "changed"
+
+
 def _look_at_kept(session: Session, part: Part) -> bool:
     """Say whether it is as the join made it. Ranges of a segment are no film: nothing else is looked into."""
     answer: dict[str, object] = {"path": part.path, "isKept": True, "bytes": part.bytes}
-    try:
-        with Path(part.path).open("rb") as file:
-            has_changed = part.sha256 is not None and hashlib.file_digest(file, "sha256").hexdigest() != part.sha256
-    except FileNotFoundError:
-        verdict, about = "missing", "it was kept beside the result"
-    except OSError as error:
-        raise Failed(f"cannot read {part.path}: {error.strerror}", hint="may you read it?") from error
-    else:
-        verdict = "damaged" if has_changed else "kept"
-        about = "it is not what was kept" if has_changed else "not looked into"
+    verdict, about = {
+        "missing": ("missing", "it was kept beside the result"),
+        "changed": ("damaged", "it is not what was kept"),
+        "same": ("kept", "not looked into"),
+    }[_compare(part)]
     is_well = verdict == "kept"
     if not session.show_json(answer | {"verdict": verdict}):
         shown = Span(verdict, Style.BUSY if is_well else Style.BAD)
@@ -70,7 +90,7 @@ def _look_at_kept(session: Session, part: Part) -> bool:
     return is_well
 
 
-def _results_of(session: Session, recording: str) -> list[Part]:
+def results_of(session: Session, recording: str) -> list[Part]:
     """All parts of what was joined."""
     found = session.get(recording)
     if found.path is None:
@@ -78,6 +98,12 @@ def _results_of(session: Session, recording: str) -> list[Part]:
         raise Failed(f"cannot verify {recording}: {why}", hint=f"'streamvaultctl status {recording}' tells more")
     parts = parse_result(session.call("ListParts", recording=recording)).parts
     return list(parts) if found.path in [part.path for part in parts] else [Part(found.path, 0, None)]
+
+
+def _made_of(session: Session, recording: str) -> list[Part]:
+    """The files that steps have made of it."""
+    steps = parse_result(session.call("ListParts", recording=recording)).steps
+    return [file for step in steps for file in step.files if step.status == "done"]
 
 
 def _decode(path: str, found: Inspection) -> None:

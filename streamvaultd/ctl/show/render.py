@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from streamvaultd.base.units import format_size, format_span
-from streamvaultd.ctl.show.chat import chat_count, chat_of, chat_text
+from streamvaultd.ctl.show.chatting_text import chat_count, chat_of, chat_text
 from streamvaultd.ctl.show.table import Column, Table
 from streamvaultd.ctl.show.text import (
     Line,

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from streamvaultd.base.units import format_size
 from streamvaultd.ctl.records import Fields, objects
 from streamvaultd.ctl.show.table import Column, Table
-from streamvaultd.ctl.show.text import Line, Span, Style, format_elapsed, line, plural
+from streamvaultd.ctl.show.text import Line, Span, Style, escape, format_elapsed, format_time, line, plural
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from streamvaultd.ctl.records import Answer
 
@@ -52,11 +52,25 @@ class Part(NamedTuple):
     sha256: str | None = None
 
 
+class Step(NamedTuple):
+    """What is made of a result after the join. `retry_at` is a date (µs); `done` and `total` are of its job's work."""
+
+    name: str
+    status: str
+    tries: int
+    why: str | None
+    retry_at: int | None
+    done: int
+    total: int
+    files: tuple[Part, ...]
+
+
 class Result(NamedTuple):
-    """The parts of a result, and what the join noted."""
+    """The parts of a result, what the join noted, and the steps behind it."""
 
     parts: tuple[Part, ...]
     notes: tuple[str, ...]
+    steps: tuple[Step, ...] = ()
 
 
 class Totals(NamedTuple):
@@ -93,7 +107,24 @@ def parse_seam(answer: Answer) -> Seam:
 def parse_result(answer: Answer) -> Result:
     """From the reply of ListParts; raises BadAnswer."""
     parts = [Fields(part, "part") for part in objects(answer, "parts")]
-    return Result(tuple(_parse_part(part) for part in parts), Fields(answer, "result").texts("notes"))
+    steps = objects(answer, "steps") if answer.get("steps") is not None else []
+    notes = Fields(answer, "result").texts("notes")
+    return Result(tuple(map(_parse_part, parts)), notes, tuple(map(_parse_step, steps)))
+
+
+def _parse_step(answer: Answer) -> Step:
+    step = Fields(answer, "step")
+    progress = step.child("progress") if step.has("progress") else None
+    return Step(
+        name=step.need("name", str),
+        status=step.need("status", str),
+        tries=step.need("tries", int),
+        why=step.text("why"),
+        retry_at=step.maybe_time("retryAt"),
+        done=0 if progress is None else progress.need("doneBytes", int),
+        total=0 if progress is None else progress.need("totalBytes", int),
+        files=tuple(_parse_part(Fields(file, "file")) for file in objects(answer, "files")),
+    )
 
 
 def _parse_part(part: Fields) -> Part:
@@ -182,6 +213,7 @@ def result_fields(result: Result, seams: Sequence[Seam]) -> list[Field]:
         fields += _labelled_once("Parts", [f"{part.path} ({_part_facts(part)})" for part in whole])
     fields += _labelled_once("Kept", [_kept_text(part) for part in result.parts if part.is_kept])
     fields += _labelled_once("Notes", result.notes)
+    fields += [(label, step_line(step)) for label, step in zip(_labels("Steps"), result.steps, strict=False)]
     if not seams:
         return fields
     found = totals(seams)
@@ -191,6 +223,28 @@ def result_fields(result: Result, seams: Sequence[Seam]) -> list[Field]:
     if missing := missing_text(found):
         fields.append(("Missing", line(missing, Style.BAD)))
     return fields
+
+
+_STEP_STYLES: Final = {"done": Style.GOOD, "failed": Style.BAD}
+
+
+def step_line(step: Step) -> Line:
+    """`thumbnail: done (/srv/a-thumb.jpg)`, or why not."""
+    facts = [file.path for file in step.files]
+    if step.total:
+        facts.append(f"{100 * step.done // step.total}%")
+    if step.retry_at is not None:
+        facts.append(f"again at {format_time(step.retry_at)}")
+    if step.why is not None:
+        facts.append(step.why)
+    about = f" ({escape(', '.join(facts))})" if facts else ""
+    return (Span(f"{step.name}: "), Span(step.status, _STEP_STYLES.get(step.status, Style.BUSY)), Span(about))
+
+
+def _labels(label: str) -> Iterator[str]:
+    yield label
+    while True:
+        yield ""
 
 
 def _kept_text(part: Part) -> str:

@@ -59,6 +59,10 @@ class Screen:
         """Print one plain line to stdout: what a script wants."""
         self.show([line(text)])
 
+    def show_whole(self, text: str) -> None:
+        """Print text that is made for other programs, as it is; it has line ends of its own."""
+        self._write(text)
+
     def show_json(self, value: object, *, pretty: bool) -> None:
         """Print one JSON value: on one line, or indented."""
         indent, separators = (2, None) if pretty else (None, (",", ":"))

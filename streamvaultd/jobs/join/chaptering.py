@@ -30,18 +30,21 @@ CLOCKS_MS: Final = 2000
 
 
 def timed(
-    plan: Plan, segments: Sequence[OpenSegment], result: Source, titles: Sequence[Change]
-) -> tuple[int | None, tuple[Chapter, ...]]:
-    """How many ms a part of the result lasts, gaps included, and the chapters of a transport stream, in one look."""
+    plan: Plan, segments: Sequence[OpenSegment], result: Source, titles: Sequence[Change], *, is_timed: bool
+) -> tuple[int | None, tuple[Chapter, ...], tuple[OnAir, ...]]:
+    """How many ms a part of the result lasts, gaps included; and in the same look, of a transport stream, its chapters
+    and when its media were broadcast, if they are wanted.
+    """
     if plan.container is not FileFormat.TS:
-        return fragments.duration_ms(result, plan.gaps()), ()
-    if not titles:
-        return timeline.duration_ms(result, plan.gaps()), ()
+        return fragments.duration_ms(result, plan.gaps()), (), ()
+    if not (titles or is_timed):
+        return timeline.duration_ms(result, plan.gaps()), (), ()
     begun = [at for at, _ in _first_parts(plan).values()]
     duration, places = timeline.places_ms(result, plan.gaps(), begun)
     if duration is None:
-        return None, ()
-    return duration, chapters(titles, stretches(plan, segments, places, duration), duration)
+        return None, (), ()
+    found = stretches(plan, segments, places, duration)
+    return duration, chapters(titles, found, duration) if titles else (), found if is_timed else ()
 
 
 def _first_parts(plan: Plan) -> dict[int, tuple[int, Part]]:

@@ -12,7 +12,7 @@ somebody will decide by that.
 With "times": [[from, until] or null, …], when each segment was received (ms of the realtime clock), gaps that no clock
 of the media tells are estimated.
 With "titles": [[ms, text], …], what the broadcast was called from when on, an MP4 gets chapters; "dates": [ms or null,
-…] says when the first media of each segment were broadcast.
+…] says when the first media of each segment were broadcast. With "timed": true the report tells when.
 With "previous": "/…/file", the result of the broadcast before, media at the start that are its very end are left out.
 With "progress": "/…/file", a line of JSON is put to the end of that file, if it is there, for each percent.
 
@@ -363,7 +363,9 @@ class JoinProgram:
     # --- reporting --------------------------------------------------------------------------------------------------
 
     def _describe(self, plan: Plan, segments: list[OpenSegment], final: Path, result: FileSource) -> dict[str, Any]:
-        duration, self._chapters[final] = chaptering.timed(plan, segments, result, self._spec.titles)
+        titles = self._spec.titles if self._spec.tries == 1 else ()  # a later try makes no MP4
+        found = chaptering.timed(plan, segments, result, titles, is_timed=self._spec.timed)
+        duration, self._chapters[final], on_air = found
         if duration is not None and duration < self._spec.least:
             duration = None if self._is_partial else counted_ms(plan, result)
         self._notes += remarks(plan, final, result)
@@ -372,6 +374,7 @@ class JoinProgram:
             "bytes": result.size,
             "seams": [describe_seam(planned, segments) for planned in plan.seams],
             "durationMs": duration,
+            "onAir": [(each.at, each.began, each.length) for each in on_air],
             "packets": result.size // ts.PACKET if plan.container is FileFormat.TS else None,
         }
 

@@ -182,11 +182,11 @@ def publish(part: Path, final: Path) -> None:
     if link(part, final):
         part.unlink()
     else:
-        _rename_without_replacing(part, final)
+        rename_without_replacing(part, final)
     sync_folder(final.parent)
 
 
-def _rename_without_replacing(part: Path, final: Path) -> None:
+def rename_without_replacing(part: Path, final: Path) -> None:
     """renameat2(2), for file systems without hard links."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.renameat2(AT_FDCWD, os.fsencode(part), AT_FDCWD, os.fsencode(final), RENAME_NOREPLACE):

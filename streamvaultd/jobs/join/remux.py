@@ -15,7 +15,7 @@ import re
 import resource
 import signal
 import subprocess
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 
 from streamvaultd.base.units import format_size
 from streamvaultd.jobs.join import output, passes
@@ -41,6 +41,9 @@ MEMORY_SHARE: Final = 0.75
 
 SLACK_MS: Final = 1500
 """How far two durations may be apart: that of the last picture, and of sound that begins later or ends earlier."""
+
+IS_TS: Final = ("-f", "mpegts")
+"""ffmpeg takes what begins with a picture for one: some sites put a PNG in front of each media segment."""
 
 PROTOCOLS: Final = "file,pipe"
 """All that ffmpeg may open, whatever the media name."""
@@ -81,14 +84,15 @@ def to_mp4(
     Raises KeptAsReceived and OSError; then the transport stream is there.
     """
     final = source.with_suffix(SUFFIX)
+    if has_failed and not final.exists():  # before anything else: whatever failed is not done again
+        output.remove_stale(_draft_of(final))
+        raise KeptAsReceived(f"an earlier try of the join did not come through, {_perhaps_for_memory(memory)}")
     streams = _require_constancy(source)
     bar = Passes(source.stat().st_size, moved)
     bar.at(passes.READ)
     if not final.exists():
-        part = final.with_name(f".{final.name}.part")
+        part = _draft_of(final)
         output.remove_stale(part)
-        if has_failed:
-            raise KeptAsReceived(f"an earlier try of the join did not come through, {_perhaps_for_memory(memory)}")
         order = Order(source, part, chapters, duration_ms or 0, reserve, memory)
         try:
             is_one = streams.clocks == 1
@@ -106,6 +110,10 @@ def to_mp4(
     source.unlink()
     output.sync_folder(source.parent)
     return final
+
+
+def _draft_of(final: Path) -> Path:
+    return final.with_name(f".{final.name}.part")
 
 
 def _require_constancy(source: Path) -> _Streams:
@@ -134,12 +142,12 @@ def _require_constancy(source: Path) -> _Streams:
 
 def _known_pids(source: Path) -> list[int]:
     """The PIDs of what ffmpeg takes for pictures or sound of a codec that it knows: first those of pictures."""
-    streams = _ask(source, "-show_entries", "stream=id,codec_type,codec_name").get("streams", [])
+    streams = _ask(source, *IS_TS, "-show_entries", "stream=id,codec_type,codec_name").get("streams", [])
     return [
         int(each["id"], 16)
         for kind in ("video", "audio")
         for each in streams
-        if each.get("codec_type") == kind and each.get("codec_name", "unknown") != "unknown"
+        if each.get("codec_type") == kind and each.get("codec_name", "unknown") != "unknown" and "id" in each
     ]
 
 
@@ -173,7 +181,7 @@ def _make(order: Order, clock: tuple[str, ...], bar: Passes) -> None:
     taken = ("-map_metadata", "0", "-map_chapters", "1") if order.chapters else ()
     flags = "+faststart+disable_chpl" if is_long(order.chapters) else "+faststart"
     command = (
-        "ffmpeg", "-nostdin", "-y", "-v", "error", "-protocol_whitelist", PROTOCOLS, *clock[:1],
+        "ffmpeg", "-nostdin", "-y", "-v", "error", "-protocol_whitelist", PROTOCOLS, *clock[:1], *IS_TS,
         "-i", f"file:{order.source}", *named, "-map", "0:v?", "-map", "0:a?", *taken,
         "-c", "copy", "-copyinkf", *clock[1:], "-movflags", flags, "-f", "mp4", f"file:{order.part}",
     )  # fmt: skip
@@ -186,30 +194,39 @@ def _make(order: Order, clock: tuple[str, ...], bar: Passes) -> None:
 
 def _run(command: tuple[str, ...], told: str, fd: int, memory: int, looks: PassWatch) -> None:
     """Run ffmpeg, which reads `told` and writes the file behind the descriptor; write out what it wrote meanwhile."""
-    before = resource.getrlimit(resource.RLIMIT_DATA)
-    # Inherited: a confined process cannot set the limits of another one
-    resource.setrlimit(resource.RLIMIT_DATA, (round(memory * MEMORY_SHARE), before[1]))
-    try:
-        process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", errors="replace"
-        )
-    except FileNotFoundError:
-        raise KeptAsReceived("ffmpeg is not installed") from None
-    finally:
-        resource.setrlimit(resource.RLIMIT_DATA, before)
+    with _in_memory(told) as given:
+        process = _started(command, given, memory)
+    said: str | None = None
     with process:
-        said, given = "", told or None
-        while True:
+        while said is None:
             try:
-                _, said = process.communicate(given, timeout=WRITE_OUT)
-                break
+                _, said = process.communicate(timeout=WRITE_OUT)
             except subprocess.TimeoutExpired:
-                given = None  # it is on its way
                 output.write_out(fd, 0, 0, output.SYNC_FILE_RANGE_ALL)
                 os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
                 looks.look()
     if process.returncode:
         raise KeptAsReceived(_failure(process.returncode, said, memory))
+
+
+def _in_memory(text: str) -> BinaryIO:
+    """A file of that, which is all there when it is read: a pipe holds 64 KiB, and somebody has to fill it."""
+    file = os.fdopen(os.memfd_create("chapters"), "w+b")
+    file.write(text.encode())
+    file.seek(0)
+    return file
+
+
+def _started(command: tuple[str, ...], given: BinaryIO, memory: int) -> subprocess.Popen[str]:
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    # Inherited: a confined process cannot set the limits of another one
+    resource.setrlimit(resource.RLIMIT_DATA, (round(memory * MEMORY_SHARE), before[1]))
+    try:
+        return subprocess.Popen(command, stdin=given, stderr=subprocess.PIPE, encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        raise KeptAsReceived("ffmpeg is not installed") from None
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
 
 
 def _failure(status: int, said: str, memory: int) -> str:
@@ -242,10 +259,7 @@ def _limit(memory: int) -> str:
 def _prove(source: Path, made: Path, duration_ms: int | None, streams: _Streams, bar: Passes, *, is_new: bool) -> None:
     """Raises KeptAsReceived unless all is there; one that `is_new` gets what MP4 has no track for."""
     bar.at(passes.MOVED)
-    try:
-        found = round(float(_ask(made, "-show_entries", "format=duration")["format"]["duration"]) * 1000)
-    except (ValueError, KeyError) as error:
-        raise KeptAsReceived(f"ffprobe cannot read {made.name}") from error
+    found = _presented_ms(made)
     if duration_ms is None or abs(found - duration_ms) > SLACK_MS:
         raise KeptAsReceived(f"the MP4 would last {found} ms, and not {duration_ms}")
     with output.opened(source, os.O_RDONLY) as fd, output.opened(made, os.O_RDWR if is_new else os.O_RDONLY) as target:
@@ -259,6 +273,20 @@ def _prove(source: Path, made: Path, duration_ms: int | None, streams: _Streams,
             _append_others(media, others, target)
         if not same_media.has_others(media, FileSource.of(target), others):
             raise KeptAsReceived(f"the MP4 would lack what PID {', '.join(map(str, sorted(others)))} has")
+
+
+def _presented_ms(made: Path) -> int:
+    """How long an MP4's pictures and sound are presented; its chapters are a track of text, as long as was planned."""
+    tracks = _ask(made, "-show_entries", "stream=codec_type,start_time,duration").get("streams", [])
+    try:
+        spans = [
+            (float(each["start_time"]), float(each["start_time"]) + float(each["duration"]))
+            for each in tracks
+            if each.get("codec_type") in ("video", "audio")
+        ]
+        return round((max(end for _, end in spans) - min(begin for begin, _ in spans)) * 1000)
+    except (ValueError, KeyError) as error:
+        raise KeptAsReceived(f"ffprobe cannot read {made.name}") from error
 
 
 def _append_others(media: FileSource, pids: set[int], target: int) -> None:

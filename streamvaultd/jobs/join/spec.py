@@ -36,6 +36,7 @@ class Spec:
     least: int = 0
     previous: Path | None = None
     mp4: bool = False
+    timed: bool = False
     memory: int = MEMORY
     tries: int = 1
 
@@ -64,6 +65,7 @@ def parse_spec(text: str) -> Spec:
         previous=_path("previous", given.get("previous")),
         least=_count("least", given.get("least", 0)),
         mp4=given.get("mp4") is True,
+        timed=given.get("timed") is True,
         memory=_count("memory", given.get("memory", MEMORY)),
         tries=_count("tries", given.get("tries", 1)),
     )

@@ -60,6 +60,15 @@ class ChatFiles:
         numbers = self._numbered(folder, _PART, recording)
         return [beneath.open_file(folder / part_name(recording, run), os.O_RDONLY, DEPTH) for run in numbers]
 
+    def drop(self, folder: Path, name: str) -> None:
+        """Remove a file that nothing was written to; one that has something stays."""
+        try:
+            if beneath.status(folder / name, DEPTH).st_size == 0:
+                with beneath.opened_folder(folder, DEPTH) as here:
+                    (here / name).unlink(missing_ok=True)
+        except FileNotFoundError:
+            return
+
     def finish(self, folder: Path, recording: int, run: int) -> tuple[Path, int] | None:
         """Give what a run has packed its name, durably: (path, bytes); None, and it goes, if nothing is in it."""
         draft = folder / draft_name(recording, run)

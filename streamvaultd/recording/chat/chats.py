@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
@@ -42,6 +43,7 @@ class ChatStore(Protocol):
 
     async def save_chat(self, chat: Chat) -> None: ...
     async def unfinished_chats(self) -> Sequence[Chat]: ...
+    async def get(self, recording: int) -> Recorder | None: ...
     async def chats(self, recordings: Iterable[int]) -> Mapping[int, Chat]: ...
     async def add_event(
         self, *, at: Moment, kind: str, priority: int, message: str, recording: int | None = None
@@ -232,6 +234,7 @@ class Chats:
         try:
             await start(chat, self._exit_handler(chat))
         except (VaultError, OSError) as error:
+            await self._drop_empty(chat)
             self._post(chat.recording, chatting.RunEnded(at=self._clock.now(), run=chat.run, why=str(error)))
         else:
             self._post(chat.recording, chatting.RunStarted(at=self._clock.now(), run=chat.run))
@@ -260,6 +263,7 @@ class Chats:
             return
         facts = self._runs.facts(chat.names)
         self._runs.forget_facts(chat.names)
+        await self._drop_empty(chat)
         ended = chatting.RunEnded(
             at=at, run=chat.run, why=why_of(told), messages=facts.messages, gaps=facts.gaps, away=facts.away
         )
@@ -280,11 +284,18 @@ class Chats:
 
     async def _clear(self, chat: Chat) -> None:
         try:
-            await self._runs.clear(chat)
-        except OSError as error:
+            recorder = self._recorders.known(chat.recording) or await self._store.get(chat.recording)
+            is_kept = recorder is None or not chatting.is_unwanted(recorder)
+            await self._runs.clear(chat, is_kept=is_kept)
+        except (VaultError, OSError) as error:
             await self._tell(CHAT_DIED, chatting.DIED, chat, why=error)  # it is tried again
         else:
-            self._post(chat.recording, chatting.Cleared(at=self._clock.now()))
+            self._post(chat.recording, chatting.Cleared(at=self._clock.now(), is_kept=is_kept))
+
+    async def _drop_empty(self, chat: Chat) -> None:
+        """Runs that fail for hours leave no trail of empty files."""
+        with suppress(OSError):  # they go when the chat is packed, at the latest
+            await self._runs.drop_empty(chat)
 
     async def _forget(self, run: ChatRun) -> None:
         """End what is left of a run; a broker that is away is asked some times. What is left then, the audit finds."""

@@ -153,10 +153,16 @@ class ChatRuns:
         folder = Path(chat.folder)
         return await self._lanes.run(str(folder.parent), self._files.finish, folder, chat.recording, chat.run)
 
-    async def clear(self, chat: Chat) -> None:
-        """Remove what the runs have captured: it is packed. Raises OSError."""
+    async def drop_empty(self, chat: Chat) -> None:
+        """Remove the file of a run that wrote nothing. Raises OSError."""
+        folder, name = Path(chat.folder), part_name(chat.recording, chat.run)
+        await self._lanes.run(str(folder.parent), self._files.drop, folder, name)
+
+    async def clear(self, chat: Chat, *, is_kept: bool) -> None:
+        """Remove what the runs have captured, for it is packed; and that, too, unless it is kept. Raises OSError."""
         folder = Path(chat.folder)
-        await self._lanes.run(str(folder.parent), self._files.clear, folder, chat.recording)
+        work = self._files.clear if is_kept else self._files.remove
+        await self._lanes.run(str(folder.parent), work, folder, chat.recording)
 
     def _facts_path(self, run: ChatRun) -> Path:
         return self._folder / run.label

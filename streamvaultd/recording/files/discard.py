@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from streamvaultd.base.durable import sync_folder
@@ -25,6 +26,13 @@ class MediaRemover:
                 raise OSError(0, "it is no regular file", str(path))
             found[path] = status.st_size
         return found
+
+    def remove_empty(self, folders: Sequence[Path]) -> None:
+        """Remove those of these folders, inner ones first, that have nothing in them."""
+        for folder in folders:
+            with suppress(OSError):
+                folder.rmdir()
+                sync_folder(folder.parent)
 
     def remove(self, paths: Sequence[Path]) -> None:
         """After this returns they are gone for good, even across power loss."""

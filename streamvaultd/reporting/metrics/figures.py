@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from streamvaultd.core.after.machine import StepStatus
 from streamvaultd.core.cause import DEATHS, is_death, kind_of
 from streamvaultd.core.model import Recorder, Segment, State
 from streamvaultd.core.watching.model import Mood
@@ -27,6 +28,7 @@ CAUSES: Final = (*DEATHS, "other")
 
 SEAM_KINDS: Final = ("exact", "union", "gap", "break", "other")
 MOODS: Final = tuple(mood.value for mood in Mood)
+STEP_STATUSES: Final = tuple(status.value for status in StepStatus)
 STATUSES: Final = ("recording", "finalizing", "completed", "stopped", "failed")
 
 
@@ -45,6 +47,8 @@ class Stored(Protocol):
     def seams(self) -> Mapping[str, int]: ...
     @property
     def gap_ms(self) -> float: ...
+    @property
+    def steps(self) -> Mapping[str, int]: ...
 
 
 class Catalogue(Protocol):
@@ -89,6 +93,7 @@ class Snapshot:
     catalogue_up: bool
     streamlink_trouble: bool
     streamers: Mapping[str, int]
+    steps: Mapping[str, int]
 
 
 def snapshot(
@@ -119,6 +124,7 @@ def snapshot(
         deaths=deaths_by_kind(stored.causes if stored else {}),
         seams=_counted(SEAM_KINDS, stored.seams if stored else {}),
         gap_seconds=(stored.gap_ms if stored else 0.0) / 1e3,
+        steps=_counted(STEP_STATUSES, stored.steps if stored else {}),
         memory_used=(fullest.anon or 0) if fullest else 0,
         memory_limit=(fullest.memory_max or 0) if fullest else 0,
         memory_peak=max(peaks, default=0),

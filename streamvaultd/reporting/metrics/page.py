@@ -98,6 +98,7 @@ def _sums(found: Snapshot, rising: Rising) -> Iterable[Metric]:
     deaths, seams = rising.of("deaths", found.deaths), rising.of("seams", found.seams)
     yield _gauge("recordings", "Recordings in the store, by status.", found.recordings, "status")
     yield _gauge("recordings_kept", "Recordings that are marked to be kept.", found.kept)
+    yield _gauge("steps", "What is made of recordings after their joins, by status.", found.steps, "status")
     yield _counter("received_bytes", "Bytes of all segments, overlaps included.", totals["bytes"])
     yield _counter("deaths", "Segments that ended though nobody asked for it, by cause.", deaths, "cause")
     yield _counter("seams", "Seams of joined files, by kind.", seams, "kind")

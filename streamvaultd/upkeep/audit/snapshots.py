@@ -18,7 +18,7 @@ from streamvaultd.core.model import Recorder
 from streamvaultd.core.names import ChatRun, Job, Run
 from streamvaultd.core.recording.events import RecordRequested
 from streamvaultd.core.upkeep.world import Disk, JobRow, LoadedUnit, Pipe, Process, ResultState, Row, World, moved
-from streamvaultd.jobs.joins import Joins
+from streamvaultd.jobs.at_work import AtWork
 from streamvaultd.recording.chat.chats import Chats
 from streamvaultd.recording.manager import Manager
 from streamvaultd.scopes.runs import Runs
@@ -60,7 +60,7 @@ class Snapshots:
         store: AuditStore,
         survey: Survey,
         runs: Runs,
-        joins: Joins,
+        jobs: AtWork,
         chats: Chats,
         clock: Clock,
         settings: LiveSettings,
@@ -69,7 +69,7 @@ class Snapshots:
         self._store = store
         self._survey = survey
         self._runs = runs
-        self._joins = joins
+        self._jobs = jobs
         self._chats = chats
         self._clock = clock
         self._settings = settings
@@ -138,7 +138,7 @@ class Snapshots:
         return self._runs.is_busy(unit) or self._runs.is_stopping(unit)
 
     def _is_job_busy(self, job: Job) -> bool:
-        return self._is_busy(job.unit) or self._joins.is_at(job.number)
+        return self._is_busy(job.unit) or self._jobs.is_at(job.number)
 
 
 def _jobs_of(units: Iterable[LoadedUnit], pipes: Iterable[Pipe], jobs: Iterable[JobRow]) -> set[Job]:

@@ -8,7 +8,7 @@ streamer's folder, so a disk that is mounted elsewhere keeps its meaning. Dates 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Annotated, Any, Final
 
@@ -17,6 +17,7 @@ import msgspec
 from streamvaultd.base.redaction import redact_url
 from streamvaultd.core import ranges
 from streamvaultd.core.model import Broadcast, Moment, Phase, Policy, Recorder, Recording, SeamRecord, Segment, State
+from streamvaultd.jobs.after.step_program import MadeFile
 from streamvaultd.jobs.made import Made, ResultPart
 
 NOTHING: Final = Made()
@@ -63,6 +64,15 @@ class ManifestPart(msgspec.Struct, omit_defaults=True):
     sha256: str | None = None
 
 
+class ManifestFile(msgspec.Struct, omit_defaults=True):
+    """What a step has made of the result; `name` is its path in the streamer's folder."""
+
+    step: str
+    name: str
+    bytes: Bytes
+    sha256: str
+
+
 class Manifest(msgspec.Struct, omit_defaults=True):
     """A recording's rows. `result` is the name of its joined file, the first of its `parts`."""
 
@@ -87,6 +97,7 @@ class Manifest(msgspec.Struct, omit_defaults=True):
     seams: tuple[SeamRecord, ...] = ()
     parts: tuple[ManifestPart, ...] = ()
     notes: tuple[str, ...] = ()
+    made: tuple[ManifestFile, ...] = ()
 
     @property
     def broadcast(self) -> Broadcast:
@@ -109,8 +120,17 @@ def gist(recorder: Recorder) -> object:
     return recorder.state.status, recorder.path, recorder.result_bytes, recorder.detail, recorder.kept, parts
 
 
-def to_text(recorder: Recorder, broadcast: Broadcast, seams: Sequence[SeamRecord], made: Made = NOTHING) -> bytes:
-    """The manifest of a recorder, of its stream as the site describes it, and of what its join made and found."""
+def to_text(
+    recorder: Recorder,
+    broadcast: Broadcast,
+    seams: Sequence[SeamRecord],
+    made: Made = NOTHING,
+    files: Sequence[MadeFile] = (),
+) -> bytes:
+    """The manifest of a recorder, of its stream as the site describes it, and of what its join made and found.
+
+    `files` are what its steps have made.
+    """
     recording = recorder.recording
     found = Manifest(
         format=FORMAT,
@@ -134,6 +154,7 @@ def to_text(recorder: Recorder, broadcast: Broadcast, seams: Sequence[SeamRecord
         seams=tuple(seams),
         parts=() if recorder.path is None else tuple(_part(part) for part in made.parts),
         notes=() if recorder.path is None else made.notes,
+        made=() if recorder.path is None else tuple(_files(recorder, files)),
     )
     return msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n"
 
@@ -158,6 +179,8 @@ def parse(text: bytes) -> Manifest:
     named = [part.name for part in found.parts] + ([] if found.result is None else [found.result])
     if not all(map(_is_file_name, named)):
         raise ManifestUnreadable("its result is no file name")
+    if not all(map(_is_path, (file.name for file in found.made))) or len(found.made) > SEGMENTS_MAX:
+        raise ManifestUnreadable("what steps have made of it is not in its folder")
     if len(found.parts) > SEGMENTS_MAX:
         raise ManifestUnreadable("it has more parts than segments can make")
     for name in ("url", "quality"):
@@ -172,6 +195,11 @@ def parse(text: bytes) -> Manifest:
 
 def _is_file_name(name: str) -> bool:
     return PurePath(name).name == name and name not in ("", "..") and "\0" not in name
+
+
+def _is_path(name: str) -> bool:
+    """Whether it is the path of a file below a folder."""
+    return not PurePath(name).is_absolute() and all(map(_is_file_name, name.split("/")))
 
 
 _PLACE: Final = re.compile(r" - at `\$\.?(.*)`$")
@@ -253,6 +281,25 @@ def _part(part: ResultPart) -> ManifestPart:
         segment=part.segment,
         sha256=part.sha256,
     )
+
+
+def _files(recorder: Recorder, files: Sequence[MadeFile]) -> Iterator[ManifestFile]:
+    folder = PurePath(recorder.recording.directory) / recorder.recording.streamer
+    for file in files:
+        if file.path.is_relative_to(folder):  # a row may have been written by another hand
+            name = str(file.path.relative_to(folder))
+            yield ManifestFile(step=file.step, name=name, bytes=file.bytes, sha256=file.sha256)
+
+
+def steps_again(folder: PurePath, there: Sequence[ManifestFile]) -> dict[str, dict[str, object]]:
+    """The rows of the steps that made these files, by their names."""
+    found: dict[str, dict[str, object]] = {}
+    for file in there:
+        made = {"path": str(folder / file.name), "bytes": file.bytes, "sha256": file.sha256}
+        files = found.setdefault(file.step, {"files": [], "notes": []})["files"]
+        if isinstance(files, list):
+            files.append(made)
+    return found
 
 
 def made_again(manifest: Manifest, folder: PurePath, there: Sequence[ManifestPart]) -> dict[str, object]:

@@ -8,9 +8,9 @@ once until it takes one again; the recording is not concerned.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -20,6 +20,7 @@ from streamvaultd.core.listing import DoneJob
 from streamvaultd.core.model import JOIN, Broadcast, Recorder, Recording, SeamRecord
 from streamvaultd.core.recording.on_request import has_segments
 from streamvaultd.errors import StoreUnavailable
+from streamvaultd.jobs.after.facts import files_of
 from streamvaultd.jobs.made import Made, parse_made
 from streamvaultd.reporting.notices import MANIFEST_FAILED, Journal
 from streamvaultd.upkeep.manifests import format as manifest
@@ -38,6 +39,7 @@ class ManifestStore(Protocol):
     async def broadcast(self, recording: int) -> Broadcast: ...
     async def seams(self, recording: int) -> Sequence[SeamRecord]: ...
     async def last_done_job(self, recording: int, kind: str) -> DoneJob | None: ...
+    async def steps_made(self, recording: int) -> Sequence[tuple[str, Mapping[str, Any]]]: ...
 
 
 class Manifests:
@@ -61,6 +63,11 @@ class Manifests:
         self._next: dict[int, Recorder] = {}
         self._busy: set[int] = set()
         self._troubled: set[str] = set()
+
+    def renew(self, recorder: Recorder) -> None:
+        """Something has changed that the recorder does not say, such as what a step has made; never waits."""
+        self._gists.pop(recorder.recording.id, None)
+        self.note(recorder)
 
     def note(self, recorder: Recorder) -> None:
         """This is how a recording is now; never waits."""
@@ -102,7 +109,9 @@ class Manifests:
     async def _text(self, recorder: Recorder) -> bytes:
         recording = recorder.recording.id
         seams = await self._store.seams(recording)
-        return manifest.to_text(recorder, await self._store.broadcast(recording), seams, await self._made(recording))
+        files = files_of(await self._store.steps_made(recording))
+        broadcast, made = await self._store.broadcast(recording), await self._made(recording)
+        return manifest.to_text(recorder, broadcast, seams, made, files)
 
     async def _made(self, recording: int) -> Made:
         job = await self._store.last_done_job(recording, JOIN)

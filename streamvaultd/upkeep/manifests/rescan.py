@@ -22,6 +22,7 @@ from streamvaultd.base.layout import segment_file, segments_folder
 from streamvaultd.config.inputs import is_name
 from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.config.settings import Settings
+from streamvaultd.core.after.graph import without_steps
 from streamvaultd.core.model import Broadcast, Moment, Recorder, SeamRecord
 from streamvaultd.core.recording.reconcile import Facts, takeover
 from streamvaultd.core.upkeep.recovery import reopened
@@ -29,7 +30,7 @@ from streamvaultd.errors import DirectoryUnusable, VaultError
 from streamvaultd.recording.manager import Manager
 from streamvaultd.reporting.notices import RESCAN_DONE, Journal
 from streamvaultd.upkeep.manifests import format as manifest
-from streamvaultd.upkeep.manifests.format import Manifest, ManifestPart, ManifestUnreadable
+from streamvaultd.upkeep.manifests.format import Manifest, ManifestFile, ManifestPart, ManifestUnreadable
 
 LANE = "rescan"
 LOOK_LIMIT = 3600.0
@@ -97,7 +98,11 @@ class RescanStore(Protocol):
     async def known_as(self, streamer: str, started: int) -> int | None: ...
     async def is_stream_used(self, stream: int) -> bool: ...
     async def insert_rebuilt(
-        self, recorder: Recorder, broadcast: Broadcast, made: Mapping[str, object] | None = None
+        self,
+        recorder: Recorder,
+        broadcast: Broadcast,
+        made: Mapping[str, object] | None = None,
+        steps: Mapping[str, Mapping[str, object]] | None = None,
     ) -> Recorder: ...
     async def add_seams(self, recording: int, seams: Iterable[SeamRecord]) -> None: ...
 
@@ -209,7 +214,9 @@ class Rescan:
                 path=traces.path, verdict=RescanVerdict.REBUILT, text=f"would be {made.state.value}"
             )
         result = None if made.path is None else manifest.made_again(wanted, folder, there)
-        kept = await self._store.insert_rebuilt(made, wanted.broadcast, result if wanted.parts else None)
+        files = [] if made.path is None else [file for file in wanted.made if await self._is_as_made(folder, file)]
+        steps = manifest.steps_again(folder, files)
+        kept = await self._store.insert_rebuilt(made, wanted.broadcast, result if wanted.parts else None, steps)
         recording = kept.recording.id
         if kept.path is not None:
             await self._store.add_seams(recording, wanted.seams)
@@ -218,6 +225,10 @@ class Rescan:
         other = "" if recording == wanted.recording else f" (its number {wanted.recording} is another one's)"
         text = f"is recording {recording}{other} again, {kept.state.value}"
         return RecordingOnDisk(path=traces.path, verdict=RescanVerdict.REBUILT, text=text, recording=recording)
+
+    async def _is_as_made(self, folder: Path, file: ManifestFile) -> bool:
+        """Whether a file is what a step has made; one that somebody has changed is theirs."""
+        return await self._lanes.run(LANE, self._files.digest, folder / file.name) == file.sha256
 
     async def _is_there(self, folder: Path, part: ManifestPart) -> bool:
         """Whether a file is what its join made: of that size, and with those bytes if its digest is known."""
@@ -248,7 +259,10 @@ class Rescan:
             policy=self._settings.now.policy,
             at=now,
         )
-        if made.path is not None or not any(traces.sizes.values()):
+        if made.path is not None:  # its steps were done, or given up, long ago
+            recording = replace(made.recording, policy=without_steps(made.recording.policy))
+            return replace(made, recording=recording)
+        if not any(traces.sizes.values()):
             return made
         for number, size in traces.sizes.items():
             path = folder / segments_folder(traces.stream) / segment_file(number)

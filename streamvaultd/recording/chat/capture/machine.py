@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from streamvaultd.recording.chat.capture.irc import Line
+from streamvaultd.base.irc import IrcLine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ CAPABILITIES: Final = "twitch.tv/tags twitch.tv/commands"
 
 OPEN_LIMIT: Final = 300.0
 """A connection that is not there after so long (s), its turn included, is given up."""
+
+HELLO_LIMIT: Final = 5.0
+"""Who has not said within this (s) whether it is Twitch is taken for it."""
 
 JOIN_LIMIT: Final = 20.0
 JOIN_LIMIT_MAX: Final = 300.0
@@ -41,6 +44,9 @@ ANSWER_LIMIT: Final = 15.0
 
 OVERLAP: Final = 10.0
 """A link that the server will close is kept for so long (s) beside the one that takes over."""
+
+LINKS_MAX: Final = 3
+"""Connections at a time: one that the server will close, its successor, and one more."""
 
 DELAYS: Final = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 60.0)
 """Pauses (s) between tries that fail in a row, and up to half as much more, so that many do not come at once."""
@@ -68,7 +74,7 @@ class Stage(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A connection. `until`: when it is closed, for another one has taken over."""
+    """A connection. `since`: when its stage began, for OPENING and JOINED; `until`: when it is closed."""
 
     number: int
     since: float
@@ -76,6 +82,7 @@ class Link:
     heard: float = 0.0
     pinged: float | None = None
     has_commands: bool = False
+    is_introduced: bool = False
     is_welcome: bool = False
     join_at: float | None = None
     join_wait: float = JOIN_LIMIT
@@ -121,7 +128,7 @@ class Received:
 
     at: float
     link: int
-    line: Line
+    line: IrcLine
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +208,8 @@ def step(state: State, event: Event) -> tuple[State, Effects]:
         after, effects = _on_opened(state, link, event.at)
     elif isinstance(event, Closed):
         after, effects = _without(state, link, event.at)
+    elif link.stage is Stage.OPENING:
+        return state, ()
     else:
         after, effects = _on_line(state, replace(link, heard=event.at, pinged=None), event.line, event.at)
     return _weighed(state, after, effects, event.at)
@@ -234,9 +243,11 @@ def _weighed(before: State, after: State, effects: Effects, at: float) -> tuple[
 
 
 def _open(state: State, at: float) -> tuple[State, Effects]:
-    number = state.opened + 1
-    link = Link(number, at)
-    return replace(state, opened=number, links=(*state.links, link), retry_at=None), (Open(number),)
+    """One more; of a server that announces the end of each and ends none, the oldest are given up."""
+    number, surplus = state.opened + 1, state.links[: max(0, len(state.links) + 1 - LINKS_MAX)]
+    links = (*state.links[len(surplus) :], Link(number, at))
+    opened = replace(state, opened=number, links=links, retry_at=None)
+    return opened, (*(Close(link.number) for link in surplus), Open(number))
 
 
 def _put(state: State, link: Link) -> State:
@@ -249,10 +260,18 @@ def _nick(state: State, link: Link) -> str:
 
 
 def _on_opened(state: State, link: Link, at: float) -> tuple[State, Effects]:
+    entered = replace(link, stage=Stage.ENTERING, heard=at, join_at=at + HELLO_LIMIT)
+    return _put(state, entered), (Send(link.number, f"CAP REQ :{CAPABILITIES}"),)
+
+
+def _introduce(state: State, link: Link, at: float, *, is_twitch: bool) -> tuple[State, Effects]:
+    """Twitch wants a password, whichever; other servers refuse whoever gives one that they do not want."""
+    if link.is_introduced:
+        return _put(state, link), ()
     nick = _nick(state, link)
-    lines = (f"CAP REQ :{CAPABILITIES}", "CAP END", "PASS anonymous", f"NICK {nick}", f"USER {nick} 0 * :{nick}")
-    entered = replace(link, stage=Stage.ENTERING, heard=at, join_at=at + JOIN_LIMIT)
-    return _put(state, entered), tuple(Send(link.number, line) for line in lines)
+    lines = (*(("PASS anonymous",) if is_twitch else ()), f"NICK {nick}", f"USER {nick} 0 * :{nick}", "CAP END")
+    introduced = replace(link, is_introduced=True, join_at=at + JOIN_LIMIT)
+    return _put(state, introduced), tuple(Send(link.number, line) for line in lines)
 
 
 def _without(state: State, link: Link, at: float) -> tuple[State, Effects]:
@@ -273,14 +292,16 @@ def _replace_link(state: State, link: Link, at: float) -> tuple[State, Effects]:
     return replace(state, retry_at=at + delay * (1 + state.spread / 2)), ()
 
 
-def _on_line(state: State, link: Link, line: Line, at: float) -> tuple[State, Effects]:
+def _on_line(state: State, link: Link, line: IrcLine, at: float) -> tuple[State, Effects]:
     is_here = bool(line.params) and line.params[0].lower() == f"#{state.channel}"
     match line.command:
         case "PING":
             return _put(state, link), (Send(link.number, f"PONG :{line.params[-1] if line.params else ''}"),)
         case "CAP":
-            has_commands = "ACK" in line.params and "twitch.tv/commands" in line.params[-1].split()
-            return _put(state, replace(link, has_commands=link.has_commands or has_commands)), ()
+            is_twitch = "ACK" in line.params and "twitch.tv/commands" in line.params[-1].split()
+            return _introduce(state, replace(link, has_commands=is_twitch), at, is_twitch=is_twitch)
+        case "421" if not link.is_introduced:  # a server without capabilities
+            return _introduce(state, link, at, is_twitch=False)
         case "001":
             return _join(state, replace(link, is_welcome=True), at)
         case "366" if not link.has_commands and len(line.params) > 1 and line.params[1].lower() == f"#{state.channel}":
@@ -303,7 +324,7 @@ def _on_line(state: State, link: Link, line: Line, at: float) -> tuple[State, Ef
     return _put(state, link), ()
 
 
-def _is_own(state: State, link: Link, line: Line) -> bool:
+def _is_own(state: State, link: Link, line: IrcLine) -> bool:
     who = line.params[1] if line.command == "KICK" and len(line.params) > 1 else line.nick
     return who.lower() == _nick(state, link)
 
@@ -315,7 +336,8 @@ def _join(state: State, link: Link, at: float) -> tuple[State, Effects]:
 
 def _on_joined(state: State, link: Link, at: float) -> tuple[State, Effects]:
     """From now on this link is kept; those that leave, a little longer."""
-    joined = replace(link, stage=Stage.JOINED, join_at=None, join_wait=JOIN_LIMIT)
+    since = link.since if link.stage is Stage.JOINED else at
+    joined = replace(link, stage=Stage.JOINED, since=since, join_at=None, join_wait=JOIN_LIMIT)
     others = tuple(replace(each, until=at + OVERLAP) if each.is_leaving else each for each in state.links)
     return _put(replace(state, links=others), joined), ()
 
@@ -334,7 +356,7 @@ def _tick(state: State, at: float) -> tuple[State, Effects]:
             state, more = _without(state, link, at)
             done = (*done, Close(link.number), *more)
         elif link.join_at is not None and link.join_at <= at:
-            state, more = _join(state, link, at)
+            state, more = _join(state, link, at) if link.is_welcome else _introduce(state, link, at, is_twitch=True)
             done = (*done, *more)
         elif link.stage is not Stage.OPENING and link.pinged is None and link.heard + SILENCE <= at:
             state = _put(state, replace(link, pinged=at))
@@ -350,6 +372,6 @@ def _has_failed(link: Link, at: float) -> bool:
         return True
     if link.stage is Stage.OPENING:
         return link.since + OPEN_LIMIT <= at
-    if link.join_at is not None and not link.is_welcome and link.join_at <= at:
-        return True  # it has not even said welcome
+    if link.join_at is not None and link.is_introduced and not link.is_welcome and link.join_at <= at:
+        return True
     return link.pinged is not None and link.pinged + ANSWER_LIMIT <= at

@@ -25,8 +25,8 @@ import time
 from base64 import b64encode
 from contextlib import suppress
 
+from streamvaultd.base.irc import IrcSplitter, parse
 from streamvaultd.recording.chat.capture import machine
-from streamvaultd.recording.chat.capture.irc import Splitter, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,6 +55,10 @@ LOGIN_SPACING: Final = 0.6
 
 TURN_MAX: Final = 240.0
 """However many are in front, or say that they are, no turn is waited for longer (s)."""
+
+
+LOCK_TRIES, LOCK_PAUSE = 20, 0.01
+"""Who holds the file of turns lets go of it at once; who does not is not waited for."""
 
 
 def now() -> float:
@@ -173,9 +177,15 @@ async def take_turn(fd: int | None) -> None:
     """
     if fd is None:
         return
+    for _ in range(LOCK_TRIES):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            await asyncio.sleep(LOCK_PAUSE)
+        else:
+            break
     wait = 0.0
     with suppress(OSError, ValueError):
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
             text = os.pread(fd, 32, 0).strip()
             turn = max(now(), min(float(text or b"0"), now() + TURN_MAX))
@@ -272,7 +282,7 @@ class Capture:
             )
         self._writers[number] = writer
         self._tell(machine.Opened(now(), number))
-        splitter, overlong = Splitter(), 0
+        splitter, overlong = IrcSplitter(), 0
         while data := await reader.read(READ_SIZE):
             await self._output.room()
             for raw in splitter.feed(data):

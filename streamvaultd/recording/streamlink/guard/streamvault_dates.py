@@ -13,18 +13,18 @@ import logging
 from datetime import datetime
 from typing import Any
 
-from streamlink.stream.hls.hls import HLSStreamWriter
+from streamlink.stream.hls import HLSStreamWriter  # type: ignore[attr-defined]  # where every version has it
 
 log = logging.getLogger("streamlink.plugins.streamvault_dates")
 _write = HLSStreamWriter.write
 
 
 def write(writer: Any, segment: Any, result: Any, *data: Any) -> None:
-    """In place of HLSStreamWriter's own."""
-    is_first = not vars(writer).get("_streamvault_wrote") and not writer.should_filter_segment(segment)
-    is_media = not (data and data[0])  # or else the initialisation of fragmented MP4
+    """In place of HLSStreamWriter's own. Whatever a version lacks costs a date, and no media."""
     _write(writer, segment, result, *data)
-    if is_first and is_media and writer.reader.buffer.written_once:
+    is_filtered = getattr(writer, "should_filter_segment", bool)(segment)  # a version without it has no date either
+    is_media = not (data and data[0])  # or else the initialisation of fragmented MP4
+    if is_media and not is_filtered and not vars(writer).get("_streamvault_wrote"):
         vars(writer)["_streamvault_wrote"] = True
         date = getattr(segment, "date", None)
         if isinstance(date, datetime) and date.tzinfo is not None:

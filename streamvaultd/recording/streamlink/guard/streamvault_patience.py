@@ -4,8 +4,9 @@
 A server, or something on the way, may drop a connection without a word. streamlink waits for its time-out then, the
 same for all sources, while a small window moves on. How long the window is, each media playlist tells. A server that
 is as slow as that loses nothing: it is asked once more, with streamlink's own limit, and is waited for from then on.
-What is learned is told in the log, for who decides how long a silence may last. So is a playlist that is gone before
-its end was read: a run that has much to fetch reads it again when most of that is there, which may be too late.
+What is learned is told in the log, for who decides how long a silence may last. So is a playlist that is refused, and
+one that is gone before its end was read: a run that has much to fetch reads it again when most of that is there, which
+may be too late.
 
 streamlink loads this file as it loads plugins, beside streamvault_guard.py, so it imports what streamlink itself has.
 What the main thread asks, at the start, is left alone, and so is what is read while it comes.
@@ -37,6 +38,8 @@ A daemon that was begun since reads none that came before.
 """
 
 GONE = frozenset({401, 403, 404, 410})
+REFUSED = frozenset({401, 403})
+"""Nothing that is asked again: links expire. streamlink tells of it after three tries, some seconds later."""
 OVERDUE = 3.0
 """So many media segments after it was read a playlist should have been read again."""
 
@@ -53,6 +56,7 @@ class Patience:
         self.windows: dict[int, float] = {}
         self.paces: dict[int, tuple[float, float]] = {}
         self.read_at: dict[int, float] = {}
+        self.refused: set[int] = set()
         self.told = (0.0, 0.0)
         self.told_at: float | None = None
         self.pause = TOLD_SOON
@@ -66,6 +70,14 @@ class Patience:
             target = _TARGET.search(body)  # so often it is read again, however short its media segments are
             self.paces[thread] = sum(lengths), max(*lengths, float(target[1]) if target else 0.0)
             self.read_at[thread] = time.monotonic()
+            self.refused.discard(thread)
+
+    def is_refusal(self, thread: int, status: int) -> bool:
+        """Whether this is the first time since it was read that a playlist is refused."""
+        if status not in REFUSED or thread not in self.paces or thread in self.refused:
+            return False
+        self.refused.add(thread)
+        return True
 
     def news(self, now: float) -> tuple[float, float] | None:
         """The smallest window and the longest media segment, if that is to be told (again)."""
@@ -116,6 +128,8 @@ def send(session: requests.Session, request: Any, **kwargs: Any) -> Any:
     response = _answer(session, request, kwargs)
     if silence := patience.unread(threading.get_ident(), response.status_code, time.monotonic()):
         log.warning("A playlist is gone that was not read for %.1f s: what it offered meanwhile is missing", silence)
+    if patience.is_refusal(threading.get_ident(), response.status_code):
+        log.warning("A playlist is refused: %d", response.status_code)
     if response.content.startswith(HEAD):
         patience.learn(threading.get_ident(), response.content)
         if news := patience.news(time.monotonic()):

@@ -19,7 +19,7 @@ _ESCAPED: Final = {":": ";", "s": " ", "\\": "\\", "r": "\r", "n": "\n"}
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class IrcLine:
     """One message of a server. `source` is its prefix without the colon, "" if it has none."""
 
     tags: Mapping[str, str]
@@ -33,7 +33,7 @@ class Line:
         return self.source.partition("!")[0]
 
 
-def parse(text: str) -> Line | None:
+def parse(text: str) -> IrcLine | None:
     """What a line says; None for one that says nothing. Whatever is in it, nothing is raised."""
     tags: dict[str, str] = {}
     rest = text.rstrip("\r\n")
@@ -49,7 +49,7 @@ def parse(text: str) -> Line | None:
     if not words:
         return None
     params = (*words[1:], trailing) if colon else tuple(words[1:])
-    return Line(tags, source, words[0].upper(), params)
+    return IrcLine(tags, source, words[0].upper(), params)
 
 
 def _tags(head: str) -> dict[str, str]:
@@ -67,7 +67,7 @@ def _unescaped(value: str) -> str:
     return _ESCAPE.sub(lambda found: _ESCAPED.get(found[1], found[1]), value)
 
 
-class Splitter:
+class IrcSplitter:
     """Makes lines of what arrives, however it is cut. A longer line than LINE_MAX is left out, and counted."""
 
     def __init__(self) -> None:

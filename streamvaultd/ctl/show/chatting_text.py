@@ -13,6 +13,7 @@ class Chat(Record):
     """`away` in microseconds; `per_minute` and `heard` while it is captured."""
 
     state: str
+    channel: str
     messages: int
     gaps: int
     away: int
@@ -29,6 +30,7 @@ def chat_of(recording: Recording) -> Chat | None:
     found = runtime.child("chat")
     return Chat(
         state=found.need("state", str),
+        channel=found.need("channel", str),
         messages=found.need("messages", int),
         gaps=found.need("gaps", int),
         away=found.need("awayUSec", int),

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is known of a recording when one of its steps begins; read from the store then, so it is what the rows say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from streamvaultd.core.listing import DoneJob
+from streamvaultd.core.model import JOIN, Broadcast, Recorder, SeamRecord, Titled
+from streamvaultd.jobs.after.step_program import MadeFile, Title
+from streamvaultd.jobs.made import Made, ResultPart, parse_made
+
+
+class FactStore(Protocol):
+    """Raises StoreUnavailable; get() also RecordingUnreadable."""
+
+    async def get(self, recording: int) -> Recorder | None: ...
+    async def broadcast(self, recording: int) -> Broadcast: ...
+    async def seams(self, recording: int) -> Sequence[SeamRecord]: ...
+    async def last_done_job(self, recording: int, kind: str) -> DoneJob | None: ...
+    async def titles(self, recording: int) -> Sequence[Titled]: ...
+    async def steps_made(self, recording: int) -> Sequence[tuple[str, Mapping[str, Any]]]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepFacts:
+    """All of it."""
+
+    recorder: Recorder
+    broadcast: Broadcast
+    parts: tuple[ResultPart, ...]
+    seams: Sequence[SeamRecord]
+    titles: tuple[Title, ...]
+    made: tuple[MadeFile, ...]
+
+
+async def gather(store: FactStore, recording: int) -> StepFacts | None:
+    """The facts of a recording; None if it has no result any more. Raises what the store does."""
+    recorder = await store.get(recording)
+    if recorder is None or recorder.path is None:
+        return None
+    job = await store.last_done_job(recording, JOIN)
+    return StepFacts(
+        recorder=recorder,
+        broadcast=await store.broadcast(recording),
+        parts=_parts(None if job is None else job.result),
+        seams=await store.seams(recording),
+        titles=tuple(Title(one.at, one.title, one.category) for one in await store.titles(recording)),
+        made=files_of(await store.steps_made(recording)),
+    )
+
+
+def files_of(made: Sequence[tuple[str, Mapping[str, Any]]]) -> tuple[MadeFile, ...]:
+    """The files that steps have made, by their rows; what another hand has written there is none."""
+    found: list[MadeFile] = []
+    for step, result in made:
+        files = result.get("files")
+        for file in files if isinstance(files, list) else ():
+            try:
+                known = msgspec.convert(file, MadeFile, dec_hook=lambda kind, text: kind(text))
+            except msgspec.ValidationError:
+                continue
+            found.append(msgspec.structs.replace(known, step=step))
+    return tuple(found)
+
+
+def _parts(result: Mapping[str, object] | None) -> tuple[ResultPart, ...]:
+    try:
+        return parse_made(result).parts
+    except msgspec.ValidationError:
+        return Made().parts
+
+
+def made_file(file: MadeFile) -> dict[str, object]:
+    """A file as the row of its step has it."""
+    return {"path": str(Path(file.path)), "bytes": file.bytes, "sha256": file.sha256}

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What steps have made is in the manifest, comes back with a rescan, goes with the media, and is waited for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from streamvaultd.base.lanes import Lanes
+from streamvaultd.core.after import graph
+from streamvaultd.core.after.graph import KINDS, StepKind
+from streamvaultd.core.after.machine import Done, Failed, StepStatus
+from streamvaultd.core.model import Recorder, State
+from streamvaultd.recording.files.discard import MediaRemover
+from streamvaultd.recording.removal import Removal
+from streamvaultd.store.queries import QueryableStore
+from streamvaultd.upkeep.manifests.rescan import RescanVerdict
+from tests.component.store_world import BOOT, NOW, SetClock, segment_path, start
+from tests.component.test_rescan import FILES, House, Writer, house, put
+from tests.component.test_rescan_parts import Joined
+
+PICTURE, SHEET = b"\xff\xd8\xff picture", b"\xff\xd8\xff sheet"
+
+
+@pytest.fixture(autouse=True)
+def _graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = (
+        StepKind(name="thumbnail", wanted=lambda policy: policy.thumbnail, program="x"),
+        StepKind(name="copy", wanted=lambda policy: policy.thumbnail, program="x", is_required=True),
+    )
+    monkeypatch.setattr(graph, "GRAPH", rows)
+    for row in rows:
+        monkeypatch.setitem(KINDS, row.name, row)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    made = tmp_path / "recordings"
+    made.mkdir()
+    return made
+
+
+class Pictured:
+    """A recording that was joined, and of which a step has made two files."""
+
+    def __init__(self, root: Path) -> None:
+        self.joined = Joined(root)
+        self.picture = root / "demo" / "show-thumb.jpg"
+        self.sheet = root / "demo" / "show.trickplay" / "320 - 10x10" / "0.jpg"
+
+    async def make(self, home: House) -> Recorder:
+        done = await self.joined.make(home)
+        recording = done.recording
+        wanted = replace(done, recording=replace(recording, policy=replace(recording.policy, thumbnail=True)))
+        await home.store.save(wanted, ())
+        [row, _] = await home.store.steps(recording.id)
+        job = await home.store.begin_step(row, {"step": row.step}, NOW.realtime)
+        assert job is not None
+        files = []
+        for path, content in ((self.picture, PICTURE), (self.sheet, SHEET)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            put(path, content)
+            files.append({"path": str(path), "bytes": len(content), "sha256": sha256(content).hexdigest()})
+        await home.store.end_step(row, Done(at=NOW.realtime, job=job), {"files": files, "notes": []})
+        await Writer(home.store).note(wanted)
+        return wanted
+
+
+def manifest_of(root: Path, done: Recorder) -> Path:
+    return root / "demo" / f".stream_{done.recording.stream}.json"
+
+
+async def test_a_manifest_names_what_was_made_and_a_rescan_knows_it_again(root: Path, tmp_path: Path) -> None:
+    pictured = Pictured(root)
+    async with house(tmp_path / "lost.db", root) as home:
+        done = await pictured.make(home)
+        before = await home.store.steps_made(done.recording.id)
+    assert json.loads(manifest_of(root, done).read_text())["made"] == [
+        {"step": "thumbnail", "name": name, "bytes": len(content), "sha256": sha256(content).hexdigest()}
+        for name, content in (("show-thumb.jpg", PICTURE), ("show.trickplay/320 - 10x10/0.jpg", SHEET))
+    ]
+    async with house(tmp_path / "new.db", root) as home:
+        await home.run()
+        (found,) = await home.store.list(all=True)
+        assert list(await home.store.steps_made(found.recording.id)) == list(before)
+        assert [row.status for row in await home.store.steps(found.recording.id)] == [StepStatus.DONE]
+        await home.store.save(found, ())
+        assert await home.store.unfinished_steps() == []  # nothing is made anew of what is old
+
+
+async def test_what_somebody_has_changed_is_theirs(root: Path, tmp_path: Path) -> None:
+    pictured = Pictured(root)
+    async with house(tmp_path / "lost.db", root) as home:
+        await pictured.make(home)
+    pictured.picture.write_bytes(b"mine")
+    async with house(tmp_path / "new.db", root) as home:
+        await home.run()
+        [(_, told)] = await home.store.steps_made(1)
+        assert [file["path"] for file in told["files"]] == [str(pictured.sheet)]
+
+
+@pytest.mark.parametrize("name", ["../other/show.ts", "/etc/passwd", "a/../b", "", "a//b", "."])
+async def test_a_manifest_that_names_what_is_elsewhere_is_none(root: Path, tmp_path: Path, name: str) -> None:
+    pictured = Pictured(root)
+    async with house(tmp_path / "lost.db", root) as home:
+        done = await pictured.make(home)
+    manifest = manifest_of(root, done)
+    told = json.loads(manifest.read_text())
+    told["made"][0]["name"] = name
+    manifest.write_text(json.dumps(told))
+    async with house(tmp_path / "new.db", root) as home:
+        assert list((await home.run()).values()) == [RescanVerdict.UNREADABLE]
+        assert await home.store.list(all=True) == []
+
+
+async def test_it_goes_with_the_media_and_leaves_no_folder(root: Path, tmp_path: Path) -> None:
+    pictured = Pictured(root)
+    async with house(tmp_path / "store.db", root) as home:
+        done = await pictured.make(home)
+        removal = Removal(store=home.store, files=FILES, media=MediaRemover(), lanes=Lanes())
+        sizes = await removal.sizes(done)
+        assert {pictured.picture, pictured.sheet} < set(sizes)
+        await removal.remove(done, list(sizes))
+        assert [path.name for path in (root / "demo").iterdir()] == [manifest_of(root, done).name]
+
+
+async def test_a_folder_in_which_somebody_has_put_something_stays(root: Path, tmp_path: Path) -> None:
+    pictured = Pictured(root)
+    async with house(tmp_path / "store.db", root) as home:
+        done = await pictured.make(home)
+        theirs = pictured.sheet.parent / "mine.txt"
+        theirs.write_text("mine")
+        removal = Removal(store=home.store, files=FILES, media=MediaRemover(), lanes=Lanes())
+        await removal.remove(done, list(await removal.sizes(done)))
+        assert theirs.read_text() == "mine"
+
+
+END = dict[str, Callable[[int], Done | Failed]]
+ENDS: END = {
+    "done": lambda job: Done(at=NOW.realtime, job=job),
+    "failed": lambda job: Failed(at=NOW.realtime, job=job, why="refused"),
+}
+
+
+@pytest.mark.parametrize(("end", "is_held"), [("done", False), ("failed", True)])
+async def test_retention_waits_for_a_required_step_alone(tmp_path: Path, end: str, is_held: bool) -> None:
+    store = await QueryableStore.open(tmp_path / "store.db", paths=segment_path, clock=SetClock(), boot=BOOT)
+    made = await start(store)
+    policy = replace(made.recording.policy, thumbnail=True)
+    made = replace(made, recording=replace(made.recording, policy=policy))
+    done = replace(made, state=State.COMPLETED, path="/srv/recordings/demo/a.ts", ended=NOW, result_bytes=7)
+    await store.save(done, ())
+    [held] = await store.results("demo")
+    assert held.has_steps
+    rows = {row.step: row for row in await store.steps(1)}
+    job = await store.begin_step(rows["copy"], {}, NOW.realtime)
+    assert job is not None
+    await store.end_step(rows["copy"], ENDS[end](job), {})
+    [found] = await store.results("demo")
+    assert found.has_steps is is_held  # the optional one is not over either way
+    await store.save(replace(done, path=None), ())
+    assert {row.status for row in await store.steps(1)} <= {StepStatus.SKIPPED, StepStatus.DONE}
+    await store.close()
+
+
+async def test_a_job_begins_for_a_step_that_is_due_and_for_no_other(tmp_path: Path) -> None:
+    store = await QueryableStore.open(tmp_path / "store.db", paths=segment_path, clock=SetClock(), boot=BOOT)
+    made = await start(store)
+    made = replace(made, recording=replace(made.recording, policy=replace(made.recording.policy, thumbnail=True)))
+    await store.save(replace(made, state=State.COMPLETED, path="/srv/recordings/demo/a.ts", ended=NOW), ())
+    row = (await store.steps(1))[0]
+    job = await store.begin_step(row, {}, NOW.realtime)
+    assert await store.begin_step(row, {}, NOW.realtime) is None
+    [known] = await store.unfinished_jobs()
+    assert (known.id, known.kind) == (job, "thumbnail")
+    await store.close()
