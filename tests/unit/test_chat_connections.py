@@ -145,7 +145,7 @@ def test_the_second_is_opened_before_the_first_is_closed() -> None:
 def test_a_server_that_announces_and_never_closes_gets_few() -> None:
     story, most = Story(), 0
     for _ in range(30):
-        newest = story.state.links[-1].number
+        newest = story.state.opened
         story.join(newest)
         story.line(":tmi RECONNECT", newest)
         while story.state.opened == newest:
