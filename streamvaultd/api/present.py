@@ -10,8 +10,9 @@ from typing import Protocol
 from streamvaultd.api.views import View, chat_view, recording_view, segment_view
 from streamvaultd.base.clock import Clock
 from streamvaultd.core.model import Recorder
+from streamvaultd.errors import StoreUnavailable
 from streamvaultd.jobs.progress import Headway
-from streamvaultd.recording.chat.chats import ChatView
+from streamvaultd.recording.chat.chat_looks import ChatView
 from streamvaultd.recording.glance import Sizes
 from streamvaultd.recording.ports import RecordingFiles
 
@@ -74,7 +75,9 @@ class Presenter:
 
     async def recording(self, recorder: Recorder) -> View:
         """A Recording of what the files hold now."""
-        (view,) = await self.with_chats([self.known(await self._sizes.fresh(recorder))])
+        view = self.known(await self._sizes.fresh(recorder))
+        if recorder.recording.policy.chat and "chat" not in view["runtime"]:
+            await self.with_chats([view])
         return view
 
     async def recordings(self, recorders: Sequence[Recorder]) -> list[View]:
@@ -83,7 +86,10 @@ class Presenter:
 
     async def with_chats(self, views: Sequence[View]) -> Sequence[View]:
         """These Recordings, each with its chat if it has one."""
-        chats = await self._chats.views([view["id"] for view in views])
+        try:
+            chats = await self._chats.views([view["id"] for view in views])
+        except StoreUnavailable:  # what is known without it is shown
+            return views
         for view in views:
             if (chat := chats.get(view["id"])) is not None:
                 runtime = view["runtime"]

@@ -18,7 +18,7 @@ from streamvaultd.core.watching.model import Watched
 from streamvaultd.core.watching.streamer import Streamer
 from streamvaultd.errors import InvalidParameter
 from streamvaultd.jobs.progress import Headway
-from streamvaultd.recording.chat.chats import ChatView
+from streamvaultd.recording.chat.chat_looks import ChatView
 from streamvaultd.reporting.hub import News
 
 View = dict[str, Any]

@@ -8,15 +8,15 @@ packs the files of the others into one, and these are removed once that is durab
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, TypeAlias
 
-from streamvaultd.core.model import Instant, Moment, Recorder, Recording, State
+from streamvaultd.core import ranges
+from streamvaultd.core.model import Instant, Moment
 from streamvaultd.core.names import ChatRun
 
-RETRY_DELAYS: Final = (0.0, 1.0, 5.0, 15.0, 60.0)
+RETRY_DELAYS: Final = (0.0, 1.0, 5.0, 15.0, 60.0, 300.0)
 """Seconds before the next run, by runs in a row that ended soon."""
 
 LASTING: Final = 60.0
@@ -26,13 +26,13 @@ STOP_AGAIN: Final = 15.0
 """When (s) a run that was asked to end, and has not, is asked again."""
 
 LAUNCH_LIMIT: Final = 60.0
-"""A launch of which nothing was heard for so long (s) is given up."""
+"""A run of whose launch nothing was heard for so long (s) is asked to end; a launch that goes on is waited for."""
 
 PACK_DELAYS: Final = (10.0, 60.0, 300.0, 1800.0, 3600.0)
 """Seconds before the next try to pack; there are always more."""
 
-CLEAR_AGAIN: Final = 60.0
-"""When (s) files that could not be removed are tried again."""
+CLEAR_LIMIT: Final = 600.0
+"""When (s) files of whose removal nothing was heard are tried again."""
 
 DIED, LOST, GAP = CHAT_KINDS = ("chat-died", "chat-lost", "chat-gap")
 """The kinds of the events that are told of chats."""
@@ -56,7 +56,7 @@ class ChatState(StrEnum):
 class Chat:
     """Of one recording. `run` is the number of the latest run; `messages` and the rest what runs that ended have told.
 
-    `gaps` are times, `away` seconds, in which a run was there and the channel was not heard.
+    `gaps` are times, `away` seconds, in which the channel was not heard.
     """
 
     recording: int
@@ -66,8 +66,9 @@ class Chat:
     state: ChatState
     since: Moment
     run: int = 0
-    failures: int = 0  # not stored, as is the next one
+    failures: int = 0  # in a row; not stored, as are the next two
     retry_at: Instant | None = None
+    away_since: Instant | None = None  # the last run ended then, and the next one has not started
     messages: int = 0
     gaps: int = 0
     away: float = 0.0
@@ -137,6 +138,14 @@ class Cleared:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NotCleared:
+    """They could not be removed. `why` is for people."""
+
+    at: Moment
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DueNow:
     """What was due at retry_at is due."""
 
@@ -151,7 +160,9 @@ class TakenOver:
     is_live: bool
 
 
-ChatEvent: TypeAlias = Began | RecordingEnded | RunStarted | RunEnded | ChatPacked | Cleared | DueNow | TakenOver
+ChatEvent: TypeAlias = (
+    Began | RecordingEnded | RunStarted | RunEnded | ChatPacked | Cleared | NotCleared | DueNow | TakenOver
+)
 
 
 # --- effects ---
@@ -194,12 +205,12 @@ class Pack:
 
 @dataclass(frozen=True, slots=True)
 class ClearParts:
-    """-> Cleared"""
+    """-> Cleared | NotCleared"""
 
 
 @dataclass(frozen=True, slots=True)
 class TellChat:
-    """Tell people that a run ended though nobody asked for it."""
+    """Tell people what failed: the first time, and the second, fourth, eighth in a row."""
 
     why: str
 
@@ -217,7 +228,7 @@ def step(chat: Chat, event: ChatEvent) -> ChatStep:
 
 
 def _row(chat: Chat) -> Chat:
-    return replace(chat, failures=0, retry_at=None)
+    return replace(chat, failures=0, retry_at=None, away_since=None)
 
 
 def _handle(chat: Chat, event: ChatEvent) -> ChatStep:
@@ -226,16 +237,18 @@ def _handle(chat: Chat, event: ChatEvent) -> ChatStep:
             return _start(chat, event.at) if chat.run == 0 and chat.state is ChatState.STARTING else (chat, ())
         case RecordingEnded():
             return _on_over(chat, event.at)
-        case RunStarted(run=run) if run == chat.run:
-            return _on_started(chat, event.at)
+        case RunStarted():
+            return _on_started(chat, event)
         case RunEnded(run=run) if run == chat.run:
             return _on_ended(chat, event)
         case ChatPacked(run=run) if run == chat.run and chat.state is ChatState.PACKING:
-            packed = _to(chat, ChatState.CLEARING, event.at, event.at.monotonic + CLEAR_AGAIN)
-            return replace(packed, path=event.path, size=event.size, detail=None), (ClearParts(),)
+            packed = _to(chat, ChatState.CLEARING, event.at, event.at.monotonic + CLEAR_LIMIT)
+            return replace(packed, path=event.path, size=event.size, detail=None, failures=0), (ClearParts(),)
         case Cleared() if chat.state is ChatState.CLEARING:
             done = _to(chat, ChatState.DONE, event.at)
             return done if event.is_kept else replace(done, path=None, size=None), ()
+        case NotCleared() if chat.state is ChatState.CLEARING:
+            return _failed(chat, event.why, event.at)
         case DueNow():
             return _on_due(chat, event.at)
         case TakenOver():
@@ -265,36 +278,64 @@ def _on_over(chat: Chat, at: Moment) -> ChatStep:
     if chat.state in (ChatState.STARTING, ChatState.CAPTURING):
         return _to(chat, ChatState.STOPPING, at, at.monotonic + STOP_AGAIN), (StopRun(chat.run),)
     if chat.state is ChatState.BACKOFF:
-        return _pack(chat, at)
+        return _pack(replace(_back(chat, at), failures=0), at)
     return chat, ()
 
 
-def _on_started(chat: Chat, at: Moment) -> ChatStep:
+def _on_started(chat: Chat, event: RunStarted) -> ChatStep:
+    """A run that nobody waits for any more is ended, whichever it is."""
+    at = event.at
+    if event.run != chat.run or chat.state in (ChatState.BACKOFF, ChatState.CLEARING, ChatState.DONE):
+        return chat, (StopRun(event.run),)
     if chat.state is ChatState.STARTING:
-        return _to(chat, ChatState.CAPTURING, at), ()
+        return _to(_back(chat, at), ChatState.CAPTURING, at), ()
     if chat.state is ChatState.STOPPING:  # it was on its way when it was asked to end
-        return replace(chat, retry_at=at.monotonic + STOP_AGAIN), (StopRun(chat.run),)
+        return replace(_back(chat, at), retry_at=at.monotonic + STOP_AGAIN), (StopRun(chat.run),)
     return chat, ()
+
+
+def _back(chat: Chat, at: Moment) -> Chat:
+    """With the time between two runs, if it is after one."""
+    if chat.away_since is None:
+        return chat
+    return replace(_summed(chat, gaps=1, away=max(0.0, at.monotonic - chat.away_since)), away_since=None)
+
+
+def _summed(chat: Chat, *, messages: int = 0, gaps: int = 0, away: float = 0.0) -> Chat:
+    """Within what a row can hold, whatever a run says of itself."""
+    return replace(
+        chat, messages=int(ranges.COUNT.nearest(chat.messages + messages)),
+        gaps=int(ranges.COUNT.nearest(chat.gaps + gaps)), away=float(ranges.SECONDS.nearest(chat.away + away)),
+    )  # fmt: skip
 
 
 def _on_ended(chat: Chat, event: RunEnded) -> ChatStep:
     at = event.at
-    sums = replace(
-        chat, messages=chat.messages + event.messages, gaps=chat.gaps + event.gaps, away=chat.away + event.away
-    )
+    sums = _summed(chat, messages=event.messages, gaps=event.gaps, away=event.away)
     if chat.state is ChatState.STOPPING:
-        return _pack(sums, at)
+        return _pack(replace(_back(sums, at), failures=0), at)
     if chat.state is ChatState.PACKING:
-        delay = PACK_DELAYS[min(chat.failures, len(PACK_DELAYS) - 1)]
-        later = replace(chat, failures=chat.failures + 1, detail=event.why, retry_at=at.monotonic + delay)
-        return later, (TellChat(event.why),)
+        return _failed(chat, event.why, at)
     if chat.state not in (ChatState.STARTING, ChatState.CAPTURING):
         return chat, ()
     lasted = chat.state is ChatState.CAPTURING and at.monotonic - chat.since.monotonic >= LASTING
     failures = 0 if lasted else chat.failures
     delay = RETRY_DELAYS[min(failures, len(RETRY_DELAYS) - 1)]
-    waiting = _to(replace(sums, failures=failures + 1, detail=event.why), ChatState.BACKOFF, at, at.monotonic + delay)
-    return waiting, (TellChat(event.why),)
+    away_since = at.monotonic if chat.away_since is None else chat.away_since
+    ended = replace(sums, failures=failures + 1, detail=event.why, away_since=away_since)
+    return _to(ended, ChatState.BACKOFF, at, at.monotonic + delay), _told(ended, event.why)
+
+
+def _failed(chat: Chat, why: str, at: Moment) -> ChatStep:
+    """What packs, or removes, has failed: it is due again, later and later."""
+    delay = PACK_DELAYS[min(chat.failures, len(PACK_DELAYS) - 1)]
+    later = replace(chat, failures=chat.failures + 1, detail=why, retry_at=at.monotonic + delay)
+    return later, _told(later, why)
+
+
+def _told(chat: Chat, why: str) -> tuple[ChatEffect, ...]:
+    is_rare = chat.failures & (chat.failures - 1) == 0
+    return (TellChat(why),) if is_rare else ()
 
 
 def _on_due(chat: Chat, at: Moment) -> ChatStep:
@@ -310,7 +351,7 @@ def _on_due(chat: Chat, at: Moment) -> ChatStep:
         case ChatState.STARTING:  # the launch was lost: what is left of it is ended, and that is told
             return replace(chat, retry_at=at.monotonic + LAUNCH_LIMIT), (StopRun(chat.run),)
         case ChatState.CLEARING:
-            return replace(chat, retry_at=at.monotonic + CLEAR_AGAIN), (ClearParts(),)
+            return replace(chat, retry_at=at.monotonic + CLEAR_LIMIT), (ClearParts(),)
         case _:
             return replace(chat, retry_at=None), ()
 
@@ -332,51 +373,6 @@ def _on_taken_over(chat: Chat, event: TakenOver) -> ChatStep:
         case ChatState.BACKOFF:
             return replace(chat, retry_at=at.monotonic), ()
         case ChatState.CLEARING:
-            return replace(chat, retry_at=at.monotonic + CLEAR_AGAIN), (ClearParts(),)
+            return replace(chat, retry_at=at.monotonic + CLEAR_LIMIT), (ClearParts(),)
         case ChatState.DONE:
             return chat, ()
-
-
-# --- which recordings have a chat ---
-
-TWITCH: Final = "twitch"
-_TWITCH_URL: Final = re.compile(
-    r"https?://(?:www\.|m\.|go\.)?twitch\.tv/([a-z0-9_]{1,25})/?(?:[?#].*)?", re.ASCII | re.IGNORECASE
-)
-_NO_CHANNEL: Final = frozenset({"videos", "directory", "settings", "downloads", "p", "popout", "embed"})
-
-RUNNING: Final = frozenset(
-    {State.STARTING, State.RECORDING, State.ROTATING, State.BACKOFF, State.GRACE, State.PAUSED, State.STOPPING}
-)
-"""While a recording is one of these, its chat goes on."""
-
-
-def channel_of(recording: Recording) -> tuple[str, str] | None:
-    """(site, channel) of the chat that belongs to a recording; None if there is none that could be captured."""
-    if recording.policy.chat_channel:
-        return TWITCH, recording.policy.chat_channel
-    found = _TWITCH_URL.fullmatch(recording.url)
-    if found is None or found[1].lower() in _NO_CHANNEL:
-        return None
-    return TWITCH, found[1].lower()
-
-
-def is_unwanted(recorder: Recorder) -> bool:
-    """Whether a recording was too short to be kept, or its media were given up: its chat goes with them."""
-    is_given_up = recorder.state in (State.COMPLETED, State.STOPPED) and recorder.path is None
-    return recorder.state is State.DISCARDING or is_given_up
-
-
-def wants_chat(recorder: Recorder) -> bool:
-    """Whether a recording that runs is to have a chat."""
-    recording = recorder.recording
-    return recording.policy.chat and recorder.state in RUNNING and channel_of(recording) is not None
-
-
-def new_chat(recording: Recording, folder: str, at: Moment) -> Chat | None:
-    """The chat of a recording that has none yet; None for a site without one."""
-    found = channel_of(recording)
-    if found is None:
-        return None
-    site, channel = found
-    return Chat(recording=recording.id, site=site, channel=channel, folder=folder, state=ChatState.STARTING, since=at)

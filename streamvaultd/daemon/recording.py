@@ -42,6 +42,7 @@ from streamvaultd.scopes.broker import Scopes
 from streamvaultd.scopes.launcher import Launcher, clean_environment, own_roots
 from streamvaultd.scopes.runs import Runs
 from streamvaultd.scopes.scratch import Scratch
+from streamvaultd.scopes.witnesses.cgroups import Memory
 from streamvaultd.scopes.witnesses.network import LinkWatch
 from streamvaultd.scopes.witnesses.pidfd import ProcessWatch
 
@@ -95,7 +96,9 @@ def _build_runs(base: Base, processes: ProcessWatch[str], scratch: Scratch) -> R
 def _build_chats(base: Base, runs: Runs) -> Chats:
     folder = base.places.runtime / "chat"
     return Chats(
-        runs=ChatRuns(runs=runs, files=ChatFiles(), lanes=base.lanes, settings=base.settings, folder=folder),
+        runs=ChatRuns(
+            runs=runs, memory=Memory(), files=ChatFiles(), lanes=base.lanes, settings=base.settings, folder=folder
+        ),
         store=base.store, recorders=base.recorders, journal=base.journal, clock=base.clock, tasks=base.tasks,
     )  # fmt: skip
 

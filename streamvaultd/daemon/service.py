@@ -77,7 +77,6 @@ class Service:
         parts.storage.held.release_all(base.recorders.values())
         parts.ledger.start(base.recorders.values())
         base.tasks.create_task(parts.recording.manager.run())
-        base.tasks.create_task(parts.recording.chats.run())
         await start_watching(base, parts.watching)
         base.tasks.create_task(parts.storage.guard.run())
         base.tasks.create_task(parts.upkeep.retention.run())
@@ -106,9 +105,8 @@ class Service:
         found = await ask_witnesses(base, outside)
         takeover = self._parts.recording.takeover.run(found.scopes, fds, found.told)
         adopted = await base.startup.wait("the disks that are recorded to", takeover)
-        await self._parts.recording.chats.take_over(
-            scope.unit for scope in found.scopes if scope.active_state not in DEAD
-        )
+        live = [scope.unit for scope in found.scopes if scope.active_state not in DEAD]
+        base.tasks.create_task(self._parts.recording.chats.run(live, list(fds)))
         base.tasks.create_task(hear_journal(base, outside, found.replay))
         return adopted
 

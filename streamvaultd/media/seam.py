@@ -217,7 +217,7 @@ def _ts_seam(older: Source, newer: Source, expected: Expected) -> Seam:
     if found is not None:
         overlap_ms = clock_overlap_ms(older, newer, found.older_end, found.newer_start)
         return _union_seam(found, "packets", overlap_ms, _union_note(found))
-    woven = find_weave(older, newer)
+    woven = find_weave(older, newer, expected)
     if woven is not None:
         return _woven_seam(older, newer, woven, expected)
     if splice is not None:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 ANCHORS_MIN = 8
 # Of the frames that both have, one in so many may be in another order
 DISORDERED_ONE_IN = 8
+# And of those, so many may be in both, in other bytes, before or behind what both have
+BESIDE_ONE_IN = 4
 # A clock that advances by less (ticks) stands still
 STILL = ts.TICKS_PER_MS
 # What is usual before anything is known
@@ -58,8 +60,8 @@ def common_place(older: Source, newer: Source, pid: int, reach: int) -> tuple[in
         start = max(low, end - WINDOW)
         window = older.read(start, end - start)
         for at, needle in needles:
-            if (hit := window.rfind(needle)) >= 0:
-                return (start + hit) // ts.PACKET * ts.PACKET, at
+            if needle in window:
+                return (start + window.rfind(needle)) // ts.PACKET * ts.PACKET, at
         end = start + NEEDLE - 1 if start > low else low
     return None
 
@@ -99,6 +101,8 @@ def aligned(
     if max(map(len, proven.values()), default=0) < ANCHORS_MIN:
         return None
     reference = clock if clock in proven else min(proven)
+    if not _is_overlap(len(mine[reference]), len(yours[reference]), proven[reference]):
+        return None
     zero = yours[reference][proven[reference][0][1]].ticks
     older, newer = Times(), Times()
     for pid, found in proven.items():
@@ -108,6 +112,12 @@ def aligned(
         for pid in side.keys() - proven.keys():
             times[pid] = _beside(side[pid], side[reference], times[reference])
     return older, newer
+
+
+def _is_overlap(mine: int, yours: int, anchors: Sequence[tuple[int, int]]) -> bool:
+    """Whether no more than a hole is before what both have, or behind it, in both: an advertisement comes again."""
+    before, behind = min(anchors[0]), min(mine - 1 - anchors[-1][0], yours - 1 - anchors[-1][1])
+    return BESIDE_ONE_IN * max(before, behind) <= len(anchors)
 
 
 def _anchors(mine: Sequence[Timed], yours: Sequence[Timed]) -> list[tuple[int, int]] | None:

@@ -18,7 +18,7 @@ from streamvaultd.media.timeline import blocks, last_counters
 from streamvaultd.media.unit_sides import by_content, by_time, has_moved
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from streamvaultd.media.frames import Frame, Unit
     from streamvaultd.media.source import Source
@@ -31,6 +31,8 @@ PROOF_MIN = 512
 DAMAGED_ONE_IN = 8
 # What may have to be written anew
 REWRITTEN_MAX = 32 << 20
+# What was received so long (ms) behind the older's end is other media: an advertisement may come again
+APART_MS = 5000.0
 # A stream that stands still for longer (ticks) lacks something
 PAUSE = 1000 * ts.TICKS_PER_MS
 
@@ -52,13 +54,15 @@ class Weave(NamedTuple):
     is_by_time: bool = True
 
 
-def find_weave(older: Source, newer: Source) -> Weave | None:
-    """How to put them together; None without proof."""
+def find_weave(older: Source, newer: Source, expected: Callable[[], float | None] = lambda: None) -> Weave | None:
+    """How to put them together; None without proof. `expected` tells how much (ms) of both was received twice."""
     timed = by_time(older, newer)
     woven = None if timed is None else _woven(older, newer, timed)
     if woven is not None and timed is not None and not has_moved(timed):
         return woven
-    told = by_content(older, newer)
+    timed = None  # it takes as much memory as the other one
+    both = expected()
+    told = by_content(older, newer) if both is None or both >= -APART_MS else None
     found = None if told is None else _woven(older, newer, told)
     return woven if found is None else found._replace(is_by_time=False)
 

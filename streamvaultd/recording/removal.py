@@ -6,15 +6,15 @@ Only regular files below the streamer's folder are ever removed, whatever a row 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from streamvaultd.base.lanes import Lanes
+from streamvaultd.core.chatting import Chat
 from streamvaultd.core.listing import DoneJob
 from streamvaultd.core.model import JOIN, Phase, Recorder
 from streamvaultd.jobs.after.facts import files_of
-from streamvaultd.recording.chat.chat_files import packed_name
 from streamvaultd.recording.ports import RecordingFiles
 
 
@@ -22,6 +22,7 @@ class RemovalStore(Protocol):
     """Raises StoreUnavailable."""
 
     async def last_done_job(self, recording: int, kind: str) -> DoneJob | None: ...
+    async def chats(self, recordings: Iterable[int]) -> Mapping[int, Chat]: ...
     async def steps_made(self, recording: int) -> Sequence[tuple[str, Mapping[str, Any]]]: ...
 
 
@@ -51,7 +52,7 @@ class Removal:
         paths = self._segments(recorder)
         if recorder.path is not None:
             paths = [*await self._made(recorder), *await self._result(recorder)]
-        return await self._sizes(recorder, [*paths, _chat(recorder)])
+        return await self._sizes(recorder, [*paths, *await self._chat(recorder)])
 
     async def remove(self, recorder: Recorder, paths: Sequence[Path]) -> None:
         """After this returns they are gone for good, and with them the streamer's folders that only they were in."""
@@ -88,7 +89,7 @@ class Removal:
         await self.require_disk(recorder)
         lane = recorder.recording.directory
         segments = self._segments(recorder)
-        result = [*await self._result(recorder), _chat(recorder)]
+        result = [*await self._result(recorder), *await self._chat(recorder)]
         found = await self._sizes(recorder, [*segments, *result])
         if segments:
             await self._lanes.run(lane, self._files.remove_segments, segments, segments[0].parent)
@@ -108,6 +109,12 @@ class Removal:
     async def _made(self, recorder: Recorder) -> list[Path]:
         return [file.path for file in files_of(await self._store.steps_made(recorder.recording.id))]
 
+    async def _chat(self, recorder: Recorder) -> list[Path]:
+        """Its chat, if it has one that is packed; what a row does not name is of another recording."""
+        number = recorder.recording.id
+        chat = (await self._store.chats([number])).get(number)
+        return [] if chat is None or chat.path is None else [Path(chat.path)]
+
     async def _result(self, recorder: Recorder) -> list[Path]:
         job = await self._store.last_done_job(recorder.recording.id, JOIN)
         result = job.result if job is not None and isinstance(job.result, dict) else {}  # or another hand's
@@ -123,11 +130,6 @@ def _are_there(paths: Sequence[Path]) -> bool:
 
 def _folder(recorder: Recorder) -> Path:
     return Path(recorder.recording.directory) / recorder.recording.streamer
-
-
-def _chat(recorder: Recorder) -> Path:
-    """Where its chat is once it is packed, if it has one."""
-    return _folder(recorder) / packed_name(recorder.recording.id)
 
 
 def _is_own(recorder: Recorder, path: Path) -> bool:

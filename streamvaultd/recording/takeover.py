@@ -14,7 +14,7 @@ from streamvaultd.base.lanes import Lanes
 from streamvaultd.base.tasks import Tasks
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Instant, Recorder, Segment
-from streamvaultd.core.names import Run, unit_of_pipe
+from streamvaultd.core.names import ChatRun, Run, unit_of_pipe
 from streamvaultd.core.recording.reconcile import Facts, orphans, takeover
 from streamvaultd.core.upkeep.recovery import coherent
 from streamvaultd.errors import StoreUnavailable, VaultError
@@ -125,7 +125,8 @@ class Takeover:
     ) -> tuple[dict[str, int], dict[Run, Evidence]]:
         """Stored exit pipes of live units, and what the others held; those are closed and forgotten.
 
-        Those of `unknown` recordings stay as they are, for a daemon that can read their rows.
+        Those of `unknown` recordings stay as they are, for a daemon that can read their rows; those of chats are kept
+        for their own takeover.
         """
         kept: dict[str, int] = {}
         records: dict[Run, Evidence] = {}
@@ -134,7 +135,7 @@ class Takeover:
             if unit is None:
                 continue
             fd, *surplus = stored
-            if unit in live or (run and run.recording in unknown):
+            if unit in live or ChatRun.of_pipe(name) is not None or (run and run.recording in unknown):
                 kept[unit] = fd
             else:
                 if run:

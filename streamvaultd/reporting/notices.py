@@ -107,6 +107,12 @@ CHAT_GAP: Final = Entry(
     NOTICE,
     "The chat of recording {recording} of '{streamer}' was not heard for {seconds} s, and is again",
 )
+CHAT_UNKNOWN: Final = Entry(
+    "d061290ebf304baa8a23c603642ff40b",
+    WARNING,
+    "Cannot capture the chat of recording {recording} of '{streamer}': its URL names no channel of Twitch, "
+    "set [chat] channel",
+)
 SCOPE_TROUBLE: Final = Entry(
     "e3bad67998604fc2a28156c10cd90187", WARNING, "Cannot stop scope {unit}: {why}, trying again"
 )

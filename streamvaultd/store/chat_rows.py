@@ -3,20 +3,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import insert, select, update
 
 from streamvaultd.core import ranges
-from streamvaultd.core.chatting import Chat, ChatState
-from streamvaultd.store.schema import CHAT_UNFINISHED, chats
+from streamvaultd.core.chat_wanted import CHANNEL
+from streamvaultd.core.chatting import NUMBER_MAX, Chat, ChatState
+from streamvaultd.core.ranges import Range
+from streamvaultd.store.recordings import ROW_ERRORS
+from streamvaultd.store.schema import CHAT_UNFINISHED, chats, recordings, streamers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from sqlalchemy import Connection
+    from sqlalchemy import ColumnElement, Connection, TextClause
 
     from streamvaultd.core.model import Moment
+
+
+_CHATS: Final = (
+    select(chats, recordings.c.directory, streamers.c.username)
+    .join(recordings, recordings.c.id == chats.c.recording_id)
+    .join(streamers, streamers.c.id == recordings.c.streamer_id)
+)
+_RANGES: Final = {
+    "run": Range(0, NUMBER_MAX - 1), "messages": ranges.COUNT, "gaps": ranges.COUNT, "away": ranges.SECONDS,
+    "bytes": ranges.BYTES,
+}  # fmt: skip
 
 
 def save_chat(connection: Connection, chat: Chat) -> None:
@@ -40,31 +56,53 @@ def save_chat(connection: Connection, chat: Chat) -> None:
         connection.execute(insert(chats).values(recording_id=chat.recording, **values))
 
 
+def forget_chat_file(connection: Connection, recording: int) -> None:
+    """A chat that is done has no file any more."""
+    of_recording = update(chats).where(chats.c.recording_id == recording, chats.c.state == ChatState.DONE.value)
+    connection.execute(of_recording.values(path=None, bytes=None))
+
+
 def select_unfinished_chats(connection: Connection, now: Moment) -> list[Chat]:
     """Those with which something still has to happen; a row that means nothing is left out."""
-    found = connection.execute(select(chats).where(CHAT_UNFINISHED).order_by(chats.c.id)).mappings()
-    return [chat for row in found if (chat := _parsed(row, now)) is not None]
+    return _readable(connection, CHAT_UNFINISHED, now)
 
 
-def select_chats(connection: Connection, recordings: Iterable[int], now: Moment) -> dict[int, Chat]:
+def select_chats(connection: Connection, numbers: Iterable[int], now: Moment) -> dict[int, Chat]:
     """The chats of these recordings, as far as they have one."""
-    found = connection.execute(select(chats).where(chats.c.recording_id.in_(list(recordings)))).mappings()
-    parsed = [_parsed(row, now) for row in found]
-    return {chat.recording: chat for chat in parsed if chat is not None}
+    return {chat.recording: chat for chat in _readable(connection, chats.c.recording_id.in_(list(numbers)), now)}
 
 
-def _parsed(row: Mapping[Any, Any], now: Moment) -> Chat | None:
-    """None for a row that another hand has written."""
-    texts = (row["site"], row["channel"], row["folder"])
-    numbers = ((row["run"], ranges.COUNT), (row["messages"], ranges.COUNT), (row["gaps"], ranges.COUNT))
-    is_sound = all(isinstance(text, str) for text in texts) and row["state"] in set(ChatState)
-    if not is_sound or not all(type(value) is int and allowed.holds(value) for value, allowed in numbers):
-        return None
-    if not isinstance(row["away"], int | float) or not isinstance(row["path"], str | None):
-        return None
+def _readable(connection: Connection, which: ColumnElement[bool] | TextClause, now: Moment) -> list[Chat]:
+    chosen = select(chats.c.id).where(which)
+    try:
+        return _of(connection, chats.c.id.in_(chosen), now)
+    except ROW_ERRORS:
+        found: list[Chat] = []
+        for number in connection.scalars(chosen.order_by(chats.c.id)).all():
+            with suppress(*ROW_ERRORS):
+                found += _of(connection, chats.c.id == number, now)
+        return found
+
+
+def _of(connection: Connection, which: ColumnElement[bool], now: Moment) -> list[Chat]:
+    """Raises one of ROW_ERRORS."""
+    return [_parsed(row, now) for row in connection.execute(_CHATS.where(which).order_by(chats.c.id)).mappings()]
+
+
+def _parsed(row: Mapping[Any, Any], now: Moment) -> Chat:
+    """Raises one of ROW_ERRORS for a row that another hand has written."""
+    folder = f"{row['directory']}/{row['username']}"
+    for name, allowed in _RANGES.items():
+        is_whole = name == "away" or isinstance(row[name], int)
+        if not (name == "bytes" and row[name] is None) and not (is_whole and allowed.holds(row[name])):
+            raise ValueError(name)
+    if not CHANNEL.fullmatch(row["channel"]) or str(Path(row["folder"])) != str(Path(folder)):
+        raise ValueError(row["channel"], row["folder"])
+    if row["path"] is not None and str(Path(row["path"]).parent) != str(Path(folder)):
+        raise ValueError(row["path"])
     return Chat(
         recording=row["recording_id"],
-        site=row["site"],
+        site=_text(row["site"]),
         channel=row["channel"],
         folder=row["folder"],
         state=ChatState(row["state"]),
@@ -75,5 +113,11 @@ def _parsed(row: Mapping[Any, Any], now: Moment) -> Chat | None:
         away=float(row["away"]),
         path=row["path"],
         size=row["bytes"],
-        detail=row["detail"],
+        detail=None if row["detail"] is None else _text(row["detail"]),
     )
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,7 +12,6 @@ from sqlalchemy import and_, case, desc, exists, func, or_, select
 
 from streamvaultd.core import ranges
 from streamvaultd.core.cause import PLANNED
-from streamvaultd.core.chatting import Chat
 from streamvaultd.core.listing import (
     EventQuery,
     JobQuery,
@@ -26,7 +25,6 @@ from streamvaultd.core.listing import (
 from streamvaultd.core.model import Moment
 from streamvaultd.core.upkeep.retention import Result
 from streamvaultd.store.audit_rows import RecoverableStore
-from streamvaultd.store.chat_rows import save_chat, select_chats, select_unfinished_chats
 from streamvaultd.store.ledger import parse_event, parse_job
 from streamvaultd.store.recordings import ROW_ERRORS
 from streamvaultd.store.rows import Present, parse_recorder
@@ -98,18 +96,6 @@ class QueryableStore(RecoverableStore):
         """
         found = partial(_prunable, streamer=streamer, ended_before=ended_before, failed=failed, kept=kept, limit=limit)
         return await self._read(found)
-
-    async def save_chat(self, chat: Chat) -> None:
-        """Write the row of a recording's chat."""
-        await self._write(lambda connection: save_chat(connection, chat))
-
-    async def unfinished_chats(self) -> Sequence[Chat]:
-        """Those with which something still has to happen, oldest first."""
-        return await self._read(lambda connection: select_unfinished_chats(connection, self._present().now))
-
-    async def chats(self, recordings: Iterable[int]) -> Mapping[int, Chat]:
-        """The chats of these recordings, by the recording's number."""
-        return await self._read(lambda connection: select_chats(connection, recordings, self._present().now))
 
     async def streamer_names(self) -> Sequence[str]:
         """Everybody who was ever recorded, by name."""

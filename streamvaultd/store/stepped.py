@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from streamvaultd.core.after.machine import StepRow
 from streamvaultd.store import step_rows
-from streamvaultd.store.local import LocalStore
+from streamvaultd.store.chatted import ChattedStore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from streamvaultd.core.after.machine import Done, Failed
 
 
-class SteppedStore(LocalStore):
+class SteppedStore(ChattedStore):
     """A store that knows what is made of recordings after their joins; made by open(). Its listener hears of jobs."""
 
     async def steps(self, recording: int) -> Sequence[StepRow]:

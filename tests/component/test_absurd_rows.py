@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streamvaultd.api.sockets import READ_METHODS
+from streamvaultd.core.chatting import Chat, ChatState
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import JOIN, Phase, SeamRecord, Segment, State
 from streamvaultd.errors import DumpInvalid, InternalError, VaultError
@@ -44,6 +45,9 @@ COLUMNS = {
     "events": ("at", "priority", "segment", "message", "fields"),
     "jobs": ("attempts", "created_at", "result", "spec", "status", "unit"),
     "streams": ("started_at", "ended_at", "title"),
+    "chats": (
+        "site", "channel", "folder", "state", "since", "run", "messages", "gaps", "away", "path", "bytes", "detail",
+    ),
 }  # fmt: skip
 VALUES = (
     st.sampled_from(NUMBERS)
@@ -71,6 +75,18 @@ async def fill(world: World) -> None:
     await world.store.finish_job(job, ok=True, result={"parts": [], "bytes": 1}, now=NOW)
     await world.store.add_event(at=NOW, kind="x", priority=5, message="m", recording=number, segment=1, cause=None)
     await move(world.store, await start(world.store, "second"), State.COMPLETED, ended=later(9))
+    for each in (1, 2):
+        await world.store.save_chat(await chat_of(world, each))
+
+
+async def chat_of(world: World, number: int) -> Chat:
+    found = await world.store.get(number)
+    assert found is not None
+    folder = f"{found.recording.directory}/{found.recording.streamer}"
+    return Chat(
+        recording=number, site="twitch", channel="alice", folder=folder, state=ChatState.CAPTURING, since=NOW, run=3,
+        messages=5, path=f"{folder}/chat_{number}.jsonl.gz", size=9,
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -137,6 +153,26 @@ async def test_what_nobody_foresaw_is_an_answer_and_is_told_with_its_place(world
         assert told.value.fields == {"method": "ListStreams", "why": "ZeroDivisionError"}
     assert [(method, type(error)) for method, error in world.defects] == [("ListStreams", ZeroDivisionError)] * 2
     assert len((await world.call("List", all=True))["recordings"]) == 2
+
+
+CHAT_DAMAGES = (
+    ("since", "'junk'"), ("since", "12.5"), ("since", "'9999-99-99'"), ("away", "9e999"), ("away", "'x'"),
+    ("bytes", "'x'"), ("bytes", "-4"), ("detail", "x'80'"), ("messages", str(1 << 40)), ("messages", "1.5"),
+    ("run", "2147483647"), ("run", "999999"), ("channel", "'x' || char(13, 10) || 'QUIT'"), ("channel", "'Alice'"),
+    ("channel", "x'61'"), ("path", "'/etc/passwd'"), ("folder", "'/etc'"), ("state", "'x'"), ("site", "x'ff'"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("column", "value"), CHAT_DAMAGES)
+async def test_a_chat_that_cannot_be_read_hides_no_other(
+    world: World, tmp_path: Path, column: str, value: str
+) -> None:
+    both = await world.store.unfinished_chats()
+    assert [chat.recording for chat in both] == [1, 2]
+    assert both[0] == await chat_of(world, 1)
+    assert damage(tmp_path / "store.db", "chats", column, value)
+    assert await world.store.unfinished_chats() == [both[1]]
+    assert await world.store.chats([1, 2]) == {2: both[1]}
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))

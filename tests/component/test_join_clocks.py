@@ -98,3 +98,17 @@ def test_nothing_in_common_is_a_gap(broadcast: Path, still: bytes) -> None:
     [plan] = plan_join(sources)
     assert plan.seams[0].seam.kind is SeamKind.GAP
     assert left_out(sources, [plan]) == []
+
+
+def test_an_advertisement_that_comes_again_is_no_overlap(broadcast: Path) -> None:
+    """Its pictures are once in either; what is around it is not the same."""
+    older = captured(
+        broadcast, muxed(broadcast, 0, 6), muxed(broadcast, 20, 24, copyts=False), muxed(broadcast, 6, 10)
+    )
+    newer = captured(broadcast, muxed(broadcast, 26, 32), muxed(broadcast, 20, 24), muxed(broadcast, 32, 38))
+    sources = [BytesSource(older), BytesSource(newer)]
+    [plan] = plan_join(sources)
+    assert plan.seams[0].seam.kind is SeamKind.GAP
+    data = Splice(sources, plan.pieces).read(0, plan.size)
+    assert data.startswith(older)
+    assert data.endswith(newer)

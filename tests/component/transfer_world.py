@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import create_engine, select
 
+from streamvaultd.core.after.machine import Done
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Broadcast, Phase, SeamRecord, Segment, State
 from streamvaultd.store import transfer
@@ -35,20 +36,33 @@ async def fill(path: Path) -> None:
         number=1, phase=Phase.REMOVED, since=NOW, started=NOW, ended=later(1 / 3), size=1 << 40, cause="oom",
         evidence=evidence, memory_max=256 << 20, exit_status=137,
     )  # fmt: skip
+    pictured = replace(first.recording, policy=replace(first.recording.policy, thumbnail=True))
     await store.save(
-        replace(first, state=State.COMPLETED, segments=(dead,), path="/srv/ä.ts", ended=later(0.1)), (dead,)
+        replace(
+            first, recording=pictured, state=State.COMPLETED, segments=(dead,), path="/srv/ä.ts", ended=later(0.1)
+        ),
+        (dead,),
     )
+    job = await store.create_job(first.recording.id, "join", {"parts": [1, {"a": None}], "é": 1.5}, NOW)
+    await store.finish_job(job, ok=True, result={}, now=later(3))
+    [step] = await store.steps(first.recording.id)
+    made = {"files": [{"path": "/srv/ä-thumb.jpg", "bytes": 1 << 40, "sha256": "ab"}], "notes": ["x\ny"]}
+    picture = await store.begin_step(step, {"step": step.step}, NOW.realtime)
+    await store.end_step(step, Done(at=later(4).realtime, job=picture or 0), made)
     await store.add_seams(
         first.recording.id,
         [SeamRecord(older=1, newer=2, kind="gap", method="none", certainty="proven", gap_ms=0.1 + 0.2, note="x\ny")],
     )
-    job = await store.create_job(first.recording.id, "join", {"parts": [1, {"a": None}], "é": 1.5}, NOW)
-    await store.finish_job(job, ok=True, result={}, now=later(3))
     second = await start(store, "bob", now=later(10))
     await store.note_broadcast(second.recording.id, Broadcast(title="日本 \u2028", category=""), later(11))
     for number in range(ROWS):
         await store.add_event(at=later(number), kind="x", priority=6, message=f"m{number}")
     await store.close()
+    with closing(sqlite3.connect(path)) as local, local:
+        local.execute(
+            "INSERT INTO chats (recording_id, site, channel, folder, state, since, run, messages, gaps, away)"
+            " VALUES (1, 'twitch', 'alice', '/srv/ä', 'done', '2026-11-23 09:28:30.740318', 1, 2, 3, 0.1)"
+        )
 
 
 async def open_and_close(path: Path) -> None:

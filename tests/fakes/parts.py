@@ -10,7 +10,7 @@ from typing import Any
 from streamvaultd.core.model import Recorder
 from streamvaultd.core.names import ChatRun
 from streamvaultd.core.recording.events import Event
-from streamvaultd.recording.chat.chats import ChatView
+from streamvaultd.recording.chat.chat_looks import ChatView
 from streamvaultd.recording.inbox import Inbox
 from streamvaultd.reporting.entry import Entry
 from streamvaultd.reporting.notices import Journal
@@ -64,6 +64,7 @@ class NoChats:
     """Nobody chats."""
 
     known: frozenset[ChatRun] = frozenset()
+    is_taken_over = True
 
     def view(self, recording: int) -> ChatView | None:
         return None

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamvaultd.core import chatting
+from streamvaultd.core import chat_wanted, chatting
 from streamvaultd.core.chatting import Chat, ChatState
 from streamvaultd.core.model import Moment, Policy, Recorder, Recording, State
 from streamvaultd.core.names import ChatRun, Job, Run, unit_of_pipe
@@ -138,7 +138,7 @@ def test_a_broadcast_whose_capture_dies_once() -> None:
     assert world.started == [1, 2]
     assert world.packed == {3}
     assert world.chat.state is ChatState.DONE
-    assert (world.chat.messages, world.chat.gaps, world.chat.away) == (20, 1, 2.5)
+    assert (world.chat.messages, world.chat.gaps, world.chat.away) == (20, 2, 2.5)  # one of them between the two runs
     assert (world.chat.path, world.chat.size) == ("/srv/alice/chat_7.jsonl.gz", 1)
 
 
@@ -180,6 +180,50 @@ def test_what_cannot_be_packed_is_tried_again_and_keeps_its_files() -> None:
     assert effects == (chatting.SaveChat(again), chatting.Pack(4))
 
 
+@pytest.mark.parametrize("state", [ChatState.BACKOFF, ChatState.CLEARING, ChatState.DONE])
+def test_a_run_that_nobody_waits_for_is_ended(state: ChatState) -> None:
+    chat = replace(CHAT, state=state, run=2)
+    for run in (1, 2):
+        assert chatting.step(chat, chatting.RunStarted(at=moment(9), run=run)) == (chat, (chatting.StopRun(run),))
+    for busy in (ChatState.STARTING, ChatState.CAPTURING, ChatState.STOPPING, ChatState.PACKING):
+        later = replace(CHAT, state=busy, run=2)
+        assert chatting.step(later, chatting.RunStarted(at=moment(9), run=1)) == (later, (chatting.StopRun(1),))
+
+
+def test_what_fails_for_ever_is_told_first_and_then_rarely() -> None:
+    for chat, failure, state in (
+        (replace(CHAT, run=1), chatting.RunEnded(at=moment(5), run=1, why="no"), ChatState.STARTING),
+        (replace(CHAT, run=1), chatting.RunEnded(at=moment(5), run=1, why="no"), ChatState.PACKING),
+        (replace(CHAT, run=1), chatting.NotCleared(at=moment(5), why="no"), ChatState.CLEARING),
+    ):
+        told = []
+        for number in range(1, 300):
+            chat, effects = chatting.step(replace(chat, state=state), failure)
+            told += [number for each in effects if isinstance(each, chatting.TellChat)]
+        assert told == [1, 2, 4, 8, 16, 32, 64, 128, 256]
+
+
+def test_the_time_between_two_runs_counts() -> None:
+    chat, _ = chatting.step(CHAT, chatting.Began(at=moment(0)))
+    chat, _ = chatting.step(chat, chatting.RunStarted(at=moment(1), run=1))
+    chat, _ = chatting.step(chat, chatting.RunEnded(at=moment(100), run=1, why="killed", gaps=1, away=2.0))
+    for run in (2, 3):
+        chat, _ = chatting.step(chat, chatting.DueNow(at=moment(1000 * run)))
+        chat, _ = chatting.step(chat, chatting.RunEnded(at=moment(1000 * run + 1), run=run, why="killed"))
+    chat, _ = chatting.step(chat, chatting.DueNow(at=moment(5000)))
+    chat, _ = chatting.step(chat, chatting.RunStarted(at=moment(5100), run=4))
+    assert (chat.gaps, chat.away) == (2, 2.0 + 5000)
+    chat, _ = chatting.step(chat, chatting.RunEnded(at=moment(6000), run=4, why="killed"))
+    over, _ = chatting.step(chat, chatting.RecordingEnded(at=moment(6500)))
+    assert (over.gaps, over.away) == (3, 2.0 + 5000 + 500)
+
+
+def test_what_a_run_says_of_itself_stays_within_what_a_row_can_hold() -> None:
+    ended = chatting.RunEnded(at=moment(5), run=1, why="x", messages=2**31, gaps=2**31, away=1e300)
+    chat, _ = chatting.step(replace(CHAT, state=ChatState.CAPTURING, run=1, messages=2**31 - 1), ended)
+    assert (chat.messages, chat.gaps, chat.away) == (2**31 - 1, 2**31 - 1, 315360000.0)
+
+
 EVENTS = st.sampled_from(
     [
         chatting.Began(at=moment(9)), chatting.RecordingEnded(at=moment(9)), chatting.RunStarted(at=moment(9), run=1),
@@ -219,6 +263,18 @@ def test_in_whatever_order_things_happen(events: list[chatting.ChatEvent]) -> No
         ("https://m.twitch.tv/al_ice9", "al_ice9"),
         ("https://www.twitch.tv/videos/123", None),
         ("https://www.twitch.tv/videos", None),
+        ("twitch.tv/alice", "alice"),
+        ("www.twitch.tv/alice", "alice"),
+        ("https://de.twitch.tv/alice", "alice"),
+        ("HTTPS://TWITCH.TV/Alice", "alice"),
+        ("https://player.twitch.tv/?channel=alice", "alice"),
+        ("https://player.twitch.tv/?muted=true&channel=Alice&parent=x", "alice"),
+        ("https://www.twitch.tv/subs", None),
+        ("https://www.twitch.tv/moderator", None),
+        ("https://twitch.tv/alice/videos", None),
+        ("https://twitch.tv/alice\n", None),
+        ("https://player.twitch.tv/?channel=alice\r\nQUIT", None),
+        ("https://eviltwitch.tv/alice", None),
         ("https://twitch.tv.example.org/alice", None),
         ("https://example.org/twitch.tv/alice", None),
         ("https://twitch.tv/alice\r\nQUIT", None),
@@ -226,17 +282,19 @@ def test_in_whatever_order_things_happen(events: list[chatting.ChatEvent]) -> No
     ],
 )
 def test_which_channel_a_url_names(url: str, channel: str | None) -> None:
-    found = chatting.channel_of(recorder_of(url).recording)
+    found = chat_wanted.channel_of(recorder_of(url).recording)
     assert found == (None if channel is None else ("twitch", channel))
 
 
 def test_a_chat_is_wanted_only_where_it_is_asked_for() -> None:
     twitch = "https://twitch.tv/alice"
-    assert chatting.wants_chat(recorder_of(twitch))
-    assert not chatting.wants_chat(recorder_of(twitch, chat=False))
-    assert not chatting.wants_chat(recorder_of(twitch, state=State.FINALIZING))
-    assert not chatting.wants_chat(recorder_of("https://example.org/live"))
-    assert chatting.wants_chat(recorder_of("https://example.org/live", channel="alice"))
+    assert chat_wanted.wants_chat(recorder_of(twitch))
+    assert not chat_wanted.wants_chat(recorder_of(twitch, chat=False))
+    assert not chat_wanted.wants_chat(recorder_of(twitch, state=State.FINALIZING))
+    assert chat_wanted.new_chat(recorder_of("https://example.org/live").recording, "/srv/alice", moment(0)) is None
+    other = chat_wanted.new_chat(recorder_of("https://example.org/live", channel="alice").recording, "/srv", moment(0))
+    assert other is not None
+    assert other.channel == "alice"
     assert Policy().chat is False
 
 

@@ -9,22 +9,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
 from streamvaultd.base.clock import Clock
 from streamvaultd.base.tasks import Tasks
-from streamvaultd.core import chatting
+from streamvaultd.core import chat_wanted, chatting
 from streamvaultd.core.chatting import Chat, ChatEvent, ChatState
 from streamvaultd.core.evidence import Evidence
-from streamvaultd.core.model import Instant, Moment, Recorder
+from streamvaultd.core.model import Moment, Recorder
 from streamvaultd.core.names import ChatRun
 from streamvaultd.errors import StoreUnavailable, VaultError
-from streamvaultd.recording.chat.scoped import ChatFacts, ChatRuns
+from streamvaultd.recording.chat.chat_looks import LIVE, ChatLooks, ChatView, over
+from streamvaultd.recording.chat.scoped import ChatRuns
 from streamvaultd.recording.inbox import Recorders
-from streamvaultd.reporting.entry import Entry
-from streamvaultd.reporting.notices import CHAT_DIED, CHAT_GAP, CHAT_LOST, SCOPE_TROUBLE, Journal
+from streamvaultd.reporting.notices import CHAT_DIED, CHAT_UNKNOWN, SCOPE_TROUBLE, Journal
 from streamvaultd.scopes.runs import OnExit
 
 T = TypeVar("T")
@@ -34,8 +34,8 @@ FORGET_PAUSES: Final = (0.5, 2.0, 10.0)
 LOOK_INTERVAL: Final = 10.0
 """How often (s) what captures tell of themselves is read."""
 
-LONG: Final = 30.0
-"""A chat that is not heard for so long (s) is told before it is heard again."""
+DONE_KEPT: Final = 100
+"""How many of the chats that were done last are still shown without a look into the store."""
 
 
 class ChatStore(Protocol):
@@ -45,36 +45,17 @@ class ChatStore(Protocol):
     async def unfinished_chats(self) -> Sequence[Chat]: ...
     async def get(self, recording: int) -> Recorder | None: ...
     async def chats(self, recordings: Iterable[int]) -> Mapping[int, Chat]: ...
+    async def forget_chat_file(self, recording: int) -> None: ...
     async def add_event(
         self, *, at: Moment, kind: str, priority: int, message: str, recording: int | None = None
     ) -> None: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChatView:
-    """A chat as people see it. `rate` is messages in a minute, None where nothing is captured."""
-
-    chat: Chat
-    messages: int
-    gaps: int
-    away: float
-    rate: float | None = None
-    is_heard: bool = False
-
-
-@dataclass(slots=True, kw_only=True)
-class _Looked:
-    """What was seen of a run at the last look."""
-
-    run: int
-    at: Instant
-    facts: ChatFacts
-    rate: float = 0.0
-    is_told: bool = False
-
-
 class Chats:
-    """Every chat that is not done, by the recording's number."""
+    """Every chat that is not done, by the recording's number.
+
+    A run is `launching` until it is in its scope, and `ending` from its end until the row has what it told.
+    """
 
     def __init__(
         self,
@@ -86,6 +67,7 @@ class Chats:
         clock: Clock,
         tasks: Tasks,
     ) -> None:
+        self._looks = ChatLooks(runs=runs, store=store, journal=journal, clock=clock)
         self._runs = runs
         self._store = store
         self._recorders = recorders
@@ -96,64 +78,71 @@ class Chats:
         self._chats: dict[int, Chat] = {}
         self._begun: set[int] = set()
         self._over: set[int] = set()
-        self._looked: dict[int, _Looked] = {}
+        self._done: dict[int, ChatView] = {}
+        self._launching: set[ChatRun] = set()
+        self._ending: set[ChatRun] = set()
+        self.is_taken_over = False
 
     # --- what others ask ---
 
     @property
     def known(self) -> frozenset[ChatRun]:
         """Runs of which something may be there."""
-        return frozenset(chat.names for chat in self._chats.values())
+        return frozenset(chat.names for chat in self._chats.values()) | self._launching | self._ending
 
     def view(self, recording: int) -> ChatView | None:
-        """The chat of a recording, if it is not done."""
-        chat, looked = self._chats.get(recording), self._looked.get(recording)
-        if chat is None or looked is None or looked.run != chat.run or chat.state is not ChatState.CAPTURING:
-            return None if chat is None else _over(chat)
-        facts = looked.facts
-        return ChatView(
-            chat=chat, messages=chat.messages + facts.messages, gaps=chat.gaps + facts.gaps,
-            away=chat.away + facts.away, rate=looked.rate, is_heard=facts.joined,
-        )  # fmt: skip
+        """The chat of a recording, if it is not done, or was lately."""
+        chat = self._chats.get(recording)
+        return self._done.get(recording) if chat is None else self._looks.view(chat)
 
     async def views(self, recordings: Sequence[int]) -> Mapping[int, ChatView]:
         """The chats of these recordings, of those that have one. Raises StoreUnavailable."""
         here = {each: view for each in recordings if (view := self.view(each)) is not None}
         others = [each for each in recordings if each not in here]
         stored = await self._store.chats(others) if others else {}
-        return {each: _over(chat) for each, chat in stored.items()} | here
+        return {each: over(chat) for each, chat in stored.items()} | here
 
     # --- what happens ---
 
     def on_recorder(self, recorder: Recorder) -> None:
         """A recording has changed; never waits."""
         recording = recorder.recording.id
-        if recording not in self._begun and chatting.wants_chat(recorder):
+        if recording not in self._begun and chat_wanted.wants_chat(recorder):
             self._begun.add(recording)
             self._queue.put_nowait((recording, recorder))
-        elif recording in self._begun and recording not in self._over and recorder.state not in chatting.RUNNING:
+        elif recording in self._begun and recording not in self._over and recorder.state not in chat_wanted.RUNNING:
             self._over.add(recording)
             self._queue.put_nowait((recording, chatting.RecordingEnded(at=self._clock.now())))
+        elif recorder.recording.policy.chat and recorder.state.is_final and chat_wanted.is_unwanted(recorder):
+            self._queue.put_nowait((recording, recorder))
 
-    async def take_over(self, live: Iterable[str]) -> None:
-        """Go on from the rows; `live` are the scopes that are active. Those that no row claims are ended."""
+    async def _takeover(self, live: Iterable[str], pipes: Iterable[str]) -> None:
+        """Go on from the rows, as soon as the store has them. Scopes and pipes that no row claims are given up."""
         runs = {run for unit in live if (run := ChatRun.of(unit)) is not None}
+        found = await self._insist(self._store.unfinished_chats)
         now = self._clock.now()
-        for chat in await self._store.unfinished_chats():
+        for chat in found:
             self._chats[chat.recording] = chat
             self._begun.add(chat.recording)
+            self._looks.take_note(chat)
             self._post(chat.recording, chatting.TakenOver(at=now, is_live=chat.names in runs))
             recorder = self._recorders.get(chat.recording)
-            if recorder is None or recorder.state not in chatting.RUNNING:
+            if recorder is None or recorder.state not in chat_wanted.RUNNING:
                 self._over.add(chat.recording)
                 self._post(chat.recording, chatting.RecordingEnded(at=now))
-        for run in runs - self.known:
+        for run in (runs | {run for name in pipes if (run := ChatRun.of_pipe(name)) is not None}) - self.known:
+            self._runs.last_words(run)
             self._tasks.create_task(self._forget(run))
         for recorder in self._recorders.values():
             self.on_recorder(recorder)
+        self.is_taken_over = True
 
-    async def run(self) -> None:
-        """Deal with events and deadlines until cancelled."""
+    async def run(self, live: Iterable[str] = (), pipes: Iterable[str] = ()) -> None:
+        """Take over, and deal with events and deadlines until cancelled.
+
+        `live`: the scopes that are active; `pipes`: the names of what an earlier daemon has left open.
+        """
+        await self._takeover(live, pipes)
         self._tasks.create_task(self._look())
         while True:
             try:
@@ -164,8 +153,10 @@ class Chats:
                 for recording in list(self._chats):
                     await self._handle(recording, chatting.DueNow(at=now))
                 continue
-            if isinstance(what, Recorder):
+            if isinstance(what, Recorder) and what.state in chat_wanted.RUNNING:
                 await self._begin(what)
+            elif isinstance(what, Recorder):
+                await self._forget_file(recording)
             else:
                 await self._handle(recording, what)
 
@@ -181,15 +172,32 @@ class Chats:
         if recording.id in await self._insist(lambda: self._store.chats([recording.id])):
             return  # it is over already
         folder = Path(recording.directory) / recording.streamer
-        chat = chatting.new_chat(recording, str(folder), now)
-        if chat is not None:
-            self._chats[recording.id] = chat
-            await self._handle(recording.id, chatting.Began(at=now))
+        chat = chat_wanted.new_chat(recording, str(folder), now)
+        if chat is None:
+            self._journal.tell(CHAT_UNKNOWN, recorder, recording=recording.id, streamer=recording.streamer)
+            return
+        self._chats[recording.id] = chat
+        await self._handle(recording.id, chatting.Began(at=now))
+
+    async def _forget_file(self, recording: int) -> None:
+        """The media of a recording are gone, and its chat with them. One that is not done finds that out itself."""
+        self._done.pop(recording, None)
+        await self._insist(lambda: self._store.forget_chat_file(recording))
 
     async def _handle(self, recording: int, event: ChatEvent) -> None:
         before = self._chats.get(recording)
-        if before is None:
-            return
+        if before is not None:
+            await self._step(before, event)
+        elif isinstance(event, chatting.RunStarted):  # of a chat that is done
+            self._tasks.create_task(self._forget(ChatRun(recording, event.run)))
+        if isinstance(event, chatting.RunStarted | chatting.RunEnded):
+            self._launching.discard(ChatRun(recording, event.run))
+        if isinstance(event, chatting.RunEnded | chatting.ChatPacked):
+            self._runs.forget_facts(ChatRun(recording, event.run))
+            self._ending.discard(ChatRun(recording, event.run))
+
+    async def _step(self, before: Chat, event: ChatEvent) -> None:
+        recording = before.recording
         after, effects = chatting.step(before, event)
         self._chats[recording] = after
         for effect in effects:
@@ -197,12 +205,17 @@ class Chats:
                 await self._insist(lambda: self._store.save_chat(after))
             elif isinstance(effect, chatting.TellChat):
                 if not self._recorders.is_host_stopping:
-                    await self._tell(CHAT_DIED, chatting.DIED, after, why=effect.why)
+                    await self._looks.tell(CHAT_DIED, chatting.DIED, after, why=effect.why)
             else:
+                if isinstance(effect, chatting.StartRun | chatting.Pack):
+                    self._launching.add(after.names)
                 self._tasks.create_task(self._perform(after, effect))
         if after.state is ChatState.DONE:
             del self._chats[recording]
-            self._looked.pop(recording, None)
+            self._looks.forget(recording)
+            self._done[recording] = over(after)
+            if len(self._done) > DONE_KEPT:
+                del self._done[next(iter(self._done))]
 
     async def _insist(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do it again until the store does it."""
@@ -223,8 +236,8 @@ class Chats:
             case chatting.WatchRun():
                 if not self._runs.adopt(chat.names, self._exit_handler(chat)):
                     await self._conclude(chat, self._runs.last_words(chat.names), self._clock.now())
-            case chatting.StopRun():
-                await self._stop(chat)
+            case chatting.StopRun(run):
+                await self._stop(replace(chat, run=run))
             case chatting.ClearParts():
                 await self._clear(chat)
             case _:
@@ -246,23 +259,27 @@ class Chats:
         return on_exit
 
     async def _stop(self, chat: Chat) -> None:
+        """What is being launched is there, and is asked again; what is ending tells so itself."""
+        is_launching = chat.names in self._launching
         try:
             is_there = await self._runs.stop(chat.names)
         except VaultError as error:
             self._journal.tell(SCOPE_TROUBLE, unit=chat.names.unit, why=error)  # it is asked again
             return
-        if not is_there:
+        if not is_there and not is_launching:
             await self._conclude(chat, Evidence(), self._clock.now())
 
     async def _conclude(self, chat: Chat, told: Evidence, at: Moment) -> None:
         """A run is over: nothing of it is left when that is told."""
+        if chat.names in self._ending:
+            return
+        self._ending.add(chat.names)
         await self._forget(chat.names)
         present = self._chats.get(chat.recording)
         if present is not None and present.state is ChatState.PACKING and present.run == chat.run:
             await self._conclude_pack(chat, told, at)
             return
         facts = self._runs.facts(chat.names)
-        self._runs.forget_facts(chat.names)
         await self._drop_empty(chat)
         ended = chatting.RunEnded(
             at=at, run=chat.run, why=why_of(told), messages=facts.messages, gaps=facts.gaps, away=facts.away
@@ -280,15 +297,17 @@ class Chats:
                 path, size = (None, None) if packed is None else (str(packed[0]), packed[1])
                 self._post(chat.recording, chatting.ChatPacked(at=at, run=chat.run, path=path, size=size))
                 return
+        with suppress(OSError):  # the next try removes it
+            await self._runs.drop_draft(chat)
         self._post(chat.recording, chatting.RunEnded(at=at, run=chat.run, why=why))
 
     async def _clear(self, chat: Chat) -> None:
         try:
             recorder = self._recorders.known(chat.recording) or await self._store.get(chat.recording)
-            is_kept = recorder is None or not chatting.is_unwanted(recorder)
+            is_kept = recorder is None or not chat_wanted.is_unwanted(recorder)
             await self._runs.clear(chat, is_kept=is_kept)
         except (VaultError, OSError) as error:
-            await self._tell(CHAT_DIED, chatting.DIED, chat, why=error)  # it is tried again
+            self._post(chat.recording, chatting.NotCleared(at=self._clock.now(), why=str(error)))
         else:
             self._post(chat.recording, chatting.Cleared(at=self._clock.now(), is_kept=is_kept))
 
@@ -313,43 +332,9 @@ class Chats:
     async def _look(self) -> None:
         while True:
             for chat in list(self._chats.values()):
-                if chat.state is ChatState.CAPTURING:
-                    await self._look_at(chat)
+                if chat.state in LIVE and chat.names not in self._ending:
+                    await self._looks.look_at(chat)
             await asyncio.sleep(LOOK_INTERVAL)
-
-    async def _look_at(self, chat: Chat) -> None:
-        now, facts = self._clock.now(), self._runs.facts(chat.names)
-        before = self._looked.get(chat.recording)
-        if before is None or before.run != chat.run:
-            before = _Looked(run=chat.run, at=now.monotonic, facts=ChatFacts())
-        elapsed = now.monotonic - before.at
-        rate = (facts.messages - before.facts.messages) / elapsed * 60 if elapsed > 0 else 0.0
-        looked = _Looked(run=chat.run, at=now.monotonic, facts=facts, rate=max(0.0, rate), is_told=before.is_told)
-        self._looked[chat.recording] = looked
-        if facts.gaps > before.facts.gaps:
-            looked.is_told = False
-            seconds = f"{facts.away - before.facts.away:.1f}"
-            await self._tell(CHAT_GAP, chatting.GAP, chat, seconds=seconds)
-        since = chat.since.realtime if facts.since is None else facts.since
-        if not facts.joined and not looked.is_told and now.realtime - since > LONG * 1e6:
-            looked.is_told = True
-            await self._tell(CHAT_LOST, chatting.LOST, chat, seconds=f"{(now.realtime - since) / 1e6:.0f}")
-
-    async def _tell(self, entry: Entry, kind: str, chat: Chat, **values: object) -> None:
-        streamer = Path(chat.folder).name
-        words = {"streamer": streamer, "recording": chat.recording, **values}
-        self._journal.tell(entry, None, **words)
-        message = entry.text.format_map(words)
-        try:
-            await self._store.add_event(
-                at=self._clock.now(), kind=kind, priority=entry.priority, message=message, recording=chat.recording
-            )
-        except StoreUnavailable:
-            return  # the journal has it
-
-
-def _over(chat: Chat) -> ChatView:
-    return ChatView(chat=chat, messages=chat.messages, gaps=chat.gaps, away=chat.away)
 
 
 def why_of(told: Evidence) -> str:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 
@@ -25,11 +26,15 @@ from streamvaultd.core.chatting import Chat
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import ScopeLimits
 from streamvaultd.core.names import ChatRun
-from streamvaultd.recording.chat.chat_files import ChatFiles, draft_name, part_name
+from streamvaultd.errors import MemoryFull
+from streamvaultd.recording.chat.chat_files import ChatFiles, close_all, part_name
+from streamvaultd.recording.ports import Memory
 from streamvaultd.recording.streamlink.commands import resolv_conf
 from streamvaultd.scopes.launcher import memfd_with
 from streamvaultd.scopes.ports import Access, Command
 from streamvaultd.scopes.runs import OnExit, Place, Runs
+
+T = TypeVar("T")
 
 CAPTURE: Final = (sys.executable, "-I", "-m", "streamvaultd.recording.chat.capture.program")
 PACK: Final = (sys.executable, "-I", "-m", "streamvaultd.recording.chat.capture.pack")
@@ -39,6 +44,7 @@ TASKS_MAX: Final = 16
 FACTS_MAX: Final = 512
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=ranges.COUNT.high)]
+_Date = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 _Away = Annotated[float, msgspec.Meta(ge=0, le=ranges.SECONDS.high)]
 
 
@@ -49,14 +55,17 @@ class ChatFacts(msgspec.Struct, frozen=True):
     gaps: _Count = 0
     away: _Away = 0.0
     joined: bool = False
-    since: int | None = None
+    since: _Date | None = None
 
 
 class ChatRuns:
     """Runs of the two programs. In `folder`, which does not outlast a boot, they tell of themselves and take turns."""
 
-    def __init__(self, *, runs: Runs, files: ChatFiles, lanes: Lanes, settings: LiveSettings, folder: Path) -> None:
+    def __init__(
+        self, *, runs: Runs, memory: Memory, files: ChatFiles, lanes: Lanes, settings: LiveSettings, folder: Path
+    ) -> None:
         self._runs = runs
+        self._memory = memory
         self._files = files
         self._lanes = lanes
         self._settings = settings
@@ -64,8 +73,9 @@ class ChatRuns:
 
     async def capture(self, chat: Chat, on_exit: OnExit) -> None:
         """Start it; raises VaultError and OSError, and then nothing of it runs."""
+        self._require_memory(chat)
         settings, run = self._settings.now, chat.names
-        fds = [await self._create(chat, part_name(chat.recording, run.number))]
+        fds = [await self._open(chat, self._files.create, late=os.close)]
         try:
             self._folder.mkdir(mode=0o750, exist_ok=True)
             fds.append(os.open(self._facts_path(run), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640))
@@ -75,27 +85,37 @@ class ChatRuns:
                 "host": host, "port": int(port), "channel": chat.channel, "ca": settings.chat_authority,
                 "status": fds[1], "turn": fds[2],
             }  # fmt: skip
-            named = reachable([f"https://{host}"], settings.network_allow, await in_thread("resolv.conf", resolv_conf))
+            named = reachable([f"https://{host}"], (), await in_thread("resolv.conf", resolv_conf))
             read = (settings.chat_authority,) if settings.chat_authority else ()
             rules = Access(read=read, network=True)
             await self._launch(chat, CAPTURE, spec, fds, rules, _limits(named), on_exit)
         finally:
-            _close(fds)
+            close_all(fds)
 
     async def pack(self, chat: Chat, on_exit: OnExit) -> None:
         """Start it; as capture()."""
-        folder = Path(chat.folder)
-        fds = [await self._create(chat, draft_name(chat.recording, chat.run))]
+        self._require_memory(chat)
+        fds = await self._open(chat, self._files.parts, late=close_all)
+        parts = list(fds)
         try:
-            parts = await self._lanes.run(str(folder.parent), self._files.parts, folder, chat.recording)
-            fds += parts
+            if chat.messages and not parts:
+                raise OSError(0, "nothing of what was captured is there; is its disk mounted?", chat.folder)
+            fds.insert(0, await self._open(chat, self._files.create_draft, late=os.close))
             await self._launch(chat, PACK, {"parts": parts}, fds, Access(), _limits(()), on_exit)
         finally:
-            _close(fds)
+            close_all(fds)
 
-    async def _create(self, chat: Chat, name: str) -> int:
+    def _require_memory(self, chat: Chat) -> None:
+        """What is short of memory is not to be a segment, so a chat comes after all of them."""
+        why = self._memory.refusal(MEMORY_MAX)
+        if why is not None:
+            raise MemoryFull(streamer=Path(chat.folder).name, why=why)
+
+    async def _open(
+        self, chat: Chat, work: Callable[[Path, int, int], T], late: Callable[[T], object] = lambda _result: None
+    ) -> T:
         folder = Path(chat.folder)
-        return await self._lanes.run(str(folder.parent), self._files.create, folder, name)
+        return await self._lanes.call(str(folder.parent), partial(work, folder, chat.recording, chat.run), late=late)
 
     async def _launch(
         self,
@@ -150,19 +170,23 @@ class ChatRuns:
 
     async def finish(self, chat: Chat) -> tuple[Path, int] | None:
         """Give what was packed its name; see ChatFiles.finish(). Raises OSError."""
-        folder = Path(chat.folder)
-        return await self._lanes.run(str(folder.parent), self._files.finish, folder, chat.recording, chat.run)
+        return await self._open(chat, self._files.finish)
 
     async def drop_empty(self, chat: Chat) -> None:
         """Remove the file of a run that wrote nothing. Raises OSError."""
         folder, name = Path(chat.folder), part_name(chat.recording, chat.run)
         await self._lanes.run(str(folder.parent), self._files.drop, folder, name)
 
+    async def drop_draft(self, chat: Chat) -> None:
+        """Remove what a run that failed has packed. Raises OSError."""
+        await self._open(chat, self._files.drop_draft)
+
     async def clear(self, chat: Chat, *, is_kept: bool) -> None:
         """Remove what the runs have captured, for it is packed; and that, too, unless it is kept. Raises OSError."""
         folder = Path(chat.folder)
-        work = self._files.clear if is_kept else self._files.remove
-        await self._lanes.run(str(folder.parent), work, folder, chat.recording)
+        packed = () if is_kept or chat.path is None else (Path(chat.path).name,)
+        work = partial(self._files.clear, folder, chat.recording, chat.run, *packed)
+        await self._lanes.run(str(folder.parent), work)
 
     def _facts_path(self, run: ChatRun) -> Path:
         return self._folder / run.label
@@ -179,8 +203,3 @@ def fields_of_chat(chat: Chat) -> dict[str, str]:
 
 def _limits(named: tuple[str, ...]) -> ScopeLimits:
     return ScopeLimits(memory_max=MEMORY_MAX, tasks_max=TASKS_MAX, reachable=named)
-
-
-def _close(fds: Iterable[int]) -> None:
-    for fd in fds:
-        os.close(fd)

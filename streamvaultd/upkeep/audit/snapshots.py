@@ -131,8 +131,10 @@ class Snapshots:
         return frozenset(run for run in runs if run is not None and self._is_busy(run.unit))
 
     def _busy_chats(self, units: Iterable[LoadedUnit], pipes: Iterable[Pipe]) -> frozenset[ChatRun]:
+        """Those that are being stopped; all, until it is known which are whose. One that just runs needs an owner."""
         runs = {unit.chat for unit in units} | {pipe.chat for pipe in pipes}
-        return frozenset(run for run in runs if run is not None and self._is_busy(run.unit))
+        is_open = not self._chats.is_taken_over
+        return frozenset(run for run in runs if run is not None and (is_open or self._runs.is_stopping(run.unit)))
 
     def _is_busy(self, unit: str) -> bool:
         return self._runs.is_busy(unit) or self._runs.is_stopping(unit)
