@@ -28,8 +28,8 @@ CUT_FIRST: Final = ("title", "category", "id", "quality")
 
 FIELDS: Final = PLAIN | frozenset(CUT_FIRST)
 
-_JOINERS: Final = "\u200c\u200d"
-"""They are not printable by themselves, and without them some emoji fall apart, and some words are others."""
+_JOINERS: Final = "\u200c\u200d" + "".join(map(chr, range(0xE0020, 0xE0080)))
+"""Joiners and tags: not printable by themselves, but without them some emoji fall apart, and some words are others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +88,14 @@ def tidy(text: str) -> str:
 def _printed(character: str) -> str:
     if character.isprintable() or character in _JOINERS:
         return character
+    if unicodedata.category(character) == "Cn" and not _is_none(ord(character)):
+        return character  # it is newer than our tables, and most likely an emoji
     return "" if unicodedata.category(character) == "Cf" else " "
+
+
+def _is_none(code: int) -> bool:
+    """Whether it will never be a character."""
+    return code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF
 
 
 def cut(text: str, size: int) -> str:
