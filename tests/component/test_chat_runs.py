@@ -88,6 +88,7 @@ async def test_a_capture_reaches_its_server_and_nothing_else_that_is_guarded(tmp
     assert "127.0.0.1/32" in place.limits.reachable
     assert "10.0.0.0/8" not in place.limits.reachable
     assert command.rules.network
+    assert command.rules.spare  # it is killed before any segment
     assert world.names == [part_name(7, 1)]
     assert open_files() == before
 
