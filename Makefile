@@ -5,7 +5,7 @@ PYTHON ?= python3
 # What the tests need is there; what builds and boots makes do with Python alone
 WITH_TESTS = .venv/bin/python
 
-.PHONY: help demo test check html deb box chaos seams soak chat odd oom bench upgrade clean
+.PHONY: help demo test check html pictures deb autopkgtest box chaos seams soak chat odd oom bench upgrade clean
 
 help:
 	@echo "make demo    build, install on a real systemd, record a live broadcast, join it; 'make demo HOST=1' uses"
@@ -15,7 +15,9 @@ help:
 	@echo "             REPEAT=…: so many times, and a count of what passed"
 	@echo "make check   lint and unit tests only"
 	@echo "make html    the documents and man pages as a web site, in build/html/"
+	@echo "make pictures  what the commands show of a real recording, as SVGs in docs/pictures/"
 	@echo "make deb     build the package into dist/"
+	@echo "make autopkgtest  debian/tests, as Debian runs them, in boxes"
 	@echo "make lock    write anew which streamlink is installed, and the checksums of its wheels"
 	@echo "make box     boot a box with the package installed, and open a shell in it"
 	@echo "make chaos   faults at random instants, then an account of every frame and death: SEED=… MINUTES=… RECORDINGS=…"
@@ -45,9 +47,16 @@ check:
 html:
 	$(PYTHON) -m tests.testbed.stages setup html
 
+pictures:
+	$(PYTHON) -m tests.testbed setup --tests
+	$(WITH_TESTS) -m tests.testbed.pictures
+
 deb:
 	$(PYTHON) -m tests.testbed setup
 	$(PYTHON) -m tests.testbed deb
+
+autopkgtest:
+	$(PYTHON) -m tests.testbed.autopkgtest
 
 lock:
 	$(PYTHON) -m tests.testbed.streamlinklock

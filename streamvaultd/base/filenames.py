@@ -28,8 +28,8 @@ CUT_FIRST: Final = ("title", "category", "id", "quality")
 
 FIELDS: Final = PLAIN | frozenset(CUT_FIRST)
 
-_JOINERS: Final = "\u200c\u200d"
-"""They are not printable by themselves, and without them some emoji fall apart, and some words are others."""
+_JOINERS: Final = "\u200c\u200d" + "".join(map(chr, range(0xE0020, 0xE0080)))
+"""Joiners and tags: not printable by themselves, but without them some emoji fall apart, and some words are others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +88,18 @@ def tidy(text: str) -> str:
 def _printed(character: str) -> str:
     if character.isprintable() or character in _JOINERS:
         return character
+    if unicodedata.category(character) == "Cn" and not _is_none(ord(character)):
+        return character  # it is newer than our tables, and most likely an emoji
     return "" if unicodedata.category(character) == "Cf" else " "
+
+
+_NONE: Final = ((0x2065, 0x2065), (0xFDD0, 0xFDEF), (0xFFF0, 0xFFF8), (0xE0000, 0xE0FFF))
+"""Of what is not assigned: no characters, and those that are to show nothing."""
+
+
+def _is_none(code: int) -> bool:
+    """Whether what is not assigned will never be seen."""
+    return code & 0xFFFE == 0xFFFE or any(low <= code <= high for low, high in _NONE)
 
 
 def cut(text: str, size: int) -> str:

@@ -88,9 +88,18 @@ CALLS: Final = {place: twin for place, twin in _MARKUP.items() if chr(place) not
 
 def harmless(text: str, limit: int) -> str:
     """What a site says, as plain text in one line: anybody may call a broadcast anything."""
-    printable = "".join(character if character.isprintable() else " " for character in text)
-    line = " ".join(printable.split())
+    line = " ".join(printable(text).split())
     return (line if len(line) <= limit else line[: limit - 1] + "\N{HORIZONTAL ELLIPSIS}").translate(_MARKUP)
+
+
+def printable(text: str) -> str:
+    """The text with a space for what breaks a line or turns the rest of it."""
+    return "".join(character if character.isprintable() or _is_emoji(ord(character)) else " " for character in text)
+
+
+def _is_emoji(code: int) -> bool:
+    """Whether it is a part of one that is not printable by itself, or may be one that Python's tables do not have."""
+    return code in {0x200C, 0x200D} or 0x1F000 <= code < 0x1FC00 or 0xE0020 <= code < 0xE0080
 
 
 def titled(tiding: Tiding, broadcast: Broadcast) -> Tiding:

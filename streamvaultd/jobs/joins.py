@@ -24,6 +24,7 @@ from streamvaultd.errors import VaultError
 from streamvaultd.jobs.launching import JoinRuns
 from streamvaultd.jobs.naming import ResultNames
 from streamvaultd.jobs.ports import Disk, Inbox, JobLedger
+from streamvaultd.media.chapters import TEXT_MAX
 from streamvaultd.reporting.notices import JOIN_HELD_UP, JOIN_WAITS, LEAD_LEFT_OUT, Journal
 from streamvaultd.scopes.runs import OnExit
 
@@ -36,6 +37,9 @@ TROUBLE_CHECK: Final = 5.0
 ROOM_WAIT_MAX: Final = 7 * 86400.0
 """A join that has waited so long (s) for room has failed, and is tried again as any other."""
 
+
+TITLES_MAX: Final = 1 << 20
+"""Bytes of titles that a join is told; what is behind them has no chapter of its own."""
 
 _Bytes = Annotated[int, msgspec.Meta(ge=ranges.BYTES.low, le=ranges.BYTES.high)]
 _Number = Annotated[int, msgspec.Meta(ge=ranges.SEGMENT.low, le=ranges.SEGMENT.high)]
@@ -156,15 +160,18 @@ class Joins:
         told: dict[str, object] = {"reserve": await self._disk.kept(self._names.folder(recorder))}
         if (before := await self._store.result_before(recording.id)) is not None:
             told |= {"before": before[0], "previous": before[1]}
+        titles: list[tuple[int, str]] | None = None
         if recording.policy.chapters and recording.policy.container is Container.MP4:
-            told["titles"] = _titles(recorder, await self._store.titles(recording.id))
+            titles = _titles(recorder, await self._store.titles(recording.id))
         there = await self._names.listing(recorder)
         async with self._naming:
             spec = self._runs.spec(recorder, join, await self._names.stem(recorder, there)) | told
             job = await self._store.create_job(recording.id, JOIN, spec | {"join": join}, self._clock.now())
             self._at.add(job)
         try:
-            await self._runs.launch(recorder, job, spec, self._exit_handler(recorder, join, job))
+            # not in the row: each try has one, and they are in the store already
+            named = {} if titles is None else {"titles": titles}
+            await self._runs.launch(recorder, job, spec | named, self._exit_handler(recorder, join, job))
         except (VaultError, OSError) as error:
             await self._give_up(recording.id, join, job, str(error))
         finally:
@@ -271,8 +278,17 @@ class Joins:
 
 def _titles(recorder: Recorder, titles: Sequence[Titled]) -> list[tuple[int, str]]:
     """The names of chapters, and since when each is right (ms); none for a broadcast that kept its title."""
-    named = [(one.at // 1000, f"{one.title} ({one.category})" if one.category else one.title) for one in titles]
-    return [(at, text or recorder.recording.streamer) for at, text in named] if len(named) > 1 else []
+    if len(titles) < 2:
+        return []
+    found, room = list[tuple[int, str]](), TITLES_MAX
+    for one in titles:
+        text = f"{one.title} ({one.category})" if one.category else one.title
+        text = (text or recorder.recording.streamer)[:TEXT_MAX]
+        room -= len(text.encode(errors="replace"))
+        if room < 0:
+            break
+        found.append((one.at // 1000, text))
+    return found
 
 
 def _taken(recorder: Recorder) -> Iterator[str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ TEXT_MAX: Final = 1000
 
 NERO_MAX: Final = 255
 """Bytes of a name in the list for players that know no text tracks; ffmpeg cuts there, in a character if need be."""
+
+NERO_COUNT_MAX: Final = 255
+"""Chapters in that list; ffmpeg leaves out the others."""
 
 _SPECIAL: Final = re.compile(r"([=;#\\])")
 
@@ -89,10 +93,14 @@ def chapters(changes: Sequence[Change], stretches: Sequence[OnAir], length: floa
 
 
 def _named(changes: Sequence[Change], stretches: Sequence[OnAir]) -> Iterator[Chapter]:
-    """Each change at its place, in order; of several at one place the last."""
+    """Each change at its place, in the order in which they happened; of several at one place the last.
+
+    Where our clock was set back in between, a moment before that is behind a later one: the later one is right.
+    """
     latest: Chapter | None = None
-    for change in sorted(changes, key=lambda each: each.moment):
-        start = max(round(place(change.moment, stretches)), 0 if latest is None else latest.start)
+    starts = [round(place(change.moment, stretches)) for change in changes]
+    bounds = reversed(list(accumulate(reversed(starts), min)))
+    for change, start in zip(changes, bounds, strict=True):
         if latest is not None and latest.start < start:
             yield latest
         latest = Chapter(start, tidy(change.text))
@@ -116,24 +124,57 @@ def _spans(named: Iterator[Chapter], length: float) -> Iterator[tuple[int, int, 
 
 
 def tidy(text: str) -> str:
-    """One line of it: what a control character would do, no player should."""
-    plain = "".join(character if character.isprintable() else _unprinted(character) for character in text)
-    return " ".join(plain.split())[:TEXT_MAX].rstrip() or "-"
+    """One line of it that can be seen: what a control character would do, no player should."""
+    line = " ".join("".join(map(_shown, text)).split())[:TEXT_MAX].rstrip()
+    return line + _PDI * _open_isolates(line) if any(map(_is_seen, line)) else "-"
 
 
-def _unprinted(character: str) -> str:
-    """Joiners and isolated directions belong to scripts and emoji; what would turn the rest of a line does not."""
-    if character in _KEPT:
+def _shown(character: str) -> str:
+    """Not what breaks a line or turns the rest of it; a character that is newer than our tables may be an emoji."""
+    if character.isprintable() or character in _MARKS:
         return character
+    if unicodedata.category(character) in {"Cn", "Co"}:
+        return " " if _is_none(ord(character)) else character
     return "" if unicodedata.category(character) == "Cf" else " "
 
 
-_KEPT: Final = frozenset("\u200c\u200d\u200e\u200f\u2066\u2067\u2068\u2069")
+_NONE: Final = ((0x2065, 0x2065), (0xFDD0, 0xFDEF), (0xFFF0, 0xFFF8), (0xE0000, 0xE0FFF))
+"""Of what is not assigned: no characters, and those that are to show nothing."""
+
+
+def _is_none(code: int) -> bool:
+    """Whether what is not assigned will never be seen."""
+    return code & 0xFFFE == 0xFFFE or any(low <= code <= high for low, high in _NONE)
+
+
+def _is_seen(character: str) -> bool:
+    return character not in _BLANK and unicodedata.category(character) not in {"Cf", "Mn", "Me", "Zs"}
+
+
+def _open_isolates(line: str) -> int:
+    """How many of them nothing ends: a player may show the name within a line of its own."""
+    count = 0
+    for character in line:
+        if character in _ISOLATES:
+            count += 1
+        elif character == _PDI and count:
+            count -= 1
+    return count
+
+
+_ISOLATES: Final = "\u2066\u2067\u2068"
+_PDI: Final = "\u2069"
+
+_MARKS: Final = frozenset("\u200c\u200d\u200e\u200f" + _ISOLATES + _PDI) | frozenset(map(chr, range(0xE0020, 0xE0080)))
+"""Joiners, marks of direction and tags, of which scripts and emoji are made; none of them is printable by itself."""
+
+_BLANK: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+"""Letters and a pattern that show nothing."""
 
 
 def is_long(found: Sequence[Chapter]) -> bool:
-    """Whether a name is longer than the list of chapters for old players can have."""
-    return any(len(chapter.text.encode()) > NERO_MAX for chapter in found)
+    """Whether there are more than the list of chapters for old players can have, or a longer name."""
+    return len(found) > NERO_COUNT_MAX or any(len(chapter.text.encode()) > NERO_MAX for chapter in found)
 
 
 def ffmetadata(found: Sequence[Chapter], length: int) -> str:

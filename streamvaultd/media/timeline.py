@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from streamvaultd.media import ts
 from streamvaultd.media.pieces import GAP_MAX, SECOND, Pieces, Seams
@@ -159,20 +159,73 @@ def duration_ms(source: Source, seams: Sequence[int] = ()) -> int | None:
     return round(pieces.end() / ts.TICKS_PER_MS) if pieces.count else None
 
 
-def places_ms(source: Source, seams: Sequence[int], offsets: Sequence[int]) -> tuple[int | None, dict[int, float]]:
-    """As duration_ms(), and by offset when the first picture (or sound) that begins there or behind it is shown.
+class Shown(NamedTuple):
+    """When a capture's first picture (or sound) is shown in a result, and how long its pictures last (ms)."""
 
-    Of the file as players show it: they begin with the first unit that is to be shown.
+    at: float
+    lasts: float
+
+
+def shown(
+    source: Source, seams: Sequence[int], spans: Sequence[tuple[int, int]]
+) -> tuple[int | None, list[Shown | None]]:
+    """As duration_ms(), and when what is between two offsets is shown: None if nothing is there or behind.
+
+    Of the file as players show it: they begin with the first unit that is to be shown. The spans begin in order.
     """
-    pieces, ahead, found = Pieces(), Seams(seams), dict[int, float]()
-    pending, first = sorted(offsets, reverse=True), first_beats(source, 0, source.size)
+    pieces, ahead, first = Pieces(), Seams(seams), first_beats(source, 0, source.size)
     clock = clock_of(first)
     zero = min((beat.pes.late + ts.difference(beat.pes.dts, _first(first)) for beat in first.values()), default=0)
+    looks, near = [_Look(start, end) for start, end in spans], list[_Look]()
+    pending = looks[::-1]
     for pes in units(source, 0, source.size):
         pieces.feed(pes.pid, pes.dts, at_seam=ahead.is_met(pes.at))
-        while pending and pending[-1] <= pes.at and pes.pid == clock and not is_misdated(pes):
-            found[pending.pop()] = max(0.0, (pieces.place(pes.dts) + pes.late - zero) / ts.TICKS_PER_MS)
+        if pes.pid == clock and not is_misdated(pes):
+            while pending and pending[-1].start <= pes.at:
+                near.append(pending.pop())
+            near = [look for look in near if look.is_going_on(pes, pieces.place(pes.dts))]
+    found = [
+        Shown(max(0.0, (each.shown - zero) / ts.TICKS_PER_MS), each.ms()) if each.is_met else None for each in looks
+    ]
     return (round(pieces.end() / ts.TICKS_PER_MS) if pieces.count else None), found
+
+
+def lasts_ms(source: Source, start: int, end: int) -> float:
+    """How long pictures, or else the sound, are shown that are between two offsets; all of it is read."""
+    pieces, looks, pictures = Pieces(), dict[int, _Look](), set[int]()
+    for pes in units(source, start, end):
+        pieces.feed(pes.pid, pes.dts)
+        if not is_misdated(pes):
+            looks.setdefault(pes.pid, _Look(start, end)).is_going_on(pes, pieces.place(pes.dts))
+            if pes.is_video:
+                pictures.add(pes.pid)
+    return looks[min(pictures or looks)].ms() if looks else 0.0
+
+
+class _Look:
+    """Fed with the units of one stream from an offset on: when it is shown, and how long until another offset."""
+
+    def __init__(self, start: int, end: int) -> None:
+        self.start = start
+        self.shown = 0
+        self.is_met = False
+        self._end = end
+        self._first = self._last = self._step = 0
+
+    def is_going_on(self, pes: ts.Pes, place: int) -> bool:
+        """Take a unit at its place (ticks); False if it is behind the end."""
+        if not self.is_met:
+            self.is_met = True
+            self.shown, self._first, self._last = place + pes.late, place, place
+        if pes.at >= self._end:
+            return False
+        if place > self._last:
+            self._step, self._last = min(place - self._last, SECOND), place
+        return True
+
+    def ms(self) -> float:
+        """To the end of the last unit, which is shown as long as the one before."""
+        return (self._last - self._first + self._step) / ts.TICKS_PER_MS
 
 
 def _first(beats: dict[int, Beat]) -> int:

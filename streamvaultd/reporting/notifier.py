@@ -102,7 +102,7 @@ class Heard:
         message = said.message
         if said.title:
             message = message.removesuffix(said.title) + core.harmless(said.title, core.TITLE_MAX)
-        text = "".join(character if character.isprintable() else " " for character in message).translate(core.CALLS)
+        text = core.printable(message).translate(core.CALLS)
         self._queue.put_nowait(
             Tiding(
                 topic=topic, streamer=said.streamer, text=text, priority=said.priority,

@@ -16,7 +16,7 @@ from streamvaultd.jobs.join.main import JoinProgram
 from streamvaultd.jobs.join.spec import Spec, parse_spec
 from streamvaultd.media.chapters import Change
 from streamvaultd.media.inspect import Soundness, inspect_file
-from tests.component.test_join_media import Source, ffmpeg
+from tests.component.test_join_media import Source, ffmpeg, make_source
 
 pytestmark = pytest.mark.timeout(600)  # real programs, on whatever machine
 
@@ -138,6 +138,52 @@ def test_behind_a_clock_that_begins_anew(
     assert [at for at, _ in chapters(made)] == pytest.approx([0, *shown_at(made, source, tmp_path, 200, 555)], abs=0.1)
 
 
+@pytest.mark.parametrize("offset", [970.0, 2800.0], ids=["anew", "half an hour ahead"])
+def test_a_clock_that_begins_anew_inside_a_capture_without_dates(
+    tmp_path: Path, source: Source, tmp_path_factory: pytest.TempPathFactory, offset: float
+) -> None:
+    other = make(tmp_path_factory.mktemp("other"), offset)
+    mixed = Source(b"", [*source.segments[:30], *other.segments[30:]])
+    titles = (Change(0, "before"), Change(AT + 20_000, "second"), Change(AT + 55_500, "third"))
+    made = run(job(tmp_path, (mixed, range(80)), dated=False, titles=titles))
+    assert [text for _, text in chapters(made)] == ["before", "second", "third"]
+    assert [at for at, _ in chapters(made)] == pytest.approx([0, *shown_at(made, source, tmp_path, 200, 555)], abs=0.1)
+
+
+@pytest.mark.parametrize(("hours", "dated"), [(-2, False), (2, False), (2, True)], ids=["ahead", "back", "dated"])
+def test_our_clock_is_set_during_a_capture(tmp_path: Path, source: Source, hours: int, *, dated: bool) -> None:
+    """What was told since then is where it belongs."""
+    spec = job(tmp_path, (source, range(60)), dated=dated)
+    [received] = spec.times
+    assert received is not None
+    made = run(replace(spec, times=((received[0] + hours * 3_600_000, received[1]),)))
+    wanted = [0, *shown_at(made, source, tmp_path, 123, 260)]
+    assert [at for at, _ in chapters(made)] == pytest.approx(wanted, abs=0.1)
+
+
+def test_of_a_capture_that_nobody_saw_begin_a_date_far_from_all_titles_says_nothing(
+    tmp_path: Path, source: Source
+) -> None:
+    """Else all titles would belong to the capture that came last."""
+    spec = job(tmp_path, (source, range(40)), (source, range(40, 80)), dated=True)
+    made = run(replace(spec, times=(spec.times[0], None), dates=(AT, AT - 365 * 86_400_000)))
+    wanted = [0, *shown_at(made, source, tmp_path, 123, 260, 627)]
+    assert [at for at, _ in chapters(made)] == pytest.approx(wanted, abs=0.1)
+
+
+def test_each_part_of_a_result_has_chapters_of_its_own(
+    tmp_path: Path, source: Source, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A site that changes its format for a while: of fragmented MP4 nothing is made, so it gets none."""
+    other = make_source(tmp_path_factory.mktemp("other"), "fmp4")
+    spec = job(tmp_path, (source, range(40)), (other, range(4)), (source, range(40, 80)), dated=True)
+    assert JoinProgram(spec).run()
+    made = [Path(part["path"]) for part in json.loads(spec.report.read_text())["parts"]]
+    assert [[(round(at), text) for at, text in chapters(path)] for path in made] == [
+        [(0, "opening"), (12, HOSTILE), (26, "third")], [], [(0, "third"), (23, "é" * 300)],
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("dates", [AT + 86_400_000, 0], ids=["ahead", "1970"])
 def test_dates_that_cannot_be_are_not_believed(tmp_path: Path, source: Source, dates: int) -> None:
     spec = replace(job(tmp_path, (source, range(60)), dated=False), dates=(dates,))
@@ -169,6 +215,7 @@ def test_a_file_of_the_run_before_is_taken_as_it_is(tmp_path: Path, source: Sour
     spec = job(tmp_path, (source, range(40)), dated=True)
     made = run(spec)
     before, inode = chapters(made), made.stat().st_ino
+    assert [text for _, text in before] == [title.text for title in TITLES[:3]]
     assert inspect_file(str(made)).soundness is Soundness.SOUND
     (tmp_path / "segment_001.ts").write_bytes(source.capture(*range(40)))
     assert run(spec) == made

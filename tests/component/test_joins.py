@@ -9,13 +9,14 @@ import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from streamvaultd.base.lanes import Lanes
 from streamvaultd.core.evidence import Evidence
-from streamvaultd.core.model import Broadcast, Container, Moment, Phase, Policy, Recorder, Segment, State
+from streamvaultd.core.model import Broadcast, Container, Moment, Phase, Policy, Recorder, Segment, State, Titled
 from streamvaultd.core.recording.events import JoinEnded
 from streamvaultd.errors import ScopeFailed, StoreUnavailable
 from streamvaultd.jobs import joins as module
@@ -23,6 +24,7 @@ from streamvaultd.jobs.joins import Joins
 from streamvaultd.jobs.launching import JoinRuns
 from streamvaultd.jobs.naming import ResultNames
 from streamvaultd.jobs.progress import JoinProgress
+from streamvaultd.media.chapters import TEXT_MAX
 from streamvaultd.recording.files.output import SegmentFiles
 from streamvaultd.reporting.notices import LEAD_LEFT_OUT
 from streamvaultd.store.local import LocalStore
@@ -108,7 +110,7 @@ class World:
     async def launch(self, command: Any, _place: object, on_exit: Callable[[Evidence, Moment], None]) -> None:
         if self.refusal is not None:
             raise self.refusal
-        spec = json.loads(os.pread(command.stdin_fd, 1 << 16, 0))
+        spec = json.loads(os.pread(command.stdin_fd, 1 << 20, 0))
         self.specs.append(spec)
         report = self.reports.pop(0)
         if report is not None:
@@ -203,6 +205,33 @@ async def test_a_join_is_told_what_the_broadcast_was_called(
     await world.next_end()
     assert world.specs[0].get("titles") == titles
     assert world.specs[0]["dates"] == [5250]
+
+
+async def test_titles_are_not_written_to_the_row_of_each_try(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, create = list[dict[str, Any]](), world.store.create_job
+
+    async def created(recording: int, kind: str, spec: Any, now: Moment) -> int:
+        rows.append(spec)
+        return await create(recording, kind, spec, now)
+
+    monkeypatch.setattr(world.store, "create_job", created)
+    world.reports = [DONE]
+    recorder = await world.recorder(MP4, Broadcast(title="first"))
+    for number in range(60):
+        await world.store.note_broadcast(recorder.recording.id, Broadcast(title=f"{number}" * 1000), later(number))
+    await world.joins.join(recorder, 1)
+    await world.next_end()
+    assert [("titles" in row, row["dates"]) for row in rows] == [(False, [None])]
+    titles = world.specs[0]["titles"]
+    assert len(titles) == 61
+    assert max(len(text) for _, text in titles) == TEXT_MAX
+
+
+def test_a_join_is_told_titles_until_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TITLES_MAX", 30)
+    recorder = cast("Any", SimpleNamespace(recording=SimpleNamespace(streamer="demo")))
+    titles = [Titled(at * 1000, "x" * 10, "") for at in range(5)]
+    assert module._titles(recorder, titles) == [(at, "x" * 10) for at in range(3)]
 
 
 async def test_a_broadcast_that_keeps_its_title_has_no_chapters(world: World) -> None:

@@ -107,6 +107,27 @@ def test_two_shows_in_one_window_are_two_files_each_with_its_own_frames(box: Box
     frank.ctl("remove", "frank")
 
 
+def test_what_is_kept_outlives_a_prune_and_a_restart(box: Box, ctl: Ctl) -> None:
+    """The last show of the test before."""
+    shown = ctl.json("list", "frank")[0]
+    number, path = str(shown["id"]), shown["runtime"]["path"]
+    assert "is marked to be kept" in ctl("keep", number).stderr
+    box.run(["systemctl", "restart", "streamvaultd"])
+    assert [str(each["id"]) for each in ctl.json("list", "--kept")] == [number]
+    refused = ctl("prune", number, check=False)
+    assert refused.returncode == 1
+    assert f"kept    recording {number} of 'frank': " in refused.stdout
+    assert box.path(path).exists()
+    assert "Kept: yes" in ctl("status", number).stdout
+    assert "is not marked to be kept" in ctl("unkeep", number).stderr
+    assert ctl.json("list", "--kept") == []
+    assert path in ctl("prune", number).stdout
+    assert not box.path(path).exists()
+    gone = ctl("keep", number, check=False)
+    assert (gone.returncode, f"cannot mark recording {number} to be kept" in gone.stderr) == (1, True)
+    ctl("check")
+
+
 CHAT_CA = "/etc/streamvaultd/chat.pem"
 
 

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.fakes.livesource import LiveSource
 from tests.integration.harness import SETTINGS, Ctl, configure, streamlink_pid
 from tests.integration.stories import ends_well, kill, wait_segments
 from tests.testbed.box import Box
+from tests.testbed.deb import PROJECT
 
 pytestmark = pytest.mark.timeout(1500)  # a package is fetched
 
@@ -64,11 +67,15 @@ def test_a_death_is_seen_from_outside(box: Box, ctl: Ctl, source: LiveSource, ch
     box.wait_for(
         lambda: any(name.startswith("streamvaultd_disk_left_seconds") for name in asked(box)), "the disk is told"
     )
+    told = {name.partition("{")[0] for name in asked(box)}
     ends_well(box, ctl, source, channel, channel)
     completed = 'streamvaultd_recordings{status="completed"}'
     box.wait_for(lambda: asked(box)[completed] == 1, "the end is counted")
     found = asked(box)
     assert sum(found[f'streamvaultd_seams_total{{kind="{kind}"}}'] for kind in ("exact", "union")) == 1
+    shown = set(re.findall(r"streamvaultd_\w+", (PROJECT / "docs" / "grafana" / "streamvaultd.json").read_text()))
+    told |= {name.partition("{")[0] for name in found}  # of its disk nothing is told any more
+    assert {name for name in shown - told if "catalogue" not in name} == set(), "the dashboard asks for what there is"
     read = ["cat", TEXTFILE]
     box.wait_for(lambda: samples(box.run(read).stdout)[completed] == 1, "the file is written anew", timeout=60)
 

@@ -119,6 +119,7 @@ def run_many(folder: Path, channels: int) -> dict[str, object]:
         passed = time.monotonic() - began
         memory = [_memory(capture) for capture in captures]
         for capture in captures:
+            until(lambda path=capture.path: ids(path) == server.sent, "what was said")  # type: ignore[misc]
             capture.end()
         complete = sum(ids(capture.path) == server.sent for capture in captures)
     return {

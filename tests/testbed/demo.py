@@ -79,11 +79,12 @@ def machine(deb: Path, *, on_host: bool) -> Iterator[Machine]:
 class Story:
     """What happens in the demo, each step shown as the command that a user would type and its answer."""
 
-    def __init__(self, there: Machine, source: LiveSource) -> None:
+    def __init__(self, there: Machine, source: LiveSource, name: str = NAME) -> None:
         self.there = there
         self.source = source
         self.ctl = Ctl(there)
-        self.url = source.url(NAME)
+        self.name = name
+        self.url = source.url(name)
 
     def show(self, *command: str) -> None:
         """Run a command in the machine and print it with its output."""
@@ -94,14 +95,14 @@ class Story:
 
     def watch(self) -> None:
         """Let some of the broadcast pass."""
-        goal = self.source.state(NAME)["last"] + PACE
-        self.there.wait_for(lambda: self.source.state(NAME)["last"] >= goal, "the broadcast goes on", timeout=60)
+        goal = self.source.state(self.name)["last"] + PACE
+        self.there.wait_for(lambda: self.source.state(self.name)["last"] >= goal, "the broadcast goes on", timeout=60)
 
     def wait_segment(self, number: int) -> None:
         """Until this segment is the only one that runs, and writes."""
 
         def is_alone() -> bool:
-            running = [segment for segment in self.ctl.segments(NAME) if not segment.get("endedAt")]
+            running = [segment for segment in self.ctl.segments(self.name) if not segment.get("endedAt")]
             return [(segment["number"], segment["phase"]) for segment in running] == [(number, "writing")]
 
         self.there.wait_for(is_alone, f"segment {number} writes", timeout=60)

@@ -24,6 +24,8 @@ from streamvaultd.media.chapters import (
     tidy,
 )
 
+ENGLAND = "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f"
+
 T0 = 1_700_000_000_000
 
 
@@ -152,6 +154,13 @@ def test_which_titles_are_chapters(titles: list[tuple[int, str]], expected: list
     assert named(*titles) == expected
 
 
+def test_where_our_clock_was_set_back_what_came_later_is_right() -> None:
+    """b at 60 s by the clock that was wrong, and behind it c at 30 s by the one that was set."""
+    assert named((0, "a"), (60_000, "b"), (30_000, "c")) == [(0, "a"), (30_000, "c")]
+    assert named((0, "a"), (20_000, "b"), (7_230_000, "c"), (50_000, "d")) == [(0, "a"), (20_000, "b"), (50_000, "d")]
+    assert named((0, "a"), (30_000, "b"), (30_000, "c")) == [(0, "a"), (30_000, "c")]
+
+
 def test_a_part_begins_with_the_title_of_its_first_media() -> None:
     changes = [Change(0, "a"), Change(T0 + 30_000, "b"), Change(T0 + 60_000, "c"), Change(T0 + 90_000, "d")]
     found = chapters(changes, joined(Capture(70_000, 130_000)), 60_000)
@@ -177,6 +186,20 @@ def test_there_are_not_more_than_players_bear() -> None:
         ("", "-"),
         ("\n\t", "-"),
         ("half of \ud83d one", "half of one"),
+        # newer than the tables of Python 3.11, of a font of its own, and a flag of tags
+        ("I \U0001fa77 \U0001fae8", "I \U0001fa77 \U0001fae8"),
+        ("\ue0a0", "\ue0a0"),
+        (ENGLAND, ENGLAND),
+        ("not \uffff any \ufdd0 character", "not any character"),
+        # what is open is closed, also behind the cut; what is closed stays so
+        ("\u2067open", "\u2067open\u2069"),
+        ("\u2069\u2066a\u2067b\u2069", "\u2069\u2066a\u2067b\u2069\u2069"),
+        ("\u2067" + "ש" * 1200 + "\u2069", "\u2067" + "ש" * 999 + "\u2069"),
+        # nothing of it would be seen
+        ("\u200e", "-"),
+        ("\u2066\u2069", "-"),
+        ("\u2065\ufff0\U000e0000\U000e0080", "-"),
+        ("\u3164\ufe0f \u200d", "-"),
         ("x" * 1200, "x" * 1000),
     ],
 )
@@ -216,3 +239,9 @@ def test_what_is_special_is_escaped() -> None:
 def test_a_name_that_old_players_would_get_half_of_is_known() -> None:
     assert not is_long([Chapter(0, "é" * 127)])
     assert is_long([Chapter(0, "é" * 128)])
+
+
+def test_more_chapters_than_old_players_would_get_are_known() -> None:
+    found = [Chapter(10_000 * number, "a") for number in range(256)]
+    assert not is_long(found[:255])
+    assert is_long(found)

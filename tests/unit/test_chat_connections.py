@@ -154,6 +154,23 @@ def test_a_server_that_announces_and_never_closes_gets_few() -> None:
     assert most <= machine.LINKS_MAX
 
 
+def test_a_disk_that_takes_nothing_closes_no_connection_and_makes_no_login() -> None:
+    story = Story()
+    story.join()
+    for _ in range(100):
+        story.at = machine.due(story.state)
+        story.tell(machine.Held(story.at))
+        assert story.tell(Tick(story.at)) == ()
+    assert story.at > 1000.0 + 99 * machine.SILENCE
+    assert story.line(SAID) == (Keep(),)
+    entering = Story()
+    entering.tell(Opened(entering.at, 1))
+    for _ in range(100):
+        entering.at = machine.due(entering.state)
+        entering.tell(machine.Held(entering.at))
+        assert entering.tell(Tick(entering.at)) == ()
+
+
 def test_what_a_connection_says_before_it_is_one_means_nothing() -> None:
     story = Story()
     before = story.state
@@ -213,7 +230,9 @@ LINES = st.sampled_from(
     [*WELCOME, ROOM, SAID, ":t RECONNECT", "PING :x", ":s 433 * a :t", ":s 471 a #alice :full", "ERROR :bye",
      ":s 366 a #alice :End", ":o!o@o KICK #alice justinfan10008 :x", ":s CAP * NAK :x", ":s PONG s :1"]
 )  # fmt: skip
-STEPS = st.lists(st.tuples(st.sampled_from(["line", "open", "close", "wait"]), LINES, st.integers(0, 3)), max_size=40)
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["line", "open", "close", "wait", "held"]), LINES, st.integers(0, 3)), max_size=40
+)
 
 
 ANOTHER = [("open", ROOM, 0), ("line", ":t RECONNECT", 0)]
@@ -230,6 +249,8 @@ def test_whatever_happens_there_is_a_connection_or_a_time_for_one(steps: list[tu
         if what == "wait":
             story.wait()
             assert story.state != before  # what was due is not due again at once, for ever
+        elif what == "held":
+            story.tell(machine.Held(story.at))
         elif what == "line":
             story.line(text, link)
         elif what == "open" and any(each.number == link and each.stage is Stage.OPENING for each in before.links):

@@ -78,6 +78,19 @@ def test_record_that_ends_before_media_arrive_has_failed() -> None:
     assert "cannot complete recording 348 of 'demo': it is stopped" in ran.err
 
 
+def test_record_tells_a_reason_once() -> None:
+    why = "the site answered 404"
+    states = [one("starting", bytes=0), *(one(state, bytes=0, detail=why) for state in ("backoff", "starting") * 2)]
+    daemon = FakeDaemon().on("Record", *states, one("recording"))
+    ran = run(daemon, "record", "https://a.example/x.m3u8")
+    assert ran.code == 0
+    assert ran.err.count(why) == 1
+    assert ran.err.splitlines()[:3] == [
+        "recording 348 of 'demo': starting", f"recording 348 of 'demo': backoff ({why})",
+        "recording 348 of 'demo': starting",
+    ]  # fmt: skip
+
+
 def test_record_tells_the_error_of_the_daemon() -> None:
     error = SourceUnavailable(url=URL, why="the site answered 404")
     ran = run(FakeDaemon().on("Record", one("starting", bytes=0), error), "record", URL)

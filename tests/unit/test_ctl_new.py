@@ -27,6 +27,14 @@ def test_list_asks_for_what_is_filtered() -> None:
     assert daemon.calls == [("List", asked)]
 
 
+def test_an_empty_list_tells_the_first_steps_on_a_line_of_their_own() -> None:
+    ran = run(FakeDaemon().on("List", {"recordings": []}).on("ListStreamers", {"streamers": []}), "list")
+    first, steps = ran.out.splitlines()
+    assert first.startswith("0 recordings listed.")
+    assert steps.startswith("No streamer is watched yet: 'streamvaultctl add URL'")
+    assert "\\n" not in ran.out
+
+
 def test_list_says_why_there_is_no_file() -> None:
     why = "not kept: 8.0 s of media, and min_duration is 120 s"
     found = [

@@ -21,7 +21,9 @@ def commands(target: str, *settings: str) -> list[tuple[str, str]]:
     return [(found["python"], found["module"]) for found in COMMAND.finditer(shown)]
 
 
-@pytest.mark.parametrize("target", ["demo", "deb", "box", "chaos", "seams", "odd", "bench", "upgrade", "test"])
+@pytest.mark.parametrize(
+    "target", ["demo", "deb", "box", "pictures", "autopkgtest", "chaos", "seams", "odd", "bench", "upgrade", "test"]
+)
 def test_a_bare_python_is_given_only_what_it_can_run(target: str) -> None:
     """-S: without anything that was installed for Python; the venv comes to be by the first command."""
     bare = {module for python, module in commands(target) if python == "python3"}
@@ -33,7 +35,7 @@ def test_a_bare_python_is_given_only_what_it_can_run(target: str) -> None:
         subprocess.run([sys.executable, "-I", "-S", "-c", program], check=True)
 
 
-@pytest.mark.parametrize("target", ["chaos", "seams", "odd", "bench", "upgrade"])
+@pytest.mark.parametrize("target", ["pictures", "chaos", "seams", "odd", "bench", "upgrade"])
 def test_what_needs_the_tests_packages_has_them(target: str) -> None:
     first, *rest = commands(target)
     assert first == ("python3", "tests.testbed")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import replace
 
 import pytest
@@ -282,10 +283,16 @@ def test_a_message_says_what_the_broadcast_was_called_and_about() -> None:
     assert core.titled(DONE, Broadcast()) == DONE
 
 
+@pytest.mark.parametrize("emoji", ["\U0001fa77", "👨\u200d👩\u200d👧", "\U0001f3f4\U000e0067\U000e0062\U000e007f"])
+def test_emoji_stay_whole_also_those_that_python_does_not_know_yet(emoji: str) -> None:
+    assert core.titled(DONE, Broadcast(title=f"I {emoji} you")).about == f"“I {emoji} you”"
+
+
 @given(st.text(max_size=2000))
 def test_a_title_is_one_line_of_plain_text(title: str) -> None:
     about = core.titled(DONE, Broadcast(title=title, category=title)).about
-    assert about.isprintable()
+    assert not any(unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in about)
+    assert not set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069") & set(about)
     assert not set("*_~`|@<>[]\\") & set(about)
     assert len(about) <= core.TITLE_MAX + core.CATEGORY_MAX + 5
 

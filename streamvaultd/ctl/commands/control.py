@@ -184,12 +184,15 @@ def _telling(session: Session) -> Iterator[Callable[[Recording], None]]:
         return
     with session.screen.progress() as tell:
         is_live = session.screen.is_updating
+        told: list[str | None] = [None]
 
         def tell_state(state: Recording) -> None:
             shown = ""
             if is_live and state.progress is not None:
                 shown = f" {render.bar(state.progress, session.now() - state.since)}"
-            tell(render.progress(state) + shown)
+            is_known = not is_live and state.detail == told[0]  # it stands in a line above
+            told[0] = state.detail
+            tell(render.progress(state, has_detail=not is_known) + shown)
 
         yield tell_state
 

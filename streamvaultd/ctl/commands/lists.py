@@ -18,7 +18,7 @@ STATUSES = ("recording", "finalizing", "completed", "stopped", "failed")
 
 
 FIRST_STEPS = (
-    "\nNo streamer is watched yet: 'streamvaultctl add URL' records every broadcast of a streamer, "
+    "No streamer is watched yet: 'streamvaultctl add URL' records every broadcast of a streamer, "
     "'streamvaultctl record URL' one now."
 )
 
@@ -61,11 +61,10 @@ def list_(
     titles = _titles(session, {each.stream for each in every}, streamer) if long else None
     table = render.recording_table(every, session.now(), titles)
     footer = f"{plural(len(found), 'recording')} listed."
-    if not any(value is not None for value in asked.values()):
-        footer += " Pass --all to see those that have ended, too."
-    if not found and not any(value is not None for value in asked.values()) and not _is_anybody_watched(session):
-        footer += FIRST_STEPS
-    show_table(session, table, footer)
+    is_plain = all(value is None for value in asked.values())
+    footer += " Pass --all to see those that have ended, too." if is_plain else ""
+    is_first = is_plain and not found and not _is_anybody_watched(session)
+    show_table(session, table, footer, *([FIRST_STEPS] if is_first else []))
 
 
 def _titles(session: Session, streams: set[int], streamer: str | None) -> dict[int, tuple[str, str]]:
@@ -137,11 +136,11 @@ def why(session: Session, *, recording: str, segment: int | None) -> None:
     session.show(lines)
 
 
-def show_table(session: Session, table: Table, footer: str) -> None:
+def show_table(session: Session, table: Table, *footer: str) -> None:
     """A table, and below it what it comes to."""
     lines = session.table_lines(table) if table.rows else []
     if not session.no_legend and not session.quiet:
-        lines += [*([line("")] if lines else []), line(footer)]
+        lines += [*([line("")] if lines else []), *map(line, footer)]
     session.show(lines)
 
 

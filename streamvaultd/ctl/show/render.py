@@ -359,7 +359,8 @@ def bar(progress: Progress, elapsed: int) -> str:
     return f"[{'#' * full}{'-' * (BAR_WIDTH - full)}] {int(100 * share):3d} %, {sizes}, {time}"
 
 
-def progress(recording: Recording) -> str:
+def progress(recording: Recording, *, has_detail: bool = True) -> str:
     """Where a recording that is waited for stands, in one line; changes only with its state and detail."""
     segment = f" segment {recording.segments}" if recording.state in {"recording", "rotating"} else ""
-    return f"{name_of(recording)}: {recording.state}{segment}{f' ({recording.detail})' if recording.detail else ''}"
+    detail = f" ({recording.detail})" if recording.detail and has_detail else ""
+    return f"{name_of(recording)}: {recording.state}{segment}{detail}"

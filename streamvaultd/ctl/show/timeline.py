@@ -119,7 +119,8 @@ def svg_of(recording: Recording, runs: Sequence[Run], seams: Sequence[Seam], now
     starts = {run.segment.number: run.begin for run in runs}
     height = ROW * (len(runs) + 2)
     name = f"{recording.streamer}, recording {recording.id}"
-    shapes = [_text(80, 16, f"{name}: {format_short_time(scale.begin)} to {format_short_time(scale.end)}")]
+    shapes = ['<rect width="100%" height="100%" fill="#ffffff"/>']  # where a page is dark, its text would not be seen
+    shapes.append(_text(80, 16, f"{name}: {format_short_time(scale.begin)} to {format_short_time(scale.end)}"))
     for row, run in enumerate(runs, 1):
         first, wide, top = 80 + scale.at(run.begin), max(scale.at(run.end) - scale.at(run.begin), 2), row * ROW
         colour = "#c01c28" if run.segment.is_death else "#2ec27e" if run.segment.ended is None else "#3584e4"

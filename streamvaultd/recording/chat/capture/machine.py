@@ -146,7 +146,14 @@ class Tick:
     at: float
 
 
-Event: TypeAlias = "Opened | Received | Closed | Tick"
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The disk takes nothing, so nothing is read from any link: that none is heard says nothing about it."""
+
+    at: float
+
+
+Event: TypeAlias = "Opened | Received | Closed | Tick | Held"
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +208,8 @@ def step(state: State, event: Event) -> tuple[State, Effects]:
     """What follows from an event."""
     if isinstance(event, Tick):
         return _weighed(state, *_tick(state, event.at), event.at)
+    if isinstance(event, Held):
+        return replace(state, links=tuple(_held(link, event.at) for link in state.links)), ()
     link = state.link(event.link)
     if link is None:
         return state, ()
@@ -365,6 +374,13 @@ def _tick(state: State, at: float) -> tuple[State, Effects]:
         state, more = _open(state, at)
         done = (*done, *more)
     return state, done
+
+
+def _held(link: Link, at: float) -> Link:
+    """With all that it is waited for beginning anew."""
+    since = at if link.stage is Stage.OPENING else link.since
+    join_at = None if link.join_at is None else max(link.join_at, at + HELLO_LIMIT)
+    return replace(link, since=since, heard=at, pinged=None, join_at=join_at)
 
 
 def _has_failed(link: Link, at: float) -> bool:

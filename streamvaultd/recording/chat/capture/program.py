@@ -50,6 +50,13 @@ DISK_PAUSE: Final = 2.0
 
 STATUS_SIZE: Final = 512
 
+QUIET: Final = 0.25
+SETTLE_LIMIT: Final = 5.0
+"""When TERM comes, what the server has sent is read until nothing came for so long (s), or for this."""
+
+FIRST_LIMIT: Final = 30.0
+"""Who is not in the channel after so long (s) has missed something; before, it has just begun."""
+
 LOGIN_SPACING: Final = 0.6
 """Seconds between two logins of all captures of this host; Twitch allows 20 in 10 s."""
 
@@ -114,6 +121,11 @@ class Output:
         self._has_some.set()
         if self._size > BUFFER_MAX:
             self._has_room.clear()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether something may be read."""
+        return self._has_room.is_set()
 
     async def room(self) -> None:
         """Wait until the disk has taken enough."""
@@ -208,6 +220,7 @@ class Capture:
         self._group = asyncio.TaskGroup()
         self._came = b"", ""  # the line that the machine is being told, and its command
         self._changed = asyncio.Event()
+        self._received = asyncio.Event()
         self._state, self._first = machine.begin(spec["channel"], *_chance(), now())
 
     async def run(self) -> None:
@@ -222,7 +235,23 @@ class Capture:
                     async with asyncio.timeout(max(0.0, wait)):
                         await self._changed.wait()
                 except TimeoutError:
+                    if not self._output.has_room:
+                        self._tell(machine.Held(now()))
                     self._tell(machine.Tick(now()))
+
+    async def settle(self) -> None:
+        """Read what has been sent by now."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_LIMIT):
+                while True:
+                    self._received.clear()
+                    async with asyncio.timeout(QUIET):
+                        await self._received.wait()
+
+    def close(self) -> None:
+        """Nothing is heard any more: what was missed until now counts."""
+        if self._state.away is not None:
+            self._count(now() - self._state.away)
 
     def _tell(self, event: machine.Event) -> None:
         self._state, effects = machine.step(self._state, event)
@@ -248,11 +277,14 @@ class Capture:
                     self._output.event("lost")
 
     def _on_found(self, away: float) -> None:
-        facts, is_first = self._output.facts, self._output.facts["since"] is None
-        facts |= {"joined": True, "since": time.time_ns() // 1000}
-        if not is_first:
-            facts |= {"gaps": facts["gaps"] + 1, "away": round(facts["away"] + away, 3)}
+        self._count(away)
+        self._output.facts |= {"joined": True, "since": time.time_ns() // 1000}
         self._output.event("joined", away=round(away, 3))
+
+    def _count(self, away: float) -> None:
+        facts = self._output.facts
+        if facts["since"] is not None or away > FIRST_LIMIT:
+            facts |= {"gaps": facts["gaps"] + 1, "away": round(facts["away"] + away, 3)}
 
     def _send(self, number: int, text: str) -> None:
         writer = self._writers.get(number)
@@ -275,6 +307,7 @@ class Capture:
         self._tell(machine.Closed(now(), number))
 
     async def _converse(self, number: int) -> None:
+        await self._output.room()  # who cannot read is not to log in
         await take_turn(self._spec["turn"])
         async with asyncio.timeout(CONNECT_LIMIT):
             reader, writer = await asyncio.open_connection(
@@ -284,6 +317,7 @@ class Capture:
         self._tell(machine.Opened(now(), number))
         splitter, overlong = IrcSplitter(), 0
         while data := await reader.read(READ_SIZE):
+            self._received.set()
             await self._output.room()
             for raw in splitter.feed(data):
                 line = parse(raw.decode(errors="replace"))
@@ -301,16 +335,20 @@ def _chance() -> tuple[int, float]:
 
 
 async def main() -> None:
-    """Capture until TERM comes; then all that was received is on the disk."""
+    """Capture until TERM comes; then all that was sent to here is on the disk."""
     spec = json.loads(sys.stdin.buffer.read())
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     output = Output(1, spec["status"])
     writing = asyncio.create_task(output.run())
-    capturing = asyncio.create_task(Capture(spec, output).run())
+    capture = Capture(spec, output)
+    capturing = asyncio.create_task(capture.run())
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait((writing, capturing, stopping), return_when=asyncio.FIRST_COMPLETED)
+    if not capturing.done():
+        await capture.settle()
+    capture.close()
     for task in (capturing, stopping):
         task.cancel()
     results = await asyncio.gather(capturing, stopping, return_exceptions=True)
