@@ -3,21 +3,28 @@
 
 A single unit at another time is not where it belongs. Many in a row are, if the same ones follow each other in the
 result, and if one of them at least is at one place of either only: neither a still picture nor silence tells a place.
+And only where a clock stands still, in the range or in the result: where clocks go on, what is on air twice has to be
+there twice.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from itertools import islice
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Final
 
+from streamvaultd.media import ts
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from streamvaultd.media.sought import Item
 
 RUN_MIN: Final = 8
 """Units in a row that are at another time, at least."""
+
+STILL: Final = ts.TICKS_PER_MS
+"""Units of one stream that are so near (ticks) to each other, and RUN_MIN of them, are not where they belong."""
 
 ITEMS_MAX: Final = 300_000
 """Of the result that are held in memory, some 100 bytes each."""
@@ -28,14 +35,18 @@ class MovedRuns:
 
     def __init__(self) -> None:
         self._before: dict[int | str, list[bytes]] = {}
+        self._has_stood = False
 
     def without(self, items: Sequence[Item], missing: Sequence[Item], places: Iterable[Iterable[Item]]) -> list[Item]:
         """Those in no run; `items` are all of the slice in order, `places` has those of parts of the result."""
         before, self._before = self._before, {}
-        moved, wanted = set[int](), {id(item) for item in missing}
+        moved, wanted, ours = set[int](), {id(item) for item in missing}, _by_stream(items)
+        self._has_stood = self._has_stood or _stands(ours)
         for there in places:
             theirs = _by_stream(islice(there, ITEMS_MAX))
-            for whose, mine in _by_stream(items).items():
+            if not (self._has_stood or _stands(theirs)):
+                continue
+            for whose, mine in ours.items():
                 moved |= self._moved(whose, mine, wanted, before.get(whose, []), theirs.get(whose, []))
             if moved >= wanted:
                 break
@@ -60,6 +71,17 @@ def _by_stream(items: Iterable[Item]) -> dict[int | str, list[Item]]:
     for item in items:
         found.setdefault(item.key[0], []).append(item)
     return found
+
+
+def _stands(streams: Mapping[int | str, Sequence[Item]]) -> bool:
+    """Whether units of one stream follow each other in no time."""
+    for items in streams.values():
+        still = 0
+        for before, after in pairwise(item.ticks for item in items if item.ticks is not None):
+            still = still + 1 if 0 <= ts.difference(after, before) < STILL else 0
+            if still >= RUN_MIN:
+                return True
+    return False
 
 
 def _held(mine: Sequence[bytes], is_missing: Sequence[bool], theirs: Sequence[bytes]) -> set[int]:

@@ -26,6 +26,8 @@ BACK = 16
 """At this second of the broadcast the clock is set back to its beginning."""
 STILL = 90
 """Ticks."""
+RECEIVED = (0, 0)
+"""The last of both at once: all of the newer may be in the older."""
 
 
 def captured(broadcast: Path, *parts: bytes) -> bytes:
@@ -51,7 +53,7 @@ def behind(broadcast: Path, start: float, end: float = SECONDS) -> bytes:
 def assert_once(broadcast: Path, *captures: bytes) -> tuple[Plan, bytes]:
     """Each packet that one of the captures has, once, in order; nothing has to be kept beside the result."""
     sources = [BytesSource(data) for data in captures]
-    [plan] = plan_join(sources)
+    [plan] = plan_join(sources, RECEIVED)
     data = Splice(sources, plan.pieces).read(0, plan.size)
     for stream in ("v", "a"):
         # the last one may be torn
@@ -95,7 +97,7 @@ def test_what_either_lacks_is_taken_from_the_other(broadcast: Path, still: bytes
 def test_nothing_in_common_is_a_gap(broadcast: Path, still: bytes) -> None:
     older = still[: len(still) // 2 // 188 * 188]
     sources = [BytesSource(older), BytesSource(behind(broadcast, 30))]
-    [plan] = plan_join(sources)
+    [plan] = plan_join(sources, RECEIVED)
     assert plan.seams[0].seam.kind is SeamKind.GAP
     assert left_out(sources, [plan]) == []
 
@@ -107,8 +109,30 @@ def test_an_advertisement_that_comes_again_is_no_overlap(broadcast: Path) -> Non
     )
     newer = captured(broadcast, muxed(broadcast, 26, 32), muxed(broadcast, 20, 24), muxed(broadcast, 32, 38))
     sources = [BytesSource(older), BytesSource(newer)]
-    [plan] = plan_join(sources)
+    [plan] = plan_join(sources, RECEIVED)
     assert plan.seams[0].seam.kind is SeamKind.GAP
     data = Splice(sources, plan.pieces).read(0, plan.size)
     assert data.startswith(older)
     assert data.endswith(newer)
+
+
+@pytest.mark.parametrize("received", [RECEIVED, ()])
+def test_what_is_on_air_twice_is_there_twice(broadcast: Path, received: tuple[int, ...]) -> None:
+    """One ends with a jingle, the next one begins with it: both clocks go on, so it is no overlap."""
+    older = captured(broadcast, muxed(broadcast, 0, 6), muxed(broadcast, 20, 24, copyts=False))
+    newer = captured(broadcast, muxed(broadcast, 20, 24), muxed(broadcast, 26, 32))
+    sources = [BytesSource(older), BytesSource(newer)]
+    [plan] = plan_join(sources, received)
+    assert plan.seams[0].seam.certainty is not Certainty.PROVEN
+    data = Splice(sources, plan.pieces).read(0, plan.size)
+    assert (data.startswith(older), data.endswith(newer)) == (True, True)
+
+
+def test_without_a_word_of_when_it_came_nothing_is_cut(broadcast: Path, still: bytes) -> None:
+    """Equal media alone may be on air for the second time."""
+    newer = behind(broadcast, BACK + 2)
+    sources = [BytesSource(still), BytesSource(newer)]
+    [plan] = plan_join(sources)
+    assert plan.seams[0].seam.certainty is not Certainty.PROVEN
+    data = Splice(sources, plan.pieces).read(0, plan.size)
+    assert (data.startswith(still), data.endswith(newer)) == (True, True)

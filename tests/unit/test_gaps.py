@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 import requests
+from streamlink.stream.hls import HLSStreamWriter  # type: ignore[attr-defined]
 
-_send = requests.Session.send
+_send, _write = requests.Session.send, HLSStreamWriter.write
 from streamvaultd.recording.streamlink.guard import streamvault_gaps as gaps  # noqa: E402
 
+HLSStreamWriter.write = _write  # type: ignore[method-assign]
 requests.Session.send = _send  # type: ignore[method-assign]
 
 LIVE = "http://127.0.0.1/show/live.m3u8?exp=7"
@@ -84,3 +86,13 @@ def test_as_many_as_a_source_likes_take_no_memory(server: Server) -> None:
     server.there[LIVE] = b"#EXTM3U\n" + entries.encode()
     server.ask(LIVE)
     assert len(gaps.gaps._known) == gaps.REMEMBERED
+
+
+def test_nothing_is_written_for_what_is_not_there(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Empty packed audio would lose its time for the whole run, and a gap's key may be gone."""
+    written: list[str] = []
+    monkeypatch.setattr(gaps, "_write", lambda writer, segment, result, *data: written.append(segment))
+    for name in ("1.ts", "2.ts"):
+        request = requests.Request("GET", f"http://127.0.0.1/show/{name}?exp=7").prepare()
+        gaps.write(None, name, gaps.send(requests.Session(), request, stream=True), False)
+    assert written == ["1.ts"]

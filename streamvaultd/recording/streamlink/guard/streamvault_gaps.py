@@ -19,13 +19,15 @@ from urllib.parse import urljoin
 
 import requests
 from requests.utils import requote_uri
+from streamlink.stream.hls import HLSStreamWriter  # type: ignore[attr-defined]  # where every version has it
 
 HEAD = b"#EXTM3U"
 TAG = "#EXT-X-GAP"
 REMEMBERED = 4096
+MARK = "streamvault_gap"
 
 log = logging.getLogger("streamlink.plugins.streamvault_gaps")
-_send = requests.Session.send
+_send, _write = requests.Session.send, HLSStreamWriter.write
 
 
 class Gaps:
@@ -72,9 +74,17 @@ def send(session: requests.Session, request: Any, **kwargs: Any) -> Any:
         response.content  # noqa: B018 - read to its end, so that the connection is free
         response.status_code, response.reason = 200, "a gap"
         response._content, response._content_consumed = b"", True
+        vars(response)[MARK] = True
     elif not kwargs.get("stream", session.stream) and response.content.startswith(HEAD):
         gaps.learn(response.url, response.content)
     return response
 
 
+def write(writer: Any, segment: Any, result: Any, *data: Any) -> None:
+    """In place of HLSStreamWriter's own: an empty media segment would be decrypted, or be sound without its time."""
+    if MARK not in vars(result):
+        _write(writer, segment, result, *data)
+
+
+HLSStreamWriter.write = write  # type: ignore[method-assign, assignment]
 requests.Session.send = send  # type: ignore[method-assign, assignment]
