@@ -64,17 +64,19 @@ class ResultApi:
         raise NoSuchSeam(recording=recording, older=older)
 
     async def list_parts(self, call: Call) -> View:
-        recording = await self._find(call)
+        recorder = await self._store.find(call.parameters["recording"])
+        recording = recorder.recording.id
         job = await self._store.last_done_job(recording, JOIN)
         try:
             made = parse_made(None if job is None else job.result)
         except msgspec.ValidationError as error:
             raise RecordingUnreadable(recording=recording, why=f"the result of its join: {error}") from error
         found = {"parts": [_part_view(part) for part in made.parts], "notes": list(made.notes)}
-        return found | optional(steps=await self._steps(recording) or None)
+        return found | optional(steps=await self._steps(recorder) or None)
 
-    async def _steps(self, recording: int) -> list[View]:
-        files = files_of(await self._store.steps_made(recording))
+    async def _steps(self, recorder: Recorder) -> list[View]:
+        recording = recorder.recording.id
+        files = files_of(await self._store.steps_made(recording), recorder.path)
         return [
             _step_view(
                 row,

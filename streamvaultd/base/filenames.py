@@ -93,9 +93,13 @@ def _printed(character: str) -> str:
     return "" if unicodedata.category(character) == "Cf" else " "
 
 
+_NONE: Final = ((0x2065, 0x2065), (0xFDD0, 0xFDEF), (0xFFF0, 0xFFF8), (0xE0000, 0xE0FFF))
+"""Of what is not assigned: no characters, and those that are to show nothing."""
+
+
 def _is_none(code: int) -> bool:
-    """Whether it will never be a character."""
-    return code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF
+    """Whether what is not assigned will never be seen."""
+    return code & 0xFFFE == 0xFFFE or any(low <= code <= high for low, high in _NONE)
 
 
 def cut(text: str, size: int) -> str:

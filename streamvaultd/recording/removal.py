@@ -14,6 +14,7 @@ from streamvaultd.base.lanes import Lanes
 from streamvaultd.core.chatting import Chat
 from streamvaultd.core.listing import DoneJob
 from streamvaultd.core.model import JOIN, Phase, Recorder
+from streamvaultd.jobs.after.belongings import is_name
 from streamvaultd.jobs.after.facts import files_of
 from streamvaultd.recording.ports import RecordingFiles
 
@@ -29,9 +30,10 @@ class RemovalStore(Protocol):
 class MediaFiles(Protocol):
     """Files of recordings; blocking, raises OSError."""
 
-    def sizes(self, paths: Sequence[Path]) -> dict[Path, int]: ...
-    def remove(self, paths: Sequence[Path]) -> None: ...
-    def remove_empty(self, folders: Sequence[Path]) -> None: ...
+    def sizes(self, directory: Path, paths: Sequence[Path]) -> dict[Path, int]: ...
+    def sizes_beside(self, directory: Path, paths: Sequence[Path]) -> dict[Path, int]: ...
+    def remove(self, directory: Path, paths: Sequence[Path]) -> None: ...
+    def remove_empty(self, directory: Path, folders: Sequence[Path]) -> None: ...
 
 
 class Removal:
@@ -49,17 +51,19 @@ class Removal:
 
         What steps have made of a result goes with it, and before it.
         """
-        paths = self._segments(recorder)
-        if recorder.path is not None:
-            paths = [*await self._made(recorder), *await self._result(recorder)]
-        return await self._sizes(recorder, [*paths, *await self._chat(recorder)])
+        if recorder.path is None:
+            return await self._sizes(recorder, [*self._segments(recorder), *await self._chat(recorder)])
+        media = await self._sizes(recorder, [*await self._result(recorder), *await self._chat(recorder)])
+        directory = Path(recorder.recording.directory)
+        made = await self._made(recorder)
+        return await self._lanes.run(str(directory), self._media.sizes_beside, directory, made) | media
 
     async def remove(self, recorder: Recorder, paths: Sequence[Path]) -> None:
         """After this returns they are gone for good, and with them the streamer's folders that only they were in."""
         lane, streamer = recorder.recording.directory, _folder(recorder)
-        await self._lanes.run(lane, self._media.remove, paths)
+        await self._lanes.run(lane, self._media.remove, Path(lane), paths)
         inner = {folder for path in paths for folder in path.parents if streamer in folder.parents}
-        await self._lanes.run(lane, self._media.remove_empty, sorted(inner, reverse=True))
+        await self._lanes.run(lane, self._media.remove_empty, Path(lane), sorted(inner, reverse=True))
 
     async def remove_segments(self, recorder: Recorder) -> bool:
         """Remove the segments of a recording whose result is there, with all that is kept beside it.
@@ -100,14 +104,17 @@ class Removal:
         for path in paths:
             if not _is_own(recorder, path):
                 raise OSError(0, "it is not where the files of this recording are", str(path))
-        return await self._lanes.run(recorder.recording.directory, self._media.sizes, paths)
+        directory = Path(recorder.recording.directory)
+        return await self._lanes.run(str(directory), self._media.sizes, directory, paths)
 
     def _segments(self, recorder: Recorder) -> list[Path]:
         kept = [segment for segment in recorder.segments if segment.phase is Phase.ENDED]
         return [self._files.segment_path(recorder.recording, segment.number) for segment in kept]
 
     async def _made(self, recorder: Recorder) -> list[Path]:
-        return [file.path for file in files_of(await self._store.steps_made(recorder.recording.id))]
+        made = await self._store.steps_made(recorder.recording.id)
+        files = [file.path for file in files_of(made, recorder.path)]
+        return [path for path in files if _is_own(recorder, path)]
 
     async def _chat(self, recorder: Recorder) -> list[Path]:
         """Its chat, if it has one that is packed; what a row does not name is of another recording."""
@@ -135,4 +142,5 @@ def _folder(recorder: Recorder) -> Path:
 def _is_own(recorder: Recorder, path: Path) -> bool:
     """Whether a path is below the streamer's folder: a row may have been written by another hand."""
     folder = _folder(recorder)
-    return path.is_absolute() and ".." not in path.parts and path.is_relative_to(folder) and path != folder
+    is_below = path.is_absolute() and path.is_relative_to(folder) and path != folder
+    return is_below and ".." not in path.parts and is_name(path)

@@ -131,6 +131,7 @@ class Launcher:
             "write": rules.write,
             "network": rules.network,
             "browser": rules.browser,
+            "spare": rules.spare,
         })  # fmt: skip
 
     def _start(self, argv: list[str], command: Command, fds: list[int]) -> tuple[int, int]:

@@ -24,12 +24,16 @@ class Spawned(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """What a command may reach besides the system's programs and its own scratch folder; see scopes/confine.py."""
+    """What a command may reach besides the system's programs and its own scratch folder; see scopes/confine.py.
+
+    One that is `spare` is killed before the others of its slice when memory is short.
+    """
 
     read: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
     network: bool = False
     browser: bool = False
+    spare: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

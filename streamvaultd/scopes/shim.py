@@ -11,8 +11,8 @@ goes. CONTEXT_FD: a file of NUL-separated texts: journald's socket, the fields o
 native format, and any number of secrets that must not appear in the journal. KEEP_FDS: comma-separated descriptors
 that only the command needs, or "-". RULES_FD: a file with one JSON object that says what the command may reach:
 scratch (a folder that is made for it and removed after it, its HOME and TMPDIR), read, write (lists of paths),
-network, browser (true or false), as confine.py has them; or "-" for a command that is not confined. LABEL is for
-people who read ps(1). stdin and stdout are the command's.
+network, browser (true or false), as confine.py has them, and spare (true for one that is to be killed before others);
+or "-" for a command that is not confined. LABEL is for people who read ps(1). stdin and stdout are the command's.
 
 The command's stderr goes to the journal line by line. TERM and INT are ignored, for systemd sends them to the command
 as well; the command gets a second TERM after STOP_AGAIN seconds, because after one streamlink waits for stalled
@@ -47,6 +47,7 @@ DRAIN_MAX = 64
 READ_SIZE = 4096
 STOP_AGAIN = 2.0
 OOM_SCORE_ADJ = 500
+SPARE_SCORE_ADJ = 900
 CGROUP_ROOT = "/sys/fs/cgroup"
 EXEC_FAILED = 127
 
@@ -149,11 +150,11 @@ def redact(word: str) -> str:
     return "://".join(parts)
 
 
-def raise_oom_score() -> None:
+def raise_oom_score(score: int = OOM_SCORE_ADJ) -> None:
     """Make the kernel choose this process before the shim; the score is never lowered."""
     fd = os.open("/proc/self/oom_score_adj", os.O_RDWR)
-    if int(os.read(fd, 16)) < OOM_SCORE_ADJ:
-        os.pwrite(fd, b"%d" % OOM_SCORE_ADJ, 0)
+    if int(os.read(fd, 16)) < score:
+        os.pwrite(fd, b"%d" % score, 0)
     os.close(fd)
 
 
@@ -214,7 +215,7 @@ def become(command: list[str], stderr: int, report: int, rules: dict[str, Any] |
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         os.setpgid(0, 0)
         os.dup2(stderr, 2)
-        raise_oom_score()
+        raise_oom_score(SPARE_SCORE_ADJ if rules is not None and rules.get("spare") else OOM_SCORE_ADJ)
         if rules is not None:
             confine(rules)
         os.execvp(command[0], command)  # noqa: S606

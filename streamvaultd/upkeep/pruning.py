@@ -123,7 +123,7 @@ class Pruning:
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             return Pruned(recorder=recorder, sizes={}, why=f"{where}{error.strerror or error}", rule=wish.rule)
-        except VaultError as error:
+        except (VaultError, ValueError) as error:  # a ValueError: another hand wrote what is no name
             return Pruned(recorder=recorder, sizes={}, why=str(error), rule=wish.rule)
         return Pruned(recorder=recorder, sizes=sizes, rule=wish.rule)
 

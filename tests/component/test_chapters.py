@@ -150,8 +150,7 @@ def test_a_clock_that_begins_anew_inside_a_capture_without_dates(
     assert [at for at, _ in chapters(made)] == pytest.approx([0, *shown_at(made, source, tmp_path, 200, 555)], abs=0.1)
 
 
-@pytest.mark.parametrize("dated", [True, False], ids=["dated", "undated"])
-@pytest.mark.parametrize("hours", [-2, 2], ids=["ahead", "back"])
+@pytest.mark.parametrize(("hours", "dated"), [(-2, False), (2, False), (2, True)], ids=["ahead", "back", "dated"])
 def test_our_clock_is_set_during_a_capture(tmp_path: Path, source: Source, hours: int, *, dated: bool) -> None:
     """What was told since then is where it belongs."""
     spec = job(tmp_path, (source, range(60)), dated=dated)

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import pytest
 
+from streamvaultd.api.present import Presenter
 from streamvaultd.base.clock import SystemClock
 from streamvaultd.core import chatting
 from streamvaultd.core.chatting import Chat, ChatState
@@ -24,6 +25,7 @@ from streamvaultd.recording.chat import chats as module
 from streamvaultd.recording.chat.chats import Chats
 from streamvaultd.recording.chat.scoped import ChatFacts
 from streamvaultd.scopes.runs import OnExit
+from tests.component.api_world import AsMeasured
 
 CLOCK = SystemClock()
 LIMIT = 30.0
@@ -340,3 +342,25 @@ async def test_a_failed_recording_that_lost_its_media_has_no_chat_file() -> None
         world.change(State.FAILED, segments=(kept,))
         world.change(State.FAILED, segments=(replace(kept, phase=Phase.REMOVED),))
         await world.until(lambda: 7 in world.store.forgotten)
+
+
+async def test_whoever_looks_sees_the_same_chat_with_the_store_and_without() -> None:
+    world = World()
+    world.runs.gate.set()
+    idle = cast("Any", SimpleNamespace(of=lambda _number: None))
+    async with world.running() as chats:
+        presenter = Presenter(clock=CLOCK, sizes=AsMeasured(), joins=idle, chats=chats)
+        world.change(State.RECORDING)
+        await world.until_state(ChatState.CAPTURING)
+        world.change(State.FINALIZING)
+        await world.until_state(ChatState.DONE)
+        await world.until(lambda: (view := chats.view(7)) is not None and view.chat.state is ChatState.DONE)
+        known = presenter.known(world.recorders[7])["runtime"]["chat"]
+        assert known["path"] == "/srv/alice/chat_7.jsonl.gz"
+        world.store.failing = 10**9
+        assert (await presenter.recording(world.recorders[7]))["runtime"]["chat"] == known
+    async with World(store=world.store).running() as others:  # a daemon that has not seen it
+        presenter = Presenter(clock=CLOCK, sizes=AsMeasured(), joins=idle, chats=others)
+        assert "chat" not in (await presenter.recording(world.recorders[7]))["runtime"]
+        world.store.failing = 0
+        assert (await presenter.recording(world.recorders[7]))["runtime"]["chat"] == known

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from streamvaultd.base.lanes import Lanes
+from streamvaultd.core.chatting import Chat, ChatState
 from streamvaultd.core.model import Phase, Recorder, Segment, State
 from streamvaultd.recording.files.discard import MediaRemover
 from streamvaultd.recording.files.output import SegmentFiles
@@ -80,6 +81,25 @@ async def test_all_media_go_whatever_is_gone_already(shelf: Shelf, gone: int) ->
     assert list(await shelf.removal.discard(recorder)) == media[gone:]
     assert sorted(shelf.folder.iterdir()) == [shelf.other]
     assert await shelf.removal.discard(recorder) == {}
+
+
+async def test_the_chat_that_the_row_names_goes_and_another_of_the_number_stays(shelf: Shelf) -> None:
+    recorder = await shelf.fill()
+    number, folder = recorder.recording.id, shelf.folder
+    ours, old = folder / f"chat_{number}_3.jsonl.gz", folder / f"chat_{number}.jsonl.gz"
+    for path in (ours, old):
+        path.write_bytes(b"content")
+    chat = Chat(
+        recording=number, site="twitch", channel="alice", folder=str(folder), state=ChatState.DONE, since=NOW, run=3
+    )
+    await shelf.store.save_chat(chat)
+    assert ours not in await shelf.removal.sizes(recorder)
+    await shelf.store.save_chat(replace(chat, path=str(ours), size=7))
+    assert ours in await shelf.removal.discard(recorder)
+    assert sorted(shelf.folder.iterdir()) == sorted([shelf.other, old])
+    await shelf.store.forget_chat_file(number)
+    (left,) = (await shelf.store.chats([number])).values()
+    assert (left.path, left.size, left.state) == (None, None, ChatState.DONE)
 
 
 async def test_a_disk_that_is_not_mounted_does_not_pass_for_an_empty_one(shelf: Shelf) -> None:

@@ -50,11 +50,11 @@ class Media(MediaRemover):
         self.crash_after: int | None = None
         self.hangs: threading.Event | None = None
 
-    def remove(self, paths: Sequence[Path]) -> None:
+    def remove(self, directory: Path, paths: Sequence[Path]) -> None:
         if self.hangs is not None:
             self.hangs.wait()
         for path in paths if self.crash_after is None else paths[: self.crash_after]:
-            super().remove([path])
+            super().remove(directory, [path])
         if self.crash_after is not None:
             raise Crash
 

@@ -170,6 +170,14 @@ def test_the_command_starts_with_default_signals_and_as_the_first_to_be_killed(a
     assert [int(line.split()[1], 16) & 0x7FFFFFFF for line in signals] == [0, 0]
 
 
+def test_one_that_is_spare_is_killed_before_the_others(at: World) -> None:
+    script = "read score </proc/self/oom_score_adj; echo $score >&2"
+    for rules in (Access(), Access(spare=True)):
+        assert sh(at, script, rules=rules).ended()
+    plain, spare = [int(entry["MESSAGE"]) for entry in at.journal.entries()]
+    assert 500 <= plain < 900 <= spare
+
+
 def test_the_command_gets_its_descriptors_and_no_others(at: World) -> None:
     reader, writer = os.pipe()
     # The fourth is the folder that ls reads.

@@ -120,7 +120,7 @@ def test_a_try_that_was_killed_leaves_what_the_next_one_knows_for_its_own(
 ) -> None:
     """Even where its own would be other bytes: the file is the draft that it finds."""
     job = Job(tmp_path, media / "all.ts")
-    final, draft = job.folder / "note.txt", job.spec.work / "note.txt"
+    final, draft = job.folder / "a b.txt", job.spec.work / "note.txt"
 
     def make(spec: StepSpec, made: Making) -> None:
         if made.has(draft, final):

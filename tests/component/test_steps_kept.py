@@ -4,13 +4,17 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
+from streamvaultd.base.beneath import NotOurs
 from streamvaultd.base.lanes import Lanes
 from streamvaultd.core.after import graph
 from streamvaultd.core.after.graph import KINDS, StepKind
@@ -138,6 +142,105 @@ async def test_a_folder_in_which_somebody_has_put_something_stays(root: Path, tm
         removal = Removal(store=home.store, files=FILES, media=MediaRemover(), lanes=Lanes())
         await removal.remove(done, list(await removal.sizes(done)))
         assert theirs.read_text() == "mine"
+
+
+def write_row(database: Path, *paths: Path | str) -> None:
+    """The row of its step, as whoever wrote it would have it."""
+    files = [{"path": str(path), "bytes": 1, "sha256": sha256(b"x").hexdigest()} for path in paths]
+    made = json.dumps({"files": files, "notes": []})
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE steps SET made = ? WHERE status = 'done'", (made,))
+
+
+async def test_no_link_leads_it_to_the_files_of_others(root: Path, tmp_path: Path) -> None:
+    """A folder of pictures may hold a link, or be one: what is behind it stays. The picture beside it goes."""
+    pictured = Pictured(root)
+    async with house(tmp_path / "store.db", root) as home:
+        done = await pictured.make(home)
+        (root / "bob").mkdir()
+        precious = root / "bob" / "0.jpg"
+        precious.write_bytes(b"x")
+        pictured.sheet.unlink()
+        pictured.sheet.parent.rmdir()
+        (pictured.sheet.parent.parent / "in").symlink_to(root / "bob")
+        pictured.sheet.parent.symlink_to(root / "bob")
+        (root / "demo" / "show.part2.trickplay").symlink_to(root / "bob")
+        behind = pictured.sheet.parent.parent / "in" / "0.jpg", root / "demo" / "show.part2.trickplay" / "0.jpg"
+        write_row(tmp_path / "store.db", pictured.picture, pictured.sheet, *behind)
+        removal = Removal(store=home.store, files=FILES, media=MediaRemover(), lanes=Lanes())
+        sizes = await removal.sizes(done)
+        assert set(sizes) == {pictured.picture, *pictured.joined.paths}
+        await removal.remove(done, list(sizes))
+        with pytest.raises(NotOurs):
+            await removal.remove(done, behind)
+        assert precious.read_bytes() == b"x"
+        assert not any(path.exists() for path in (pictured.picture, *pictured.joined.paths))
+
+
+async def test_a_row_has_nothing_but_what_is_of_its_result(root: Path, tmp_path: Path) -> None:
+    """Names that no file can have are none either, and retention goes on."""
+    pictured = Pictured(root)
+    async with house(tmp_path / "store.db", root) as home:
+        done = await pictured.make(home)
+        others = [root / "demo" / name for name in ("other.ts", "show (2).ts", ".stream_9.json", "other-thumb.jpg")]
+        for path in others:
+            path.write_bytes(b"x")
+        write_row(
+            tmp_path / "store.db", pictured.picture, *others, f"{root}/demo/show.a\0b", f"{root}/demo/show.\ud800/a"
+        )
+        removal = Removal(store=home.store, files=FILES, media=MediaRemover(), lanes=Lanes())
+        assert set(await removal.sizes(done)) == {pictured.picture, *pictured.joined.paths}
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+async def test_what_its_user_put_in_its_place_is_theirs_and_holds_up_nothing(
+    root: Path, tmp_path: Path, *, is_folder: bool
+) -> None:
+    """A link instead of the picture, a file instead of the folder of sheets."""
+    pictured = Pictured(root)
+    async with house(tmp_path / "store.db", root) as home:
+        done = await pictured.make(home)
+        if is_folder:
+            shutil.rmtree(pictured.sheet.parent.parent)
+            pictured.sheet.parent.parent.write_text("mine")
+        else:
+            pictured.picture.unlink()
+            pictured.picture.symlink_to("/srv/mine.jpg")
+        removal = Removal(store=home.store, files=FILES, media=MediaRemover(), lanes=Lanes())
+        await removal.remove(done, list(await removal.sizes(done)))
+        mine = pictured.sheet.parent.parent if is_folder else pictured.picture
+        assert sorted((root / "demo").iterdir()) == sorted([manifest_of(root, done), mine])
+
+
+async def test_a_link_in_place_of_the_result_is_refused(root: Path, tmp_path: Path) -> None:
+    pictured = Pictured(root)
+    async with house(tmp_path / "store.db", root) as home:
+        done = await pictured.make(home)
+        pictured.joined.paths[1].unlink()
+        pictured.joined.paths[1].symlink_to("/srv/mine.mp4")
+        removal = Removal(store=home.store, files=FILES, media=MediaRemover(), lanes=Lanes())
+        with pytest.raises(NotOurs):
+            await removal.sizes(done)
+
+
+@pytest.mark.parametrize("name", ["other.ts", "show.trickplay/l/0.jpg"])
+async def test_a_rescan_believes_a_manifest_for_what_is_of_its_result(root: Path, tmp_path: Path, name: str) -> None:
+    """Another recording's file, and one behind a link, have the bytes that it tells of; the picture has them too."""
+    pictured = Pictured(root)
+    async with house(tmp_path / "lost.db", root) as home:
+        done = await pictured.make(home)
+    (root / "bob").mkdir()
+    (pictured.sheet.parent.parent / "l").symlink_to(root / "bob")
+    (root / "bob" / "0.jpg").write_bytes(SHEET)
+    (root / "demo" / "other.ts").write_bytes(SHEET)
+    manifest = manifest_of(root, done)
+    told = json.loads(manifest.read_text())
+    told["made"][1]["name"] = name
+    manifest.write_text(json.dumps(told))
+    async with house(tmp_path / "new.db", root) as home:
+        assert list((await home.run()).values()) == [RescanVerdict.REBUILT]
+        [(_, row)] = await home.store.steps_made(1)
+        assert [file["path"] for file in row["files"]] == [str(pictured.picture)]
 
 
 END = dict[str, Callable[[int], Done | Failed]]

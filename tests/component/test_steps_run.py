@@ -216,5 +216,5 @@ async def test_what_a_report_says_is_not_believed_if_it_is_elsewhere(house: Hous
     house.begin((INTERPRETER[0], str(program)))
     await house.until(StepStatus.FAILED)
     [row] = await house.store.steps(1)
-    assert row.why == "it tells of a file that is not below the streamer's folder"
+    assert row.why == "it tells of a file that is none of its result"
     assert await house.store.steps_made(1) == []

@@ -198,6 +198,7 @@ def test_there_are_not_more_than_players_bear() -> None:
         # nothing of it would be seen
         ("\u200e", "-"),
         ("\u2066\u2069", "-"),
+        ("\u2065\ufff0\U000e0000\U000e0080", "-"),
         ("\u3164\ufe0f \u200d", "-"),
         ("x" * 1200, "x" * 1000),
     ],

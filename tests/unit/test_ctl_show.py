@@ -94,7 +94,7 @@ def test_a_timeline_shows_deaths_seams_and_gaps(columns: int | None) -> None:
     assert columns is None or columns < 60 or max(map(len, ran.out.splitlines())) <= columns
     drawing = run(daemon, "timeline", "demo", "--svg").out
     shapes = [each.tag.rpartition("}")[2] for each in ElementTree.fromstring(drawing)]  # noqa: S314 - our own
-    assert (shapes.count("rect"), shapes.count("line")) == (2, 1)
+    assert (shapes.count("rect"), shapes.count("line")) == (3, 1)  # the ground is one
     assert "signal:9, 30min" in drawing
     assert set(json.loads(run(daemon, "timeline", "demo", "--json=short").out)) == {"segments", "seams"}
 

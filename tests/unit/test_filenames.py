@@ -90,6 +90,11 @@ def test_emoji_stay_whole_also_those_that_python_does_not_know_yet(emoji: str) -
     assert named("{title}", f"I {emoji} you") == f"I {emoji} you"
 
 
+@pytest.mark.parametrize("title", ["\u2065", "\ufff0", "\uffff", "\U000e0080", "\U000e0041"])
+def test_a_name_of_which_nothing_would_be_seen_is_none(title: str) -> None:
+    assert named("{title}", title) == "recording_348"
+
+
 def test_the_rules_know_bad_names() -> None:
     for bad in ("a/b", "..", "-rf", ".x", "con.x", "a.", "a:b", "x" * 250, "a\u202eb", "a\nb", ""):
         with pytest.raises(AssertionError):

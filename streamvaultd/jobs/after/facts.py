@@ -12,6 +12,7 @@ import msgspec
 
 from streamvaultd.core.listing import DoneJob
 from streamvaultd.core.model import JOIN, Broadcast, Recorder, SeamRecord, Titled
+from streamvaultd.jobs.after.belongings import belongs
 from streamvaultd.jobs.after.step_program import MadeFile, Title
 from streamvaultd.jobs.made import Made, ResultPart, parse_made
 
@@ -51,21 +52,25 @@ async def gather(store: FactStore, recording: int) -> StepFacts | None:
         parts=_parts(None if job is None else job.result),
         seams=await store.seams(recording),
         titles=tuple(Title(one.at, one.title, one.category) for one in await store.titles(recording)),
-        made=files_of(await store.steps_made(recording)),
+        made=files_of(await store.steps_made(recording), recorder.path),
     )
 
 
-def files_of(made: Sequence[tuple[str, Mapping[str, Any]]]) -> tuple[MadeFile, ...]:
-    """The files that steps have made, by their rows; what another hand has written there is none."""
+def files_of(made: Sequence[tuple[str, Mapping[str, Any]]], result: str | None) -> tuple[MadeFile, ...]:
+    """The files that steps have made of a result, by their rows; what another hand has written there is none.
+
+    Without a result, as once the media are gone, there are none.
+    """
     found: list[MadeFile] = []
-    for step, result in made:
-        files = result.get("files")
+    for step, told in made if result is not None else ():
+        files = told.get("files")
         for file in files if isinstance(files, list) else ():
             try:
                 known = msgspec.convert(file, MadeFile, dec_hook=lambda kind, text: kind(text))
             except msgspec.ValidationError:
                 continue
-            found.append(msgspec.structs.replace(known, step=step))
+            if belongs(known.path, Path(result or "")):
+                found.append(msgspec.structs.replace(known, step=step))
     return tuple(found)
 
 

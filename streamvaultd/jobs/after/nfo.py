@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 
 from streamvaultd.base.durable import sync_folder
 from streamvaultd.base.filenames import tidy
+from streamvaultd.jobs.after.belongings import SHOW_FILES
 from streamvaultd.jobs.after.step_program import Making, StepSpec, fresh, run
 from streamvaultd.jobs.join import output
 
@@ -42,6 +43,9 @@ def make(spec: StepSpec, made: Making) -> None:
     """One file for each part, and the show's."""
     for number, part in enumerate(spec.parts, 1):
         draft, final = spec.work / f"{number}.nfo", part.path.with_suffix(".nfo")
+        if final.name.casefold() in SHOW_FILES:
+            made.note(f"{final.name} is of all recordings, so there is none of this one")
+            continue
         if made.has(draft, final):
             continue
         if final.exists() or final.is_symlink():

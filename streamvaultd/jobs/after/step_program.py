@@ -25,6 +25,7 @@ from typing import Any, Final
 import msgspec
 
 from streamvaultd.base.durable import sync_folder
+from streamvaultd.jobs.after.belongings import belongs
 from streamvaultd.jobs.join import output
 from streamvaultd.jobs.join.passes import Progress
 
@@ -137,13 +138,12 @@ class Making:
         return True
 
     def publish(self, draft: Path, final: Path) -> None:
-        """Give a whole draft its name, below the streamer's folder; what is there of that name is never replaced.
+        """Give a whole draft its name, one of the result's; what is there of that name is never replaced.
 
         Raises StepFailed for good if that is something else than the draft.
         """
-        folder = self._spec.folder
-        if ".." in final.parts or not final.is_relative_to(folder) or final == folder:
-            raise StepFailed(f"{final} is not below {folder}", for_good=True)
+        if not belongs(final, self._spec.result):
+            raise StepFailed(f"{final} has no name that a file of {self._spec.result} can have", for_good=True)
         with draft.open("rb") as file:
             os.fsync(file.fileno())
             digest, size = hashlib.file_digest(file, "sha256").hexdigest(), os.fstat(file.fileno()).st_size

@@ -23,6 +23,7 @@ from streamvaultd.core import ranges
 from streamvaultd.core.after.graph import StepKind
 from streamvaultd.core.model import Recorder, ScopeLimits, Segment
 from streamvaultd.core.names import Job
+from streamvaultd.jobs.after.belongings import belongs
 from streamvaultd.jobs.after.facts import StepFacts
 from streamvaultd.jobs.after.step_program import MadeFile, MediaPart, SpecSegment, StepSpec
 from streamvaultd.jobs.progress import JoinProgress
@@ -120,7 +121,7 @@ class StepRuns:
         await self._runs.forget(Job(job).unit, Job(job).pipe)
 
     async def read(self, job: int, recorder: Recorder) -> StepReport | None:
-        """Its report, None if it left none that is whole. Files that are not below the streamer's folder are none."""
+        """Its report, None if it left none that is whole; one that tells of files of others failed."""
         try:
             told = msgspec.json.decode(
                 await asyncio.to_thread(self._report(job).read_bytes),
@@ -131,8 +132,8 @@ class StepRuns:
             return None
         if not told.ok:
             return StepReport(why=told.error or "it did not say why", for_good=told.for_good)
-        if any(not _is_below(file, _folder(recorder)) for file in told.files):
-            return StepReport(why="it tells of a file that is not below the streamer's folder", for_good=True)
+        if not all(_is_of(file, Path(recorder.path or "")) for file in told.files):
+            return StepReport(why="it tells of a file that is none of its result", for_good=True)
         return StepReport(files=told.files, notes=told.notes)
 
     async def discard_drafts(self, recorder: Recorder, step: str) -> None:
@@ -208,9 +209,8 @@ def _remove_folder(work: Path) -> None:
         return
 
 
-def _is_below(file: MadeFile, folder: Path) -> bool:
-    is_inside = file.path.is_relative_to(folder) and file.path != folder and ".." not in file.path.parts
-    return is_inside and 0 <= file.bytes <= ranges.BYTES.high and "\0" not in str(file.path)
+def _is_of(file: MadeFile, result: Path) -> bool:
+    return belongs(file.path, result) and 0 <= file.bytes <= ranges.BYTES.high
 
 
 def _segment(segment: Segment) -> SpecSegment:

@@ -87,7 +87,7 @@ class ChatRuns:
             }  # fmt: skip
             named = reachable([f"https://{host}"], (), await in_thread("resolv.conf", resolv_conf))
             read = (settings.chat_authority,) if settings.chat_authority else ()
-            rules = Access(read=read, network=True)
+            rules = Access(read=read, network=True, spare=True)
             await self._launch(chat, CAPTURE, spec, fds, rules, _limits(named), on_exit)
         finally:
             close_all(fds)
@@ -101,7 +101,7 @@ class ChatRuns:
             if chat.messages and not parts:
                 raise OSError(0, "nothing of what was captured is there; is its disk mounted?", chat.folder)
             fds.insert(0, await self._open(chat, self._files.create_draft, late=os.close))
-            await self._launch(chat, PACK, {"parts": parts}, fds, Access(), _limits(()), on_exit)
+            await self._launch(chat, PACK, {"parts": parts}, fds, Access(spare=True), _limits(()), on_exit)
         finally:
             close_all(fds)
 

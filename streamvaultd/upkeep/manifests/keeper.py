@@ -109,7 +109,7 @@ class Manifests:
     async def _text(self, recorder: Recorder) -> bytes:
         recording = recorder.recording.id
         seams = await self._store.seams(recording)
-        files = files_of(await self._store.steps_made(recording))
+        files = files_of(await self._store.steps_made(recording), recorder.path)
         broadcast, made = await self._store.broadcast(recording), await self._made(recording)
         return manifest.to_text(recorder, broadcast, seams, made, files)
 

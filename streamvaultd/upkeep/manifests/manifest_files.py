@@ -12,7 +12,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Final
 
 from streamvaultd.base import beneath, durable
@@ -87,13 +87,12 @@ class ManifestFiles:
             return None
         return found.st_size if stat.S_ISREG(found.st_mode) else None
 
-    def digest(self, path: Path) -> str | None:
-        """The SHA-256 of a regular file, None if it is none that can be read."""
+    def digest(self, folder: Path, name: str) -> str | None:
+        """The SHA-256 of a regular file below a streamer's folder, None if it is none that can be read."""
+        depth = beneath.STREAMER_DEPTH + len(PurePath(name).parts) - 1
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-            with open(fd, "rb") as file:  # noqa: PTH123 - of a descriptor
-                is_file = stat.S_ISREG(os.fstat(fd).st_mode)
-                return hashlib.file_digest(file, "sha256").hexdigest() if is_file else None
+            with open(beneath.open_file(folder / name, os.O_RDONLY, depth), "rb") as file:  # noqa: PTH123 - of a descriptor
+                return hashlib.file_digest(file, "sha256").hexdigest()
         except OSError:
             return None
 

@@ -27,6 +27,7 @@ from streamvaultd.core.model import Broadcast, Moment, Recorder, SeamRecord
 from streamvaultd.core.recording.reconcile import Facts, takeover
 from streamvaultd.core.upkeep.recovery import reopened
 from streamvaultd.errors import DirectoryUnusable, VaultError
+from streamvaultd.jobs.after.belongings import belongs
 from streamvaultd.recording.manager import Manager
 from streamvaultd.reporting.notices import RESCAN_DONE, Journal
 from streamvaultd.upkeep.manifests import format as manifest
@@ -82,7 +83,7 @@ class RescanFiles(Protocol):
 
     def find(self, directory: str, *, must_be: bool) -> Iterable[Traces]: ...
     def result_size(self, path: Path) -> int | None: ...
-    def digest(self, path: Path) -> str | None: ...
+    def digest(self, folder: Path, name: str) -> str | None: ...
 
 
 class Salvage(Protocol):
@@ -214,8 +215,8 @@ class Rescan:
                 path=traces.path, verdict=RescanVerdict.REBUILT, text=f"would be {made.state.value}"
             )
         result = None if made.path is None else manifest.made_again(wanted, folder, there)
-        files = [] if made.path is None else [file for file in wanted.made if await self._is_as_made(folder, file)]
-        steps = manifest.steps_again(folder, files)
+        named = _named(wanted, folder, made.path)
+        steps = manifest.steps_again(folder, [file for file in named if await self._is_as_made(folder, file)])
         kept = await self._store.insert_rebuilt(made, wanted.broadcast, result if wanted.parts else None, steps)
         recording = kept.recording.id
         if kept.path is not None:
@@ -228,14 +229,14 @@ class Rescan:
 
     async def _is_as_made(self, folder: Path, file: ManifestFile) -> bool:
         """Whether a file is what a step has made; one that somebody has changed is theirs."""
-        return await self._lanes.run(LANE, self._files.digest, folder / file.name) == file.sha256
+        return await self._lanes.run(LANE, self._files.digest, folder, file.name) == file.sha256
 
     async def _is_there(self, folder: Path, part: ManifestPart) -> bool:
         """Whether a file is what its join made: of that size, and with those bytes if its digest is known."""
         path = folder / part.name
         if await self._lanes.run(LANE, self._files.result_size, path) != part.bytes:
             return False
-        return part.sha256 is None or await self._lanes.run(LANE, self._files.digest, path) == part.sha256
+        return part.sha256 is None or await self._lanes.run(LANE, self._files.digest, folder, part.name) == part.sha256
 
     async def _result_bytes(self, folder: Path, wanted: Manifest, there: Sequence[ManifestPart]) -> int | None:
         """Bytes of a result that is there; what is kept beside it may be gone."""
@@ -275,6 +276,11 @@ class Rescan:
         self._manager.take(recorder)
         for event in takeover(recorder, Facts(live=frozenset()), at):
             self._manager.post(recorder.recording.id, event)
+
+
+def _named(wanted: Manifest, folder: Path, result: str | None) -> list[ManifestFile]:
+    """What steps made of a result that is there, as far as it can be."""
+    return [file for file in wanted.made if result is not None and belongs(folder / file.name, Path(result))]
 
 
 def _segment_is_there(kept: ManifestPart, sizes: Mapping[int, int]) -> bool:
