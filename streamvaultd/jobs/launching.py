@@ -15,6 +15,7 @@ from streamvaultd.core.model import Container, Recorder, ScopeLimits, Segment
 from streamvaultd.core.names import Job
 from streamvaultd.jobs.ports import ResultFiles
 from streamvaultd.jobs.progress import JoinProgress
+from streamvaultd.jobs.reports import read_report
 from streamvaultd.reporting.notices import fields_of
 from streamvaultd.scopes.launcher import memfd_with
 from streamvaultd.scopes.ports import Access, Command
@@ -77,7 +78,7 @@ class JoinRuns:
 
     async def read(self, job: int) -> bytes:
         """Its report; raises OSError."""
-        return await asyncio.to_thread(self.report(job).read_bytes)
+        return await asyncio.to_thread(read_report, self.report(job))
 
     def end(self, recording: int, job: int) -> None:
         """The job is over, and its row says so: its report goes."""

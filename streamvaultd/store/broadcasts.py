@@ -13,7 +13,7 @@ from streamvaultd.core.model import JOIN, Broadcast, Titled
 from streamvaultd.core.watching.model import Ended, Past
 from streamvaultd.core.watching.usual_hours import USUAL_KEPT, minute_of_day
 from streamvaultd.store.ledger import insert_event, select_last_done
-from streamvaultd.store.schema import events, recordings, streamers, streams
+from streamvaultd.store.schema import events, recordings, storable, streamers, streams
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, RowMapping
@@ -97,7 +97,7 @@ def _object(text: str | None) -> dict[str, Any] | None:
 
 def _text(fields: dict[str, Any], name: str) -> str:
     value = fields.get(name)
-    return value if isinstance(value, str) else ""
+    return storable(value) if isinstance(value, str) else ""
 
 
 def describe_stream(connection: Connection, stream: int, broadcast: Broadcast, ended: int) -> None:

@@ -7,10 +7,11 @@ by the time that it is written.
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import exists, func, insert, select, update
+from sqlalchemy import Text, cast, exists, func, insert, select, update
 
 from streamvaultd.core import ranges
 from streamvaultd.core.after.graph import wanted
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 JOINED: Final = (State.COMPLETED, State.STOPPED)
 INFO, WARNING = 6, 4
+_READ: Final = tuple(column for column in steps.c if column.name not in ("made", "changed_at"))
 _OVER: Final = (StepStatus.DONE.value, StepStatus.SKIPPED.value)
 
 HELD: ColumnElement[bool] = exists().where(
@@ -79,8 +81,18 @@ def select_unfinished(connection: Connection) -> list[StepRow]:
 def select_made(connection: Connection, recording: int) -> list[tuple[str, Mapping[str, Any]]]:
     """What the steps of a recording made, each with the step's name; whatever another hand wrote there."""
     which = steps.c.recording_id == recording, steps.c.status == StepStatus.DONE.value
-    rows = connection.execute(select(steps.c.step, steps.c.made).where(*which).order_by(steps.c.id))
-    return [(str(name), made) for name, made in rows if isinstance(made, dict)]
+    # As text: what another hand wrote costs itself, and not all of them
+    columns = steps.c.step, cast(steps.c.made, Text)
+    rows = connection.execute(select(*columns).where(*which).order_by(steps.c.id)).all()
+    return [(str(name), made) for name, text in rows if (made := _object(text)) is not None]
+
+
+def _object(text: str | None) -> dict[str, Any] | None:
+    try:
+        found = json.loads(text or "")
+    except (ValueError, TypeError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def select_counts(connection: Connection) -> dict[str, int]:
@@ -123,9 +135,11 @@ def insert_done(connection: Connection, recording: int, name: str, made: Mapping
 def _select(connection: Connection, which: ColumnElement[bool] | TextClause) -> list[StepRow]:
     """Rows in order; what another hand has written is left out, and is no reason not to save a recording."""
     found = []
-    for row in connection.execute(select(steps).where(which).order_by(steps.c.recording_id, steps.c.id)).mappings():
-        with suppress(ValueError, TypeError):
-            found.append(parse_step(row))
+    for number in connection.scalars(select(steps.c.id).where(which).order_by(steps.c.recording_id, steps.c.id)).all():
+        with suppress(ValueError, TypeError):  # a date that is none is found out while the row is read
+            row = connection.execute(select(*_READ).where(steps.c.id == number)).mappings().first()
+            if row is not None:
+                found.append(parse_step(row))
     return found
 
 

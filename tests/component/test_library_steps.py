@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -100,6 +101,14 @@ def test_sheets_that_were_killed_after_some_had_names_are_done_again(
     assert given[0].stat().st_ino == inode
 
 
+def test_a_folder_may_look_like_a_pattern(film: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "50%d 100%"
+    folder.mkdir()
+    job = Job(folder, film, name="a b.mp4", duration=60_000 * MINUTES)
+    assert len(job.run("sheets")["files"]) == 2
+    assert sorted(path.name for path in folder_of(job).iterdir()) == ["0.jpg", "1.jpg"]
+
+
 def test_what_has_no_pictures_has_no_sheets_and_says_so(film: Path, tmp_path: Path) -> None:
     sound = tmp_path / "sound.ts"
     made = ["-f", "lavfi", "-i", "sine=d=3", "-c:a", "aac", str(sound)]
@@ -158,6 +167,23 @@ def test_any_title_makes_a_file_that_can_be_read(tmp_path: Path, title: str) -> 
     assert sorted(path.name for path in job.folder.iterdir() if not path.name.startswith(".")) == [
         "a b.mp4", "a b.nfo", "tvshow.nfo",
     ]  # fmt: skip
+
+
+def test_a_recording_of_the_shows_name_has_no_file_of_its_own(tmp_path: Path) -> None:
+    """It would be taken for the show's, and go with this recording."""
+    job = described(tmp_path, name="TVshow.mp4")
+    told = job.run("nfo")
+    assert (told["ok"], told["files"]) == (True, [])
+    assert told["notes"] == ["TVshow.nfo is of all recordings, so there is none of this one"]
+    assert parsed(job.folder / "tvshow.nfo").tag == "tvshow"
+
+
+def test_a_try_that_was_lost_knows_its_file_by_what_is_in_it(tmp_path: Path) -> None:
+    job = described(tmp_path, title="x")
+    first = job.run("nfo")
+    shutil.rmtree(job.spec.work)
+    assert job.run("nfo") == first
+    assert [Path(file["path"]).name for file in first["files"]] == ["a b.nfo"]
 
 
 def test_what_somebody_has_written_stays(tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ class Machine:
         self.drafts: set[str] = set()
         self.fail: dict[str, list[StepReport | None]] = {}
         self.broker_away = 0
+        self.cannot_be_told = False
         self.hangs = False
 
     def run(self, job: int) -> None:
@@ -131,6 +132,8 @@ class Daemon:
         if self.machine.broker_away:
             self.machine.broker_away -= 1
             raise ScopeFailed(unit="x", why="the broker does not answer")
+        if self.machine.cannot_be_told:
+            "\ud800".encode()
         self.machine.programs[job] = kind.name
         self.machine.begun.append(kind.name)
         self.call()
@@ -314,6 +317,19 @@ async def test_a_daemon_that_dies_at_any_call_leaves_all_to_be_done_once(world: 
         assert told == ["step-done"] * 3, dies_at
         assert await world.store.unfinished_jobs() == [], dies_at
     assert deaths > 20
+
+
+async def test_what_no_program_can_be_told_is_a_step_that_failed(world: World) -> None:
+    """A required one goes on for ever; this is an optional one, and nobody's death."""
+    world.machine.cannot_be_told = True
+    recorder = await world.joined()
+    daemon = world.begin()
+    await world.until(is_over)
+    assert daemon.journal.told[0][0] is STEP_GIVEN_UP
+    assert "surrogates not allowed" in daemon.journal.whys[0]
+    assert world.machine.begun == []
+    assert await world.store.unfinished_jobs() == []
+    assert recorder.path is not None
 
 
 async def test_an_optional_step_that_fails_is_told_and_the_rest_goes_on(world: World) -> None:

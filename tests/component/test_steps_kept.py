@@ -243,6 +243,34 @@ async def test_a_rescan_believes_a_manifest_for_what_is_of_its_result(root: Path
         assert [file["path"] for file in row["files"]] == [str(pictured.picture)]
 
 
+@pytest.mark.parametrize("column", ["retry_at", "changed_at", "made", "tries"])
+async def test_a_row_that_another_hand_broke_costs_itself(root: Path, tmp_path: Path, column: str) -> None:
+    """The other step goes on, and the recording is saved."""
+    pictured = Pictured(root)
+    async with house(tmp_path / "store.db", root) as home:
+        done = await pictured.make(home)
+        with closing(sqlite3.connect(tmp_path / "store.db")) as connection, connection:
+            connection.execute(f"UPDATE steps SET {column} = '{{bad' WHERE step = 'thumbnail'")  # noqa: S608
+        assert [row.step for row in await home.store.unfinished_steps()] == ["copy"]
+        await home.store.steps_made(done.recording.id)
+        await home.store.save(replace(done, path=None), ())
+        rows = {row.step: row.status for row in await home.store.steps(done.recording.id)}
+        assert rows["copy"] is StepStatus.SKIPPED
+
+
+@pytest.mark.parametrize("step", ["", "a\0b", "../x", "A", "a\n", "x" * 65])
+async def test_a_manifest_whose_step_has_no_name_is_none(root: Path, tmp_path: Path, step: str) -> None:
+    pictured = Pictured(root)
+    async with house(tmp_path / "lost.db", root) as home:
+        done = await pictured.make(home)
+    manifest = manifest_of(root, done)
+    told = json.loads(manifest.read_text())
+    told["made"][0]["step"] = step
+    manifest.write_text(json.dumps(told))
+    async with house(tmp_path / "new.db", root) as home:
+        assert list((await home.run()).values()) == [RescanVerdict.UNREADABLE]
+
+
 END = dict[str, Callable[[int], Done | Failed]]
 ENDS: END = {
     "done": lambda job: Done(at=NOW.realtime, job=job),

@@ -83,6 +83,16 @@ async def test_a_change_that_another_version_noted_does_not_say_what_was_before(
     assert await store.titles(recorder.recording.id) == [Titled(0, "", ""), Titled(later(60).realtime, "second", "")]
 
 
+async def test_a_title_that_no_program_can_be_told_is_replaced(store: LocalStore) -> None:
+    recorder = await begin(store, "b1")
+    await store.note_broadcast(recorder.recording.id, Broadcast(title="second", category="go"), later(60))
+    with store._engine.begin() as connection:
+        lone = sa.update(events).where(events.c.kind == "stream-changed")
+        connection.execute(lone.values(fields=sa.cast('{"title": "a\\ud800", "category": "b\\u0000"}', sa.Text)))
+    [_, found] = await store.titles(recorder.recording.id)
+    assert (found.title, found.category) == ("a\ufffd", "b\ufffd")
+
+
 @pytest.mark.parametrize("fields", ["{broken", "[1]", '"x"', "5", None])
 async def test_a_change_that_another_hand_wrote_costs_no_other(store: LocalStore, fields: str | None) -> None:
     recorder = await begin(store, "b1")

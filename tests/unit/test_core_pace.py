@@ -16,7 +16,7 @@ from streamvaultd.core.recording.asking import PROBE_MAX
 from streamvaultd.core.recording.effects import Notice
 from streamvaultd.core.recording.loglines import Line
 from streamvaultd.core.recording.machine import step
-from streamvaultd.core.recording.policy import last_growth, next_measure, silence_due
+from streamvaultd.core.recording.policy import is_rested, last_growth, next_measure, silence_due
 from tests.unit.broadcast import Air
 from tests.unit.rows import POLICY
 from tests.unit.stories import begun, causes, ends_well, everything_aired, notices
@@ -152,6 +152,44 @@ def test_a_site_that_wants_to_be_left_alone_is_left_alone_during_a_silence() -> 
         due = silence_due(after.segments[0], replace(POLICY, stall_timeout=STALL))
         assert due is not None
         assert (due >= at.monotonic + PROBE_MAX) is is_left_alone
+
+
+@pytest.mark.parametrize(("window", "rest"), [(12.0, 6.0), (30.0, 10.0), (56.0, 10.0), (120.0, 20.0), (3600.0, 120.0)])
+def test_a_refused_run_rests_for_seconds_and_longer_where_each_run_fetches_much(window: float, rest: float) -> None:
+    """Links are good for seconds, so each run is replaced within minutes, and others would be made to wait."""
+    recorder = paced(pace=Pace(2.0, window)).recorder
+    first = recorder.segments[0]
+    before = tuple(replace(first, number=number, rotated=True, ended=first.media_at) for number in range(1, 9))
+    last = replace(first, number=9)
+    recorder = replace(recorder, segments=(*before, last))
+    assert last.media_at is not None
+    begun_at = last.media_at.monotonic
+    assert not is_rested(recorder, last, begun_at + rest - 0.1, refused=True)
+    assert is_rested(recorder, last, begun_at + rest + 0.1, refused=True)
+    assert not is_rested(recorder, last, begun_at + 119.9)
+    assert is_rested(recorder, last, begun_at + 120.1)
+
+
+def test_links_that_are_good_for_seconds_cost_no_media_at_the_end_of_a_show() -> None:
+    """The window reaches back for 56 s: a run that rested for half of that was replaced when the show was over."""
+    world = paced(pace=Pace(2.0, 56.0))
+    for _ in range(7):
+        attempt = current_of(world)
+        world.advance(12.0)
+        world.scopes[attempt].stalled = True
+        for _ in range(7):  # each reload of the playlist is refused
+            if current_of(world) == attempt:
+                refuse(world, attempt)
+                world.advance(2.0)
+        assert current_of(world) > attempt
+        assert world.advance_until(lambda world: world.recorder.state is State.RECORDING, 12.0)
+    world.change_air(Air.ENDED)
+    ends_well(world)
+    everything_aired(world)
+
+
+def refuse(world: World, attempt: int) -> None:
+    world.tell(lambda at: ev.SegmentSpoke(at=at, attempt=attempt, line=Line.RELOAD_REFUSED))
 
 
 @pytest.mark.parametrize("every", [20, 30, 60])

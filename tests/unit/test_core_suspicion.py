@@ -66,9 +66,13 @@ def test_a_run_that_has_only_begun_is_not_suspected() -> None:
 def test_links_that_are_good_for_seconds_cost_nothing() -> None:
     """Each run is refused before it has shown that it goes on, and so soon that others would be made to wait."""
     world = recording(30.0)
-    for _ in range(8):
-        say(world, Line.RELOAD_REFUSED)
-        assert world.advance_until(lambda world: world.recorder.state is State.ROTATING, 15.0)
+    for count in range(2, 10):
+        world.scopes[max(world.scopes)].stalled = True
+        for _ in range(10):  # each reload of the playlist is refused
+            if len(world.recorder.segments) < count:
+                say(world, Line.RELOAD_REFUSED)
+                world.advance(2.0)
+        assert len(world.recorder.segments) == count
         assert world.advance_until(lambda world: world.recorder.state is State.RECORDING, 15.0)
         world.advance(12.0)
     finish(world)

@@ -113,7 +113,9 @@ def _suspect(recorder: Recorder, segment: Segment, event: ev.SegmentSpoke) -> St
     """Of one stream, its end follows at once; of several, the others go on: whether it grows has to show that."""
     now = event.at.monotonic
     suspected = _suspected(segment, _SIGNS[event.line], now, event.line)
-    suspected = replace(suspected, measure_at=now + suspect_look(segment.pace))
+    look = now + suspect_look(segment.pace)
+    look = look if segment.measure_at is None else min(segment.measure_at, look)  # signs that come fast defer none
+    suspected = replace(suspected, measure_at=look)
     after = put(recorder, suspected)
     if event.line is Line.SOURCE_SILENT or not is_beside_wanted(after, suspected, now):
         return after, ()
@@ -186,11 +188,19 @@ def replace_left_behind(recorder: Recorder, segment: Segment, at: Moment) -> Ste
 
 def is_beside_wanted(recorder: Recorder, segment: Segment, now: Instant) -> bool:
     """Whether another segment is to start beside this one, which may be losing media."""
-    if segment.suspect == _REFUSED:  # it gets nothing more, however short its links were good for
-        is_time = follows_advance(recorder, segment) and is_rested(recorder, segment, now, refused=True)
+    if segment.suspect == _REFUSED:
+        refused = _gets_nothing(segment, now)
+        is_time = follows_advance(recorder, segment) and is_rested(recorder, segment, now, refused=refused)
     else:
         is_time = has_advanced(segment) and is_rested(recorder, segment, now)
     return is_suspect(segment, now) and is_time and may_rotate(recorder, segment, now)
+
+
+def _gets_nothing(segment: Segment, now: Instant) -> bool:
+    """Whether nothing came since a run was first refused its playlist; one of a site's caches may refuse it once."""
+    if segment.suspect_since is None or segment.looked_at is None or segment.looked_at <= segment.suspect_since:
+        return False
+    return now - max(segment.suspect_since, segment.grown_at or 0.0) >= still_limit(segment.pace)
 
 
 def start_beside(recorder: Recorder, segment: Segment, at: Moment) -> Step:

@@ -252,10 +252,11 @@ def beside_rest(recorder: Recorder) -> float:
 
 
 def is_rested(recorder: Recorder, segment: Segment, at: Instant, *, refused: bool = False) -> bool:
-    """Whether a run has recorded for long enough to be replaced; one that is `refused` its playlist, in its window."""
+    """Whether a run has recorded for long enough to be replaced; one that is `refused` its playlist, soon."""
     rest = beside_rest(recorder)
-    if refused:  # links may be good for seconds only
-        rest = min(rest, STEADY if segment.pace is None else segment.pace.window / 2)
+    if refused:  # links may be good for seconds only; each run fetches the whole window, so a wide one less often
+        window = 0.0 if segment.pace is None else segment.pace.window
+        rest = min(rest, max(STEADY, window / 6), window / 2 or STEADY)
     return segment.media_at is not None and at - segment.media_at.monotonic >= rest
 
 

@@ -48,12 +48,18 @@ def make(spec: StepSpec, made: Making) -> None:
             continue
         if made.has(draft, final):
             continue
-        if final.exists() or final.is_symlink():
+        text = _text(_episode(spec, part.path, number))
+        if final.is_symlink() or (final.exists() and not _holds(final, text)):
             made.note(f"{final.name} is there already, and left as it is")
             continue
-        fresh(draft).write_bytes(_text(_episode(spec, part.path, number)))
+        fresh(draft).write_bytes(text)
         made.publish(draft, final)
     _make_show(spec, made)
+
+
+def _holds(final: Path, text: bytes) -> bool:
+    """Whether a file has this text: then an earlier try has written it, whose drafts are gone."""
+    return final.is_file() and final.stat().st_size == len(text) and final.read_bytes() == text
 
 
 def _make_show(spec: StepSpec, made: Making) -> None:

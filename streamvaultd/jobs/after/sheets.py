@@ -41,11 +41,12 @@ def make(spec: StepSpec, made: Making) -> None:
 
 def _draw(part: MediaPart, drafts: Path, made: Making) -> None:
     drafts.mkdir()
+    names = f"{drafts}/".replace("%", "%%")  # ffmpeg reads its last argument as a pattern
     made.command((
         "ffmpeg", "-nostdin", *LOCAL, "-threads", "1", "-discard", "nokey", "-skip_frame", "nokey",
         "-i", f"file:{part.path}", "-map", "0:v:0", "-an", "-sn", "-dn",
         "-vf", f"fps=1/{INTERVAL},scale={WIDTH}:-2,tile={TILES}x{TILES}", "-fps_mode", "passthrough",
-        "-q:v", "4", "-bitexact", "-f", "image2", "-start_number", "0", f"file:{drafts}/%d.jpg",
+        "-q:v", "4", "-bitexact", "-f", "image2", "-start_number", "0", f"file:{names}%d.jpg",
     ))  # fmt: skip
     if not any(drafts.glob("*.jpg")):
         raise StepFailed(f"ffmpeg finds no key frame in {part.path.name}")

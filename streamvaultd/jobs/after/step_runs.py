@@ -27,6 +27,7 @@ from streamvaultd.jobs.after.belongings import belongs
 from streamvaultd.jobs.after.facts import StepFacts
 from streamvaultd.jobs.after.step_program import MadeFile, MediaPart, SpecSegment, StepSpec
 from streamvaultd.jobs.progress import JoinProgress
+from streamvaultd.jobs.reports import read_report
 from streamvaultd.reporting.notices import fields_of
 from streamvaultd.scopes.launcher import memfd_with
 from streamvaultd.scopes.ports import Access, Command
@@ -124,7 +125,7 @@ class StepRuns:
         """Its report, None if it left none that is whole; one that tells of files of others failed."""
         try:
             told = msgspec.json.decode(
-                await asyncio.to_thread(self._report(job).read_bytes),
+                await asyncio.to_thread(read_report, self._report(job)),
                 type=_Told,
                 dec_hook=lambda kind, text: kind(text),
             )

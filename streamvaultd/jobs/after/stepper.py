@@ -190,6 +190,8 @@ class Steps:
             await self._runs.launch(KINDS[row.step], job, facts, self._on_exit(row, recorder, job))
         except (VaultError, OSError) as error:
             await self._end(row, recorder, job, StepReport(why=str(error)), is_lost=True)
+        except (ValueError, TypeError, OverflowError) as error:  # a row has what no program can be told
+            await self._end(row, recorder, job, StepReport(why=f"a row is broken: {error}", for_good=True))
         else:
             self._runs.hold(job, is_held=bool(self._risks))
 

@@ -67,7 +67,7 @@ class ManifestPart(msgspec.Struct, omit_defaults=True):
 class ManifestFile(msgspec.Struct, omit_defaults=True):
     """What a step has made of the result; `name` is its path in the streamer's folder."""
 
-    step: str
+    step: Annotated[str, msgspec.Meta(pattern="^[a-z0-9-]{1,64}\\Z")]
     name: str
     bytes: Bytes
     sha256: str
