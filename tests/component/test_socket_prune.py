@@ -95,7 +95,7 @@ async def test_prune_wants_a_bound_and_touches_no_file_elsewhere(world: World, t
     link.symlink_to(victim)
     await move(world.store, recorder, State.COMPLETED, ended(1), path=str(link))
     kept = (await world.call("Prune", recording="1"))["pruned"][0]
-    assert (kept["done"], kept["why"]) == (False, f"{link}: it is no regular file")
+    assert (kept["done"], kept["why"]) == (False, f"{link}: it is no regular file, and is not touched")
     assert victim.read_text() == "root"
 
 
