@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final, Self
 
 DAEMON: Final = "streamvaultd.service"
 RECORDINGS_SLICE: Final = "streamvault-recordings.slice"
@@ -24,18 +24,53 @@ NOTIFY_SOCKET: Final = "/run/streamvault-notify/socket"
 INSTALL_SOCKET: Final = "/run/streamvault-install/socket"
 """Each connection to one of these starts an instance of the service of the same name."""
 
-_RUN_UNIT = re.compile(r"streamvault-([1-9]\d{0,9})-(\d{3,6})\.scope", re.ASCII)
-_RUN_PIPE = re.compile(r"exit-([1-9]\d{0,9})-(\d{1,6})", re.ASCII)
 _RUN_FILE = re.compile(r"file-([1-9]\d{0,9})-(\d{1,6})", re.ASCII)
-_CHAT_UNIT = re.compile(r"streamvault-([1-9]\d{0,9})-chat-([1-9]\d{0,5})\.scope", re.ASCII)
-_CHAT_PIPE = re.compile(r"exit-([1-9]\d{0,9})-chat-([1-9]\d{0,5})", re.ASCII)
-_JOB_UNIT = re.compile(r"streamvault-job-([1-9]\d{0,9})\.scope", re.ASCII)
-_JOB_PIPE = re.compile(r"exit-job-([1-9]\d{0,9})", re.ASCII)
+
+
+class _Process:
+    """Something that runs for us in a scope of its own; its numbers are in its names."""
+
+    __slots__ = ()
+    UNIT: ClassVar[re.Pattern[str]]
+    PIPE: ClassVar[re.Pattern[str]]
+
+    @property
+    def label(self) -> str:
+        """What it is called in names."""
+        raise NotImplementedError
+
+    @property
+    def unit(self) -> str:
+        """Its scope, e.g. ``streamvault-348-002.scope``."""
+        return f"{PREFIX}{self.label}.scope"
+
+    @property
+    def pipe(self) -> str:
+        """FDNAME= of its exit pipe."""
+        return f"exit-{self.label}"
+
+    @classmethod
+    def of(cls, unit: str) -> Self | None:
+        """What a scope is of; None for any other unit."""
+        return cls._read(cls.UNIT, unit)
+
+    @classmethod
+    def of_pipe(cls, name: str) -> Self | None:
+        """What a stored exit pipe is of; None for any other descriptor."""
+        return cls._read(cls.PIPE, name)
+
+    @classmethod
+    def _read(cls, pattern: re.Pattern[str], name: str) -> Self | None:
+        match = pattern.fullmatch(name)
+        return cls(*map(int, match.groups())) if match else None
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Run:
+class Run(_Process):
     """One run of streamlink: the recording's number, and the segment's, which its events call the attempt."""
+
+    UNIT: ClassVar = re.compile(r"streamvault-([1-9]\d{0,9})-(\d{3,6})\.scope", re.ASCII)
+    PIPE: ClassVar = re.compile(r"exit-([1-9]\d{0,9})-(\d{1,6})", re.ASCII)
 
     recording: int
     number: int
@@ -44,11 +79,6 @@ class Run:
     def label(self) -> str:
         """What it is called in names, e.g. ``348-002``."""
         return f"{self.recording}-{self.number:03d}"
-
-    @property
-    def unit(self) -> str:
-        """Its scope, e.g. ``streamvault-348-002.scope``."""
-        return f"{PREFIX}{self.label}.scope"
 
     @property
     def pipe(self) -> str:
@@ -61,29 +91,17 @@ class Run:
         return f"file-{self.recording}-{self.number}"
 
     @classmethod
-    def of(cls, unit: str) -> Run | None:
-        """The run that a scope is of; None for any other unit."""
-        return cls._read(_RUN_UNIT, unit)
-
-    @classmethod
-    def of_pipe(cls, name: str) -> Run | None:
-        """The run that a stored exit pipe is of; None for any other descriptor."""
-        return cls._read(_RUN_PIPE, name)
-
-    @classmethod
     def of_file(cls, name: str) -> Run | None:
         """The run that a stored file is of; None for any other descriptor."""
         return cls._read(_RUN_FILE, name)
 
-    @classmethod
-    def _read(cls, pattern: re.Pattern[str], name: str) -> Run | None:
-        match = pattern.fullmatch(name)
-        return cls(int(match[1]), int(match[2])) if match else None
-
 
 @dataclass(frozen=True, slots=True, order=True)
-class ChatRun:
+class ChatRun(_Process):
     """One run of what captures the chat of a recording, or packs it: the recording's number, and its own."""
+
+    UNIT: ClassVar = re.compile(r"streamvault-([1-9]\d{0,9})-chat-([1-9]\d{0,5})\.scope", re.ASCII)
+    PIPE: ClassVar = re.compile(r"exit-([1-9]\d{0,9})-chat-([1-9]\d{0,5})", re.ASCII)
 
     recording: int
     number: int
@@ -93,35 +111,13 @@ class ChatRun:
         """What it is called in names, e.g. ``348-chat-1``."""
         return f"{self.recording}-chat-{self.number}"
 
-    @property
-    def unit(self) -> str:
-        """Its scope, e.g. ``streamvault-348-chat-1.scope``."""
-        return f"{PREFIX}{self.label}.scope"
-
-    @property
-    def pipe(self) -> str:
-        """FDNAME= of its exit pipe."""
-        return f"exit-{self.label}"
-
-    @classmethod
-    def of(cls, unit: str) -> ChatRun | None:
-        """The run that a scope is of; None for any other unit."""
-        return cls._read(_CHAT_UNIT, unit)
-
-    @classmethod
-    def of_pipe(cls, name: str) -> ChatRun | None:
-        """The run that a stored exit pipe is of; None for any other descriptor."""
-        return cls._read(_CHAT_PIPE, name)
-
-    @classmethod
-    def _read(cls, pattern: re.Pattern[str], name: str) -> ChatRun | None:
-        match = pattern.fullmatch(name)
-        return cls(int(match[1]), int(match[2])) if match else None
-
 
 @dataclass(frozen=True, slots=True, order=True)
-class Job:
+class Job(_Process):
     """One process that works on a recording that is over, by the number of its row."""
+
+    UNIT: ClassVar = re.compile(r"streamvault-job-([1-9]\d{0,9})\.scope", re.ASCII)
+    PIPE: ClassVar = re.compile(r"exit-job-([1-9]\d{0,9})", re.ASCII)
 
     number: int
 
@@ -129,31 +125,6 @@ class Job:
     def label(self) -> str:
         """What it is called in names, e.g. ``job-12``."""
         return f"job-{self.number}"
-
-    @property
-    def unit(self) -> str:
-        """Its scope, e.g. ``streamvault-job-12.scope``."""
-        return f"{PREFIX}{self.label}.scope"
-
-    @property
-    def pipe(self) -> str:
-        """FDNAME= of its exit pipe."""
-        return f"exit-{self.label}"
-
-    @classmethod
-    def of(cls, unit: str) -> Job | None:
-        """The job that a scope is of; None for any other unit."""
-        return cls._read(_JOB_UNIT, unit)
-
-    @classmethod
-    def of_pipe(cls, name: str) -> Job | None:
-        """The job that a stored exit pipe is of; None for any other descriptor."""
-        return cls._read(_JOB_PIPE, name)
-
-    @classmethod
-    def _read(cls, pattern: re.Pattern[str], name: str) -> Job | None:
-        match = pattern.fullmatch(name)
-        return cls(int(match[1])) if match else None
 
 
 def unit_of_pipe(name: str) -> str | None:
