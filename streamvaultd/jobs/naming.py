@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime, tzinfo
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 from streamvaultd.base.filenames import NameFacts, fill, numbered, safe
 from streamvaultd.base.lanes import Lanes
+from streamvaultd.base.zones import local_time
 from streamvaultd.core.model import Broadcast, Recorder
 from streamvaultd.jobs.ports import NameLedger, ResultFiles, Templates
 
@@ -58,7 +57,7 @@ def name_of(recorder: Recorder, template: str, broadcast: Broadcast) -> str:
     chosen = [segment.quality for segment in recorder.segments if segment.quality]
     facts = NameFacts(
         streamer=recording.streamer,
-        start=_start(recording.created.realtime, recording.policy.timezone),
+        start=local_time(recording.created.realtime, recording.policy.timezone),
         recording=recording.id,
         stream=recording.stream,
         id=broadcast.site_id,
@@ -67,23 +66,6 @@ def name_of(recorder: Recorder, template: str, broadcast: Broadcast) -> str:
         quality=chosen[0] if chosen else recording.quality,
     )
     return safe(fill(template, facts), fallback=f"recording_{recording.id}")
-
-
-def _start(realtime: int, zone: str) -> datetime:
-    """The moment in the zone of this name, to the second; in UTC where its calendar has ended (9999)."""
-    moment = datetime.fromtimestamp(realtime // 1_000_000, UTC)
-    try:
-        return moment.astimezone(_zone(zone))
-    except OverflowError:
-        return moment
-
-
-def _zone(name: str) -> tzinfo:
-    """The zone of this name; UTC if it is not known any more."""
-    try:
-        return ZoneInfo(name)
-    except (LookupError, ValueError, OSError):
-        return UTC
 
 
 def _names_in(folder: Path) -> list[str]:

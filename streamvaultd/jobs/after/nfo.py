@@ -11,14 +11,14 @@ from __future__ import annotations
 import os
 import re
 import sys
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 from xml.etree import ElementTree as Xml
-from zoneinfo import ZoneInfo
 
 from streamvaultd.base.durable import sync_folder
 from streamvaultd.base.filenames import tidy
+from streamvaultd.base.zones import local_time
 from streamvaultd.jobs.after.belongings import SHOW_FILES
 from streamvaultd.jobs.after.step_program import Making, StepSpec, fresh, run
 from streamvaultd.jobs.join import output
@@ -79,7 +79,7 @@ def _make_show(spec: StepSpec, made: Making) -> None:
 
 
 def _episode(spec: StepSpec, path: Path, part: int) -> Xml.Element:
-    began = _local(spec.started, str(spec.policy.get("timezone", "UTC")))
+    began = local_time(spec.started, str(spec.policy.get("timezone", "UTC")))
     episode, title = episode_of(path.stem, began), _line(spec.title) or f"{began:%Y-%m-%d %H:%M}"
     found = _element(
         "episodedetails", title=title if part == 1 else f"{title} ({part})", showtitle=spec.streamer,
@@ -127,21 +127,6 @@ def _text(element: Xml.Element) -> bytes:
     Xml.indent(element)
     head = b'<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
     return head + Xml.tostring(element, encoding="unicode").encode() + b"\n"
-
-
-def _local(realtime: int, zone: str) -> datetime:
-    moment = datetime.fromtimestamp(realtime // 1_000_000, UTC)
-    try:
-        return moment.astimezone(_zone(zone))
-    except OverflowError:
-        return moment
-
-
-def _zone(name: str) -> tzinfo:
-    try:
-        return ZoneInfo(name)
-    except (LookupError, ValueError, OSError):
-        return UTC
 
 
 if __name__ == "__main__":

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The calendar of a time zone, by its name (tzset(3), zoneinfo)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, tzinfo
+from zoneinfo import ZoneInfo
+
+
+def local_time(realtime: int, zone: str) -> datetime:
+    """A moment (µs since 1970) in the zone of this name, to the second; in UTC where its calendar has ended (9999)."""
+    moment = datetime.fromtimestamp(realtime // 1_000_000, UTC)
+    try:
+        return moment.astimezone(_zone(zone))
+    except OverflowError:
+        return moment
+
+
+def _zone(name: str) -> tzinfo:
+    """The zone of this name; UTC if it is not known any more."""
+    try:
+        return ZoneInfo(name)
+    except (LookupError, ValueError, OSError):
+        return UTC
