@@ -21,6 +21,7 @@ from streamvaultd.core.listing import JobRow
 from streamvaultd.core.model import JOIN, Container, Moment, Recorder, SeamRecord, Titled
 from streamvaultd.core.recording.events import JoinEnded
 from streamvaultd.errors import VaultError
+from streamvaultd.jobs.insist import insist
 from streamvaultd.jobs.launching import JoinRuns
 from streamvaultd.jobs.naming import ResultNames
 from streamvaultd.jobs.ports import Disk, Inbox, JobLedger
@@ -201,15 +202,11 @@ class Joins:
 
     async def _insist(self, recorder: Recorder, work: Callable[[], Awaitable[None]]) -> None:
         """Do it again until it is done: a broker or a store that is away is waited for."""
-        is_told = False
-        while True:
-            try:
-                return await work()
-            except (VaultError, OSError) as error:
-                if not is_told:
-                    self._journal.tell(JOIN_HELD_UP, recorder, recording=recorder.recording.id, why=error)
-                is_told = True
-            await asyncio.sleep(TROUBLE_CHECK)
+
+        def tell(why: VaultError | OSError) -> None:
+            self._journal.tell(JOIN_HELD_UP, recorder, recording=recorder.recording.id, why=why)
+
+        await insist(work, tell, every=TROUBLE_CHECK)
 
     async def _read_report(self, recorder: Recorder, join: int, job: int) -> None:
         recording = recorder.recording.id

@@ -30,6 +30,7 @@ from streamvaultd.core.model import Moment, Recorder
 from streamvaultd.errors import VaultError
 from streamvaultd.jobs.after.facts import FactStore, gather, made_file
 from streamvaultd.jobs.after.step_runs import StepReport, StepRuns
+from streamvaultd.jobs.insist import insist
 from streamvaultd.reporting.notices import STEP_FAILED, STEP_GIVEN_UP, STEP_HELD_UP, Journal
 from streamvaultd.scopes.runs import OnExit
 
@@ -274,15 +275,11 @@ class Steps:
 
     async def _insist(self, row: StepRow, recorder: Recorder, work: Callable[[], Awaitable[None]]) -> None:
         """Do it again until it is done."""
-        is_told = False
-        while True:
-            try:
-                return await work()
-            except (VaultError, OSError) as error:
-                if not is_told:
-                    self._journal.tell(STEP_HELD_UP, recorder, step=row.step, recording=row.recording, why=error)
-                is_told = True
-            await asyncio.sleep(TROUBLE_CHECK)
+
+        def tell(why: VaultError | OSError) -> None:
+            self._journal.tell(STEP_HELD_UP, recorder, step=row.step, recording=row.recording, why=why)
+
+        await insist(work, tell, every=TROUBLE_CHECK)
 
 
 def _key(row: StepRow) -> _Key:
