@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from streamvaultd.base.memory_file import memfd_with
 from streamvaultd.core.model import Container, Recorder, ScopeLimits, Segment
 from streamvaultd.core.names import Job
 from streamvaultd.jobs.ports import ResultFiles
 from streamvaultd.jobs.progress import JoinProgress
 from streamvaultd.jobs.reports import read_report
 from streamvaultd.reporting.notices import fields_of
-from streamvaultd.scopes.launcher import memfd_with
 from streamvaultd.scopes.ports import Access, Command
 from streamvaultd.scopes.runs import OnExit, Place, Runs
 

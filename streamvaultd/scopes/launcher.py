@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from streamvaultd.base.memory_file import memfd_with
 from streamvaultd.core.names import PREFIX
 from streamvaultd.scopes.ports import Command
 from streamvaultd.scopes.scratch import Scratch
@@ -99,7 +100,7 @@ class Launcher:
             raise
 
     def _spawn(self, command: Command) -> Spawned:
-        context = _memfd("streamvault-context", encode_context(self._journal, command.fields, command.secrets))
+        context = memfd_with("streamvault-context", encode_context(self._journal, command.fields, command.secrets))
         rules = memfd_with("streamvault-rules", self._rules(command))
         gate, gate_fd = os.pipe()
         exit_fd, report = os.pipe()
@@ -187,11 +188,6 @@ def own_roots() -> tuple[str, ...]:
     return (*roots_of([sys.executable]), *(() if package.startswith("/usr/") else (package,)))
 
 
-def memfd_with(name: str, text: str) -> int:
-    """A descriptor of an anonymous file that holds `text`, at offset 0: how secrets reach a child."""
-    return _memfd(name, text.encode())
-
-
 def encode_context(journal: str, fields: Mapping[str, str], secrets: Sequence[str]) -> bytes:
     """What the shim reads from CONTEXT_FD; control characters in values become spaces.
 
@@ -203,14 +199,3 @@ def encode_context(journal: str, fields: Mapping[str, str], secrets: Sequence[st
             raise ValueError(f"'{name}' is not the name of a journal field")
         lines.append(f"{name}={value.translate(CONTROLS)}\n")
     return "\0".join([journal, "".join(lines), *(secret for secret in secrets if secret)]).encode()
-
-
-def _memfd(name: str, content: bytes) -> int:
-    fd = os.memfd_create(name, os.MFD_CLOEXEC)
-    try:
-        os.write(fd, content)
-        os.lseek(fd, 0, os.SEEK_SET)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd

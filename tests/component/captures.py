@@ -16,8 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from streamvaultd.base.memory_file import memfd_with
 from streamvaultd.recording.streamlink.command import Installation, Version, build_command, config_text
-from streamvaultd.scopes.launcher import Launcher, Spawned, clean_environment, memfd_with, own_roots
+from streamvaultd.scopes.launcher import Launcher, Spawned, clean_environment, own_roots
 from streamvaultd.scopes.ports import Access, Command
 from streamvaultd.scopes.scratch import Scratch
 from streamvaultd.scopes.witnesses.pidfd import reap, take_record

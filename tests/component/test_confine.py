@@ -19,8 +19,9 @@ from typing import Any
 
 import pytest
 
+from streamvaultd.base.memory_file import memfd_with
 from streamvaultd.recording.streamlink.command import Installation, config_text, parse_version
-from streamvaultd.scopes.launcher import SHIM, Launcher, memfd_with
+from streamvaultd.scopes.launcher import SHIM, Launcher
 from streamvaultd.scopes.ports import Access
 from streamvaultd.scopes.scratch import Scratch
 from tests.component.captures import READABLE, World, command_of, real_streamlink, world

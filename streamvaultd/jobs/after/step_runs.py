@@ -18,6 +18,7 @@ import msgspec
 
 from streamvaultd.base import beneath
 from streamvaultd.base.lanes import Lanes
+from streamvaultd.base.memory_file import memfd_with
 from streamvaultd.base.redaction import redact_url
 from streamvaultd.core import ranges
 from streamvaultd.core.after.graph import StepKind
@@ -29,7 +30,6 @@ from streamvaultd.jobs.after.step_program import MadeFile, MediaPart, SpecSegmen
 from streamvaultd.jobs.progress import JoinProgress
 from streamvaultd.jobs.reports import read_report
 from streamvaultd.reporting.notices import fields_of
-from streamvaultd.scopes.launcher import memfd_with
 from streamvaultd.scopes.ports import Access, Command
 from streamvaultd.scopes.runs import OnExit, Place, Runs
 
@@ -89,7 +89,7 @@ class StepRuns:
         self._report(job).unlink(missing_ok=True)  # of a job that had this number in a store that is gone
         self._progress.begin(job, job)
         spec = msgspec.json.encode(self._spec(kind, job, facts), enc_hook=str)
-        stdin = memfd_with("step-spec", spec.decode())
+        stdin = memfd_with("step-spec", spec)
         try:
             command = Command(
                 argv=(*self._argv, kind.program),

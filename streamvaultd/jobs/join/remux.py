@@ -15,8 +15,9 @@ import re
 import resource
 import signal
 import subprocess
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from streamvaultd.base.memory_file import memfd_with
 from streamvaultd.base.units import format_size
 from streamvaultd.jobs.join import output, passes
 from streamvaultd.jobs.join.passes import Passes, PassWatch
@@ -194,8 +195,11 @@ def _make(order: Order, clock: tuple[str, ...], bar: Passes) -> None:
 
 def _run(command: tuple[str, ...], told: str, fd: int, memory: int, looks: PassWatch) -> None:
     """Run ffmpeg, which reads `told` and writes the file behind the descriptor; write out what it wrote meanwhile."""
-    with _in_memory(told) as given:
+    given = memfd_with("chapters", told)  # all there when it is read: a pipe holds 64 KiB, and somebody has to fill it
+    try:
         process = _started(command, given, memory)
+    finally:
+        os.close(given)
     said: str | None = None
     with process:
         while said is None:
@@ -209,15 +213,7 @@ def _run(command: tuple[str, ...], told: str, fd: int, memory: int, looks: PassW
         raise KeptAsReceived(_failure(process.returncode, said, memory))
 
 
-def _in_memory(text: str) -> BinaryIO:
-    """A file of that, which is all there when it is read: a pipe holds 64 KiB, and somebody has to fill it."""
-    file = os.fdopen(os.memfd_create("chapters"), "w+b")
-    file.write(text.encode())
-    file.seek(0)
-    return file
-
-
-def _started(command: tuple[str, ...], given: BinaryIO, memory: int) -> subprocess.Popen[str]:
+def _started(command: tuple[str, ...], given: int, memory: int) -> subprocess.Popen[str]:
     before = resource.getrlimit(resource.RLIMIT_DATA)
     # Inherited: a confined process cannot set the limits of another one
     resource.setrlimit(resource.RLIMIT_DATA, (round(memory * MEMORY_SHARE), before[1]))

@@ -18,6 +18,7 @@ from typing import Annotated, Final, TypeVar
 import msgspec
 
 from streamvaultd.base.lanes import Lanes
+from streamvaultd.base.memory_file import memfd_with
 from streamvaultd.base.networks import reachable
 from streamvaultd.base.threads import in_thread
 from streamvaultd.config.live_settings import LiveSettings
@@ -30,7 +31,6 @@ from streamvaultd.errors import MemoryFull
 from streamvaultd.recording.chat.chat_files import ChatFiles, close_all, part_name
 from streamvaultd.recording.ports import Memory
 from streamvaultd.recording.streamlink.commands import resolv_conf
-from streamvaultd.scopes.launcher import memfd_with
 from streamvaultd.scopes.ports import Access, Command
 from streamvaultd.scopes.runs import OnExit, Place, Runs
 

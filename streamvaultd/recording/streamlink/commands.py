@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
+from streamvaultd.base.memory_file import memfd_with
 from streamvaultd.base.networks import reachable
 from streamvaultd.base.threads import in_thread
 from streamvaultd.config.credentials import Options
@@ -23,7 +24,6 @@ from streamvaultd.recording.streamlink.command import (
 )
 from streamvaultd.recording.streamlink.current import Streamlinks
 from streamvaultd.recording.streamlink.installation import roots_for
-from streamvaultd.scopes.launcher import memfd_with
 from streamvaultd.scopes.ports import Access
 
 RESOLV_CONF: Final = Path("/etc/resolv.conf")
