@@ -107,7 +107,10 @@ def _once(times: Mapping[int, bytes]) -> dict[bytes, int]:
 
 
 def by_content(older: Source, newer: Source) -> Sides | None:
-    """By the frames that both have, whatever their clocks say; None without enough of them."""
+    """By the frames that both have, where a clock stood still; None without enough of them.
+
+    Clocks that go on are right: what was on air twice is there twice.
+    """
     heads = first_beats(newer, 0, newer.size)
     clock = clock_of(heads)
     place = None if clock is None else common_place(older, newer, clock, REACH)
@@ -119,6 +122,9 @@ def by_content(older: Source, newer: Source) -> Sides | None:
     is_cut = newer.size > REACH or _count(yours) > FRAMES_MAX
     while _count(yours) > FRAMES_MAX:
         yours.pop()
+    stood = _is_still(mine), _is_still(yours)
+    if not any(stood):
+        return None
     times = aligned(_timed(mine), _timed(yours), clock)
     if times is None:
         return None
@@ -126,7 +132,7 @@ def by_content(older: Source, newer: Source) -> Sides | None:
     if sides[0] is None or sides[1] is None:
         return None
     sides[1].is_cut = is_cut
-    sides[0].is_still, sides[1].is_still = _is_still(mine), _is_still(yours)
+    sides[0].is_still, sides[1].is_still = stood
     first = min(min(each) for each in times[1].values()) % ts.WRAP
     return Sides(sides[0], sides[1], first, clock)
 
