@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import subprocess
-from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,8 +14,8 @@ from streamvaultd.media.left_out import left_out
 from streamvaultd.media.plan import Plan, plan_join
 from streamvaultd.media.seam import Certainty, SeamKind
 from streamvaultd.media.splice import Splice
-from tests.component.test_join_muxed import AUDIO_PID, SECONDS, broadcast, digests, muxed
-from tests.component.test_join_woven import VIDEO_PID, lacking, packets_of
+from tests.component.test_join_muxed import AUDIO_PID, SECONDS, broadcast, muxed
+from tests.component.test_join_woven import VIDEO_PID, assert_each_once, lacking
 from tests.fakes.memory import BytesSource
 
 pytestmark = pytest.mark.timeout(600)  # real programs, on whatever machine
@@ -55,15 +54,7 @@ def assert_once(broadcast: Path, *captures: bytes) -> tuple[Plan, bytes]:
     sources = [BytesSource(data) for data in captures]
     [plan] = plan_join(sources, RECEIVED)
     data = Splice(sources, plan.pieces).read(0, plan.size)
-    for stream in ("v", "a"):
-        # the last one may be torn
-        had = {packet for capture in captures for packet in packets_of(broadcast, capture, stream)[:-1]}
-        found = packets_of(broadcast, data, stream)
-        assert {packet: times for packet, times in Counter(found).items() if times > 1} == {}
-        assert had - set(found) == set()
-        places = {packet: place for place, packet in enumerate(digests(broadcast, stream))}
-        order = [places[packet] for packet in found if packet in places]
-        assert order == sorted(order)
+    assert_each_once(broadcast, data, captures, torn=1)
     assert left_out(sources, [plan]) == []
     return plan, data
 

@@ -108,18 +108,23 @@ async def test_what_somebody_has_changed_is_theirs(root: Path, tmp_path: Path) -
         assert [file["path"] for file in told["files"]] == [str(pictured.sheet)]
 
 
-@pytest.mark.parametrize("name", ["../other/show.ts", "/etc/passwd", "a/../b", "", "a//b", "."])
-async def test_a_manifest_that_names_what_is_elsewhere_is_none(root: Path, tmp_path: Path, name: str) -> None:
+async def assert_unreadable(root: Path, folder: Path, **made: str) -> None:
+    """A manifest that says this of what was made brings nothing back."""
     pictured = Pictured(root)
-    async with house(tmp_path / "lost.db", root) as home:
+    async with house(folder / "lost.db", root) as home:
         done = await pictured.make(home)
     manifest = manifest_of(root, done)
     told = json.loads(manifest.read_text())
-    told["made"][0]["name"] = name
+    told["made"][0] |= made
     manifest.write_text(json.dumps(told))
-    async with house(tmp_path / "new.db", root) as home:
+    async with house(folder / "new.db", root) as home:
         assert list((await home.run()).values()) == [RescanVerdict.UNREADABLE]
         assert await home.store.list(all=True) == []
+
+
+@pytest.mark.parametrize("name", ["../other/show.ts", "/etc/passwd", "a/../b", "", "a//b", "."])
+async def test_a_manifest_that_names_what_is_elsewhere_is_none(root: Path, tmp_path: Path, name: str) -> None:
+    await assert_unreadable(root, tmp_path, name=name)
 
 
 async def test_it_goes_with_the_media_and_leaves_no_folder(root: Path, tmp_path: Path) -> None:
@@ -260,15 +265,7 @@ async def test_a_row_that_another_hand_broke_costs_itself(root: Path, tmp_path: 
 
 @pytest.mark.parametrize("step", ["", "a\0b", "../x", "A", "a\n", "x" * 65])
 async def test_a_manifest_whose_step_has_no_name_is_none(root: Path, tmp_path: Path, step: str) -> None:
-    pictured = Pictured(root)
-    async with house(tmp_path / "lost.db", root) as home:
-        done = await pictured.make(home)
-    manifest = manifest_of(root, done)
-    told = json.loads(manifest.read_text())
-    told["made"][0]["step"] = step
-    manifest.write_text(json.dumps(told))
-    async with house(tmp_path / "new.db", root) as home:
-        assert list((await home.run()).values()) == [RescanVerdict.UNREADABLE]
+    await assert_unreadable(root, tmp_path, step=step)
 
 
 END = dict[str, Callable[[int], Done | Failed]]
