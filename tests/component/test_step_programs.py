@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -82,6 +83,21 @@ def test_a_length_that_is_not_known_or_wrong_gives_a_picture_all_the_same(
     media: Path, tmp_path: Path, duration: int | None
 ) -> None:
     job = Job(tmp_path, media / "all.ts", duration=duration)
+    assert job.run()["ok"]
+    assert (job.folder / "a b-thumb.jpg").read_bytes().startswith(JPEG)
+
+
+def test_nothing_behind_the_place_is_an_error_of_some_versions_and_the_start_has_a_picture(
+    media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ffmpeg 7 ends with 234 where nothing was written, ffmpeg 5 with 0."""
+    folder, real = tmp_path / "bin", shutil.which("ffmpeg")
+    folder.mkdir()
+    told = 'for word; do draft="${word#file:}"; done; [ -s "$draft" ] || { echo Nothing was written >&2; exit 234; }'
+    (folder / "ffmpeg").write_text(f'#!/bin/sh\n{real} "$@"\n{told}\n')
+    (folder / "ffmpeg").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    job = Job(tmp_path, media / "all.ts", duration=3_000_000)
     assert job.run()["ok"]
     assert (job.folder / "a b-thumb.jpg").read_bytes().startswith(JPEG)
 

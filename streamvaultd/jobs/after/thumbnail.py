@@ -28,12 +28,17 @@ def make(spec: StepSpec, made: Making) -> None:
     if not made.command(("ffprobe", *LOCAL, *STREAMS, f"file:{part.path}")).strip():
         made.note("it has no pictures to make a thumbnail of")
         return
+    why = StepFailed("ffmpeg finds no key frame")
     for second in _places(part):
-        made.command(_command(part.path, second, fresh(draft)))
+        try:
+            made.command(_command(part.path, second, fresh(draft)))
+        except StepFailed as error:  # as some versions end where nothing is behind the place
+            why = error
+            continue
         if draft.exists() and draft.stat().st_size:
             made.publish(draft, final)
             return
-    raise StepFailed("ffmpeg finds no key frame")
+    raise why
 
 
 def _places(part: MediaPart) -> tuple[float, ...]:
