@@ -51,7 +51,7 @@ READING_LIMITS: Final = Limits(
 URL: Final = "man:streamvaultd(8)"
 
 OnDefect = Callable[[str, Exception], None]
-"""Is told the method, and what was raised in it."""
+"""Gets the method, and what was raised in it."""
 
 
 class Group(Protocol):

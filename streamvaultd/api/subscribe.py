@@ -21,7 +21,7 @@ DEFAULT_TOPICS: Final = frozenset({"recordings", "events"})
 
 
 class FeedStore(Protocol):
-    """What a subscriber is told besides the news; raises StoreUnavailable."""
+    """What a subscriber gets besides the news; raises StoreUnavailable."""
 
     async def find(self, name_or_id: str) -> Recorder: ...
     async def stream(self, stream: int) -> StreamRow | None: ...

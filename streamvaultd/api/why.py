@@ -134,7 +134,7 @@ class _Stories:
 
     def _after(self, number: int, end: int) -> Iterator[EventRow]:
         for event in self._events[end + 1 : end + STORY_MAX]:
-            if event.kind != Notice.CAUSE_CORRECTED:  # that of this segment is told wherever it comes
+            if event.kind != Notice.CAUSE_CORRECTED:  # that of this segment stands where it comes
                 yield event
             if _is_settled(event, number):
                 return

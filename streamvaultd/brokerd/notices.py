@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the broker tells people: to the journal with a MESSAGE_ID, or to whoever has started it by hand."""
+"""What the broker tells people: to the journal with a MESSAGE_ID, or to the person who started it by hand."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 else:
 
     def dataclass_transform(**_options: object) -> object:
-        """What a type checker is told; nothing at run time."""
+        """What a type checker sees; nothing at run time."""
         return lambda kind: kind
 
 

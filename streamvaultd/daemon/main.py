@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""streamvaultd: the settings, the store, then the service until it is told to stop."""
+"""streamvaultd: the settings, the store, then the service until a signal stops it."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from streamvaultd.scopes.lacks import seen_from_outside
 
 
 async def serve(places: Places, settings: Settings, mistakes: Sequence[VaultError]) -> None:
-    """Run the daemon until it is told to stop.
+    """Run the daemon until a signal stops it.
 
     Settings with mistakes do not keep it from starting: recordings go on that nobody else would take care of. The last
-    ones without apply, and the mistakes are told as an error.
+    ones without apply, and the journal has the mistakes as an error.
     """
     try:
         async with founded(places, settings) as base:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reloads: the settings are read again, and what goes by them is told."""
+"""Reloads: the settings are read again, and every part that goes by them gets them."""
 
 from __future__ import annotations
 

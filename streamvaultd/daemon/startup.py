@@ -13,7 +13,7 @@ from streamvaultd.reporting.notices import START_WAITS, Journal
 T = TypeVar("T")
 
 MOMENT: Final = 2.0
-"""What takes longer than this (s) is told in the journal."""
+"""The journal names what takes longer than this (s)."""
 
 WITNESS_LIMIT: Final = 5.0
 """A witness of how segments ended is waited for no longer (s): what it knows is heard when it answers."""

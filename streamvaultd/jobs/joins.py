@@ -40,7 +40,7 @@ ROOM_WAIT_MAX: Final = 7 * 86400.0
 
 
 TITLES_MAX: Final = 1 << 20
-"""Bytes of titles that a join is told; what is behind them has no chapter of its own."""
+"""Bytes of titles that a join gets; what is behind them has no chapter of its own."""
 
 _Bytes = Annotated[int, msgspec.Meta(ge=ranges.BYTES.low, le=ranges.BYTES.high)]
 _Number = Annotated[int, msgspec.Meta(ge=ranges.SEGMENT.low, le=ranges.SEGMENT.high)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The program that joins: what it is told, where it runs and what it may reach; and where it leaves its report."""
+"""The program that joins: what it gets to know, where it runs, what it may reach; and where it leaves its report."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class JoinRuns:
         return self.reports / f"job-{job}.json"
 
     def spec(self, recorder: Recorder, join: int, output: Path) -> dict[str, object]:
-        """What it is told of the recording; `output` is the result's path without its suffix."""
+        """What it gets to know of the recording; `output` is the result's path without its suffix."""
         recording = recorder.recording
         parts = [segment for segment in recorder.segments if segment.size > 0]
         return {

@@ -24,7 +24,7 @@ class JobLedger(Protocol):
 
 
 class Inbox(Protocol):
-    """Where the end of a join is told."""
+    """Where the end of a join goes to."""
 
     def post(self, recording: int, event: JoinEnded) -> None: ...
 

@@ -39,7 +39,7 @@ class Unheard:
     """A listener for those whom nobody follows."""
 
     def on_progress(self, recording: int) -> None:
-        """Who asks is told."""
+        """Who asks gets it."""
 
 
 class JoinProgress:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is written of recordings: their rows, and what was announced.
 
-A save that fails does not stop a capture: it is told, kept, and tried again until the store takes it, whole.
+A save that fails does not stop a capture: it is an event, kept, and tried again until the store takes it, whole.
 """
 
 from __future__ import annotations
@@ -70,4 +70,4 @@ class Books:
                 cause=told.cause,
             )
         except StoreUnavailable:
-            return  # the journal has it; that the store fails is told by the save
+            return  # the journal has it; the save says that the store fails

@@ -13,7 +13,7 @@ from streamvaultd.reporting.notices import FILES_TROUBLE, Journal
 
 
 class Cleaning:
-    """What cannot be removed is told in the journal."""
+    """The journal names what cannot be removed."""
 
     def __init__(self, *, removal: Removal, inbox: Inbox, clock: Clock, journal: Journal) -> None:
         self._removal = removal

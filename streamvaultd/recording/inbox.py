@@ -19,7 +19,7 @@ SETTLED_KEPT: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """An event of a recording; `done` is told what came of it."""
+    """An event of a recording; `done` gets what came of it."""
 
     recording: int
     event: Event

@@ -77,7 +77,7 @@ class Witnesses:
         self._inbox.post(run.recording, spoke)
 
     async def preferred(self, recorder: Recorder) -> str | None:
-        """The quality to ask for; one that is told in a moment is waited for, since another would not join exactly."""
+        """The quality to ask for; one that comes in a moment is waited for, since another would not join exactly."""
         attempt = quality_to_come(recorder, self._clock.now().monotonic)
         if attempt is None:
             return preferred_quality(recorder)

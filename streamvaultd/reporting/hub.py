@@ -15,7 +15,7 @@ from streamvaultd.core.watching.model import Watched
 from streamvaultd.errors import SubscriberTooSlow
 
 SUBSCRIBER_BACKLOG_MAX: Final = 256
-"""News that may wait for one subscriber; one that reads more slowly is told so and closed."""
+"""News that may wait for one subscriber; one that reads more slowly gets an error and is closed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -219,7 +219,7 @@ TARGETS: Final[Mapping[str, Entry]] = {
 
 
 EXPECTED_DEATHS: Final = frozenset({Cause.HOST_SHUTDOWN})
-"""Causes of deaths that nobody is surprised at: they are told as a notice."""
+"""Causes of deaths that nobody is surprised at: the journal has them as notices."""
 
 
 def priority_of(notice: Notice, cause: str | None) -> int:
@@ -255,7 +255,7 @@ class Said:
 
 
 class Listener(Protocol):
-    """Hears what the journal is told."""
+    """Hears what goes to the journal."""
 
     def hear(self, said: Said) -> None:
         """Must not wait."""

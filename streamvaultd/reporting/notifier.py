@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Notifies people of what the journal is told: runs core/notifying.py. Nothing waits for it.
+"""Notifies people of what goes to the journal: runs core/notifying.py. Nothing waits for it.
 
 What is said is taken up by Heard.hear(), which returns at once. What waits when the daemon ends is not sent any more;
 the journal has all of it.
@@ -45,7 +45,7 @@ TOPICS: Final[Mapping[str, Topic]] = {
 """By MESSAGE_ID: what of the journal somebody may be notified of."""
 
 EXPECTED: Final = 5
-"""A death of this level or a lower one surprises nobody, and is told nobody."""
+"""A death of this level or a lower one surprises nobody, and nobody is notified of it."""
 
 
 class Sent(Protocol):

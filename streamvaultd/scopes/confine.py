@@ -94,7 +94,7 @@ REFUSED: Final[dict[str, tuple[int | None, int | None]]] = {
     "setpriority": (141, 140), "ioprio_set": (251, 30), "sched_setscheduler": (144, 119), "sched_setattr": (314, 274),
     "sched_setparam": (142, 118), "sched_setaffinity": (203, 122),
     "migrate_pages": (256, 238), "move_pages": (279, 239),
-    # what happens in folders of others is told of without their being opened
+    # what happens in folders of others is heard of without their being opened
     "inotify_init": (253, None), "inotify_init1": (294, 26), "inotify_add_watch": (254, 27),
     "kexec_load": (246, 104), "kexec_file_load": (320, 294),
 }  # fmt: skip

@@ -34,7 +34,7 @@ UMASK: Final = 0o027
 
 @dataclass(slots=True, kw_only=True)
 class Spawned:
-    """A shim that waits at its gate. Whoever holds this owns the three descriptors and reaps the process by pidfd.
+    """A shim that waits at its gate. Its holder owns the three descriptors and reaps the process by pidfd.
 
     `exit_fd` is the read end of the pipe that gets the exit record.
     """
@@ -157,7 +157,7 @@ def clean_environment(home: Path) -> dict[str, str]:
     return {
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "LANG": "C.UTF-8",
-        "PYTHONUNBUFFERED": "1",  # what streamlink has written is in the file, whoever kills it
+        "PYTHONUNBUFFERED": "1",  # what streamlink has written is in the file, no matter what kills it
         "HOME": str(home),
         "XDG_CONFIG_HOME": str(home / "config"),
         "XDG_DATA_HOME": str(home / "data"),

@@ -42,7 +42,7 @@ class Scratch:
         self._lock = Lock()
 
     def give(self, run: str, *, is_browser: bool) -> Path:
-        """The scratch folder of a run, for whoever starts it to make. A small file system has one run, or none."""
+        """The scratch folder of a run, which its starter has to make. A small file system has one run, or none."""
         with self._lock:
             if not is_browser and run not in self._given:
                 taken = set(self._given.values())

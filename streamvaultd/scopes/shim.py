@@ -103,7 +103,7 @@ class Log:
         return not self.at_end
 
     def close(self) -> None:
-        """Take the rest without waiting for whoever else holds the pipe open; the last line may lack its end."""
+        """Take the rest without waiting for others that hold the pipe open; the last line may lack its end."""
         reads = 0
         while reads < DRAIN_MAX and self.read():
             reads += 1
@@ -382,7 +382,7 @@ def main(argv: list[str]) -> None:
     context = content_of(context_fd)
     rules = None if rules_fd is None else json.loads(content_of(rules_fd))
     supervise(argv[argv.index("--") + 1 :], context, exit_fd, keep, rules)
-    # All that is to be told is told: what an interpreter tidies up at its end would only delay the replacement
+    # All is said that is to be said: what an interpreter tidies up at its end would only delay the replacement
     os._exit(0)
 
 

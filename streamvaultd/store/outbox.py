@@ -155,7 +155,7 @@ def next_batch(connection: Connection, limit: int) -> Batch | None:
 
 
 def _tell_nobody(_what: str) -> None:
-    """An export tells; a catalogue is told again and again."""
+    """An export tells once; a catalogue hears it again and again."""
 
 
 def forget(connection: Connection, last: int) -> None:

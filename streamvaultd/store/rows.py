@@ -228,7 +228,7 @@ def _policy(stored: object) -> Policy:
 
 
 def _hold(name: str, value: object, allowed: ranges.Range) -> None:
-    """Raise ValueError for a number that is not in its range; what is no number is told of by _checked()."""
+    """Raise ValueError for a number that is not in its range; what is no number is for _checked()."""
     if isinstance(value, int | float) and not allowed.holds(value):
         raise ValueError(ranges.wrong(name, value, allowed))
 

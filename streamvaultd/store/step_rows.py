@@ -172,7 +172,7 @@ def _write(
 
 
 def _tell(connection: Connection, row: StepRow, at: int) -> None:
-    """An event, in the transaction in which it happens, so it is told once."""
+    """An event, in the transaction in which it happens: it comes once."""
     is_done = row.status is StepStatus.DONE
     insert_event(
         connection,

@@ -10,7 +10,7 @@ A handler answers in one of two ways:
   methods named in `ServedInterface.streaming` answer ExpectedMore instead.
 
 A VaultError becomes the error reply of its name. Anything else that a handler raises is a defect of this program. In
-a method of `ServedInterface.contained`, which only looks, it becomes an InternalError, and `on_defect` is told. In any
+a method of `ServedInterface.contained`, which only looks, it becomes an InternalError, and `on_defect` gets it. In any
 other it ends `Server.serve()` and reaches whatever runs that: nobody knows what it has left half done. A client that
 hangs up cancels its handler, except for a oneway call, whose client need not wait.
 """

@@ -87,7 +87,7 @@ class Screen:
             self._err.flush()
             return self._given.readline()
         except KeyboardInterrupt:
-            self._err.write("\n")  # what is told then begins a line
+            self._err.write("\n")  # what comes then begins a line
             raise
 
     @property

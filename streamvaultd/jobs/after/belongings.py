@@ -26,7 +26,7 @@ _FOLDER: Final = re.compile(_PART + r"\.[a-z0-9]{1,20}", re.ASCII)
 def belongs(path: PurePath, result: PurePath) -> bool:
     """Whether a path is one that a step may make of a result: NAME-thumb.jpg, NAME.part2.nfo, NAME.trickplay/….
 
-    `result` is the first of its files; no media are such a file, whoever they are of.
+    `result` is the first of its files; no media are such a file, no matter whose.
     """
     folder, stem = result.parent, result.stem
     if not is_name(path) or not path.is_absolute() or ".." in path.parts or not path.is_relative_to(folder):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the program of every step is made of: what it is told, how it gives files their names, and its report.
+"""What the program of every step is made of: what it gets to know, how it gives files their names, and its report.
 
 Run as `python3 -m streamvaultd.jobs.after.NAME` in a scope of its own. Reads one JSON object (StepSpec) from stdin,
 and writes its report: {"ok": true, "files": […], "notes": […]}, or {"ok": false, "error": …} with "forGood": true if
@@ -78,7 +78,7 @@ class MadeFile(msgspec.Struct, frozen=True):
 
 
 class StepSpec(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
-    """What a step is told. `result` is the first of `parts`; all that is made has to be below `folder`.
+    """What a step gets to know. `result` is the first of `parts`; all that is made has to be below `folder`.
 
     `policy` is that of the recording, `made` what earlier steps made of it, `seams` as the join measured them (their
     fields have the names of core/model.SeamRecord), `work` a folder for drafts. Dates are µs since 1970.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The programs of steps: what each is told, where it runs and what it may reach; and where it leaves its report."""
+"""The programs of steps: what each gets to know, where it runs, what it may reach; where it leaves its report."""
 
 from __future__ import annotations
 

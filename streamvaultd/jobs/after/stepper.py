@@ -102,7 +102,7 @@ class Steps:
             self._wanted.clear()
             try:
                 wait = await self._look()
-            except VaultError:  # whoever saves something tells that
+            except VaultError:  # the one that saves says so
                 wait = TROUBLE_CHECK
             try:
                 async with asyncio.timeout(wait):

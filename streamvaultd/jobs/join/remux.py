@@ -80,7 +80,7 @@ def to_mp4(
 ) -> Path:
     """Make an MP4 of a transport stream, prove it, and remove the transport stream; the MP4's path.
 
-    `reserve`: bytes to leave free; `memory`: bytes that the job may have; `moved` is told how many bytes came. One
+    `reserve`: bytes to leave free; `memory`: bytes that the job may have; `moved` gets how many bytes came. One
     that an earlier run made is accepted if it is as good; where one `has_failed`, maybe for this, none is made.
     Raises KeptAsReceived and OSError; then the transport stream is there.
     """

@@ -10,7 +10,7 @@ Shared extents have to begin at a block in both files. What is between two piece
 (null packets, ISO/IEC 13818-1 2.4.1; a free box, ISO/IEC 14496-12 8.1.2) until the next piece falls on one.
 
 Appending is the only way that changes a segment, and only behind its end. Before that an intent is put on disk beside
-it: which file, and how long it was. Whoever finds an intent takes the file to be that long. It goes with the segment:
+it: which file, and how long it was. Who finds an intent takes the file to be that long. It goes with the segment:
 a job that is run again after its report finds the segments as they were.
 """
 

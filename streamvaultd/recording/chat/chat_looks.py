@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Looks at what captures tell of themselves: for whoever asks, and for the events of holes."""
+"""Looks at what captures tell of themselves: for clients that ask, and for the events of holes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from streamvaultd.reporting.entry import Entry
 from streamvaultd.reporting.notices import CHAT_GAP, CHAT_LOST, Journal
 
 LONG: Final = 30.0
-"""A chat that is not heard for so long (s) is told before it is heard again."""
+"""A chat that is not heard for so long (s) is an event before it is heard again."""
 
 LIVE: Final = (ChatState.CAPTURING, ChatState.STOPPING)
 """A run that captures is there."""

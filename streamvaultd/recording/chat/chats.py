@@ -270,7 +270,7 @@ class Chats:
             await self._conclude(chat, Evidence(), self._clock.now())
 
     async def _conclude(self, chat: Chat, told: Evidence, at: Moment) -> None:
-        """A run is over: nothing of it is left when that is told."""
+        """A run is over: nothing of it is left by then."""
         if chat.names in self._ending:
             return
         self._ending.add(chat.names)

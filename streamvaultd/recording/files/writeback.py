@@ -50,7 +50,7 @@ class Held(Protocol):
 
 
 class Writeback:
-    """Syncs the files that it is told of every `sync_interval` seconds, as long as they grow.
+    """Syncs the files that it knows of every `sync_interval` seconds, as long as they grow.
 
     Each of `listeners` is called with run and error from the event loop when a file cannot be synced, once until it
     can again or the error is another one. Some of what was written is lost then.

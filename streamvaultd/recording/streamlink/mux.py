@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 PROGRAM: Final = "ffmpeg"
 ASKED: Final = "mpegts"
-"""The format that streamlink is told; any other is the administrator's choice."""
+"""The format that streamlink is given; any other is the administrator's choice."""
 
 LOOK: Final = 1 << 16
 """Bytes at a pipe's start that are looked at; a pipe holds no more."""

@@ -2,7 +2,7 @@
 """What metrics say of the daemon at one moment: plain figures, no format. Pure: no file, no clock, no library.
 
 Nothing here is labelled with what a client or a source can choose (names, URLs, numbers): labels are words of a fixed
-list, or file systems that are recorded to, of which DISKS_MAX are told.
+list, or file systems that are recorded to, DISKS_MAX of them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from streamvaultd.core.model import Recorder, Segment, State
 from streamvaultd.core.watching.model import Mood
 
 DISKS_MAX: Final = 32
-"""File systems of which is told."""
+"""File systems that have figures."""
 
 RECORDINGS_MAX: Final = 4096
 """Recordings of which is remembered which of their segments were counted."""
@@ -71,7 +71,7 @@ class DiskFigures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """Everything that is told, at one moment. `store_up` is False where the store's sums are those of before, and
+    """All figures, at one moment. `store_up` is False where the store's sums are those of before, and
     `has_sums` where there are none: they are 0 then, which is not to be told."""
 
     version: str

@@ -2,7 +2,7 @@
 """Gathers the figures for metrics, and keeps those who ask for them from being a burden.
 
 Sums over the store are taken at most every FRESH seconds, however often is asked, and never waited for longer than
-STORE_LIMIT: captures use the same thread. Providing metrics may fail; that is told once, tried again, and is all.
+STORE_LIMIT: captures use the same thread. Providing metrics may fail: the journal says so once, and it is tried again.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class Meter:
 
 
 async def provide(what: str, work: Callable[[], Awaitable[None]], pause: float, journal: Journal) -> None:
-    """Do `work` for ever, again `pause` seconds after it is done; what fails is told once until it goes well again."""
+    """Do `work` for ever, again `pause` seconds after it is done. A failure is told once, until it goes well again."""
     is_told = False
     while True:
         wait = pause

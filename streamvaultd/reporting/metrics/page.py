@@ -54,7 +54,7 @@ class _Figures(Collector):
 
 
 def families(found: Snapshot, rising: Rising) -> Iterable[Metric]:
-    """The families of a snapshot; its sums as they are told, of which `rising` remembers those before."""
+    """The families of a snapshot; its sums as they are, of which `rising` remembers those before."""
     yield _gauge("build_info", "Which version runs; always 1.", {found.version: 1}, "version")
     yield _gauge("store_up", "Whether the store has answered; if not, its sums are those of before.", found.store_up)
     if found.has_sums:

@@ -53,7 +53,7 @@ class MetricsServer:
         try:
             await asyncio.Event().wait()
         finally:
-            server.close()  # not waited for: whoever is connected must not hold up the daemon's end
+            server.close()  # not waited for: a client that stays connected must not hold up the daemon's end
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections += 1

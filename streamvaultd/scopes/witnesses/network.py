@@ -23,7 +23,7 @@ from pyroute2.netlink.rtnl.rtmsg import rtmsg
 from streamvaultd.base.fds import persist, readable
 
 BACK_INTERVAL: Final = 10.0
-"""That the network is back is told at most once in this time (s); a machine with containers changes all day."""
+"""At most once in this time (s) is the network said to be back; a machine with containers changes all day."""
 READS_MAX: Final = 16
 """Datagrams that are read before the event loop has its turn again."""
 
@@ -113,7 +113,7 @@ class LinkWatch:
     """Follows links and routes.
 
     `listeners` are called when the network may be back: a default route was set, or a link works that did not; at
-    once, but at most every BACK_INTERVAL; of several changes in between, the last one is told at its end.
+    once, but at most every BACK_INTERVAL; of several changes in between, the last one comes at its end.
     `on_trouble(why)` is called once if the kernel does not tell; that is tried again.
     """
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ends of processes, as events: a pidfd becomes readable when its process is gone, whoever its parent is.
+"""Ends of processes, as events: a pidfd becomes readable when its process is gone, whatever its parent is.
 
 pidfd_open(2), and the exit record that the shim leaves in a pipe (shim.py tells its format).
 """

@@ -3,7 +3,7 @@
 
 `step(state, event)` returns the next state and what to do; every event carries its instant, in seconds of one clock
 that never goes back. `due(state)` is when to be woken with a Tick. A connection is a Link, by a number that is used
-once: what is told of another one is late, and means nothing.
+once: what is heard of another one is late, and means nothing.
 
 Nothing is kept of a link before the server has confirmed that it is in the channel. When the server says that it will
 close a link (RECONNECT), another one is opened first, and both are kept for a while: what comes twice has one id.
@@ -173,7 +173,7 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """Close it; nothing more is told of it."""
+    """Close it; nothing more is heard of it."""
 
     link: int
 
@@ -274,7 +274,7 @@ def _on_opened(state: State, link: Link, at: float) -> tuple[State, Effects]:
 
 
 def _introduce(state: State, link: Link, at: float, *, is_twitch: bool) -> tuple[State, Effects]:
-    """Twitch wants a password, whichever; other servers refuse whoever gives one that they do not want."""
+    """Twitch wants a password, whichever; other servers refuse a client that gives one that they do not want."""
     if link.is_introduced:
         return _put(state, link), ()
     nick = _nick(state, link)

@@ -7,7 +7,7 @@ or ""), status and turn (descriptors, or null). The server's certificate and nam
 Each line is {"r": microseconds since 1970, "m": microseconds of CLOCK_MONOTONIC, "l": the raw line}; "b" instead of
 "l", in base64, for one that is no UTF-8; and "e" for what happened to the capture itself: begun, joined (away: seconds
 without), lost. The output is only ever added to, synced every few seconds, and its last line may be torn by a crash:
-whoever adds to it later begins with an empty line, which means nothing.
+what adds to it later begins with an empty line, which means nothing.
 
 `status` is a file of STATUS_SIZE bytes that is written over: a JSON object, padded with blanks.
 """

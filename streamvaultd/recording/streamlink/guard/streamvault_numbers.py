@@ -216,7 +216,7 @@ def parse(lines: list[str]) -> Listing | None:
 
 
 def shifted(lines: list[str], listing: Listing, shift: int, beginnings: int) -> list[str]:
-    """The playlist with other numbers. What was encrypted with the number as its vector is told the source's own.
+    """The playlist with other numbers. What was encrypted with the number as its vector gets the source's own.
 
     What an encoder that began anew has under the same address, an initialisation or a key, is another one: streamlink
     takes a fragment for another address, and servers never see it.

@@ -4,7 +4,7 @@
 A server, or something on the way, may drop a connection without a word. streamlink waits for its time-out then, the
 same for all sources, while a small window moves on. How long the window is, each media playlist tells. A server that
 is as slow as that loses nothing: it is asked once more, with streamlink's own limit, and is waited for from then on.
-What is learned is told in the log, for who decides how long a silence may last. So is a playlist that is refused, and
+What is learned goes to the log: the daemon decides how long a silence may last. So does a playlist that is refused, and
 one that is gone before its end was read: a run that has much to fetch reads it again when most of that is there, which
 may be too late.
 
@@ -67,7 +67,7 @@ class Patience:
         lengths = [float(length) for length in _LENGTH.findall(body)]
         if sum(lengths) > 0:
             self.windows[thread] = max(sum(lengths) / SHARE, 1.5 * max(lengths))
-            target = _TARGET.search(body)  # so often it is read again, however short its media segments are
+            target = _TARGET.search(body)  # the pause between two reads, however short its media segments are
             self.paces[thread] = sum(lengths), max(*lengths, float(target[1]) if target else 0.0)
             self.read_at[thread] = time.monotonic()
             self.refused.discard(thread)
