@@ -4,7 +4,7 @@
 A server, or something on the way, may drop a connection without a word. streamlink waits for its time-out then, the
 same for all sources, while a small window moves on. How long the window is, each media playlist tells. A server that
 is as slow as that loses nothing: it is asked once more, with streamlink's own limit, and is waited for from then on.
-What is learned goes to the log: the daemon decides how long a silence may last. So does a playlist that is refused, and
+What is learned goes to the log: the daemon decides how long a silence may last. So does a refused playlist, and
 one that is gone before its end was read: a run that has much to fetch reads it again when most of that is there, which
 may be too late.
 
