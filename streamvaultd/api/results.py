@@ -14,8 +14,8 @@ from streamvaultd.core.after.machine import StepRow, StepStatus
 from streamvaultd.core.listing import DoneJob
 from streamvaultd.core.model import JOIN, Recorder, SeamRecord
 from streamvaultd.errors import NoSuchSeam, RecordingUnreadable
-from streamvaultd.jobs.after.facts import files_of
-from streamvaultd.jobs.after.step_program import MadeFile
+from streamvaultd.jobs.after.facts import files_of, uploads_of
+from streamvaultd.jobs.after.step_program import MadeFile, Uploaded
 from streamvaultd.jobs.made import ResultPart, parse_made
 from streamvaultd.jobs.progress import Headway
 from streamvaultd.varlink.server import Call, Handler
@@ -76,11 +76,13 @@ class ResultApi:
 
     async def _steps(self, recorder: Recorder) -> list[View]:
         recording = recorder.recording.id
-        files = files_of(await self._store.steps_made(recording), recorder.path)
+        told = await self._store.steps_made(recording)
+        files = files_of(told, recorder.path)
         return [
             _step_view(
                 row,
                 [file for file in files if file.step == row.step],
+                uploads_of(each for each in told if each[0] == row.step),
                 self._progress.of(row.job) if row.job is not None and row.status is StepStatus.RUNNING else None,
             )
             for row in await self._store.steps(recording)
@@ -120,7 +122,7 @@ def _on_air_view(at: float, began: float, length: float) -> View:
     return {"atUSec": _usec(at), "began": round(ranges.USEC.nearest(began * 1000)), "lengthUSec": _usec(length)}
 
 
-def _step_view(row: StepRow, files: Sequence[MadeFile], headway: Headway | None) -> View:
+def _step_view(row: StepRow, files: Sequence[MadeFile], uploads: Sequence[Uploaded], headway: Headway | None) -> View:
     made = [{"path": str(file.path), "bytes": ranges.INT.nearest(file.bytes), "sha256": file.sha256} for file in files]
     return {"name": row.step, "status": row.status.value, "tries": row.tries, "files": made} | optional(
         required=row.is_required or None,
@@ -128,7 +130,18 @@ def _step_view(row: StepRow, files: Sequence[MadeFile], headway: Headway | None)
         why=row.why,
         job=row.job,
         progress=None if headway is None else progress_view(headway),
+        uploads=[_upload_view(upload) for upload in uploads] or None,
     )
+
+
+def _upload_view(upload: Uploaded) -> View:
+    return {
+        "remote": upload.remote,
+        "path": upload.path,
+        "bytes": upload.bytes,
+        "sha256": upload.sha256,
+        "at": {"realtime": upload.at},
+    }
 
 
 def _usec(ms: float | None) -> int | None:

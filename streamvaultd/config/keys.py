@@ -35,6 +35,7 @@ from streamvaultd.config.kinds import (
 from streamvaultd.config.notifications import TARGETS, TOPICS
 from streamvaultd.config.proxies import CHOICE, NAMES, URLS
 from streamvaultd.config.streamlink_options import OPTIONS
+from streamvaultd.config.uploads import REMOTES
 from streamvaultd.core.model import Container, Library
 from streamvaultd.core.topic import DEFAULT, Topic
 
@@ -170,6 +171,11 @@ SETTINGS: Final = (
     Setting("after", "library", choice(Library), "policy.library", "none", own=SAME,
             about="jellyfin: thumbnail, sheets and nfo are made, and names are those of episodes unless filename is "
                   "set. See MEDIA SERVERS."),
+    Setting("upload", "remotes", REMOTES, "policy.upload", [], own=SAME,
+            about="Remotes of rclone that get the joined file and what belongs to it, as NAME:PATH. How each is "
+                  "reached is in the credential rclone.conf. See UPLOADS."),
+    Setting("upload", "bandwidth", limit(size(8 << 10, 1 << 40)), "policy.upload_bandwidth", INFINITY, own=SAME,
+            about="How many bytes a second are sent to a remote, or read back from it, at most."),
     Setting("retention", "keep_for", limit(span(HOUR, TEN_YEARS)), "retention.keep_for",
             INFINITY, own=SAME,
             about="How long media are kept after the recording has ended. See WHAT IS KEPT."),
@@ -179,6 +185,8 @@ SETTINGS: Final = (
     Setting("retention", "keep_size", limit(size(1 << 20, 1 << 50)), "retention.keep_size",
             INFINITY, own=SAME,
             about="How much is kept of each streamer: the newest recordings that fit, and always the newest one."),
+    Setting("retention", "require_upload", FLAG, "retention.require_upload", default=True, own=SAME,
+            about="Whether media that are to be uploaded stay until all their remotes have them. See UPLOADS."),
     Setting("disk", "reserve", span(0, DAY), "disk_reserve", "5min",
             about="Recordings pause when the disk would be full in less than this, at the rate at which it fills."),
     Setting("disk", "floor", size(0, 1 << 50), "disk_floor", "16M",

@@ -162,6 +162,8 @@ class Policy:
     sheets: bool = False  # and contact sheets
     nfo: bool = False  # and what media servers read of it
     library: Library = Library.NONE  # all of that at once, and names
+    upload: tuple[str, ...] = ()  # the remotes of rclone that get it
+    upload_bandwidth: int | None = None  # bytes per second to and from them, None: as fast as it goes
     chat: bool = False  # its chat is captured, if its site is known to have one
     chat_channel: str = ""  # the channel on Twitch whose chat that is; "": the one that its URL names
 

@@ -64,7 +64,7 @@ POLICY: Final[Mapping[str, Range]] = {
     "rotate_age": SECONDS, "rotate_size": BYTES, "overlap_limit": SECONDS, "grace": SECONDS, "outage": SECONDS,
     "launch_timeout": SECONDS, "start_timeout": SECONDS, "stall_timeout": SECONDS, "stop_timeout": SECONDS,
     "start_attempts": COUNT, "memory_max": BYTES, "memory_ceiling": BYTES, "tasks_max": COUNT,
-    "job_memory_max": BYTES, "min_duration": SECONDS,
+    "job_memory_max": BYTES, "min_duration": SECONDS, "upload_bandwidth": BYTES,
 }  # fmt: skip
 
 EVIDENCE: Final[Mapping[str, Range]] = {

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from streamvaultd.daemon.base import Base
 from streamvaultd.daemon.recording import RecordingParts
@@ -18,8 +20,10 @@ from streamvaultd.upkeep.audit.repairs import Repairs
 from streamvaultd.upkeep.audit.salvage import Salvage
 from streamvaultd.upkeep.audit.snapshots import Snapshots
 from streamvaultd.upkeep.audit.survey import Survey
+from streamvaultd.upkeep.destinations import SettingsDestinations
 from streamvaultd.upkeep.pruning import Pruning
-from streamvaultd.upkeep.retention import Limits, Reprieve, Retention
+from streamvaultd.upkeep.retention import Reprieve, Retention
+from streamvaultd.watching.roster import Roster
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +38,19 @@ class Upkeep:
     audits: Audits
 
 
-def build_upkeep(base: Base, *, recording: RecordingParts, bus: UnitBus, limits: Limits, reprieve: Reprieve) -> Upkeep:
+def build_upkeep(base: Base, *, recording: RecordingParts, bus: UnitBus, limits: Roster, reprieve: Reprieve) -> Upkeep:
     """Repairs hear of each join that ends."""
     manager, store, clock, settings = recording.manager, base.store, base.clock, base.settings
-    pruning = Pruning(store=store, manager=manager, removal=recording.removal, clock=clock)
+    pruning = Pruning(store=store, manager=manager, removal=recording.removal, clock=clock, limits=limits)
     progress = JoinProgress(folder=base.places.state / "jobs", watcher=recording.media, listener=Unheard())
-    step_runs = StepRuns(runs=recording.runs, progress=progress, reports=base.places.state / "jobs", lanes=base.lanes)
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    destinations = SettingsDestinations(
+        policies=limits, settings=settings, folder=Path(credentials) if credentials else None
+    )
+    step_runs = StepRuns(
+        runs=recording.runs, progress=progress, reports=base.places.state / "jobs", lanes=base.lanes,
+        destinations=destinations,
+    )  # fmt: skip
     steps = Steps(store=store, runs=step_runs, pruning=pruning, journal=base.journal, clock=clock, tasks=base.tasks)
     retention = Retention(
         store=store, pruning=pruning, limits=limits, reprieve=reprieve, clock=clock, journal=base.journal

@@ -19,7 +19,7 @@ from streamvaultd.store.recordings import update_recording
 from streamvaultd.store.records import JobStatus
 from streamvaultd.store.rows import recording_values
 from streamvaultd.store.schema import recordings, segments, streamers, streams
-from streamvaultd.store.step_rows import insert_done
+from streamvaultd.store.step_rows import insert_done, plan_again
 from streamvaultd.store.stepped import SteppedStore
 
 if TYPE_CHECKING:
@@ -112,6 +112,7 @@ class RecoverableStore(SteppedStore):
             inserted = self._insert_rebuilt(connection, recorder, broadcast, made)
             for name, files in (steps or {}).items():
                 insert_done(connection, inserted.recording.id, name, files, recorder.since.realtime)
+            plan_again(connection, inserted)
             return inserted
 
         return await self._write(work)

@@ -29,7 +29,7 @@ from streamvaultd.store.ledger import parse_event, parse_job
 from streamvaultd.store.recordings import ROW_ERRORS
 from streamvaultd.store.rows import Present, parse_recorder
 from streamvaultd.store.schema import KEPT, WANTED, events, jobs, recordings, segments, streamers, streams
-from streamvaultd.store.step_rows import HELD
+from streamvaultd.store.step_rows import HELD, UNSENT
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, RowMapping, Select, Table
@@ -271,7 +271,10 @@ def _prunable(
 
 def _results(connection: Connection, streamer: str) -> list[Result]:
     which = [_HAS_RESULT, *_of_streamer(recordings.c.streamer_id, streamer)]
-    columns = select(recordings.c.id, recordings.c.end_time, recordings.c.bytes, recordings.c.kept, HELD.label("held"))
+    columns = select(
+        recordings.c.id, recordings.c.end_time, recordings.c.bytes, recordings.c.kept,
+        HELD.label("held"), UNSENT.label("unsent"),
+    )  # fmt: skip
     try:
         return [_result(row) for row in connection.execute(columns.where(*which)).mappings()]
     except ROW_ERRORS:
@@ -287,4 +290,7 @@ def _result(row: RowMapping) -> Result:
     size = 0 if row["bytes"] is None else row["bytes"]  # a rebuilt row may not know it
     if not isinstance(size, int):
         raise TypeError(size)
-    return Result(recording=row["id"], ended=row["end_time"], size=size, kept=row["kept"], has_steps=bool(row["held"]))
+    return Result(
+        recording=row["id"], ended=row["end_time"], size=size, kept=row["kept"],
+        has_steps=bool(row["held"]), is_unsent=bool(row["unsent"]),
+    )  # fmt: skip

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import Text, cast, exists, func, insert, select, update
 
 from streamvaultd.core import ranges
-from streamvaultd.core.after.graph import wanted
+from streamvaultd.core.after.graph import UPLOAD, wanted
 from streamvaultd.core.after.machine import (
     Begun,
     Done,
@@ -48,6 +48,11 @@ HELD: ColumnElement[bool] = exists().where(
 )
 """Recordings of which a required step is not done."""
 
+UNSENT: ColumnElement[bool] = exists().where(
+    steps.c.recording_id == recordings.c.id, steps.c.step == UPLOAD, steps.c.status != StepStatus.DONE.value
+)
+"""Recordings that are to be uploaded, and are not."""
+
 
 def follow(connection: Connection, recorder: Recorder) -> None:
     """A recording is saved: one that has just been joined gets its steps, one whose media are gone needs none."""
@@ -79,8 +84,11 @@ def select_unfinished(connection: Connection) -> list[StepRow]:
 
 
 def select_made(connection: Connection, recording: int) -> list[tuple[str, Mapping[str, Any]]]:
-    """What the steps of a recording made, each with the step's name; whatever another hand wrote there."""
-    which = steps.c.recording_id == recording, steps.c.status == StepStatus.DONE.value
+    """What the steps of a recording made, each with the step's name; whatever another hand wrote there.
+
+    Of one that is not done it is what it has uploaded.
+    """
+    which = steps.c.recording_id == recording, steps.c.made.is_not(None)
     # As text: what another hand wrote costs itself, and not all of them
     columns = steps.c.step, cast(steps.c.made, Text)
     rows = connection.execute(select(*columns).where(*which).order_by(steps.c.id)).all()
@@ -119,11 +127,20 @@ def end(connection: Connection, row: StepRow, event: Done | Failed, result: Mapp
     is_done = isinstance(event, Done)
     end_job(connection, event.job, JobStatus.DONE if is_done else JobStatus.FAILED, result, event.at)
     changed = step(select_steps(connection, row.recording), row.step, event)
-    _write(connection, changed, event.at, made=(row.step, result) if is_done else None)
+    _write(connection, changed, event.at, made=(row.step, result) if is_done or "uploads" in result else None)
     mine = next((each for each in changed if each.step == row.step), None)
     if mine is not None and not (isinstance(event, Failed) and event.is_lost):
         _tell(connection, mine, event.at)
     return mine
+
+
+def plan_again(connection: Connection, recorder: Recorder) -> None:
+    """A recording that was found again, with what its steps had made, is sent all the same: only this says it was."""
+    if recorder.state in JOINED and recorder.path is not None:
+        known = {row.step for row in select_steps(connection, recorder.recording.id)}
+        for row in planned(recorder.recording.id, recorder.recording.policy):
+            if row.step not in known:
+                connection.execute(insert(steps).values(_values(row, recorder.since.realtime)))
 
 
 def insert_done(connection: Connection, recording: int, name: str, made: Mapping[str, object], at: int) -> None:

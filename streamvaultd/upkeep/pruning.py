@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from streamvaultd.base.clock import Clock
+from streamvaultd.core.after.graph import UPLOAD
+from streamvaultd.core.after.machine import StepRow, StepStatus
 from streamvaultd.core.listing import JobRow
 from streamvaultd.core.model import Recorder
 from streamvaultd.core.recording.events import KeepRequested, MediaPruned
 from streamvaultd.core.recording.on_request import why_not_kept, why_not_pruned
+from streamvaultd.core.upkeep.retention import RetentionRules
 from streamvaultd.errors import NothingToKeep, StoreUnavailable, VaultError
 from streamvaultd.recording.manager import Manager
 from streamvaultd.recording.removal import Removal
@@ -30,11 +33,20 @@ class JobStore(Protocol):
     def url(self) -> str: ...
     async def unfinished_jobs(self) -> Sequence[JobRow]: ...
     async def get(self, recording: int) -> Recorder | None: ...
+    async def steps(self, recording: int) -> Sequence[StepRow]: ...
+
+
+class Limits(Protocol):
+    """What is kept of each streamer's recordings."""
+
+    def retention_of(self, name: str) -> RetentionRules | None:
+        """None if nobody can tell at present."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemovalRequest:
-    """Which media may go: `failed`: also segments that nobody has joined; `force`: also what is marked to be kept.
+    """Which media may go: `failed`: also segments that nobody has joined; `force`: also what is marked to be kept,
+    and what is not uploaded yet.
 
     `rule` is that of retention, where nobody asked for it.
     """
@@ -62,11 +74,12 @@ class Pruned:
 class Pruning:
     """Removes media, or marks them to be kept; may be repeated."""
 
-    def __init__(self, *, store: JobStore, manager: Manager, removal: Removal, clock: Clock) -> None:
+    def __init__(self, *, store: JobStore, manager: Manager, removal: Removal, clock: Clock, limits: Limits) -> None:
         self._store = store
         self._manager = manager
         self._removal = removal
         self._clock = clock
+        self._limits = limits
         self._taken: set[int] = set()
 
     def is_at(self, recording: int) -> bool:
@@ -113,6 +126,8 @@ class Pruning:
         try:
             recorder = await self._present(recorder)
             why = why_not_pruned(recorder, failed=wish.failed, force=wish.force) or await self._why_busy(recorder)
+            if why is None and not wish.force:
+                why = await self._why_not_uploaded(recorder)
             if why is not None:
                 return Pruned(recorder=recorder, sizes={}, why=why, rule=wish.rule)
             if wish.rule is not None:  # nobody is there to be surprised
@@ -142,6 +157,16 @@ class Pruning:
     async def _why_busy(self, recorder: Recorder) -> str | None:
         jobs = await self._store.unfinished_jobs()
         return "a job works on it" if any(job.recording == recorder.recording.id for job in jobs) else None
+
+    async def _why_not_uploaded(self, recorder: Recorder) -> str | None:
+        """Why a result is the only copy of what is to be at a remote, if the rules have it stay then."""
+        rules = self._limits.retention_of(recorder.recording.streamer)
+        if recorder.path is None or (rules is not None and not rules.require_upload):
+            return None
+        for row in await self._store.steps(recorder.recording.id):
+            if row.step == UPLOAD and row.status is not StepStatus.DONE:
+                return "it is not uploaded yet" + (f" ({row.why})" if row.why else "")
+        return None
 
     async def _remove(self, recorder: Recorder, sizes: Mapping[Path, int], rule: str | None) -> None:
         await self._removal.remove(recorder, list(sizes))

@@ -17,6 +17,7 @@ from streamvaultd.config.last_good import LastGood, streamers_or_last
 from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.config.proxies import SECTION
 from streamvaultd.config.settings import Settings
+from streamvaultd.core.model import Policy
 from streamvaultd.core.upkeep.retention import RetentionRules as Retention
 from streamvaultd.core.watching.model import Past, WatchRules
 from streamvaultd.core.watching.streamer import Streamer
@@ -108,7 +109,17 @@ class Roster:
         if self._settings.wrong or self._doubtful is None or name in self._doubtful:
             return None
         streamer, base = self._watches.streamer(name), self._settings.now.retention
-        return base if streamer is None else streamer.retention_on(base)
+        rules = base if streamer is None else streamer.retention_on(base)
+        policy = self.policy_of(name)
+        is_uploaded = policy is not None and bool(policy.upload)
+        return replace(rules, require_upload=rules.require_upload and is_uploaded)
+
+    def policy_of(self, name: str) -> Policy | None:
+        """What recordings of a streamer go by now; None while nobody can tell, as retention_of()."""
+        if self._settings.wrong or self._doubtful is None or name in self._doubtful:
+            return None
+        streamer, base = self._watches.streamer(name), self._settings.now.policy
+        return base if streamer is None else streamer.policy_on(base)
 
     def _missing_secrets(self, found: Iterable[Streamer]) -> Iterator[VaultError]:
         """They are recorded all the same: without a token there may be advertisements, without a recording nothing."""

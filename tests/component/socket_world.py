@@ -114,7 +114,7 @@ class World:
         streamlinks = cast("Any", SimpleNamespace(settled=_settled, install=self._install, trouble=None))
         watches = cast("Any", SimpleNamespace(watched=self.watched))
         removal = Removal(store=self.store, files=files, media=MediaRemover(), lanes=Lanes())
-        pruning = Pruning(store=self.store, manager=self.manager, removal=removal, clock=self.clock)
+        pruning = Pruning(store=self.store, manager=self.manager, removal=removal, clock=self.clock, limits=self)
         self.reprieve = Reprieve(self.clock)
         self.retention = Retention(
             store=self.store, pruning=pruning, clock=self.clock, journal=idle, limits=self, reprieve=self.reprieve,

@@ -227,7 +227,7 @@ async def test_a_reload_applies_what_is_right_and_retention_waits_while_it_is_no
         limits = house.parts.watching.roster
         write(tmp_path, "[retention]\nkeep_recordings = 3\n")
         assert (await house.call("Reload")) == {"applied": True, "mistakes": []}
-        assert limits.retention_of("anybody") == RetentionRules(keep_recordings=3)
+        assert limits.retention_of("anybody") == RetentionRules(keep_recordings=3, require_upload=False)
         write(tmp_path, "[retention]\nkeep_recordings = 'three'\n")
         answer = await house.call("Reload")
         assert (answer["applied"], len(answer["mistakes"])) == (False, 1)

@@ -22,7 +22,8 @@ from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Moment, Phase, Policy, Recorder, Segment, State
 from streamvaultd.errors import ScopeFailed, StoreUnavailable
 from streamvaultd.jobs.after import stepper as module
-from streamvaultd.jobs.after.step_program import MadeFile
+from streamvaultd.jobs.after.facts import uploads_of
+from streamvaultd.jobs.after.step_program import MadeFile, Uploaded
 from streamvaultd.jobs.after.step_runs import StepReport
 from streamvaultd.jobs.after.stepper import Steps
 from streamvaultd.reporting.notices import STEP_FAILED, STEP_GIVEN_UP, STEP_HELD_UP
@@ -455,3 +456,29 @@ async def test_a_step_waits_for_whoever_removes_the_media(world: World) -> None:
 
 async def test_the_policy_of_a_recording_decides() -> None:
     assert not any(row.wanted(Policy()) for row in graph.GRAPH)
+
+
+UPLOADED = Uploaded(remote="nas:rec", path="demo/a.ts", bytes=1, sha256="0" * 64, at=5)
+
+
+async def test_what_a_failed_try_has_uploaded_is_in_the_rows_whenever_the_daemon_dies(world: World) -> None:
+    """One remote has it, another one is away: the next try's word takes the place of it."""
+    for dies_at in range(400):
+        world.machine.fail = {"copy": [StepReport(why="b2: away", uploads=(UPLOADED,))]}
+        recorder = await world.joined(f"demo{dies_at}")
+        daemon = world.begin(dies_at)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await daemon.is_dead.wait()
+        has_died = daemon.is_dead.is_set()
+        await daemon.die()
+        found = [row for row in await world.store.steps(recorder.recording.id) if row.step == "copy"]
+        told = dict(await world.store.steps_made(recorder.recording.id)).get("copy", {})
+        has_failed_once = found[0].tries == 1 and found[0].status is not StepStatus.DONE
+        assert (uploads_of([("copy", told)]) == (UPLOADED,)) is has_failed_once
+        last = world.begin()
+        assert await world.until(is_over, recorder.recording.id) == dict.fromkeys(ORDER, StepStatus.DONE)
+        await last.die()
+        if not has_died:
+            return
+    raise AssertionError("it never ran to its end")

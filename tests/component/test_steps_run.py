@@ -8,116 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import subprocess
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
 
 import pytest
 
-from streamvaultd.base.growth import MediaWatch
-from streamvaultd.base.lanes import Lanes
 from streamvaultd.core.after import machine
 from streamvaultd.core.after.machine import StepStatus
-from streamvaultd.core.model import Phase, Recorder, Segment, State
-from streamvaultd.errors import NoSuchUnit
 from streamvaultd.jobs.after import stepper
-from streamvaultd.jobs.after.step_runs import INTERPRETER, StepRuns
-from streamvaultd.jobs.after.stepper import Steps
-from streamvaultd.jobs.progress import JoinProgress, Unheard
-from streamvaultd.scopes.launcher import Launcher, own_roots
-from streamvaultd.scopes.runs import Runs
-from streamvaultd.scopes.scratch import Scratch
-from streamvaultd.scopes.witnesses.pidfd import ProcessWatch
-from streamvaultd.store.stepped import SteppedStore
-from tests.component.store_world import NOW, SetClock, open_store, start
-from tests.fakes.parts import Begun, Noted
+from streamvaultd.jobs.after.step_runs import INTERPRETER
+from tests.component.step_world import LIMIT, House
+from tests.component.store_world import open_store
 
 pytestmark = pytest.mark.timeout(300)  # real programs, on whatever machine
 
-LIMIT = 120.0
 JPEG = b"\xff\xd8\xff"
-
-
-class PlayedScopes:
-    """Scopes of systemd and its fd store, as far as a job needs them."""
-
-    def __init__(self) -> None:
-        self.started: list[str] = []
-        self.limits: list[Any] = []
-
-    async def start(self, name: str, _pidfd: int, _about: str, limits: Any, _mounts: Path | None) -> SimpleNamespace:
-        self.started.append(name)
-        self.limits.append(limits)
-        return SimpleNamespace(control_group="/nowhere")
-
-    async def stop(self, name: str) -> None:
-        raise NoSuchUnit(unit=name)
-
-    async def reset_failed(self, name: str) -> None:
-        raise NoSuchUnit(unit=name)
-
-    def store_fd(self, name: str, fd: int) -> None: ...
-    def remove_fd(self, name: str) -> None: ...
-
-
-class House:
-    """A folder with a recording's result, its store, and daemons."""
-
-    def __init__(self, store: SteppedStore, root: Path) -> None:
-        self.store, self.root = store, root
-        self.scopes, self.journal, self.clock = PlayedScopes(), Noted(), SetClock(NOW)
-        self.folder = root / "recordings" / "demo"
-        self.folder.mkdir(parents=True)
-        (root / "state").mkdir()
-        self.tasks: list[Begun] = []
-
-    def begin(self, argv: tuple[str, ...] = INTERPRETER) -> Steps:
-        """A daemon."""
-        loop, tasks = asyncio.get_running_loop(), Begun()
-        scratch = self.root / "scratch"
-        scratch.mkdir(exist_ok=True)
-        environment = {"PATH": os.environ["PATH"], "HOME": str(self.root)}
-        launcher = Launcher(environment=environment, scratch=Scratch(scratch), read=own_roots(), journal="/dev/null")
-        played = cast("Any", self.scopes)
-        runs = Runs(launcher=launcher, scopes=played, watcher=ProcessWatch(loop), fd_store=played, clock=self.clock)
-        jobs = self.root / "state" / "jobs"
-        progress = JoinProgress(folder=jobs, watcher=MediaWatch(loop), listener=Unheard())
-        step_runs = StepRuns(runs=runs, progress=progress, reports=jobs, lanes=Lanes(), argv=argv)
-        nobody = cast("Any", SimpleNamespace(is_at=lambda _recording: False))
-        steps = Steps(
-            store=self.store, runs=step_runs, pruning=nobody, journal=self.journal, clock=self.clock, tasks=tasks
-        )
-        tasks.create_task(steps.run())
-        self.tasks.append(tasks)
-        return steps
-
-    async def joined(self, name: str = "show.ts") -> Recorder:
-        """A recording of which the result is there."""
-        made = await start(self.store)
-        policy = replace(made.recording.policy, thumbnail=True)
-        recording = replace(made.recording, policy=policy, directory=str(self.folder.parent))
-        path = self.folder / name
-        done = replace(
-            made, recording=recording, state=State.COMPLETED, path=str(path), ended=NOW,
-            segments=(Segment(number=1, phase=Phase.ENDED, since=NOW, ended=NOW, media_at=NOW, size=7),),
-        )  # fmt: skip
-        await self.store.save(done, done.segments)
-        return done
-
-    async def until(self, status: StepStatus) -> None:
-        async with asyncio.timeout(LIMIT):
-            while [row.status for row in await self.store.steps(1)] != [status]:
-                self.store.written.clear()
-                try:
-                    async with asyncio.timeout(0.2):
-                        await self.store.written.wait()
-                except TimeoutError:
-                    continue
 
 
 @pytest.fixture(name="house")
@@ -127,10 +34,7 @@ async def _house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     store = await open_store(tmp_path / "store.db")
     house = House(store, tmp_path)
     yield house
-    for tasks in house.tasks:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    await house.end()
     await store.close()
 
 

@@ -24,6 +24,7 @@ TOOLS = {
 TEST_TOOLS = {
     "gcc": "gcc",
     "ip": "iproute2",
+    "rclone": "rclone",
     "pkg-config": "pkg-config",
     "shellcheck": "shellcheck",
     "qemu-system-x86_64": "qemu-system-x86",

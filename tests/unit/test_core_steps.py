@@ -192,3 +192,34 @@ def test_a_clock_that_was_set_back_makes_no_pause_longer_than_the_longest() -> N
 def test_steps_that_no_program_knows_are_left_alone() -> None:
     assert startable([due(1, "from-tomorrow")], 0, []) == ()
     assert next_due([replace(due(1, "from-tomorrow"), retry_at=99)], 0) is None
+
+
+def test_a_remote_that_is_away_for_days_is_asked_each_six_hours_and_never_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(graph, "GRAPH", GRAPH)
+    rows = planned(1, Policy(upload=("nas:rec",)))
+    assert statuses(rows) == {"upload": DUE}
+    assert not rows[0].is_required
+    now, pauses = 0, []
+    for job in range(1, 60):
+        rows = after(after(rows, "upload", Begun(at=now, job=job)), "upload", Failed(at=now, job=job, why="refused"))
+        assert rows[0].status is DUE
+        assert rows[0].retry_at is not None
+        pauses.append((rows[0].retry_at - now) // USEC)
+        assert startable(rows, rows[0].retry_at - 1, []) == ()
+        now = rows[0].retry_at
+    assert pauses[:6] == [60, 300, 900, 3600, 3 * 3600, 6 * 3600]
+    assert set(pauses[6:]) == {6 * 3600}
+    assert now > 12 * 86_400 * USEC  # half of a fortnight's tries would not do
+    rows = after(after(rows, "upload", Begun(at=now, job=99)), "upload", Done(at=now, job=99))
+    assert statuses(rows) == {"upload": DONE}
+
+
+def test_it_is_uploaded_behind_all_that_is_made_of_it_also_once_it_is_found_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(graph, "GRAPH", GRAPH)
+    policy = Policy(upload=("nas:rec",), thumbnail=True, sheets=True, nfo=True)
+    assert statuses(planned(1, policy)) == {"thumbnail": DUE, "nfo": DUE, "sheets": WAITING, "upload": WAITING}
+    assert statuses(planned(1, without_steps(policy))) == {"upload": DUE}

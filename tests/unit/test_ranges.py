@@ -56,6 +56,7 @@ def test_the_nearest_number_is_in_the_range_and_a_number_in_it_stays(value: floa
 
 def test_every_number_of_a_policy_has_a_range() -> None:
     numbers = {field.name for field in fields(Policy) if type(field.default) in (int, float)}
+    numbers |= {field.name for field in fields(Policy) if field.type == "int | None"}
     assert numbers == set(ranges.POLICY)
     assert ranges.misfit(Policy(), ranges.POLICY) is None
 

@@ -183,9 +183,10 @@ def test_a_streamers_file_goes_before_the_settings_key_by_key() -> None:
         RetentionRules(keep_for=90.0 * DAY, keep_size=500 * GIB, keep_recordings=20), [],
     )  # fmt: skip
     shown = {option.key: value for option, value in config.in_force(settings) if option.section == "retention"}
-    assert shown == {"keep_for": "90d", "keep_size": "500G", "keep_recordings": "20"}
+    limits = {"keep_for": "90d", "keep_size": "500G", "keep_recordings": "20"}
+    assert shown == limits | {"require_upload": "true"}
     usual = config.in_force(config.Settings())
-    assert {value for option, value in usual if option.section == "retention"} == {"infinity"}
+    assert {value for option, value in usual if option.section == "retention"} == {"infinity", "true"}
     own = STREAMER | {"retention": {"keep_for": "infinity", "keep_recordings": 3}}
     alice, mistakes = streamers.parse(own, "alice.toml", "alice")
     assert mistakes == []
@@ -255,3 +256,13 @@ def test_what_something_has_to_be_made_of_first_stays_and_takes_its_room() -> No
     results = [FIVE[0], waits, *FIVE[2:]]
     assert gone(results, RetentionRules(keep_recordings=2)) == [1, 3]
     assert gone(results, RetentionRules(keep_size=3 * GIB)) == [1]
+
+
+@pytest.mark.parametrize("requires", [True, False])
+def test_what_is_to_be_uploaded_first_stays_and_takes_its_room_if_the_rules_require_it(requires: bool) -> None:
+    waits = replace(FIVE[1], is_unsent=True)
+    rules = RetentionRules(keep_recordings=1, require_upload=requires)
+    results = [FIVE[0], waits, *FIVE[2:]]
+    held = {waits.recording} if requires else set()
+    assert set(gone(results, rules)) == set(gone(FIVE, rules)) - held
+    assert waits.recording in gone(FIVE, rules)

@@ -16,6 +16,10 @@ from streamvaultd.core.model import Library, Policy
 
 DAY: Final = 86_400.0
 
+UPLOAD: Final = "upload"
+UPLOAD_PAUSES: Final = (60, 300, 900, 3600, 3 * 3600, 6 * 3600)
+"""A remote may be away for days, and is not to be asked every few minutes meanwhile."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepKind:
@@ -23,7 +27,9 @@ class StepKind:
 
     It begins when all of `after` that are wanted are over, whichever way. `program` is a module that is run. One that
     `is_required` is tried until it is done, and retention removes nothing before; any other one is given up after
-    `tries`. A try that takes longer than `limit` (s) is stopped.
+    `tries`, or never if that is None. `pauses` (s) come before the second, the third, … try; without them those of
+    machine.py do. A try that takes longer than `limit` (s) is stopped. One that `is_sent` reaches the network, and
+    reads media without being able to change them; a recording that was found again has it, too.
     """
 
     name: str
@@ -31,8 +37,10 @@ class StepKind:
     program: str
     after: tuple[str, ...] = ()
     is_required: bool = False
-    tries: int = 5
+    tries: int | None = 5
+    pauses: tuple[int, ...] = ()
     limit: float = DAY
+    is_sent: bool = False
 
 
 GRAPH: Final = (
@@ -52,6 +60,16 @@ GRAPH: Final = (
         program="streamvaultd.jobs.after.sheets",
         after=("thumbnail",),
     ),
+    StepKind(
+        name=UPLOAD,
+        wanted=lambda policy: bool(policy.upload),
+        program="streamvaultd.jobs.after.upload",
+        after=("thumbnail", "nfo", "sheets"),
+        tries=None,
+        pauses=UPLOAD_PAUSES,
+        limit=30 * DAY,
+        is_sent=True,
+    ),
 )
 """Each stands behind those that it comes after."""
 
@@ -60,9 +78,9 @@ KINDS: Final = {kind.name: kind for kind in GRAPH}
 
 def wanted(policy: Policy) -> tuple[StepKind, ...]:
     """The steps of a recording with this policy."""
-    return tuple(kind for kind in GRAPH if policy.has_steps and kind.wanted(policy))
+    return tuple(kind for kind in GRAPH if (policy.has_steps or kind.is_sent) and kind.wanted(policy))
 
 
 def without_steps(policy: Policy) -> Policy:
-    """The policy of a recording of which nothing more is to be made."""
+    """The policy of a recording of which nothing more is to be made; it may still have to be sent."""
     return replace(policy, has_steps=False)

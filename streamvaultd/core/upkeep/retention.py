@@ -26,11 +26,15 @@ CLOCK_SETTLES: Final = 6 * 3600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetentionRules:
-    """What is kept of a streamer: seconds since the end, results, bytes; None: no limit."""
+    """What is kept of a streamer: seconds since the end, results, bytes; None: no limit.
+
+    `require_upload`: nothing goes that is still to be uploaded.
+    """
 
     keep_for: float | None = None
     keep_recordings: int | None = None
     keep_size: int | None = None
+    require_upload: bool = True
 
     @property
     def are_limits(self) -> bool:
@@ -42,7 +46,7 @@ class RetentionRules:
 class Result:
     """A recording's joined file, all parts together; `ended` is realtime. `kept`: somebody wants it for good.
 
-    `has_steps`: something has to be made of it before it may go.
+    `has_steps`: something has to be made of it before it may go; `is_unsent`: it is to be uploaded, and is not.
     """
 
     recording: int
@@ -50,6 +54,7 @@ class Result:
     size: int
     kept: bool = False
     has_steps: bool = False
+    is_unsent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +69,8 @@ def expired(results: Iterable[Result], rules: RetentionRules, now: int, *, are_a
     """What is outside of any of the limits, oldest first. `results` are all of one streamer, `now` is realtime.
 
     The newest one is kept whatever its size: else nothing would be recorded that is larger than keep_size. Those that
-    somebody wants for good never go, and take no room from others. Those with steps go later, and take it meanwhile.
+    somebody wants for good never go, and take no room from others. Those with steps, or that are not uploaded where
+    the rules require it, go later, and take it meanwhile.
     """
     found: list[Expired] = []
     total = 0
@@ -74,7 +80,8 @@ def expired(results: Iterable[Result], rules: RetentionRules, now: int, *, are_a
         age = (now - result.ended) / USEC
         why = _by_age(age, rules.keep_for) if are_ages_sure else None
         why = why or _by_number(newer, rules.keep_recordings) or _by_size(newer, total, rules.keep_size)
-        if why is not None and not result.has_steps:
+        is_held = result.has_steps or (rules.require_upload and result.is_unsent)
+        if why is not None and not is_held:
             found.append(Expired(recording=result.recording, why=why))
     return tuple(reversed(found))
 

@@ -29,7 +29,7 @@ HINTS = [
     help="With --older-than or --by-retention: of this streamer only.",
 )
 @option("--failed", is_flag=True, help="Also segments of recordings that could not be joined: all there is of them.")
-@option("--force", is_flag=True, help="Also recordings that are marked to be kept, see 'keep'.")
+@option("--force", is_flag=True, help="Also recordings that are marked to be kept, see 'keep', or not uploaded yet.")
 @option("--by-retention", is_flag=True, help="Remove what [retention] does not let be kept, without waiting for it.")
 @option("-y", "--yes", is_flag=True, help="Do not ask on a terminal.")
 @option("--dry-run", is_flag=True, help="Print what would be removed, and change nothing.")

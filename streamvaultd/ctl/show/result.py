@@ -63,6 +63,19 @@ class Step(NamedTuple):
     done: int
     total: int
     files: tuple[Part, ...]
+    uploads: tuple[Upload, ...] = ()
+
+
+class Upload(NamedTuple):
+    """A file that a remote has."""
+
+    remote: str
+    path: str
+
+    @property
+    def place(self) -> str:
+        """As rclone names it."""
+        return f"{self.remote}{self.path}" if self.remote.endswith(":") else f"{self.remote}/{self.path}"
 
 
 class Result(NamedTuple):
@@ -124,7 +137,14 @@ def _parse_step(answer: Answer) -> Step:
         done=0 if progress is None else progress.need("doneBytes", int),
         total=0 if progress is None else progress.need("totalBytes", int),
         files=tuple(_parse_part(Fields(file, "file")) for file in objects(answer, "files")),
+        uploads=tuple(_parse_upload(Fields(each, "upload")) for each in objects(answer, "uploads"))
+        if step.has("uploads")
+        else (),
     )
+
+
+def _parse_upload(upload: Fields) -> Upload:
+    return Upload(upload.need("remote", str), upload.need("path", str))
 
 
 def _parse_part(part: Fields) -> Part:
@@ -229,8 +249,9 @@ _STEP_STYLES: Final = {"done": Style.GOOD, "failed": Style.BAD}
 
 
 def step_line(step: Step) -> Line:
-    """`thumbnail: done (/srv/a-thumb.jpg)`, or why not."""
+    """`thumbnail: done (/srv/a-thumb.jpg)`, `upload: done (nas:rec/alice/a.mp4)`, or why not."""
     facts = [file.path for file in step.files]
+    facts += {upload.remote: upload.place for upload in reversed(step.uploads)}.values()  # the first: the result
     if step.total:
         facts.append(f"{100 * step.done // step.total}%")
     if step.retry_at is not None:

@@ -3,17 +3,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 
+from streamvaultd.core.chatting import Chat, ChatState
 from streamvaultd.core.listing import DoneJob
 from streamvaultd.core.model import JOIN, Broadcast, Recorder, SeamRecord, Titled
 from streamvaultd.jobs.after.belongings import belongs
-from streamvaultd.jobs.after.step_program import MadeFile, Title
+from streamvaultd.jobs.after.step_program import MadeFile, Title, Uploaded
 from streamvaultd.jobs.made import Made, ResultPart, parse_made
 
 
@@ -26,6 +27,7 @@ class FactStore(Protocol):
     async def last_done_job(self, recording: int, kind: str) -> DoneJob | None: ...
     async def titles(self, recording: int) -> Sequence[Titled]: ...
     async def steps_made(self, recording: int) -> Sequence[tuple[str, Mapping[str, Any]]]: ...
+    async def chats(self, recordings: Iterable[int]) -> Mapping[int, Chat]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +40,8 @@ class StepFacts:
     seams: Sequence[SeamRecord]
     titles: tuple[Title, ...]
     made: tuple[MadeFile, ...]
+    chat: Path | None = None
+    is_chat_due: bool = False
 
 
 async def gather(store: FactStore, recording: int) -> StepFacts | None:
@@ -46,6 +50,7 @@ async def gather(store: FactStore, recording: int) -> StepFacts | None:
     if recorder is None or recorder.path is None:
         return None
     job = await store.last_done_job(recording, JOIN)
+    chat = (await store.chats([recording])).get(recording)
     return StepFacts(
         recorder=recorder,
         broadcast=await store.broadcast(recording),
@@ -53,6 +58,8 @@ async def gather(store: FactStore, recording: int) -> StepFacts | None:
         seams=await store.seams(recording),
         titles=tuple(Title(one.at, one.title, one.category) for one in await store.titles(recording)),
         made=files_of(await store.steps_made(recording), recorder.path),
+        chat=None if chat is None or chat.path is None else Path(chat.path),
+        is_chat_due=chat is not None and chat.state is not ChatState.DONE,
     )
 
 
@@ -71,6 +78,19 @@ def files_of(made: Sequence[tuple[str, Mapping[str, Any]]], result: str | None) 
                 continue
             if belongs(known.path, Path(result or "")):
                 found.append(msgspec.structs.replace(known, step=step))
+    return tuple(found)
+
+
+def uploads_of(made: Iterable[tuple[str, Mapping[str, Any]]]) -> tuple[Uploaded, ...]:
+    """Where the files of a recording are elsewhere, by its steps' rows; another hand's are none."""
+    found: list[Uploaded] = []
+    for _, told in made:
+        uploads = told.get("uploads")
+        for upload in uploads if isinstance(uploads, list) else ():
+            try:
+                found.append(msgspec.convert(upload, Uploaded))
+            except msgspec.ValidationError:
+                continue
     return tuple(found)
 
 

@@ -20,11 +20,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
 from streamvaultd.base.durable import sync_folder
+from streamvaultd.core import ranges
 from streamvaultd.jobs.after.belongings import belongs
 from streamvaultd.jobs.join import output
 from streamvaultd.jobs.join.passes import Progress
@@ -77,11 +78,30 @@ class MadeFile(msgspec.Struct, frozen=True):
     step: str = ""
 
 
+class Uploaded(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that a remote has, found to be equal at this moment (µs since 1970); `path` is behind the remote's."""
+
+    remote: Annotated[str, msgspec.Meta(max_length=1000)]
+    path: Annotated[str, msgspec.Meta(max_length=8192)]
+    bytes: Annotated[int, msgspec.Meta(ge=0, le=ranges.BYTES.high)]
+    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}\\Z")]
+    at: Annotated[int, msgspec.Meta(ge=0, le=ranges.DATE.high)]
+
+
+class UploadOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """Where to upload to, and how fast; `config` is a descriptor of rclone's configuration, None if there is none."""
+
+    remotes: tuple[str, ...]
+    bandwidth: int | None = None
+    config: int | None = None
+
+
 class StepSpec(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
     """What a step gets to know. `result` is the first of `parts`; all that is made has to be below `folder`.
 
     `policy` is that of the recording, `made` what earlier steps made of it, `seams` as the join measured them (their
-    fields have the names of core/model.SeamRecord), `work` a folder for drafts. Dates are µs since 1970.
+    fields have the names of core/model.SeamRecord), `work` a folder for drafts. `kept` are parts that stand beside the
+    result, `manifest` and `chat` further files; `is_chat_due`: there will be a chat. Dates are µs since 1970.
     """
 
     recording: int
@@ -105,6 +125,11 @@ class StepSpec(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
     seams: tuple[dict[str, Any], ...] = ()
     made: tuple[MadeFile, ...] = ()
     policy: dict[str, Any] = msgspec.field(default_factory=dict)
+    kept: tuple[Path, ...] = ()
+    manifest: Path | None = None
+    chat: Path | None = None
+    is_chat_due: bool = False
+    upload: UploadOrder | None = None
 
     @property
     def duration_ms(self) -> int | None:
@@ -121,6 +146,7 @@ class Making:
         self._progress = Progress(spec.progress)
         self.files: list[MadeFile] = []
         self.notes: list[str] = []
+        self.uploads: list[Uploaded] = []
 
     def note(self, text: str) -> None:
         """Something that people should know of what was made."""
@@ -206,6 +232,8 @@ def perform(spec: StepSpec, work: Work) -> bool:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         report = {"ok": False, "error": f"{where}{error.strerror or error}"}
+    if made.uploads:  # those of a try that failed elsewhere, too
+        report["uploads"] = msgspec.to_builtins(made.uploads)
     output.write_atomically(spec.report, json.dumps(report, indent=1).encode() + b"\n")
     return bool(report["ok"])
 

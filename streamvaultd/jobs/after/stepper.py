@@ -20,6 +20,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, Protocol
 
+import msgspec
+
 from streamvaultd.base.clock import Clock
 from streamvaultd.base.tasks import Tasks
 from streamvaultd.core.after.graph import KINDS
@@ -227,7 +229,8 @@ class Steps:
     ) -> None:
         """Write down how a job ended; a store, a broker or a disk that is away is waited for."""
         await self._insist(row, recorder, lambda: self._runs.forget(job))
-        if report.why is None or report.for_good or is_lost:
+        is_kept = KINDS[row.step].is_sent if row.step in KINDS else False  # it remembers what it has begun
+        if report.why is None or report.for_good or (is_lost and not is_kept):
             await self._runs.discard_drafts(recorder, row.step)
         at = self._clock.now().realtime
         event: Done | Failed = Done(at=at, job=job)
@@ -235,6 +238,8 @@ class Steps:
         if report.why is not None:
             event = Failed(at=at, job=job, why=report.why, for_good=report.for_good, is_lost=is_lost)
             result = {"why": report.why}
+        if report.uploads:
+            result["uploads"] = msgspec.to_builtins(report.uploads)
         after: list[StepRow | None] = []
 
         async def write() -> None:
