@@ -23,6 +23,9 @@ SHARE: Final = 3.0
 
 STILL_MAX: Final = 30.0
 
+REFUSED_MIN: Final = 2.0
+"""Seconds: two looks at a suspected run."""
+
 LOOK_MIN: Final = 4.0
 LOOK_MAX: Final = 10.0
 """Seconds between two looks at the streams of a file; a look reads up to some MiB."""
@@ -67,6 +70,14 @@ def silence_limit(pace: Pace, stall: float, pause: float = 0.0) -> float:
 def still_limit(pace: Pace | None) -> float:
     """So long (s) others go on before a stream is said to stand still."""
     return STILL if pace is None else min(max(2 * pace.target + SLACK, SILENCE_MIN), STILL_MAX)
+
+
+def refused_limit(pace: Pace | None) -> float:
+    """So long (s) nothing may come to a run that is refused its playlist: two media segments, and no slack.
+
+    The refusal is a sign already, and on a source that is about to end each second counts.
+    """
+    return STILL if pace is None else min(max(2 * pace.target, REFUSED_MIN), STILL_MAX)
 
 
 def flow_look(pace: Pace | None) -> float:

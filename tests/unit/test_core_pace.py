@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from streamvaultd.core.model import Moment, Phase, Recorder, State
-from streamvaultd.core.pace import Pace, flow_look, sign_hold, silence_limit, still_limit
+from streamvaultd.core.pace import Pace, flow_look, refused_limit, sign_hold, silence_limit, still_limit
 from streamvaultd.core.recording import effects as fx
 from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.asking import PROBE_MAX
@@ -59,6 +59,7 @@ def test_a_silence_is_measured_by_the_source(target: float, window: float, limit
 def test_what_else_follows_from_the_pace_and_what_holds_without() -> None:
     fast, slow = Pace(2.0, 12.0), Pace(20.0, 3600.0)
     assert [still_limit(pace) for pace in (None, fast, slow)] == [10.0, 6.0, 30.0]
+    assert [refused_limit(pace) for pace in (None, Pace(0.5, 6.0), fast, slow)] == [10.0, 2.0, 4.0, 30.0]
     assert [flow_look(pace) for pace in (None, fast, slow)] == [10.0, 4.0, 10.0]
     assert [sign_hold(pace) for pace in (None, fast, slow)] == [30.0, 10.0, 100.0]
     assert Pace.told(target=0.0, window=30.0) is None
@@ -183,6 +184,27 @@ def test_links_that_are_good_for_seconds_cost_no_media_at_the_end_of_a_show() ->
                 world.advance(2.0)
         assert current_of(world) > attempt
         assert world.advance_until(lambda world: world.recorder.state is State.RECORDING, 12.0)
+    world.change_air(Air.ENDED)
+    ends_well(world)
+    everything_aired(world)
+
+
+def test_a_refused_run_that_gets_nothing_is_replaced_after_two_media_segments() -> None:
+    """The rest of a source's own way would be 20 s; a show that ends meanwhile would lose what it offered last."""
+    world = paced(pace=Pace(2.0, 28.0))
+    waits = []
+    for _ in range(6):
+        attempt, waited = current_of(world), 0
+        world.advance(12.0)
+        world.scopes[attempt].stalled = True
+        while current_of(world) == attempt:
+            refuse(world, attempt)  # each reload of the playlist
+            world.advance(0.5)
+            waited += 1
+        waits.append(waited / 2)
+        assert world.advance_until(lambda world: world.recorder.state is State.RECORDING, 12.0)
+    assert waits[:3] == [0.5, 0.5, 0.5]
+    assert all(4.0 <= wait <= 5.5 for wait in waits[3:]), waits
     world.change_air(Air.ENDED)
     ends_well(world)
     everything_aired(world)

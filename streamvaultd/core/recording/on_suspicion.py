@@ -14,7 +14,7 @@ from typing import Final
 
 from streamvaultd.core.flows import describe, observed, standing
 from streamvaultd.core.model import Container, Instant, Moment, Phase, Recorder, Segment, State
-from streamvaultd.core.pace import still_limit, suspect_look
+from streamvaultd.core.pace import refused_limit, still_limit, suspect_look
 from streamvaultd.core.recording import effects as fx
 from streamvaultd.core.recording import events as ev
 from streamvaultd.core.recording.asking import PROBE_MAX, is_too_often
@@ -200,7 +200,7 @@ def _gets_nothing(segment: Segment, now: Instant) -> bool:
     """Whether nothing came since a run was first refused its playlist; one of a site's caches may refuse it once."""
     if segment.suspect_since is None or segment.looked_at is None or segment.looked_at <= segment.suspect_since:
         return False
-    return now - max(segment.suspect_since, segment.grown_at or 0.0) >= still_limit(segment.pace)
+    return now - max(segment.suspect_since, segment.grown_at or 0.0) >= refused_limit(segment.pace)
 
 
 def start_beside(recorder: Recorder, segment: Segment, at: Moment) -> Step:
