@@ -25,8 +25,7 @@ INITIALISATION: Final = "the initialisation"
 def look_for_samples(file: Source, span: Span, held: Sequence[tuple[Source, int]], looked: dict[int, Boxed]) -> None:
     start, end = span
     mine = _boxed(file, looked)
-    for boxes in _groups(mine, start, end):
-        items = [item for box in boxes for item in _items_in(file, *box, mine.usual)]
+    for boxes, items in _groups(file, mine, start, end):
         wanted = Sought(items if any(item.key[0] != INITIALISATION for item in items) else ())
         only = {_when(item.key) for item in items}
         for whole, place in held if wanted else ():
@@ -105,16 +104,18 @@ def _boxed(source: Source, looked: dict[int, Boxed]) -> Boxed:
     return looked[id(source)]
 
 
-def _groups(file: Boxed, start: int, end: int) -> Iterator[list[Boxes]]:
-    """The boxes of a file that are in a range, some at a time, also what is torn at its end."""
+def _groups(file: Source, boxed: Boxed, start: int, end: int) -> Iterator[tuple[list[Boxes], list[Item]]]:
+    """The boxes of a file that are in a range, and what is in them: as much at a time as memory holds."""
     found: list[Boxes] = []
-    for box in file.boxes(start, end):
+    items: list[Item] = []
+    for box in boxed.boxes(start, end):
         found.append(box)
-        if box[0].end - found[0][0].start >= sought.SLICE:
-            yield found
-            found = []
+        items += _items_in(file, *box, boxed.usual)
+        if box[0].end - found[0][0].start >= sought.SLICE or len(items) >= sought.ITEMS_MAX:
+            yield found, items
+            found, items = [], []
     if found:
-        yield found
+        yield found, items
 
 
 def _is_torn_head(source: Source, at: int) -> bool:

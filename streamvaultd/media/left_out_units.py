@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from streamvaultd.media import payload, sought, ts
@@ -20,11 +21,9 @@ if TYPE_CHECKING:
 def look_for_units(file: Source, span: Span, held: Sequence[tuple[Source, int]]) -> None:
     start, end = span
     _require_sync(file, start, end)
-    seen, runs = set[int](), MovedRuns()
-    for low in range(start, end, sought.SLICE):
-        high = min(end, low + sought.SLICE)
-        found, seen = _units(file, low, high, seen, is_first=low == start)
-        items = [item for unit in found for item in _items_of(unit)]
+    seen, runs, low, size = set[int](), MovedRuns(), start, sought.SLICE
+    while low < end:
+        high, found, items, seen = _slice(file, (low, min(end, low + size)), seen, is_first=low == start)
         wanted = Sought(items)
         for whole, place in held:
             for window in windows(whole, place + low - start, high - low):
@@ -46,6 +45,27 @@ def look_for_units(file: Source, span: Span, held: Sequence[tuple[Source, int]])
             lost = {(item.key[0], item.at) for item in missing}
             rest = [(unit, before) for unit, before in _behind(found) if (unit.pid, unit.at) in lost]
             _look_for_packets(file, rest, (low, high), [(whole, place + low - start) for whole, place in held])
+        size = min(sought.SLICE, 4 * (high - low))
+        low = high
+
+
+def _slice(
+    file: Source, span: Span, seen: set[int], *, is_first: bool
+) -> tuple[int, list[payload.Unit], list[Item], set[int]]:
+    """Where a slice of `span` ends, its units, what is in them, and what _units() tells: no more than memory holds.
+
+    Of frames of a few bytes it is shorter.
+    """
+    low, high = span
+    while True:
+        found, over = _units(file, low, high, seen, is_first=is_first)
+        items = list(islice((item for unit in found for item in _items_of(unit)), sought.ITEMS_MAX + 1))
+        if len(items) <= sought.ITEMS_MAX:
+            return high, found, items, over
+        if high - low <= sought.SLICE_MIN:
+            raise Lost(f"more than {sought.ITEMS_MAX} frames in {high - low} bytes from {low} on")
+        del found, items
+        high = low + (high - low) // 4
 
 
 def _items_in(whole: Source, window: Span) -> Iterator[Item]:

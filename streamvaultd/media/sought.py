@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 SLICE: Final = 16 << 20
 """Bytes of a range that are looked for at a time."""
 
+SLICE_MIN: Final = 64 << 10
+"""No slice is cut that is shorter: what has more than ITEMS_MAX frames there is not looked into."""
+
+ITEMS_MAX: Final = 150_000
+"""Items of a slice that are held in memory, some 800 bytes each with all that finds them again."""
+
 MARGIN: Final = 8 << 20
 """How far from its place in the result a unit may be: another muxer puts what belongs together some seconds apart."""
 

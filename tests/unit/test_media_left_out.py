@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from streamvaultd.jobs.join.proof import find_fault
-from streamvaultd.media import payload, sought, ts
+from streamvaultd.media import left_out_boxes, left_out_units, payload, sought, ts
 from streamvaultd.media.container import FileFormat
 from streamvaultd.media.left_out import left_out
 from streamvaultd.media.plan import Plan, plan_join
@@ -297,6 +299,41 @@ def test_a_range_of_several_slices_is_held_in_other_packets_and_lacks_what_it_la
     assert left_out(*deceived(remuxed(show), show)) == []
     monkeypatch.setattr(sought, "LOOK", 3000)
     assert all(left_out(*deceived(WHOLE, without(place))) for place in places(VIDEO)[::5])
+
+
+def counted(seen: list[int], items: Sequence[sought.Item]) -> sought.Sought:
+    seen.append(len(items))
+    return sought.Sought(items)
+
+
+def test_fragments_are_looked_at_by_fewer_where_they_hold_many_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sought, "ITEMS_MAX", 2)
+    seen = list[int]()
+    monkeypatch.setattr(left_out_boxes, "Sought", partial(counted, seen))
+    files, plans = deceived_mp4(b"".join([fragment(1, first=12), *FRAGMENTS[2:]]), b"".join(FRAGMENTS))
+    assert left_out(files, plans) == []
+    assert len(seen) > 4
+    lacking = deceived_mp4(b"".join(FRAGMENTS), b"".join([*FRAGMENTS[:3], *FRAGMENTS[4:]]))
+    assert [lost.file for lost in left_out(*lacking)] == [0]
+
+
+@pytest.mark.parametrize("most", [150, 400])
+def test_slices_are_shorter_where_they_hold_many_frames(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sought, "ITEMS_MAX", most)
+    monkeypatch.setattr(sought, "SLICE_MIN", 2000)
+    seen = list[int]()
+    monkeypatch.setattr(left_out_units, "Sought", partial(counted, seen))
+    mine, result = sound(3, 1400, 7), sound(0, 1410, 7)
+    assert left_out(*deceived(mine, result)) == []
+    assert len(seen) >= 1400 // most
+    assert max(seen) <= most
+    assert left_out(*deceived(mine, result[: len(result) // 2] + result[len(result) // 2 + 40 * ts.PACKET :]))
+
+
+def test_so_many_frames_that_memory_does_not_hold_them_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sought, "ITEMS_MAX", 5)
+    [lost] = left_out(*deceived(sound(3, 140, 7), sound(0, 210, 7)))
+    assert "more than 5 frames" in lost.why
 
 
 @pytest.mark.parametrize("size", range(1, 9))
