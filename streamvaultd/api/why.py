@@ -42,7 +42,7 @@ _OVER: Final = frozenset({
 })  # fmt: skip
 _NAMES: Final = {
     "max_rss": "maxRSS", "cpu_usec": "cpuUSec", "journal_oom": "journalOOM", "journal_oomd": "journalOOMD",
-    "oom_kills": "oomKills", "kernel_oom": "kernelOOM",
+    "unit_stopped": "unitStopped", "oom_kills": "oomKills", "kernel_oom": "kernelOOM",
 }  # fmt: skip
 
 

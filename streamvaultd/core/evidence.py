@@ -18,6 +18,7 @@ class Evidence:
     From others: `asked`, the cause to note because we asked it to end; `shim_status`, how the shim itself ended, where
     that can be known; `unit_result`, Result= of the scope (systemd.scope(5)), of which "success" proves nothing, for a
     scope that was unloaded answers so; `journal_oom` and `journal_oomd`, messages of systemd about exactly this unit;
+    `unit_stopped`: systemd began to stop the scope because somebody asked it to, while no daemon ran;
     `kernel_oom`, the kernel's line about its cgroup; `host_down`: the machine was going down, or has been started
     since; `link_down`: this machine had no network; `disk`: "full" or "read-only"; `file`: "removed", "moved"
     or "cut", what somebody did to its file while it was written; `dated`: when its first media were broadcast by the
@@ -36,6 +37,7 @@ class Evidence:
     unit_result: str | None = None
     journal_oom: bool | None = None
     journal_oomd: bool | None = None
+    unit_stopped: bool | None = None
     kernel_oom: str | None = None
     host_down: bool | None = None
     link_down: bool | None = None
@@ -62,8 +64,8 @@ class Evidence:
 
 
 _DENIALS: Final = {
-    "oom_kills": 0, "unit_result": "success", "journal_oom": False, "journal_oomd": False, "host_down": False,
-    "link_down": False,
+    "oom_kills": 0, "unit_result": "success", "journal_oom": False, "journal_oomd": False, "unit_stopped": False,
+    "host_down": False, "link_down": False,
 }  # fmt: skip
 """What proves nothing: a later witness may know more."""
 

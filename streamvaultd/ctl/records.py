@@ -102,6 +102,7 @@ class Evidence(Record):
     unit_result: str | None
     journal_oom: bool | None
     journal_oomd: bool | None
+    unit_stopped: bool | None
     kernel_oom: str | None
     host_down: bool | None
     link_down: bool | None
@@ -330,6 +331,7 @@ def _parse_evidence(top: Fields) -> Evidence:
         unit_result=top.text("unitResult"),
         journal_oom=top.truth("journalOOM"),
         journal_oomd=top.truth("journalOOMD"),
+        unit_stopped=top.truth("unitStopped"),
         kernel_oom=top.text("kernelOOM"),
         host_down=top.truth("hostDown"),
         link_down=top.truth("linkDown"),

@@ -115,6 +115,25 @@ async def wait_for_file(path: Path) -> None:
         await asyncio.sleep(0)
 
 
+STOPPING = "de5b426a63be47a7b6ac3eaac82e2f6f"
+
+
+async def test_that_a_scope_was_stopped_counts_where_no_daemon_ran(written: Written, heard: Heard) -> None:
+    """A daemon that runs has asked for it, or hears of it from the shim."""
+    written.put_oom(1, STOPPING)
+    written.close()
+    watcher = watch(written, heard)
+    replayed = await asyncio.to_thread(watcher.replay)
+    assert replayed.evidence() == {Run(1, 1): Evidence(unit_stopped=True)}
+
+    running = asyncio.create_task(watcher.run())
+    written.rotate()
+    written.put_oom(2, STOPPING)
+    written.put_oom(3)
+    assert await heard.get() == (Run(1, 3), Evidence(journal_oom=True))
+    running.cancel()
+
+
 async def test_what_was_said_is_replayed_and_what_is_said_now_is_followed(written: Written, heard: Heard) -> None:
     written.put_oom(1)
     written.put(_PID=1, MESSAGE="Started something.")

@@ -84,7 +84,9 @@ def test_after_a_removal_nothing_runs_and_a_new_installation_goes_on(
     source.control(channel, end=True)
     wait_state(box, ctl, "demo", "completed")
     assert ctl.recording("demo")["runtime"]["segments"] == 2
-    assert ctl.segments("demo")[0]["endedAt"]["realtime"] <= removed, "nobody was there to see it"
+    (ended, _) = ctl.segments("demo")
+    assert ended["endedAt"]["realtime"] <= removed, "nobody was there to see it"
+    assert (ended["cause"], ended["death"], ctl.recording("demo")["runtime"]["deaths"]) == ("stopped", False, 0)
 
 
 def test_a_purge_keeps_what_was_recorded_and_nothing_else(box: Box) -> None:

@@ -130,6 +130,7 @@ def test_of_a_recording_every_segment_is_told_in_order() -> None:
         ({"status": -64}, "Exit: killed by signal 64 (SIGRTMAX)\n"),
         ({"status": -200}, "Exit: killed by signal 200\n"),
         ({"journalOOMD": True}, "Journal: systemd-oomd told that it killed the scope\n"),
+        ({"unitStopped": True}, "Journal: somebody had systemd stop the scope while no daemon ran\n"),
         ({"hostDown": True, "disk": "full"}, "it was going down, or has been started since; its disk was full\n"),
         ({"linkDown": True}, "Machine: it had no network\n"),
     ],

@@ -31,6 +31,7 @@ EVERYTHING = Evidence(
     unit_result="oom-kill",
     journal_oom=True,
     journal_oomd=True,
+    unit_stopped=True,
     file="cut",
     kernel_oom="Memory cgroup out of memory: Killed process 7 (streamlink)",
     host_down=True,

@@ -11,7 +11,15 @@ import pytest
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.names import Run
 from streamvaultd.core.recording.loglines import Line
-from streamvaultd.scopes.witnesses.entries import KernelOom, OomdKill, Spoke, UnitOom, evidence_of, parse_entry
+from streamvaultd.scopes.witnesses.entries import (
+    KernelOom,
+    OomdKill,
+    Spoke,
+    UnitOom,
+    UnitStopping,
+    evidence_of,
+    parse_entry,
+)  # fmt: skip
 from systemd import journal
 
 Entry = dict[str, Any]
@@ -30,6 +38,10 @@ UNIT_OOM_ENTRY = {
 OOMD_ENTRY = UNIT_OOM_ENTRY | {
     "CODE_FUNC": "unit_check_oomd_kill", "MESSAGE_ID": "d989611b15e44c9dbf31e3c81256e4ed", "N_PROCESSES": "1",
     "MESSAGE": "streamvault-1-001.scope: systemd-oomd killed 1 process(es) in this unit.",
+}  # fmt: skip
+STOPPING_ENTRY = UNIT_OOM_ENTRY | {
+    "CODE_FUNC": "job_emit_start_message", "MESSAGE_ID": "de5b426a63be47a7b6ac3eaac82e2f6f", "JOB_TYPE": "stop",
+    "PRIORITY": "6", "MESSAGE": "Stopping streamvault-1-001.scope - Segment 1 of demo...",
 }  # fmt: skip
 OOM_KILL = (
     "oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,"
@@ -70,6 +82,13 @@ def test_systemd_tells_of_a_kill_by_the_kernel_and_by_oomd() -> None:
     assert parse_entry(read(OOMD_ENTRY), UID) == OomdKill(Run(1, 1))
     assert evidence_of(UnitOom(Run(1, 1))) == Evidence(journal_oom=True)
     assert evidence_of(OomdKill(Run(1, 1))) == Evidence(journal_oomd=True)
+
+
+def test_systemd_tells_that_somebody_had_it_stop_a_scope() -> None:
+    assert parse_entry(read(STOPPING_ENTRY), UID) == UnitStopping(Run(1, 1))
+    assert evidence_of(UnitStopping(Run(1, 1))) == Evidence(unit_stopped=True)
+    assert parse_entry(read(STOPPING_ENTRY | {"_PID": "814"}), UID) is None, "which anybody may say"
+    assert parse_entry(read(STOPPING_ENTRY | {"UNIT": "ssh.service"}), UID) is None
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,8 @@ _ASKED: Final[Mapping[str, str]] = {
 }
 """Why we ask a segment to stop, other than that the recording stops."""
 
+_STOPPED_ALONE: Final = "its scope was stopped while no daemon ran, as by a removal of the package"
+
 _STOPPED = frozenset({None, -15, 130})
 """How it ends when systemd stops its scope: by SIGTERM; after a while by SIGKILL, and the shim, too, cannot tell."""
 
@@ -126,6 +128,8 @@ def _judge_without_record(evidence: Evidence) -> Verdict:
         return Verdict(Cause.DISK_FULL, Ending.DISK, f"it vanished while the disk was {evidence.disk}")
     if evidence.link_down:
         return Verdict(Cause.NETWORK, Ending.SOURCE_LOST, "it vanished while there was no network")
+    if evidence.unit_stopped:
+        return Verdict(Cause.STOPPED, Ending.DIED, _STOPPED_ALONE)
     return Verdict(Cause.UNKNOWN, Ending.DIED, "it vanished without an exit record")
 
 

@@ -113,7 +113,8 @@ def _memory(evidence: Evidence) -> str:
 
 def _journal(evidence: Evidence) -> str:
     oomd = "systemd-oomd told that it killed the scope" if evidence.journal_oomd else ""
-    return joined(["systemd told of an OOM kill in the scope" if evidence.journal_oom else "", oomd])
+    stopped = "somebody had systemd stop the scope while no daemon ran" if evidence.unit_stopped else ""
+    return joined(["systemd told of an OOM kill in the scope" if evidence.journal_oom else "", oomd, stopped])
 
 
 def _machine(evidence: Evidence) -> str:

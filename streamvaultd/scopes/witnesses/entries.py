@@ -18,6 +18,7 @@ from streamvaultd.core.recording.loglines import Line, classify
 
 UNIT_OUT_OF_MEMORY: Final = UUID("fe6faa94e7774663a0da52717891d8ef")
 UNIT_OOMD_KILL: Final = UUID("d989611b15e44c9dbf31e3c81256e4ed")
+UNIT_STOPPING: Final = UUID("de5b426a63be47a7b6ac3eaac82e2f6f")
 KERNEL: Final = "kernel"
 KERNEL_FACILITY: Final = 0
 """What root writes to /dev/kmsg counts as the kernel's, but has another facility."""
@@ -45,6 +46,13 @@ class OomdKill:
 
 
 @dataclass(frozen=True, slots=True)
+class UnitStopping:
+    """systemd: somebody asked it to stop the scope of this run, or the slice around it; it begins to."""
+
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
 class KernelOom:
     """The kernel: it has killed a process of this run for want of memory."""
 
@@ -61,7 +69,7 @@ class Spoke:
     text: str
 
 
-Item: TypeAlias = UnitOom | OomdKill | KernelOom | Spoke
+Item: TypeAlias = UnitOom | OomdKill | UnitStopping | KernelOom | Spoke
 
 
 def parse_entry(entry: Mapping[str, Any], uid: int) -> Item | None:
@@ -73,25 +81,33 @@ def parse_entry(entry: Mapping[str, Any], uid: int) -> Item | None:
     return _parse_systemd(entry)
 
 
-def evidence_of(item: UnitOom | OomdKill | KernelOom) -> Evidence:
+def evidence_of(item: UnitOom | OomdKill | UnitStopping | KernelOom) -> Evidence:
     """The same, as evidence about the end of the run."""
     match item:
         case UnitOom():
             return Evidence(journal_oom=True)
         case OomdKill():
             return Evidence(journal_oomd=True)
+        case UnitStopping():
+            return Evidence(unit_stopped=True)
         case KernelOom():
             return Evidence(kernel_oom=item.text)
 
 
-def _parse_systemd(entry: Mapping[str, Any]) -> UnitOom | OomdKill | None:
+_OF_SYSTEMD: Final[Mapping[Any, type[UnitOom | OomdKill | UnitStopping]]] = {
+    UNIT_OUT_OF_MEMORY: UnitOom,
+    UNIT_OOMD_KILL: OomdKill,
+    UNIT_STOPPING: UnitStopping,
+}
+
+
+def _parse_systemd(entry: Mapping[str, Any]) -> UnitOom | OomdKill | UnitStopping | None:
     """Messages of the system's systemd; what a user's systemd says has another _PID, and USER_UNIT=."""
     run = Run.of(_text(entry, "UNIT"))
     if entry.get("_PID") != 1 or run is None:
         return None
-    if entry.get("MESSAGE_ID") == UNIT_OUT_OF_MEMORY:
-        return UnitOom(run)
-    return OomdKill(run) if entry.get("MESSAGE_ID") == UNIT_OOMD_KILL else None
+    kind = _OF_SYSTEMD.get(entry.get("MESSAGE_ID"))
+    return kind(run) if kind is not None else None
 
 
 def _parse_kernel(entry: Mapping[str, Any]) -> KernelOom | None:

@@ -99,7 +99,7 @@ class JournalWatch:
         has_gap = False
         with suppress(OSError), _open_reader(self._folder) as reader:  # run() meets the same, and tells of it
             has_gap = not _reaches_back(reader, self._position)
-            _select(reader, self._uid)
+            _select(reader, self._uid, were_alone=True)
             has_gap |= not _seek(reader, self._position, time.time())
             for _ in range(REPLAY_MAX // BATCH):
                 batch, may_be_more = self._read(reader)
@@ -176,11 +176,16 @@ def _reaches_back(reader: journal.Reader, position: Position | None) -> bool:
     return position is None or bool(first and first["__REALTIME_TIMESTAMP"].timestamp() <= position.written)
 
 
-def _select(reader: journal.Reader, uid: int) -> None:
-    """Leave out what says nothing about segments. Different fields must all match, of the same field one must."""
+def _select(reader: journal.Reader, uid: int, *, were_alone: bool = False) -> None:
+    """Leave out what says nothing about segments. Different fields must all match, of the same field one must.
+
+    That scopes are stopped says something only of those that `were_alone`: else we asked for it, or the shim tells.
+    """
     reader.add_match(_PID="1")
     reader.add_match(MESSAGE_ID=entries.UNIT_OUT_OF_MEMORY.hex)
     reader.add_match(MESSAGE_ID=entries.UNIT_OOMD_KILL.hex)
+    if were_alone:
+        reader.add_match(MESSAGE_ID=entries.UNIT_STOPPING.hex)
     reader.add_disjunction()
     reader.add_match(_TRANSPORT=entries.KERNEL)
     reader.add_match(SYSLOG_FACILITY=entries.KERNEL_FACILITY)
