@@ -78,6 +78,8 @@ def pytest(*paths: str) -> Callable[[Stage], bool]:
 ON_BOTH_CORES = ["--numprocesses=2", "--dist=loadfile"]
 IN_BOXES = ["--numprocesses=4", "--dist=loadfile", "--no-loadscope-reorder", "tests/integration"]
 """Most of the time these wait for broadcasts, so that several boxes share this host."""
+IN_VMS = ["--numprocesses=2", "--dist=worksteal", "tests/vm"]
+"""Two, for each has most of a processor; any test in either, so that both end at about the same time."""
 STAGES: dict[str, Callable[[Stage], bool]] = {
     "setup": run_setup,
     "lint": run_lint,
@@ -89,7 +91,7 @@ STAGES: dict[str, Callable[[Stage], bool]] = {
     "chaos": pytest("tests/chaos"),
     "seams": pytest("tests/seams"),
     "odd": pytest("tests/odd"),
-    "vm": pytest(*ON_BOTH_CORES, "tests/vm"),
+    "vm": pytest(*IN_VMS),
 }
 
 
@@ -100,8 +102,7 @@ SCHEDULE: Schedule = (
     (("vm",),),
     (("component",), ("odd",)),
     (("integration",),),
-    (("chaos",),),
-    (("seams",),),
+    (("chaos",), ("seams",)),
 )
 """Steps one after the other, of lanes side by side. Emulated machines beside boxes are too slow for what they show:
 a process that imports streamlink needs 25 s there, and a probe that does not begin within 20 s is given up.
