@@ -38,9 +38,19 @@ def write(path: Path, lines: Iterable[str]) -> Path:
     return path
 
 
-def read(path: Path, form: str = "json", delay: float = 0.0) -> tuple[str, ChatTally]:
+def read(path: Path, form: str = "json", delay: float = 0.0, *, with_removed: bool = False) -> tuple[str, ChatTally]:
     pieces, tally = export(
-        Wanted(path=path, form=form, on_air=ON_AIR, delay=delay, streamer="a", recording=1, channel="a", title="t")
+        Wanted(
+            path=path,
+            form=form,
+            on_air=ON_AIR,
+            delay=delay,
+            streamer="a",
+            recording=1,
+            channel="a",
+            title="t",
+            with_removed=with_removed,
+        )
     )
     return "".join(pieces), tally
 
@@ -86,6 +96,32 @@ def test_what_is_held_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     text, tally = read(write(tmp_path / "c.gz", [line(n, AT + n) for n in numbers for _ in range(2)]))
     assert list(offsets(text)) == [f"m{n}" for n in numbers]
     assert tally.twice == 200
+
+
+def test_what_moderators_removed_is_left_out_unless_it_is_wanted(tmp_path: Path) -> None:
+    said = [
+        line(1, AT + 1, tags="user-id=5"),
+        line(2, AT + 2, tags="user-id=6"),
+        line(3, AT + 3, tags="user-id=5"),
+        f"@target-msg-id=m2;tmi-sent-ts={AT + 4} :tmi.twitch.tv CLEARMSG #alice :hello",
+        f"@target-user-id=5;ban-duration=1;tmi-sent-ts={AT + 3} :tmi.twitch.tv CLEARCHAT #alice :ann",
+        line(4, AT + 5, tags="user-id=5"),
+        f"@room-id=1;tmi-sent-ts={AT + 6} :tmi.twitch.tv CLEARCHAT #alice",
+        "@target-user-id=5;tmi-sent-ts=never :tmi.twitch.tv CLEARCHAT #alice :ann",
+        line(5, AT + 7, "CLEARMSG target-msg-id=m4"),
+    ]
+    path = write(tmp_path / "c.gz", said)
+    text, tally = read(path)
+    assert (list(offsets(text)), tally.removed) == (["m4", "m5"], 3)
+    text, tally = read(path, with_removed=True)
+    assert (list(offsets(text)), tally.removed) == (["m1", "m2", "m3", "m4", "m5"], 0)
+
+
+def test_what_is_remembered_of_removed_messages_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "REMOVED_MAX", 2)
+    said = [line(n, AT + n) for n in range(5)]
+    said += [f"@target-msg-id=m{n};tmi-sent-ts={AT + 9} :tmi.twitch.tv CLEARMSG #alice :hello" for n in range(5)]
+    assert list(offsets(read(write(tmp_path / "c.gz", said))[0])) == ["m0", "m1", "m2"]
 
 
 # Written from the public classes of TwitchDownloader (ChatRoot.cs): name → type, or a dictionary, or a list of one.

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -28,6 +29,7 @@ Stretch = tuple[float, float, float]
 @option("--format", name="form", metavar="FORMAT", choices=NAMES, help="text (the default), vtt, ass, or json.")
 @option("--part", metavar="N", least=1, help="Of a result with several files: beside which. [default: 1]")
 @option("--delay", metavar="SPAN", help="How long after a picture viewers see it, and answer. [default: 0]")
+@option("--deleted", metavar="drop|keep", choices=("drop", "keep"), help="What moderators removed. [default: drop]")
 @option("--output", metavar="FILE", help="Write to this file, which is not there yet.", complete="file")
 def chat(
     session: Session,
@@ -36,6 +38,7 @@ def chat(
     form: str | None = None,
     part: int | None = None,
     delay: str | None = None,
+    deleted: str | None = None,
     output: str | None = None,
 ) -> None:
     """Print the chat of a recording, each message at its place in the result.
@@ -45,7 +48,7 @@ def chat(
     found = session.get(recording)
     if session.show_json(found.answer):
         return
-    wanted = _wanted(session, found, form or NAMES[0], part or 1, _ms(delay))
+    wanted = replace(_wanted(session, found, form or NAMES[0], part or 1, _ms(delay)), with_removed=deleted == "keep")
     try:
         pieces, tally = export(wanted)
         _write(session, pieces, output)
@@ -54,7 +57,8 @@ def chat(
         where = getattr(error, "filename", None) or wanted.path
         raise Failed(f"cannot print the chat of {recording}: {where}: {what}", hint="may you read it?") from error
     left_out = f", {plural(tally.outside, 'message')} before or after the media left out" if tally.outside else ""
-    session.note(f"{plural(tally.messages, 'message')}{left_out}.")
+    removed = f", {plural(tally.removed, 'message')} that moderators removed left out" if tally.removed else ""
+    session.note(f"{plural(tally.messages, 'message')}{left_out}{removed}.")
 
 
 def _wanted(session: Session, found: Recording, form: str, part: int, delay: float) -> Wanted:

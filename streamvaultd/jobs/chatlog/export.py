@@ -18,7 +18,10 @@ ERRORS: Final = READ_ERRORS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """`on_air` has (ms into the part, ms since 1970, ms) for each of its stretches; `delay` in ms."""
+    """`on_air` has (ms into the part, ms since 1970, ms) for each of its stretches; `delay` in ms.
+
+    `with_removed`: also what moderators have removed.
+    """
 
     path: Path
     form: str
@@ -28,6 +31,7 @@ class Wanted:
     recording: int
     channel: str
     title: str
+    with_removed: bool = False
 
 
 def export(wanted: Wanted) -> tuple[Iterator[str], ChatTally]:
@@ -36,7 +40,7 @@ def export(wanted: Wanted) -> tuple[Iterator[str], ChatTally]:
     Raises one of ERRORS, with the first piece or later.
     """
     stretches = [OnAir(*each) for each in wanted.on_air]
-    reader = Reader(wanted.path, Timing(stretches, wanted.delay))
+    reader = Reader(wanted.path, Timing(stretches, wanted.delay), with_removed=wanted.with_removed)
     last = stretches[-1]
     facts = ChatLabels(
         streamer=wanted.streamer, channel=wanted.channel, recording=wanted.recording, title=wanted.title,
