@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from streamvaultd.media import fmp4, fragments, timeline, ts
 from streamvaultd.media.container import FileFormat, sniff
@@ -86,8 +86,9 @@ def plan_join(files: Sequence[Source], ends: Sequence[int | None] = ()) -> tuple
     chains: list[_Chain] = []
     for index in range(len(files)):
         ranges = _uniform(files, index)
+        level: _Level | None = None
         for number in range(len(ranges)):
-            _take(files, chains, _Times(files, ends, index, ranges[number:]))
+            level = _take(files, chains, _Times(files, ends, index, ranges[number:]), level)
     return tuple(_finished(files, chain) for chain in chains)
 
 
@@ -152,34 +153,62 @@ def _start_of(pieces: tuple[Piece, ...]) -> int:
     return pieces[0].start if isinstance(pieces[0], Part) else 0
 
 
-def _take(files: Sequence[Source], chains: list[_Chain], times: _Times) -> None:
+class _Level(NamedTuple):
+    """Where in an earlier file the next piece of a file begins: the ones before them end with the very same bytes."""
+
+    file: int
+    at: int
+
+    def place_in(self, pieces: tuple[Piece, ...], skip: int) -> int | None:
+        """Where in a part that is, behind `skip` bytes of the piece; None if it is not there."""
+        place, at = 0, self.at + skip
+        for piece in pieces:
+            if isinstance(piece, Part) and piece.file == self.file and piece.start <= at < piece.end:
+                return place + at - piece.start
+            place += piece.size
+        return None
+
+
+def _level_of(older: tuple[Piece, ...], newer: Source, seam: Seam) -> _Level | None:
+    """After a seam by equal bytes in which both end."""
+    last = older[-1]
+    is_exact = (seam.kind, seam.method, seam.certainty) == (SeamKind.EXACT, "bytes", Certainty.PROVEN)
+    is_even = size_of(older) - seam.older_end == newer.size - seam.newer_start == seam.overlap_bytes
+    return _Level(last.file, last.end) if is_exact and is_even and isinstance(last, Part) else None
+
+
+def _take(files: Sequence[Source], chains: list[_Chain], times: _Times, level: _Level | None) -> _Level | None:
     """Put the next piece to the part that is proven to have the same media, else to the last one, or to one that is
     likely to have them, or begin another.
 
     A source that comes back to an earlier initialisation has parts of equal headers: the last is not the first choice.
+    What is before either tells where a slate begins that repeats itself.
     """
     index, pieces = times.index, times.rest[0]
     source = Splice(files, pieces)
     last: Seam | None = None
     likely: tuple[_Chain, Seam] | None = None
     for chain in reversed(chains):
-        seam = find_seam(Splice(files, chain.pieces), source, partial(times.overlap_ms, chain.pieces))
+        begin = None if level is None else level.place_in(chain.pieces, fmp4.header_end(source))
+        seam = find_seam(Splice(files, chain.pieces), source, partial(times.overlap_ms, chain.pieces), begin)
         if seam.certainty is Certainty.PROVEN and seam.kind in (SeamKind.EXACT, SeamKind.UNION):
+            after = _level_of(chain.pieces, source, seam)
             _extend(chain, seam, index, pieces)
-            return
+            return after
         last = last or seam
         if likely is None and seam.kind is SeamKind.EXACT and seam.overlap_bytes:
             likely = chain, seam
     if last is not None and last.kind is not SeamKind.BREAK:
         _extend(chains[-1], last, index, pieces)
-        return
+        return None
     if likely is not None:
         _extend(*likely, index, pieces)
-        return
+        return None
     chain = _Chain(pieces, [], index)
     if last is not None:
         chain.seams.append(PlannedSeam(chains[-1].last, index, None, last))
     chains.append(chain)
+    return None
 
 
 def _extend(chain: _Chain, seam: Seam, index: int, newer: tuple[Piece, ...]) -> None:

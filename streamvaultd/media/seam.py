@@ -90,11 +90,12 @@ class Seam:
     note: str = ""
 
 
-def find_seam(older: Source, newer: Source, expected: Expected = lambda: None) -> Seam:
+def find_seam(older: Source, newer: Source, expected: Expected = lambda: None, level: int | None = None) -> Seam:
     """How `newer`, the next segment in time, continues `older`. Reads REACH_MAX bytes back at most, in windows.
 
     `expected` tells how much (ms) both hold by when they were received, less than nothing where something is missing.
-    It is asked where the media repeat themselves, and may know nothing.
+    It is asked where the media repeat themselves, and may know nothing. `level`: where in `older` the media of `newer`
+    begin (fragmented MP4), as what is before either tells.
     """
     kind = sniff(older)
     if kind is not sniff(newer):
@@ -104,7 +105,7 @@ def find_seam(older: Source, newer: Source, expected: Expected = lambda: None) -
             ends = timeline.whole_end(older), timeline.whole_end(newer)
             return _ts_seam(Clipped(older, ends[0]), Clipped(newer, ends[1]), expected)
         case FileFormat.FMP4 if not (fmp4.is_indexed(older) or fmp4.is_indexed(newer)):
-            return _fmp4_seam(older, newer, expected)
+            return _fmp4_seam(older, newer, expected, level)
         case FileFormat.FMP4 | FileFormat.MATROSKA:
             return _single_seam(older, newer)
         case _:
@@ -326,17 +327,26 @@ def _is_telling(newer: Source, length: int) -> bool:
 # --- fragmented MP4 ------------------------------------------------------------------------------------------------
 
 
-def _fmp4_seam(older: Source, newer: Source, expected: Expected) -> Seam:
+def _at_level(older: Source, newer: Source, level: int | None, skip: int) -> Seam | None:
+    """The seam where the media of both begin at the same time, if they are the same."""
+    if level is None or level >= older.size or not goes_on(older, level, newer, skip):
+        return None
+    return _exact_seam(older, newer, level, skip)
+
+
+def _fmp4_seam(older: Source, newer: Source, expected: Expected, level: int | None) -> Seam:
     skip = fmp4.header_end(newer)
     if not fmp4.is_same_header(newer.read(0, skip), older.read(0, fmp4.header_end(older))):
         return _break(older, "the initialisation headers differ")
     end = fmp4.whole_end(older)
     if newer.size == skip:
         return replace(_gap(end, skip, "the newer segment holds no media"), gap_ms=0.0, certainty=Certainty.PROVEN)
-    seam, _ = _exact(older, newer, skip, expected)
+    seam = _at_level(older, newer, level, skip)
+    is_telling = seam is not None
+    seam = seam or _exact(older, newer, skip, expected)[0]
     if seam is not None and seam.kind is SeamKind.GAP:
         return replace(seam, older_end=end)
-    if seam is not None and seam.overlap_bytes >= min(HEAD, newer.size - skip):
+    if seam is not None and (is_telling or seam.overlap_bytes >= min(HEAD, newer.size - skip)):
         overlap = fragments.duration_ms(Clipped(newer, skip + seam.overlap_bytes))
         return replace(seam, overlap_ms=None if overlap is None else float(overlap))
     older = Clipped(older, end)

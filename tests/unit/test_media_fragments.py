@@ -332,6 +332,31 @@ def test_a_slate_with_an_initialisation_of_its_own_is_placed_by_when_it_was_rece
     assert parts == [capture([0, 1, 2, 3, 4]), header(12800) + 4 * slate, content]
 
 
+@pytest.mark.parametrize("torn", [0, 40])
+@pytest.mark.parametrize("got", range(1, 9))
+@pytest.mark.parametrize("ends", [(), (43_000, 60_000)], ids=["no times", "times of bursts"])
+def test_a_slate_in_a_loop_is_placed_by_the_content_before_it(got: int, torn: int, ends: tuple[int, ...]) -> None:
+    """The newer begins before the slate; the older ended somewhere in it."""
+    slate = [fragment(index % 3, scale=12800, salt=9) for index in range(9)]
+    older = capture([0, 1, 2, 3, 4]) + header(12800) + b"".join(slate[:got])
+    newer = capture([2, 3, 4]) + header(12800) + b"".join(slate) + capture([5, 6])
+    files = [BytesSource(older[: len(older) - torn]), BytesSource(newer)]
+    plans = plan_join(files, ends)
+    parts = [Splice(files, plan.pieces).read(0, plan.size) for plan in plans]
+    assert parts == [capture([0, 1, 2, 3, 4]), header(12800) + b"".join(slate), capture([5, 6])]
+    assert all(planned.seam.certainty is Certainty.PROVEN for plan in plans for planned in plan.seams)
+
+
+def test_a_slate_behind_other_content_is_not_placed_by_it() -> None:
+    """What is before the slate is not the same: nothing tells which round it is."""
+    slate = [fragment(index % 3, scale=12800, salt=9) for index in range(9)]
+    older = capture([0, 1, 2, 3, 4]) + header(12800) + b"".join(slate[:5])
+    newer = capture([2, 3]) + header(12800) + b"".join(slate)
+    files = [BytesSource(older), BytesSource(newer)]
+    seams = [planned.seam for plan in plan_join(files) for planned in plan.seams]
+    assert Certainty.LIKELY in {seam.certainty for seam in seams}
+
+
 @pytest.mark.parametrize(
     ("older", "newer", "whole"),
     [
