@@ -91,6 +91,7 @@ def build(base: Base) -> Service:
         unconfined=unconfined,
     )  # fmt: skip
     network.listeners.extend((watching.watches.on_network_back, recorders.on_network_back))
+    watching.roster.listeners.append(base.status.on_streamers)
     upkeep.steps.listeners.extend((ledger.on_step, upkeep.retention.on_step))
     recorders.listeners.extend(
         (

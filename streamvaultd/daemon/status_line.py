@@ -11,12 +11,13 @@ from streamvaultd.core.model import Recorder, State
 
 
 class StatusLine:
-    """Says how many recordings, segments and joins there are, and that the settings have mistakes."""
+    """Says how many recordings, segments and joins there are, what is wrong, and what comes first."""
 
     def __init__(self, *, notifier: Notifier, recorders: Mapping[int, Recorder], settings: LiveSettings) -> None:
         self._notifier = notifier
         self._recorders = recorders
         self._settings = settings
+        self._watched: int | None = None
 
     @property
     def text(self) -> str:
@@ -27,11 +28,18 @@ class StatusLine:
         joining = sum(recorder.state is State.FINALIZING for recorder in recorders)
         wrong = len(self._settings.mistakes)
         trouble = f"; {_count(wrong, 'mistake')} in the settings, see 'streamvaultctl status'" if wrong else ""
-        return f"{_count(running, 'recording')}, {_count(live, 'segment')}, {_count(joining, 'join')}{trouble}"
+        first = "" if self._watched != 0 or running else "; no streamer yet: 'streamvaultctl add URL' adds one"
+        return f"{_count(running, 'recording')}, {_count(live, 'segment')}, {_count(joining, 'join')}{first}{trouble}"
 
     def on_recorder(self, _recorder: Recorder) -> None:
         """A recording has changed."""
         self._notifier.status(self.text)
+
+    def on_streamers(self, count: int) -> None:
+        """There are so many streamers now."""
+        if count != self._watched:
+            self._watched = count
+            self._notifier.status(self.text)
 
 
 def _count(count: int, noun: str) -> str:

@@ -76,6 +76,8 @@ class Roster:
         self._changing = asyncio.Lock()
         self._loading = asyncio.Lock()
         self._doubtful: Set[str] | None = None
+        self.listeners: list[Callable[[int], None]] = []
+        """Called with the number of streamers whenever the files have been read."""
 
     async def load(self, past: Mapping[str, Past] | None = None) -> Sequence[VaultError]:
         """Read all files; those with mistakes leave their streamers as they were. Tells and returns those."""
@@ -99,6 +101,8 @@ class Roster:
             self._journal.tell(STREAMERS_REFUSED, why="; ".join(str(mistake) for mistake in mistakes))
         rules = WatchRules(interval=settings.watch_interval, spacing=settings.watch_spacing)
         self._watches.configure(found, rules, past or {})
+        for listener in self.listeners:
+            listener(len(found))
         return mistakes
 
     def retention_of(self, name: str) -> Retention | None:
