@@ -237,7 +237,7 @@ async def test_a_reload_applies_what_is_right_and_retention_waits_while_it_is_no
         write(tmp_path, "")
         house.handlers[signal.SIGHUP]()
         await house.manager.hear("READY=1", times=4)
-        assert limits.retention_of("anybody") == RetentionRules()
+        assert limits.retention_of("anybody") == RetentionRules(require_upload=False)
 
 
 async def test_a_disk_that_hangs_holds_up_reloads_and_nothing_else(
