@@ -30,12 +30,14 @@ from streamvaultd.config.kinds import (
     count,
     limit,
     size,
+    some_of,
     span,
 )
 from streamvaultd.config.notifications import TARGETS, TOPICS
 from streamvaultd.config.proxies import CHOICE, NAMES, URLS
 from streamvaultd.config.streamlink_options import OPTIONS
 from streamvaultd.config.uploads import REMOTES
+from streamvaultd.core.after.graph import SIDECARS
 from streamvaultd.core.model import Container, Library
 from streamvaultd.core.topic import DEFAULT, Topic
 
@@ -247,6 +249,10 @@ SETTINGS: Final = (
             about="Whether the chat of a broadcast is captured beside its video. For channels of Twitch."),
     Setting("chat", "channel", CHAT_CHANNEL, "policy.chat_channel", own=Own(default="none"),
             about="The channel on Twitch whose chat is captured, if that is not the one of the URL."),
+    Setting("chat", "sidecars", some_of(SIDECARS), "policy.sidecars", [], own=SAME,
+            about="In which formats a captured chat is written beside the joined file: ass and vtt are subtitles that "
+                  "players show, NAME.ass and NAME.vtt; json is for TwitchDownloader, NAME-chat.json; text is "
+                  "NAME-chat.txt. With library = \"jellyfin\" it is ass if none is named."),
     Setting("chat", "server", CHAT_SERVER, "chat_server", "irc.chat.twitch.tv:6697",
             about="The chat server, as HOST:PORT. It is reached by TLS alone; its certificate is always verified."),
     Setting("chat", "authority", CHAT_AUTHORITY, "chat_authority", "",

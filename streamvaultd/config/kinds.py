@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -129,6 +129,19 @@ QUALITY_LIST: Final = SettingKind(_qualities, "list of names, or names separated
 FLAG: Final = SettingKind(_flag, "true or false", lambda value: "true" if value else "false")
 COMMAND: Final = SettingKind(_command, "command, or list of words", listed)
 NETWORKS: Final = SettingKind(_networks, f"list of at most {NETWORKS_MAX} networks", listed)
+
+
+def some_of(choices: Sequence[str]) -> SettingKind:
+    """A list of some of these texts; none is an answer, too."""
+    allowed = f"list of {', '.join(choices)}"
+
+    def parse(value: Any) -> tuple[str, ...]:
+        found = texts(value)
+        if found is None or not set(found) <= set(choices):
+            raise Unfit(f"it must be a {allowed}")
+        return tuple(dict.fromkeys(found))
+
+    return SettingKind(parse, allowed, listed)
 
 
 def choice(choices: Iterable[str]) -> SettingKind:

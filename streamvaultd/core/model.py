@@ -166,6 +166,7 @@ class Policy:
     upload_bandwidth: int | None = None  # bytes per second to and from them, None: as fast as it goes
     chat: bool = False  # its chat is captured, if its site is known to have one
     chat_channel: str = ""  # the channel on Twitch whose chat that is; "": the one that its URL names
+    sidecars: tuple[str, ...] = ()  # formats of the chat that are made beside the result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -204,3 +206,84 @@ def test_what_is_no_input_is_refused() -> None:
     argv = [sys.executable, "-I", "-m", "streamvaultd.jobs.after.thumbnail"]
     for text in (b"", b"[]", b'{"recording": "x"}', b"\xff"):
         assert subprocess.run(argv, input=text, capture_output=True, check=False).returncode == 2
+
+
+SAID = (
+    ("ann", "{\\an8}\\N0:00:00.00 --> <b>hi"),
+    ("Dialogue:\\s0", "\x1b[2J\u202egnp.exe\u2028--> \x00"),
+    ("bob", "Kappa 😂"),
+)
+
+
+def chat_of(path: Path, began: int) -> None:
+    """What three viewers say in the first three seconds, and a fourth one that is removed."""
+    with gzip.open(path, "wt", encoding="utf-8") as file:
+        for number, (name, text) in enumerate((*SAID, ("eve", "spam")), 1):
+            raw = f"@id=m{number};tmi-sent-ts={began + number * 1000};display-name={name} :a!a@a PRIVMSG #demo :{text}"
+            file.write(json.dumps({"r": 1, "m": 1, "l": raw}) + "\n")
+        file.write(json.dumps({"l": f"@target-msg-id=m4;tmi-sent-ts={began + 9000} :t CLEARMSG #demo :spam"}) + "\n")
+
+
+class ChatJob(Job):
+    """A recording with a chat, of which all formats are wanted."""
+
+    def __init__(self, folder: Path, source: Path) -> None:
+        super().__init__(folder, source)
+        self.chat = self.folder / "chat_7.jsonl.gz"
+        self.told |= {
+            "chat": str(self.chat),
+            "started": 5_000_000,
+            "policy": {"sidecars": ["ass", "vtt", "json", "text"]},
+        }
+        self.told["parts"][0]["onAir"] = [[0.0, 5_000.0, 2_500.0], [2_500.0, 7_000.0, 5_000.0]]
+        chat_of(self.chat, 5_000)
+
+
+def test_a_chat_is_beside_the_file_in_each_format_and_no_text_of_it_is_a_command(media: Path, tmp_path: Path) -> None:
+    job = ChatJob(tmp_path, media / "all.ts")
+    told = job.run("chat_beside")
+    names = ["a b.ass", "a b.vtt", "a b-chat.json", "a b-chat.txt"]
+    assert [Path(file["path"]).name for file in told["files"]] == names
+    ass, vtt, root, text = ((job.folder / name).read_text() for name in names)
+    assert ass.count("\nDialogue:") == vtt.count(" --> ") == text.count("\n") == len(SAID)
+    assert [each["content_offset_seconds"] for each in json.loads(root)["comments"]] == [1.0, 2.5, 3.5]
+    assert "spam" not in ass + vtt + root + text
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e]", ass + vtt + text)
+    assert job.run("chat_beside") == told
+
+
+def test_a_chat_that_is_not_packed_is_waited_for_and_one_that_is_not_there_is_none(
+    media: Path, tmp_path: Path
+) -> None:
+    job = ChatJob(tmp_path, media / "all.ts")
+    job.told |= {"chat": None, "isChatDue": True}
+    assert job.run("chat_beside") == {"ok": False, "error": "its chat is not packed yet", "forGood": False}
+    job.told["isChatDue"] = False
+    told = job.run("chat_beside")
+    assert (told["ok"], told["files"], told["notes"]) == (True, [], ["it has no chat"])
+
+
+def test_a_chat_of_which_a_file_is_somebody_elses_has_the_others_and_a_damaged_one_none(
+    media: Path, tmp_path: Path
+) -> None:
+    job = ChatJob(tmp_path, media / "all.ts")
+    theirs = job.folder / "a b.ass"
+    theirs.write_text("mine")
+    told = job.run("chat_beside")
+    assert (len(told["files"]), len(told["notes"]), theirs.read_text()) == (3, 1, "mine")
+    job.chat.write_bytes(job.chat.read_bytes()[:-20])
+    for file in told["files"]:
+        Path(file["path"]).unlink()
+    shutil.rmtree(job.spec.work)
+    told = job.run("chat_beside")
+    assert (told["ok"], told["forGood"]) == (False, True)
+    assert "damaged" in told["error"]
+
+
+def test_without_dates_of_the_media_a_chat_is_placed_by_the_recordings_start(media: Path, tmp_path: Path) -> None:
+    job = ChatJob(tmp_path, media / "all.ts")
+    del job.told["parts"][0]["onAir"]
+    job.told["policy"] = {"library": "jellyfin"}
+    [made] = job.run("chat_beside")["files"]
+    assert Path(made["path"]).name == "a b.ass"
+    assert "Dialogue: 0,0:00:03.00," in Path(made["path"]).read_text()

@@ -28,7 +28,7 @@ from streamvaultd.core.after.machine import (
     startable,
     step,
 )
-from streamvaultd.core.model import Policy
+from streamvaultd.core.model import Library, Policy
 
 WAITING, DUE, RUNNING, DONE, FAILED, SKIPPED = StepStatus
 
@@ -222,4 +222,9 @@ def test_it_is_uploaded_behind_all_that_is_made_of_it_also_once_it_is_found_agai
     monkeypatch.setattr(graph, "GRAPH", GRAPH)
     policy = Policy(upload=("nas:rec",), thumbnail=True, sheets=True, nfo=True)
     assert statuses(planned(1, policy)) == {"thumbnail": DUE, "nfo": DUE, "sheets": WAITING, "upload": WAITING}
+    with_chat = replace(policy, chat=True, sidecars=("ass",))
+    assert statuses(planned(1, with_chat)) == statuses(planned(1, policy)) | {"chat": DUE}
+    for library, chat, expected in (("none", True, False), ("jellyfin", True, True), ("jellyfin", False, False)):
+        found = statuses(planned(1, Policy(library=Library(library), chat=chat)))
+        assert ("chat" in found) is expected
     assert statuses(planned(1, without_steps(policy))) == {"upload": DUE}

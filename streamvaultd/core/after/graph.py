@@ -8,13 +8,21 @@ has an example.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from streamvaultd.core.model import Library, Policy
 
 DAY: Final = 86_400.0
+
+SIDECARS: Final = ("ass", "vtt", "json", "text")
+"""Formats of a chat."""
+LIBRARY_SIDECARS: Final = ("ass",)
+"""What media servers and players show beside a file without being asked."""
+CHAT_PAUSES: Final = (10, 60, 300, 900, 3600)
+CHAT_TRIES: Final = 50
+"""It waits until the chat is packed, two days if a disk takes nothing."""
 
 UPLOAD: Final = "upload"
 UPLOAD_PAUSES: Final = (60, 300, 900, 3600, 3 * 3600, 6 * 3600)
@@ -43,6 +51,11 @@ class StepKind:
     is_sent: bool = False
 
 
+def sidecars(named: Sequence[str], library: str) -> tuple[str, ...]:
+    """The formats in which a chat is made beside the result."""
+    return tuple(named) or (LIBRARY_SIDECARS if library == Library.JELLYFIN else ())
+
+
 GRAPH: Final = (
     StepKind(
         name="thumbnail",
@@ -61,10 +74,17 @@ GRAPH: Final = (
         after=("thumbnail",),
     ),
     StepKind(
+        name="chat",
+        wanted=lambda policy: policy.chat and bool(sidecars(policy.sidecars, policy.library)),
+        program="streamvaultd.jobs.after.chat_beside",
+        tries=CHAT_TRIES,
+        pauses=CHAT_PAUSES,
+    ),
+    StepKind(
         name=UPLOAD,
         wanted=lambda policy: bool(policy.upload),
         program="streamvaultd.jobs.after.upload",
-        after=("thumbnail", "nfo", "sheets"),
+        after=("thumbnail", "nfo", "sheets", "chat"),
         tries=None,
         pauses=UPLOAD_PAUSES,
         limit=30 * DAY,

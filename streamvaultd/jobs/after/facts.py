@@ -41,6 +41,7 @@ class StepFacts:
     titles: tuple[Title, ...]
     made: tuple[MadeFile, ...]
     chat: Path | None = None
+    chat_channel: str = ""
     is_chat_due: bool = False
 
 
@@ -59,6 +60,7 @@ async def gather(store: FactStore, recording: int) -> StepFacts | None:
         titles=tuple(Title(one.at, one.title, one.category) for one in await store.titles(recording)),
         made=files_of(await store.steps_made(recording), recorder.path),
         chat=None if chat is None or chat.path is None else Path(chat.path),
+        chat_channel="" if chat is None else chat.channel,
         is_chat_due=chat is not None and chat.state is not ChatState.DONE,
     )
 

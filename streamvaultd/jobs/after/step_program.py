@@ -50,6 +50,8 @@ class MediaPart(msgspec.Struct, rename="camel", frozen=True):
     path: Path
     bytes: int
     duration_ms: int | None = None
+    on_air: tuple[tuple[float, float, float], ...] = ()
+    """As ResultPart of jobs/made.py has it."""
 
 
 class Title(msgspec.Struct, frozen=True):
@@ -128,6 +130,7 @@ class StepSpec(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
     kept: tuple[Path, ...] = ()
     manifest: Path | None = None
     chat: Path | None = None
+    chat_channel: str = ""
     is_chat_due: bool = False
     upload: UploadOrder | None = None
 

@@ -199,7 +199,11 @@ class StepRuns:
         recorder = facts.recorder
         recording = recorder.recording
         result = Path(recorder.path or "")
-        named = [MediaPart(Path(part.path), part.bytes, part.duration_ms) for part in facts.parts if not part.is_kept]
+        named = [
+            MediaPart(Path(part.path), part.bytes, part.duration_ms, part.on_air)
+            for part in facts.parts
+            if not part.is_kept
+        ]
         return StepSpec(
             recording=recording.id,
             step=kind.name,
@@ -225,6 +229,7 @@ class StepRuns:
             kept=tuple(Path(part.path) for part in facts.parts if part.is_kept),
             manifest=_folder(recorder) / manifest_file(recording.stream),
             chat=facts.chat,
+            chat_channel=facts.chat_channel,
             is_chat_due=facts.is_chat_due,
         )
 
