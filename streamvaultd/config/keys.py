@@ -208,6 +208,13 @@ SETTINGS: Final = (
             own=Own(default="all"), about="Record only broadcasts whose category contains a match of this."),
     Setting("filters", "category_exclude", PATTERN, "filters.category_exclude",
             own=Own(default="none"), about="Do not record broadcasts whose category contains a match of this."),
+    Setting("filters", "tags_include", PATTERN, "filters.tags_include",
+            own=Own(default="all"),
+            about="Record only broadcasts that have a tag that contains a match of this. See TAGS."),
+    Setting("filters", "tags_exclude", PATTERN, "filters.tags_exclude",
+            own=Own(default="none"),
+            about="Do not record broadcasts that have a tag that contains a match of this: \"^rerun$\" leaves out "
+                  "reruns. See TAGS."),
     Setting("filters", "days", WEEKDAYS, "filters.days", own=Own(default="all"),
             about="Weekdays on which a recording may begin."),
     Setting("filters", "hours", HOURS, "filters.hours", own=Own(default="all"),

@@ -64,6 +64,7 @@ class Answer(msgspec.Struct, frozen=True):
     trouble: Trouble | None = None
     refused: bool = False
     live: dict[str, tuple[str, str, str]] = {}
+    tags: dict[str, tuple[str, ...]] = {}
     retry: Annotated[float, msgspec.Meta(ge=0, le=RETRY_MAX)] = 0.0
     hint: tuple[str, str] | None = None
     rss: Annotated[int, msgspec.Meta(ge=0)] = 0

@@ -105,7 +105,7 @@ class TwitchRounds:
                 return self._later(answer)
             for login in batch:
                 for streamer in by_login[login]:
-                    self._watches.push(streamer, sighting_of(answer.live.get(login)))
+                    self._watches.push(streamer, sighting_of(answer.live.get(login), answer.tags.get(login)))
         self._failures = 0
         return self._settings.now.watch_interval
 
@@ -214,9 +214,9 @@ def batches(logins: Sequence[str]) -> Iterator[Sequence[str]]:
         yield logins[start : start + BATCH]
 
 
-def sighting_of(stream: tuple[str, str, str] | None) -> Sighting:
+def sighting_of(stream: tuple[str, str, str] | None, tags: tuple[str, ...] | None = None) -> Sighting:
     """What the watcher is told of a channel."""
     if stream is None:
         return Sighting(outcome=Outcome.OFFLINE, detail="Twitch lists no stream")
     site_id, title, category = stream
-    return Sighting(outcome=Outcome.LIVE, site_id=site_id, title=title, category=category)
+    return Sighting(outcome=Outcome.LIVE, site_id=site_id, title=title, category=category, tags=tags)

@@ -67,9 +67,23 @@ async def test_as_many_requests_as_hundreds(there: World, helix: HelixServer) ->
     assert await rounds.rounds.round() == 30.0
     assert [len(request) for request in helix.requests] == [100, 100, 30]
     assert helix.tokens == 1
-    live = Sighting(outcome=Outcome.LIVE, site_id="4711", title="A title", category="Chess")
+    live = Sighting(outcome=Outcome.LIVE, site_id="4711", title="A title", category="Chess", tags=())
     assert len(rounds.pushed) == 230
     assert {name: seen for name, seen in rounds.pushed.items() if seen.outcome is not Outcome.OFFLINE} == {"s7": live}
+
+
+@pytest.mark.parametrize(("told", "seen"), [
+    (["English", "Rerun"], ("English", "Rerun")),
+    ([], ()),
+    (None, ()),
+    ("Rerun", None),  # that is no list: nobody knows
+    (["x" * 500] * 500, ("x" * 50,) * 10),
+])  # fmt: skip
+async def test_tags_come_with_the_broadcast(there: World, helix: HelixServer, told: Any, seen: Any) -> None:
+    helix.live, helix.tags = {"login0": ("4711", "A title", "Chess")}, {"login0": told}
+    rounds = Rounds(there, helix)
+    assert await rounds.rounds.round() == 30.0
+    assert rounds.pushed["s0"].tags == seen
 
 
 async def test_a_token_that_is_refused_is_renewed(there: World, helix: HelixServer) -> None:

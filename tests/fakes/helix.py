@@ -27,6 +27,7 @@ class HelixServer:
 
     def __init__(self, port: int = 0) -> None:
         self.live: dict[str, tuple[str, str, str]] = {}
+        self.tags: dict[str, list[str]] = {}
         self.faults: list[str] = []
         self.fault = ""
         self.reset_after = 30.0
@@ -183,7 +184,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def streams(self, logins: list[str]) -> dict[str, Any]:
         data = [
-            {"id": found[0], "user_login": login, "type": "live", "title": found[1], "game_name": found[2]}
+            {
+                "id": found[0],
+                "user_login": login,
+                "type": "live",
+                "title": found[1],
+                "game_name": found[2],
+                "tags": self.helix.tags.get(login),
+            }
             for login in logins
             if (found := self.helix.live.get(login)) is not None
         ]

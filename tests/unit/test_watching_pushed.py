@@ -9,7 +9,8 @@ from streamvaultd.core.recording.events import Outcome
 from streamvaultd.core.watching import model as wt
 from streamvaultd.core.watching.answers import QUIET
 from streamvaultd.core.watching.machine import next_deadline
-from streamvaultd.core.watching.model import Ended, Sighting, WatchRules
+from streamvaultd.core.watching.model import Ended, Mood, Remark, Sighting, WatchRules
+from streamvaultd.core.watching.streamer import Filters
 from tests.unit.test_watching import Watcher, begun, streamer
 
 
@@ -96,3 +97,78 @@ def test_what_could_not_be_recorded_is_not_tried_at_each_push(alice: Watcher) ->
         assert begun(alice.answer(site_id="b1"))
     alice.hear(wt.RecordingRefused, name="alice", why="no room")
     assert begun(alice.hear(wt.Sighted, name="alice", sighting=Sighting(outcome=Outcome.LIVE, site_id="b2")))
+
+
+# --- tags, which only the interface tells ---------------------------------------------------------------------------
+
+NO_RERUNS = "one of its tags matches tags_exclude"
+
+
+@pytest.fixture(name="carol")
+def _carol() -> Watcher:
+    watcher = Watcher()
+    watcher.configure(streamer("carol", filters=Filters(tags_exclude="^rerun$")))
+    return watcher
+
+
+def tagged(watcher: Watcher, *tags: str, site_id: str = "b1") -> list[wt.Wish]:
+    seen = Sighting(outcome=Outcome.LIVE, site_id=site_id, tags=tags)
+    return watcher.hear(wt.Sighted, name="carol", sighting=seen)
+
+
+def test_a_rerun_is_left_out_and_told_once(carol: Watcher) -> None:
+    assert tagged(carol, "English", "RERUN") == [wt.Tell("carol", Remark.LEFT_OUT, NO_RERUNS)]
+    assert (carol.one("carol").mood, carol.one("carol").detail) == (Mood.LIVE, NO_RERUNS)
+    assert tagged(carol, "English", "RERUN") == []
+    carol.hear(wt.ProbeWanted, name="carol")
+    assert not begun(carol.answer(name="carol", site_id="b1"))  # the source does not tell tags
+    assert begun(tagged(carol, "English", "reruns"))
+
+
+def test_another_broadcast_has_tags_of_its_own(carol: Watcher) -> None:
+    tagged(carol, "Rerun")
+    carol.hear(wt.ProbeWanted, name="carol")
+    assert begun(carol.answer(name="carol", site_id="b2"))
+
+
+def test_tags_are_of_one_broadcast_where_the_site_names_none(carol: Watcher) -> None:
+    tagged(carol, "Rerun", site_id="")
+    carol.ask()
+    assert not begun(carol.answer(name="carol"))
+    carol.ask()
+    carol.answer(Outcome.OFFLINE, name="carol")
+    carol.ask()
+    assert begun(carol.answer(name="carol"))
+
+
+def test_a_recording_ends_when_its_tags_become_known(carol: Watcher) -> None:
+    carol.record(name="carol", site_id="b1")
+    assert tagged(carol, "Rerun") == [wt.EndBroadcast("carol", 7, NO_RERUNS, unwanted=True)]
+    carol.over(Ended.CHANGED, name="carol")
+    carol.ask()
+    assert not begun(carol.answer(name="carol", site_id="b1"))
+    tagged(carol, "English")  # it was recorded last, so its source is asked
+    carol.now += QUIET
+    carol.ask()
+    assert begun(carol.answer(name="carol", site_id="b1"))
+
+
+def test_a_recording_does_not_end_because_its_tags_change(carol: Watcher) -> None:
+    assert begun(tagged(carol, "English"))
+    carol.hear(wt.RecordingBegan, name="carol", recording=7)
+    assert tagged(carol, "Rerun") == []
+
+
+def test_a_recording_that_a_new_daemon_finds_does_not_end_for_its_tags(carol: Watcher) -> None:
+    carol.hear(wt.RecordingBegan, name="carol", recording=7)
+    assert [wish for wish in tagged(carol, "Rerun") if isinstance(wish, wt.EndBroadcast)] == []
+
+
+def test_stop_on_change_goes_by_tags_too() -> None:
+    watcher = Watcher()
+    watcher.configure(streamer("carol", filters=Filters(tags_include="chess", stop_on_change=True)))
+    assert begun(tagged(watcher, "Chess", "English"))
+    watcher.hear(wt.RecordingBegan, name="carol", recording=7)
+    assert watcher.hear(wt.Sighted, name="carol", sighting=Sighting(outcome=Outcome.LIVE, site_id="b1")) == []
+    why = "none of its tags matches tags_include"
+    assert tagged(watcher, "English") == [wt.EndBroadcast("carol", 7, why, unwanted=True)]

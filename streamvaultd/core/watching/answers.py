@@ -28,6 +28,7 @@ from streamvaultd.core.watching.model import (
     Remark,
     Sighted,
     Sighting,
+    Tags,
     Tell,
     Watched,
     WatchRules,
@@ -95,10 +96,11 @@ def _on_sighted(rules: WatchRules, watched: Watched, event: Sighted) -> One:
     )  # fmt: skip
     after, wishes = _on_answer(rules, replace(watched, asked_at=event.at.monotonic), answer)
     if any(isinstance(wish, Begin) for wish in wishes):
+        known = _tagged(watched, event.sighting)  # the source does not tell tags
         if watched.unrecorded and not is_another(watched.site_id, event.sighting):
-            return watched, ()  # it is tried again in its time
+            return known, ()  # it is tried again in its time
         if _is_old_news(watched, event.sighting):
-            return _on_hint(watched, event), ()
+            return _on_hint(known, event), ()
     if after.probe_at is None or after.mood not in (Mood.OFFLINE, Mood.LIVE, Mood.RECORDING):
         return after, wishes
     patient = event.at.monotonic + PUSHED_WAIT * rules.interval * (0.9 + 0.2 * event.chance)
@@ -137,7 +139,7 @@ def _on_off_air(rules: WatchRules, watched: Watched, event: ProbeAnswered) -> On
     """It was seen to be off air: whatever comes next is another broadcast."""
     after = enter(
         watched, Mood.OFFLINE, event.at, event.sighting.detail, failures=0, trouble=None, seen_at=event.at, hold=None,
-        ended_at=None, mark="", unrecorded=0,
+        ended_at=None, mark="", unrecorded=0, tags=None,
     )  # fmt: skip
     return replace(after, probe_at=_wait(rules, after, event)), ()
 
@@ -160,19 +162,36 @@ def _on_trouble(rules: WatchRules, watched: Watched, event: ProbeAnswered) -> On
 def _on_live(rules: WatchRules, watched: Watched, event: ProbeAnswered) -> One:
     sighting = event.sighting
     seen = {"failures": 0, "trouble": None, "seen_at": event.at}
-    known = replace(watched, **seen, title=sighting.title, category=sighting.category)  # type: ignore[arg-type]
+    known = replace(_tagged(watched, sighting), **seen, title=sighting.title, category=sighting.category)  # type: ignore[arg-type]
     if is_another(known.hold.site_id if known.hold else "", sighting):
         known = replace(known, hold=None)
     if is_another(known.site_id, sighting):
         known = replace(known, unrecorded=0)
-    filters = known.streamer.filters
-    why = known.hold.why if known.hold else None
-    why = why or filters.refusal(sighting.title, sighting.category, event.at.realtime, event.offset)
+    why = known.hold.why if known.hold else _refusal(known, event)
     if why is not None:
         return _leave_out(rules, watched, known, event, why)
     if known.ended_at is not None and not is_another(known.site_id, sighting):
         return _after_an_end(rules, known, known.ended_at, event)
     return _begin(known, event)
+
+
+def _tagged(watched: Watched, sighting: Sighting) -> Watched:
+    """With the broadcast's tags: those that are told now, or else that were told of it before."""
+    if sighting.tags is not None:
+        return replace(watched, tags=Tags(site_id=sighting.site_id, words=sighting.tags))
+    is_stale = watched.tags is not None and is_another(watched.tags.site_id, sighting)
+    return replace(watched, tags=None) if is_stale else watched
+
+
+def _words(watched: Watched) -> tuple[str, ...] | None:
+    return None if watched.tags is None else watched.tags.words
+
+
+def _refusal(known: Watched, event: ProbeAnswered) -> str | None:
+    """Why the filters do not want the broadcast, None if they do."""
+    filters, sighting = known.streamer.filters, event.sighting
+    why = filters.refusal(sighting.title, sighting.category, event.at.realtime, event.offset)
+    return why or filters.refusal_by_tags(_words(known))
 
 
 def is_another(site_id: str, sighting: Sighting) -> bool:
@@ -203,7 +222,10 @@ def _after_an_end(rules: WatchRules, known: Watched, ended_at: Instant, event: P
 
 def _begin(known: Watched, event: ProbeAnswered) -> One:
     usual = (*known.usual, minute_of_day(event.at.realtime))[-USUAL_KEPT:]
-    after = enter(known, Mood.STARTING, event.at, site_id=event.sighting.site_id, usual=usual, probe_at=None)
+    untagged = known.streamer.filters.has_tags and known.tags is None
+    after = enter(
+        known, Mood.STARTING, event.at, site_id=event.sighting.site_id, usual=usual, probe_at=None, untagged=untagged
+    )
     name, title = known.streamer.name, event.sighting.title or "a recording begins"
     told = () if known.unrecorded else (Tell(name, Remark.LIVE, title),)
     return after, (*told, Begin(name, event.sighting))
@@ -236,15 +258,23 @@ def _while_recording(rules: WatchRules, watched: Watched, event: ProbeAnswered) 
     wishes: tuple[Wish, ...] = ()
     if (sighting.title, sighting.category) != (watched.title, watched.category):
         wishes = (NoteChange(name, recording, sighting.title, sighting.category),)
-    filters = watched.streamer.filters
-    if filters.stop_on_change:
-        why = filters.refusal(sighting.title, sighting.category, event.at.realtime, event.offset)
-        if why is not None:
-            wishes += (EndBroadcast(name, recording, why, unwanted=True),)
-    if not sighting.has_details and not filters.stop_on_change:
+    watched = _tagged(watched, sighting)
+    why = _unwanted_now(watched, replace(event, sighting=sighting))
+    if why is not None:
+        wishes += (EndBroadcast(name, recording, why, unwanted=True),)
+    if not sighting.has_details and not watched.streamer.filters.stop_on_change:
         watched = replace(watched, probe_at=None)  # there is nothing that might change
+    watched = replace(watched, untagged=watched.untagged and watched.tags is None)
     site_id = watched.site_id or sighting.site_id
     return replace(watched, title=sighting.title, category=sighting.category, site_id=site_id), wishes
+
+
+def _unwanted_now(watched: Watched, event: ProbeAnswered) -> str | None:
+    """Why what is recorded is to end, None if it is not. Tags may be known only now."""
+    filters = watched.streamer.filters
+    if filters.stop_on_change:
+        return _refusal(watched, event)
+    return filters.refusal_by_tags(_words(watched)) if watched.untagged else None
 
 
 def _recorded_wait(rules: WatchRules, watched: Watched, event: ProbeAnswered) -> Instant:
@@ -255,7 +285,7 @@ def _on_began(watched: Watched, event: RecordingBegan) -> Watched:
     if watched.recording == event.recording:
         return watched
     is_asked_for = watched.mood is Mood.STARTING
-    known = watched if is_asked_for else replace(watched, site_id="")
+    known = watched if is_asked_for else replace(watched, site_id="", untagged=False)
     again = event.at.monotonic + (RECORDED_WAIT if is_asked_for else 0.0)
     mood = Mood.RECORDING if watched.streamer.enabled else Mood.DISABLED
     probe_at = again if watched.streamer.enabled and not event.foreign else None
@@ -282,7 +312,9 @@ def _unrecorded(rules: WatchRules, watched: Watched, event: RecordingRefused | R
 def _on_over(rules: WatchRules, watched: Watched, event: RecordingOver) -> One:
     if watched.recording != event.recording:
         return watched, ()
-    over = replace(watched, recording=None, foreign=False, ended_at=event.at.monotonic, mark="", asked_at=None)
+    over = replace(
+        watched, recording=None, foreign=False, untagged=False, ended_at=event.at.monotonic, mark="", asked_at=None
+    )
     if not watched.streamer.enabled:
         return enter(over, Mood.DISABLED, event.at, probe_at=None), ()
     if event.ended is Ended.FAILED:

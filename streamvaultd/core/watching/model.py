@@ -47,7 +47,8 @@ class Ended(StrEnum):
 class Sighting:
     """What was seen when a source was asked. `site_id` is the site's own name for the broadcast, "" if unknown.
 
-    `mark` tells one state of a playlist from another; a playlist that advances never has the same again.
+    `mark` tells one state of a playlist from another; a playlist that advances never has the same again. `tags` are
+    None if they were not told, which is another thing than that there are none.
     """
 
     outcome: Outcome
@@ -55,6 +56,7 @@ class Sighting:
     site_id: str = ""
     title: str = ""
     category: str = ""
+    tags: tuple[str, ...] | None = None
     mark: str = ""
     streams: tuple[str, ...] = ()
     trouble: Trouble | None = None
@@ -63,6 +65,14 @@ class Sighting:
     def has_details(self) -> bool:
         """Whether the site tells anything that may change during a broadcast."""
         return bool(self.site_id or self.title or self.category)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tags:
+    """What a broadcast was tagged with when that was told last. `site_id` is the broadcast's, "" if unknown."""
+
+    site_id: str
+    words: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +89,7 @@ class Watched:
 
     `site_id`, `title` and `category` are of the broadcast that is recorded, or was last. `ended_at` is the end of the
     last recording until the source is seen to be off air or on air anew. `usual` are minutes of the day (UTC) at which
-    broadcasts began.
+    broadcasts began. `untagged`: what is recorded was begun before its tags were known, and they are filtered.
     """
 
     streamer: Streamer
@@ -97,6 +107,8 @@ class Watched:
     site_id: str = ""
     title: str = ""
     category: str = ""
+    tags: Tags | None = None
+    untagged: bool = False
     ended_at: Instant | None = None
     mark: str = ""
     hold: Hold | None = None

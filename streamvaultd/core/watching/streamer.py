@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -26,6 +27,8 @@ class Filters:
     title_exclude: str = ""
     category_include: str = ""
     category_exclude: str = ""
+    tags_include: str = ""
+    tags_exclude: str = ""
     days: tuple[int, ...] = ()
     hours: tuple[int, int] | None = None
     timezone: str = "UTC"
@@ -42,6 +45,22 @@ class Filters:
             if exclude and re.search(exclude, text, re.IGNORECASE):
                 return f"its {what} matches {what}_exclude"
         return self._refusal_by_time(realtime + offset * 1_000_000)
+
+    @property
+    def has_tags(self) -> bool:
+        """Whether it matters what a broadcast is tagged with."""
+        return bool(self.tags_include or self.tags_exclude)
+
+    def refusal_by_tags(self, tags: Iterable[str] | None) -> str | None:
+        """Why a broadcast with these tags is not wanted, None if it is, or if nobody knows its tags."""
+        if tags is None:
+            return None
+        words = tuple(tags)
+        if self.tags_include and not any(re.search(self.tags_include, tag, re.IGNORECASE) for tag in words):
+            return "none of its tags matches tags_include"
+        if self.tags_exclude and any(re.search(self.tags_exclude, tag, re.IGNORECASE) for tag in words):
+            return "one of its tags matches tags_exclude"
+        return None
 
     def _refusal_by_time(self, local: int) -> str | None:
         day, minute = local // DAY_USEC, local % DAY_USEC // 60_000_000

@@ -3,7 +3,8 @@
 standard library and requests, which comes with streamlink, alone.
 
 A question has "logins" (100 at most), "client", "secret", "api" and "auth", the addresses. The answer has "live":
-login -> [id, title, category] of those that are; or is trouble, with "retry": seconds to leave the interface alone.
+login -> [id, title, category] of those that are, and "tags": login -> their tags; or is trouble, with "retry": seconds
+to leave the interface alone.
 """
 
 from __future__ import annotations
@@ -15,6 +16,10 @@ from typing import Any
 LOGINS_MAX = 100
 TIMEOUT = 8.0
 TEXT_MAX = 140
+TAGS_MAX = 10
+TAG_MAX = 50
+"""A stream has ten tags of 25 characters at most (dev.twitch.tv/docs/api/reference, Modify Channel Information)."""
+
 RETRY_MAX = 900.0
 VALID = 3600.0
 """Twitch wants users' tokens to be validated when they are first used, and then at this interval (s)."""
@@ -45,13 +50,14 @@ class Helix:
         """The answer to one question; never raises for what the interface does."""
         with self.lock:
             try:
-                return {"outcome": "live", "live": self.live(question)}
+                found = self.streams(question)
+                return {"outcome": "live", "live": parse_streams(found), "tags": parse_tags(found)}
             except Refused as error:
                 trouble = "network" if error.network else "site"
                 return {"outcome": "trouble", "detail": str(error), "trouble": trouble, "retry": error.retry}
 
-    def live(self, question: dict[str, Any]) -> dict[str, list[str]]:
-        """Those of the logins that are live."""
+    def streams(self, question: dict[str, Any]) -> Any:
+        """What the interface says of those of the logins that are live."""
         wait = self.closed_until - time.monotonic()
         if wait > 0:
             raise Refused("Twitch allows no more requests for now", retry=wait)
@@ -62,7 +68,10 @@ class Helix:
         self.note_limit(response)
         if response.status_code != 200:
             raise Refused(f"Twitch answers {response.status_code} to Helix requests")
-        return parse_streams(response)
+        try:
+            return response.json()
+        except ValueError:
+            raise Refused("Twitch's answer cannot be read") from None
 
     def get_streams(self, question: dict[str, Any]) -> Any:
         """The interface's answer, whatever it is."""
@@ -182,13 +191,22 @@ def call(method: str, url: str, **more: Any) -> Any:
         raise Refused(f"Twitch cannot be reached ({type(error).__name__})", network=True) from None
 
 
-def parse_streams(response: Any) -> dict[str, list[str]]:
+def parse_streams(found: Any) -> dict[str, list[str]]:
     """login -> [id, title, category], of the streams in an answer."""
     try:
         return {
             str(stream["user_login"]).lower(): [str(stream[name])[:TEXT_MAX] for name in ("id", "title", "game_name")]
-            for stream in response.json()["data"]
+            for stream in found["data"]
             if stream["type"] == "live"
         }
-    except (ValueError, KeyError, TypeError):
+    except (KeyError, TypeError):
         raise Refused("Twitch's answer cannot be read") from None
+
+
+def parse_tags(found: Any) -> dict[str, list[str]]:
+    """login -> tags, of the streams in an answer that has been read. What is no list of tags is left out."""
+    return {
+        str(stream["user_login"]).lower(): [str(tag)[:TAG_MAX] for tag in tags[:TAGS_MAX]]
+        for stream in found["data"]
+        if isinstance(tags := stream.get("tags") or [], list)
+    }
