@@ -344,3 +344,13 @@ async def test_what_a_call_that_was_given_up_returns_is_not_lost(tmp_path: Path)
     fd = await closed
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(fd)
+
+
+def test_a_folder_that_has_a_manifests_name_costs_no_descriptor(tmp_path: Path) -> None:
+    manifest = tmp_path / "recordings" / "demo" / ".stream_1.json"
+    manifest.mkdir(parents=True)
+    opened = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        with pytest.raises(OSError, match="directory"):
+            ManifestFiles().write(manifest, b"{}")
+    assert len(list(Path("/proc/self/fd").iterdir())) == opened

@@ -122,9 +122,10 @@ def _of_streamer(directory: str, folder: Path) -> Iterable[Traces]:
 def _read(path: str) -> tuple[bytes | None, str | None]:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        if not stat.S_ISREG(os.fstat(fd).st_mode):  # open() takes no folder, and would leave its descriptor
+            os.close(fd)
+            return None, "it is no regular file"
         with open(fd, "rb") as file:  # noqa: PTH123 - of a descriptor
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                return None, "it is no regular file"
             text = file.read(SIZE_MAX + 1)
     except OSError as error:
         return None, error.strerror or str(error)
