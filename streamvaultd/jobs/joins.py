@@ -25,6 +25,7 @@ from streamvaultd.jobs.insist import insist
 from streamvaultd.jobs.launching import JoinRuns
 from streamvaultd.jobs.naming import ResultNames
 from streamvaultd.jobs.ports import Disk, Inbox, JobLedger
+from streamvaultd.jobs.reports import OUT_OF_MEMORY, ran_out_of_memory
 from streamvaultd.media.chapters import TEXT_MAX
 from streamvaultd.reporting.notices import JOIN_HELD_UP, JOIN_WAITS, LEAD_LEFT_OUT, Journal
 from streamvaultd.scopes.runs import OnExit
@@ -148,7 +149,7 @@ class Joins:
         elif self._runs.is_busy(job) or self._adopt(recorder, join, job):
             return
         elif self._runs.report(job).exists():
-            await self._conclude(recorder, join, job)
+            await self._conclude(recorder, join, job, None)
         else:
             await self._give_up(recorder.recording.id, join, job, "the job vanished", retry=recorder)
 
@@ -182,23 +183,23 @@ class Joins:
         return self._runs.adopt(recorder, job, self._exit_handler(recorder, join, job))
 
     def _exit_handler(self, recorder: Recorder, join: int, job: int) -> OnExit:
-        def on_exit(_told: Evidence, _at: Moment) -> None:
+        def on_exit(told: Evidence, _at: Moment) -> None:
             self._at.add(job)
-            self._tasks.create_task(self._conclude(recorder, join, job))
+            self._tasks.create_task(self._conclude(recorder, join, job, told))
 
         return on_exit
 
-    async def _conclude(self, recorder: Recorder, join: int, job: int) -> None:
-        """The job's process is gone: its report says how it went."""
+    async def _conclude(self, recorder: Recorder, join: int, job: int, told: Evidence | None) -> None:
+        """The job's process is gone: its report says how it went, or its end, which None is if nobody saw it."""
         self._at.add(job)
         try:
-            await self._insist(recorder, lambda: self._read_end(recorder, join, job))
+            await self._insist(recorder, lambda: self._read_end(recorder, join, job, told))
         finally:
             self._at.discard(job)
 
-    async def _read_end(self, recorder: Recorder, join: int, job: int) -> None:
+    async def _read_end(self, recorder: Recorder, join: int, job: int, told: Evidence | None) -> None:
         await self._runs.forget(job)
-        await self._read_report(recorder, join, job)
+        await self._read_report(recorder, join, job, told)
 
     async def _insist(self, recorder: Recorder, work: Callable[[], Awaitable[None]]) -> None:
         """Do it again until it is done: a broker or a store that is away is waited for."""
@@ -208,13 +209,14 @@ class Joins:
 
         await insist(work, tell, every=TROUBLE_CHECK)
 
-    async def _read_report(self, recorder: Recorder, join: int, job: int) -> None:
+    async def _read_report(self, recorder: Recorder, join: int, job: int, told: Evidence | None) -> None:
         recording = recorder.recording.id
         try:
             report = msgspec.json.decode(await self._runs.read(job), type=_Report)
         except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             has_room = await self._disk.missing(self._runs.reports, 0) is None
-            report = _Report(ok=False, error=f"the job left no report: {error}", room=None if has_room else 0)
+            why = OUT_OF_MEMORY if ran_out_of_memory(told) else f"the job left no report: {error}"
+            report = _Report(ok=False, error=why, room=None if has_room else 0)
         if not report.ok or report.path is None:
             why = (report.error or "the job did not say why").removeprefix(f"cannot join recording {recording}: ")
             has_waited = report.room is not None and await self._wait_for_room(recorder, report.room)

@@ -62,6 +62,7 @@ class World:
         self.disk = FakeDisk()
         self.clock = SetClock(NOW)
         self.reports: list[Report] = []
+        self.evidence = Evidence()
         self.specs: list[dict[str, Any]] = []
         self.ended: asyncio.Queue[JoinEnded] = asyncio.Queue()
         self.told: asyncio.Queue[str] = asyncio.Queue()
@@ -115,7 +116,7 @@ class World:
         report = self.reports.pop(0)
         if report is not None:
             await asyncio.to_thread(Path(spec["report"]).write_text, json.dumps(report))
-        on_exit(Evidence(), NOW)
+        on_exit(self.evidence, NOW)
 
     def is_busy(self, _unit: str) -> bool:
         return False
@@ -308,6 +309,14 @@ async def test_what_is_no_want_of_room_is_a_failed_try(world: World, report: Rep
     assert ended.why.startswith("it is torn" if report else "the job left no report")
     assert not ended.for_good
     assert await world.unfinished() == 0
+
+
+@pytest.mark.parametrize("told", [Evidence(oom_kills=1), Evidence(unit_result="oom-kill")])
+async def test_a_job_that_ran_out_of_memory_names_the_limit(world: World, told: Evidence) -> None:
+    world.reports, world.evidence = [None], told
+    await world.joins.join(await world.recorder(), 1)
+    ended = await world.next_end()
+    assert (ended.why, ended.for_good) == ("it ran out of memory, see job_memory_max", False)
 
 
 async def test_what_no_later_try_can_change_is_told_as_such(world: World) -> None:

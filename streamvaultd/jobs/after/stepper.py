@@ -33,6 +33,7 @@ from streamvaultd.errors import VaultError
 from streamvaultd.jobs.after.facts import FactStore, gather, made_file
 from streamvaultd.jobs.after.step_runs import StepReport, StepRuns
 from streamvaultd.jobs.insist import insist
+from streamvaultd.jobs.reports import OUT_OF_MEMORY, ran_out_of_memory
 from streamvaultd.reporting.notices import STEP_FAILED, STEP_GIVEN_UP, STEP_HELD_UP, Journal
 from streamvaultd.scopes.runs import OnExit
 
@@ -292,8 +293,8 @@ def _key(row: StepRow) -> _Key:
 
 
 def _how_it_ended(told: Evidence) -> str:
-    if told.oom_kills:
-        return "it ran out of memory, see job_memory_max"
+    if ran_out_of_memory(told):
+        return OUT_OF_MEMORY
     if told.error:
         return told.error
     return "it left no report" if told.status is None else f"it left no report, and ended with status {told.status}"
