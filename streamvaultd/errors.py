@@ -421,7 +421,7 @@ class LimitRefused(VaultError):
 
 class UnitExists(VaultError):
     name = f"{BROKER}.UnitExists"
-    what = "cannot start scope '{unit}': a unit of this name is loaded already"
+    what = "cannot start '{unit}': a unit of this name is loaded already"
 
 
 class NoSuchUnit(VaultError):

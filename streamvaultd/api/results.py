@@ -10,6 +10,7 @@ import msgspec
 
 from streamvaultd.api.views import View, optional, paging, progress_view
 from streamvaultd.core import ranges
+from streamvaultd.core.after.hook_calls import HookCall
 from streamvaultd.core.after.machine import StepRow, StepStatus
 from streamvaultd.core.listing import DoneJob
 from streamvaultd.core.model import JOIN, Recorder, SeamRecord
@@ -28,6 +29,7 @@ class ResultStore(Protocol):
     async def seams(self, recording: int) -> Sequence[SeamRecord]: ...
     async def last_done_job(self, recording: int, kind: str) -> DoneJob | None: ...
     async def steps(self, recording: int) -> Sequence[StepRow]: ...
+    async def hook_calls(self, recording: int) -> Sequence[HookCall]: ...
     async def steps_made(self, recording: int) -> Sequence[tuple[str, Mapping[str, Any]]]: ...
 
 
@@ -86,7 +88,7 @@ class ResultApi:
                 self._progress.of(row.job) if row.job is not None and row.status is StepStatus.RUNNING else None,
             )
             for row in await self._store.steps(recording)
-        ]
+        ] + [_call_view(call) for call in await self._store.hook_calls(recording)]
 
     async def _find(self, call: Call) -> int:
         return (await self._store.find(call.parameters["recording"])).recording.id
@@ -142,6 +144,14 @@ def _upload_view(upload: Uploaded) -> View:
         "sha256": upload.sha256,
         "at": {"realtime": upload.at},
     }
+
+
+def _call_view(call: HookCall) -> View:
+    """A call of a hook, shown as the steps are: it has no job of ours."""
+    name = f"{call.event.value}:{call.hook}"
+    return {"name": name, "status": call.status.value, "tries": call.tries, "files": []} | optional(
+        retryAt=None if call.retry_at is None else {"realtime": call.retry_at}, why=call.why
+    )
 
 
 def _usec(ms: float | None) -> int | None:

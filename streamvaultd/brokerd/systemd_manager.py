@@ -143,6 +143,31 @@ class SystemdManager:
         except BusError as error:
             raise _typed("reset", unit, error) from error
 
+    async def describe(self, unit: str) -> dict[str, Any]:
+        """What a service is, as far as a hook's start depends on it; systemd loads its files at need.
+
+        `Job` is whether one waits or runs.
+        """
+        try:
+            await systemd1.call(self._bus, "LoadUnit", "s", [unit])
+            found = await systemd1.get_properties(self._bus, unit, systemd1.UNIT)
+            service = await systemd1.get_properties(self._bus, unit, systemd1.SERVICE)
+        except BusError as error:
+            raise _typed("look at", unit, error) from error
+        return found | service | {"Job": bool(found["Job"][0])}
+
+    async def enqueue(self, unit: str) -> str:
+        """Start a unit; return its invocation ID, "" while it has none, when systemd has taken the job.
+
+        The job of a oneshot service is done when the service is over.
+        """
+        try:
+            await systemd1.call(self._bus, "StartUnit", "ss", [unit, "fail"])
+            invocation = await systemd1.get_property(self._bus, unit, systemd1.UNIT, "InvocationID")
+        except BusError as error:
+            raise _typed("start", unit, error) from error
+        return bytes(invocation).hex()
+
     def _stop_unit(self, unit: str) -> Coroutine[Any, Any, list[Any]]:
         return systemd1.call(self._bus, "StopUnit", "ss", [unit, "replace"])
 

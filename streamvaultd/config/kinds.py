@@ -11,10 +11,12 @@ from typing import Any, Final
 from streamvaultd.base.networks import parse_network
 from streamvaultd.base.units import exact_size, format_span, parse_size, parse_span
 from streamvaultd.config.inputs import check_directory, check_quality, check_url
+from streamvaultd.core.names import HookUnit
 from streamvaultd.errors import VaultError
 
 DAY: Final = 86400.0
 NETWORKS_MAX: Final = 32
+HOOKS_MAX: Final = 16
 
 INFINITY: Final = "infinity"
 HIDDEN: Final = "***"
@@ -120,6 +122,13 @@ def _path_text(value: Any) -> str:
     return str(path(value))
 
 
+def _hooks(value: Any) -> tuple[str, ...]:
+    found = texts(value)
+    if found is None or len(found) > HOOKS_MAX or not all(map(HookUnit.NAME.fullmatch, found)):
+        raise Unfit(f'it must be a list of at most {HOOKS_MAX} names of hooks (a-z, 0-9 and -), such as ["nas"]')
+    return tuple(dict.fromkeys(found))
+
+
 URL: Final = SettingKind(checked(check_url))
 PATH: Final = SettingKind(path, "absolute path")
 PATH_TEXT: Final = SettingKind(_path_text, PATH.allowed)
@@ -128,6 +137,7 @@ QUALITY_NAMES: Final = SettingKind(_quality, "names separated by commas")
 QUALITY_LIST: Final = SettingKind(_qualities, "list of names, or names separated by commas")
 FLAG: Final = SettingKind(_flag, "true or false", lambda value: "true" if value else "false")
 COMMAND: Final = SettingKind(_command, "command, or list of words", listed)
+HOOKS: Final = SettingKind(_hooks, "list of names of hooks", listed)
 NETWORKS: Final = SettingKind(_networks, f"list of at most {NETWORKS_MAX} networks", listed)
 
 

@@ -18,11 +18,14 @@ STREAM_CHANGED: Final = "stream-changed"
 RECOVERED: Final = "recovered"
 STEP_DONE: Final = "step-done"
 STEP_FAILED: Final = "step-failed"
+HOOK_DONE: Final = "hook-done"
+HOOK_FAILED: Final = "hook-failed"
 EVENT_KINDS: Final = (
-    *(notice.value for notice in Notice), STREAM_CHANGED, RECOVERED, *CHAT_KINDS, STEP_DONE, STEP_FAILED
+    *(notice.value for notice in Notice), STREAM_CHANGED, RECOVERED, *CHAT_KINDS, STEP_DONE, STEP_FAILED, HOOK_DONE,
+    HOOK_FAILED,
 )  # fmt: skip
 """Of the events of recordings: what people are told, another title of a broadcast, rows made anew by the audit, what
-happens to chats, and how tries of steps ended.
+happens to chats, and how tries of steps and calls of hooks ended.
 """
 
 T = TypeVar("T")

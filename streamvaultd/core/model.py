@@ -164,6 +164,11 @@ class Policy:
     library: Library = Library.NONE  # all of that at once, and names
     upload: tuple[str, ...] = ()  # the remotes of rclone that get it
     upload_bandwidth: int | None = None  # bytes per second to and from them, None: as fast as it goes
+    hooks_started: tuple[str, ...] = ()  # hooks that are called when its first media have arrived
+    hooks_segment: tuple[str, ...] = ()  # when one of its segments is complete
+    hooks_complete: tuple[str, ...] = ()  # when it is joined, and its steps are over
+    hooks_failed: tuple[str, ...] = ()  # when it has failed
+    hooks_prune: tuple[str, ...] = ()  # before its media are removed
     chat: bool = False  # its chat is captured, if its site is known to have one
     chat_channel: str = ""  # the channel on Twitch whose chat that is; "": the one that its URL names
     sidecars: tuple[str, ...] = ()  # formats of the chat that are made beside the result

@@ -127,6 +127,34 @@ class Job(_Process):
         return f"job-{self.number}"
 
 
+@dataclass(frozen=True, slots=True)
+class HookUnit:
+    """The unit of one call of a hook: an instance, numbered as the call, of the template that was installed for it."""
+
+    NAME: ClassVar = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?", re.ASCII)
+    FACTS: ClassVar = "/run/streamvault-hooks"
+    CALL_MAX: ClassVar = 9_999_999_999
+
+    hook: str
+    call: int
+
+    @property
+    def unit(self) -> str:
+        """Its unit, e.g. ``streamvault-hook-nas@17.service``."""
+        return f"{PREFIX}hook-{self.hook}@{self.call}.service"
+
+    @property
+    def facts(self) -> str:
+        """The file with what it gets to know; the template names it with %i."""
+        return f"{self.FACTS}/{self.call}.json"
+
+    @classmethod
+    def checked(cls, hook: str, call: int) -> HookUnit | None:
+        """The unit, None if a hook may not be called so, or no call have this number."""
+        is_sound = cls.NAME.fullmatch(hook) is not None and 0 < call <= cls.CALL_MAX
+        return cls(hook, call) if is_sound else None
+
+
 def unit_of_pipe(name: str) -> str | None:
     """The scope of the run or job that a stored exit pipe is of; None for any other descriptor."""
     found = Run.of_pipe(name) or ChatRun.of_pipe(name) or Job.of_pipe(name)

@@ -92,12 +92,13 @@ def build(base: Base) -> Service:
     )  # fmt: skip
     network.listeners.extend((watching.watches.on_network_back, recorders.on_network_back))
     watching.roster.listeners.append(base.status.on_streamers)
-    upkeep.steps.listeners.extend((ledger.on_step, upkeep.retention.on_step))
+    upkeep.steps.listeners.extend((ledger.on_step, upkeep.retention.on_step, upkeep.hooks.on_step))
     recorders.listeners.extend(
         (
             ledger.on_change,
             upkeep.retention.on_change,
             upkeep.steps.on_recorder,
+            upkeep.hooks.on_recorder,
             publisher.on_recorder,
             watching.watches.on_recorder,
             base.status.on_recorder,

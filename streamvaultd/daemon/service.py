@@ -82,7 +82,9 @@ class Service:
         base.tasks.create_task(parts.upkeep.retention.run())
         for recorder in base.recorders.values():
             parts.upkeep.steps.on_recorder(recorder)
+            parts.upkeep.hooks.on_recorder(recorder)
         base.tasks.create_task(parts.upkeep.steps.run())
+        base.tasks.create_task(parts.upkeep.hooks.run())
         parts.sockets.serve(fds)
         base.tasks.create_task(self._feed_watchdog())
         # Until here they end the process at once, whatever it waits for: a crash, of which the rows say what is left

@@ -9,11 +9,14 @@ from pathlib import Path
 
 from streamvaultd.daemon.base import Base
 from streamvaultd.daemon.recording import RecordingParts
+from streamvaultd.jobs.after.hook_caller import HookCalls
 from streamvaultd.jobs.after.step_runs import StepRuns
 from streamvaultd.jobs.after.stepper import Steps
 from streamvaultd.jobs.at_work import AtWork
 from streamvaultd.jobs.progress import JoinProgress, Unheard
+from streamvaultd.scopes.broker import Scopes
 from streamvaultd.scopes.witnesses.bus import UnitBus
+from streamvaultd.scopes.witnesses.hook_units import HookUnits
 from streamvaultd.upkeep.audit.audits import Audits
 from streamvaultd.upkeep.audit.media import Media
 from streamvaultd.upkeep.audit.repairs import Repairs
@@ -31,6 +34,7 @@ class Upkeep:
     """What is made of recordings after their joins, the audit with its repairs, and retention."""
 
     steps: Steps
+    hooks: HookCalls
     step_progress: JoinProgress
     pruning: Pruning
     retention: Retention
@@ -41,7 +45,11 @@ class Upkeep:
 def build_upkeep(base: Base, *, recording: RecordingParts, bus: UnitBus, limits: Roster, reprieve: Reprieve) -> Upkeep:
     """Repairs hear of each join that ends."""
     manager, store, clock, settings = recording.manager, base.store, base.clock, base.settings
-    pruning = Pruning(store=store, manager=manager, removal=recording.removal, clock=clock, limits=limits)
+    hooks = HookCalls(
+        store=store, broker=Scopes(base.places.broker), units=HookUnits(), journal=base.journal, clock=clock,
+        tasks=base.tasks,
+    )  # fmt: skip
+    pruning = Pruning(store=store, manager=manager, removal=recording.removal, clock=clock, limits=limits, hooks=hooks)
     progress = JoinProgress(folder=base.places.state / "jobs", watcher=recording.media, listener=Unheard())
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
     destinations = SettingsDestinations(
@@ -66,5 +74,6 @@ def build_upkeep(base: Base, *, recording: RecordingParts, bus: UnitBus, limits:
     )  # fmt: skip
     audits = Audits(snapshots=snapshots, repairs=repairs, journal=base.journal)
     return Upkeep(
-        steps=steps, step_progress=progress, pruning=pruning, retention=retention, reprieve=reprieve, audits=audits
-    )
+        steps=steps, hooks=hooks, step_progress=progress, pruning=pruning, retention=retention, reprieve=reprieve,
+        audits=audits,
+    )  # fmt: skip

@@ -92,6 +92,11 @@ STEP_HELD_UP: Final = Entry(
     WARNING,
     "Cannot go on with step {step} of recording {recording} of '{streamer}': {why}, trying again",
 )
+HOOK_FAILED: Final = Entry(
+    "9c3f51d8a0e84b7f8d26e71b54c0a39e",
+    WARNING,
+    "Hook {hook} for {event} of recording {recording} of '{streamer}' failed: {why}, see the journal of {unit}",
+)
 CHAT_DIED: Final = Entry(
     "4e5652179998458f9132f8b69a8e7fa4",
     WARNING,

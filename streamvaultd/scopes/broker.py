@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from streamvaultd.core.names import HookUnit
     from streamvaultd.varlink.wire import Parameters
 
 START_SECONDS_MAX: Final = 75.0  # the broker gives systemd's jobs 60 s
@@ -64,16 +65,28 @@ class Scopes:
         """Make systemd forget a failed scope, and with it its Result=."""
         await self._call("ResetFailed", {"name": name}, RESET_SECONDS_MAX)
 
+    async def start_hook(self, unit: HookUnit, facts: str) -> str:
+        """Start the unit of a hook's call; its invocation ID, "" if systemd has it only queued. UnitExists."""
+        parameters: Parameters = {"hook": unit.hook, "call": unit.call, "facts": facts}
+        return str((await self._call("StartHook", parameters, RESET_SECONDS_MAX, unit=unit.unit))["invocationId"])
+
+    async def forget_hook(self, unit: HookUnit) -> None:
+        """Forget the unit of a call that is over, and its facts."""
+        parameters: Parameters = {"hook": unit.hook, "call": unit.call}
+        await self._call("ForgetHook", parameters, STOP_SECONDS_MAX, unit=unit.unit)
+
     def close(self) -> None:
         """Close what is kept open between calls."""
         self._client.close()
 
-    async def _call(self, method: str, parameters: Parameters, seconds: float, fds: Sequence[int] = ()) -> Parameters:
+    async def _call(
+        self, method: str, parameters: Parameters, seconds: float, fds: Sequence[int] = (), unit: str | None = None
+    ) -> Parameters:
         try:
             return await self._client.call(f"{BROKER}.{method}", parameters, fds=fds, timeout=seconds)
         except (DaemonNotRunning, ConnectionLost) as error:
             why = f"the broker at {error.fields['address']} does not answer: {error.fields['why']}"
-            raise ScopeFailed(unit=parameters["name"], why=why) from error
+            raise ScopeFailed(unit=unit or parameters["name"], why=why) from error
 
 
 def _limits_on_wire(limits: ScopeLimits) -> Parameters:

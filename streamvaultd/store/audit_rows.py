@@ -14,13 +14,13 @@ from streamvaultd.core.upkeep.world import Row, RowSegment
 from streamvaultd.errors import NoSuchRecording
 from streamvaultd.store.broadcasts import describe_stream
 from streamvaultd.store.figures import Figures, select_figures
+from streamvaultd.store.hooked import HookedStore
 from streamvaultd.store.ledger import end_job, insert_event, insert_job
 from streamvaultd.store.recordings import update_recording
 from streamvaultd.store.records import JobStatus
 from streamvaultd.store.rows import recording_values
 from streamvaultd.store.schema import recordings, segments, streamers, streams
 from streamvaultd.store.step_rows import insert_done, plan_again
-from streamvaultd.store.stepped import SteppedStore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ STREAM_MAX: Final = 1_000_000_000
 """A greater number of a stream is not taken from a folder's name: new ones count on from the greatest."""
 
 
-class RecoverableStore(SteppedStore):
+class RecoverableStore(HookedStore):
     """A store whose rows can be looked at as they stand, and that takes recordings back; made by open()."""
 
     async def save(self, recorder: Recorder, changed: tuple[Segment, ...]) -> None:

@@ -19,7 +19,7 @@ from sqlalchemy import select, true
 from streamvaultd.base.clock import SystemClock
 from streamvaultd.core.model import Recorder, Recording, SeamRecord
 from streamvaultd.errors import NoSuchRecording
-from streamvaultd.store import outbox
+from streamvaultd.store import hook_rows, outbox
 from streamvaultd.store.broadcasts import (
     note_broadcast,
     select_broadcast,
@@ -340,6 +340,7 @@ class LocalStore:
     def _save(self, connection: Connection, recorder: Recorder, changed: tuple[Segment, ...]) -> None:
         update_recording(connection, recorder, changed, self._place)
         follow(connection, recorder)
+        hook_rows.follow(connection, recorder)
 
     def _find_streamer(self, connection: Connection, name: str) -> Recorder | None:
         named = streamers.c.username == name

@@ -33,6 +33,7 @@ _RANGES: Final[Mapping[str, Mapping[str, Range]]] = {
     "events": {"priority": Range(0, 7), "segment": ranges.SEGMENT},
     "jobs": {"attempts": ranges.COUNT},
     "steps": {"tries": ranges.COUNT, "losses": ranges.COUNT},
+    "hook_calls": {"number": ranges.COUNT, "tries": ranges.COUNT},
     "chats": {
         "run": ranges.COUNT, "messages": ranges.COUNT, "gaps": ranges.COUNT, "away": ranges.SECONDS,
         "bytes": ranges.BYTES,

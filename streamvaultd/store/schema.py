@@ -34,7 +34,7 @@ from sqlalchemy import (
 if TYPE_CHECKING:
     from sqlalchemy import Dialect
 
-REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
+REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
 """Every schema this program knows, oldest first."""
 
 HEAD: Final = REVISIONS[-1]
@@ -42,6 +42,7 @@ HEAD: Final = REVISIONS[-1]
 STATUSES: Final = ("recording", "finalizing", "completed", "stopped", "failed")
 JOB_STATUSES: Final = ("running", "done", "failed")
 STEP_STATUSES: Final = ("waiting", "due", "running", "done", "failed", "skipped")
+CALL_STATUSES: Final = ("due", "running", "done", "failed")
 CHAT_UNFINISHED: Final = text("state <> 'done'")
 """Chats with which something still has to happen; as KEPT, in these very words."""
 
@@ -50,6 +51,9 @@ KEPT: Final = text("status <> 'removed'")
 
 UNFINISHED: Final = text("status IN ('waiting', 'due', 'running')")
 """Steps with which something still has to happen; as KEPT, in these very words."""
+
+UNCLEARED: Final = text("NOT cleared")
+"""Calls of hooks with which something still has to happen; as KEPT, in these very words."""
 
 WANTED: Final = text("kept")
 """Recordings that somebody wants for good; as KEPT, in these very words."""
@@ -345,4 +349,28 @@ chats = Table(
     Column("detail", Prose),
     UniqueConstraint("recording_id"),
     Index("ix_chats_unfinished", "id", sqlite_where=CHAT_UNFINISHED, postgresql_where=CHAT_UNFINISHED),
+)
+
+# An id is the instance of a unit, and never used twice (AUTOINCREMENT).
+hook_calls = Table(
+    "hook_calls",
+    metadata,
+    _id(),
+    _reference("recording_id", "recordings.id"),
+    Column("hook", Text, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("retry_at", Realtime),
+    Column("boot_id", Text),
+    Column("invocation", Text),
+    Column("why", Prose),
+    Column("cleared", Boolean, nullable=False),
+    Column("created_at", Realtime, nullable=False),
+    Column("changed_at", Realtime, nullable=False),
+    _one_of("status", CALL_STATUSES),
+    UniqueConstraint("recording_id", "event", "number", "hook"),
+    Index("ix_hook_calls_uncleared", "id", sqlite_where=UNCLEARED, postgresql_where=UNCLEARED),
+    sqlite_autoincrement=True,
 )

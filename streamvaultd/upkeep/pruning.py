@@ -43,6 +43,12 @@ class Limits(Protocol):
         """None if nobody can tell at present."""
 
 
+class Hooks(Protocol):
+    """jobs/after/hook_caller.py; raises StoreUnavailable."""
+
+    async def before_prune(self, recorder: Recorder) -> str | None: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemovalRequest:
     """Which media may go: `failed`: also segments that nobody has joined; `force`: also what is marked to be kept,
@@ -74,12 +80,15 @@ class Pruned:
 class Pruning:
     """Removes media, or marks them to be kept; may be repeated."""
 
-    def __init__(self, *, store: JobStore, manager: Manager, removal: Removal, clock: Clock, limits: Limits) -> None:
+    def __init__(
+        self, *, store: JobStore, manager: Manager, removal: Removal, clock: Clock, limits: Limits, hooks: Hooks
+    ) -> None:
         self._store = store
         self._manager = manager
         self._removal = removal
         self._clock = clock
         self._limits = limits
+        self._hooks = hooks
         self._taken: set[int] = set()
 
     def is_at(self, recording: int) -> bool:
@@ -129,6 +138,8 @@ class Pruning:
             if why is None and not wish.force:
                 why = await self._why_not_uploaded(recorder)
             if why is not None:
+                return Pruned(recorder=recorder, sizes={}, why=why, rule=wish.rule)
+            if not is_dry and (why := await self._hooks.before_prune(recorder)) is not None:
                 return Pruned(recorder=recorder, sizes={}, why=why, rule=wish.rule)
             if wish.rule is not None:  # nobody is there to be surprised
                 await self._removal.require_disk(recorder)

@@ -24,6 +24,7 @@ from streamvaultd.upkeep.pruning import Pruning
 from streamvaultd.upkeep.retention import REPRIEVE, Reprieve, Retention
 from tests.component.store_world import NOW, SetClock, later, move, start
 from tests.fakes.managing import new_manager
+from tests.fakes.no_hooks import NoHooks
 
 DAY = 86_400.0
 SIZE = 100
@@ -70,7 +71,7 @@ class World:
         self.manager = new_manager(self, self.clock, self._on_change)
         removal = Removal(store=self.store, files=SegmentFiles(), media=self.media, lanes=Lanes())
         self.pruning = pruning = Pruning(
-            store=self.store, manager=self.manager, removal=removal, clock=self.clock, limits=self
+            store=self.store, manager=self.manager, removal=removal, clock=self.clock, limits=self, hooks=NoHooks()
         )
         self.reprieve = Reprieve(self.clock)
         self.retention = Retention(

@@ -48,6 +48,7 @@ from streamvaultd.varlink.client import Client
 from streamvaultd.varlink.sockets import Members, listen
 from tests.component.store_world import BOOT, NOW, SetClock, later, move, segment_path, start
 from tests.fakes.managing import new_manager
+from tests.fakes.no_hooks import NoHooks
 from tests.fakes.parts import NoChats
 
 if TYPE_CHECKING:
@@ -114,7 +115,9 @@ class World:
         streamlinks = cast("Any", SimpleNamespace(settled=_settled, install=self._install, trouble=None))
         watches = cast("Any", SimpleNamespace(watched=self.watched))
         removal = Removal(store=self.store, files=files, media=MediaRemover(), lanes=Lanes())
-        pruning = Pruning(store=self.store, manager=self.manager, removal=removal, clock=self.clock, limits=self)
+        pruning = Pruning(
+            store=self.store, manager=self.manager, removal=removal, clock=self.clock, limits=self, hooks=NoHooks()
+        )
         self.reprieve = Reprieve(self.clock)
         self.retention = Retention(
             store=self.store, pruning=pruning, clock=self.clock, journal=idle, limits=self, reprieve=self.reprieve,

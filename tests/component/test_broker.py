@@ -10,12 +10,14 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from streamvaultd.brokerd import checks, process, service
 from streamvaultd.brokerd.systemd_manager import Properties
 from streamvaultd.core.model import ScopeLimits
+from streamvaultd.core.names import HookUnit
 from streamvaultd.errors import (
     InvalidParameter,
     JobFailed,
@@ -41,6 +43,7 @@ class FakeSystemd:
     def __init__(self) -> None:
         self.scopes: dict[str, tuple[Properties, int]] = {}
         self.failure: VaultError | None = None
+        self.started: list[str] = []
         self.stopping = asyncio.Event()
         self.go = asyncio.Event()
         self.go.set()
@@ -67,6 +70,29 @@ class FakeSystemd:
     async def reset_failed(self, unit: str) -> None:
         if self.scopes.pop(unit, None) is None:
             raise NoSuchUnit(unit=unit)
+
+    async def describe(self, unit: str) -> dict[str, Any]:
+        return HOOK | {"Id": unit}
+
+    async def enqueue(self, unit: str) -> str:
+        self.started.append(unit)
+        return "0123456789abcdef"
+
+
+HOOK: dict[str, Any] = {
+    "LoadState": "not-found", "FragmentPath": "", "DropInPaths": [], "Transient": False, "Type": "simple",
+    "RemainAfterExit": False, "ActiveState": "inactive", "SubState": "dead", "Job": False,
+}  # fmt: skip
+
+
+async def test_no_unit_is_started_that_is_no_hook(path: Path, systemd: FakeSystemd, scopes: Scopes) -> None:
+    async with brokering(path, systemd):
+        for unit in (HookUnit("nas", 17), HookUnit("../x", 17), HookUnit("", 1), HookUnit("nas", 0)):
+            with pytest.raises(NameRefused):
+                await scopes.start_hook(unit, "{}")
+        with pytest.raises(InvalidParameter):
+            await scopes.start_hook(HookUnit("nas", 17), "[]")
+    assert systemd.started == []
 
 
 def accept_anyone(pidfd: int, _service_uid: int) -> int:

@@ -188,5 +188,5 @@ def test_tables_of_which_rows_are_replaced_are_few() -> None:
     from streamvaultd.store.feeder import REFERRED_TO
 
     assert {table.name for table in TABLES} - {table.name for table in REFERRED_TO} == {
-        "segments", "seams", "events", "jobs", "chats", "steps",
+        "segments", "seams", "events", "jobs", "chats", "steps", "hook_calls",
     }  # fmt: skip

@@ -71,6 +71,11 @@ SAMPLES["0008"] = (
     "INSERT INTO steps (id, recording_id, step, status, required, tries, losses, changed_at)"
     " VALUES (4, 3, 'thumbnail', 'due', false, 1, 0, '2026-11-23 09:28:40.740318')",
 )
+SAMPLES["0009"] = (
+    *SAMPLES["0008"],
+    "INSERT INTO hook_calls (id, recording_id, hook, event, number, status, tries, cleared, created_at, changed_at)"
+    " VALUES (4, 3, 'nas', 'recording-started', 0, 'due', 0, false, '2026-11-23 09:28:40', '2026-11-23 09:28:40')",
+)
 """Rows as each schema had them; every one tells of the same recording."""
 
 NEW: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -86,6 +91,7 @@ NEW["0005"] = NEW["0004"]
 NEW["0006"] = (NEW["0005"][0] | {"kept": True}, NEW["0005"][1])
 NEW["0007"] = NEW["0006"]
 NEW["0008"] = NEW["0007"]
+NEW["0009"] = NEW["0008"]
 """What each schema could say for the first time, of the recorder and of its segment."""
 
 

@@ -108,7 +108,7 @@ def test_an_older_dump_has_the_defaults_of_what_it_lacks(filled: Path, fresh: Pa
 
 def test_a_store_of_an_older_schema_is_upgraded_as_by_the_daemon(filled: Path, fresh: Path) -> None:
     with closing(sqlite3.connect(filled)) as local, local:
-        for table in ("chats", "steps"):
+        for table in ("chats", "steps", "hook_calls"):
             local.execute(f"DROP TABLE {table}")
         local.execute("DROP INDEX ix_recordings_kept")
         local.execute("ALTER TABLE recordings DROP COLUMN kept")

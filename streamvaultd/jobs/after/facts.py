@@ -55,7 +55,7 @@ async def gather(store: FactStore, recording: int) -> StepFacts | None:
     return StepFacts(
         recorder=recorder,
         broadcast=await store.broadcast(recording),
-        parts=_parts(None if job is None else job.result),
+        parts=parts_of(None if job is None else job.result),
         seams=await store.seams(recording),
         titles=tuple(Title(one.at, one.title, one.category) for one in await store.titles(recording)),
         made=files_of(await store.steps_made(recording), recorder.path),
@@ -96,7 +96,7 @@ def uploads_of(made: Iterable[tuple[str, Mapping[str, Any]]]) -> tuple[Uploaded,
     return tuple(found)
 
 
-def _parts(result: Mapping[str, object] | None) -> tuple[ResultPart, ...]:
+def parts_of(result: Mapping[str, object] | None) -> tuple[ResultPart, ...]:
     try:
         return parse_made(result).parts
     except msgspec.ValidationError:
