@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from streamvaultd.core.model import Recorder
-    from streamvaultd.store.stepped import SteppedStore
+    from streamvaultd.store.hooked import HookedStore
     from streamvaultd.varlink.server import Call
 
 
@@ -51,7 +51,7 @@ METHODS = ("Get", "GetStream", "ListSegments", "Why", "ListSeams", "ListParts")
 
 
 @asynccontextmanager
-async def daemon(store: SteppedStore, folder: Path) -> AsyncIterator[Callable[..., Any]]:
+async def daemon(store: HookedStore, folder: Path) -> AsyncIterator[Callable[..., Any]]:
     """A way to run streamvaultctl against a socket that this store is behind: (exit code, output)."""
     idle = cast("Any", SimpleNamespace(recorders={}, segment_path=segment_path, pid=_nothing, of=_nothing))
     clock = SetClock(later(120))
