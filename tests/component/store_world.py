@@ -16,8 +16,8 @@ from streamvaultd.core import ranges
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Broadcast, Moment, Policy, Recorder, Recording, Segment, State
 from streamvaultd.store.engine import create_file, sqlite_url
+from streamvaultd.store.hooked import HookedStore
 from streamvaultd.store.local import LocalStore
-from streamvaultd.store.stepped import SteppedStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,8 +60,8 @@ def segment_path(recording: Recording, number: int) -> str:
     return f"{recording.directory}/{recording.streamer}/stream_{recording.stream}_segments/segment_{number:03d}.ts"
 
 
-async def open_store(where: Path | URL, *, boot: str = BOOT, clock: SetClock | None = None) -> SteppedStore:
-    return await SteppedStore.open(where, paths=segment_path, clock=clock or SetClock(), boot=boot)
+async def open_store(where: Path | URL, *, boot: str = BOOT, clock: SetClock | None = None) -> HookedStore:
+    return await HookedStore.open(where, paths=segment_path, clock=clock or SetClock(), boot=boot)
 
 
 async def start(
