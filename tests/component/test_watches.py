@@ -408,24 +408,29 @@ async def test_few_sources_are_asked_at_a_time_and_each_once(world: World) -> No
     assert (slow.asked, slow.most) == (len(many), QUESTIONS_MAX)
 
 
+def _unsent(**rules: Any) -> Retention:
+    """Rules of a streamer whose results nobody uploads: none is held for that."""
+    return Retention(**rules, require_upload=False)
+
+
 async def test_retention_goes_by_the_file_and_not_by_one_with_mistakes(world: World) -> None:
     """Neither by the rules of before, nor by the defaults: what somebody wanted to write there, nobody knows."""
     retention = world.roster.retention_of
     world.settings.now = replace(world.settings.now, retention=Retention(keep_for=90.0, keep_recordings=9))
-    assert retention("alice") == Retention(keep_for=90.0, keep_recordings=9)
+    assert retention("alice") == _unsent(keep_for=90.0, keep_recordings=9)
     head = f"[streamer]\nurl = '{URL}'\nenabled = false\n[retention]\n"
     for text, rules, held in (
-        ("keep_for = 'infinity'", Retention(keep_recordings=9), 1),
+        ("keep_for = 'infinity'", _unsent(keep_recordings=9), 1),
         ("keep_for = 'infinite'", None, 1),
-        ("keep_for = 'infinity'\nkeep_recordings = 3", Retention(keep_recordings=3), 2),
-        ("", Retention(keep_for=90.0, keep_recordings=9), 3),
+        ("keep_for = 'infinity'\nkeep_recordings = 3", _unsent(keep_recordings=3), 2),
+        ("", _unsent(keep_for=90.0, keep_recordings=9), 3),
         ("typo = 1", None, 3),
-        ("[streamlink]\nsecrets = ['none']", Retention(keep_for=90.0, keep_recordings=9), 3),
+        ("[streamlink]\nsecrets = ['none']", _unsent(keep_for=90.0, keep_recordings=9), 3),
     ):
         (world.etc / "alice.toml").write_text(head + text)
         await world.roster.load()
         assert (retention("alice"), world.reprieve.begun) == (rules, held), text
-        assert retention("bob") == Retention(keep_for=90.0, keep_recordings=9)
+        assert retention("bob") == _unsent(keep_for=90.0, keep_recordings=9)
     (world.etc.parent / "new").mkdir()
     async with watching(world.etc.parent / "new") as fresh:  # a daemon that has never seen the file without mistakes
         (fresh.etc / "alice.toml").write_text(head + "keep_for = '90 eons'")
@@ -433,7 +438,7 @@ async def test_retention_goes_by_the_file_and_not_by_one_with_mistakes(world: Wo
         await fresh.roster.load()
         assert (fresh.roster.retention_of("alice"), fresh.roster.retention_of("bob")) == (
             None,
-            world.settings.now.retention,
+            _unsent(keep_for=90.0, keep_recordings=9),
         )
         fresh.own.write_text("no folder")
         await fresh.roster.load()
