@@ -36,7 +36,9 @@ async def fill(path: Path) -> None:
         number=1, phase=Phase.REMOVED, since=NOW, started=NOW, ended=later(1 / 3), size=1 << 40, cause="oom",
         evidence=evidence, memory_max=256 << 20, exit_status=137,
     )  # fmt: skip
-    pictured = replace(first.recording, policy=replace(first.recording.policy, thumbnail=True))
+    pictured = replace(
+        first.recording, policy=replace(first.recording.policy, thumbnail=True, hooks_complete=("nas",))
+    )
     await store.save(
         replace(
             first, recording=pictured, state=State.COMPLETED, segments=(dead,), path="/srv/ä.ts", ended=later(0.1)
