@@ -14,12 +14,12 @@ from tests.integration.harness import SETTINGS, Ctl, configure
 from tests.testbed.box import Box
 
 FOLDER = "/var/lib/hooks"
+# Boxes cannot mount credentials: these run as root, and read the file itself
 UNIT = """
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-LoadCredential=facts:/run/streamvault-hooks/%i.json
-Environment=STREAMVAULT_FACTS=%d/facts
+Environment=STREAMVAULT_FACTS=/run/streamvault-hooks/%i.json
 ExecStart=/bin/sh -c '{command}'
 TimeoutStartSec=8s
 """
@@ -90,7 +90,7 @@ def test_each_call_runs_once_though_the_daemon_is_killed_and_hooks_misbehave(
         kill_daemon(box)
     box.wait_for(lambda: ends(ctl, "hooked") == STARTED, "all have ended", timeout=60)
     assert ctl.state("hooked") == "recording"
-    ctl("rotate", "hooked")
+    ctl("rotate", "hooked", "--wait")
     kill_daemon(box)
     box.wait_for(lambda: ("facts", "segment-complete", "hook-done") in ends(ctl, "hooked"), "one segment", timeout=90)
     source.control("hooked", end=True)
