@@ -32,8 +32,8 @@ BASE_PACKAGES = (
     *("python3", "python3-systemd", "python3-sdnotify", "python3-dbus-fast", "python3-msgspec"),
     *("python3-sqlalchemy", "alembic", "python3-click", "python3-rich", "python3-tomli", "python3-venv"),
     *("python3-pyroute2", "python3-psycopg", "python3-pathvalidate", "python3-regex", "streamlink", "ffmpeg"),
-    # not needed by the .deb: what tests look with
-    *("python3-varlink", "python3-pytest", "sqlite3"),
+    # not needed by the .deb: what uploads, and what tests look with
+    *("rclone", "python3-varlink", "python3-pytest", "sqlite3"),
 )
 BUILD_PACKAGES = (
     *("build-essential", "debhelper", "dh-python", "pybuild-plugin-pyproject", "python3-all"),
