@@ -13,15 +13,21 @@ from tests.testbed.box import Box
 
 PASSWORD = "pw-93ab61c4f0"  # noqa: S105 - of a test
 SERVER = ["rclone", "serve", "webdav", "/srv/nas", "--addr", "127.0.0.1:8099", "--user", "vault", "--pass", PASSWORD]
+CREDENTIALS = "/run/planted-rclone"
+DROP_IN = "/etc/systemd/system/streamvaultd.service.d/rclone.conf"
 UPLOAD = '[upload]\nremotes = ["nas:rec"]\n'
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _watching(box: Box) -> None:
+    """systemd passes no credentials in a box: a folder stands in for what it makes."""
     obscured = box.run(["rclone", "obscure", PASSWORD]).stdout.strip()
     section = f"[nas]\ntype = webdav\nurl = http://127.0.0.1:8099\nvendor = other\nuser = vault\npass = {obscured}\n"
-    box.write_file("/etc/credstore/rclone.conf", section)
-    box.run(["chmod", "600", "/etc/credstore/rclone.conf"])
+    box.write_file(f"{CREDENTIALS}/rclone.conf", section)
+    box.run(["chown", "-R", "_streamvault", CREDENTIALS])
+    box.run(["chmod", "-R", "u=rX,go=", CREDENTIALS])
+    box.write_file(DROP_IN, f"[Service]\nEnvironment=CREDENTIALS_DIRECTORY={CREDENTIALS}\n")
+    box.run(["systemctl", "daemon-reload"])
     box.run(["mkdir", "-p", "/srv/nas"])
     configure(box, SETTINGS + WATCH + UPLOAD)
     box.run(["systemctl", "restart", "streamvaultd"])
@@ -43,7 +49,7 @@ def test_what_a_remote_has_not_yet_stays_and_what_it_has_may_go(box: Box, source
     def why() -> str:
         return str(hugo.ctl("status", number).stdout)
 
-    box.wait_for(lambda: "connection refused" in why(), "the remote is away, and that is told", timeout=90)
+    box.wait_for(lambda: "connection refused" in why(), "the remote is away, and that is told", timeout=60)
     refused = hugo.ctl("prune", number, "--yes", check=False)
     assert refused.returncode == 1
     assert "it is not uploaded yet (nas:rec: " in refused.stdout + refused.stderr
@@ -54,7 +60,7 @@ def test_what_a_remote_has_not_yet_stays_and_what_it_has_may_go(box: Box, source
     box.wait_for(lambda: "upload: done" in why(), "it is tried again, and is there", timeout=180)
     box.run(["cmp", path, there])
     said = box.run(["journalctl", "--boot", "--output=export", "--unit=streamvaultd*"]).stdout
-    secret = box.run(["sed", "-n", "s/^pass = //p", "/etc/credstore/rclone.conf"]).stdout.strip()
+    secret = box.run(["sed", "-n", "s/^pass = //p", f"{CREDENTIALS}/rclone.conf"]).stdout.strip()
     assert "connection refused" in said
     assert secret not in said
     assert PASSWORD not in said
