@@ -30,13 +30,15 @@ _DAEMON_GROUP = re.compile(rf"(/[^/]+\.slice)*/{re.escape(DAEMON)}(/.*)?")
 class Bounds:
     """Limits of a scope: bytes, a number of tasks, and microseconds (None: for as long as it takes).
 
-    `reachable` is what it may reach of the networks that are closed to scopes.
+    `reachable` is what it may reach of the networks that are closed to scopes; a job reaches none at all unless it
+    `has_network`.
     """
 
     memory_max: int
     tasks_max: int
     runtime_max_usec: int | None
     reachable: tuple[Network, ...] = ()
+    has_network: bool = False
 
 
 def check_peer(uid: int, service_uid: int, *, is_in_scope: bool) -> None:
@@ -68,6 +70,7 @@ def check_limits(limits: Mapping[str, Any]) -> Bounds:
         tasks_max=TASKS_DEFAULT if tasks_max is None else tasks_max,
         runtime_max_usec=_bounded("runtimeMaxUSec", limits.get("runtimeMaxUSec"), RUNTIME_MIN, RUNTIME_MAX),
         reachable=check_reachable(limits.get("reachable") or ()),
+        has_network=bool(limits.get("hasNetwork")),
     )
 
 

@@ -54,7 +54,9 @@ def scope_properties(*, slice_name: str, description: str, bounds: Bounds, mount
     if mounts_for is not None:
         values.append(("RequiresMountsFor", "as", [mounts_for]))
     if slice_name == JOBS_SLICE:
-        values += [("CPUWeight", "t", 20), ("IOWeight", "t", 20), ("IPAddressDeny", NETWORKS, _on_bus(EVERYTHING))]
+        values += [("CPUWeight", "t", 20), ("IOWeight", "t", 20)]
+    if slice_name == JOBS_SLICE and not bounds.has_network:
+        values.append(("IPAddressDeny", NETWORKS, _on_bus(EVERYTHING)))
     else:
         values.append(("IPAddressDeny", NETWORKS, _on_bus(GUARDED)))
         values.append(("IPAddressAllow", NETWORKS, _on_bus(bounds.reachable)))

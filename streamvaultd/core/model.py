@@ -331,12 +331,14 @@ class ScopeLimits:
     """Limits of a scope: bytes, tasks, microseconds; None leaves the choice to the broker.
 
     `reachable`: networks of those that are closed to scopes, loopback, link-local and multicast, that are open to it.
+    `has_network`: of a job, which otherwise reaches nothing.
     """
 
     memory_max: int | None = None
     tasks_max: int | None = None
     runtime_max_usec: int | None = None
     reachable: tuple[str, ...] = ()
+    has_network: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -95,6 +95,8 @@ def _limits_on_wire(limits: ScopeLimits) -> Parameters:
         "tasksMax": limits.tasks_max,
         "runtimeMaxUSec": limits.runtime_max_usec,
     }
+    if limits.has_network:
+        named["hasNetwork"] = True
     if limits.reachable:
         named["reachable"] = list(limits.reachable)
     return {name: value for name, value in named.items() if value is not None}

@@ -78,6 +78,7 @@ async def test_it_is_uploaded_by_a_confined_program_and_the_rows_say_where(house
     result = next(row for row in rows if row.path == "demo/show.ts")
     assert (result.remote, result.sha256) == ("nas:rec", sha256(MEDIA).hexdigest())
     assert house.scopes.limits[0].reachable == ("127.0.0.1/32",)
+    assert house.scopes.limits[0].has_network
     assert sorted(path.name for path in house.folder.iterdir()) == [".stream_1.json", "show.ts"]
 
     async def is_tidy() -> bool:

@@ -311,3 +311,14 @@ def test_a_jobs_scope_yields() -> None:
 def test_a_scope_requires_the_mount_that_is_there(path: str, point: str | None) -> None:
     units = ["-.mount", "srv.mount", "srv-media.mount", r"srv-my\x2ddisk.mount", "run-user-1000.mount"]
     assert checks.mount_above(path, units) == point
+
+
+def test_a_job_that_uploads_has_the_networks_of_a_segment() -> None:
+    bounds = checks.check_limits({"hasNetwork": True, "reachable": ["127.0.0.1"]})
+    jobs, segments = (
+        dict(scope_properties(slice_name=name, description="x", bounds=bounds, mounts_for=None))
+        for name in (names.JOBS_SLICE, names.RECORDINGS_SLICE)
+    )
+    for name in ("IPAddressDeny", "IPAddressAllow"):
+        assert jobs[name].value == segments[name].value
+    assert checks.check_limits({"reachable": ["127.0.0.1"]}).has_network is False

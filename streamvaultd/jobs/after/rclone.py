@@ -24,6 +24,7 @@ NOT_THERE: Final = frozenset({3, 4})
 """Exit codes of rclone: a directory, or a file, was not found."""
 
 SAID_MAX: Final = 200
+HEAD: Final = 60
 OUTPUT_MAX: Final = 1 << 20
 SECRET_MIN: Final = 6
 """Shorter values of the configuration are words such as "true"."""
@@ -127,7 +128,8 @@ class Rclone:
         """A reason as people read it: one line, short, nothing of the configuration in it."""
         for secret in self._secrets:
             why = why.replace(secret, "***")
-        return " ".join(redact_url(why).split())[:SAID_MAX]
+        text = " ".join(redact_url(why).split())
+        return text if len(text) <= SAID_MAX else f"{text[:HEAD]} … {text[-(SAID_MAX - HEAD) :]}"  # its end says why
 
 
 class LogLine:

@@ -290,6 +290,7 @@ def _place(kind: StepKind, job: int, recorder: Recorder, reachable: tuple[str, .
             tasks_max=TASKS_MAX,
             runtime_max_usec=round(kind.limit * USEC),
             reachable=reachable,
+            has_network=kind.is_sent,
         ),
         mounts_for=Path(recording.directory),
     )
