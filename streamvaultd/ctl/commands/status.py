@@ -67,11 +67,14 @@ def _title_fields(session: Session, found: Recording) -> list[tuple[str, Line]]:
 
 def _result_fields(session: Session, found: Recording) -> list[tuple[str, Line]]:
     """What came of a recording that is joined."""
-    if found.path is None:
+    is_gone = found.path is None and found.state in ("completed", "stopped")
+    if found.path is None and not is_gone:
         return []
     from streamvaultd.ctl.show import result
 
     which = str(found.id)
+    if is_gone:
+        return result.upload_fields(result.parse_result(session.call("ListParts", recording=which)))
     answers = session.seam_answers(which)
     made = result.parse_result(session.call("ListParts", recording=which))
     return result.result_fields(made, [result.parse_seam(item) for item in answers])

@@ -245,6 +245,12 @@ def result_fields(result: Result, seams: Sequence[Seam]) -> list[Field]:
     return fields
 
 
+def upload_fields(result: Result) -> list[Field]:
+    """What `status` says of one whose media are gone here: where else they are."""
+    places = {upload.remote: upload.place for step in result.steps for upload in reversed(step.uploads)}
+    return _labelled_once("Uploaded", list(places.values()))
+
+
 _STEP_STYLES: Final = {"done": Style.GOOD, "failed": Style.BAD}
 
 
