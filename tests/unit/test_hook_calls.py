@@ -158,7 +158,9 @@ def test_how_long_the_answer_before_a_removal_holds(statuses: tuple[str, ...], a
     assert core.must_wait([replace(DUE, status=CallStatus(status)) for status in statuses], age) is stands
 
 
-def test_a_recording_of_which_nothing_more_is_to_be_made_calls_nothing() -> None:
-    policy = Policy(hooks_started=("nas",))
+def test_a_recording_that_was_found_again_calls_nothing_but_what_guards_its_media() -> None:
+    policy = Policy(hooks_started=("nas",), hooks_complete=("nas",), hooks_prune=("guard",))
     assert core.hooks_of(policy, HookEvent.RECORDING_STARTED) == ("nas",)
-    assert not core.has_hooks(replace(policy, has_steps=False))
+    found_again = replace(policy, has_steps=False)
+    called = {event: hooks for event in HookEvent if (hooks := core.hooks_of(found_again, event))}
+    assert called == {HookEvent.BEFORE_PRUNE: ("guard",)}

@@ -178,8 +178,11 @@ def step(call: HookCall, event: Event) -> HookCall:
 
 
 def hooks_of(policy: Policy, event: HookEvent) -> tuple[str, ...]:
-    """Those that are called for an event of a recording with this policy."""
-    if not policy.has_steps:
+    """Those that are called for an event of a recording with this policy.
+
+    One that was found again (rescan) is old news, and is asked about all the same before its media are removed.
+    """
+    if not policy.has_steps and event is not HookEvent.BEFORE_PRUNE:
         return ()
     named = {
         HookEvent.RECORDING_STARTED: policy.hooks_started,
