@@ -58,7 +58,7 @@ def main(
     try:
         if is_program:
             _take_interrupts()
-        result = _run(sys.argv[1:] if argv is None else argv, session)
+        result = _unwrapped(sys.argv[1:] if argv is None else argv, session)
         session.screen.flush()
         if is_program:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -101,6 +101,16 @@ def _postpone(unraisable: UnraisableHookArgs) -> None:
         signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
     else:
         sys.__unraisablehook__(unraisable)
+
+
+def _unwrapped(argv: Sequence[str], session: Session) -> object:
+    """Before 3.12, Python makes another error of an interrupt that comes while an import makes a class."""
+    try:
+        return _run(argv, session)
+    except RuntimeError as exc:
+        if isinstance(exc.__cause__, KeyboardInterrupt):
+            raise exc.__cause__ from None
+        raise
 
 
 def _run(argv: Sequence[str], session: Session) -> object:

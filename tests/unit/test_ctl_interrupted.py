@@ -276,3 +276,28 @@ def test_what_shows_what_came_of_it_is_named(argv: tuple[str, ...], told: str) -
     assert ran.code == 130
     assert told in ran.err
     assert bool(ran.err) == bool(told)
+
+
+class Interrupting:
+    """An attribute whose making is interrupted; Python 3.11 makes a RuntimeError of that."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        raise KeyboardInterrupt
+
+
+def test_an_interrupt_while_an_import_makes_a_class_is_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
+    def find(_word: str) -> None:
+        type("Imported", (), {"attribute": Interrupting()})
+
+    monkeypatch.setattr(entry, "find", find)
+    ran = run(FakeDaemon(), "list")
+    assert (ran.code, ran.err) == (130, "interrupted: the daemon was asked for nothing.\n")
+
+
+def test_any_other_error_is_not_taken_for_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
+    def find(_word: str) -> None:
+        raise RuntimeError("defect") from ValueError("another")
+
+    monkeypatch.setattr(entry, "find", find)
+    with pytest.raises(RuntimeError, match="defect"):
+        run(FakeDaemon(), "list")
