@@ -14,7 +14,6 @@ from streamvaultd.core.after.graph import GRAPH, KINDS, StepKind, without_steps
 from streamvaultd.core.after.machine import (
     PAUSES,
     TABLE,
-    USEC,
     Begun,
     Done,
     Event,
@@ -28,6 +27,7 @@ from streamvaultd.core.after.machine import (
     startable,
     step,
 )
+from streamvaultd.core.after.pauses import USEC
 from streamvaultd.core.model import Library, Policy
 
 WAITING, DUE, RUNNING, DONE, FAILED, SKIPPED = StepStatus

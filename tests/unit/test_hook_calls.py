@@ -20,6 +20,7 @@ from streamvaultd.core.after.hook_calls import (
     Started,
     step,
 )
+from streamvaultd.core.after.pauses import USEC
 from streamvaultd.core.model import Policy
 
 DUE = HookCall(id=17, recording=3, hook="nas", event=HookEvent.RECORDING_STARTED, number=0, status=CallStatus.DUE)
@@ -128,7 +129,7 @@ def test_what_cannot_be_started_is_tried_some_times_with_pauses_and_given_up() -
     while call.status is CallStatus.DUE:
         call = step(step(call, Asked(boot="b1")), Refused(at=at, why="no bus"))
         if call.retry_at is not None:
-            waits.append((call.retry_at - at) // core.USEC)
+            waits.append((call.retry_at - at) // USEC)
             assert core.startable([call], call.retry_at - 1, ()) == ()
             at = call.retry_at
     assert (call.status, call.tries, waits) == (CallStatus.FAILED, core.GIVEN_UP_AFTER, [10, 60, 300, 1800])

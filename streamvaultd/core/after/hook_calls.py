@@ -14,13 +14,13 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
+from streamvaultd.core.after.pauses import USEC, again, due_at
 from streamvaultd.core.model import Policy, Recorder, State
 
 GIVEN_UP_AFTER: Final = 5
 """Starts in a row that systemd or the broker refuses; then the call has failed."""
 
 PAUSES: Final = (10, 60, 300, 1800)
-USEC: Final = 1_000_000
 SUCCESS_HOLDS: Final = 3600 * USEC
 FAILURE_HOLDS: Final = 300 * USEC
 """For so long what hooks said before a removal is the answer to the next try; later they are called again."""
@@ -141,7 +141,7 @@ def _on_refused(call: HookCall, event: Refused) -> HookCall:
     tries = call.tries + 1
     if event.for_good or tries >= GIVEN_UP_AFTER:
         return replace(call, status=CallStatus.FAILED, tries=tries, why=event.why)
-    retry_at = event.at + PAUSES[min(tries, len(PAUSES)) - 1] * USEC
+    retry_at = again(event.at, tries, PAUSES)
     return replace(call, status=CallStatus.DUE, tries=tries, retry_at=retry_at, why=event.why)
 
 
@@ -224,12 +224,7 @@ def startable(calls: Iterable[HookCall], now: int, busy: Iterable[str]) -> tuple
     """Of the calls that are not over, those to begin now: of each hook one at a time, the oldest first."""
     taken, found = set(busy), []
     for call in sorted(calls, key=lambda call: call.id):
-        if call.status is CallStatus.DUE and call.hook not in taken and _due_at(call, now) <= now:
+        if call.status is CallStatus.DUE and call.hook not in taken and due_at(call.retry_at, now, PAUSES[-1]) <= now:
             taken.add(call.hook)
             found.append(call)
     return tuple(found)
-
-
-def _due_at(call: HookCall, now: int) -> int:
-    """A clock that was set back does not make a pause longer than the longest one."""
-    return 0 if call.retry_at is None else min(call.retry_at, now + PAUSES[-1] * USEC)

@@ -15,9 +15,9 @@ from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
 from streamvaultd.core.after.graph import KINDS, wanted
+from streamvaultd.core.after.pauses import again, due_at
 from streamvaultd.core.model import Policy
 
-USEC: Final = 1_000_000
 PAUSES: Final = (10, 60, 300, 1800, 3600)
 """Seconds before the next try, after the first, the second, … one that failed; the last one for all further ones.
 
@@ -111,26 +111,19 @@ def _on_failed(row: StepRow, event: Failed) -> StepRow:
         return row
     if event.is_lost:
         losses = row.losses + 1
-        return replace(
-            row, status=StepStatus.DUE, losses=losses, retry_at=_again(event.at, losses, PAUSES), why=event.why
-        )
+        retry_at = again(event.at, losses, PAUSES)
+        return replace(row, status=StepStatus.DUE, losses=losses, retry_at=retry_at, why=event.why)
     tries, kind = row.tries + 1, KINDS.get(row.step)
     is_last = not row.is_required and (kind is None or (kind.tries is not None and tries >= kind.tries))
     if event.for_good or is_last:
         return replace(row, status=StepStatus.FAILED, tries=tries, why=event.why)
-    return replace(
-        row, status=StepStatus.DUE, tries=tries, retry_at=_again(event.at, tries, _pauses(row)), why=event.why
-    )
+    retry_at = again(event.at, tries, _pauses(row))
+    return replace(row, status=StepStatus.DUE, tries=tries, retry_at=retry_at, why=event.why)
 
 
 def _pauses(row: StepRow) -> Sequence[int]:
     kind = KINDS.get(row.step)
     return PAUSES if kind is None or not kind.pauses else kind.pauses
-
-
-def _again(at: int, times: int, pauses: Sequence[int]) -> int:
-    """When the next try is, after so many that came to nothing."""
-    return at + pauses[min(times, len(pauses)) - 1] * USEC
 
 
 def _on_media_gone(row: StepRow, _event: MediaGone) -> StepRow:
@@ -225,5 +218,4 @@ def startable(rows: Iterable[StepRow], now: int, busy: Iterable[str]) -> tuple[S
 
 
 def _due_at(row: StepRow, now: int) -> int:
-    """A clock that was set back does not make a pause longer than the longest one."""
-    return 0 if row.retry_at is None else min(row.retry_at, now + max(*PAUSES, *_pauses(row)) * USEC)
+    return due_at(row.retry_at, now, max(*PAUSES, *_pauses(row)))

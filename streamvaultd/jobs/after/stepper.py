@@ -26,6 +26,7 @@ from streamvaultd.base.clock import Clock
 from streamvaultd.base.tasks import Tasks
 from streamvaultd.core.after.graph import KINDS
 from streamvaultd.core.after.machine import Done, Failed, StepRow, StepStatus, next_due, startable
+from streamvaultd.core.after.pauses import USEC
 from streamvaultd.core.after.risk import HOLD_LIMIT, is_at_risk
 from streamvaultd.core.evidence import Evidence
 from streamvaultd.core.model import Moment, Recorder
@@ -45,8 +46,6 @@ TROUBLE_CHECK: Final = 5.0
 
 REST: Final = 30.0
 """What cannot be begun for its rows, or because its media are being removed, is left alone for so long (s)."""
-
-USEC: Final = 1_000_000
 
 
 _Key = tuple[int, str]
