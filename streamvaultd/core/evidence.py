@@ -58,6 +58,12 @@ class Evidence:
         return replace(self, **kept)
 
     @property
+    def was_oom(self) -> bool:
+        """Whether a witness tells that the kernel killed a process of it for want of memory."""
+        told = bool(self.oom_kills), self.unit_result == "oom-kill"
+        return any(told) or bool(self.journal_oom) or self.kernel_oom is not None
+
+    @property
     def of_the_run(self) -> Evidence:
         """Without what holds for the machine at one moment, and may have passed when the run ends."""
         return replace(self, asked=None, host_down=None, link_down=None, disk=None)

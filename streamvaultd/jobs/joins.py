@@ -25,7 +25,7 @@ from streamvaultd.jobs.insist import insist
 from streamvaultd.jobs.launching import JoinRuns
 from streamvaultd.jobs.naming import ResultNames
 from streamvaultd.jobs.ports import Disk, Inbox, JobLedger
-from streamvaultd.jobs.reports import OUT_OF_MEMORY, ran_out_of_memory
+from streamvaultd.jobs.reports import OUT_OF_MEMORY
 from streamvaultd.media.chapters import TEXT_MAX
 from streamvaultd.reporting.notices import JOIN_HELD_UP, JOIN_WAITS, LEAD_LEFT_OUT, Journal
 from streamvaultd.scopes.runs import OnExit
@@ -215,7 +215,7 @@ class Joins:
             report = msgspec.json.decode(await self._runs.read(job), type=_Report)
         except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             has_room = await self._disk.missing(self._runs.reports, 0) is None
-            why = OUT_OF_MEMORY if ran_out_of_memory(told) else f"the job left no report: {error}"
+            why = OUT_OF_MEMORY if told is not None and told.was_oom else f"the job left no report: {error}"
             report = _Report(ok=False, error=why, room=None if has_room else 0)
         if not report.ok or report.path is None:
             why = (report.error or "the job did not say why").removeprefix(f"cannot join recording {recording}: ")

@@ -9,8 +9,6 @@ import stat
 from pathlib import Path
 from typing import Final
 
-from streamvaultd.core.evidence import Evidence
-
 OUT_OF_MEMORY: Final = "it ran out of memory, see job_memory_max"
 
 REPORT_MAX: Final = 32 << 20
@@ -28,8 +26,3 @@ def read_report(path: Path) -> bytes:
     if len(found) > REPORT_MAX:
         raise OSError(errno.EFBIG, "it is too large for a report", str(path))
     return found
-
-
-def ran_out_of_memory(told: Evidence | None) -> bool:
-    """Whether the end of a job says so; None is what nobody saw."""
-    return told is not None and (bool(told.oom_kills) or told.unit_result == "oom-kill" or bool(told.journal_oom))

@@ -110,13 +110,12 @@ class Roster:
 
         A streamer without a file goes by the settings.
         """
-        if self._settings.wrong or self._doubtful is None or name in self._doubtful:
+        policy = self.policy_of(name)
+        if policy is None:
             return None
         streamer, base = self._watches.streamer(name), self._settings.now.retention
         rules = base if streamer is None else streamer.retention_on(base)
-        policy = self.policy_of(name)
-        is_uploaded = policy is not None and bool(policy.upload)
-        return replace(rules, require_upload=rules.require_upload and is_uploaded)
+        return replace(rules, require_upload=rules.require_upload and bool(policy.upload))
 
     def policy_of(self, name: str) -> Policy | None:
         """What recordings of a streamer go by now; None while nobody can tell, as retention_of()."""

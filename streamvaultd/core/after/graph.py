@@ -96,6 +96,12 @@ GRAPH: Final = (
 KINDS: Final = {kind.name: kind for kind in GRAPH}
 
 
+def is_sent(step: str) -> bool:
+    """Whether a step is of a kind that is sent; none that this program does not know is."""
+    kind = KINDS.get(step)
+    return kind is not None and kind.is_sent
+
+
 def wanted(policy: Policy) -> tuple[StepKind, ...]:
     """The steps of a recording with this policy."""
     return tuple(kind for kind in GRAPH if (policy.has_steps or kind.is_sent) and kind.wanted(policy))

@@ -53,7 +53,7 @@ def judge(evidence: Evidence, *, asked: str | None) -> Verdict:
     """The verdict on one end. `asked` is the cause to note if we asked for it (`stopped`, `rotated`, `stall` …)."""
     if evidence.journal_oomd:
         return Verdict(Cause.OOMD, Ending.ASKED if asked else Ending.DIED, "systemd-oomd killed it for want of memory")
-    if _was_oom(evidence):
+    if evidence.was_oom:
         return Verdict(Cause.OOM, Ending.ASKED if asked else Ending.DIED, _oom_text(evidence))
     if asked is not None:
         return Verdict(asked, Ending.ASKED, _ASKED.get(asked, "it was asked to stop"))
@@ -86,11 +86,6 @@ _STOPPED_ALONE: Final = "its scope was stopped while no daemon ran, as by a remo
 
 _STOPPED = frozenset({None, -15, 130})
 """How it ends when systemd stops its scope: by SIGTERM; after a while by SIGKILL, and the shim, too, cannot tell."""
-
-
-def _was_oom(evidence: Evidence) -> bool:
-    told = bool(evidence.oom_kills), evidence.unit_result == "oom-kill"
-    return any(told) or bool(evidence.journal_oom) or evidence.kernel_oom is not None
 
 
 def is_of_own_limit(evidence: Evidence) -> bool:

@@ -22,7 +22,7 @@ from streamvaultd.base.layout import manifest_file
 from streamvaultd.base.memory_file import memfd_with
 from streamvaultd.base.redaction import redact_url
 from streamvaultd.core import ranges
-from streamvaultd.core.after.graph import KINDS, StepKind
+from streamvaultd.core.after.graph import StepKind, is_sent
 from streamvaultd.core.model import Recorder, ScopeLimits, Segment
 from streamvaultd.core.names import Job
 from streamvaultd.jobs.after.belongings import belongs
@@ -181,7 +181,7 @@ class StepRuns:
         """Remove what a step has put into its work folder; on a disk that does not take it, its next try does that."""
         work, directory = self._work_of(recorder, step), recorder.recording.directory
         with suppress(OSError):
-            if self._is_sent(step):
+            if is_sent(step):
                 await asyncio.to_thread(shutil.rmtree, work)
             else:
                 await self._lanes.call(f"steps {directory}", partial(_remove_folder, work), deadline=TIDY_LIMIT)
@@ -244,13 +244,9 @@ class StepRuns:
         return Access(write=tuple(sorted({*folders, str(self._reports)})))
 
     def _work_of(self, recorder: Recorder, step: str) -> Path:
-        if self._is_sent(step):
+        if is_sent(step):
             return self._reports / f"{step}-{recorder.recording.id}"
         return _folder(recorder) / f".after_{recorder.recording.id}_{step}"
-
-    def _is_sent(self, step: str) -> bool:
-        kind = KINDS.get(step)
-        return kind is not None and kind.is_sent
 
 
 def _plain(policy: dict[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ import msgspec
 
 from streamvaultd.base.clock import Clock
 from streamvaultd.base.tasks import Tasks
-from streamvaultd.core.after.graph import KINDS
+from streamvaultd.core.after.graph import KINDS, is_sent
 from streamvaultd.core.after.machine import Done, Failed, StepRow, StepStatus, next_due, startable
 from streamvaultd.core.after.pauses import USEC
 from streamvaultd.core.after.risk import HOLD_LIMIT, is_at_risk
@@ -34,7 +34,7 @@ from streamvaultd.errors import VaultError
 from streamvaultd.jobs.after.facts import FactStore, gather, made_file
 from streamvaultd.jobs.after.step_runs import StepReport, StepRuns
 from streamvaultd.jobs.insist import insist
-from streamvaultd.jobs.reports import OUT_OF_MEMORY, ran_out_of_memory
+from streamvaultd.jobs.reports import OUT_OF_MEMORY
 from streamvaultd.reporting.notices import STEP_FAILED, STEP_GIVEN_UP, STEP_HELD_UP, Journal
 from streamvaultd.scopes.runs import OnExit
 
@@ -229,7 +229,7 @@ class Steps:
     ) -> None:
         """Write down how a job ended; a store, a broker or a disk that is away is waited for."""
         await self._insist(row, recorder, lambda: self._runs.forget(job))
-        is_kept = KINDS[row.step].is_sent if row.step in KINDS else False  # it remembers what it has begun
+        is_kept = is_sent(row.step)  # it remembers what it has begun
         if report.why is None or report.for_good or (is_lost and not is_kept):
             await self._runs.discard_drafts(recorder, row.step)
         at = self._clock.now().realtime
@@ -292,7 +292,7 @@ def _key(row: StepRow) -> _Key:
 
 
 def _how_it_ended(told: Evidence) -> str:
-    if ran_out_of_memory(told):
+    if told.was_oom:
         return OUT_OF_MEMORY
     if told.error:
         return told.error
