@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from configparser import Error as BadIni
-from configparser import RawConfigParser
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -12,11 +10,9 @@ from streamvaultd.base.networks import reachable
 from streamvaultd.base.threads import in_thread
 from streamvaultd.config.live_settings import LiveSettings
 from streamvaultd.core.model import Policy, Recorder
+from streamvaultd.jobs.after.rclone_config import CONFIG_MAX, CREDENTIAL, settings_in
 from streamvaultd.jobs.after.step_runs import Destination
 from streamvaultd.recording.streamlink.commands import resolv_conf
-
-CREDENTIAL: Final = "rclone.conf"
-CONFIG_MAX: Final = 1 << 20
 
 
 class Policies(Protocol):
@@ -65,9 +61,4 @@ def named_in(config: str) -> tuple[str, ...]:
     """What a configuration of rclone names: any value may be a host, or a URL. Nothing of one that is none, or of one
     that is encrypted.
     """
-    parser = RawConfigParser(strict=False)
-    try:
-        parser.read_string(config)
-    except BadIni:
-        return ()
-    return tuple(dict.fromkeys(value for name in parser.sections() for _, value in parser.items(name)))
+    return tuple(dict.fromkeys(value for _, value in settings_in(config) or ()))

@@ -12,12 +12,11 @@ import os
 import re
 import subprocess
 from collections.abc import Callable, Sequence
-from configparser import Error as BadIni
-from configparser import RawConfigParser
 from pathlib import Path
 from typing import Any, Final
 
 from streamvaultd.base.redaction import redact_url
+from streamvaultd.jobs.after.rclone_config import settings_in
 
 PROGRAM: Final = "rclone"
 NOT_THERE: Final = frozenset({3, 4})
@@ -161,12 +160,10 @@ def parse_line(line: bytes) -> LogLine:
 
 def secrets_in(config: str) -> tuple[str, ...]:
     """The values of a configuration, longest first; the kind of a remote is none."""
-    parser = RawConfigParser(strict=False)
-    try:
-        parser.read_string(config)
-    except BadIni:
+    settings = settings_in(config)
+    if settings is None:
         return tuple(sorted({line.strip() for line in config.splitlines() if line.strip()}, key=len, reverse=True))
-    values = {value for section in parser.sections() for key, value in parser.items(section) if key not in _PLAIN}
+    values = {value for key, value in settings if key not in _PLAIN}
     return tuple(sorted((value for value in values if len(value) >= SECRET_MIN), key=len, reverse=True))
 
 

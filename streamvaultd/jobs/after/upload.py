@@ -20,11 +20,9 @@ import msgspec
 
 from streamvaultd.base.clock import SystemClock
 from streamvaultd.jobs.after.rclone import Rclone, RcloneFailed
+from streamvaultd.jobs.after.rclone_config import CONFIG_MAX, CREDENTIAL
 from streamvaultd.jobs.after.sending import Outgoing, PlanFile, Sender, Sending
 from streamvaultd.jobs.after.step_program import Making, StepFailed, StepSpec, Uploaded, UploadOrder, run
-
-CONFIG_MAX: Final = 1 << 20
-CREDENTIAL: Final = "rclone.conf"
 
 _HARD: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u201b]")
 
