@@ -3,8 +3,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def rfc3339(realtime: int) -> str:
+    """A moment (µs since 1970) in UTC, to the millisecond; raises OverflowError after the year 9999."""
+    moment = _EPOCH + timedelta(microseconds=realtime)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def local_time(realtime: int, zone: str) -> datetime:

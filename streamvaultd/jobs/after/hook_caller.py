@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from streamvaultd.base.clock import Clock
@@ -29,6 +30,7 @@ from streamvaultd.core.after.hook_calls import (
     HookEvent,
     Refused,
     Started,
+    has_hooks,
     hooks_of,
     startable,
 )
@@ -93,9 +95,11 @@ class HookCalls:
         self._risks: set[int] = set()
 
     def on_recorder(self, recorder: Recorder) -> None:
-        """A recording has changed: there may be calls now; never waits."""
+        """A recording has changed: there may be calls now, or it may be at risk; never waits."""
+        was_held = bool(self._risks)
         (self._risks.add if is_at_risk(recorder) else self._risks.discard)(recorder.recording.id)
-        self._wanted.set()
+        if has_hooks(recorder.recording.policy) or was_held != bool(self._risks):
+            self._wanted.set()
 
     def on_step(self, _recording: int) -> None:
         """A step of a recording is over: a hook may have waited for it; never waits."""
@@ -209,12 +213,8 @@ class HookCalls:
 
     async def _clear(self, call: HookCall) -> bool:
         """Its row says how it ended: its unit and its facts are not needed any more."""
-        try:
+        with suppress(NoSuchUnit, NameRefused):  # of the second, another hand has written the row
             await self._broker.forget_hook(HookUnit(call.hook, call.id))
-        except NoSuchUnit:
-            pass
-        except NameRefused:  # another hand has written the row
-            pass
         await self._advance(call, CallCleared())
         return True
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from streamvaultd.core.after.hook_calls import HookCall
+from streamvaultd.base.zones import rfc3339
+from streamvaultd.core.after.hook_calls import HookCall, HookEvent
 from streamvaultd.core.model import JOIN, Broadcast, Moment, Recorder, Segment
 from streamvaultd.jobs.after.facts import FactStore, files_of, made_file, parts_of
 from streamvaultd.jobs.after.step_program import MadeFile
@@ -22,7 +22,6 @@ VERSION: Final = 1
 SEGMENTS_MAX: Final = 50
 FILES_MAX: Final = 20
 TEXT_MAX: Final = 500
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +51,7 @@ async def gather_hook_facts(store: FactStore, recording: int) -> HookFacts | Non
 def write_facts(call: HookCall, facts: HookFacts) -> str:
     """The text of the file; what there is too much of is left out, the oldest first."""
     recorder, wanted = facts.recorder, facts.recorder.recording
-    segment = recorder.segment(call.number) if call.event.value == "segment-complete" else None
+    segment = recorder.segment(call.number) if call.event is HookEvent.SEGMENT_COMPLETE else None
     found = {
         "version": VERSION,
         "event": call.event.value,
@@ -96,7 +95,4 @@ def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _date(moment: Moment | None) -> str | None:
-    """RFC 3339, UTC."""
-    if moment is None:
-        return None
-    return (_EPOCH + timedelta(microseconds=moment.realtime)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return None if moment is None else rfc3339(moment.realtime)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 
+from streamvaultd.base.zones import rfc3339
 from streamvaultd.jobs.chatlog.reading import ChatMessage
 from streamvaultd.media.chapters import tidy
 
@@ -157,8 +157,8 @@ def _json(value: object) -> str:
 
 def _date(ms: int) -> str:
     try:
-        return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    except (OverflowError, ValueError):
+        return rfc3339(ms * 1000)
+    except OverflowError:
         return "1970-01-01T00:00:00.000Z"
 
 
